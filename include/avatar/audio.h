@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Stage 1: 16 kHz mono samples in, one feature tensor per video frame out. */
+#pragma once
+
+#include <avatar/device.h>
+#include <avatar/model.h>
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
+
+/**
+ * AvatarAudioSettings:
+ * @window: video frames (40 ms) that the encoder hears at once. 0: the most it can hear (750 =
+ *   30 s), as upstream does; smaller values bound the latency of live streams.
+ * @context: video frames heard on both sides of a window that is not the first or last, so that
+ *   windows join without a seam
+ */
+typedef struct
+{
+  guint window;
+  guint context;
+} AvatarAudioSettings;
+
+#define AVATAR_AUDIO_CONTEXT_DEFAULT 25
+
+AVATAR_API AvatarAudioEncoder *avatar_audio_encoder_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarAudioSettings *settings, GError **error);
+/* @samples: mono, -1..1 at the model's rate; NaN and infinities become silence and are counted. */
+AVATAR_API gboolean avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples,
+    gsize n_samples, GError **error);
+/* @features: room for one frame, [steps, states, channels] floats. May compute a window. */
+AVATAR_API AvatarPull avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features,
+    GError **error);
+/* The audio ends here: what is left is padded to a whole frame and becomes ready to pull. Push
+ * nothing more before avatar_audio_encoder_reset(). */
+AVATAR_API gboolean avatar_audio_encoder_drain (AvatarAudioEncoder *self, GError **error);
+AVATAR_API void avatar_audio_encoder_reset (AvatarAudioEncoder *self);
+/* From any thread: a running call returns AVATAR_ERROR_CANCELLED within 100 ms, and so do later
+ * ones, until avatar_audio_encoder_reset(). */
+AVATAR_API void avatar_audio_encoder_cancel (AvatarAudioEncoder *self);
+AVATAR_API void avatar_audio_encoder_free (AvatarAudioEncoder *self);
+/* Samples that were not finite since the last reset. */
+AVATAR_API guint64 avatar_audio_encoder_get_n_bad_samples (AvatarAudioEncoder *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarAudioEncoder, avatar_audio_encoder_free)
+
+G_END_DECLS

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Stage 2: audio features and a portrait in, latent frames out. */
+#pragma once
+
+#include <avatar/device.h>
+#include <avatar/image.h>
+#include <avatar/model.h>
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarDenoiser AvatarDenoiser;
+
+/**
+ * AvatarDenoiseMode:
+ * @AVATAR_DENOISE_MODE_AUTO: clip if the audio ends within one window, else stream
+ * @AVATAR_DENOISE_MODE_CLIP: upstream's windows over the whole audio, shifted in every step
+ *   (spec denoise.md 4.5, 4.8); nothing comes out before the audio has ended
+ * @AVATAR_DENOISE_MODE_STREAM: window after window; the first latents of a window are held to the
+ *   last of the one before. Memory and latency do not depend on the length
+ */
+typedef enum
+{
+  AVATAR_DENOISE_MODE_AUTO,
+  AVATAR_DENOISE_MODE_CLIP,
+  AVATAR_DENOISE_MODE_STREAM,
+} AvatarDenoiseMode;
+
+/**
+ * AvatarProgress:
+ * Where the denoiser stands; given to the progress callback at the start and after every step.
+ * @window: index of the window being denoised (clip mode: always 0, one unit of work)
+ * @step, @steps: steps done, of how many
+ */
+typedef struct
+{
+  guint window;
+  guint step, steps;
+} AvatarProgress;
+
+typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer user_data);
+
+/**
+ * AvatarDenoiseSettings:
+ * Fill with avatar_denoise_settings_init() first. Strings are copied by the denoiser.
+ * @width, @height: of the video, in pixels
+ * @chunk: latent frames of a window (stream mode), 2 .. the model's window_latents
+ * @overlap: latent frames that a stream window shares with the one before, 1 .. chunk - 1
+ * @guidance_scale: classifier-free guidance; <= 1: none (one forward a step instead of two)
+ * @motion_pose, @motion_exp: strength of head motion (25 normal) and of expression (30 normal)
+ * @face_box: the face on the fitted portrait; all zero: the whole picture
+ * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
+ *   parity tests; must outlive the denoiser
+ */
+typedef struct
+{
+  guint width, height;
+  const char *prompt;
+  const char *negative_prompt;
+  guint steps;
+  double guidance_scale;
+  double flow_shift;
+  guint64 seed;
+  AvatarDenoiseMode mode;
+  guint chunk;
+  guint overlap;
+  double motion_pose, motion_exp;
+  AvatarBox face_box;
+  const float *noise;
+  guint noise_latents;
+} AvatarDenoiseSettings;
+
+/**
+ * AvatarDenoiseStats: of the window that was denoised last.
+ * @index: its index; @latents: latent frames it made; @steps: steps
+ * @seconds: wall-clock time it took; @forwards: transformer forwards
+ */
+typedef struct
+{
+  guint index, latents, steps, forwards;
+  double seconds;
+} AvatarDenoiseStats;
+
+/* The model's defaults for everything; size = the model's own. */
+AVATAR_API void avatar_denoise_settings_init (AvatarDenoiseSettings *settings, AvatarModel *model);
+
+AVATAR_API AvatarDenoiser *avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error);
+/* @image: already fitted, exactly the settings' size, RGB. Encodes it; needed once before pull. */
+AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image,
+    GError **error);
+AVATAR_API void avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
+    gpointer user_data);
+/* @features: one video frame's [steps, states, channels] floats. Never computes. */
+AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *features,
+    GError **error);
+/* @latent: room for one latent frame [channels, height / latent_scale, width / latent_scale].
+ * Denoises a window when one is complete; AVATAR_PULL_EMPTY until then. After drain, as many
+ * latents come as cover the frames that were pushed: ceil ((frames + 3) / 4). */
+AVATAR_API AvatarPull avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error);
+AVATAR_API gboolean avatar_denoiser_drain (AvatarDenoiser *self, GError **error);
+/* Forget the stream, keep model, reference and settings; the noise starts again from the seed. */
+AVATAR_API void avatar_denoiser_reset (AvatarDenoiser *self);
+/* From any thread; see avatar_audio_encoder_cancel(). */
+AVATAR_API void avatar_denoiser_cancel (AvatarDenoiser *self);
+AVATAR_API void avatar_denoiser_free (AvatarDenoiser *self);
+AVATAR_API void avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarDenoiser, avatar_denoiser_free)
+
+G_END_DECLS

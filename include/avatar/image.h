@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Portraits: loading, and fitting to a size the model can make. */
+#pragma once
+
+#include <avatar/model.h>
+
+G_BEGIN_DECLS
+
+/**
+ * AvatarImage: 8-bit RGB or RGBA picture, rows of @stride bytes from the top. Owns @data.
+ */
+typedef struct
+{
+  guint width, height, stride, channels;
+  guint8 *data;
+} AvatarImage;
+
+/* A rectangle in pixels; all zero = not given. */
+typedef struct
+{
+  guint x, y, width, height;
+} AvatarBox;
+
+/* PNG, JPEG and whatever gdk-pixbuf reads; the EXIF orientation is applied. */
+AVATAR_API AvatarImage *avatar_image_load (const char *path, GError **error);
+/* A copy of @width x @height pixels at @data. @channels: 3 (RGB) or 4 (RGBA). */
+AVATAR_API AvatarImage *avatar_image_new (guint width, guint height, guint channels, guint stride,
+    const guint8 *data, GError **error);
+AVATAR_API void avatar_image_free (AvatarImage *image);
+
+/**
+ * avatar_image_fit:
+ * @image: the portrait
+ * @width, @height: the size to make; both 0: chosen from the portrait's shape by the model's rules
+ *
+ * Alpha is blended over mid-grey. With a given size the picture is scaled to cover it and cropped
+ * around the centre; without, upstream's resize rule applies (spec denoise.md 4.1).
+ * @box: (inout) (optional): a box on @image, on return the same box on the result
+ *
+ * Returns: (transfer full): an RGB picture whose sides are multiples of the model's
+ * @size_multiple
+ */
+AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel *model,
+    guint width, guint height, AvatarBox *box, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarImage, avatar_image_free)
+
+G_END_DECLS
