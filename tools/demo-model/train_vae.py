@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Train the VAE on rendered clips. python3 train_vae.py --data data --out OUT --seconds 260"""
+import argparse, json, math, os, time
+import torch
+import torch.nn.functional as F
+import models
+from models import *
+from data import *
+
+def batch(n, T, seed, speech, dev, g, size):
+    idt = make_identities(n, seed)
+    wav = speech.sample(n, [T / FPS + 1.0] * n, g, n_samples=int((T / FPS + 1.0) * SR) + SPF)
+    op, wd = mouth_targets(wav, T)
+    bl, dx, dy, rot = make_motion(n, T, seed + 1, pose=torch.rand(n, generator=g) * 50)
+    return render_clips(idt, op, wd, bl, dx, dy, rot, dev, size), idt
+
+def loss_fn(vae, x, kl_w, wmap=None, frozen=False):
+    with torch.set_grad_enabled(not frozen):
+        m, lv = vae.encode(x)
+    z = m + torch.exp(0.5 * lv) * torch.randn_like(m)
+    y = vae.decode(z).float()
+    d = (y - x).abs()
+    if wmap is not None:
+        d = d * wmap
+    gx = ((y[..., 1:] - y[..., :-1]) - (x[..., 1:] - x[..., :-1])).abs().mean()
+    gy = ((y[..., 1:, :] - y[..., :-1, :]) - (x[..., 1:, :] - x[..., :-1, :])).abs().mean()
+    gt = ((y[:, :, 1:] - y[:, :, :-1]) - (x[:, :, 1:] - x[:, :, :-1])).abs().mean()
+    m, lv = m.float(), lv.float()
+    kl = 0.5 * (m * m + lv.exp() - 1 - lv).mean()
+    mse = ((y - x) ** 2).mean()
+    return d.mean() + ((y - x) ** 2).mean() * 2 + 0.5 * (gx + gy) + 0.5 * gt + kl_w * kl, d.mean(), mse, kl
+
+if __name__ == "__main__":
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--data", default="data"); ap.add_argument("--out", default="out")
+    ap.add_argument("--config", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "config.json"))
+    ap.add_argument("--seconds", type=float, default=260); ap.add_argument("--frames", type=int, default=68)
+    ap.add_argument("--size", type=int, default=128); ap.add_argument("--lr", type=float, default=1.5e-3); ap.add_argument("--kl", type=float, default=5e-4)
+    ap.add_argument("--init", default=""); ap.add_argument("--pool", type=int, default=1600)
+    ap.add_argument("--steps", type=int, default=100000)
+    ap.add_argument("--decoder-only", action="store_true", help="keep the encoder, and so the latents and the denoiser, as they are")
+    a = ap.parse_args()
+    t00 = time.time()
+    dev = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True; torch.backends.cudnn.allow_tf32 = True
+    os.makedirs(a.out, exist_ok=True)
+    cfg = json.load(open(a.config))
+    vae = AutoencoderKLCausal3D(cfg["vae"]).to(dev)
+    ema = AutoencoderKLCausal3D(cfg["vae"]).to(dev); ema.load_state_dict(vae.state_dict())
+    speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(1)
+    ac = lambda: torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda")
+    x4 = lambda fr: (fr.float() / 127.5 - 1).transpose(1, 2).contiguous()
+    if a.init:
+        vae.load_state_dict({k: v.float() for k, v in load_safetensors(a.init).items()}); ema.load_state_dict(vae.state_dict())
+    # a pool of rendered clips in the GPU's memory; short cuts of it are the batches
+    pool, boxes, left = [], [], a.pool
+    while left > 0:
+        n = min(left, 40 if dev == "cuda" else 4)
+        fr, idt = batch(n, 33, 100 + left * 2, speech, dev, g, a.size)
+        pool.append(fr); boxes.append(mouth_box(idt, a.size)); left -= n
+    pool, boxes = torch.cat(pool), torch.cat(boxes).to(dev)
+    fr, idt = batch(max(1, a.pool // 40), 129, 7, speech, dev, g, a.size)
+    pool_l, boxes_l = fr, mouth_box(idt, a.size).to(dev)
+    if dev == "cuda": torch.cuda.synchronize()
+    print("pool", tuple(pool.shape), tuple(pool_l.shape), "at", round(time.time() - t00, 1), "s", flush=True)
+    trained = [k for k, _ in vae.named_parameters() if not a.decoder_only or k.startswith(("decoder.", "post_quant_conv."))]
+    vp, ep = [dict(vae.named_parameters())[k] for k in trained], [dict(ema.named_parameters())[k] for k in trained]
+    for k, p in vae.named_parameters(): p.requires_grad_(k in set(trained))
+    opt = torch.optim.AdamW(vp, lr=a.lr, betas=(.9, .99), weight_decay=1e-4)
+    lr_t = torch.tensor(a.lr, device=dev)
+    stat = torch.zeros(4, device=dev)
+    if dev == "cuda":
+        opt = torch.optim.AdamW(vp, lr=lr_t, betas=(.9, .99), weight_decay=1e-4, fused=True, capturable=True)
+
+    def one(T, n):
+        P, Bx = (pool_l, boxes_l) if T > 33 else (pool, boxes)
+        i = torch.randint(0, P.shape[0], (n, 1), device=dev)
+        s = torch.randint(0, P.shape[1] - T + 1, (n, 1), device=dev) + torch.arange(T, device=dev)[None]
+        x = x4(P[i, s])
+        with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda", cache_enabled=False):
+            l, l1, mse, kl = loss_fn(vae, x, a.kl, 1 + 2 * box_mask(Bx[i[:, 0]], a.size)[:, :, None], a.decoder_only)
+        l.backward()
+        torch.nn.utils.clip_grad_norm_(vp, .5); opt.step()
+        for p in vp:
+            if p.grad is not None: p.grad.zero_()
+        stat.copy_(torch.stack([l.detach(), l1.detach(), mse.detach(), kl.detach()]).float())
+
+    shapes = [(17, max(1, a.frames // 17)), (33, max(1, a.frames // 33))] + ([(129, 1)] if dev == "cuda" else [])
+    graphs, mem = {}, None
+    if dev == "cuda":
+        side = torch.cuda.Stream(); side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for sh in shapes:
+                for _ in range(3): one(*sh)
+        torch.cuda.current_stream().wait_stream(side); torch.cuda.synchronize()
+        for sh in shapes:
+            gr = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(gr, pool=mem): one(*sh)
+            mem = mem or gr.pool(); graphs[sh] = gr
+        torch.cuda.synchronize()
+        print("graphs made at", round(time.time() - t00, 1), "s", flush=True)
+    t0, step, hist = time.time(), 0, []
+    span = a.seconds - (t0 - t00) - 14
+    while step < a.steps:
+        if step % 10 == 0:
+            if dev == "cuda": torch.cuda.synchronize()
+            el = time.time() - t0
+            if el > span: break
+            p = el / span
+            lr = a.lr * min(1, (step + 1) / 200) * (0.5 * (1 + math.cos(math.pi * p)) * .99 + .01)
+            lr_t.fill_(lr)
+            if dev != "cuda":
+                for q in opt.param_groups: q["lr"] = lr
+        sh = shapes[2] if step % 40 == 39 and dev == "cuda" else shapes[1] if step % 8 == 7 else shapes[0]
+        graphs[sh].replay() if graphs else one(*sh)
+        if step % 5 == 0:
+            d = min(.99, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(ep, vp, 1 - d) if dev == "cuda" else [e.lerp_(v, 1 - d) for e, v in zip(ep, vp)]
+        if step % 500 == 1:
+            l, l1, mse, kl = stat.tolist()
+            print(f"step {step} {el:.0f}s loss {l:.4f} L1w {l1:.4f} psnr {10 * math.log10(4 / mse):.2f} kl {kl:.3f} lr {lr:.1e}", flush=True)
+            hist.append([step, round(el, 1), l, mse, kl])
+        step += 1
+    ema.eval()
+    # held-out faces: PSNR at several lengths, scale of the latents
+    st, res = Speech(a.data, "test", dev), {}
+    sq = s1 = cnt = 0
+    with torch.no_grad():
+        for T in ([17, 65, 129] if dev == "cuda" else [9]):
+            fr, _ = batch(4, T, 900001, st, dev, torch.Generator().manual_seed(9), a.size)
+            x = x4(fr)
+            with ac(): m, lv = ema.encode(x)
+            y = ema.decode(m.float()).float().clamp(-1, 1) if dev == "cpu" else None
+            if y is None:
+                with ac(): y = ema.decode(m).float().clamp(-1, 1)
+            res[T] = 10 * math.log10(4 / ((y - x) ** 2).mean().item())
+            if T in (65, 129, 9):
+                sq += (m.float() ** 2).sum().item(); s1 += m.float().sum().item(); cnt += m.numel()
+                chan = m.float().std((0, 2, 3, 4)).tolist(); psd = (0.5 * lv.float()).exp().mean((0, 2, 3, 4)).tolist()
+            last = (x, y)
+    std = math.sqrt(sq / cnt - (s1 / cnt) ** 2)
+    print("held-out PSNR", {k: round(v, 2) for k, v in res.items()}, "latent mean %.4f std %.4f scaling_factor %.5f" % (s1 / cnt, std, 1 / std))
+    print("channel std", [round(v, 2) for v in chan]); print("posterior std", [round(v, 2) for v in psd])
+    save_safetensors(a.out + "/vae.safetensors", {k: v.half() for k, v in ema.state_dict().items()})
+    json.dump(dict(scaling_factor=1 / std, psnr=res, steps=step, hist=hist, seconds=time.time() - t00), open(a.out + "/vae_log.json", "w"))
+    from PIL import Image
+    x, y = [((v[0].transpose(0, 1)[::max(1, v.shape[2] // 8)][:8].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu() for v in last]
+    im = torch.cat([torch.cat(list(x), 2), torch.cat(list(y), 2)], 1).permute(1, 2, 0).numpy()
+    Image.fromarray(im).resize((im.shape[1] * 2, im.shape[0] * 2), 0).save(a.out + "/vae_sheet.png")
+    print("done", step, "steps", round(time.time() - t00, 1), "s")
