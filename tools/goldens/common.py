@@ -56,6 +56,8 @@ def use_upstream(path):
     for name in ["float8_e4m3fn", "float8_e5m2"] + [f"uint{n}" for n in (1, 2, 3, 4, 5, 6, 7, 16, 32, 64)]:
         if not hasattr(torch, name):
             setattr(torch, name, name)  # diffusers only lists these types
+    if not hasattr(torch, "compiler"):
+        torch.compiler = types.SimpleNamespace(disable=lambda f=None, **_: f)
     face = module("flash_attn.flash_attn_interface", flash_attn_varlen_func=varlen_attention)
     module("flash_attn", flash_attn_interface=face, flash_attn_qkvpacked_func=None, flash_attn_kvpacked_func=None,
            flash_attn_varlen_kvpacked_func=None)
