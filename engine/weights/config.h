@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The sizes of a model's parts, read from its config.json; the only place where they come from. */
+#pragma once
+
+#include <avatar/model.h>
+
+G_BEGIN_DECLS
+
+#define AVATAR_MAX_BLOCKS 128
+#define AVATAR_MAX_STAGES 8
+
+/* Sizes of the transformer; names as in the config file. */
+typedef struct
+{
+  guint patch[3];          /* t, y, x */
+  guint in_channels, out_channels;
+  guint hidden, heads, head_dim, mlp; /* mlp = hidden * mlp_width_ratio */
+  guint n_double, n_single;
+  guint rope_dim[3];       /* t, y, x; sum = head_dim */
+  double rope_theta;
+  guint text_dim, pooled_dim;
+  guint refiner_depth;
+  guint frequency_dim;     /* frequency_embedding_size */
+  guint audio_steps, audio_states, audio_channels, audio_intermediate, audio_tokens;
+  guint adapter_dim;
+  guint n_adapters;
+  guint adapter_after[AVATAR_MAX_BLOCKS]; /* double_stream_list: indices of double blocks */
+} AvatarTransformerConfig;
+
+typedef struct
+{
+  guint in_channels, out_channels, latent_channels;
+  guint n_stages, channels[AVATAR_MAX_STAGES]; /* block_out_channels */
+  guint layers_per_block, groups;
+  guint spatial_ratio, temporal_ratio;
+  gboolean mid_attention, mid_causal;
+  guint sample_size, sample_tsize;
+  double scaling_factor, shift_factor;
+} AvatarVaeConfig;
+
+typedef struct
+{
+  guint mels, width, layers, heads, ffn, positions; /* positions: 1500 */
+} AvatarWhisperConfig;
+
+typedef struct
+{
+  guint max_length, bos_byte;
+} AvatarTextConfig;
+
+typedef struct
+{
+  char *name;
+  guint size, fps, frames, sample_rate;
+  guint steps;
+  double flow_shift, cfg_scale, motion_pose, motion_exp, face_mask_area;
+  gboolean vae_tiling;
+  AvatarTransformerConfig transformer;
+  AvatarVaeConfig vae;
+  AvatarWhisperConfig whisper;
+  AvatarTextConfig text;
+} AvatarConfig;
+
+/* Checks ranges so that no size can overflow later. @name is for messages. Free with
+ * avatar_config_free(). */
+AvatarConfig *avatar_config_parse (const char *json, gssize length, const char *name,
+    GError **error);
+void avatar_config_free (AvatarConfig *self);
+const AvatarConfig *avatar_model_get_config (AvatarModel *model);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarConfig, avatar_config_free)
+
+G_END_DECLS
