@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A stack allocator that either finds how much a run needs or supplies exactly that. */
+#include "engine/memory/device.h"
+
+#define ALIGN 64
+
+struct _AvatarArena
+{
+  AvatarDevice *device; /* NULL: dry */
+  guint8 *memory;
+  gsize size, used, peak;
+};
+
+AvatarArena *
+avatar_arena_new_dry (void)
+{
+  return g_new0 (AvatarArena, 1);
+}
+
+AvatarArena *
+avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error)
+{
+  AvatarArena *self;
+
+  if (!avatar_ledger_take (device, bytes, what, error))
+    return NULL;
+  self = g_new0 (AvatarArena, 1);
+  self->device = avatar_device_ref (device);
+  self->size = bytes;
+  self->memory = avatar_device_get_backend (device)->memory_new (MAX (bytes, ALIGN));
+  if (!self->memory) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s: the machine has no %.1f MiB left; close other programs or choose a smaller video",
+        what, bytes / 1048576.);
+    avatar_arena_free (self);
+    return NULL;
+  }
+  return self;
+}
+
+void
+avatar_arena_free (AvatarArena *self)
+{
+  if (!self)
+    return;
+  if (self->device) {
+    if (self->memory)
+      avatar_device_get_backend (self->device)->memory_free (self->memory, MAX (self->size, ALIGN));
+    avatar_ledger_give (self->device, self->size);
+    avatar_device_unref (self->device);
+  }
+  g_free (self);
+}
+
+gboolean
+avatar_arena_is_dry (AvatarArena *self)
+{
+  return self->device == NULL;
+}
+
+void *
+avatar_arena_push (AvatarArena *self, gsize bytes)
+{
+  gsize start = self->used;
+
+  self->used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+  self->peak = MAX (self->peak, self->used);
+  if (!self->device)
+    return NULL;
+  if (self->used > self->size)
+    g_error ("arena of %" G_GSIZE_FORMAT " bytes: %" G_GSIZE_FORMAT " were asked for; "
+             "the plan did not run the same code",
+        self->size, self->used);
+  return self->memory + start;
+}
+
+gsize
+avatar_arena_mark (AvatarArena *self)
+{
+  return self->used;
+}
+
+void
+avatar_arena_release (AvatarArena *self, gsize mark)
+{
+  g_assert (mark <= self->used);
+  self->used = mark;
+}
+
+gsize
+avatar_arena_peak (AvatarArena *self)
+{
+  return self->peak;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The front of every operation: checks, counting, workspace. The back of it is the back-end's. */
+#include "engine/memory/device.h"
+
+#include <stdarg.h>
+
+AvatarOps *
+avatar_ops_new (AvatarDevice *device, AvatarArena *arena)
+{
+  AvatarOps *self = g_new0 (AvatarOps, 1);
+
+  self->device = avatar_device_ref (device);
+  self->backend = avatar_device_get_backend (device);
+  self->arena = arena;
+  self->dry = avatar_arena_is_dry (arena);
+  return self;
+}
+
+void
+avatar_ops_free (AvatarOps *self)
+{
+  if (!self)
+    return;
+  avatar_arena_free (self->arena);
+  g_clear_error (&self->error);
+  avatar_device_unref (self->device);
+  g_free (self);
+}
+
+void
+avatar_ops_cancel (AvatarOps *self)
+{
+  g_atomic_int_set (&self->cancelled, 1);
+}
+
+void
+avatar_ops_uncancel (AvatarOps *self)
+{
+  g_atomic_int_set (&self->cancelled, 0);
+}
+
+gboolean
+avatar_ops_running (AvatarOps *self)
+{
+  if (self->dry || self->error)
+    return FALSE;
+  if (g_atomic_int_get (&self->cancelled)) {
+    self->error = g_error_new_literal (AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_ops_check (AvatarOps *self, GError **error)
+{
+  avatar_ops_running (self);
+  if (!self->error)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&self->error));
+  return FALSE;
+}
+
+void
+avatar_ops_count (AvatarOps *self, double flops, double bytes)
+{
+  self->flops += flops;
+  self->bytes += bytes;
+}
+
+AvatarTensor
+avatar_ops_alloc (AvatarOps *self, guint rank, ...)
+{
+  gint64 shape[AVATAR_MAX_RANK];
+  AvatarTensor t;
+  va_list args;
+
+  g_assert (rank >= 1 && rank <= AVATAR_MAX_RANK);
+  va_start (args, rank);
+  for (guint i = 0; i < rank; i++)
+    shape[i] = va_arg (args, gint64);
+  va_end (args);
+  t = avatar_tensor_of_shape (AVATAR_F32, NULL, rank, shape);
+  t.data = avatar_arena_push (self->arena, avatar_tensor_bytes (t));
+  return t;
+}
+
+static double
+bytes_of (AvatarTensor t)
+{
+  return avatar_tensor_bytes (t);
+}
+
+static gboolean
+is_matrix (AvatarTensor t, gint64 m, gint64 n)
+{
+  return t.rank == 2 && t.shape[0] == m && t.shape[1] == n && t.stride[1] == 1;
+}
+
+static gboolean
+is_vector (AvatarTensor t, gint64 n)
+{
+  return t.rank == 0 || (t.rank == 1 && t.shape[0] == n && t.stride[0] == 1);
+}
+
+static gboolean
+is_heads (AvatarTensor t, gint64 heads, gint64 d)
+{
+  return t.rank == 3 && t.shape[1] == heads && t.shape[2] == d && t.stride[2] == 1;
+}
+
+void
+avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
+    AvatarAct act)
+{
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+
+  g_assert (is_matrix (x, m, k) && is_matrix (w, n, k) && is_matrix (y, m, n) && is_vector (b, n));
+  avatar_ops_count (ops, 2. * m * n * k, bytes_of (x) + bytes_of (w) + bytes_of (y));
+  if (avatar_ops_running (ops))
+    ops->backend->linear (y, x, w, b, act);
+}
+
+void
+avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale)
+{
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  gsize mark = avatar_ops_mark (ops);
+  void *ws;
+
+  g_assert (is_matrix (x, m, k) && is_matrix (w, n, k) && is_matrix (y, m, n) && is_vector (b, n)
+      && is_vector (gate, n) && is_vector (row_scale, m));
+  ws = avatar_arena_push (ops->arena, ops->backend->linear_add_workspace (m, n));
+  avatar_ops_count (ops, 2. * m * n * k, bytes_of (x) + bytes_of (w) + 2 * bytes_of (y));
+  if (avatar_ops_running (ops))
+    ops->backend->linear_add (y, x, w, b, gate, row_scale, ws);
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, gboolean plus_one, double eps)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+
+  g_assert (is_matrix (x, m, n) && is_matrix (y, m, n) && is_vector (scale, n)
+      && is_vector (shift, n));
+  avatar_ops_count (ops, 8. * m * n, bytes_of (x) + bytes_of (y));
+  if (avatar_ops_running (ops))
+    ops->backend->layer_norm (y, x, scale, shift, plus_one, eps);
+}
+
+void
+avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+    AvatarTensor sin, double eps)
+{
+  gint64 l = x.shape[0], d = x.shape[2];
+
+  g_assert (is_heads (x, x.shape[1], d) && is_vector (w, d) && w.rank == 1);
+  g_assert (cos.rank == sin.rank);
+  g_assert (cos.rank == 0 || (is_matrix (cos, l, d / 2) && is_matrix (sin, l, d / 2)));
+  avatar_ops_count (ops, 10. * avatar_tensor_n (x), 2 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->rms_norm_rope (x, w, cos, sin, eps);
+}
+
+void
+avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid)
+{
+  gint64 lq = q.shape[0], lk = k.shape[0], heads = q.shape[1], d = q.shape[2];
+  gsize mark = avatar_ops_mark (ops);
+  double pairs = (double) lq * lk;
+  void *ws;
+
+  g_assert (is_heads (q, heads, d) && is_heads (o, heads, d) && o.shape[0] == lq);
+  g_assert (is_heads (k, heads, d) && is_heads (v, heads, d) && v.shape[0] == lk);
+  g_assert (valid.rank == 0
+      || (valid.dtype == AVATAR_U8 && is_vector (valid, lk) && lq == lk && causal_block == 0));
+  if (causal_block > 0) {
+    pairs = 0;
+    for (gint64 i = 0; i < lq; i++)
+      pairs += MIN (lk, ((i + q_start) / causal_block + 1) * causal_block);
+  }
+  ws = avatar_arena_push (ops->arena, ops->backend->attention_workspace (lq, lk, heads, d));
+  avatar_ops_count (ops, 4. * pairs * heads * d,
+      bytes_of (q) + bytes_of (k) + bytes_of (v) + bytes_of (o));
+  if (avatar_ops_running (ops))
+    ops->backend->attention (o, q, k, v, scale, causal_block, q_start, valid, ws, &ops->cancelled);
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_op_frame_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale)
+{
+  gint64 t = q.shape[0], d = q.shape[2], n = k.shape[1];
+
+  g_assert (is_heads (q, q.shape[1], d) && is_heads (o, q.shape[1], d) && o.shape[0] == t);
+  g_assert (is_heads (k, n, d) && is_heads (v, n, d) && k.shape[0] == t && v.shape[0] == t);
+  g_assert (n <= 1024);
+  avatar_ops_count (ops, 4. * avatar_tensor_n (q) * n,
+      bytes_of (q) + bytes_of (k) + bytes_of (v) + bytes_of (o));
+  if (avatar_ops_running (ops))
+    ops->backend->frame_attention (o, q, k, v, scale);
+}
+
+void
+avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act)
+{
+  g_assert (x.rank <= 2 && x.stride[x.rank - 1] == 1);
+  avatar_ops_count (ops, 10. * avatar_tensor_n (x), 2 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->act (x, act);
+}
+
+void
+avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, double b)
+{
+  g_assert (avatar_tensor_is_contiguous (x) && avatar_tensor_is_contiguous (y));
+  g_assert (avatar_tensor_n (x) == avatar_tensor_n (y));
+  avatar_ops_count (ops, 3. * avatar_tensor_n (x), 3 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->axpby (y, a, x, b);
+}
+
+void
+avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
+{
+  g_assert (x.rank == y.rank && x.dtype == y.dtype);
+  for (guint i = 0; i < x.rank; i++)
+    g_assert (x.shape[i] == y.shape[i]);
+  avatar_ops_count (ops, 0, 2 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->copy (y, x);
+}
+
+void
+avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor weight)
+{
+  g_assert (x.rank == 2 && y.rank == 1 && is_vector (y, x.shape[1]));
+  g_assert (is_vector (weight, x.shape[0]));
+  avatar_ops_count (ops, 2. * avatar_tensor_n (x), bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->mean_rows (y, x, weight);
+}
+
+void
+avatar_op_patchify (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const guint patch[3],
+    gboolean back)
+{
+  AvatarTensor rows = back ? x : y, video = back ? y : x;
+  gint64 volume = (gint64) patch[0] * patch[1] * patch[2];
+
+  g_assert (video.rank == 4 && rows.rank == 2 && avatar_tensor_is_contiguous (video));
+  for (guint i = 0; i < 3; i++)
+    g_assert (video.shape[i + 1] % patch[i] == 0);
+  g_assert (rows.shape[1] == video.shape[0] * volume && rows.stride[1] == 1);
+  g_assert (avatar_tensor_n (rows) == avatar_tensor_n (video));
+  avatar_ops_count (ops, 0, 2 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->patchify (y, x, patch, back);
+}
+
+void
+avatar_op_unfold (AvatarOps *ops, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
+    gint64 pad)
+{
+  gint64 rows = (x.shape[0] + 2 * pad - kernel) / stride + 1;
+
+  g_assert (x.rank == 2 && is_matrix (y, rows, x.shape[1] * kernel) && x.stride[1] == 1);
+  avatar_ops_count (ops, 0, bytes_of (x) + bytes_of (y));
+  if (avatar_ops_running (ops))
+    ops->backend->unfold (y, x, kernel, stride, pad);
+}
+
+void
+avatar_op_power (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
+{
+  g_assert (is_matrix (y, y.shape[0], y.shape[1]) && is_matrix (x, y.shape[0], 2 * y.shape[1]));
+  avatar_ops_count (ops, 3. * avatar_tensor_n (y), bytes_of (x) + bytes_of (y));
+  if (avatar_ops_running (ops))
+    ops->backend->power (y, x);
+}
