@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The CPU back-end's table, its memory and its name. */
+#include "engine/ops/cpu/cpu.h"
+
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <sys/mman.h>
+
+static char *
+describe (void)
+{
+  const dnnl_version_t *v = dnnl_version ();
+  const char *isa = "generic";
+
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init ();
+  isa = __builtin_cpu_supports ("avx512f") ? "avx512" : __builtin_cpu_supports ("avx2") ? "avx2"
+                                                                                       : "sse2";
+#endif
+  return g_strdup_printf ("cpu: oneDNN %d.%d.%d, %s, %d threads", v->major, v->minor, v->patch,
+      isa, omp_get_max_threads ());
+}
+
+/* Whole pages from the system, so that a released arena leaves the process at once. */
+static void *
+memory_new (gsize bytes)
+{
+  void *memory = mmap (NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+  if (memory == MAP_FAILED)
+    return NULL;
+#ifdef MADV_HUGEPAGE
+  madvise (memory, bytes, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+static void
+memory_free (void *memory, gsize bytes)
+{
+  munmap (memory, bytes);
+}
+
+const AvatarBackend avatar_backend_cpu = {
+  .name = "cpu",
+  .describe = describe,
+  .memory_new = memory_new,
+  .memory_free = memory_free,
+  .linear_add_workspace = avatar_cpu_linear_add_workspace,
+  .attention_workspace = avatar_cpu_attention_workspace,
+  .linear = avatar_cpu_linear,
+  .linear_add = avatar_cpu_linear_add,
+  .layer_norm = avatar_cpu_layer_norm,
+  .rms_norm_rope = avatar_cpu_rms_norm_rope,
+  .attention = avatar_cpu_attention,
+  .frame_attention = avatar_cpu_frame_attention,
+  .act = avatar_cpu_act,
+  .axpby = avatar_cpu_axpby,
+  .copy = avatar_cpu_copy,
+  .mean_rows = avatar_cpu_mean_rows,
+  .patchify = avatar_cpu_patchify,
+  .unfold = avatar_cpu_unfold,
+  .power = avatar_cpu_power,
+};

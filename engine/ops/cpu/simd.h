@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Loops that the compiler vectorises, compiled for several instruction sets and chosen when the
+ * library is loaded; and an exponential function that it can vectorise. */
+#pragma once
+
+#include <glib.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) \
+    && !defined(__SANITIZE_ADDRESS__)
+#define AVATAR_SIMD __attribute__ ((target_clones ("avx512f", "avx2", "default"), noinline))
+#else
+#define AVATAR_SIMD __attribute__ ((noinline))
+#endif
+
+/* e^x within 2 ulp for x in -87 .. 88; 0 below, and at most e^88 above. Cephes' polynomial. */
+static inline float
+avatar_expf (float x)
+{
+  float n, r, p;
+  gint32 bits;
+  float scale;
+
+  x = x > 88.f ? 88.f : x;
+  x = x < -87.3f ? -87.3f : x;
+  n = x * 1.44269504088896341f + 12582912.f; /* 1.5 * 2^23: the integer is in the low bits */
+  memcpy (&bits, &n, 4);
+  n -= 12582912.f;
+  r = x - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.f;
+  bits = (gint32) ((guint32) (bits + 127) << 23);
+  memcpy (&scale, &bits, 4);
+  p *= scale;
+  return p;
+}
