@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* JSON from files that nobody has checked: parsed with limits, read with named errors. */
+#pragma once
+
+#include <avatar/error.h>
+
+#include <json-glib/json-glib.h>
+
+G_BEGIN_DECLS
+
+/* The object at the root of @data; unref with json_object_unref(). @name is for messages. */
+JsonObject *avatar_json_parse (const char *data, gsize length, const char *name, GError **error);
+
+G_END_DECLS

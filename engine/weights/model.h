@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the engine's own rooms may ask a model for; see also avatar_model_get_config(). */
+#pragma once
+
+#include "engine/base/tensor.h"
+#include "engine/weights/config.h"
+
+#include <avatar/model.h>
+
+G_BEGIN_DECLS
+
+/* Name (without prefixes such as "model.encoder.") -> AvatarTensor in the mapped file; %NULL if
+ * there is no such part. @file: (out) (optional): its path, for messages. */
+GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const char **file);
+
+G_END_DECLS

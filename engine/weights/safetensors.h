@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One safetensors file: a table of named tensors over mapped memory. Nothing in it is trusted. */
+#pragma once
+
+#include "engine/base/tensor.h"
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarSafetensors AvatarSafetensors;
+
+/* Maps @path and checks its table; tensors are views of the mapping. */
+AvatarSafetensors *avatar_safetensors_open (const char *path, GError **error);
+/* @name is for messages. */
+AvatarSafetensors *avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error);
+void avatar_safetensors_free (AvatarSafetensors *self);
+const char *avatar_safetensors_get_name (AvatarSafetensors *self);
+/* FALSE: there is no such tensor. The data may lie at any address: see avatar_dtype_to_f32(). */
+gboolean avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out);
+guint avatar_safetensors_n (AvatarSafetensors *self);
+/* In the order of their data. @out is optional. */
+const char *avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out);
+/* The bytes of the table, e.g. to hash them. */
+const guint8 *avatar_safetensors_get_header (AvatarSafetensors *self, gsize *length);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarSafetensors, avatar_safetensors_free)
+
+G_END_DECLS
