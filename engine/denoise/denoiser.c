@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The denoising stage: collects features, runs windows (engine/denoise/stream.c, clip.c), hands
+ * out latent frames in order. */
+#include "engine/denoise/stage.h"
+#include "engine/image/face.h"
+#include "engine/text/text.h"
+#include "engine/vae/encoder.h"
+
+#include <math.h>
+#include <string.h>
+
+void
+avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
+{
+  const AvatarModelInfo *info = avatar_model_get_info (model);
+  const AvatarConfig *config = avatar_model_get_config (model);
+
+  *s = (AvatarDenoiseSettings){
+    .width = info->width,
+    .height = info->height,
+    .prompt = "",
+    .negative_prompt = "",
+    .steps = info->steps,
+    .guidance_scale = info->guidance_scale,
+    .flow_shift = info->flow_shift,
+    .seed = 1024,
+    .chunk = info->window_latents,
+    .overlap = MIN (5, info->window_latents - 1),
+    .motion_pose = config->motion_pose,
+    .motion_exp = config->motion_exp,
+  };
+}
+
+static gboolean
+check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
+{
+  const AvatarModelInfo *info = avatar_model_get_info (model);
+  guint multiple = info->size_multiple;
+
+  if (s->steps < 1 || s->steps > 1000)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "steps is %u; at least 1 and at most 1000 are possible (this model's default is %u)",
+        s->steps, info->steps);
+  else if (s->width < multiple || s->height < multiple || s->width > 4096 || s->height > 4096
+      || s->width % multiple || s->height % multiple)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the video size %ux%u is impossible; both sides must be multiples of %u from %u to 4096 "
+        "(this model was made for %ux%u)",
+        s->width, s->height, multiple, multiple, info->width, info->height);
+  else if (s->chunk < 2 || s->chunk > info->window_latents)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "chunk is %u latent frames; 2 to %u are possible", s->chunk, info->window_latents);
+  else if (s->overlap < 1 || s->overlap >= s->chunk)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "overlap is %u latent frames; it must be at least 1 and less than chunk, %u", s->overlap,
+        s->chunk);
+  else if (!(s->flow_shift > 0 && s->flow_shift <= 100))
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "flow-shift is %g; it must be above 0 and at most 100 (this model's default is %g)",
+        s->flow_shift, info->flow_shift);
+  else if (!(s->guidance_scale >= 0 && s->guidance_scale <= 100))
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "guidance-scale is %g; 0 to 100 are possible (1 or less: no guidance)", s->guidance_scale);
+  else
+    return TRUE;
+  return FALSE;
+}
+
+static gboolean
+encode_texts (AvatarDenoiser *self, GError **error)
+{
+  const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
+
+  for (guint i = 0; i < 2; i++)
+    if (!avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &self->conditions.states[i],
+            &self->conditions.n_states[i], &self->conditions.pooled[i], error))
+      return FALSE;
+  return TRUE;
+}
+
+/* What every run of a window does before its first step; dry or real. */
+static void
+begin (AvatarDenoiser *self, AvatarOps *ops)
+{
+  self->window.transformer = &self->transformer;
+  self->window.conditions = &self->conditions;
+  self->window.motion_exp = self->settings.motion_exp;
+  self->window.motion_pose = self->settings.motion_pose;
+  self->window.fps = avatar_model_get_info (self->model)->fps;
+  self->window.cfg_scale = self->settings.guidance_scale;
+  self->window.steps = self->settings.steps;
+  avatar_window_begin (&self->window, ops, self->frames, self->channels, self->h8, self->w8);
+}
+
+/* One window of one step without memory behind it. */
+static gsize
+plan_arena (AvatarDenoiser *self, double *flops_once, double *flops_step, double *bytes_once,
+    double *bytes_step)
+{
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry ());
+
+  begin (self, ops);
+  avatar_window_listen (&self->window, ops, NULL);
+  *flops_once = ops->flops;
+  *bytes_once = ops->bytes;
+  avatar_denoiser_step (self, ops, NULL, 0, avatar_denoiser_buffers (self, ops));
+  *flops_step = ops->flops - *flops_once;
+  *bytes_step = ops->bytes - *bytes_once;
+  return avatar_arena_peak (ops->arena);
+}
+
+static AvatarDenoiser *
+denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    gboolean dry, GError **error)
+{
+  const AvatarModelInfo *info = avatar_model_get_info (model);
+  g_autoptr (AvatarDenoiser) self = NULL;
+
+  if (!check_settings (settings, model, error))
+    return NULL;
+  self = g_new0 (AvatarDenoiser, 1);
+  self->model = avatar_model_ref (model);
+  self->device = avatar_device_ref (device);
+  self->settings = *settings;
+  self->settings.prompt = g_strdup (settings->prompt);
+  self->settings.negative_prompt = g_strdup (settings->negative_prompt);
+  self->channels = info->latent_channels;
+  self->h8 = settings->height / info->latent_scale;
+  self->w8 = settings->width / info->latent_scale;
+  self->frames = settings->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents
+                                                            : settings->chunk;
+  self->n_features
+      = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
+  self->features = g_array_new (FALSE, FALSE, sizeof (float));
+  self->ready = g_array_new (FALSE, FALSE, sizeof (float));
+  if (!encode_texts (self, error))
+    return NULL;
+  self->weights = avatar_weights_new (model, device, "transformer", dry, error);
+  if (!self->weights)
+    return NULL;
+  self->transformer.config = &avatar_model_get_config (model)->transformer;
+  self->transformer.weights = self->weights;
+  return g_steal_pointer (&self);
+}
+
+AvatarDenoiser *
+avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error)
+{
+  g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, FALSE, error);
+  AvatarArena *arena;
+  double unused[4];
+
+  if (!self)
+    return NULL;
+  self->predicted = plan_arena (self, &unused[0], &unused[1], &unused[2], &unused[3]);
+  arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
+  if (!arena)
+    return NULL;
+  self->ops = avatar_ops_new (device, arena);
+  if (!avatar_weights_check (self->weights, error))
+    return NULL;
+  return g_steal_pointer (&self);
+}
+
+gboolean
+avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, guint frames, guint64 *weight_bytes,
+    guint64 *arena_bytes, double *flops, double *bytes, GError **error)
+{
+  g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, TRUE, error);
+  double flops_once, flops_step, bytes_once, bytes_step, windows;
+
+  if (!self)
+    return FALSE;
+  *arena_bytes = plan_arena (self, &flops_once, &flops_step, &bytes_once, &bytes_step);
+  *weight_bytes = avatar_weights_bytes (self->weights);
+  if (settings->mode == AVATAR_DENOISE_MODE_CLIP) {
+    windows = avatar_clip_plan (frames, self->frames).windows;
+  } else {
+    gint64 more = (frames + 2) / 4 + 1 - self->frames, fresh = self->frames - settings->overlap;
+
+    windows = more > 0 ? 1 + (more + fresh - 1) / fresh : 1;
+  }
+  *flops = windows * (flops_once + settings->steps * flops_step);
+  *bytes = windows * (bytes_once + settings->steps * bytes_step);
+  return avatar_weights_check (self->weights, error);
+}
+
+void
+avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak)
+{
+  *predicted = self->predicted;
+  *peak = avatar_arena_peak (self->ops->arena);
+}
+
+gboolean
+avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+{
+  guint width = self->settings.width, height = self->settings.height;
+  const AvatarConfig *config = avatar_model_get_config (self->model);
+  g_autoptr (AvatarVaeEncoder) encoder = NULL;
+  g_autofree float *rgb = NULL;
+  g_autofree float *latent = NULL;
+
+  if (image->width != width || image->height != height || image->channels != 3) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "the fitted portrait is %ux%u with %u channels; %ux%u with 3 were expected", image->width,
+        image->height, image->channels, width, height);
+    return FALSE;
+  }
+  encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
+  if (!encoder)
+    return FALSE;
+  rgb = g_new (float, (gsize) width * height * 3);
+  for (guint y = 0; y < height; y++)
+    for (guint x = 0; x < 3 * width; x++)
+      rgb[(gsize) y * 3 * width + x]
+          = image->data[(gsize) y * image->stride + x] / 127.5f - 1.f;
+  latent = g_new (float, self->channels * self->h8 * self->w8);
+  if (!avatar_vae_encode_image (encoder, rgb, latent, error))
+    return FALSE;
+  g_free (self->conditions.reference);
+  self->conditions.reference = g_steal_pointer (&latent);
+  g_free (self->conditions.face);
+  self->conditions.face = g_new (float, self->h8 * self->w8);
+  avatar_face_mask (self->conditions.face, width, height, self->settings.face_box,
+      config->face_mask_area, avatar_model_get_info (self->model)->latent_scale);
+  self->begun = FALSE;
+  return TRUE;
+}
+
+void
+avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
+    gpointer user_data)
+{
+  self->progress = func;
+  self->progress_data = user_data;
+}
+
+void
+avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step)
+{
+  AvatarProgress progress = { window, step, self->settings.steps };
+
+  if (self->progress)
+    self->progress (&progress, self->progress_data);
+}
+
+gboolean
+avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **error)
+{
+  if (self->drained) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "features came after the end of the stream; reset the denoiser first");
+    return FALSE;
+  }
+  g_array_append_vals (self->features, features, self->n_features);
+  self->pushed++;
+  return TRUE;
+}
+
+gboolean
+avatar_denoiser_drain (AvatarDenoiser *self, GError **error)
+{
+  self->drained = TRUE;
+  return TRUE;
+}
+
+/* Constants of all windows: once, before the first. */
+static gboolean
+ensure_begun (AvatarDenoiser *self, GError **error)
+{
+  if (self->begun)
+    return TRUE;
+  if (!self->conditions.reference) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "no reference portrait was given; set one before the first audio arrives");
+    return FALSE;
+  }
+  avatar_ops_release (self->ops, 0);
+  begin (self, self->ops);
+  self->mark = avatar_ops_mark (self->ops);
+  self->begun = avatar_ops_check (self->ops, error);
+  return self->begun;
+}
+
+AvatarPull
+avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
+{
+  gsize n = self->channels * self->h8 * self->w8;
+
+  while (self->ready_next * n >= self->ready->len) {
+    AvatarPull pull;
+
+    g_array_set_size (self->ready, 0);
+    self->ready_next = 0;
+    if (!avatar_denoiser_wants_window (self))
+      return AVATAR_PULL_EMPTY;
+    if (!ensure_begun (self, error))
+      return AVATAR_PULL_ERROR;
+    self->stats.forwards = 0;
+    self->stats.steps = self->settings.steps;
+    pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
+                                                           : avatar_denoiser_run_window (self, error);
+    avatar_ops_release (self->ops, self->mark);
+    if (pull != AVATAR_PULL_OK)
+      return pull;
+  }
+  memcpy (latent, (float *) self->ready->data + n * self->ready_next++, n * sizeof (float));
+  return AVATAR_PULL_OK;
+}
+
+void
+avatar_denoiser_reset (AvatarDenoiser *self)
+{
+  avatar_ops_uncancel (self->ops);
+  g_clear_error (&self->ops->error);
+  g_array_set_size (self->features, 0);
+  g_array_set_size (self->ready, 0);
+  self->ready_next = 0;
+  self->first_frame = self->pushed = self->start = self->emitted = 0;
+  self->n_windows = 0;
+  self->drained = FALSE;
+  g_clear_pointer (&self->last, g_free);
+}
+
+void
+avatar_denoiser_cancel (AvatarDenoiser *self)
+{
+  avatar_ops_cancel (self->ops);
+}
+
+void
+avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
+{
+  *stats = self->stats;
+}
+
+void
+avatar_denoiser_free (AvatarDenoiser *self)
+{
+  if (!self)
+    return;
+  avatar_ops_free (self->ops);
+  avatar_weights_free (self->weights);
+  for (guint i = 0; i < 2; i++) {
+    g_free (self->conditions.states[i]);
+    g_free (self->conditions.pooled[i]);
+  }
+  g_free (self->conditions.reference);
+  g_free (self->conditions.face);
+  g_free (self->last);
+  g_array_unref (self->features);
+  g_array_unref (self->ready);
+  g_free ((char *) self->settings.prompt);
+  g_free ((char *) self->settings.negative_prompt);
+  avatar_device_unref (self->device);
+  avatar_model_unref (self->model);
+  g_free (self);
+}

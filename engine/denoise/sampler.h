@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The numbers of the sampler: schedule, guidance, noise, and upstream's windows over long clips. */
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+/* sigma_i of flow matching with @shift, i = 0 .. @steps (spec denoise.md 4.7). */
+double avatar_sigma (guint i, guint steps, double shift);
+
+/**
+ * AvatarGuidance: one step of upstream's two phases (4.9).
+ * @scale: of conditional over unconditional; @face_scale: factor on the face mask
+ * @negative: the unconditional branch gets the negative prompt (else the positive one)
+ */
+typedef struct
+{
+  double scale, face_scale;
+  gboolean negative;
+} AvatarGuidance;
+
+AvatarGuidance avatar_guidance (guint i, guint steps, double cfg_scale);
+
+/* Standard normal noise of latent frame @frame, @n values: Philox 4x32-10 (Salmon et al. 2011)
+ * and Box-Muller. A frame's noise depends on the seed and its index only. */
+void avatar_noise_fill (float *out, gsize n, guint64 seed, guint64 frame);
+
+/**
+ * AvatarClip: upstream's lengths for @n audio frames (4.5); not cut at 400 frames.
+ * @padded: frames of the audio array that the windows read, 4 * @latents
+ * @latents: P, latent frames denoised; @kept: latent frames that cover the audio
+ * @windows: of @window latent frames each
+ */
+typedef struct
+{
+  guint window, windows;
+  guint latents, kept;
+} AvatarClip;
+
+AvatarClip avatar_clip_plan (guint frames, guint window);
+/* The shift of all windows in step @i (4.8). */
+guint avatar_clip_shift (const AvatarClip *clip, guint i);
+/* The latent frame at position @j of window @k with @shift. */
+guint avatar_clip_latent (const AvatarClip *clip, guint shift, guint k, guint j);
+/* The audio row at row @r of window @k. */
+guint avatar_clip_audio (const AvatarClip *clip, guint shift, guint k, guint r);
+
+G_END_DECLS

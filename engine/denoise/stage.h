@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The denoising stage's own state, shared by its three files: denoiser.c (verbs), stream.c (one
+ * window after another), clip.c (upstream's windows over the whole clip). */
+#pragma once
+
+#include "engine/denoise/denoiser.h"
+#include "engine/denoise/sampler.h"
+#include "engine/denoise/window.h"
+
+G_BEGIN_DECLS
+
+struct _AvatarDenoiser
+{
+  AvatarModel *model;
+  AvatarDevice *device;
+  AvatarDenoiseSettings settings;
+  AvatarWeights *weights;
+  AvatarTransformer transformer;
+  AvatarConditions conditions;
+  AvatarWindow window;
+  AvatarOps *ops;
+  gsize predicted;      /* bytes of the arena */
+  gsize mark;           /* of the arena, above the constants of all windows */
+  gboolean begun;
+  gint64 frames;        /* latent frames of a window */
+  gint64 channels, h8, w8;
+  gsize n_features;     /* floats of a video frame's features */
+
+  GArray *features;     /* floats of the video frames from first_frame on */
+  guint64 first_frame, pushed;
+  gboolean drained;
+  guint64 start;        /* first latent frame of the last window */
+  guint64 emitted;      /* latent frames made ready so far */
+  guint n_windows;
+  float *last;          /* [C, frames, h8, w8] of the last window, or NULL */
+
+  GArray *ready;        /* latent frames [n, C, h8, w8] */
+  gsize ready_next;
+
+  AvatarProgressFunc progress;
+  gpointer progress_data;
+  AvatarDenoiseStats stats;
+};
+
+/* Latents and velocity of a window in the arena. */
+typedef struct
+{
+  AvatarTensor x, v; /* [C, frames, h8, w8] */
+} AvatarStepBuffers;
+
+AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops);
+/* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
+void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
+    AvatarStepBuffers buffers);
+/* Noise of latent frame @frame at position @j of z [C, frames, h8, w8]. */
+gboolean avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j,
+    guint64 frame, GError **error);
+/* Latent frame @j of z [C, frames, h8, w8] joins what is ready. */
+void avatar_denoiser_emit (AvatarDenoiser *self, const float *z, gint64 frames, gint64 j);
+void avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step);
+/* Latent frames that cover the video frames pushed. */
+guint64 avatar_denoiser_total (AvatarDenoiser *self);
+gboolean avatar_denoiser_wants_window (AvatarDenoiser *self);
+AvatarPull avatar_denoiser_run_window (AvatarDenoiser *self, GError **error);
+AvatarPull avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error);
+
+G_END_DECLS
