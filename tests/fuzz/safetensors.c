@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Fuzz target: any bytes as a safetensors file. Every tensor of a table that is accepted is read
+ * from end to end, so that a view outside the file shows. */
+#include "tests/fuzz/target.h"
+
+#include "engine/weights/safetensors.h"
+
+int
+LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
+{
+  g_autoptr (GBytes) bytes = g_bytes_new (data, size);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarSafetensors) file = avatar_safetensors_open_bytes (bytes, "fuzz", &error);
+  volatile guint8 sum = 0;
+
+  g_assert (!file == !!error);
+  if (!file)
+    return 0;
+  for (guint i = 0; i < avatar_safetensors_n (file); i++) {
+    AvatarTensor tensor, same;
+    const char *name = avatar_safetensors_nth (file, i, &tensor);
+    const guint8 *first = tensor.data;
+    gsize length = avatar_tensor_bytes (tensor);
+
+    g_assert (avatar_safetensors_get (file, name, &same));
+    for (gsize j = 0; j < length; j++)
+      sum += first[j];
+  }
+  return 0;
+}
