@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Stage 1: samples are gathered until the encoder can hear a window of them; its hidden states
+ * then serve the frames in the middle of the window, ten steps of 20 ms each. Windows overlap by
+ * `context` frames on both sides. What comes out depends on the samples alone, not on how they
+ * were pushed. */
+#include "engine/audio/encoder.h"
+
+#include "engine/audio/mel.h"
+#include "engine/audio/whisper.h"
+#include "engine/weights/model.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Positions of the encoder in a video frame, and those that a frame hears before its own. */
+#define STEPS_PER_FRAME 2
+#define STEPS_BEFORE 4
+#define HOPS_PER_STEP 2
+/* Louder samples than this are noise of a broken source; their squares must stay finite. */
+#define MAX_SAMPLE 32768.f
+
+/* The network and its place in the arena. */
+typedef struct
+{
+  const AvatarConfig *config;
+  AvatarWeights *weights;
+  AvatarMel mel;
+  AvatarTensor hidden; /* [positions, states, channels] of the window heard last */
+  AvatarTensor input;
+} Net;
+
+struct _AvatarAudioEncoder
+{
+  AvatarModel *model;
+  AvatarOps *ops;
+  Net net;
+  guint window, context, frame_samples;
+
+  GArray *samples; /* float; those of the window to come begin at `head` */
+  gsize head;
+  gboolean drained;
+  guint first_frame;      /* of the window to come: the frame it has to answer for first */
+  guint next, end;        /* frames of the window heard last that are ready */
+  guint64 n_bad_samples;
+};
+
+static void
+net_init (Net *net, AvatarOps *ops, const AvatarConfig *config, AvatarWeights *weights)
+{
+  const AvatarWhisperConfig *c = &config->whisper;
+
+  net->config = config;
+  net->weights = weights;
+  avatar_mel_init (&net->mel, ops, c->mels);
+  net->hidden = avatar_ops_alloc (ops, 3, (gint64) c->positions, (gint64) c->layers + 1,
+      (gint64) c->width);
+  net->input = avatar_mel_alloc_input (ops, (gint64) HOPS_PER_STEP * c->positions);
+}
+
+/* The window is padded with silence to the length that the encoder was trained for. */
+static void
+net_run (Net *net, AvatarOps *ops, const float *samples, gsize n)
+{
+  const AvatarWhisperConfig *c = &net->config->whisper;
+  gint64 frames = (gint64) HOPS_PER_STEP * c->positions;
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor mel = avatar_ops_alloc (ops, 2, frames, (gint64) c->mels);
+
+  if (avatar_ops_running (ops)) {
+    float *input = avatar_mel_samples (net->input);
+
+    memcpy (input, samples, n * sizeof (float));
+    memset (input + n, 0, (frames * AVATAR_MEL_HOP - n) * sizeof (float));
+  }
+  avatar_mel_run (&net->mel, ops, mel, net->input);
+  avatar_whisper_run (ops, c, net->weights, net->hidden, mel);
+  avatar_ops_release (ops, mark);
+}
+
+gboolean
+avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, gsize *weight_bytes,
+    gsize *arena_bytes, double *flops, double *bytes, GError **error)
+{
+  g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", TRUE, error);
+  g_autoptr (AvatarOps) ops = avatar_ops_new (device, avatar_arena_new_dry ());
+  Net net;
+
+  if (!weights)
+    return FALSE;
+  net_init (&net, ops, avatar_model_get_config (model), weights);
+  net_run (&net, ops, NULL, 0);
+  if (weight_bytes)
+    *weight_bytes = avatar_weights_bytes (weights);
+  if (arena_bytes)
+    *arena_bytes = avatar_arena_peak (ops->arena);
+  if (flops)
+    *flops = ops->flops;
+  if (bytes)
+    *bytes = ops->bytes;
+  return avatar_weights_check (weights, error);
+}
+
+static gboolean
+apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, GError **error)
+{
+  guint most = self->net.config->whisper.positions / STEPS_PER_FRAME;
+
+  self->context = settings ? settings->context : AVATAR_AUDIO_CONTEXT_DEFAULT;
+  self->window = settings && settings->window ? settings->window : most;
+  if (self->window > most) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "an audio window of %u frames is longer than the %u that the model can hear; choose 1 to "
+        "%u, or 0 for the most",
+        self->window, most, most);
+    return FALSE;
+  }
+  if (self->context >= (self->window + 1) / 2) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "an audio context of %u frames on both sides leaves nothing of a window of %u; choose at "
+        "most %u",
+        self->context, self->window, (self->window - 1) / 2);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+open_net (AvatarAudioEncoder *self, AvatarDevice *device, GError **error)
+{
+  const AvatarConfig *config = self->net.config;
+  AvatarArena *arena;
+  gsize bytes;
+
+  if (!avatar_audio_encoder_plan (self->model, device, NULL, &bytes, NULL, NULL, error))
+    return FALSE;
+  self->net.weights = avatar_weights_new (self->model, device, "whisper", FALSE, error);
+  if (!self->net.weights)
+    return FALSE;
+  arena = avatar_arena_new (device, bytes, "the audio encoder", error);
+  if (!arena)
+    return FALSE;
+  self->ops = avatar_ops_new (device, arena);
+  net_init (&self->net, self->ops, config, self->net.weights);
+  return TRUE;
+}
+
+AvatarAudioEncoder *
+avatar_audio_encoder_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarAudioSettings *settings, GError **error)
+{
+  g_autoptr (AvatarAudioEncoder) self = g_new0 (AvatarAudioEncoder, 1);
+  const AvatarConfig *config = avatar_model_get_config (model);
+
+  self->model = avatar_model_ref (model);
+  self->net.config = config;
+  self->frame_samples = config->sample_rate / config->fps;
+  self->samples = g_array_new (FALSE, FALSE, sizeof (float));
+  if (!apply_settings (self, settings, error) || !open_net (self, device, error))
+    return NULL;
+  return g_steal_pointer (&self);
+}
+
+void
+avatar_audio_encoder_free (AvatarAudioEncoder *self)
+{
+  if (!self)
+    return;
+  avatar_ops_free (self->ops);
+  avatar_weights_free (self->net.weights);
+  g_array_unref (self->samples);
+  avatar_model_unref (self->model);
+  g_free (self);
+}
+
+gboolean
+avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples, gsize n_samples,
+    GError **error)
+{
+  guint at = self->samples->len;
+  float *in;
+
+  if (!avatar_ops_check (self->ops, error))
+    return FALSE;
+  if (self->drained || n_samples > (gsize) (G_MAXINT / 8 - MIN (at, G_MAXINT / 8))) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        self->drained ? "samples were pushed after the end of the audio; reset the encoder first"
+                      : "too much audio at once; pull features between pushes");
+    return FALSE;
+  }
+  if (n_samples == 0)
+    return TRUE;
+  g_array_append_vals (self->samples, samples, n_samples);
+  in = &g_array_index (self->samples, float, at);
+  for (gsize i = 0; i < n_samples; i++) {
+    if (!isfinite (in[i])) {
+      in[i] = 0;
+      self->n_bad_samples++;
+    }
+    in[i] = CLAMP (in[i], -MAX_SAMPLE, MAX_SAMPLE);
+  }
+  return TRUE;
+}
+
+/* Whether the next window can be heard; @n: its samples, @last: whether it is the last one. */
+static gboolean
+window_due (AvatarAudioEncoder *self, gsize *n, gboolean *last)
+{
+  gsize waiting = self->samples->len - self->head;
+  gsize whole = (gsize) self->window * self->frame_samples;
+  guint most = self->net.config->whisper.positions / STEPS_PER_FRAME;
+
+  *n = MIN (waiting, whole);
+  *last = self->drained && waiting <= whole;
+  if (self->drained)
+    return waiting > (gsize) self->first_frame * self->frame_samples;
+  /* a clip that fills the longest window exactly is heard as one: wait for a sample more */
+  return waiting >= whole + (self->window == most ? 1 : 0);
+}
+
+/* Forgets @n samples; moves the rest only now and then, so that this costs little. */
+static void
+drop_samples (AvatarAudioEncoder *self, gsize n)
+{
+  self->head += n;
+  if (self->head < self->samples->len / 2)
+    return;
+  g_array_remove_range (self->samples, 0, self->head);
+  self->head = 0;
+}
+
+static gboolean
+hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
+{
+  guint frames = (n + self->frame_samples - 1) / self->frame_samples;
+
+  net_run (&self->net, self->ops, &g_array_index (self->samples, float, self->head), n);
+  if (!avatar_ops_check (self->ops, error)
+      || !avatar_weights_check (self->net.weights, error))
+    return FALSE;
+  self->next = self->first_frame;
+  self->end = last ? frames : self->window - self->context;
+  self->first_frame = self->context;
+  drop_samples (self, last ? n : (gsize) (self->window - 2 * self->context) * self->frame_samples);
+  return TRUE;
+}
+
+/* Steps before the window or after its end are zero, as upstream has it. */
+static void
+copy_features (AvatarAudioEncoder *self, guint frame, float *features)
+{
+  const AvatarTensor *hidden = &self->net.hidden;
+  gint64 row = hidden->shape[1] * hidden->shape[2];
+  gint64 steps = self->net.config->transformer.audio_steps;
+
+  for (gint64 i = 0; i < steps; i++) {
+    gint64 at = (gint64) frame * STEPS_PER_FRAME + i - STEPS_BEFORE;
+
+    if (at >= 0 && at < hidden->shape[0])
+      memcpy (features + i * row, avatar_tensor_f32 (*hidden) + at * row, row * sizeof (float));
+    else
+      memset (features + i * row, 0, row * sizeof (float));
+  }
+}
+
+AvatarPull
+avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features, GError **error)
+{
+  gboolean last;
+  gsize n;
+
+  if (!avatar_ops_check (self->ops, error))
+    return AVATAR_PULL_ERROR;
+  if (self->next == self->end) {
+    if (!window_due (self, &n, &last))
+      return AVATAR_PULL_EMPTY;
+    if (!hear_window (self, n, last, error))
+      return AVATAR_PULL_ERROR;
+  }
+  copy_features (self, self->next++, features);
+  return AVATAR_PULL_OK;
+}
+
+gboolean
+avatar_audio_encoder_drain (AvatarAudioEncoder *self, GError **error)
+{
+  if (!avatar_ops_check (self->ops, error))
+    return FALSE;
+  self->drained = TRUE;
+  return TRUE;
+}
+
+void
+avatar_audio_encoder_reset (AvatarAudioEncoder *self)
+{
+  avatar_ops_uncancel (self->ops);
+  g_clear_error (&self->ops->error);
+  g_array_set_size (self->samples, 0);
+  self->head = 0;
+  self->drained = FALSE;
+  self->first_frame = self->next = self->end = 0;
+  self->n_bad_samples = 0;
+}
+
+void
+avatar_audio_encoder_cancel (AvatarAudioEncoder *self)
+{
+  avatar_ops_cancel (self->ops);
+}
+
+guint64
+avatar_audio_encoder_get_n_bad_samples (AvatarAudioEncoder *self)
+{
+  return self->n_bad_samples;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Face mask, as upstream's get_facemask (spec denoise 4.3): the box grown about its centre, then
+ * a bilinear reduction without antialiasing. */
+#include "engine/image/face.h"
+
+#include <math.h>
+
+/* One axis: the grown side clipped to the picture, [*from, *to). */
+static void
+grow (guint start, guint length, double area, guint limit, gint64 *from, gint64 *to)
+{
+  gint64 centre = ((gint64) start * 2 + length) / 2;
+  double half = floor (MIN (area * length / 2, (double) limit));
+
+  *from = MAX (centre - (gint64) half, 0);
+  *to = MIN (centre + (gint64) half, (gint64) limit);
+}
+
+/* Of the two middle pixels of cell @i, those that lie in [from, to). */
+static guint
+middle_pixels (guint i, guint scale, gint64 from, gint64 to)
+{
+  gint64 first = (gint64) i * scale + scale / 2 - 1;
+
+  return (first >= from && first < to) + (first + 1 >= from && first + 1 < to);
+}
+
+void
+avatar_face_mask (float *mask, guint width, guint height, AvatarBox box, double area, guint scale)
+{
+  gint64 x0 = 0, x1 = width, y0 = 0, y1 = height;
+  guint cells_x = width / scale, cells_y = height / scale;
+
+  if (box.width && box.height) {
+    grow (box.x, box.width, area, width, &x0, &x1);
+    grow (box.y, box.height, area, height, &y0, &y1);
+  }
+  for (guint y = 0; y < cells_y; y++)
+    for (guint x = 0; x < cells_x; x++)
+      mask[y * cells_x + x]
+          = .25f * middle_pixels (y, scale, y0, y1) * middle_pixels (x, scale, x0, x1);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Text conditioning of the demo model: tables of bytes stand in for the two text encoders.
+ * states [i] = byte_embed [b_i] + pos_embed [i]; pooled = sum of byte_embed_2 [b_i] / sqrt (n). */
+#include "engine/text/text.h"
+
+#include "engine/weights/model.h"
+
+#include <math.h>
+#include <string.h>
+
+/* dst [n] += row @row of @table [rows, n] */
+static void
+add_row (float *dst, const AvatarTensor *table, guint row)
+{
+  gint64 n = table->shape[1];
+  gsize size = avatar_dtype_size (table->dtype);
+  g_autofree float *values = g_new (float, n);
+
+  avatar_dtype_to_f32 (values, (const guint8 *) table->data + row * n * size, table->dtype, n);
+  for (gint64 i = 0; i < n; i++)
+    dst[i] += values[i];
+}
+
+gboolean
+avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guint *n,
+    float **pooled, GError **error)
+{
+  const AvatarConfig *c = avatar_model_get_config (model);
+  GHashTable *tables = avatar_model_get_part (model, "text", NULL);
+  const AvatarTensor *embed = g_hash_table_lookup (tables, "byte_embed");
+  const AvatarTensor *embed_2 = g_hash_table_lookup (tables, "byte_embed_2");
+  const AvatarTensor *position = g_hash_table_lookup (tables, "pos_embed");
+  guint dim = c->transformer.text_dim, pooled_dim = c->transformer.pooled_dim;
+  const char *end;
+
+  prompt = prompt ? prompt : "";
+  if (!g_utf8_validate (prompt, -1, &end)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the prompt is not valid UTF-8 at byte %" G_GSIZE_FORMAT "; convert the text to UTF-8",
+        (gsize) (end - prompt));
+    return FALSE;
+  }
+  *n = (guint) MIN (strlen (prompt) + 1, c->text.max_length);
+  *states = g_new0 (float, (gsize) *n * dim);
+  *pooled = g_new0 (float, pooled_dim);
+  for (guint i = 0; i < *n; i++) {
+    guint byte = i ? (guint8) prompt[i - 1] : c->text.bos_byte;
+
+    add_row (*states + (gsize) i * dim, embed, byte);
+    add_row (*states + (gsize) i * dim, position, i);
+    add_row (*pooled, embed_2, byte);
+  }
+  for (guint i = 0; i < pooled_dim; i++)
+    (*pooled)[i] /= sqrtf (*n);
+  return TRUE;
+}
