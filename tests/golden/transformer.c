@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The transformer against whole forwards of upstream's own module on random weights. */
+#include "tests/golden/golden.h"
+
+#include "engine/denoise/transformer.h"
+
+#include <string.h>
+
+#define LIMIT 1e-4
+
+typedef struct
+{
+  AvatarSafetensors *file;
+  guint n_compared;
+} Taps;
+
+static void
+compare_tap (const char *name, AvatarTensor value, gpointer data)
+{
+  static const char *const known[]
+      = { "vec", "audio_proj", "txt_in", "double_0", "single_0", "single_1" };
+  Taps *taps = data;
+
+  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
+    if (strcmp (name, known[i]) == 0) {
+      g_autofree char *golden = g_strdup_printf (
+          strcmp (name, "double_0") ? "out.full.%s" : "out.full.%s.img", name);
+
+      /* rows beyond the valid text are not computed by us and come last */
+      golden_compare (taps->file, golden, value.data, avatar_tensor_n (value), LIMIT);
+      taps->n_compared++;
+    }
+}
+
+static AvatarTransformerConfig
+make_config (AvatarSafetensors *file)
+{
+  AvatarTransformerConfig c = {
+    .patch = { 1, 2, 2 },
+    .in_channels = 16,
+    .out_channels = 16,
+    .hidden = 32,
+    .heads = 2,
+    .head_dim = 16,
+    .n_double = 4,
+    .n_single = 3,
+    .rope_dim = { 4, 6, 6 },
+    .rope_theta = 256,
+    .text_dim = 20,
+    .pooled_dim = 12,
+    .refiner_depth = 2,
+    .frequency_dim = 256,
+    .audio_steps = 10,
+    .audio_states = 3,
+    .audio_channels = 4,
+    .audio_tokens = 4,
+    .n_adapters = 2,
+    .adapter_after = { 1, 3 },
+  };
+  AvatarTensor t;
+
+  g_assert_true (avatar_safetensors_get (file, "weights.audio_proj.proj1.weight", &t));
+  c.audio_intermediate = t.shape[0];
+  g_assert_true (avatar_safetensors_get (file, "weights.audio_adapter_blocks.0.to_q.weight", &t));
+  c.adapter_dim = t.shape[0];
+  g_assert_true (avatar_safetensors_get (file, "weights.single_blocks.0.linear2.weight", &t));
+  c.mlp = t.shape[1] - c.hidden;
+  return c;
+}
+
+typedef struct
+{
+  AvatarTensor x, reference, states, mask, pooled, audio, face, t;
+} Inputs;
+
+static Inputs
+read_inputs (AvatarSafetensors *file)
+{
+  Inputs in = {
+    .x = golden_get (file, "in.x"),
+    .reference = golden_get (file, "in.ref_latents"),
+    .states = golden_get (file, "in.text_states"),
+    .mask = golden_get (file, "in.text_mask"),
+    .pooled = golden_get (file, "in.text_states_2"),
+    .audio = golden_get (file, "in.audio_prompts"),
+    .face = golden_get (file, "in.face_mask"),
+    .t = golden_get (file, "in.t"),
+  };
+
+  in.pooled = avatar_tensor_reshape (in.pooled, 2, (gint64) 1, in.pooled.shape[0]);
+  in.audio = avatar_tensor_reshape (in.audio, 2, in.audio.shape[0],
+      avatar_tensor_n (in.audio) / in.audio.shape[0]);
+  return in;
+}
+
+static void
+run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_scale, float *out)
+{
+  gsize mark = avatar_ops_mark (ops);
+  guint8 mask[16];
+  AvatarScene scene;
+  AvatarSpeech speech;
+  AvatarTensor velocity;
+  AvatarText text = { .states = in->states, .pooled = in->pooled };
+
+  for (gint64 i = 0; i < in->mask.shape[0]; i++) {
+    mask[i] = avatar_tensor_f32 (in->mask)[i] != 0;
+    text.used += mask[i];
+  }
+  text.mask = avatar_tensor (AVATAR_U8, mask, 1, in->mask.shape[0]);
+  avatar_transformer_scene (model, ops, in->reference, in->face, in->x.shape[1], &scene);
+  avatar_transformer_speech (model, ops, in->audio, &speech);
+  velocity = avatar_ops_alloc (ops, 4, in->x.shape[0], in->x.shape[1], in->x.shape[2],
+      in->x.shape[3]);
+  avatar_transformer_forward (model, ops, velocity, in->x, avatar_tensor_f32 (in->t)[0], &scene,
+      &speech, &text, 30, 25, 25, face_scale);
+  if (out)
+    memcpy (out, velocity.data, avatar_tensor_bytes (velocity));
+  avatar_ops_release (ops, mark);
+}
+
+static void
+test_forward (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarSafetensors) file = golden_open ("upstream/transformer_forward.safetensors");
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", &error);
+  g_autoptr (AvatarWeights) weights = golden_weights (file, "weights.", device);
+  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry ());
+  g_autoptr (AvatarOps) ops = NULL;
+  AvatarTransformerConfig config = make_config (file);
+  AvatarTransformer model = { .config = &config, .weights = weights };
+  Taps taps = { file, 0 };
+  Inputs in = read_inputs (file);
+  gsize n = avatar_tensor_n (in.x), predicted;
+  g_autofree float *out = g_new (float, n);
+
+  run (&model, dry, &in, 1, NULL);
+  predicted = avatar_arena_peak (dry->arena);
+  ops = avatar_ops_new (device, avatar_arena_new (device, predicted, "test", &error));
+  model.tap = compare_tap;
+  model.tap_data = &taps;
+  run (&model, ops, &in, 1, out);
+  golden_compare (file, "out.full", out, n, LIMIT);
+  g_assert_cmpuint (taps.n_compared, ==, 6);
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, predicted);
+  g_assert_cmpfloat (ops->flops, ==, dry->flops);
+  model.tap = NULL;
+  run (&model, ops, &in, 0.6, out);
+  golden_compare (file, "out.full_face_0.6", out, n, LIMIT);
+  memset (in.audio.data, 0, avatar_tensor_bytes (in.audio));
+  run (&model, ops, &in, 1, out);
+  golden_compare (file, "out.full_no_audio", out, n, LIMIT);
+  g_assert_true (avatar_ops_check (ops, &error));
+  g_assert_true (avatar_weights_check (weights, &error));
+  g_free (in.x.data);
+  g_free (in.reference.data);
+  g_free (in.states.data);
+  g_free (in.mask.data);
+  g_free (in.pooled.data);
+  g_free (in.audio.data);
+  g_free (in.face.data);
+  g_free (in.t.data);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/transformer/forward", test_forward);
+  return g_test_run ();
+}
