@@ -77,10 +77,21 @@ net_run (Net *net, AvatarOps *ops, const float *samples, gsize n)
   avatar_ops_release (ops, mark);
 }
 
-gboolean
-avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, gsize *weight_bytes,
-    gsize *arena_bytes, double *flops, double *bytes, GError **error)
+/* Windows that the encoder hears, at its longest, to answer for @frames. */
+static guint
+count_windows (const AvatarConfig *config, guint frames)
 {
+  guint window = config->whisper.positions / STEPS_PER_FRAME;
+  guint context = MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (window - 1) / 2), hop = window - 2 * context;
+
+  return frames <= window ? 1 : 1 + (frames - window + hop - 1) / hop;
+}
+
+gboolean
+avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frames,
+    guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error)
+{
+  guint n_windows = count_windows (avatar_model_get_config (model), frames);
   g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", TRUE, error);
   g_autoptr (AvatarOps) ops = avatar_ops_new (device, avatar_arena_new_dry ());
   Net net;
@@ -94,9 +105,9 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, gsize *weig
   if (arena_bytes)
     *arena_bytes = avatar_arena_peak (ops->arena);
   if (flops)
-    *flops = ops->flops;
+    *flops = ops->flops * n_windows;
   if (bytes)
-    *bytes = ops->bytes;
+    *bytes = ops->bytes * n_windows;
   return avatar_weights_check (weights, error);
 }
 
@@ -129,9 +140,9 @@ open_net (AvatarAudioEncoder *self, AvatarDevice *device, GError **error)
 {
   const AvatarConfig *config = self->net.config;
   AvatarArena *arena;
-  gsize bytes;
+  guint64 bytes;
 
-  if (!avatar_audio_encoder_plan (self->model, device, NULL, &bytes, NULL, NULL, error))
+  if (!avatar_audio_encoder_plan (self->model, device, 1, NULL, &bytes, NULL, NULL, error))
     return FALSE;
   self->net.weights = avatar_weights_new (self->model, device, "whisper", FALSE, error);
   if (!self->net.weights)

@@ -7,8 +7,9 @@
 G_BEGIN_DECLS
 
 /* Runs the encoder's code over no memory: @weight_bytes for converted weights, @arena_bytes for
- * activations, and what one window costs in @flops and @bytes moved. All (out) (optional). */
-gboolean avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, gsize *weight_bytes,
-    gsize *arena_bytes, double *flops, double *bytes, GError **error);
+ * activations, and what all windows of @frames video frames cost in @flops and @bytes moved, with
+ * default settings. All (out) (optional). */
+gboolean avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frames,
+    guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error);
 
 G_END_DECLS

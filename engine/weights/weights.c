@@ -8,11 +8,11 @@
 
 struct _AvatarWeights
 {
-  AvatarModel *model;
+  AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
   char *part;
   const char *file;
   AvatarArena *arena;
-  GHashTable *views; /* name (owned by the model) -> AvatarTensor */
+  GHashTable *views; /* name -> AvatarTensor */
   char *missing;     /* the first name asked for in vain */
 };
 
@@ -60,20 +60,17 @@ make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
       continue; /* avatar_model_open() lets none through */
     view = make_view (arena, source);
     if (views)
-      g_hash_table_insert (views, l->data, g_memdup2 (&view, sizeof view));
+      g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
   }
 }
 
 AvatarWeights *
-avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry,
-    GError **error)
+avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, const char *part,
+    gboolean dry, GError **error)
 {
-  const char *file = NULL;
-  GHashTable *tensors = avatar_model_get_part (model, part, &file);
   AvatarArena *arena = avatar_arena_new_dry ();
   AvatarWeights *self;
 
-  g_assert (tensors); /* the parts' names are the engine's own */
   if (!dry) {
     g_autofree char *what = g_strdup_printf ("the weights of the %s", part);
     gsize bytes;
@@ -86,12 +83,27 @@ avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, 
       return NULL;
   }
   self = g_new0 (AvatarWeights, 1);
-  self->model = avatar_model_ref (model);
   self->part = g_strdup (part);
-  self->file = file;
   self->arena = arena;
-  self->views = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
+  self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   make_views (arena, tensors, self->views);
+  return self;
+}
+
+AvatarWeights *
+avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry,
+    GError **error)
+{
+  const char *file = NULL;
+  GHashTable *tensors = avatar_model_get_part (model, part, &file);
+  AvatarWeights *self;
+
+  g_assert (tensors); /* the parts' names are the engine's own */
+  self = avatar_weights_new_from_table (tensors, device, part, dry, error);
+  if (self) {
+    self->model = avatar_model_ref (model);
+    self->file = file;
+  }
   return self;
 }
 
@@ -102,7 +114,7 @@ avatar_weights_free (AvatarWeights *self)
     return;
   g_hash_table_unref (self->views);
   avatar_arena_free (self->arena);
-  avatar_model_unref (self->model);
+  g_clear_pointer (&self->model, avatar_model_unref);
   g_free (self->missing);
   g_free (self->part);
   g_free (self);
@@ -138,7 +150,7 @@ avatar_weights_check (AvatarWeights *self, GError **error)
   if (!self->missing)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: tensor \"%s\" is missing, which the %s needs", self->file, self->missing, self->part);
+      "%s: tensor \"%s\" is missing, which the %s needs", self->file ? self->file : "weights", self->missing, self->part);
   return FALSE;
 }
 

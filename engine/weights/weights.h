@@ -19,6 +19,9 @@ typedef struct _AvatarWeights AvatarWeights;
 /* @part: "transformer", "vae", "whisper", "text". Returns %NULL with @error. */
 AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part,
     gboolean dry, GError **error);
+/* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
+AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
+    const char *part, gboolean dry, GError **error);
 void avatar_weights_free (AvatarWeights *self);
 /* The tensor @format, which must be of the shape given as @rank gint64 after the format's
  * arguments are applied by g_strdup_printf(). Never fails: avatar_model_open() has checked names
