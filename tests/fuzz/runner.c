@@ -18,7 +18,8 @@ break_something (GRand *rand, GByteArray *data)
     return;
   }
   at = g_rand_int_range (rand, 0, data->len);
-  n = MIN (data->len - at, (guint) g_rand_int_range (rand, 1, 64));
+  n = g_rand_int_range (rand, 1, 64);
+  n = MIN (n, data->len - at);
   switch (g_rand_int_range (rand, 0, 6)) {
     case 0:
       data->data[at] ^= 1 << g_rand_int_range (rand, 0, 8);
