@@ -56,8 +56,7 @@ void avatar_op_channel_sums (AvatarOps *ops, AvatarChannelSums *sums, AvatarTens
 void avatar_op_group_norm (AvatarOps *ops, AvatarNorm *norm, const AvatarChannelSums *sums,
     AvatarTensor gamma, AvatarTensor beta, guint groups, double eps);
 /* y = norm (x), elementwise on [.., C]; y may be x. */
-void avatar_op_apply_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x,
-    const AvatarNorm *norm);
+void avatar_op_apply_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
 
 /* y = conv (norm (x)) + bias + residual. x [T, H, W, in], y [T', H', W', out]; @norm and @sums
  * may be %NULL; @residual is optional, of y's shape, and may be y itself. @sums receives the sums

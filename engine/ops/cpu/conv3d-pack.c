@@ -44,8 +44,8 @@ avatar_conv3d_new (AvatarDevice *device, AvatarTensor weight, AvatarTensor bias,
   gint64 phases = shape.up_t * shape.up_s * shape.up_s;
   gsize n;
 
-  g_assert (weight.rank == 5 && weight.shape[2] == 3 && weight.shape[3] == 3
-      && weight.shape[4] == 3 && avatar_tensor_is_contiguous (weight));
+  g_assert (weight.rank == 5 && weight.shape[2] == 3 && weight.shape[3] == 3 && weight.shape[4] == 3
+      && avatar_tensor_is_contiguous (weight));
   g_assert (bias.rank == 1 && bias.shape[0] == weight.shape[0]);
   g_assert ((shape.up_t == 1 || shape.stride_t == 1) && (shape.up_s == 1 || shape.stride_s == 1));
   self->shape = shape;

@@ -28,8 +28,8 @@ typedef struct
 
 typedef struct
 {
-  void (*fill_row) (float *dst, const float *src, gint64 width, gint64 channels,
-      const float *scale, const float *shift, gboolean act);
+  void (*fill_row) (float *dst, const float *src, gint64 width, gint64 channels, const float *scale,
+      const float *shift, gboolean act);
   void (*conv_row) (const AvatarConvRow *job);
   void (*sum_row) (double *sum, const float *y, gint64 width, gint64 y_step, gint64 channels);
 } AvatarConvLoops;

@@ -43,8 +43,7 @@ avatar_op_channel_sums (AvatarOps *ops, AvatarChannelSums *sums, AvatarTensor x)
   if (avatar_ops_running (ops)) {
 #pragma omp parallel for schedule(static)
     for (gint64 i = 0; i < PIECES; i++)
-      sum_piece (parts + i * 2 * channels,
-          avatar_tensor_f32 (x) + pixels * i / PIECES * channels,
+      sum_piece (parts + i * 2 * channels, avatar_tensor_f32 (x) + pixels * i / PIECES * channels,
           pixels * (i + 1) / PIECES - pixels * i / PIECES, channels);
     memset (sums->sums, 0, 2 * channels * sizeof (double));
     for (gint64 i = 0; i < PIECES * 2 * channels; i++)

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Encodes one picture, in upstream's tiles where the model decodes in tiles. */
+#include "engine/vae/encoder.h"
+
+#include "engine/vae/model.h"
+#include "engine/vae/tiles.h"
+
+#include <string.h>
+
+struct _AvatarVaeEncoder
+{
+  AvatarModel *model;
+  AvatarDevice *device;
+  AvatarWeights *weights;
+  AvatarVaeNetwork *network;
+  AvatarVaeTiles tiles;
+  gint64 width, height;
+  guint64 weight_bytes;
+  gsize predicted;
+  AvatarOps *ops;
+};
+
+/* @rgb, @mean: %NULL in a plan. */
+static void
+encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *mean)
+{
+  const AvatarVaeConfig *config = &avatar_model_get_config (self->model)->vae;
+  gint64 h = avatar_vae_tiles_size_out (&self->tiles, self->height);
+  gint64 w = avatar_vae_tiles_size_out (&self->tiles, self->width);
+  gint64 channels = config->latent_channels;
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor x = avatar_ops_alloc (ops, 4, (gint64) 1, self->height, self->width, (gint64) 3);
+  AvatarTensor moments = avatar_ops_alloc (ops, 4, (gint64) 1, h, w, 2 * channels);
+
+  if (avatar_ops_running (ops))
+    memcpy (x.data, rgb, avatar_tensor_bytes (x));
+  avatar_vae_tiles_run (&self->tiles, ops, moments, x);
+  if (avatar_ops_running (ops)) {
+    const float *m = moments.data;
+
+    for (gint64 c = 0; c < channels; c++)
+      for (gint64 i = 0; i < h * w; i++)
+        mean[c * h * w + i]
+            = (m[i * 2 * channels + c] - config->shift_factor) * config->scaling_factor;
+  }
+  avatar_ops_release (ops, mark);
+}
+
+static AvatarVaeEncoder *
+encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height, gboolean dry,
+    GError **error)
+{
+  const AvatarConfig *config = avatar_model_get_config (model);
+  g_autoptr (AvatarVaeEncoder) self = NULL;
+
+  if (!avatar_vae_check_size (model, width, height, error))
+    return NULL;
+  self = g_new0 (AvatarVaeEncoder, 1);
+  self->model = avatar_model_ref (model);
+  self->device = avatar_device_ref (device);
+  self->width = width;
+  self->height = height;
+  avatar_vae_tiles_init (&self->tiles, &config->vae, FALSE, config->vae_tiling,
+      config->vae.sample_size, config->vae.sample_tsize);
+  self->weights = avatar_weights_new (model, device, "vae", dry, error);
+  if (!self->weights)
+    return NULL;
+  self->network = avatar_vae_network_of_model (model, device, self->weights, FALSE, dry,
+      &self->weight_bytes, error);
+  if (!self->network)
+    return NULL;
+  self->tiles.network = self->network;
+  return g_steal_pointer (&self);
+}
+
+AvatarVaeEncoder *
+avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
+    GError **error)
+{
+  g_autoptr (AvatarVaeEncoder) self = encoder_new (model, device, width, height, FALSE, error);
+  g_autoptr (AvatarOps) dry = NULL;
+  AvatarArena *arena;
+
+  if (!self)
+    return NULL;
+  dry = avatar_ops_new (device, avatar_arena_new_dry ());
+  encode (self, dry, NULL, NULL);
+  self->predicted = avatar_arena_peak (dry->arena);
+  arena = avatar_arena_new (device, self->predicted, "the portrait's encoder", error);
+  if (!arena)
+    return NULL;
+  self->ops = avatar_ops_new (device, arena);
+  return g_steal_pointer (&self);
+}
+
+gboolean
+avatar_vae_encode_image (AvatarVaeEncoder *self, const float *rgb, float *mean, GError **error)
+{
+  encode (self, self->ops, rgb, mean);
+  return avatar_ops_check (self->ops, error);
+}
+
+void
+avatar_vae_encoder_free (AvatarVaeEncoder *self)
+{
+  if (!self)
+    return;
+  avatar_ops_free (self->ops);
+  avatar_vae_network_free (self->network);
+  avatar_weights_free (self->weights);
+  avatar_device_unref (self->device);
+  avatar_model_unref (self->model);
+  g_free (self);
+}
+
+gboolean
+avatar_vae_encoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guint height,
+    guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error)
+{
+  g_autoptr (AvatarVaeEncoder) self = encoder_new (model, device, width, height, TRUE, error);
+
+  if (!self)
+    return FALSE;
+  self->ops = avatar_ops_new (device, avatar_arena_new_dry ());
+  encode (self, self->ops, NULL, NULL);
+  *weight_bytes = self->weight_bytes;
+  *arena_bytes = avatar_arena_peak (self->ops->arena);
+  *flops = self->ops->flops;
+  *bytes = self->ops->bytes;
+  return TRUE;
+}
+
+void
+avatar_vae_encoder_get_arena (AvatarVaeEncoder *self, gsize *predicted, gsize *peak)
+{
+  *predicted = self->predicted;
+  *peak = avatar_arena_peak (self->ops->arena);
+}

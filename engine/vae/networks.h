@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The two networks of the causal video VAE on one tile; all sizes from the configuration. */
+#pragma once
+
+#include "engine/vae/blocks.h"
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarVaeNetwork AvatarVaeNetwork;
+
+/* Returns %NULL with @source->error. Weights that @source looks up must outlive the network. */
+AvatarVaeNetwork *avatar_vae_decoder_network_new (AvatarVaeSource *source);
+AvatarVaeNetwork *avatar_vae_encoder_network_new (AvatarVaeSource *source);
+void avatar_vae_network_free (AvatarVaeNetwork *self);
+/* Decoder: out [4 (T - 1) + 1, 8 h, 8 w, 3] of latents x [T, h, w, C] (unscaled).
+ * Encoder: moments out [(T - 1) / 4 + 1, H / 8, W / 8, 2 C] of pictures x [T, H, W, 3] in -1..1:
+ * C means, then C log variances as they come, unclamped. */
+void
+avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarVaeNetwork, avatar_vae_network_free)
+
+G_END_DECLS

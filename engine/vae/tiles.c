@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Tiles in space and time. Of a finished tile only the strips that its successors blend with are
+ * kept: the bottom rows of each tile of the row above, the right columns of the tile to the left,
+ * the last frames of the tile before. */
+#include "engine/vae/tiles.h"
+
+void
+avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, gboolean decoder,
+    gboolean tiling, guint tile_size, guint tile_frames)
+{
+  gint64 cells = tile_size / config->spatial_ratio, latents = tile_frames / config->temporal_ratio;
+  gint64 size_in = decoder ? cells : tile_size, size_out = decoder ? tile_size : cells;
+  gint64 time_in = decoder ? latents : tile_frames, time_out = decoder ? tile_frames : latents;
+
+  self->decoder = decoder;
+  self->tiling = tiling;
+  self->spatial_ratio = config->spatial_ratio;
+  self->temporal_ratio = config->temporal_ratio;
+  self->channels_out = decoder ? config->out_channels : 2 * config->latent_channels;
+  self->space = (AvatarVaeAxis){ size_in, size_in * 3 / 4, size_out / 4, size_out - size_out / 4 };
+  self->time = (AvatarVaeAxis){ time_in, time_in * 3 / 4, time_out / 4, time_out - time_out / 4 };
+}
+
+gint64
+avatar_vae_tiles_frames_out (const AvatarVaeTiles *self, gint64 frames_in)
+{
+  return self->decoder ? (frames_in - 1) * self->temporal_ratio + 1
+                       : (frames_in - 1) / self->temporal_ratio + 1;
+}
+
+gint64
+avatar_vae_tiles_size_out (const AvatarVaeTiles *self, gint64 size_in)
+{
+  return self->decoder ? size_in * self->spatial_ratio
+                       : (size_in + self->spatial_ratio - 1) / self->spatial_ratio;
+}
+
+/* The last @n entries of dimension @dim. */
+static AvatarTensor
+last (AvatarTensor t, guint dim, gint64 n)
+{
+  return avatar_tensor_slice (t, dim, t.shape[dim] - n, n);
+}
+
+/* In place on the first @n entries of dimension @dim of @current: from @before (whose last @n
+ * entries lie there) to @current. All rank 4. */
+static void
+blend (AvatarOps *ops, AvatarTensor current, AvatarTensor before, guint dim, gint64 n)
+{
+  AvatarTensor b = last (before, dim, n), c = avatar_tensor_slice (current, dim, 0, n);
+
+  avatar_ops_count (ops, 3. * avatar_tensor_n (c), 3. * avatar_tensor_bytes (c));
+  if (!avatar_ops_running (ops))
+    return;
+#pragma omp parallel for schedule(static) collapse(2)
+  for (gint64 t = 0; t < c.shape[0]; t++)
+    for (gint64 y = 0; y < c.shape[1]; y++)
+      for (gint64 x = 0; x < c.shape[2]; x++) {
+        gint64 at[3] = { t, y, x };
+        float weight = (float) at[dim] / n;
+        float *pc = avatar_tensor_f32 (c) + t * c.stride[0] + y * c.stride[1] + x * c.stride[2];
+        const float *pb
+            = avatar_tensor_f32 (b) + t * b.stride[0] + y * b.stride[1] + x * b.stride[2];
+
+        for (gint64 i = 0; i < c.shape[3]; i++)
+          pc[i] = pb[i] * (1 - weight) + pc[i] * weight;
+      }
+}
+
+static gint64
+n_tiles (gint64 size, gint64 step)
+{
+  return (size + step - 1) / step;
+}
+
+/* One tile in space: x and out are views of the whole. @above [T', blend, tile width, C'] and
+ * @left [T', tile height, blend, C'] are read (rank 0: there is none) and then replaced. */
+static void
+space_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x,
+    AvatarTensor *above, AvatarTensor above_room, AvatarTensor *left, AvatarTensor left_room)
+{
+  const AvatarVaeAxis *axis = &self->space;
+  gsize mark = avatar_ops_mark (ops);
+  gint64 frames = out.shape[0], c = out.shape[3];
+  gint64 h = avatar_vae_tiles_size_out (self, x.shape[1]);
+  gint64 w = avatar_vae_tiles_size_out (self, x.shape[2]);
+  AvatarTensor in = avatar_ops_alloc (ops, 4, x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
+  AvatarTensor tile = avatar_ops_alloc (ops, 4, frames, h, w, c);
+
+  avatar_op_copy (ops, in, x);
+  avatar_vae_network_run (self->network, ops, tile, in);
+  if (avatar_tensor_given (*above))
+    blend (ops, tile, *above, 1, MIN (above->shape[1], h));
+  if (avatar_tensor_given (*left))
+    blend (ops, tile, *left, 2, MIN (left->shape[2], w));
+  avatar_op_copy (ops, out,
+      avatar_tensor_slice (avatar_tensor_slice (tile, 1, 0, out.shape[1]), 2, 0, out.shape[2]));
+  *above
+      = avatar_tensor_slice (avatar_tensor_slice (above_room, 1, 0, MIN (axis->blend, h)), 2, 0, w);
+  avatar_op_copy (ops, *above, last (tile, 1, above->shape[1]));
+  *left
+      = avatar_tensor_slice (avatar_tensor_slice (left_room, 1, 0, h), 2, 0, MIN (axis->blend, w));
+  avatar_op_copy (ops, *left, last (tile, 2, left->shape[2]));
+  avatar_ops_release (ops, mark);
+}
+
+/* x [t, h, w, C] -> out [t', h', w', C'] in tiles in space, or whole if it is no larger. */
+static void
+run_space (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x)
+{
+  const AvatarVaeAxis *axis = &self->space;
+  gint64 h = x.shape[1], w = x.shape[2], tile_out = avatar_vae_tiles_size_out (self, axis->length);
+  gint64 frames = out.shape[0], c = out.shape[3];
+  gint64 columns = n_tiles (w, axis->step);
+  gsize mark = avatar_ops_mark (ops);
+  g_autofree AvatarTensor *above = NULL;
+  AvatarTensor above_room, left_room;
+
+  if (!self->tiling || (h <= axis->length && w <= axis->length)) {
+    avatar_vae_network_run (self->network, ops, out, x);
+    return;
+  }
+  above = g_new0 (AvatarTensor, columns);
+  above_room = avatar_ops_alloc (ops, 5, columns, frames, axis->blend, tile_out, c);
+  left_room = avatar_ops_alloc (ops, 4, frames, tile_out, axis->blend, c);
+  for (gint64 y = 0; y < h; y += axis->step) {
+    gint64 y_out = y / axis->step * axis->keep;
+    AvatarTensor left = AVATAR_NO_TENSOR;
+    AvatarTensor x_rows = avatar_tensor_slice (x, 1, y, MIN (axis->length, h - y));
+    AvatarTensor out_rows
+        = avatar_tensor_slice (out, 1, y_out, MIN (axis->keep, out.shape[1] - y_out));
+
+    for (gint64 j = 0; j < columns; j++) {
+      gint64 column = j * axis->step, column_out = j * axis->keep;
+      AvatarTensor room = avatar_tensor_slice (above_room, 0, j, 1);
+
+      room = avatar_tensor_reshape (room, 4, frames, axis->blend, tile_out, c);
+      space_tile (self, ops,
+          avatar_tensor_slice (out_rows, 2, column_out,
+              MIN (axis->keep, out.shape[2] - column_out)),
+          avatar_tensor_slice (x_rows, 2, column, MIN (axis->length, w - column)), &above[j], room,
+          &left, left_room);
+    }
+  }
+  avatar_ops_release (ops, mark);
+}
+
+AvatarVaeTimeState
+avatar_vae_time_state_new (const AvatarVaeTiles *self, AvatarOps *ops, gint64 frames, gint64 h,
+    gint64 w)
+{
+  AvatarVaeTimeState state = { 0 };
+  gint64 h_out = avatar_vae_tiles_size_out (self, h), w_out = avatar_vae_tiles_size_out (self, w);
+
+  state.tile = avatar_ops_alloc (ops, 4, avatar_vae_tiles_frames_out (self, frames), h_out, w_out,
+      self->channels_out);
+  if (self->tiling)
+    state.tail = avatar_ops_alloc (ops, 4, self->time.blend, h_out, w_out, self->channels_out);
+  return state;
+}
+
+AvatarTensor
+avatar_vae_time_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarVaeTimeState *state,
+    AvatarTensor x, gboolean alone)
+{
+  gint64 n = avatar_vae_tiles_frames_out (self, x.shape[0]), first = state->index > 0 ? 1 : 0;
+  AvatarTensor tile = avatar_tensor_rows (state->tile, 0, n);
+
+  run_space (self, ops, tile, x);
+  state->index++;
+  if (alone)
+    return tile;
+  /* the frame of context is the tile before's */
+  tile = avatar_tensor_rows (tile, first, n - first);
+  n -= first;
+  if (first)
+    blend (ops, tile, avatar_tensor_rows (state->tail, 0, state->n_tail), 0,
+        MIN (n, state->n_tail));
+  state->n_tail = MIN (n, self->time.blend);
+  avatar_op_copy (ops, avatar_tensor_rows (state->tail, 0, state->n_tail),
+      last (tile, 0, state->n_tail));
+  return avatar_tensor_rows (tile, 0, MIN (n, self->time.keep + 1 - first));
+}
+
+void
+avatar_vae_tiles_run (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x)
+{
+  gint64 frames = x.shape[0], done = 0;
+  gsize mark = avatar_ops_mark (ops);
+  AvatarVaeTimeState state;
+
+  if (!self->tiling || frames <= self->time.length) {
+    run_space (self, ops, out, x);
+    return;
+  }
+  state = avatar_vae_time_state_new (self, ops, self->time.length + 1, x.shape[1], x.shape[2]);
+  /* a last tile of the context frame alone would add nothing */
+  for (gint64 i = 0; i == 0 || i + 1 < frames; i += self->time.step) {
+    gint64 n = MIN (self->time.length + 1, frames - i);
+    AvatarTensor tile
+        = avatar_vae_time_tile (self, ops, &state, avatar_tensor_rows (x, i, n), FALSE);
+
+    avatar_op_copy (ops, avatar_tensor_rows (out, done, tile.shape[0]), tile);
+    done += tile.shape[0];
+  }
+  g_assert (done == out.shape[0]);
+  avatar_ops_release (ops, mark);
+}
