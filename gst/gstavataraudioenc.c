@@ -1,0 +1,736 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * SECTION:element-avataraudioenc
+ * @title: avataraudioenc
+ * @short_description: speech to audio features for avatardenoise
+ *
+ * Turns 16 kHz mono audio into one tensor of features per video frame (40 ms), as NNStreamer's
+ * other/tensors. Gaps become silence, and features made of nothing but a gap are flagged GAP. As
+ * many features come out as cover the audio: the last frame is padded with silence.
+ *
+ * The encoder listens to windows of up to 30 s at once, so the features of a short file come after
+ * EOS. Set #GstAvatarAudioEnc:window for live streams.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 filesrc location=hello.wav ! decodebin ! audioconvert ! audioresample ! avataraudioenc ! gdppay ! filesink location=hello.features
+ * ]|
+ *
+ * Since: 0.1
+ */
+#include "gst/gstavataraudioenc.h"
+
+#include <avatar/audio.h>
+#include <gst/audio/audio.h>
+#include <string.h>
+
+#include "gst/gstavatarcaps.h"
+#include "gst/gstavatarengine.h"
+#include "gst/gstavatarreport.h"
+
+GST_DEBUG_CATEGORY_STATIC (avatar_audio_enc_debug);
+#define GST_CAT_DEFAULT avatar_audio_enc_debug
+
+/* Jumps in the timestamps that are smaller are jitter; longer holes end the stream. */
+#define ALIGNMENT_THRESHOLD (40 * GST_MSECOND)
+#define DISCONT_WAIT (1 * GST_SECOND)
+#define MAX_SILENCE (60 * GST_SECOND)
+
+enum
+{
+  PROP_WINDOW = GST_AVATAR_PROP_LAST,
+  PROP_CONTEXT,
+};
+
+/* A stretch of samples that are silence because of a gap, [start, end) since the base. */
+typedef struct
+{
+  guint64 start, end;
+} Gap;
+
+struct _GstAvatarAudioEnc
+{
+  GstBaseTransform parent;
+
+  GstAvatarEngineUser user;
+  AvatarAudioSettings settings; /* object lock */
+
+  AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
+  GstAudioInfo audio;
+  GstAudioStreamAlign *align;
+  GArray *gaps;             /* of Gap, those that frames to come may touch */
+  GstClockTime base;        /* PTS of the first sample */
+  guint64 n_samples;        /* since the base */
+  guint64 n_frames;         /* since the base */
+  guint64 n_samples_total;  /* since the start, to tell audio of zero length */
+  gboolean discont;
+  gboolean failed;          /* an error has been posted */
+  GstClockTime batch_time;  /* computing since the last report */
+  guint batch_frames, n_batches;
+};
+
+static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
+    GST_PAD_ALWAYS,
+    GST_STATIC_CAPS ("audio/x-raw, format=(string){ " GST_AUDIO_NE (F32) ", " GST_AUDIO_NE (S16)
+                     " }, rate=(int)16000, channels=(int)1, layout=(string)interleaved"));
+
+static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
+    GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_AVATAR_TENSOR_CAPS));
+
+#define gst_avatar_audio_enc_parent_class parent_class
+G_DEFINE_TYPE (GstAvatarAudioEnc, gst_avatar_audio_enc, GST_TYPE_BASE_TRANSFORM)
+GST_ELEMENT_REGISTER_DEFINE (avataraudioenc, "avataraudioenc", GST_RANK_NONE,
+    GST_TYPE_AVATAR_AUDIO_ENC)
+
+static guint
+samples_per_frame (GstAvatarAudioEnc *self)
+{
+  return self->user.engine->info->sample_rate / self->user.engine->info->fps;
+}
+
+static GstClockTime
+frames_to_time (GstAvatarAudioEnc *self, guint64 frames)
+{
+  return gst_util_uint64_scale_int (frames, GST_SECOND, self->user.engine->info->fps);
+}
+
+static GstAvatarFeatureInfo
+feature_info (GstAvatarAudioEnc *self)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+
+  return (GstAvatarFeatureInfo){ info->feature_steps, info->feature_states,
+    info->feature_channels, info->fps, 1 };
+}
+
+/* Begins a new stretch of time: the next sample is the first. */
+static void
+restart (GstAvatarAudioEnc *self)
+{
+  if (self->encoder)
+    avatar_audio_encoder_reset (self->encoder);
+  g_array_set_size (self->gaps, 0);
+  self->base = GST_CLOCK_TIME_NONE;
+  self->n_samples = self->n_frames = 0;
+  self->discont = TRUE;
+  self->batch_frames = 0;
+  self->batch_time = 0;
+  gst_audio_stream_align_mark_discont (self->align);
+}
+
+static GstFlowReturn
+fail (GstAvatarAudioEnc *self, GError *error)
+{
+  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED)) {
+    g_error_free (error);
+    return GST_FLOW_FLUSHING;
+  }
+  if (self->failed)
+    g_error_free (error);
+  else
+    gst_avatar_report_error (self, error);
+  self->failed = TRUE;
+  return GST_FLOW_ERROR;
+}
+
+static gboolean
+frame_is_gap (GstAvatarAudioEnc *self, guint64 frame)
+{
+  guint64 start = frame * samples_per_frame (self);
+  guint64 end = MIN (start + samples_per_frame (self), self->n_samples);
+
+  while (self->gaps->len > 0 && g_array_index (self->gaps, Gap, 0).end <= start)
+    g_array_remove_index (self->gaps, 0);
+  if (self->gaps->len == 0)
+    return FALSE;
+  return g_array_index (self->gaps, Gap, 0).start <= start
+      && g_array_index (self->gaps, Gap, 0).end >= end;
+}
+
+static void
+add_gap (GstAvatarAudioEnc *self, guint64 n)
+{
+  Gap gap = { self->n_samples, self->n_samples + n };
+
+  if (self->gaps->len > 0) {
+    Gap *last = &g_array_index (self->gaps, Gap, self->gaps->len - 1);
+    if (last->end == gap.start) {
+      last->end = gap.end;
+      return;
+    }
+  }
+  g_array_append_val (self->gaps, gap);
+}
+
+static gboolean
+push_samples (GstAvatarAudioEnc *self, const float *samples, gsize n, GError **error)
+{
+  gint64 begin = g_get_monotonic_time ();
+  gboolean ok = avatar_audio_encoder_push (self->encoder, samples, n, error);
+
+  self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
+  self->n_samples += n;
+  self->n_samples_total += n;
+  return ok;
+}
+
+static gboolean
+push_silence (GstAvatarAudioEnc *self, guint64 n, GError **error)
+{
+  static const float silence[1024];
+
+  add_gap (self, n);
+  while (n > 0) {
+    gsize piece = MIN (n, G_N_ELEMENTS (silence));
+    if (!push_samples (self, silence, piece, error))
+      return FALSE;
+    n -= piece;
+  }
+  return TRUE;
+}
+
+static void
+report_batch (GstAvatarAudioEnc *self)
+{
+  GstAvatarChunk chunk = { .stage = "audio",
+    .index = self->n_batches,
+    .frames = self->batch_frames,
+    .timestamp = self->base + frames_to_time (self, self->n_frames - self->batch_frames),
+    .duration = frames_to_time (self, self->batch_frames),
+    .compute_time = self->batch_time,
+    .bad_samples = avatar_audio_encoder_get_n_bad_samples (self->encoder) };
+
+  if (self->batch_frames == 0)
+    return;
+  gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
+      gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
+  self->n_batches++;
+  self->batch_frames = 0;
+  self->batch_time = 0;
+}
+
+/* The next feature tensor, or NULL with OK where more audio is needed. */
+static GstFlowReturn
+pull_buffer (GstAvatarAudioEnc *self, GstBuffer **buffer)
+{
+  GstAvatarFeatureInfo info = feature_info (self);
+  GstBuffer *out = gst_buffer_new_allocate (NULL, gst_avatar_feature_info_get_size (&info), NULL);
+  GError *error = NULL;
+  GstMapInfo map;
+  AvatarPull pull;
+  gint64 begin = g_get_monotonic_time ();
+
+  *buffer = NULL;
+  gst_buffer_map (out, &map, GST_MAP_WRITE);
+  pull = avatar_audio_encoder_pull (self->encoder, (float *)map.data, &error);
+  gst_buffer_unmap (out, &map);
+  self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
+  if (pull != AVATAR_PULL_OK) {
+    gst_buffer_unref (out);
+    if (pull == AVATAR_PULL_ERROR)
+      return fail (self, error);
+    report_batch (self);
+    return GST_FLOW_OK;
+  }
+  GST_BUFFER_PTS (out) = self->base + frames_to_time (self, self->n_frames);
+  GST_BUFFER_DURATION (out)
+      = self->base + frames_to_time (self, self->n_frames + 1) - GST_BUFFER_PTS (out);
+  GST_BUFFER_OFFSET (out) = self->n_frames;
+  GST_BUFFER_OFFSET_END (out) = self->n_frames + 1;
+  if (self->discont)
+    GST_BUFFER_FLAG_SET (out, GST_BUFFER_FLAG_DISCONT);
+  if (frame_is_gap (self, self->n_frames))
+    GST_BUFFER_FLAG_SET (out, GST_BUFFER_FLAG_GAP);
+  self->discont = FALSE;
+  self->n_frames++;
+  self->batch_frames++;
+  *buffer = out;
+  return GST_FLOW_OK;
+}
+
+static GstFlowReturn
+push_ready (GstAvatarAudioEnc *self)
+{
+  GstBuffer *buffer;
+  GstFlowReturn ret = pull_buffer (self, &buffer);
+
+  while (ret == GST_FLOW_OK && buffer) {
+    ret = gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
+    if (ret == GST_FLOW_OK)
+      ret = pull_buffer (self, &buffer);
+  }
+  return ret;
+}
+
+/* Everything that has been heard goes out; the next sample begins anew. */
+static GstFlowReturn
+drain (GstAvatarAudioEnc *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GError *error = NULL;
+
+  if (!self->encoder || self->n_samples == 0 || self->failed)
+    return ret;
+  if (avatar_audio_encoder_drain (self->encoder, &error))
+    ret = push_ready (self);
+  else
+    ret = fail (self, error);
+  /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
+  if (ret != GST_FLOW_FLUSHING)
+    restart (self);
+  return ret;
+}
+
+/* Samples of any supported format as float; @allocated is to be freed. */
+static const float *
+samples_as_float (GstAvatarAudioEnc *self, const GstMapInfo *map, float **allocated)
+{
+  gsize n = map->size / GST_AUDIO_INFO_BPF (&self->audio);
+
+  if (GST_AUDIO_INFO_FORMAT (&self->audio) == GST_AUDIO_FORMAT_F32)
+    return (const float *)map->data;
+  *allocated = g_new (float, n);
+  for (gsize i = 0; i < n; i++)
+    (*allocated)[i] = (float)((const gint16 *)map->data)[i] / 32768.0f;
+  return *allocated;
+}
+
+/* Where the buffer's time jumps: fills a hole with silence, skips what came already, and starts
+ * anew where that makes no sense. @skip: samples of the buffer to leave out. */
+static GstFlowReturn
+align_time (GstAvatarAudioEnc *self, GstBuffer *buffer, gboolean marked, guint n, gsize *skip)
+{
+  GstClockTime pts = GST_BUFFER_PTS (buffer), expected;
+  GError *error = NULL;
+  gboolean jumps;
+
+  *skip = 0;
+  if (!GST_CLOCK_TIME_IS_VALID (pts) && self->n_samples > 0)
+    return GST_FLOW_OK;
+  if (!GST_CLOCK_TIME_IS_VALID (self->base))
+    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
+  if (!GST_CLOCK_TIME_IS_VALID (pts))
+    pts = self->base;
+  jumps = gst_audio_stream_align_process (self->align, marked, pts, n, NULL, NULL, NULL);
+  expected = self->base
+      + gst_util_uint64_scale_int (self->n_samples, GST_SECOND, GST_AUDIO_INFO_RATE (&self->audio));
+  if (!jumps || self->n_samples == 0 || pts == expected)
+    return GST_FLOW_OK;
+  if (pts > expected && pts - expected <= MAX_SILENCE) {
+    guint64 hole = gst_util_uint64_scale_int_round (pts - expected,
+        GST_AUDIO_INFO_RATE (&self->audio), GST_SECOND);
+    GST_INFO_OBJECT (self, "hole of %" G_GUINT64_FORMAT " samples becomes silence", hole);
+    return push_silence (self, hole, &error) ? GST_FLOW_OK : fail (self, error);
+  }
+  if (pts < expected) {
+    guint64 overlap = gst_util_uint64_scale_int_round (expected - pts,
+        GST_AUDIO_INFO_RATE (&self->audio), GST_SECOND);
+    if (overlap <= n) {
+      *skip = overlap;
+      return GST_FLOW_OK;
+    }
+  }
+  GST_INFO_OBJECT (self, "time jumps to %" GST_TIME_FORMAT ": a new stream", GST_TIME_ARGS (pts));
+  {
+    GstFlowReturn ret = drain (self);
+    self->base = pts;
+    return ret;
+  }
+}
+
+static GstFlowReturn
+gst_avatar_audio_enc_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont,
+    GstBuffer *input)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (parent_class);
+  GstFlowReturn ret = trans_class->submit_input_buffer (trans, is_discont, input);
+  GError *error = NULL;
+  GstMapInfo map;
+  float *allocated = NULL;
+  const float *samples;
+  gsize n, skip;
+
+  if (ret != GST_FLOW_OK || !trans->queued_buf)
+    return ret;
+  input = g_steal_pointer (&trans->queued_buf);
+  if (!gst_buffer_map (input, &map, GST_MAP_READ)) {
+    gst_buffer_unref (input);
+    return fail (self,
+        g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA, "the audio buffer cannot be mapped"));
+  }
+  n = map.size / GST_AUDIO_INFO_BPF (&self->audio);
+  ret = align_time (self, input, GST_BUFFER_IS_DISCONT (input), n, &skip);
+  if (ret == GST_FLOW_OK && n > skip) {
+    samples = samples_as_float (self, &map, &allocated);
+    if (GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP))
+      add_gap (self, n - skip);
+    if (!push_samples (self, samples + skip, n - skip, &error))
+      ret = fail (self, error);
+  }
+  g_free (allocated);
+  gst_buffer_unmap (input, &map);
+  gst_buffer_unref (input);
+  return ret;
+}
+
+static GstFlowReturn
+gst_avatar_audio_enc_generate_output (GstBaseTransform *trans, GstBuffer **buffer)
+{
+  return pull_buffer (GST_AVATAR_AUDIO_ENC (trans), buffer);
+}
+
+/* Never called; without it the base class would take the element for a passthrough. */
+static GstFlowReturn
+gst_avatar_audio_enc_transform (GstBaseTransform *trans, GstBuffer *in, GstBuffer *out)
+{
+  return GST_FLOW_ERROR;
+}
+
+static GstCaps *
+gst_avatar_audio_enc_transform_caps (GstBaseTransform *trans, GstPadDirection direction,
+    GstCaps *caps, GstCaps *filter)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  GstCaps *ret;
+
+  if (direction == GST_PAD_SRC) {
+    ret = gst_static_pad_template_get_caps (&sink_template);
+  } else if (self->user.engine) {
+    GstAvatarFeatureInfo info = feature_info (self);
+    ret = gst_avatar_caps_new_features (&info, self->user.engine->info->hash);
+  } else {
+    ret = gst_static_pad_template_get_caps (&src_template);
+  }
+  if (filter) {
+    GstCaps *all = ret;
+    ret = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref (all);
+  }
+  return ret;
+}
+
+static gboolean
+gst_avatar_audio_enc_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCaps *outcaps)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  GstAudioInfo audio;
+
+  if (!gst_audio_info_from_caps (&audio, incaps))
+    return FALSE;
+  /* The format may change between two buffers without a break in the sound. */
+  self->audio = audio;
+  return TRUE;
+}
+
+/* Tensors of a few kilobytes: no pool. */
+static gboolean
+gst_avatar_audio_enc_decide_allocation (GstBaseTransform *trans, GstQuery *query)
+{
+  while (gst_query_get_n_allocation_pools (query) > 0)
+    gst_query_remove_nth_allocation_pool (query, 0);
+  return TRUE;
+}
+
+static gboolean
+handle_gap (GstAvatarAudioEnc *self, GstEvent *event)
+{
+  GstClockTime pts, duration, expected;
+  GstFlowReturn ret = GST_FLOW_OK;
+  GError *error = NULL;
+  gint rate = self->user.engine->info->sample_rate;
+
+  gst_event_parse_gap (event, &pts, &duration);
+  if (!GST_CLOCK_TIME_IS_VALID (self->base))
+    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
+  expected = self->base + gst_util_uint64_scale_int (self->n_samples, GST_SECOND, rate);
+  if (!GST_CLOCK_TIME_IS_VALID (duration))
+    duration = 0;
+  /* Up to the gap's end, which also closes a hole before it. */
+  if (pts + duration > expected) {
+    duration = pts + duration - expected;
+    if (duration > MAX_SILENCE) {
+      ret = drain (self);
+      self->base = pts;
+    } else {
+      guint64 n = gst_util_uint64_scale_int_round (duration, rate, GST_SECOND);
+      ret = push_silence (self, n, &error) ? push_ready (self) : fail (self, error);
+    }
+    gst_audio_stream_align_mark_discont (self->align);
+  }
+  gst_event_unref (event);
+  return ret == GST_FLOW_OK;
+}
+
+static gboolean
+handle_eos (GstAvatarAudioEnc *self, GstEvent **event)
+{
+  GError *error;
+
+  if (drain (self) == GST_FLOW_OK && self->n_samples_total == 0 && !self->failed) {
+    error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "the audio is empty: it ended before its first sample; expected at least one");
+    fail (self, error);
+  }
+  if (self->failed) {
+    /* So that the elements that follow do not complain about the same again. */
+    *event = gst_event_make_writable (*event);
+    gst_structure_set (gst_event_writable_structure (*event), "avatar-failed", G_TYPE_BOOLEAN,
+        TRUE, NULL);
+  }
+  return TRUE;
+}
+
+static gboolean
+handle_segment (GstAvatarAudioEnc *self, GstEvent *event)
+{
+  const GstSegment *segment;
+
+  gst_event_parse_segment (event, &segment);
+  if (segment->format != GST_FORMAT_TIME || segment->rate < 0) {
+    GST_ELEMENT_ERROR (self, STREAM, FORMAT,
+        ("the audio plays %s: expected a segment in time that runs forward",
+            segment->rate < 0 ? "backward" : gst_format_get_name (segment->format)),
+        (NULL));
+    self->failed = TRUE;
+    return FALSE;
+  }
+  drain (self);
+  return TRUE;
+}
+
+static gboolean
+gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+
+  switch (GST_EVENT_TYPE (event)) {
+    case GST_EVENT_FLUSH_START:
+      GST_OBJECT_LOCK (self);
+      if (self->encoder)
+        avatar_audio_encoder_cancel (self->encoder);
+      GST_OBJECT_UNLOCK (self);
+      break;
+    case GST_EVENT_FLUSH_STOP:
+      restart (self);
+      break;
+    case GST_EVENT_GAP:
+      if (self->encoder && gst_pad_has_current_caps (GST_BASE_TRANSFORM_SRC_PAD (self)))
+        return handle_gap (self, event);
+      break;
+    case GST_EVENT_SEGMENT:
+      if (!handle_segment (self, event)) {
+        gst_event_unref (event);
+        return FALSE;
+      }
+      break;
+    case GST_EVENT_STREAM_START:
+      drain (self);
+      break;
+    case GST_EVENT_EOS:
+      handle_eos (self, &event);
+      break;
+    default:
+      break;
+  }
+  return GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (trans, event);
+}
+
+static gboolean
+gst_avatar_audio_enc_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  GstClockTime min, max, own;
+  gboolean live;
+  guint frames;
+
+  if (!GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query))
+    return FALSE;
+  if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY
+      && self->user.engine) {
+    gst_query_parse_latency (query, &live, &min, &max);
+    GST_OBJECT_LOCK (self);
+    /* 30 s of sound is what Whisper hears at once. */
+    frames = (self->settings.window ?: 30 * self->user.engine->info->fps) + self->settings.context;
+    GST_OBJECT_UNLOCK (self);
+    own = frames_to_time (self, frames);
+    gst_query_set_latency (query, live, min + own,
+        GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);
+  }
+  return TRUE;
+}
+
+static gboolean
+gst_avatar_audio_enc_start (GstBaseTransform *trans)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  AvatarAudioSettings settings;
+  AvatarAudioEncoder *encoder;
+  GError *error = NULL;
+
+  self->failed = FALSE;
+  self->n_samples_total = 0;
+  self->n_batches = 0;
+  if (!gst_avatar_engine_user_open (&self->user, GST_ELEMENT (self)))
+    return FALSE;
+  GST_OBJECT_LOCK (self);
+  settings = self->settings;
+  GST_OBJECT_UNLOCK (self);
+  encoder = avatar_audio_encoder_new (self->user.engine->model, self->user.engine->device,
+      &settings, &error);
+  if (encoder && self->user.engine->info->sample_rate != 16000) {
+    error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+        "model %s wants audio of %u Hz: this element takes 16000 Hz",
+        avatar_model_get_path (self->user.engine->model), self->user.engine->info->sample_rate);
+    g_clear_pointer (&encoder, avatar_audio_encoder_free);
+  }
+  if (!encoder) {
+    gst_avatar_report_error (self, error);
+    gst_avatar_engine_user_close (&self->user);
+    return FALSE;
+  }
+  GST_OBJECT_LOCK (self);
+  self->encoder = encoder;
+  GST_OBJECT_UNLOCK (self);
+  self->align = gst_audio_stream_align_new (16000, ALIGNMENT_THRESHOLD, DISCONT_WAIT);
+  restart (self);
+  return TRUE;
+}
+
+static gboolean
+gst_avatar_audio_enc_stop (GstBaseTransform *trans)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  AvatarAudioEncoder *encoder;
+
+  GST_OBJECT_LOCK (self);
+  encoder = g_steal_pointer (&self->encoder);
+  GST_OBJECT_UNLOCK (self);
+  if (encoder)
+    avatar_audio_encoder_free (encoder);
+  g_clear_pointer (&self->align, gst_audio_stream_align_free);
+  gst_avatar_engine_user_close (&self->user);
+  return TRUE;
+}
+
+static GstStateChangeReturn
+gst_avatar_audio_enc_change_state (GstElement *element, GstStateChange transition)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (element);
+
+  /* Before chaining up, which waits for the streaming thread. */
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
+    GST_OBJECT_LOCK (self);
+    if (self->encoder)
+      avatar_audio_encoder_cancel (self->encoder);
+    GST_OBJECT_UNLOCK (self);
+  }
+  return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+}
+
+static void
+gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *value,
+    GParamSpec *pspec)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (object);
+
+  if (gst_avatar_engine_user_set_property (&self->user, GST_ELEMENT (self), id, value))
+    return;
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+    case PROP_WINDOW:
+      self->settings.window = g_value_get_uint (value);
+      break;
+    case PROP_CONTEXT:
+      self->settings.context = g_value_get_uint (value);
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+      break;
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+gst_avatar_audio_enc_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (object);
+
+  if (gst_avatar_engine_user_get_property (&self->user, GST_ELEMENT (self), id, value))
+    return;
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+    case PROP_WINDOW:
+      g_value_set_uint (value, self->settings.window);
+      break;
+    case PROP_CONTEXT:
+      g_value_set_uint (value, self->settings.context);
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+      break;
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+gst_avatar_audio_enc_finalize (GObject *object)
+{
+  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (object);
+
+  g_array_unref (self->gaps);
+  gst_avatar_engine_user_clear (&self->user);
+  G_OBJECT_CLASS (parent_class)->finalize (object);
+}
+
+static void
+gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
+  object_class->set_property = gst_avatar_audio_enc_set_property;
+  object_class->get_property = gst_avatar_audio_enc_get_property;
+  object_class->finalize = gst_avatar_audio_enc_finalize;
+  gst_avatar_engine_install_properties (object_class);
+  g_object_class_install_property (object_class, PROP_WINDOW,
+      g_param_spec_uint ("window", "Window",
+          "Video frames (40 ms) that the encoder hears at once; 0 = the most it can (30 s), "
+          "smaller values bound the latency of live streams",
+          0, 750, 0, flags));
+  g_object_class_install_property (object_class, PROP_CONTEXT,
+      g_param_spec_uint ("context", "Context",
+          "Video frames (40 ms) heard beyond both ends of a window, so that windows join without "
+          "a seam",
+          0, 375, AVATAR_AUDIO_CONTEXT_DEFAULT, flags));
+
+  gst_element_class_set_static_metadata (element_class, "Avatar audio encoder",
+      "Filter/Converter/Audio", "Speech to one tensor of audio features per video frame",
+      "The gst-avatar authors");
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+  element_class->change_state = gst_avatar_audio_enc_change_state;
+
+  trans_class->start = gst_avatar_audio_enc_start;
+  trans_class->stop = gst_avatar_audio_enc_stop;
+  trans_class->transform_caps = gst_avatar_audio_enc_transform_caps;
+  trans_class->set_caps = gst_avatar_audio_enc_set_caps;
+  trans_class->decide_allocation = gst_avatar_audio_enc_decide_allocation;
+  trans_class->sink_event = gst_avatar_audio_enc_sink_event;
+  trans_class->query = gst_avatar_audio_enc_query;
+  trans_class->submit_input_buffer = gst_avatar_audio_enc_submit_input_buffer;
+  trans_class->generate_output = gst_avatar_audio_enc_generate_output;
+  trans_class->transform = gst_avatar_audio_enc_transform;
+
+  GST_DEBUG_CATEGORY_INIT (avatar_audio_enc_debug, "avataraudioenc", 0, "Avatar audio encoder");
+}
+
+static void
+gst_avatar_audio_enc_init (GstAvatarAudioEnc *self)
+{
+  gst_avatar_engine_user_init (&self->user);
+  self->settings.context = AVATAR_AUDIO_CONTEXT_DEFAULT;
+  self->gaps = g_array_new (FALSE, FALSE, sizeof (Gap));
+}

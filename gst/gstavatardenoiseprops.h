@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The properties of avatardenoise and what they mean to the engine. */
+#pragma once
+
+#include <avatar/denoise.h>
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+/* -1 and 0 stand for the model's own default where a blurb says so. */
+typedef struct
+{
+  gchar *reference, *prompt, *negative_prompt, *face_box;
+  gint steps;
+  gdouble guidance_scale, flow_shift;
+  gint64 seed;
+  guint chunk, overlap;
+  gdouble motion_pose, motion_exp;
+  gint mode;
+  gint precision;
+} GstAvatarDenoiseProps;
+
+void gst_avatar_denoise_props_install (GObjectClass *klass);
+void gst_avatar_denoise_props_init (GstAvatarDenoiseProps *props);
+void gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props);
+/* %FALSE: not one of ours. The caller holds the lock that guards @props. */
+gboolean gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GValue *value);
+gboolean gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *value);
+/* Strings in @settings are those of @props. */
+void gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
+    AvatarDenoiseSettings *settings);
+/* What is wrong before any size is known. */
+gboolean gst_avatar_denoise_props_check (const GstAvatarDenoiseProps *props, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The portrait: see the header. */
+#include "gst/gstavatarreference.h"
+
+#include <string.h>
+
+void
+gst_avatar_reference_init (GstAvatarReference *reference)
+{
+  g_mutex_init (&reference->lock);
+  g_cond_init (&reference->cond);
+}
+
+void
+gst_avatar_reference_clear (GstAvatarReference *reference)
+{
+  gst_avatar_reference_reset (reference);
+  g_mutex_clear (&reference->lock);
+  g_cond_clear (&reference->cond);
+}
+
+void
+gst_avatar_reference_reset (GstAvatarReference *reference)
+{
+  g_mutex_lock (&reference->lock);
+  g_clear_pointer (&reference->image, avatar_image_free);
+  g_clear_error (&reference->error);
+  reference->has_info = reference->ended = FALSE;
+  g_mutex_unlock (&reference->lock);
+}
+
+void
+gst_avatar_reference_set_flushing (GstAvatarReference *reference, gboolean flushing)
+{
+  g_mutex_lock (&reference->lock);
+  reference->flushing = flushing;
+  g_cond_broadcast (&reference->cond);
+  g_mutex_unlock (&reference->lock);
+}
+
+gboolean
+gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path, GError **error)
+{
+  AvatarImage *image = avatar_image_load (path, error);
+
+  if (!image)
+    return FALSE;
+  g_mutex_lock (&reference->lock);
+  g_clear_pointer (&reference->image, avatar_image_free);
+  reference->image = image;
+  g_mutex_unlock (&reference->lock);
+  return TRUE;
+}
+
+/* RGBx has rubbish in its fourth byte, which the engine would take for alpha. */
+static AvatarImage *
+image_from_frame (const GstVideoFrame *frame, GError **error)
+{
+  const guint width = GST_VIDEO_FRAME_WIDTH (frame), height = GST_VIDEO_FRAME_HEIGHT (frame);
+  const guint stride = GST_VIDEO_FRAME_PLANE_STRIDE (frame, 0);
+  const guint8 *data = GST_VIDEO_FRAME_PLANE_DATA (frame, 0);
+  g_autofree guint8 *packed = NULL;
+
+  if (GST_VIDEO_FRAME_FORMAT (frame) != GST_VIDEO_FORMAT_RGBx)
+    return avatar_image_new (width, height,
+        GST_VIDEO_FRAME_FORMAT (frame) == GST_VIDEO_FORMAT_RGBA ? 4 : 3, stride, data, error);
+  packed = g_malloc ((gsize)width * height * 3);
+  for (guint y = 0; y < height; y++)
+    for (guint x = 0; x < width; x++)
+      memcpy (packed + 3 * ((gsize)y * width + x), data + (gsize)y * stride + 4 * x, 3);
+  return avatar_image_new (width, height, 3, 3 * width, packed, error);
+}
+
+GstFlowReturn
+gst_avatar_reference_take_buffer (GstAvatarReference *reference, GstBuffer *buffer)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GstVideoFrame frame;
+
+  g_mutex_lock (&reference->lock);
+  if (reference->image || reference->error) {
+    ret = GST_FLOW_EOS; /* one is enough: let the source stop */
+  } else if (!reference->has_info) {
+    ret = GST_FLOW_NOT_NEGOTIATED;
+  } else if (gst_video_frame_map (&frame, &reference->info, buffer, GST_MAP_READ)) {
+    reference->image = image_from_frame (&frame, &reference->error);
+    gst_video_frame_unmap (&frame);
+  } else {
+    g_set_error (&reference->error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "the picture on the reference pad cannot be mapped");
+  }
+  g_cond_broadcast (&reference->cond);
+  g_mutex_unlock (&reference->lock);
+  gst_buffer_unref (buffer);
+  return ret;
+}
+
+gboolean
+gst_avatar_reference_take_event (GstAvatarReference *reference, GstEvent *event)
+{
+  gboolean ret = TRUE;
+  GstCaps *caps;
+
+  g_mutex_lock (&reference->lock);
+  switch (GST_EVENT_TYPE (event)) {
+    case GST_EVENT_CAPS:
+      gst_event_parse_caps (event, &caps);
+      ret = reference->has_info = gst_video_info_from_caps (&reference->info, caps);
+      break;
+    case GST_EVENT_EOS:
+      reference->ended = TRUE;
+      g_cond_broadcast (&reference->cond);
+      break;
+    default:
+      break;
+  }
+  g_mutex_unlock (&reference->lock);
+  gst_event_unref (event);
+  return ret;
+}
+
+const AvatarImage *
+gst_avatar_reference_wait (GstAvatarReference *reference, GError **error)
+{
+  const AvatarImage *image;
+
+  g_mutex_lock (&reference->lock);
+  while (!reference->image && !reference->error && !reference->ended && !reference->flushing)
+    g_cond_wait (&reference->cond, &reference->lock);
+  image = reference->image;
+  if (!image && reference->error)
+    g_propagate_error (error, g_error_copy (reference->error));
+  else if (!image && reference->flushing)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "flushing");
+  else if (!image)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "no portrait: the reference pad ended before its first picture");
+  g_mutex_unlock (&reference->lock);
+  return image;
+}
+
+gboolean
+gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error)
+{
+  gchar rest;
+
+  memset (box, 0, sizeof *box);
+  if (!string || *string == '\0')
+    return TRUE;
+  if (strchr (string, '-') == NULL
+      && sscanf (string, "%u,%u,%u,%u%c", &box->x, &box->y, &box->width, &box->height, &rest) == 4
+      && box->width > 0 && box->height > 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "face-box \"%s\" is not understood: expected x,y,width,height in pixels of the portrait, "
+      "like 120,80,200,220",
+      string);
+  return FALSE;
+}

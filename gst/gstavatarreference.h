@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The portrait of avatardenoise: from a file, or the first picture of a request sink pad. */
+#pragma once
+
+#include <avatar/image.h>
+#include <gst/video/video.h>
+
+G_BEGIN_DECLS
+
+#define GST_AVATAR_REFERENCE_CAPS GST_VIDEO_CAPS_MAKE ("{ RGB, RGBA, RGBx }")
+
+typedef struct
+{
+  GMutex lock;
+  GCond cond;
+  AvatarImage *image;
+  GstVideoInfo info; /* of what comes in on the pad */
+  gboolean has_info;
+  gboolean ended;    /* the pad has seen EOS */
+  gboolean flushing; /* nobody may wait */
+  GError *error;     /* what was wrong with the picture on the pad */
+} GstAvatarReference;
+
+void gst_avatar_reference_init (GstAvatarReference *reference);
+void gst_avatar_reference_clear (GstAvatarReference *reference);
+/* Forgets the picture. */
+void gst_avatar_reference_reset (GstAvatarReference *reference);
+void gst_avatar_reference_set_flushing (GstAvatarReference *reference, gboolean flushing);
+gboolean gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path,
+    GError **error);
+/* The request pad's chain and event functions, less the bookkeeping of pads. Take what they get. */
+GstFlowReturn gst_avatar_reference_take_buffer (GstAvatarReference *reference, GstBuffer *buffer);
+gboolean gst_avatar_reference_take_event (GstAvatarReference *reference, GstEvent *event);
+/* Waits for the picture: owned by @reference. %NULL: @error says why. */
+const AvatarImage *gst_avatar_reference_wait (GstAvatarReference *reference, GError **error);
+
+/* "x,y,width,height" in pixels of the portrait; %NULL or "" = not given. */
+gboolean gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Bus messages of the elements: see the header and docs/elements.md. */
+#include "gst/gstavatarreport.h"
+
+typedef struct
+{
+  gint avatar_code;
+  GQuark (*domain) (void);
+  gint code;
+} ErrorMap;
+
+/* A truncated model is a resource that cannot be read; one whose tensors do not fit is of the
+ * wrong type; what the user set is a setting. */
+static const ErrorMap error_map[] = {
+  { AVATAR_ERROR_NOT_FOUND, gst_resource_error_quark, GST_RESOURCE_ERROR_NOT_FOUND },
+  { AVATAR_ERROR_READ, gst_resource_error_quark, GST_RESOURCE_ERROR_OPEN_READ },
+  { AVATAR_ERROR_FORMAT, gst_resource_error_quark, GST_RESOURCE_ERROR_READ },
+  { AVATAR_ERROR_MISMATCH, gst_stream_error_quark, GST_STREAM_ERROR_WRONG_TYPE },
+  { AVATAR_ERROR_SETTINGS, gst_resource_error_quark, GST_RESOURCE_ERROR_SETTINGS },
+  { AVATAR_ERROR_MEMORY, gst_resource_error_quark, GST_RESOURCE_ERROR_NO_SPACE_LEFT },
+  { AVATAR_ERROR_DEVICE, gst_resource_error_quark, GST_RESOURCE_ERROR_FAILED },
+  { AVATAR_ERROR_DATA, gst_stream_error_quark, GST_STREAM_ERROR_DECODE },
+};
+
+void
+gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
+    const gchar *function, gint line)
+{
+  GQuark domain = GST_STREAM_ERROR;
+  gint code = GST_STREAM_ERROR_FAILED;
+  gchar *text = g_strdup (error ? error->message : "failed without saying why");
+  gchar *debug = error ? g_strdup_printf ("%s %d", g_quark_to_string (error->domain), error->code)
+                       : NULL;
+
+  for (guint i = 0; error && error->domain == AVATAR_ERROR && i < G_N_ELEMENTS (error_map); i++) {
+    if (error_map[i].avatar_code == error->code) {
+      domain = error_map[i].domain ();
+      code = error_map[i].code;
+    }
+  }
+  gst_element_message_full (element, GST_MESSAGE_ERROR, domain, code, text, debug, file, function,
+      line);
+  g_clear_error (&error);
+}
+
+void
+gst_avatar_report_progress (GstElement *element, GstProgressType type, const gchar *code,
+    gint percent, const gchar *text)
+{
+  GstMessage *message = gst_message_new_progress (GST_OBJECT (element), type, code, text);
+
+  if (percent >= 0)
+    gst_structure_set (gst_message_writable_structure (message), "percent", G_TYPE_INT, percent,
+        NULL);
+  gst_element_post_message (element, message);
+}
+
+GstStructure *
+gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk)
+{
+  AvatarMemory memory = { 0, 0 };
+  GstStructure *structure;
+  gdouble speed = 0.0;
+
+  avatar_device_get_memory (device, &memory);
+  if (chunk->compute_time > 0)
+    speed = (gdouble)chunk->duration / (gdouble)chunk->compute_time;
+  structure = gst_structure_new ("avatar-chunk", "stage", G_TYPE_STRING, chunk->stage, "index",
+      G_TYPE_UINT, chunk->index, "frames", G_TYPE_UINT, chunk->frames, "timestamp",
+      GST_TYPE_CLOCK_TIME, chunk->timestamp, "duration", GST_TYPE_CLOCK_TIME, chunk->duration,
+      "compute-time", GST_TYPE_CLOCK_TIME, chunk->compute_time, "speed", G_TYPE_DOUBLE, speed,
+      "memory-now", G_TYPE_UINT64, memory.now, "memory-peak", G_TYPE_UINT64, memory.peak,
+      "bad-samples", G_TYPE_UINT64, chunk->bad_samples, NULL);
+  gst_element_post_message (element,
+      gst_message_new_element (GST_OBJECT (element), gst_structure_copy (structure)));
+  return structure;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the elements tell the application: errors, progress and statistics on the bus. */
+#pragma once
+
+#include <avatar/device.h>
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+/**
+ * GstAvatarChunk:
+ * A piece of work that is done: a window of the audio encoder or the denoiser, a tile of the
+ * decoder.
+ * @stage: "audio", "denoise" or "decode"
+ * @index: of the piece since the start of the stream
+ * @frames: video frames that it made or covers
+ * @timestamp, @duration: the stretch of the stream, in ns
+ * @compute_time: wall-clock time, in ns
+ * @bad_samples: audio samples so far that were not finite and became silence
+ */
+typedef struct
+{
+  const gchar *stage;
+  guint index;
+  guint frames;
+  GstClockTime timestamp, duration;
+  GstClockTime compute_time;
+  guint64 bad_samples;
+} GstAvatarChunk;
+
+/* Posts @error on the bus in the domain that fits it and frees it. @file: __FILE__ of the caller. */
+void gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
+    const gchar *function, gint line);
+#define gst_avatar_report_error(element, error)                                                   \
+  gst_avatar_report_error_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
+
+/* @percent: 0 to 100, or -1 for none. */
+void gst_avatar_report_progress (GstElement *element, GstProgressType type, const gchar *code,
+    gint percent, const gchar *text);
+
+/* Posts the element message "avatar-chunk" and returns its structure, for the stats property. */
+GstStructure *gst_avatar_report_chunk (GstElement *element, AvatarDevice *device,
+    const GstAvatarChunk *chunk);
+
+G_END_DECLS

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Registers the three elements, on every machine: devices and models are looked for when an
+ * element goes to PAUSED, because the registry would remember a failure here. */
+#include <gst/gst.h>
+
+#include "gst/gstavataraudioenc.h"
+#include "gst/gstavatardenoise.h"
+#include "gst/gstavatarvaedecode.h"
+
+static gboolean
+plugin_init (GstPlugin *plugin)
+{
+  gboolean ret = FALSE;
+
+  ret |= GST_ELEMENT_REGISTER (avataraudioenc, plugin);
+  ret |= GST_ELEMENT_REGISTER (avatardenoise, plugin);
+  ret |= GST_ELEMENT_REGISTER (avatarvaedecode, plugin);
+  return ret;
+}
+
+GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, avatar,
+    "Talking video from speech and a portrait", plugin_init, VERSION, "LGPL", PACKAGE,
+    "https://gstreamer.freedesktop.org/")
