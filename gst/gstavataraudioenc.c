@@ -58,21 +58,21 @@ struct _GstAvatarAudioEnc
   AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
   GstAudioInfo audio;
   GstAudioStreamAlign *align;
-  GArray *gaps;             /* of Gap, those that frames to come may touch */
-  GstClockTime base;        /* PTS of the first sample */
-  guint64 n_samples;        /* since the base */
-  guint64 n_frames;         /* since the base */
-  guint64 n_samples_total;  /* since the start, to tell audio of zero length */
+  GArray *gaps;            /* of Gap, those that frames to come may touch */
+  GstClockTime base;       /* PTS of the first sample */
+  guint64 n_samples;       /* since the base */
+  guint64 n_frames;        /* since the base */
+  guint64 n_samples_total; /* since the start, to tell audio of zero length */
   gboolean discont;
-  gboolean failed;          /* an error has been posted */
-  GstClockTime batch_time;  /* computing since the last report */
+  gboolean failed;         /* an error has been posted */
+  GstClockTime batch_time; /* computing since the last report */
   guint batch_frames, n_batches;
 };
 
-static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
-    GST_PAD_ALWAYS,
-    GST_STATIC_CAPS ("audio/x-raw, format=(string){ " GST_AUDIO_NE (F32) ", " GST_AUDIO_NE (S16)
-                     " }, rate=(int)16000, channels=(int)1, layout=(string)interleaved"));
+static GstStaticPadTemplate sink_template
+    = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS,
+        GST_STATIC_CAPS ("audio/x-raw, format=(string){ " GST_AUDIO_NE (F32) ", " GST_AUDIO_NE (
+            S16) " }, rate=(int)16000, channels=(int)1, layout=(string)interleaved"));
 
 static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
     GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_AVATAR_TENSOR_CAPS));
@@ -99,8 +99,8 @@ feature_info (GstAvatarAudioEnc *self)
 {
   const AvatarModelInfo *info = self->user.engine->info;
 
-  return (GstAvatarFeatureInfo){ info->feature_steps, info->feature_states,
-    info->feature_channels, info->fps, 1 };
+  return (GstAvatarFeatureInfo){ info->feature_steps, info->feature_states, info->feature_channels,
+    info->fps, 1 };
 }
 
 /* Begins a new stretch of time: the next sample is the first. */
@@ -222,7 +222,7 @@ pull_buffer (GstAvatarAudioEnc *self, GstBuffer **buffer)
 
   *buffer = NULL;
   gst_buffer_map (out, &map, GST_MAP_WRITE);
-  pull = avatar_audio_encoder_pull (self->encoder, (float *)map.data, &error);
+  pull = avatar_audio_encoder_pull (self->encoder, (float *) map.data, &error);
   gst_buffer_unmap (out, &map);
   self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
   if (pull != AVATAR_PULL_OK) {
@@ -288,10 +288,10 @@ samples_as_float (GstAvatarAudioEnc *self, const GstMapInfo *map, float **alloca
   gsize n = map->size / GST_AUDIO_INFO_BPF (&self->audio);
 
   if (GST_AUDIO_INFO_FORMAT (&self->audio) == GST_AUDIO_FORMAT_F32)
-    return (const float *)map->data;
+    return (const float *) map->data;
   *allocated = g_new (float, n);
   for (gsize i = 0; i < n; i++)
-    (*allocated)[i] = (float)((const gint16 *)map->data)[i] / 32768.0f;
+    (*allocated)[i] = (float) ((const gint16 *) map->data)[i] / 32768.0f;
   return *allocated;
 }
 
@@ -475,8 +475,8 @@ handle_eos (GstAvatarAudioEnc *self, GstEvent **event)
   if (self->failed) {
     /* So that the elements that follow do not complain about the same again. */
     *event = gst_event_make_writable (*event);
-    gst_structure_set (gst_event_writable_structure (*event), "avatar-failed", G_TYPE_BOOLEAN,
-        TRUE, NULL);
+    gst_structure_set (gst_event_writable_structure (*event), "avatar-failed", G_TYPE_BOOLEAN, TRUE,
+        NULL);
   }
   return TRUE;
 }

@@ -7,7 +7,7 @@
 
 /* Sides beyond this are garbage, and their product would overflow. */
 #define MAX_DIM 65536u
-#define MAX_ELEMENTS ((guint64)1 << 30)
+#define MAX_ELEMENTS ((guint64) 1 << 30)
 
 gboolean
 gst_avatar_dimensions_parse (const gchar *string, guint dims[GST_AVATAR_MAX_RANK], GError **error)
@@ -30,7 +30,7 @@ gst_avatar_dimensions_parse (const gchar *string, guint dims[GST_AVATAR_MAX_RANK
     if (elements > MAX_ELEMENTS)
       break;
     if (rank < GST_AVATAR_MAX_RANK)
-      dims[rank] = (guint)dim;
+      dims[rank] = (guint) dim;
     if (*end == '\0')
       return TRUE;
     if (*end != ':')
@@ -141,8 +141,8 @@ caps_parse (const GstCaps *caps, const gchar *kind, const gchar *model,
 }
 
 gboolean
-gst_avatar_caps_parse_features (const GstCaps *caps, const gchar *model,
-    GstAvatarFeatureInfo *info, GError **error)
+gst_avatar_caps_parse_features (const GstCaps *caps, const gchar *model, GstAvatarFeatureInfo *info,
+    GError **error)
 {
   guint dims[GST_AVATAR_MAX_RANK];
 
@@ -222,6 +222,6 @@ gst_avatar_caps_get_video_size (GstCaps *caps, guint scale, guint *width, guint 
 void
 gst_avatar_caps_set_video_size (GstCaps *caps, guint width, guint height)
 {
-  gst_caps_set_simple (caps, "video-width", G_TYPE_INT, (gint)width, "video-height", G_TYPE_INT,
-      (gint)height, NULL);
+  gst_caps_set_simple (caps, "video-width", G_TYPE_INT, (gint) width, "video-height", G_TYPE_INT,
+      (gint) height, NULL);
 }

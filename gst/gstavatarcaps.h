@@ -7,7 +7,7 @@
 
 G_BEGIN_DECLS
 
-#define GST_AVATAR_TENSOR_CAPS                                                                    \
+#define GST_AVATAR_TENSOR_CAPS \
   "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32"
 
 #define GST_AVATAR_MAX_RANK 4
@@ -39,8 +39,8 @@ gboolean gst_avatar_caps_parse_latents (const GstCaps *caps, const gchar *model,
     GstAvatarLatentInfo *info, GError **error);
 
 /* "64:5:10" into @dims, innermost first, missing ranks 1. Trailing ":1" beyond rank 4 are taken. */
-gboolean gst_avatar_dimensions_parse (const gchar *string, guint dims[GST_AVATAR_MAX_RANK],
-    GError **error);
+gboolean
+gst_avatar_dimensions_parse (const gchar *string, guint dims[GST_AVATAR_MAX_RANK], GError **error);
 /* As few ranks as say it, but at least @rank. */
 gchar *gst_avatar_dimensions_to_string (const guint dims[GST_AVATAR_MAX_RANK], guint rank);
 

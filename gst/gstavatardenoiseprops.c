@@ -64,8 +64,7 @@ static void
 install_string (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
     const gchar *blurb)
 {
-  g_object_class_install_property (klass, id,
-      g_param_spec_string (name, nick, blurb, NULL, FLAGS));
+  g_object_class_install_property (klass, id, g_param_spec_string (name, nick, blurb, NULL, FLAGS));
 }
 
 static void
@@ -255,7 +254,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     AvatarDenoiseSettings *settings)
 {
   avatar_denoise_settings_init (settings, model);
-  settings->mode = (AvatarDenoiseMode)props->mode;
+  settings->mode = (AvatarDenoiseMode) props->mode;
   if (props->prompt)
     settings->prompt = props->prompt;
   if (props->negative_prompt)

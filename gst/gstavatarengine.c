@@ -60,7 +60,7 @@ engine_acquire (const gchar *model, const gchar *device, GError **error)
 static void
 engine_release (GstAvatarEngine *engine)
 {
-  Shared *shared = (Shared *)engine;
+  Shared *shared = (Shared *) engine;
 
   G_LOCK (engines);
   if (--shared->users == 0) {
@@ -76,8 +76,7 @@ engine_release (GstAvatarEngine *engine)
 void
 gst_avatar_engine_install_properties (GObjectClass *klass)
 {
-  const GParamFlags flags
-      = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
   g_object_class_install_property (klass, GST_AVATAR_PROP_MODEL,
       g_param_spec_string ("model", "Model",

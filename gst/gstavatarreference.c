@@ -2,6 +2,7 @@
 /* The portrait: see the header. */
 #include "gst/gstavatarreference.h"
 
+#include <stdio.h>
 #include <string.h>
 
 void
@@ -64,10 +65,10 @@ image_from_frame (const GstVideoFrame *frame, GError **error)
   if (GST_VIDEO_FRAME_FORMAT (frame) != GST_VIDEO_FORMAT_RGBx)
     return avatar_image_new (width, height,
         GST_VIDEO_FRAME_FORMAT (frame) == GST_VIDEO_FORMAT_RGBA ? 4 : 3, stride, data, error);
-  packed = g_malloc ((gsize)width * height * 3);
+  packed = g_malloc ((gsize) width * height * 3);
   for (guint y = 0; y < height; y++)
     for (guint x = 0; x < width; x++)
-      memcpy (packed + 3 * ((gsize)y * width + x), data + (gsize)y * stride + 4 * x, 3);
+      memcpy (packed + 3 * ((gsize) y * width + x), data + (gsize) y * stride + 4 * x, 3);
   return avatar_image_new (width, height, 3, 3 * width, packed, error);
 }
 

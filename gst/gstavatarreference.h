@@ -26,8 +26,8 @@ void gst_avatar_reference_clear (GstAvatarReference *reference);
 /* Forgets the picture. */
 void gst_avatar_reference_reset (GstAvatarReference *reference);
 void gst_avatar_reference_set_flushing (GstAvatarReference *reference, gboolean flushing);
-gboolean gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path,
-    GError **error);
+gboolean
+gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path, GError **error);
 /* The request pad's chain and event functions, less the bookkeeping of pads. Take what they get. */
 GstFlowReturn gst_avatar_reference_take_buffer (GstAvatarReference *reference, GstBuffer *buffer);
 gboolean gst_avatar_reference_take_event (GstAvatarReference *reference, GstEvent *event);

@@ -29,8 +29,8 @@ gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *f
   GQuark domain = GST_STREAM_ERROR;
   gint code = GST_STREAM_ERROR_FAILED;
   gchar *text = g_strdup (error ? error->message : "failed without saying why");
-  gchar *debug = error ? g_strdup_printf ("%s %d", g_quark_to_string (error->domain), error->code)
-                       : NULL;
+  gchar *debug
+      = error ? g_strdup_printf ("%s %d", g_quark_to_string (error->domain), error->code) : NULL;
 
   for (guint i = 0; error && error->domain == AVATAR_ERROR && i < G_N_ELEMENTS (error_map); i++) {
     if (error_map[i].avatar_code == error->code) {
@@ -64,7 +64,7 @@ gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAva
 
   avatar_device_get_memory (device, &memory);
   if (chunk->compute_time > 0)
-    speed = (gdouble)chunk->duration / (gdouble)chunk->compute_time;
+    speed = (gdouble) chunk->duration / (gdouble) chunk->compute_time;
   structure = gst_structure_new ("avatar-chunk", "stage", G_TYPE_STRING, chunk->stage, "index",
       G_TYPE_UINT, chunk->index, "frames", G_TYPE_UINT, chunk->frames, "timestamp",
       GST_TYPE_CLOCK_TIME, chunk->timestamp, "duration", GST_TYPE_CLOCK_TIME, chunk->duration,

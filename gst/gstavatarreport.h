@@ -31,7 +31,7 @@ typedef struct
 /* Posts @error on the bus in the domain that fits it and frees it. @file: __FILE__ of the caller. */
 void gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
     const gchar *function, gint line);
-#define gst_avatar_report_error(element, error)                                                   \
+#define gst_avatar_report_error(element, error) \
   gst_avatar_report_error_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
 
 /* @percent: 0 to 100, or -1 for none. */
@@ -39,7 +39,7 @@ void gst_avatar_report_progress (GstElement *element, GstProgressType type, cons
     gint percent, const gchar *text);
 
 /* Posts the element message "avatar-chunk" and returns its structure, for the stats property. */
-GstStructure *gst_avatar_report_chunk (GstElement *element, AvatarDevice *device,
-    const GstAvatarChunk *chunk);
+GstStructure *
+gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk);
 
 G_END_DECLS

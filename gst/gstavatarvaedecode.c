@@ -163,7 +163,7 @@ report_tile (GstAvatarVaeDecode *self)
   chunk.frames = stats.frames;
   chunk.timestamp = self->base + frames_to_time (self, self->n_frames);
   chunk.duration = frames_to_time (self, stats.frames);
-  chunk.compute_time = (GstClockTime)(stats.seconds * GST_SECOND);
+  chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
   gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
       gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
 }
@@ -304,7 +304,7 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
         gst_buffer_get_size (latent), expected);
     return fail (self, error);
   }
-  ok = avatar_decoder_push (self->decoder, (const float *)map.data, &error);
+  ok = avatar_decoder_push (self->decoder, (const float *) map.data, &error);
   gst_buffer_unmap (latent, &map);
   if (!ok)
     return fail (self, error);
@@ -443,8 +443,8 @@ gst_avatar_vae_decode_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCap
   }
   if (!gst_video_info_from_caps (&self->out, outcaps))
     return FALSE;
-  same = self->decoder && latent.width == self->latent.width
-      && latent.height == self->latent.height && latent.channels == self->latent.channels;
+  same = self->decoder && latent.width == self->latent.width && latent.height == self->latent.height
+      && latent.channels == self->latent.channels;
   self->latent = latent;
   if (!same) {
     close_decoder (self);

@@ -47,14 +47,14 @@ gst_avatar_video_caps_from_latents (GstCaps *caps, const AvatarModelInfo *info)
     GstAvatarLatentInfo latent;
 
     if (info && gst_avatar_caps_parse_latents (one, NULL, &latent, NULL)) {
-      gst_caps_set_simple (video, "width", G_TYPE_INT, (gint)(latent.width * info->latent_scale),
-          "height", G_TYPE_INT, (gint)(latent.height * info->latent_scale), "pixel-aspect-ratio",
+      gst_caps_set_simple (video, "width", G_TYPE_INT, (gint) (latent.width * info->latent_scale),
+          "height", G_TYPE_INT, (gint) (latent.height * info->latent_scale), "pixel-aspect-ratio",
           GST_TYPE_FRACTION, 1, 1, NULL);
       if (latent.fps_n > 0 && latent.fps_d > 0)
         gst_caps_set_simple (video, "framerate", GST_TYPE_FRACTION, latent.fps_n, latent.fps_d,
             NULL);
       else
-        gst_caps_set_simple (video, "framerate", GST_TYPE_FRACTION, (gint)info->fps, 1, NULL);
+        gst_caps_set_simple (video, "framerate", GST_TYPE_FRACTION, (gint) info->fps, 1, NULL);
     }
     ret = gst_caps_merge (ret, video);
   }

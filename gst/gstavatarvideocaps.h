@@ -7,8 +7,8 @@
 
 G_BEGIN_DECLS
 
-#define GST_AVATAR_VIDEO_CAPS                                                                     \
-  "video/x-raw, format=(string){ RGB, I420, NV12 }, width=(int)[ 1, 32768 ], "                    \
+#define GST_AVATAR_VIDEO_CAPS                                                  \
+  "video/x-raw, format=(string){ RGB, I420, NV12 }, width=(int)[ 1, 32768 ], " \
   "height=(int)[ 1, 32768 ], framerate=(fraction)[ 0/1, 2147483647/1 ]"
 
 /* @info: (nullable): of the model, once it is open. The latents that make the video in @caps; where

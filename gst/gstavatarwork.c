@@ -27,8 +27,7 @@ gst_avatar_work_push (GstAvatarWork *work, GstMiniObject *item)
   GstFlowReturn state;
 
   g_mutex_lock (&work->lock);
-  while (work->state == GST_FLOW_OK && GST_IS_BUFFER (item)
-         && work->n_buffers >= work->max_buffers)
+  while (work->state == GST_FLOW_OK && GST_IS_BUFFER (item) && work->n_buffers >= work->max_buffers)
     g_cond_wait (&work->cond, &work->lock);
   state = work->state;
   if (state == GST_FLOW_OK) {

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* avatardenoise inside: what its pads (gstavatardenoise.c) and its task (gstavatardenoisetask.c)
+ * share. The pads put features and events into the work queue; the task denoises and pushes. */
+#pragma once
+
+#include "gst/gstavatarcaps.h"
+#include "gst/gstavatardenoise.h"
+#include "gst/gstavatardenoiseprops.h"
+#include "gst/gstavatarengine.h"
+#include "gst/gstavatarreference.h"
+#include "gst/gstavatarwork.h"
+
+G_BEGIN_DECLS
+
+struct _GstAvatarDenoise
+{
+  GstElement parent;
+
+  GstPad *sinkpad, *srcpad;
+  GstPad *refpad; /* object lock */
+  GstAvatarEngineUser user;
+  GstAvatarDenoiseProps props; /* object lock */
+  GstAvatarReference reference;
+  GstAvatarWork work;
+
+  /* The task's own, except that the pointer is set and cleared under the object lock. */
+  AvatarDenoiser *denoiser;
+  gboolean have_reference;
+  GstCaps *caps; /* that the denoiser is set up for */
+  GstAvatarFeatureInfo features;
+  gsize latent_size;
+  guint width, height; /* of the video */
+  GstBuffer *spare;    /* latent to be filled */
+  GstClockTime base;   /* PTS of the first feature */
+  guint64 n_features, n_latents;
+  guint64 next_offset;
+  guint n_features_total;
+  guint last_window;
+  gboolean discont;
+  gboolean failed; /* an error has been posted */
+};
+
+/* The first video frame of a latent frame. */
+guint64 gst_avatar_denoise_first_frame (guint64 latent);
+/* Forgets the stream; the next feature is the first. */
+void gst_avatar_denoise_task_restart (GstAvatarDenoise *self);
+void gst_avatar_denoise_task_close (GstAvatarDenoise *self);
+/* From any thread. */
+void gst_avatar_denoise_task_cancel (GstAvatarDenoise *self);
+void gst_avatar_denoise_task_loop (gpointer data);
+
+G_END_DECLS

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The streaming task of avatardenoise: takes features from the queue in order, denoises where a
+ * window is complete, pushes latents. No lock is held while it computes or pushes. */
+#include "gst/gstavatardenoiseprivate.h"
+#include "gst/gstavatarreport.h"
+
+GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
+#define GST_CAT_DEFAULT avatar_denoise_debug
+
+/* Longer holes than this do not become features. */
+#define MAX_GAP (60 * GST_SECOND)
+
+static GstFlowReturn
+fail (GstAvatarDenoise *self, GError *error)
+{
+  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED)) {
+    g_error_free (error);
+    return GST_FLOW_FLUSHING;
+  }
+  if (self->failed)
+    g_error_free (error);
+  else
+    gst_avatar_report_error (self, error);
+  self->failed = TRUE;
+  return GST_FLOW_ERROR;
+}
+
+static GstClockTime
+frames_to_time (GstAvatarDenoise *self, guint64 frames)
+{
+  return gst_util_uint64_scale (frames, GST_SECOND * self->features.fps_d, self->features.fps_n);
+}
+
+guint64
+gst_avatar_denoise_first_frame (guint64 latent)
+{
+  return latent ? 4 * latent - 3 : 0;
+}
+
+void
+gst_avatar_denoise_task_restart (GstAvatarDenoise *self)
+{
+  if (self->denoiser)
+    avatar_denoiser_reset (self->denoiser);
+  self->base = GST_CLOCK_TIME_NONE;
+  self->n_features = self->n_latents = 0;
+  self->next_offset = GST_BUFFER_OFFSET_NONE;
+  self->last_window = G_MAXUINT;
+  self->discont = TRUE;
+}
+
+void
+gst_avatar_denoise_task_close (GstAvatarDenoise *self)
+{
+  AvatarDenoiser *denoiser;
+
+  GST_OBJECT_LOCK (self);
+  denoiser = g_steal_pointer (&self->denoiser);
+  GST_OBJECT_UNLOCK (self);
+  if (denoiser)
+    avatar_denoiser_free (denoiser);
+  self->have_reference = FALSE;
+  gst_clear_caps (&self->caps);
+  gst_clear_buffer (&self->spare);
+}
+
+void
+gst_avatar_denoise_task_cancel (GstAvatarDenoise *self)
+{
+  GST_OBJECT_LOCK (self);
+  if (self->denoiser)
+    avatar_denoiser_cancel (self->denoiser);
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+on_progress (const AvatarProgress *progress, gpointer user_data)
+{
+  GstAvatarDenoise *self = GST_AVATAR_DENOISE (user_data);
+  GstProgressType type = GST_PROGRESS_TYPE_CONTINUE;
+  g_autofree gchar *text = g_strdup_printf ("window %u, step %u/%u", progress->window + 1,
+      progress->step, progress->steps);
+
+  /* An application may wait for COMPLETE before it plays, so each window has its own. */
+  if (progress->step == 0)
+    type = GST_PROGRESS_TYPE_START;
+  else if (progress->step >= progress->steps)
+    type = GST_PROGRESS_TYPE_COMPLETE;
+  gst_avatar_report_progress (GST_ELEMENT (self), type, "denoise",
+      progress->steps ? (gint) (100 * progress->step / progress->steps) : 0, text);
+}
+
+static gboolean
+set_latent_caps (GstAvatarDenoise *self, GError **error)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+  GstAvatarLatentInfo latent = { info->latent_channels, self->height / info->latent_scale,
+    self->width / info->latent_scale, self->features.fps_n, self->features.fps_d };
+  g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&latent, info->hash);
+  g_autoptr (GstCaps) allowed = gst_pad_peer_query_caps (self->srcpad, caps);
+
+  self->latent_size = gst_avatar_latent_info_get_size (&latent);
+  gst_clear_buffer (&self->spare);
+  if (!gst_caps_is_empty (allowed)) {
+    gst_caps_unref (caps);
+    caps = gst_caps_fixate (gst_caps_copy (allowed));
+  }
+  if (!gst_caps_is_empty (allowed) && gst_pad_set_caps (self->srcpad, caps))
+    return TRUE;
+  if (GST_PAD_IS_FLUSHING (self->srcpad)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "flushing");
+    return FALSE;
+  }
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "downstream does not take latents of a video of %u x %u pixels", self->width, self->height);
+  return FALSE;
+}
+
+/* The portrait fitted to the size that downstream wants, and the settings for it. */
+static AvatarImage *
+fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
+    const GstAvatarDenoiseProps *props, GError **error)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+  g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
+  const AvatarImage *image = gst_avatar_reference_wait (&self->reference, error);
+  AvatarImage *fitted;
+  guint width = 0, height = 0;
+
+  if (!image)
+    return NULL;
+  gst_avatar_caps_get_video_size (allowed, info->latent_scale, &width, &height);
+  if (width % info->size_multiple || height % info->size_multiple) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "downstream wants a video of %u x %u pixels: model %s makes sizes whose sides are "
+        "multiples of %u; scale with videoscale behind avatarvaedecode",
+        width, height, info->name, info->size_multiple);
+    return NULL;
+  }
+  if (!gst_avatar_box_parse (props->face_box, &settings->face_box, error))
+    return NULL;
+  fitted = avatar_image_fit (image, self->user.engine->model, width, height, &settings->face_box,
+      error);
+  if (fitted) {
+    self->width = settings->width = fitted->width;
+    self->height = settings->height = fitted->height;
+  }
+  return fitted;
+}
+
+static AvatarDenoiser *
+create_denoiser (GstAvatarDenoise *self, AvatarImage **fitted, GError **error)
+{
+  AvatarDenoiseSettings settings;
+  GstAvatarDenoiseProps props;
+  AvatarDenoiser *denoiser = NULL;
+
+  GST_OBJECT_LOCK (self);
+  props = self->props;
+  props.reference = NULL;
+  props.prompt = g_strdup (self->props.prompt);
+  props.negative_prompt = g_strdup (self->props.negative_prompt);
+  props.face_box = g_strdup (self->props.face_box);
+  GST_OBJECT_UNLOCK (self);
+
+  gst_avatar_denoise_props_apply (&props, self->user.engine->model, &settings);
+  *fitted = fit_reference (self, &settings, &props, error);
+  if (*fitted)
+    denoiser = avatar_denoiser_new (self->user.engine->model, self->user.engine->device, &settings,
+        error);
+  gst_avatar_denoise_props_clear (&props);
+  return denoiser;
+}
+
+/* Sets the denoiser up for the features in @caps, and downstream for its latents. */
+static GstFlowReturn
+configure (GstAvatarDenoise *self, GstCaps *caps)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+  g_autoptr (AvatarImage) fitted = NULL;
+  AvatarDenoiser *denoiser;
+  GError *error = NULL;
+
+  if (self->have_reference && self->caps && gst_caps_is_equal (caps, self->caps))
+    return GST_FLOW_OK;
+  gst_avatar_denoise_task_close (self);
+  if (!gst_avatar_caps_parse_features (caps, info->hash, &self->features, &error))
+    return fail (self, error);
+  if (self->features.fps_n <= 0 || self->features.fps_d <= 0) {
+    self->features.fps_n = info->fps;
+    self->features.fps_d = 1;
+  }
+  denoiser = create_denoiser (self, &fitted, &error);
+  if (!denoiser)
+    return fail (self, error);
+  avatar_denoiser_set_progress_func (denoiser, on_progress, self);
+  GST_OBJECT_LOCK (self);
+  self->denoiser = denoiser;
+  GST_OBJECT_UNLOCK (self);
+  gst_avatar_denoise_task_restart (self);
+  /* A flush that came before the pointer was there could not cancel. */
+  if (GST_PAD_IS_FLUSHING (self->srcpad))
+    return GST_FLOW_FLUSHING;
+  if (!set_latent_caps (self, &error)
+      || !avatar_denoiser_set_reference (self->denoiser, fitted, &error))
+    return fail (self, error);
+  self->have_reference = TRUE;
+  gst_caps_replace (&self->caps, caps);
+  GST_INFO_OBJECT (self, "video of %u x %u", self->width, self->height);
+  return GST_FLOW_OK;
+}
+
+static void
+report_window (GstAvatarDenoise *self)
+{
+  AvatarDenoiseStats stats;
+  GstAvatarChunk chunk = { .stage = "denoise" };
+  guint64 begin = gst_avatar_denoise_first_frame (self->n_latents), end;
+
+  avatar_denoiser_get_stats (self->denoiser, &stats);
+  if (stats.index == self->last_window)
+    return;
+  self->last_window = stats.index;
+  end = MIN (gst_avatar_denoise_first_frame (self->n_latents + stats.latents), self->n_features);
+  chunk.index = stats.index;
+  chunk.frames = end - begin;
+  chunk.timestamp = self->base + frames_to_time (self, begin);
+  chunk.duration = frames_to_time (self, end) - frames_to_time (self, begin);
+  chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
+  gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
+      gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
+}
+
+static GstFlowReturn
+push_latent (GstAvatarDenoise *self)
+{
+  GstBuffer *buffer = g_steal_pointer (&self->spare);
+  guint64 k = self->n_latents;
+  /* The last one may cover fewer frames; its duration tells the decoder. */
+  guint64 end = MIN (gst_avatar_denoise_first_frame (k + 1), self->n_features);
+
+  GST_BUFFER_PTS (buffer) = self->base + frames_to_time (self, gst_avatar_denoise_first_frame (k));
+  GST_BUFFER_DURATION (buffer) = self->base + frames_to_time (self, end) - GST_BUFFER_PTS (buffer);
+  GST_BUFFER_OFFSET (buffer) = k;
+  GST_BUFFER_OFFSET_END (buffer) = k + 1;
+  if (self->discont)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  self->discont = FALSE;
+  self->n_latents++;
+  return gst_pad_push (self->srcpad, buffer);
+}
+
+/* Denoises and pushes what is ready. */
+static GstFlowReturn
+push_ready (GstAvatarDenoise *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GError *error = NULL;
+  GstMapInfo map;
+  AvatarPull pull;
+
+  while (ret == GST_FLOW_OK) {
+    if (!self->spare)
+      self->spare = gst_buffer_new_allocate (NULL, self->latent_size, NULL);
+    gst_buffer_map (self->spare, &map, GST_MAP_WRITE);
+    pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
+    gst_buffer_unmap (self->spare, &map);
+    if (pull == AVATAR_PULL_ERROR)
+      return fail (self, error);
+    if (pull == AVATAR_PULL_EMPTY)
+      return GST_FLOW_OK;
+    report_window (self);
+    ret = push_latent (self);
+  }
+  return ret;
+}
+
+static GstFlowReturn
+drain (GstAvatarDenoise *self)
+{
+  GstFlowReturn ret;
+  GError *error = NULL;
+
+  if (!self->denoiser || self->n_features == 0)
+    return GST_FLOW_OK;
+  if (avatar_denoiser_drain (self->denoiser, &error))
+    ret = push_ready (self);
+  else
+    ret = fail (self, error);
+  /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
+  if (ret == GST_FLOW_OK)
+    gst_avatar_denoise_task_restart (self);
+  return ret;
+}
+
+static GstFlowReturn
+push_feature (GstAvatarDenoise *self, const float *feature, GstClockTime pts)
+{
+  GError *error = NULL;
+
+  if (!GST_CLOCK_TIME_IS_VALID (self->base))
+    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
+  if (!avatar_denoiser_push (self->denoiser, feature, &error))
+    return fail (self, error);
+  self->n_features++;
+  self->n_features_total++;
+  return push_ready (self);
+}
+
+static GstFlowReturn
+take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
+{
+  gsize expected = gst_avatar_feature_info_get_size (&self->features);
+  guint64 offset = GST_BUFFER_OFFSET (buffer);
+  GstFlowReturn ret = GST_FLOW_OK;
+  GstMapInfo map;
+  gboolean jumps = GST_BUFFER_IS_DISCONT (buffer);
+
+  if (!self->have_reference)
+    return GST_FLOW_NOT_NEGOTIATED;
+  if (offset != GST_BUFFER_OFFSET_NONE && self->next_offset != GST_BUFFER_OFFSET_NONE)
+    jumps |= offset != self->next_offset;
+  if (jumps && self->n_features > 0)
+    ret = drain (self);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  self->next_offset = offset == GST_BUFFER_OFFSET_NONE ? offset : offset + 1;
+  if (gst_buffer_get_size (buffer) != expected || !gst_buffer_map (buffer, &map, GST_MAP_READ)) {
+    GError *error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "a feature buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
+        gst_buffer_get_size (buffer), expected);
+    return fail (self, error);
+  }
+  ret = push_feature (self, (const float *) map.data, GST_BUFFER_PTS (buffer));
+  gst_buffer_unmap (buffer, &map);
+  return ret;
+}
+
+/* A hole in the features: as many of zeros, so that the picture goes on. */
+static GstFlowReturn
+take_gap (GstAvatarDenoise *self, GstEvent *event)
+{
+  GstClockTime pts, duration;
+  GstFlowReturn ret = GST_FLOW_OK;
+  g_autofree float *silence = NULL;
+  guint64 n;
+
+  gst_event_parse_gap (event, &pts, &duration);
+  if (!self->have_reference || !GST_CLOCK_TIME_IS_VALID (duration) || duration > MAX_GAP)
+    return GST_FLOW_OK;
+  silence = g_malloc0 (gst_avatar_feature_info_get_size (&self->features));
+  n = gst_util_uint64_scale_round (duration, self->features.fps_n,
+      GST_SECOND * self->features.fps_d);
+  for (guint64 i = 0; i < n && ret == GST_FLOW_OK; i++)
+    ret = push_feature (self, silence, pts);
+  if (self->next_offset != GST_BUFFER_OFFSET_NONE)
+    self->next_offset += n;
+  return ret;
+}
+
+static GstFlowReturn
+take_eos (GstAvatarDenoise *self, GstEvent *event)
+{
+  const GstStructure *s = gst_event_get_structure (event);
+  gboolean failed_before = s && gst_structure_has_field (s, "avatar-failed");
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (failed_before)
+    self->failed = TRUE;
+  else
+    ret = drain (self);
+  if (ret == GST_FLOW_OK && self->n_features_total == 0 && !self->failed)
+    ret = fail (self,
+        g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
+            "no audio features: the stream ended before the first of them"));
+  return ret;
+}
+
+static GstFlowReturn
+take_event (GstAvatarDenoise *self, GstEvent *event)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GstCaps *caps;
+
+  switch (GST_EVENT_TYPE (event)) {
+    case GST_EVENT_CAPS:
+      gst_event_parse_caps (event, &caps);
+      if (self->caps && !gst_caps_is_equal (caps, self->caps))
+        ret = drain (self);
+      if (ret == GST_FLOW_OK)
+        ret = configure (self, caps);
+      gst_event_unref (event);
+      return ret;
+    case GST_EVENT_GAP:
+      ret = take_gap (self, event);
+      gst_event_unref (event);
+      return ret;
+    case GST_EVENT_SEGMENT:
+    case GST_EVENT_STREAM_START:
+      ret = drain (self);
+      break;
+    case GST_EVENT_EOS:
+      ret = take_eos (self, event);
+      break;
+    default:
+      break;
+  }
+  if (ret != GST_FLOW_OK) {
+    gst_event_unref (event);
+    return ret;
+  }
+  gst_pad_push_event (self->srcpad, event);
+  return GST_FLOW_OK;
+}
+
+/* Tells downstream that no more comes, after an error that it must not repeat. */
+static void
+give_up (GstAvatarDenoise *self, GstFlowReturn ret)
+{
+  GstEvent *eos = gst_event_new_eos ();
+
+  if (!self->failed && (ret == GST_FLOW_NOT_LINKED || ret == GST_FLOW_NOT_NEGOTIATED)) {
+    GST_ELEMENT_FLOW_ERROR (self, ret);
+    self->failed = TRUE;
+  }
+  if (self->failed)
+    gst_avatar_report_progress (GST_ELEMENT (self), GST_PROGRESS_TYPE_ERROR, "denoise", -1,
+        "failed");
+  gst_structure_set (gst_event_writable_structure (eos), "avatar-failed", G_TYPE_BOOLEAN, TRUE,
+      NULL);
+  gst_pad_push_event (self->srcpad, eos);
+}
+
+void
+gst_avatar_denoise_task_loop (gpointer data)
+{
+  GstAvatarDenoise *self = GST_AVATAR_DENOISE (data);
+  GstMiniObject *item = gst_avatar_work_pop (&self->work);
+  GstFlowReturn ret = GST_FLOW_FLUSHING;
+
+  if (item && GST_IS_BUFFER (item)) {
+    ret = take_buffer (self, GST_BUFFER (item));
+    gst_mini_object_unref (item);
+  } else if (item) {
+    ret = take_event (self, GST_EVENT (item));
+  }
+  if (ret == GST_FLOW_OK)
+    return;
+  GST_DEBUG_OBJECT (self, "pausing: %s", gst_flow_get_name (ret));
+  gst_pad_pause_task (self->srcpad);
+  if (ret == GST_FLOW_FLUSHING)
+    return;
+  gst_avatar_work_set_state (&self->work, ret, self->srcpad);
+  give_up (self, ret);
+}
