@@ -39,8 +39,8 @@ struct _AvatarAudioEncoder
   GArray *samples; /* float; those of the window to come begin at `head` */
   gsize head;
   gboolean drained;
-  guint first_frame;      /* of the window to come: the frame it has to answer for first */
-  guint next, end;        /* frames of the window heard last that are ready */
+  guint first_frame; /* of the window to come: the frame it has to answer for first */
+  guint next, end;   /* frames of the window heard last that are ready */
   guint64 n_bad_samples;
 };
 
@@ -52,8 +52,8 @@ net_init (Net *net, AvatarOps *ops, const AvatarConfig *config, AvatarWeights *w
   net->config = config;
   net->weights = weights;
   avatar_mel_init (&net->mel, ops, c->mels);
-  net->hidden = avatar_ops_alloc (ops, 3, (gint64) c->positions, (gint64) c->layers + 1,
-      (gint64) c->width);
+  net->hidden
+      = avatar_ops_alloc (ops, 3, (gint64) c->positions, (gint64) c->layers + 1, (gint64) c->width);
   net->input = avatar_mel_alloc_input (ops, (gint64) HOPS_PER_STEP * c->positions);
 }
 
@@ -245,8 +245,7 @@ hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
   guint frames = (n + self->frame_samples - 1) / self->frame_samples;
 
   net_run (&self->net, self->ops, &g_array_index (self->samples, float, self->head), n);
-  if (!avatar_ops_check (self->ops, error)
-      || !avatar_weights_check (self->net.weights, error))
+  if (!avatar_ops_check (self->ops, error) || !avatar_weights_check (self->net.weights, error))
     return FALSE;
   self->next = self->first_frame;
   self->end = last ? frames : self->window - self->context;

@@ -14,7 +14,7 @@ G_BEGIN_DECLS
  * @area: factor on each side of the box
  * @scale: pixels of a latent cell, even
  */
-void avatar_face_mask (float *mask, guint width, guint height, AvatarBox box, double area,
-    guint scale);
+void
+avatar_face_mask (float *mask, guint width, guint height, AvatarBox box, double area, guint scale);
 
 G_END_DECLS

@@ -2,7 +2,6 @@
 /* Portraits: loading by gdk-pixbuf, alpha, and scaling to a size that the model can make. */
 #include <avatar/image.h>
 
-
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <math.h>
 #include <string.h>
@@ -127,8 +126,8 @@ place (const AvatarImage *image, guint width, guint height)
 {
   double scale = MAX ((double) width / image->width, (double) height / image->height);
 
-  return (Placing){ scale, (image->width * scale - width) / 2,
-    (image->height * scale - height) / 2 };
+  return (
+      Placing){ scale, (image->width * scale - width) / 2, (image->height * scale - height) / 2 };
 }
 
 static guint

@@ -41,7 +41,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
     return FALSE;
   }
   *n = (guint) MIN (strlen (prompt) + 1, c->text.max_length);
-  *states = g_new0 (float, (gsize) *n * dim);
+  *states = g_new0 (float, (gsize) *n *dim);
   *pooled = g_new0 (float, pooled_dim);
   for (guint i = 0; i < *n; i++) {
     guint byte = i ? (guint8) prompt[i - 1] : c->text.bos_byte;

@@ -18,8 +18,7 @@ typedef struct
   GError *error;
 } Reader;
 
-static void
-fail (Reader *r, const char *format, ...) G_GNUC_PRINTF (2, 3);
+static void fail (Reader *r, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
 static void
 fail (Reader *r, const char *format, ...)
@@ -260,9 +259,9 @@ read_transformer (Reader *root, AvatarConfig *config)
   c->text_dim = get_count (&r, "text_states_dim", 1, 16384);
   c->pooled_dim = get_count (&r, "text_states_dim_2", 1, 16384);
   c->refiner_depth = get_count (&r, "refiner_depth", 1, 32);
-  c->frequency_dim
-      = has (&r, "frequency_embedding_size") ? get_count (&r, "frequency_embedding_size", 2, 4096)
-                                             : 256;
+  c->frequency_dim = has (&r, "frequency_embedding_size")
+      ? get_count (&r, "frequency_embedding_size", 2, 4096)
+      : 256;
   read_audio_proj (&r, c);
   c->adapter_dim = get_count (&r, "audio_adapter_dim", 1, 16384);
   c->n_adapters = get_counts (&r, "double_stream_list", c->adapter_after, 1, AVATAR_MAX_BLOCKS, 0,
@@ -310,8 +309,8 @@ check_transformer (Reader *r, const AvatarConfig *config)
   if (c->frequency_dim % 2)
     fail (r, "transformer.frequency_embedding_size %u is odd", c->frequency_dim);
   if (c->patch[0] != 1 || c->patch[1] != c->patch[2])
-    fail (r, "transformer.patch_size is [%u, %u, %u]; expected [1, n, n]", c->patch[0],
-        c->patch[1], c->patch[2]);
+    fail (r, "transformer.patch_size is [%u, %u, %u]; expected [1, n, n]", c->patch[0], c->patch[1],
+        c->patch[2]);
   for (guint i = 0; i < c->n_adapters; i++)
     if (c->adapter_after[i] >= c->n_double
         || (i > 0 && c->adapter_after[i] <= c->adapter_after[i - 1]))
@@ -320,11 +319,9 @@ check_transformer (Reader *r, const AvatarConfig *config)
   if (c->in_channels != config->vae.latent_channels || c->out_channels != c->in_channels)
     fail (r, "transformer.in_channels %u and out_channels %u must equal vae.latent_channels %u",
         c->in_channels, c->out_channels, config->vae.latent_channels);
-  if (c->audio_states != config->whisper.layers + 1
-      || c->audio_channels != config->whisper.width)
-    fail (r,
-        "transformer.audio_proj takes %u states of %u channels, whisper gives %u of %u", c->audio_states,
-        c->audio_channels, config->whisper.layers + 1, config->whisper.width);
+  if (c->audio_states != config->whisper.layers + 1 || c->audio_channels != config->whisper.width)
+    fail (r, "transformer.audio_proj takes %u states of %u channels, whisper gives %u of %u",
+        c->audio_states, c->audio_channels, config->whisper.layers + 1, config->whisper.width);
 }
 
 static void

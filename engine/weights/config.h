@@ -12,15 +12,15 @@ G_BEGIN_DECLS
 /* Sizes of the transformer; names as in the config file. */
 typedef struct
 {
-  guint patch[3];          /* t, y, x */
+  guint patch[3]; /* t, y, x */
   guint in_channels, out_channels;
   guint hidden, heads, head_dim, mlp; /* mlp = hidden * mlp_width_ratio */
   guint n_double, n_single;
-  guint rope_dim[3];       /* t, y, x; sum = head_dim */
+  guint rope_dim[3]; /* t, y, x; sum = head_dim */
   double rope_theta;
   guint text_dim, pooled_dim;
   guint refiner_depth;
-  guint frequency_dim;     /* frequency_embedding_size */
+  guint frequency_dim; /* frequency_embedding_size */
   guint audio_steps, audio_states, audio_channels, audio_intermediate, audio_tokens;
   guint adapter_dim;
   guint n_adapters;
@@ -63,8 +63,8 @@ typedef struct
 
 /* Checks ranges so that no size can overflow later. @name is for messages. Free with
  * avatar_config_free(). */
-AvatarConfig *avatar_config_parse (const char *json, gssize length, const char *name,
-    GError **error);
+AvatarConfig *
+avatar_config_parse (const char *json, gssize length, const char *name, GError **error);
 void avatar_config_free (AvatarConfig *self);
 const AvatarConfig *avatar_model_get_config (AvatarModel *model);
 

@@ -179,8 +179,8 @@ check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
     at = entry->end;
   }
   if (at != data_size)
-    return fail (self, error,
-        "%" G_GUINT64_FORMAT " bytes follow the last tensor; expected none", data_size - at);
+    return fail (self, error, "%" G_GUINT64_FORMAT " bytes follow the last tensor; expected none",
+        data_size - at);
   return TRUE;
 }
 
@@ -212,7 +212,8 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 d
 static gboolean
 starts_with (const guint8 *data, gsize size, const char *text)
 {
-  return size >= strlen (text) && g_ascii_strncasecmp ((const char *) data, text, strlen (text)) == 0;
+  return size >= strlen (text)
+      && g_ascii_strncasecmp ((const char *) data, text, strlen (text)) == 0;
 }
 
 /* What people have in place of a weight file when a download went wrong. */
@@ -256,7 +257,8 @@ parse (AvatarSafetensors *self, GError **error)
         length, MAX_HEADER);
   if (length > size - 8)
     return fail (self, error,
-        "a table of %" G_GUINT64_FORMAT " bytes is announced, but the file has only %" G_GSIZE_FORMAT
+        "a table of %" G_GUINT64_FORMAT
+        " bytes is announced, but the file has only %" G_GSIZE_FORMAT
         " bytes: it is truncated; fetch it again",
         length, size);
   self->header_length = length;

@@ -150,7 +150,8 @@ avatar_weights_check (AvatarWeights *self, GError **error)
   if (!self->missing)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: tensor \"%s\" is missing, which the %s needs", self->file ? self->file : "weights", self->missing, self->part);
+      "%s: tensor \"%s\" is missing, which the %s needs", self->file ? self->file : "weights",
+      self->missing, self->part);
   return FALSE;
 }
 
