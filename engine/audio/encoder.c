@@ -111,6 +111,21 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
   return avatar_weights_check (weights, error);
 }
 
+void
+avatar_audio_features (AvatarTensor hidden, guint frame, guint steps, float *features)
+{
+  gint64 row = hidden.shape[1] * hidden.shape[2];
+
+  for (gint64 i = 0; i < steps; i++) {
+    gint64 at = (gint64) frame * STEPS_PER_FRAME + i - STEPS_BEFORE;
+
+    if (at >= 0 && at < hidden.shape[0])
+      memcpy (features + i * row, avatar_tensor_f32 (hidden) + at * row, row * sizeof (float));
+    else
+      memset (features + i * row, 0, row * sizeof (float));
+  }
+}
+
 static gboolean
 apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, GError **error)
 {
@@ -254,24 +269,6 @@ hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
   return TRUE;
 }
 
-/* Steps before the window or after its end are zero, as upstream has it. */
-static void
-copy_features (AvatarAudioEncoder *self, guint frame, float *features)
-{
-  const AvatarTensor *hidden = &self->net.hidden;
-  gint64 row = hidden->shape[1] * hidden->shape[2];
-  gint64 steps = self->net.config->transformer.audio_steps;
-
-  for (gint64 i = 0; i < steps; i++) {
-    gint64 at = (gint64) frame * STEPS_PER_FRAME + i - STEPS_BEFORE;
-
-    if (at >= 0 && at < hidden->shape[0])
-      memcpy (features + i * row, avatar_tensor_f32 (*hidden) + at * row, row * sizeof (float));
-    else
-      memset (features + i * row, 0, row * sizeof (float));
-  }
-}
-
 AvatarPull
 avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features, GError **error)
 {
@@ -286,7 +283,8 @@ avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features, GError **e
     if (!hear_window (self, n, last, error))
       return AVATAR_PULL_ERROR;
   }
-  copy_features (self, self->next++, features);
+  avatar_audio_features (self->net.hidden, self->next++, self->net.config->transformer.audio_steps,
+      features);
   return AVATAR_PULL_OK;
 }
 

@@ -146,7 +146,8 @@ test_foreign_tensor (void)
 
   /* one single block less: its tensors are foreign now */
   patch (config, length, "\"depth_single_blocks\": 6", "\"depth_single_blocks\": 5");
-  refuse ("config.json", config, length, AVATAR_ERROR_MISMATCH, "", "");
+  refuse ("config.json", config, length, AVATAR_ERROR_MISMATCH, "transformer.safetensors",
+      "\"single_blocks.5.");
 }
 
 /* In the config of the demo model @from becomes @to; the message must name @what. */

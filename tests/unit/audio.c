@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The audio encoder: mel, Whisper and windows against golden tensors, and the stage's promises. */
+#include "tests/golden/golden.h"
+
+#include "engine/audio/encoder.h"
+#include "engine/audio/mel.h"
+#include "engine/audio/whisper.h"
+#include "engine/weights/config.h"
+
+#include <string.h>
+
+#define FRAME 640
+#define POSITIONS 1500
+
+static AvatarModel *model;
+static AvatarDevice *device;
+static gsize feature_floats;
+
+/* Operations over an arena of @mib MiB. */
+static AvatarOps *
+make_ops (guint mib)
+{
+  GError *error = NULL;
+  AvatarArena *arena = avatar_arena_new (device, (gsize) mib << 20, "test", &error);
+
+  g_assert_no_error (error);
+  return avatar_ops_new (device, arena);
+}
+
+static AvatarTensor
+run_mel (AvatarOps *ops, const float *samples, gsize n)
+{
+  gint64 frames = 2 * POSITIONS;
+  AvatarTensor input, mel;
+  AvatarMel net;
+
+  avatar_mel_init (&net, ops, 80);
+  input = avatar_mel_alloc_input (ops, frames);
+  memset (input.data, 0, avatar_tensor_bytes (input));
+  memcpy (avatar_mel_samples (input), samples, n * sizeof (float));
+  mel = avatar_ops_alloc (ops, 2, frames, (gint64) 80);
+  avatar_mel_run (&net, ops, mel, input);
+  g_assert_true (avatar_ops_check (ops, NULL));
+  return mel;
+}
+
+/* Columns @from .. of @mel [frames, 80] as [80, n], the order of the golden files. */
+static float *
+transpose (AvatarTensor mel, gint64 from, gint64 n)
+{
+  float *out = g_new (float, 80 * n);
+
+  for (gint64 c = 0; c < 80; c++)
+    for (gint64 i = 0; i < n; i++)
+      out[c * n + i] = avatar_tensor_f32 (mel)[(from + i) * 80 + c];
+  return out;
+}
+
+static void
+test_mel (void)
+{
+  g_autoptr (AvatarSafetensors) golden = golden_open ("upstream/whisper.safetensors");
+  g_autoptr (AvatarOps) ops = make_ops (32);
+  AvatarTensor audio = golden_get (golden, "in.audio");
+  AvatarTensor mel = run_mel (ops, audio.data, avatar_tensor_n (audio));
+  g_autofree float *head = transpose (mel, 0, 140);
+  g_autofree float *tail = transpose (mel, 2 * POSITIONS - 4, 4);
+
+  golden_compare (golden, "out.mel", head, 80 * 140, 1e-4);
+  golden_compare (golden, "out.mel_tail", tail, 80 * 4, 1e-4);
+  g_free (audio.data);
+}
+
+static void
+test_mel_of_silence (void)
+{
+  g_autoptr (AvatarSafetensors) golden = golden_open ("upstream/whisper.safetensors");
+  g_autoptr (AvatarOps) ops = make_ops (32);
+  const float none = 0;
+  AvatarTensor mel = run_mel (ops, &none, 0);
+  g_autofree float *head = transpose (mel, 0, 4);
+
+  golden_compare (golden, "out.mel_of_silence", head, 80 * 4, 1e-6);
+}
+
+static void
+test_whisper (void)
+{
+  static const AvatarWhisperConfig config
+      = { .mels = 80, .width = 16, .layers = 2, .heads = 2, .ffn = 40, .positions = POSITIONS };
+  g_autoptr (AvatarSafetensors) golden = golden_open ("upstream/whisper.safetensors");
+  g_autoptr (AvatarWeights) weights = golden_weights (golden, "weights.model.encoder.", device);
+  g_autoptr (AvatarOps) ops = make_ops (64);
+  AvatarTensor audio = golden_get (golden, "in.audio");
+  AvatarTensor mel = run_mel (ops, audio.data, avatar_tensor_n (audio));
+  AvatarTensor hidden = avatar_ops_alloc (ops, 3, (gint64) POSITIONS, (gint64) 3, (gint64) 16);
+
+  avatar_whisper_run (ops, &config, weights, hidden, mel);
+  g_assert_true (avatar_ops_check (ops, NULL));
+  g_assert_true (avatar_weights_check (weights, NULL));
+  golden_compare (golden, "out.hidden_fp32", hidden.data, 40 * 3 * 16, 1e-4);
+  golden_compare (golden, "out.hidden_fp32_tail",
+      avatar_tensor_f32 (hidden) + (POSITIONS - 4) * 3 * 16, 4 * 3 * 16, 1e-4);
+  g_free (audio.data);
+}
+
+static void
+test_windows (void)
+{
+  g_autoptr (AvatarSafetensors) golden = golden_open ("upstream/audio_windows.safetensors");
+  AvatarTensor features = golden_get (golden, "in.features"); /* [64, 3, 4] */
+  float out[24 * 10 * 3 * 4];
+
+  for (guint i = 0; i < 24; i++)
+    avatar_audio_features (features, i, 10, out + i * 120);
+  golden_compare (golden, "out.fps25", out, G_N_ELEMENTS (out), 0);
+  /* past the end: position 2 * 31 + 5 is the fourth one that is not there */
+  avatar_audio_features (features, 31, 10, out);
+  for (guint i = 6 * 12; i < 120; i++)
+    g_assert_cmpfloat (out[i], ==, 0);
+  g_assert_cmpfloat (out[0], ==, avatar_tensor_f32 (features)[58 * 12]);
+  g_free (features.data);
+}
+
+/* Samples of the golden speech, a WAV of 16 bit mono. */
+static float *
+read_speech (gsize *n)
+{
+  g_autofree char *path = g_build_filename (GOLDEN_DIR, "demo", "speech.wav", NULL);
+  g_autofree char *data = NULL;
+  gsize length;
+  float *samples;
+
+  g_assert_true (g_file_get_contents (path, &data, &length, NULL));
+  g_assert_true (memcmp (data + 36, "data", 4) == 0);
+  *n = (length - 44) / 2;
+  samples = g_new (float, *n);
+  for (gsize i = 0; i < *n; i++) {
+    gint16 value;
+
+    memcpy (&value, data + 44 + 2 * i, 2);
+    samples[i] = (gint16) GINT16_FROM_LE (value) / 32768.f;
+  }
+  return samples;
+}
+
+static AvatarAudioEncoder *
+make_encoder (guint window, guint context)
+{
+  const AvatarAudioSettings settings = { window, context };
+  GError *error = NULL;
+  AvatarAudioEncoder *encoder = avatar_audio_encoder_new (model, device, &settings, &error);
+
+  g_assert_no_error (error);
+  return encoder;
+}
+
+/* Appends to @features what is ready; FALSE on an error, which is left in @error. */
+static gboolean
+pull_all (AvatarAudioEncoder *encoder, GArray *features, GError **error)
+{
+  g_autofree float *one = g_new (float, feature_floats);
+  AvatarPull pull;
+
+  while ((pull = avatar_audio_encoder_pull (encoder, one, error)) == AVATAR_PULL_OK)
+    g_array_append_vals (features, one, feature_floats);
+  return pull == AVATAR_PULL_EMPTY;
+}
+
+/* All features of @samples, pushed @chunk at a time. */
+static GArray *
+encode (AvatarAudioEncoder *encoder, const float *samples, gsize n, gsize chunk)
+{
+  GArray *features = g_array_new (FALSE, FALSE, sizeof (float));
+  GError *error = NULL;
+
+  for (gsize at = 0; at < n; at += chunk) {
+    avatar_audio_encoder_push (encoder, samples + at, MIN (chunk, n - at), &error);
+    g_assert_no_error (error);
+    g_assert_true (pull_all (encoder, features, &error));
+  }
+  g_assert_true (avatar_audio_encoder_drain (encoder, &error));
+  g_assert_true (pull_all (encoder, features, &error));
+  g_assert_no_error (error);
+  return features;
+}
+
+static const float *
+frame (GArray *features, guint i)
+{
+  g_assert_cmpuint (i, <, features->len / feature_floats);
+  return &g_array_index (features, float, i *feature_floats);
+}
+
+static void
+test_demo (void)
+{
+  g_autoptr (AvatarSafetensors) golden = golden_open ("demo/tensors.safetensors");
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autoptr (GArray) features = NULL;
+  g_autofree float *samples = NULL;
+  gsize n;
+
+  samples = read_speech (&n);
+  features = encode (encoder, samples, n, n);
+  g_assert_cmpuint (features->len, ==, 129 * feature_floats);
+  golden_compare (golden, "audio_prompts", (float *) features->data, 24 * feature_floats, 1e-3);
+}
+
+static void
+test_push_sizes (void)
+{
+  static const gsize chunks[] = { 160, 641, 30000, 1 << 20 };
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (60, 10);
+  g_autoptr (GArray) first = NULL;
+  g_autofree float *samples = NULL;
+  gsize n;
+
+  samples = read_speech (&n);
+  for (guint i = 0; i < G_N_ELEMENTS (chunks); i++) {
+    g_autoptr (GArray) features = encode (encoder, samples, n - 100, chunks[i]);
+
+    g_assert_cmpuint (features->len, ==, 129 * feature_floats);
+    if (first)
+      g_assert_cmpmem (features->data, features->len * 4, first->data, first->len * 4);
+    else
+      first = g_steal_pointer (&features);
+    avatar_audio_encoder_reset (encoder);
+  }
+}
+
+static void
+test_short (void)
+{
+  static const struct
+  {
+    gsize samples;
+    guint frames;
+  } cases[] = { { 0, 0 }, { 1, 1 }, { FRAME - 1, 1 }, { FRAME, 1 }, { FRAME + 1, 2 } };
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autofree float *samples = g_new0 (float, 2 * FRAME);
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GArray) features = encode (encoder, samples, cases[i].samples, FRAME);
+
+    g_assert_cmpuint (features->len, ==, cases[i].frames * feature_floats);
+    avatar_audio_encoder_reset (encoder);
+  }
+}
+
+static void
+test_bad_samples (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autofree float *samples = g_new0 (float, 10 * FRAME);
+  g_autoptr (GArray) clean = NULL;
+  g_autoptr (GArray) features = NULL;
+
+  clean = encode (encoder, samples, 10 * FRAME, FRAME);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_bad_samples (encoder), ==, 0);
+  avatar_audio_encoder_reset (encoder);
+  samples[3] = NAN;
+  samples[1000] = INFINITY;
+  samples[6000] = -INFINITY;
+  features = encode (encoder, samples, 10 * FRAME, FRAME);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_bad_samples (encoder), ==, 3);
+  g_assert_cmpmem (features->data, features->len * 4, clean->data, clean->len * 4);
+  avatar_audio_encoder_reset (encoder);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_bad_samples (encoder), ==, 0);
+  /* absurdly loud, but finite */
+  for (guint i = 0; i < 10 * FRAME; i++)
+    samples[i] = i % 2 ? 1e38f : -1e38f;
+  g_array_unref (features);
+  features = encode (encoder, samples, 10 * FRAME, FRAME);
+  for (guint i = 0; i < features->len; i++)
+    g_assert_true (isfinite (g_array_index (features, float, i)));
+}
+
+/* A clip of many short windows is as long as one of a single window, and near it everywhere: a
+ * window that was put in the wrong place would be far off. */
+static void
+test_windows_join (void)
+{
+  g_autoptr (AvatarAudioEncoder) whole = make_encoder (0, 25);
+  g_autoptr (AvatarAudioEncoder) pieces = make_encoder (75, 25);
+  g_autoptr (GArray) a = NULL;
+  g_autoptr (GArray) b = NULL;
+  g_autofree float *samples = NULL;
+  double right = 0, wrong = 0;
+  gsize n;
+
+  samples = read_speech (&n);
+  a = encode (whole, samples, n, n);
+  b = encode (pieces, samples, n, 1000);
+  g_assert_cmpuint (a->len, ==, b->len);
+  for (guint i = 1; i < 128; i++) {
+    right += golden_error (frame (b, i), frame (a, i), feature_floats);
+    wrong += golden_error (frame (b, i), frame (a, i + 1), feature_floats);
+  }
+  g_test_message ("distance to the same frame %.3f, to the next %.3f", right / 127, wrong / 127);
+  g_assert_cmpfloat (right, <, .7 * wrong);
+}
+
+/* 40 s: more than the model can hear at once. */
+static void
+test_long (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autoptr (GArray) features = NULL;
+  g_autofree float *speech = NULL;
+  g_autofree float *samples = g_new (float, 1000 * FRAME);
+  AvatarMemory before, after;
+  gsize n;
+
+  speech = read_speech (&n);
+  for (gsize i = 0; i < 1000 * FRAME; i++)
+    samples[i] = speech[i % n];
+  avatar_device_get_memory (device, &before);
+  features = encode (encoder, samples, 1000 * FRAME, 3 * FRAME);
+  avatar_device_get_memory (device, &after);
+  g_assert_cmpuint (features->len, ==, 1000 * feature_floats);
+  g_assert_cmpuint (after.peak, ==, before.peak);
+}
+
+static void
+test_errors (void)
+{
+  const AvatarAudioSettings long_window = { 751, 25 }, no_middle = { 50, 25 };
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autofree float *one = g_new (float, feature_floats);
+  GError *error = NULL;
+  float sample = 0;
+
+  g_assert_null (avatar_audio_encoder_new (model, device, &long_window, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_audio_encoder_new (model, device, &no_middle, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_true (avatar_audio_encoder_drain (encoder, NULL));
+  g_assert_false (avatar_audio_encoder_push (encoder, &sample, 1, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  avatar_audio_encoder_reset (encoder);
+  avatar_audio_encoder_cancel (encoder);
+  g_assert_cmpint (avatar_audio_encoder_pull (encoder, one, &error), ==, AVATAR_PULL_ERROR);
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+  g_clear_error (&error);
+  g_assert_false (avatar_audio_encoder_push (encoder, &sample, 1, &error));
+  g_clear_error (&error);
+  avatar_audio_encoder_reset (encoder);
+  g_assert_true (avatar_audio_encoder_push (encoder, &sample, 1, NULL));
+}
+
+static gpointer
+cancel_soon (gpointer encoder)
+{
+  g_usleep (10000);
+  avatar_audio_encoder_cancel (encoder);
+  return NULL;
+}
+
+/* Whatever the cancel interrupts, the stage answers with "cancelled" and works again after a
+ * reset. */
+static void
+test_cancel (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autofree float *samples = g_new0 (float, 100 * FRAME);
+  g_autofree float *one = g_new (float, feature_floats);
+  GThread *thread = g_thread_new ("cancel", cancel_soon, encoder);
+  g_autoptr (GArray) features = NULL;
+  GError *error = NULL;
+
+  while (!error) {
+    avatar_audio_encoder_push (encoder, samples, 100 * FRAME, &error);
+    if (!error)
+      avatar_audio_encoder_pull (encoder, one, &error);
+  }
+  g_thread_join (thread);
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+  g_clear_error (&error);
+  avatar_audio_encoder_reset (encoder);
+  features = encode (encoder, samples, 100 * FRAME, FRAME);
+  g_assert_cmpuint (features->len, ==, 100 * feature_floats);
+}
+
+static void
+test_plan (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = NULL;
+  guint64 weights, arena;
+  double one, two;
+  AvatarMemory before, after;
+
+  g_assert_true (
+      avatar_audio_encoder_plan (model, device, 750, &weights, &arena, &one, NULL, NULL));
+  g_assert_true (avatar_audio_encoder_plan (model, device, 751, NULL, NULL, &two, NULL, NULL));
+  g_assert_cmpfloat (two, ==, 2 * one);
+  g_assert_cmpfloat (one, >, 1e9);
+  avatar_device_get_memory (device, &before);
+  encoder = make_encoder (0, 25);
+  avatar_device_get_memory (device, &after);
+  g_assert_cmpuint (after.now - before.now, ==, weights + arena);
+}
+
+int
+main (int argc, char **argv)
+{
+  const AvatarModelInfo *info;
+  GError *error = NULL;
+  int result;
+
+  g_test_init (&argc, &argv, NULL);
+  device = avatar_device_open ("cpu", &error);
+  g_assert_no_error (error);
+  model = avatar_model_open (AVATAR_MODEL_DIR, &error);
+  g_assert_no_error (error);
+  info = avatar_model_get_info (model);
+  feature_floats = info->feature_steps * info->feature_states * info->feature_channels;
+  g_test_add_func ("/audio/mel", test_mel);
+  g_test_add_func ("/audio/mel-of-silence", test_mel_of_silence);
+  g_test_add_func ("/audio/whisper", test_whisper);
+  g_test_add_func ("/audio/windows", test_windows);
+  g_test_add_func ("/audio/demo", test_demo);
+  g_test_add_func ("/audio/push-sizes", test_push_sizes);
+  g_test_add_func ("/audio/short", test_short);
+  g_test_add_func ("/audio/bad-samples", test_bad_samples);
+  g_test_add_func ("/audio/windows-join", test_windows_join);
+  g_test_add_func ("/audio/long", test_long);
+  g_test_add_func ("/audio/errors", test_errors);
+  g_test_add_func ("/audio/cancel", test_cancel);
+  g_test_add_func ("/audio/plan", test_plan);
+  result = g_test_run ();
+  avatar_model_unref (model);
+  avatar_device_unref (device);
+  return result;
+}

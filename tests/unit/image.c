@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Portraits: loading, fitting, and the face mask against a pixel-by-pixel one. */
+#include <avatar/image.h>
+
+#include "engine/image/face.h"
+#include "engine/image/resize.h"
+
+#include <gdk-pixbuf/gdk-pixbuf.h>
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+static AvatarModel *model;
+
+static AvatarImage *
+make_image (guint width, guint height, guint channels)
+{
+  g_autofree guint8 *data = g_malloc0 ((gsize) width * height * channels);
+  GError *error = NULL;
+  AvatarImage *image = avatar_image_new (width, height, channels, width * channels, data, &error);
+
+  g_assert_no_error (error);
+  return image;
+}
+
+static guint8 *
+pixel (AvatarImage *image, guint x, guint y)
+{
+  return image->data + (gsize) y * image->stride + x * image->channels;
+}
+
+static void
+test_load (void)
+{
+  g_autofree char *path = g_build_filename (SAMPLES_DIR, "portrait.png", NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarImage) image = avatar_image_load (path, &error);
+  g_autoptr (AvatarImage) fitted = NULL;
+
+  g_assert_no_error (error);
+  g_assert_cmpuint (image->width, >, 0);
+  fitted = avatar_image_fit (image, model, 0, 0, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (fitted->width, ==, 128);
+  g_assert_cmpuint (fitted->height, ==, 128);
+  g_assert_cmpuint (fitted->channels, ==, 3);
+}
+
+static void
+test_load_errors (void)
+{
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "avatar-test-broken.png", NULL);
+  g_autoptr (GError) error = NULL;
+
+  g_assert_null (avatar_image_load ("/nowhere/x.png", &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
+  g_clear_error (&error);
+  g_assert_true (g_file_set_contents (path, "\x89PNG\r\n\x1a\nrubbish", -1, NULL));
+  g_assert_null (avatar_image_load (path, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT);
+  g_assert_nonnull (strstr (error->message, path));
+  g_remove (path);
+}
+
+/* A JPEG whose EXIF says that it lies on its side: 6 = turn by 90 degrees. */
+static void
+test_orientation (void)
+{
+  static const guint8 exif[] = { 0xff, 0xe1, 0, 34, 'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0,
+    0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0 };
+  g_autoptr (GdkPixbuf) pixbuf = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, 32, 16);
+  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "avatar-test-turned.jpg", NULL);
+  g_autoptr (GByteArray) file = g_byte_array_new ();
+  g_autofree char *jpeg = NULL;
+  g_autoptr (AvatarImage) image = NULL;
+  GError *error = NULL;
+  gsize n;
+
+  gdk_pixbuf_fill (pixbuf, 0xff0000ff);
+  g_assert_true (gdk_pixbuf_save_to_buffer (pixbuf, &jpeg, &n, "jpeg", &error, NULL));
+  g_byte_array_append (file, (const guint8 *) jpeg, 2);
+  g_byte_array_append (file, exif, sizeof exif);
+  g_byte_array_append (file, (const guint8 *) jpeg + 2, n - 2);
+  g_assert_true (g_file_set_contents (path, (const char *) file->data, file->len, NULL));
+  image = avatar_image_load (path, &error);
+  g_remove (path);
+  g_assert_no_error (error);
+  g_assert_cmpuint (image->width, ==, 16);
+  g_assert_cmpuint (image->height, ==, 32);
+}
+
+static void
+test_limits (void)
+{
+  const guint8 data[16] = { 0 };
+  g_autoptr (GError) error = NULL;
+
+  g_assert_null (avatar_image_new (0, 4, 3, 16, data, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_new (16385, 16385, 3, 65535, data, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_new (100, 1, 3, 300, data, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_new (2, 2, 1, 2, data, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_new (4, 1, 4, 15, data, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+}
+
+static void
+test_fit_sizes (void)
+{
+  static const guint sizes[][2]
+      = { { 1, 1 }, { 127, 129 }, { 333, 77 }, { 31, 400 }, { 128, 128 }, { 1023, 511 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    g_autoptr (AvatarImage) image = make_image (sizes[i][0], sizes[i][1], 3);
+    g_autoptr (AvatarImage) fitted = NULL;
+    GError *error = NULL;
+
+    memset (image->data, 200, image->stride * image->height);
+    fitted = avatar_image_fit (image, model, 192, 112, NULL, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (fitted->width, ==, 192);
+    g_assert_cmpuint (fitted->height, ==, 112);
+    /* the picture covers everything: no edge is left black */
+    for (guint y = 0; y < 112; y++)
+      for (guint x = 0; x < 192; x++)
+        g_assert_cmpint (ABS (pixel (fitted, x, y)[0] - 200), <=, 2);
+  }
+}
+
+/* The middle of a wide picture survives the crop, its ends do not. */
+static void
+test_fit_crop (void)
+{
+  g_autoptr (AvatarImage) image = make_image (768, 256, 3);
+  g_autoptr (AvatarImage) fitted = NULL;
+  AvatarBox box = { 320, 64, 128, 128 };
+
+  for (guint y = 0; y < 256; y++)
+    for (guint x = 0; x < 768; x++)
+      pixel (image, x, y)[x / 256] = 255;
+  fitted = avatar_image_fit (image, model, 128, 128, &box, NULL);
+  g_assert_nonnull (fitted);
+  for (guint x = 2; x < 126; x++) {
+    g_assert_cmpuint (pixel (fitted, x, 64)[0], ==, 0);
+    g_assert_cmpuint (pixel (fitted, x, 64)[1], ==, 255);
+    g_assert_cmpuint (pixel (fitted, x, 64)[2], ==, 0);
+  }
+  g_assert_cmpuint (box.x, ==, 32);
+  g_assert_cmpuint (box.y, ==, 32);
+  g_assert_cmpuint (box.width, ==, 64);
+  g_assert_cmpuint (box.height, ==, 64);
+}
+
+static void
+test_fit_alpha (void)
+{
+  g_autoptr (AvatarImage) image = make_image (128, 128, 4);
+  g_autoptr (AvatarImage) fitted = NULL;
+
+  for (guint i = 0; i < 128 * 128; i++)
+    memcpy (image->data + 4 * i, i < 64 * 128 ? "\xff\x00\x10\x00" : "\xff\x00\x10\xff", 4);
+  fitted = avatar_image_fit (image, model, 128, 128, NULL, NULL);
+  g_assert_cmpmem (pixel (fitted, 5, 5), 3, "\x80\x80\x80", 3);
+  g_assert_cmpmem (pixel (fitted, 5, 120), 3, "\xff\x00\x10", 3);
+}
+
+static void
+test_fit_errors (void)
+{
+  g_autoptr (AvatarImage) image = make_image (200, 100, 3);
+  g_autoptr (GError) error = NULL;
+  AvatarBox outside = { 150, 0, 51, 10 }, cropped = { 0, 0, 10, 10 };
+
+  g_assert_null (avatar_image_fit (image, model, 100, 128, NULL, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_fit (image, model, 128, 0, NULL, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_fit (image, model, 128, 128, &outside, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_fit (image, model, 128, 128, &cropped, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+}
+
+/* Sizes from spec denoise 4.1. */
+static void
+test_resize_rule (void)
+{
+  static const guint cases[][5] = { { 500, 500, 704, 704, 704 }, { 900, 1600, 704, 704, 1216 },
+    { 900, 1600, 512, 448, 832 }, { 1000, 1090, 704, 704, 768 }, { 832, 1216, 512, 512, 768 },
+    { 600, 800, 704, 704, 960 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    guint width, height;
+
+    avatar_resize_rule (cases[i][0], cases[i][1], cases[i][2], &width, &height);
+    g_assert_cmpuint (width, ==, cases[i][3]);
+    g_assert_cmpuint (height, ==, cases[i][4]);
+  }
+}
+
+/* The slow way: a mask of pixels, then a bilinear reduction with half-pixel centres. */
+static float
+slow_mask (guint cell_x, guint cell_y, guint width, guint height, AvatarBox box, double area)
+{
+  gint64 cx = floor ((box.x + box.x + box.width) / 2.), cy = floor (box.y + box.height / 2.);
+  gint64 hw = floor (area * box.width / 2), hh = floor (area * box.height / 2);
+  float sum = 0;
+
+  for (guint i = 0; i < 4; i++) {
+    gint64 x = cell_x * 8 + 3 + i % 2, y = cell_y * 8 + 3 + i / 2;
+
+    if (x >= MAX (cx - hw, 0) && x < MIN (cx + hw, width) && y >= MAX (cy - hh, 0)
+        && y < MIN (cy + hh, height))
+      sum += .25f;
+  }
+  return sum;
+}
+
+static void
+test_face_mask (void)
+{
+  static const AvatarBox boxes[] = { { 40, 30, 50, 60 }, { 0, 0, 9, 9 }, { 100, 70, 28, 26 },
+    { 61, 33, 1, 5 }, { 3, 90, 120, 5 } };
+  float mask[16 * 12];
+
+  for (guint i = 0; i < G_N_ELEMENTS (boxes); i++) {
+    avatar_face_mask (mask, 128, 96, boxes[i], 1.3, 8);
+    for (guint y = 0; y < 12; y++)
+      for (guint x = 0; x < 16; x++)
+        g_assert_cmpfloat (mask[y * 16 + x], ==, slow_mask (x, y, 128, 96, boxes[i], 1.3));
+  }
+  avatar_face_mask (mask, 128, 96, (AvatarBox){ 0 }, 1.3, 8);
+  for (guint i = 0; i < 16 * 12; i++)
+    g_assert_cmpfloat (mask[i], ==, 1);
+}
+
+int
+main (int argc, char **argv)
+{
+  GError *error = NULL;
+  int result;
+
+  g_test_init (&argc, &argv, NULL);
+  model = avatar_model_open (AVATAR_MODEL_DIR, &error);
+  g_assert_no_error (error);
+  g_test_add_func ("/image/load", test_load);
+  g_test_add_func ("/image/load-errors", test_load_errors);
+  g_test_add_func ("/image/orientation", test_orientation);
+  g_test_add_func ("/image/limits", test_limits);
+  g_test_add_func ("/image/fit-sizes", test_fit_sizes);
+  g_test_add_func ("/image/fit-crop", test_fit_crop);
+  g_test_add_func ("/image/fit-alpha", test_fit_alpha);
+  g_test_add_func ("/image/fit-errors", test_fit_errors);
+  g_test_add_func ("/image/resize-rule", test_resize_rule);
+  g_test_add_func ("/image/face-mask", test_face_mask);
+  result = g_test_run ();
+  avatar_model_unref (model);
+  return result;
+}
