@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Procedural cartoon faces driven by speech (all torch, runs batched on a GPU or slowly on a CPU).
 
-Ground truth of the demo:   opening(t) = smooth(clip((rms_dB + 40) / 30, 0, 1)),   width(t) from high/low band energy.
+Ground truth of the demo:   opening(t) = smooth(clip((rms_dB + 40) / 28, 0, 1)),   width(t) from high/low band energy.
 """
 import json, math, os
 import numpy as np
@@ -118,12 +118,12 @@ def make_motion(n, T, seed, pose=25.0, start=None):
             o = o + _u(n, .3, 1., g)[:, None] * torch.sin(2 * math.pi * (_u(n, f0, f1, g)[:, None] * t + torch.rand(n, 1, generator=g)))
         return o / 2
     dx, dy, rot = wob(.08, .45) * .035 * amp, wob(.1, .5) * .025 * amp, wob(.08, .4) * .05 * amp
-    bl = torch.zeros(n, T)
-    nb = max(2, int(T / FPS / 1.6) + 1)
-    at = torch.cumsum(_u(n * nb, .9, 3.6, g).view(n, nb), 1) - _u(n, 0., 2., g)[:, None]
+    bl = torch.zeros(n, T)                                     # about one blink in 2 s, shut for 2 to 4 frames
+    nb = int(T / FPS / 1.5) + 3
+    at = torch.cumsum(_u(n * nb, 1.5, 2.5, g).view(n, nb), 1) - _u(n, 1.0, 3.5, g)[:, None]
+    hold = _u(n * nb, .045, .085, g).view(n, nb)
     for i in range(nb):
-        x = (t - at[:, i:i + 1]) / 0.11
-        bl = torch.maximum(bl, (1.25 - x.abs() * 1.1).clamp(0, 1))
+        bl = torch.maximum(bl, (1 - ((t - at[:, i:i + 1]).abs() - hold[:, i:i + 1]) / .08).clamp(0, 1))
     return bl, dx, dy, rot
 
 # ----------------------------------------------------------------------------- the renderer
@@ -180,14 +180,15 @@ def render(idt, opening, width, blink, dx, dy, rot, size=SIZE, chunk=1024):
             over(q["skin"] * .92, _cov(_ell(x - sgn * q["fw"] * .98, y + .02, .075 + 0 * q["fw"], .115 + 0 * q["fw"]), aa))
         xs = x / (1 - q["jaw"] * ((y / q["fh"]).clamp(0, 1)) ** 2)
         head = _ell(xs, y, q["fw"], q["fh"])
-        over(q["skin"], _cov(head, aa))
+        over(q["skin"] * (1.03 - .10 * (xs / q["fw"]) ** 2 - .05 * y / q["fh"])[:, None], _cov(head, aa))       # softly shaded
         for sgn in (-1, 1):
             bl = _ell(x - sgn * q["fw"] * .58, y - .17, .1 + 0 * q["fw"], .07 + 0 * q["fw"])
             over(c3(.95, .45, .45), (.5 - bl / .12).clamp(0, 1) * q["blush"])
         # fringe: upper part of the head, lower edge a sloped arc
         edge = y - (q["hl"] + (q["side"] - .5) * .5 * x + 0.9 * (x * x - .05) * (q["side"] > .3))
         fr = torch.maximum(_ell(x, y + .03, q["fw"] + .035, q["fh"] + .05), edge)
-        over(q["hair"], _cov(fr, aa) * (1 - q["bald"]))
+        gloss = 1 + .30 * torch.exp(-((y + q["fh"] * .80 - .25 * x * x) / .09) ** 2) - .08 * (x / q["fw"]) ** 2
+        over(q["hair"] * gloss[:, None], _cov(fr, aa) * (1 - q["bald"]))
         # eyes
         er, ex, ey = q["er"], q["ex"], q["ey"]
         for sgn in (-1, 1):
@@ -261,6 +262,19 @@ def mouth_box(idt, size=SIZE, pad=.07):
     b = torch.stack([cx - idt["mw"] * 1.25 - pad, cy - .08 - pad, cx + idt["mw"] * 1.25 + pad, cy + idt["mh"] * 1.45 + pad], 1)
     return ((b + 1) / 2 * size).clamp(0, size).round()
 
+def eye_boxes(idt, size=SIZE, pad=.045):
+    """two (n, 4) boxes about the eyes."""
+    out = []
+    for sgn in (-1, 1):
+        cx, cy, r = idt["cx"] + sgn * idt["ex"], idt["cy"] + idt["ey"], idt["er"] * 1.2 + pad
+        out.append(((torch.stack([cx - r, cy - r, cx + r, cy + r], 1) + 1) / 2 * size).clamp(0, size).round())
+    return out
+
+def focus(idt, size=SIZE):
+    """(n, 1, size, size): 1, more about the mouth and the eyes."""
+    e = eye_boxes(idt, size)
+    return 1 + 5 * box_mask(mouth_box(idt, size), size) + 2.5 * torch.maximum(box_mask(e[0], size), box_mask(e[1], size))
+
 def measure_opening(frames, box):
     """frames (T, 3, H, W) uint8 of one clip, box (4,) -> (T,) soft count of mouth-inside-coloured, tongue and teeth rows: we use
     the height of the opening: soft count of dark mouth pixels in the box."""
@@ -286,6 +300,10 @@ def encode_text(tab, text, maxlen=32):
     return t, p
 
 # ----------------------------------------------------------------------------- speech
+
+def normalise(wav, peak=.7):
+    """(B, n) brought to the peak that mouth_targets expects."""
+    return wav * (peak / wav.abs().amax(1, keepdim=True).clamp_min(1e-3))
 
 class Speech:
     def __init__(self, path, split, dev):

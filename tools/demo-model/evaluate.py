@@ -39,17 +39,18 @@ def grad_mag(f):
     return ((f[..., 1:] - f[..., :-1]).abs().mean() + (f[..., 1:, :] - f[..., :-1, :]).abs().mean()).item()
 
 @torch.no_grad()
-def evaluate(cfg, vae, dit, wh, data, dev, clips=8, steps=(8, 4, 20), shifts=(None,), cfgs=(1.0,), T=129, seed=5000000, out=None, sheet_rows=6, autocast=False):
+def evaluate(cfg, vae, dit, wh, data, dev, clips=8, steps=(8, 4), shifts=(None,), cfgs=(1.0,), T=129, seed=5000000, out=None, sheet_rows=6, autocast=False, gain=1.0):
     size = cfg["video"]["size"]
     g = torch.Generator().manual_seed(77)
     idt = make_identities(clips, seed)
     speech = Speech(data, "test", dev)
     wav = speech.sample(clips, [T / FPS] * clips, g)
+    wav = normalise(wav)
     op, wd = mouth_targets(wav, T)
     bl, dx, dy, rot = make_motion(clips, T, seed + 1)
     true = render_clips(idt, op, wd, bl, dx, dy, rot, dev, size)
     mb = mouth_box(idt, size)
-    c, u, ref, mel, f = conditions(cfg, vae, wh, idt, wav, T, dev)
+    c, u, ref, mel, f = conditions(cfg, vae, wh, idt, wav * gain, T, dev)
     noise = torch.randn(clips, cfg["transformer"]["in_channels"], (T - 1) // 4 + 1, size // 8, size // 8, generator=g).to(dev)
     meas = lambda fr: torch.stack([measure_opening(fr[i], mb[i]) for i in range(clips)])
     op = op.cpu()
@@ -64,7 +65,7 @@ def evaluate(cfg, vae, dit, wh, data, dev, clips=8, steps=(8, 4, 20), shifts=(No
         o = []
         for i in range(z.shape[0]):
             with (torch.autocast("cuda", torch.bfloat16) if autocast and dev == "cuda" else contextlib.nullcontext()):
-                y = vae.decode(z[i:i + 1].float() / cfg["vae"]["scaling_factor"])
+                y = decode_tiled(vae, z[i:i + 1].float() / cfg["vae"]["scaling_factor"])
             o.append(((y.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).transpose(1, 2))
         return torch.cat(o)
     rec = dec(torch.cat([vae.encode(x[i:i + 1])[0] for i in range(clips)]) * cfg["vae"]["scaling_factor"])
@@ -104,12 +105,12 @@ if __name__ == "__main__":
     ap = argparse.ArgumentParser()
     here = os.path.dirname(os.path.abspath(__file__))
     ap.add_argument("--weights", default=here); ap.add_argument("--data", default="data"); ap.add_argument("--out", default="eval")
-    ap.add_argument("--clips", type=int, default=8); ap.add_argument("--steps", default="8,4,20"); ap.add_argument("--shifts", default=""); ap.add_argument("--cfgs", default="1.0")
-    ap.add_argument("--frames", type=int, default=129)
+    ap.add_argument("--clips", type=int, default=8); ap.add_argument("--steps", default="8,4"); ap.add_argument("--shifts", default=""); ap.add_argument("--cfgs", default="1.0")
+    ap.add_argument("--frames", type=int, default=129); ap.add_argument("--gain-db", type=float, default=0, help="loudness of what the model hears")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
     cfg = json.load(open(a.weights + "/config.json"))
     dev = "cuda" if torch.cuda.is_available() else "cpu"
     vae, dit, wh = load_all(a.weights, cfg, dev)
     evaluate(cfg, vae, dit, wh, a.data, dev, a.clips, [int(v) for v in a.steps.split(",")], [float(v) for v in a.shifts.split(",")] if a.shifts else (None,),
-             [float(v) for v in a.cfgs.split(",")], a.frames, out=a.out)
+             [float(v) for v in a.cfgs.split(",")], a.frames, out=a.out, gain=10 ** (a.gain_db / 20))

@@ -39,7 +39,7 @@ for i in range(a.clips):
         c, u, ref, mel, feats = conditions(cfg, vae, wh, idt, wav, T, "cpu")
         noise = torch.randn(1, cfg["transformer"]["in_channels"], (T - 1) // 4 + 1, size // 8, size // 8, generator=g)
         z = sample(dit, noise, c, 4, d["flow_shift"], 1.0, None)
-        y = vae.decode(z / cfg["vae"]["scaling_factor"])
+        y = decode_tiled(vae, z / cfg["vae"]["scaling_factor"])
     frames = ((y[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).transpose(0, 1)
     Image.fromarray(ref[0].permute(1, 2, 0).numpy()).save(f"{a.out}/reference_{i}.png")
     opening = mouth_targets(wav, T)[0][0]

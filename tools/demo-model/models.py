@@ -4,7 +4,7 @@
   AutoencoderKLCausal3D        (hymm_sp/vae)         names: encoder.down_blocks.0.resnets.0.conv1.conv.weight ...
   WhisperEncoder               (HF whisper)          names: model.encoder.layers.0.self_attn.q_proj.weight ... (prefix added on saving)
   HYVideoDiffusionTransformer  (models_audio.py)     names: double_blocks.0.img_attn_qkv.weight, audio_adapter_blocks.0.to_q.weight ...
-Written for this prototype; works with torch 1.13 (CPU, fp32) and later.
+Works with torch 1.13 (CPU, fp32) and later.
 """
 import json, math, struct
 import numpy as np
@@ -217,6 +217,24 @@ class AutoencoderKLCausal3D(nn.Module):
 
     def decode(self, z):
         return self.decoder(self.post_quant_conv(z))
+
+def decode_tiled(vae, z, tile=17, stride=12, blend=16):
+    """as upstream's temporal tiling: tiles of 17 latent frames, 12 apart, the first decoded frame of later ones dropped, 16 frames blended."""
+    L = z.shape[2]
+    if L < tile:
+        return vae.decode(z)
+    out, prev, keep = [], None, 4 * stride
+    for i in range(0, L, stride):
+        if i and i == L - 1:
+            break
+        d = vae.decode(z[:, :, i:i + tile])
+        if i:
+            d = d[:, :, 1:]
+            e = min(prev.shape[2], d.shape[2], blend)
+            w = (torch.arange(e, device=d.device, dtype=d.dtype) / e).view(1, 1, -1, 1, 1)
+            d = torch.cat([prev[:, :, -e:] * (1 - w) + d[:, :, :e] * w, d[:, :, e:]], 2)
+        out.append(d[:, :, :keep + (i == 0)]); prev = d
+    return torch.cat(out, 2)
 
 def vae_decoder_flops(c, frames, size, seconds):
     """multiply-adds of the decoder (convolutions and the mid attention), as FLOP per second of video (2 per multiply-add)."""

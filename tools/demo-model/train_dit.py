@@ -13,18 +13,20 @@ from evaluate import evaluate
 
 def build(cfg, vae, speech, L, N, seed, dev, g, size, per, deadline):
     """cache N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers."""
-    T, out, i = 4 * L - 3, [], 0
+    out, i = [], 0
     sf = cfg["vae"]["scaling_factor"]
     while i < N and time.time() < deadline:
         n = min(per, N - i)
         s = seed + i * 7
         idt = make_identities(n, s)
-        secs = torch.rand(n, generator=g) * 27 + 2.5
-        wav = speech.sample(n, secs, g)
+        secs = torch.where(torch.rand(n, generator=g) < .5, torch.full((n,), 30.), torch.rand(n, generator=g) * 27 + 2.5)    # the rest of the 30 s is silent
+        wav = normalise(speech.sample(n, secs, g))             # the mouth follows the normalised speech; training plays it at any loudness
         op, wd = mouth_targets(wav, 750)
         alen = (secs * FPS).long()
+        m = int(torch.randint(1, 9, (1,), generator=g)) if float(torch.rand(1, generator=g)) < .3 else 0    # a window from the middle of a clip
+        T = 4 * (L + m) - 3
         hi = (torch.minimum(alen, torch.tensor(750 - T)) - T // 3).clamp_min(0)
-        f0 = (torch.rand(n, generator=g) * (hi + 1)).long() * (torch.rand(n, generator=g) < .5)
+        f0 = (torch.rand(n, generator=g) * (hi + 1)).long() * (torch.rand(n, generator=g) < .6)
         ix = f0[:, None] + torch.arange(T)[None]
         op, wd = op.gather(1, ix.to(dev)), wd.gather(1, ix.to(dev))
         keep = (torch.rand(2, n, generator=g) < .6).float()
@@ -35,9 +37,9 @@ def build(cfg, vae, speech, L, N, seed, dev, g, size, per, deadline):
         fr = render_clips(idt, op, wd, bl, dx, dy, rot, dev, size)
         ref = reference_frame(idt, dev, size)
         with torch.no_grad(), torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):
-            z = vae.encode((fr.float() / 127.5 - 1).transpose(1, 2))[0] * sf
+            z = vae.encode((fr.float() / 127.5 - 1).transpose(1, 2))[0][:, :, m:] * sf
             r = vae.encode((ref.float() / 127.5 - 1)[:, :, None])[0] * sf
-        out.append(dict(z=z.half(), r=r.half(), wav=(wav * 32767).round().to(torch.int16), f0=f0.to(dev), alen=alen.to(dev), pose=pose.to(dev), ex=ex.to(dev),
+        out.append(dict(z=z.half(), r=r.half(), wav=(wav * 32767).round().to(torch.int16), f0=(f0 + 4 * m).to(dev), alen=alen.to(dev), pose=pose.to(dev), ex=ex.to(dev),
                         fb=face_box(idt, size, 1.0).to(dev), mb=mouth_box(idt, size).to(dev)))
         i += n
     return {k: torch.cat([o[k] for o in out]) for k in out[0]}
@@ -48,8 +50,8 @@ if __name__ == "__main__":
     ap.add_argument("--data", default="data"); ap.add_argument("--out", default="out"); ap.add_argument("--vae", default=here)
     ap.add_argument("--config", default=here + "/config.json"); ap.add_argument("--init", default=""); ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--seconds", type=float, default=560); ap.add_argument("--lr", type=float, default=1e-3); ap.add_argument("--warmup", type=int, default=300)
-    ap.add_argument("--clips", default="33:2400,17:1600,9:1200,5:800"); ap.add_argument("--batch", default="33:32,17:64,9:96,5:128")
-    ap.add_argument("--probs", default="33:.5,17:.2,9:.2,5:.1"); ap.add_argument("--build-seconds", type=float, default=110)
+    ap.add_argument("--clips", default="33:2400,17:1400,9:1000,5:600"); ap.add_argument("--batch", default="33:16,17:32,9:48,5:64")
+    ap.add_argument("--probs", default="33:.5,17:.25,9:.2,5:.05"); ap.add_argument("--build-seconds", type=float, default=110)
     ap.add_argument("--compile", type=int, default=1); ap.add_argument("--steps", type=int, default=10 ** 7); ap.add_argument("--eval-seconds", type=float, default=30)
     ap.add_argument("--eval-clips", type=int, default=8); ap.add_argument("--eval-frames", type=int, default=129); ap.add_argument("--train-shift", type=float, default=3.0)
     a = ap.parse_args()
@@ -100,7 +102,8 @@ if __name__ == "__main__":
         i = torch.randint(0, D["z"].shape[0], (n,), device=dev)
         x0, ref = D["z"][i].float(), D["r"][i].float().repeat(1, 1, L, 1, 1)
         wav = D["wav"][i].float() / 32767
-        wav = wav + torch.randn_like(wav) * (10 ** (-(R(n, 1) * 50 + 45) / 20)) * (R(n, 1) < .5)        # some background noise
+        wav = wav + torch.randn_like(wav) * (10 ** (-(R(n, 1) * 20 + 40) / 20)) * (R(n, 1) < .3)        # some background noise
+        wav = (wav * 10 ** ((R(n, 1) * 27 - 24) / 20)).clamp(-1, 1)
         f0, alen = D["f0"][i], D["alen"][i]
         mel = log_mel(wav)
         u = R(n)
@@ -199,5 +202,5 @@ if __name__ == "__main__":
     json.dump(dict(hist=hist, steps=step, seconds=time.time() - t00, args=vars(a)), open(a.out + "/dit_log.json", "w"))
     print("trained", step, "steps,", round(time.time() - t00, 1), "s so far", flush=True)
     if a.eval_clips:
-        evaluate(cfg, vae, edit, ewh, a.data, dev, a.eval_clips, (8, 4, 20) if dev == "cuda" else (2,), out=a.out, T=a.eval_frames)
+        evaluate(cfg, vae, edit, ewh, a.data, dev, a.eval_clips, (8, 4) if dev == "cuda" else (2,), out=a.out, T=a.eval_frames)
     print("done", round(time.time() - t00, 1), "s", flush=True)
