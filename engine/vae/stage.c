@@ -140,7 +140,7 @@ plan_tile (AvatarDecoder *self, gint64 latents)
   g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry ());
 
   begin (self, ops, latents);
-  decode (self, ops, latents, FALSE);
+  decode (self, ops, latents, !self->tiles.tiling);
   return avatar_arena_peak (ops->arena);
 }
 
