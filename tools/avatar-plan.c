@@ -38,7 +38,8 @@ parse_size (const char *text, guint *width, guint *height, GError **error)
 static void
 print_plan (const AvatarPlan *plan)
 {
-  g_print ("%-18s %12s %12s %12s %12s\n", "stage", "weights MiB", "arena MiB", "GFLOP", "traffic GB");
+  g_print ("%-18s %12s %12s %12s %12s\n", "stage", "weights MiB", "arena MiB", "GFLOP",
+      "traffic GB");
   for (guint i = 0; i < plan->n_stages; i++) {
     const AvatarPlanStage *s = &plan->stages[i];
 

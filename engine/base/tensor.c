@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-G_DEFINE_QUARK (avatar-error, avatar_error)
+G_DEFINE_QUARK (avatar - error, avatar_error)
 
 gsize
 avatar_dtype_size (AvatarDType dtype)

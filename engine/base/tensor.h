@@ -42,8 +42,8 @@ void avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize 
 
 /* A contiguous view of @data; the shape follows as @rank gint64 arguments. */
 AvatarTensor avatar_tensor (AvatarDType dtype, void *data, guint rank, ...);
-AvatarTensor avatar_tensor_of_shape (AvatarDType dtype, void *data, guint rank,
-    const gint64 *shape);
+AvatarTensor
+avatar_tensor_of_shape (AvatarDType dtype, void *data, guint rank, const gint64 *shape);
 gint64 avatar_tensor_n (AvatarTensor t);
 gsize avatar_tensor_bytes (AvatarTensor t);
 gboolean avatar_tensor_is_contiguous (AvatarTensor t);

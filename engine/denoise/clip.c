@@ -94,8 +94,8 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
   guint64 total = avatar_denoiser_total (self);
   g_auto (Clip) clip = { .plan = avatar_clip_plan (self->pushed, self->frames) };
 
-  clip.z = g_new (float, n * clip.plan.latents);
-  clip.sum = g_new (float, n * clip.plan.latents);
+  clip.z = g_new (float, n *clip.plan.latents);
+  clip.sum = g_new (float, n *clip.plan.latents);
   clip.count = g_new (guint, clip.plan.latents);
   clip.x = g_new (float, n * self->frames);
   clip.audio = g_new (float, (4 * self->frames - 3) * self->n_features);

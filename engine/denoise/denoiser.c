@@ -127,10 +127,9 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->channels = info->latent_channels;
   self->h8 = settings->height / info->latent_scale;
   self->w8 = settings->width / info->latent_scale;
-  self->frames = settings->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents
-                                                            : settings->chunk;
-  self->n_features
-      = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
+  self->frames
+      = settings->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents : settings->chunk;
+  self->n_features = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
   if (!encode_texts (self, error))
@@ -212,11 +211,10 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
   encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
   if (!encoder)
     return FALSE;
-  rgb = g_new (float, (gsize) width * height * 3);
+  rgb = g_new (float, (gsize) width *height * 3);
   for (guint y = 0; y < height; y++)
     for (guint x = 0; x < 3 * width; x++)
-      rgb[(gsize) y * 3 * width + x]
-          = image->data[(gsize) y * image->stride + x] / 127.5f - 1.f;
+      rgb[(gsize) y * 3 * width + x] = image->data[(gsize) y * image->stride + x] / 127.5f - 1.f;
   latent = g_new (float, self->channels * self->h8 * self->w8);
   if (!avatar_vae_encode_image (encoder, rgb, latent, error))
     return FALSE;
@@ -301,8 +299,9 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
       return AVATAR_PULL_ERROR;
     self->stats.forwards = 0;
     self->stats.steps = self->settings.steps;
-    pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
-                                                           : avatar_denoiser_run_window (self, error);
+    pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP
+        ? avatar_denoiser_run_clip (self, error)
+        : avatar_denoiser_run_window (self, error);
     avatar_ops_release (self->ops, self->mark);
     if (pull != AVATAR_PULL_OK)
       return pull;

@@ -5,8 +5,8 @@
 #include <math.h>
 
 void
-avatar_rope_fill (AvatarTensor cos_table, AvatarTensor sin_table, gint64 frames, gint64 h,
-    gint64 w, const guint dim[3], double theta)
+avatar_rope_fill (AvatarTensor cos_table, AvatarTensor sin_table, gint64 frames, gint64 h, gint64 w,
+    const guint dim[3], double theta)
 {
   for (gint64 row = 0; row < (frames + 1) * h * w; row++) {
     const gint64 position[3] = { row / (h * w) - 1, row / w % h, row % w };

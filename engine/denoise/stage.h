@@ -19,22 +19,22 @@ struct _AvatarDenoiser
   AvatarConditions conditions;
   AvatarWindow window;
   AvatarOps *ops;
-  gsize predicted;      /* bytes of the arena */
-  gsize mark;           /* of the arena, above the constants of all windows */
+  gsize predicted; /* bytes of the arena */
+  gsize mark;      /* of the arena, above the constants of all windows */
   gboolean begun;
-  gint64 frames;        /* latent frames of a window */
+  gint64 frames; /* latent frames of a window */
   gint64 channels, h8, w8;
-  gsize n_features;     /* floats of a video frame's features */
+  gsize n_features; /* floats of a video frame's features */
 
-  GArray *features;     /* floats of the video frames from first_frame on */
+  GArray *features; /* floats of the video frames from first_frame on */
   guint64 first_frame, pushed;
   gboolean drained;
-  guint64 start;        /* first latent frame of the last window */
-  guint64 emitted;      /* latent frames made ready so far */
+  guint64 start;   /* first latent frame of the last window */
+  guint64 emitted; /* latent frames made ready so far */
   guint n_windows;
-  float *last;          /* [C, frames, h8, w8] of the last window, or NULL */
+  float *last; /* [C, frames, h8, w8] of the last window, or NULL */
 
-  GArray *ready;        /* latent frames [n, C, h8, w8] */
+  GArray *ready; /* latent frames [n, C, h8, w8] */
   gsize ready_next;
 
   AvatarProgressFunc progress;

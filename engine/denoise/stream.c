@@ -17,8 +17,7 @@ avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
 }
 
 void
-avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
-    AvatarStepBuffers b)
+avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarStepBuffers b)
 {
   guint steps = self->settings.steps;
   double sigma = avatar_sigma (i, steps, self->settings.flow_shift);
@@ -26,8 +25,7 @@ avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
 
   if (avatar_ops_running (ops))
     memcpy (b.x.data, z, avatar_tensor_bytes (b.x));
-  self->stats.forwards
-      += avatar_window_velocity (&self->window, ops, b.v, b.x, i, 1000. * sigma);
+  self->stats.forwards += avatar_window_velocity (&self->window, ops, b.v, b.x, i, 1000. * sigma);
   avatar_op_axpby (ops, b.x, next - sigma, b.v, 1);
   if (avatar_ops_running (ops))
     memcpy (z, b.x.data, avatar_tensor_bytes (b.x));
@@ -51,7 +49,7 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
       memcpy (z + (c * frames + j) * n, given + (c * self->settings.noise_latents + frame) * n,
           n * sizeof (float));
   } else {
-    g_autofree float *noise = g_new (float, self->channels * n);
+    g_autofree float *noise = g_new (float, self->channels *n);
 
     avatar_noise_fill (noise, self->channels * n, self->settings.seed, frame);
     for (gint64 c = 0; c < self->channels; c++)
@@ -114,8 +112,7 @@ window_audio (AvatarDenoiser *self, guint64 start)
 
 /* Hold the first @known latent frames of z to those of the last window at noise level @sigma. */
 static void
-hold (AvatarDenoiser *self, float *z, const float *noise, gint64 known, gint64 offset,
-    double sigma)
+hold (AvatarDenoiser *self, float *z, const float *noise, gint64 known, gint64 offset, double sigma)
 {
   gsize n = self->h8 * self->w8;
 

@@ -208,8 +208,8 @@ avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, AvatarTensor
   for (guint i = 0; i < 3; i++)
     avatar_op_copy (ops, avatar_tensor_rows (all, i * n, n), avatar_tensor_rows (all, 3 * n, n));
   for (guint i = 0; i < c->n_adapters; i++) {
-    AvatarTensor kv = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n,
-        (gint64) 2 * c->adapter_dim);
+    AvatarTensor kv
+        = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
 
     avatar_op_layer_norm (ops, normed, all, W ("audio_adapter_blocks.%u.norm1.weight", i),
         W ("audio_adapter_blocks.%u.norm1.bias", i), FALSE, EPS_AFFINE);
@@ -415,8 +415,8 @@ double_rest (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, c
 
 /* img [Lx, D], txt [Lt, D] (2.8) */
 static void
-double_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor img, AvatarTensor txt,
-    guint i, const Forward *f)
+double_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor img, AvatarTensor txt, guint i,
+    const Forward *f)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, lx = img.shape[0];

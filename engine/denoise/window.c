@@ -23,8 +23,8 @@ audio_features (AvatarWindow *self)
 }
 
 void
-avatar_window_begin (AvatarWindow *self, AvatarOps *ops, gint64 frames, gint64 channels,
-    gint64 h8, gint64 w8)
+avatar_window_begin (AvatarWindow *self, AvatarOps *ops, gint64 frames, gint64 channels, gint64 h8,
+    gint64 w8)
 {
   const AvatarTransformerConfig *c = self->transformer->config;
   const AvatarConditions *cond = self->conditions;
@@ -60,8 +60,7 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops, gint64 frames, gint64 c
 void
 avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audio)
 {
-  AvatarTensor t
-      = avatar_ops_alloc (ops, 2, 4 * self->scene.frames - 3, audio_features (self));
+  AvatarTensor t = avatar_ops_alloc (ops, 2, 4 * self->scene.frames - 3, audio_features (self));
 
   upload (ops, t, audio);
   avatar_transformer_speech (self->transformer, ops, t, &self->speech[0]);
@@ -77,8 +76,8 @@ forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor
 }
 
 guint
-avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, double t)
+avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
+    guint i, double t)
 {
   AvatarGuidance g;
 

@@ -9,8 +9,7 @@
 G_BEGIN_DECLS
 
 /* Enters @bytes for @what; %FALSE if the budget forbids it. Thread-safe. */
-gboolean avatar_ledger_take (AvatarDevice *device, guint64 bytes, const char *what,
-    GError **error);
+gboolean avatar_ledger_take (AvatarDevice *device, guint64 bytes, const char *what, GError **error);
 void avatar_ledger_give (AvatarDevice *device, guint64 bytes);
 
 /**
@@ -22,8 +21,7 @@ typedef struct _AvatarArena AvatarArena;
 /* A dry arena. */
 AvatarArena *avatar_arena_new_dry (void);
 /* @bytes of device memory, entered in the ledger. */
-AvatarArena *avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what,
-    GError **error);
+AvatarArena *avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
 void avatar_arena_free (AvatarArena *self);
 gboolean avatar_arena_is_dry (AvatarArena *self);
 /* 64-byte aligned; contents are undefined. Aborts if the plan was wrong, which is a bug. */

@@ -11,8 +11,8 @@ G_BEGIN_DECLS
 struct _AvatarBackend
 {
   const char *name;
-  char *(*describe) (void); /* free with g_free() */
-  void *(*memory_new) (gsize bytes);  /* 64-byte aligned or %NULL */
+  char *(*describe) (void);          /* free with g_free() */
+  void *(*memory_new) (gsize bytes); /* 64-byte aligned or %NULL */
   void (*memory_free) (void *memory, gsize bytes);
 
   gsize (*linear_add_workspace) (gint64 m, gint64 n);
@@ -25,9 +25,8 @@ struct _AvatarBackend
       gboolean plus_one, double eps);
   void (*rms_norm_rope) (AvatarTensor x, AvatarTensor w, AvatarTensor cos, AvatarTensor sin,
       double eps);
-  void (*attention) (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-      double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
-      const gint *cancelled);
+  void (*attention) (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v, double scale,
+      gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws, const gint *cancelled);
   void (*frame_attention) (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
       double scale);
   void (*act) (AvatarTensor x, AvatarAct act);

@@ -144,8 +144,8 @@ avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
 {
   gint64 m = x.shape[0], n = x.shape[1];
 
-  g_assert (is_matrix (x, m, n) && is_matrix (y, m, n) && is_vector (scale, n)
-      && is_vector (shift, n));
+  g_assert (
+      is_matrix (x, m, n) && is_matrix (y, m, n) && is_vector (scale, n) && is_vector (shift, n));
   avatar_ops_count (ops, 8. * m * n, bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
     ops->backend->layer_norm (y, x, scale, shift, plus_one, eps);
@@ -166,8 +166,8 @@ avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarT
 }
 
 void
-avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid)
+avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
+    double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid)
 {
   gint64 lq = q.shape[0], lk = k.shape[0], heads = q.shape[1], d = q.shape[2];
   gsize mark = avatar_ops_mark (ops);

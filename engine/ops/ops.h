@@ -19,10 +19,10 @@ typedef struct
   AvatarDevice *device;
   const AvatarBackend *backend;
   AvatarArena *arena;
-  gboolean dry;         /* a plan: count, do not compute */
-  gint cancelled;       /* atomic */
-  double flops, bytes;  /* counted since the context was made */
-  GError *error;        /* the first failure */
+  gboolean dry;        /* a plan: count, do not compute */
+  gint cancelled;      /* atomic */
+  double flops, bytes; /* counted since the context was made */
+  GError *error;       /* the first failure */
 } AvatarOps;
 
 typedef enum
@@ -30,14 +30,14 @@ typedef enum
   AVATAR_ACT_NONE,
   AVATAR_ACT_SILU,
   AVATAR_ACT_RELU,
-  AVATAR_ACT_GELU,      /* erf */
+  AVATAR_ACT_GELU, /* erf */
   AVATAR_ACT_GELU_TANH,
 } AvatarAct;
 
 /* Takes over @arena. @arena dry = a plan. */
 AvatarOps *avatar_ops_new (AvatarDevice *device, AvatarArena *arena);
 void avatar_ops_free (AvatarOps *ops);
-void avatar_ops_cancel (AvatarOps *ops);     /* from any thread */
+void avatar_ops_cancel (AvatarOps *ops); /* from any thread */
 void avatar_ops_uncancel (AvatarOps *ops);
 /* TRUE = an operation may compute; FALSE = a plan, cancelled, or failed before. */
 gboolean avatar_ops_running (AvatarOps *ops);
@@ -86,8 +86,8 @@ void avatar_op_patchify (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const g
     gboolean back);
 /* y [L', C kernel] of x [L, C]: y[i, c * kernel + j] = x[i * stride + j - pad, c], zero outside;
  * a 1-D convolution is then avatar_op_linear() with its weight [out, C, kernel] as a matrix. */
-void avatar_op_unfold (AvatarOps *ops, AvatarTensor y, AvatarTensor x, gint64 kernel,
-    gint64 stride, gint64 pad);
+void avatar_op_unfold (AvatarOps *ops, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
+    gint64 pad);
 /* Mel front end: y [M, N] = re^2 + im^2 of x [M, 2 N] = [re | im]. */
 void avatar_op_power (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
 

@@ -8,9 +8,8 @@
 #include "engine/vae/stage.h"
 
 gboolean
-avatar_plan_make (AvatarModel *model, const char *device_name,
-    const AvatarDenoiseSettings *denoise, const AvatarDecodeSettings *decode, guint frames,
-    AvatarPlan *plan, GError **error)
+avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoiseSettings *denoise,
+    const AvatarDecodeSettings *decode, guint frames, AvatarPlan *plan, GError **error)
 {
   g_autoptr (AvatarDevice) device = avatar_device_open (device_name, error);
   AvatarPlanStage *audio = &plan->stages[0], *portrait = &plan->stages[1];
@@ -30,14 +29,14 @@ avatar_plan_make (AvatarModel *model, const char *device_name,
   portrait->name = "portrait encoder";
   denoiser->name = "denoiser";
   decoder->name = "decoder";
-  if (!avatar_audio_encoder_plan (model, device, frames, &audio->weight_bytes,
-          &audio->arena_bytes, &audio->flops, &audio->bytes, error)
+  if (!avatar_audio_encoder_plan (model, device, frames, &audio->weight_bytes, &audio->arena_bytes,
+          &audio->flops, &audio->bytes, error)
       || !avatar_denoiser_plan (model, device, denoise, frames, &denoiser->weight_bytes,
           &denoiser->arena_bytes, &denoiser->flops, &denoiser->bytes, error)
       || !avatar_vae_encoder_plan (model, device, width, height, &portrait->weight_bytes,
           &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      || !avatar_decoder_plan (model, device, width, height, decode, frames,
-          &decoder->weight_bytes, &decoder->arena_bytes, &decoder->flops, &decoder->bytes, error))
+      || !avatar_decoder_plan (model, device, width, height, decode, frames, &decoder->weight_bytes,
+          &decoder->arena_bytes, &decoder->flops, &decoder->bytes, error))
     return FALSE;
   /* the portrait is encoded once, before the first window, and its memory given back */
   together = audio->weight_bytes + audio->arena_bytes + denoiser->weight_bytes

@@ -36,8 +36,8 @@ typedef struct
 AVATAR_API void avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model);
 
 /* @width, @height: of the video in pixels, multiples of the model's latent_scale. */
-AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *device,
-    guint width, guint height, const AvatarDecodeSettings *settings, GError **error);
+AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width,
+    guint height, const AvatarDecodeSettings *settings, GError **error);
 /* @latent: [channels, height / latent_scale, width / latent_scale] floats as the denoiser makes
  * them (scaled). Never computes. */
 AVATAR_API gboolean avatar_decoder_push (AvatarDecoder *self, const float *latent, GError **error);

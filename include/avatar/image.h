@@ -40,8 +40,8 @@ AVATAR_API void avatar_image_free (AvatarImage *image);
  * Returns: (transfer full): an RGB picture whose sides are multiples of the model's
  * @size_multiple
  */
-AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel *model,
-    guint width, guint height, AvatarBox *box, GError **error);
+AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width,
+    guint height, AvatarBox *box, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarImage, avatar_image_free)
 

@@ -56,11 +56,9 @@ encode_speech (Fixture *f)
   g_assert_true (avatar_audio_encoder_drain (encoder, &error));
   f->features = g_new (float, FRAMES * f->n_features);
   for (guint i = 0; i < FRAMES; i++)
-    g_assert_cmpint (
-        avatar_audio_encoder_pull (encoder, f->features + i * f->n_features, &error), ==,
-        AVATAR_PULL_OK);
-  g_assert_cmpint (avatar_audio_encoder_pull (encoder, f->features, &error), ==,
-      AVATAR_PULL_EMPTY);
+    g_assert_cmpint (avatar_audio_encoder_pull (encoder, f->features + i * f->n_features, &error),
+        ==, AVATAR_PULL_OK);
+  g_assert_cmpint (avatar_audio_encoder_pull (encoder, f->features, &error), ==, AVATAR_PULL_EMPTY);
 }
 
 static void
@@ -118,16 +116,16 @@ test_reference (void)
   fitted = avatar_image_fit (image, f.model, 0, 0, NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpuint (fitted->width, ==, size);
-  rgb = g_new (float, size * size * 3);
+  rgb = g_new (float, size *size * 3);
   for (guint y = 0; y < size; y++)
     for (guint x = 0; x < 3 * size; x++)
       rgb[y * 3 * size + x] = fitted->data[y * fitted->stride + x] / 127.5f - 1;
   encoder = avatar_vae_encoder_new (f.model, f.device, size, size, &error);
   g_assert_no_error (error);
-  latent = g_new (float, size * size / 64 * f.config->vae.latent_channels);
+  latent = g_new (float, size *size / 64 * f.config->vae.latent_channels);
   g_assert_true (avatar_vae_encode_image (encoder, rgb, latent, &error));
-  golden_compare (f.golden, "ref_latent", latent,
-      size * size / 64 * f.config->vae.latent_channels, LIMIT);
+  golden_compare (f.golden, "ref_latent", latent, size * size / 64 * f.config->vae.latent_channels,
+      LIMIT);
   teardown (&f);
 }
 
@@ -177,7 +175,7 @@ decode_and_compare (const Fixture *f, const float *z)
   AvatarDecodeSettings settings;
   AvatarTensor frames;
   guint size = f->config->size, n = size * size / 64, channels = f->config->vae.latent_channels;
-  g_autofree float *latent = g_new (float, channels * n);
+  g_autofree float *latent = g_new (float, channels *n);
   g_autofree guint8 *rgb = g_new (guint8, size * size * 3);
   double difference = 0;
   guint compared = 0;

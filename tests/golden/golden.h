@@ -59,8 +59,7 @@ golden_error (const float *a, const float *b, gsize n)
 }
 
 static inline void
-golden_compare (AvatarSafetensors *file, const char *name, const float *ours, gsize n,
-    double limit)
+golden_compare (AvatarSafetensors *file, const char *name, const float *ours, gsize n, double limit)
 {
   AvatarTensor golden = golden_get (file, name);
   double error;

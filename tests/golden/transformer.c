@@ -23,8 +23,8 @@ compare_tap (const char *name, AvatarTensor value, gpointer data)
 
   for (guint i = 0; i < G_N_ELEMENTS (known); i++)
     if (strcmp (name, known[i]) == 0) {
-      g_autofree char *golden = g_strdup_printf (
-          strcmp (name, "double_0") ? "out.full.%s" : "out.full.%s.img", name);
+      g_autofree char *golden
+          = g_strdup_printf (strcmp (name, "double_0") ? "out.full.%s" : "out.full.%s.img", name);
 
       /* rows beyond the valid text are not computed by us and come last */
       golden_compare (taps->file, golden, value.data, avatar_tensor_n (value), LIMIT);
@@ -97,12 +97,13 @@ static void
 run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_scale, float *out)
 {
   gsize mark = avatar_ops_mark (ops);
-  guint8 mask[16];
+  guint8 mask[16] = { 0 };
   AvatarScene scene;
   AvatarSpeech speech;
   AvatarTensor velocity;
   AvatarText text = { .states = in->states, .pooled = in->pooled };
 
+  g_assert_cmpint (in->mask.shape[0], <=, (gint64) sizeof mask);
   for (gint64 i = 0; i < in->mask.shape[0]; i++) {
     mask[i] = avatar_tensor_f32 (in->mask)[i] != 0;
     text.used += mask[i];
@@ -110,8 +111,8 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
   text.mask = avatar_tensor (AVATAR_U8, mask, 1, in->mask.shape[0]);
   avatar_transformer_scene (model, ops, in->reference, in->face, in->x.shape[1], &scene);
   avatar_transformer_speech (model, ops, in->audio, &speech);
-  velocity = avatar_ops_alloc (ops, 4, in->x.shape[0], in->x.shape[1], in->x.shape[2],
-      in->x.shape[3]);
+  velocity
+      = avatar_ops_alloc (ops, 4, in->x.shape[0], in->x.shape[1], in->x.shape[2], in->x.shape[3]);
   avatar_transformer_forward (model, ops, velocity, in->x, avatar_tensor_f32 (in->t)[0], &scene,
       &speech, &text, 30, 25, 25, face_scale);
   if (out)

@@ -119,8 +119,8 @@ attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
         mask_row (job, q0 + i, k0, nk, s + i * ld);
       max[i] = softmax_row (s + i * ld, nk, job->scale, max[i], sum + i, acc + i * padded (d), d);
     }
-    avatar_cpu_gemm (FALSE, nq, d, nk, s, ld, v + k0 * job->v.stride[0], job->v.stride[0], 1.f,
-        acc, padded (d));
+    avatar_cpu_gemm (FALSE, nq, d, nk, s, ld, v + k0 * job->v.stride[0], job->v.stride[0], 1.f, acc,
+        padded (d));
   }
   for (gint64 i = 0; i < nq; i++)
     scale_row (avatar_tensor_f32 (job->o) + (q0 + i) * job->o.stride[0] + head * job->o.stride[1],
@@ -128,9 +128,8 @@ attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
 }
 
 void
-avatar_cpu_attention (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-    double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
-    const gint *cancelled)
+avatar_cpu_attention (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v, double scale,
+    gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws, const gint *cancelled)
 {
   Job job = { o, q, k, v, scale, causal_block, q_start, valid.rank ? valid.data : NULL };
   gint64 blocks = (q.shape[0] + Q_BLOCK - 1) / Q_BLOCK, heads = q.shape[1];

@@ -14,11 +14,12 @@ describe (void)
 
 #if defined(__x86_64__) && defined(__GNUC__)
   __builtin_cpu_init ();
-  isa = __builtin_cpu_supports ("avx512f") ? "avx512" : __builtin_cpu_supports ("avx2") ? "avx2"
-                                                                                       : "sse2";
+  isa = __builtin_cpu_supports ("avx512f") ? "avx512"
+      : __builtin_cpu_supports ("avx2")    ? "avx2"
+                                           : "sse2";
 #endif
-  return g_strdup_printf ("cpu: oneDNN %d.%d.%d, %s, %d threads", v->major, v->minor, v->patch,
-      isa, omp_get_max_threads ());
+  return g_strdup_printf ("cpu: oneDNN %d.%d.%d, %s, %d threads", v->major, v->minor, v->patch, isa,
+      omp_get_max_threads ());
 }
 
 /* Whole pages from the system, so that a released arena leaves the process at once. */
