@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Stage 1: samples are gathered until the encoder can hear a window of them; its hidden states
- * then serve the frames in the middle of the window, ten steps of 20 ms each. Windows overlap by
- * `context` frames on both sides. What comes out depends on the samples alone, not on how they
+ * then serve the frames in the middle of the window, ten steps of 20 ms each. Up to `context`
+ * frames on both sides of these are heard too, so windows overlap. What comes out depends on the samples alone, not on how they
  * were pushed. */
 #include "engine/audio/encoder.h"
 
@@ -34,7 +34,8 @@ struct _AvatarAudioEncoder
   AvatarModel *model;
   AvatarOps *ops;
   Net net;
-  guint window, context, frame_samples;
+  guint window, context, most; /* frames; most: that the model can hear */
+  guint frame_samples;
 
   GArray *samples; /* float; those of the window to come begin at `head` */
   gsize head;
@@ -129,22 +130,22 @@ avatar_audio_features (AvatarTensor hidden, guint frame, guint steps, float *fea
 static gboolean
 apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, GError **error)
 {
-  guint most = self->net.config->whisper.positions / STEPS_PER_FRAME;
-
-  self->context = settings ? settings->context : AVATAR_AUDIO_CONTEXT_DEFAULT;
-  self->window = settings && settings->window ? settings->window : most;
-  if (self->window > most) {
+  self->most = self->net.config->whisper.positions / STEPS_PER_FRAME;
+  self->context
+      = settings ? settings->context : MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (self->most - 1) / 2);
+  self->window = settings ? settings->window : 0;
+  if (self->window > self->most) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "an audio window of %u frames is longer than the %u that the model can hear; choose 1 to "
         "%u, or 0 for the most",
-        self->window, most, most);
+        self->window, self->most, self->most);
     return FALSE;
   }
-  if (self->context >= (self->window + 1) / 2) {
+  if (self->context >= (self->most + 1) / 2) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "an audio context of %u frames on both sides leaves nothing of a window of %u; choose at "
-        "most %u",
-        self->context, self->window, (self->window - 1) / 2);
+        "an audio context of %u frames on both sides leaves nothing of the %u that the model can "
+        "hear; choose at most %u",
+        self->context, self->most, (self->most - 1) / 2);
     return FALSE;
   }
   return TRUE;
@@ -227,20 +228,27 @@ avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples, gsize
   return TRUE;
 }
 
+/* Frames of the window to come, if more follow it: context, the frames it answers, context. */
+static guint
+window_frames (AvatarAudioEncoder *self)
+{
+  guint around = self->first_frame + self->context, room = self->most - around;
+
+  return around + (self->window ? MIN (self->window, room) : room);
+}
+
 /* Whether the next window can be heard; @n: its samples, @last: whether it is the last one. */
 static gboolean
 window_due (AvatarAudioEncoder *self, gsize *n, gboolean *last)
 {
   gsize waiting = self->samples->len - self->head;
-  gsize whole = (gsize) self->window * self->frame_samples;
-  guint most = self->net.config->whisper.positions / STEPS_PER_FRAME;
+  gsize whole = (gsize) window_frames (self) * self->frame_samples;
+  /* a clip that fills the longest window exactly is heard as one: wait for a sample more */
+  gboolean full = self->window ? waiting >= whole : waiting > whole;
 
   *n = MIN (waiting, whole);
-  *last = self->drained && waiting <= whole;
-  if (self->drained)
-    return waiting > (gsize) self->first_frame * self->frame_samples;
-  /* a clip that fills the longest window exactly is heard as one: wait for a sample more */
-  return waiting >= whole + (self->window == most ? 1 : 0);
+  *last = self->drained && !full;
+  return full || (*last && waiting > (gsize) self->first_frame * self->frame_samples);
 }
 
 /* Forgets @n samples; moves the rest only now and then, so that this costs little. */
@@ -258,14 +266,15 @@ static gboolean
 hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
 {
   guint frames = (n + self->frame_samples - 1) / self->frame_samples;
+  guint end = last ? frames : frames - self->context;
 
   net_run (&self->net, self->ops, &g_array_index (self->samples, float, self->head), n);
   if (!avatar_ops_check (self->ops, error) || !avatar_weights_check (self->net.weights, error))
     return FALSE;
   self->next = self->first_frame;
-  self->end = last ? frames : self->window - self->context;
-  self->first_frame = self->context;
-  drop_samples (self, last ? n : (gsize) (self->window - 2 * self->context) * self->frame_samples);
+  self->end = end;
+  self->first_frame = last ? 0 : MIN (end, self->context);
+  drop_samples (self, last ? n : (gsize) (end - self->first_frame) * self->frame_samples);
   return TRUE;
 }
 

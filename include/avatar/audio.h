@@ -11,9 +11,10 @@ typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
 
 /**
  * AvatarAudioSettings:
- * @window: video frames (40 ms) that the encoder hears at once. 0: the most it can hear (750 =
- *   30 s), as upstream does; smaller values bound the latency of live streams.
- * @context: video frames heard on both sides of a window that is not the first or last, so that
+ * @window: video frames (40 ms) that are answered at once, when they and @context frames after
+ *   them have been heard: the latency is @window + @context. 0: as many as fit in the most that
+ *   the model can hear (750 frames = 30 s, context included), as upstream does
+ * @context: video frames heard before and after the window as well, where there are any, so that
  *   windows join without a seam
  */
 typedef struct

@@ -31,10 +31,10 @@ AVATAR_API void avatar_image_free (AvatarImage *image);
 /**
  * avatar_image_fit:
  * @image: the portrait
- * @width, @height: the size to make; both 0: chosen from the portrait's shape by the model's rules
+ * @width, @height: the size to make; both 0: the size that the model was made for
  *
- * Alpha is blended over mid-grey. With a given size the picture is scaled to cover it and cropped
- * around the centre; without, upstream's resize rule applies (spec denoise.md 4.1).
+ * Alpha is blended over mid-grey. The picture is scaled to cover the size and cropped around the
+ * centre.
  * @box: (inout) (optional): a box on @image, on return the same box on the result
  *
  * Returns: (transfer full): an RGB picture whose sides are multiples of the model's

@@ -229,6 +229,55 @@ test_push_sizes (void)
   }
 }
 
+/* A frame comes as soon as the window and its context have been heard, and whether the end of the
+ * audio is known early or late makes no difference. */
+static void
+test_latency (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (10, 25);
+  g_autoptr (GArray) late = g_array_new (FALSE, FALSE, sizeof (float));
+  g_autoptr (GArray) early = NULL;
+  g_autofree float *samples = NULL;
+  guint n_frames = 10 + 10 + 25;
+  gsize n;
+
+  samples = read_speech (&n);
+  for (guint i = 0; i < n_frames; i++) {
+    guint expected = i + 1 < 35 ? 0 : i + 1 < 45 ? 10 : 20;
+
+    avatar_audio_encoder_push (encoder, samples + i * FRAME, FRAME, NULL);
+    g_assert_true (pull_all (encoder, late, NULL));
+    g_assert_cmpuint (late->len, ==, expected * feature_floats);
+  }
+  avatar_audio_encoder_drain (encoder, NULL);
+  g_assert_true (pull_all (encoder, late, NULL));
+  g_assert_cmpuint (late->len, ==, n_frames * feature_floats);
+  avatar_audio_encoder_reset (encoder);
+  avatar_audio_encoder_push (encoder, samples, n_frames * FRAME, NULL);
+  early = encode (encoder, NULL, 0, 1);
+  g_assert_cmpmem (early->data, early->len * 4, late->data, late->len * 4);
+}
+
+/* 30 s exactly are one window; a sample more makes two. */
+static void
+test_longest (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
+  g_autoptr (AvatarAudioEncoder) asked = make_encoder (750, 0);
+  g_autofree float *samples = g_new0 (float, 751 * FRAME);
+  g_autoptr (GArray) one = encode (encoder, samples, 750 * FRAME, 1000);
+  g_autoptr (GArray) same = encode (asked, samples, 750 * FRAME, 750 * FRAME);
+  g_autoptr (GArray) more = NULL;
+
+  g_assert_cmpuint (one->len, ==, 750 * feature_floats);
+  g_assert_cmpmem (one->data, one->len * 4, same->data, same->len * 4);
+  avatar_audio_encoder_reset (encoder);
+  more = encode (encoder, samples, 750 * FRAME + 1, 1000);
+  g_assert_cmpuint (more->len, ==, 751 * feature_floats);
+  g_assert_cmpmem (more->data, 725 * feature_floats * 4, one->data, 725 * feature_floats * 4);
+  g_assert_true (memcmp (frame (more, 740), frame (one, 740), feature_floats * 4) != 0);
+}
+
 static void
 test_short (void)
 {
@@ -282,7 +331,7 @@ static void
 test_windows_join (void)
 {
   g_autoptr (AvatarAudioEncoder) whole = make_encoder (0, 25);
-  g_autoptr (AvatarAudioEncoder) pieces = make_encoder (75, 25);
+  g_autoptr (AvatarAudioEncoder) pieces = make_encoder (25, 25);
   g_autoptr (GArray) a = NULL;
   g_autoptr (GArray) b = NULL;
   g_autofree float *samples = NULL;
@@ -325,7 +374,7 @@ test_long (void)
 static void
 test_errors (void)
 {
-  const AvatarAudioSettings long_window = { 751, 25 }, no_middle = { 50, 25 };
+  const AvatarAudioSettings long_window = { 751, 25 }, no_middle = { 50, 375 };
   g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
   g_autofree float *one = g_new (float, feature_floats);
   GError *error = NULL;
@@ -424,6 +473,8 @@ main (int argc, char **argv)
   g_test_add_func ("/audio/windows", test_windows);
   g_test_add_func ("/audio/demo", test_demo);
   g_test_add_func ("/audio/push-sizes", test_push_sizes);
+  g_test_add_func ("/audio/latency", test_latency);
+  g_test_add_func ("/audio/longest", test_longest);
   g_test_add_func ("/audio/short", test_short);
   g_test_add_func ("/audio/bad-samples", test_bad_samples);
   g_test_add_func ("/audio/windows-join", test_windows_join);
