@@ -97,13 +97,12 @@ static void
 run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_scale, float *out)
 {
   gsize mark = avatar_ops_mark (ops);
-  guint8 mask[16] = { 0 };
+  g_autofree guint8 *mask = g_new0 (guint8, in->mask.shape[0]);
   AvatarScene scene;
   AvatarSpeech speech;
   AvatarTensor velocity;
   AvatarText text = { .states = in->states, .pooled = in->pooled };
 
-  g_assert_cmpint (in->mask.shape[0], <=, (gint64) sizeof mask);
   for (gint64 i = 0; i < in->mask.shape[0]; i++) {
     mask[i] = avatar_tensor_f32 (in->mask)[i] != 0;
     text.used += mask[i];
