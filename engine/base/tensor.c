@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <string.h>
 
-G_DEFINE_QUARK (avatar - error, avatar_error)
+/* clang-format off */
+G_DEFINE_QUARK (avatar-error, avatar_error)
+/* clang-format on */
 
 gsize
 avatar_dtype_size (AvatarDType dtype)
