@@ -93,7 +93,7 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
 {
   gint64 shape[AVATAR_MAX_RANK] = { 1 };
   guint rank = json_array_get_length (array);
-  guint64 bytes = avatar_dtype_size (dtype);
+  guint64 extent = avatar_dtype_size (dtype), bytes;
 
   if (rank > AVATAR_MAX_RANK)
     return fail (self, error, "tensor \"%s\" has %u dimensions; at most %d are known", name, rank,
@@ -102,15 +102,17 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
     if (!array_get (array, i, &shape[i]))
       return fail (self, error, "tensor \"%s\": dimension %u of the shape is not a whole number",
           name, i);
-    if (!g_uint64_checked_mul (&bytes, bytes, shape[i]) || bytes > G_MAXINT64)
+    /* strides must fit as well, also where a dimension is 0 */
+    if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
       return fail (self, error, "tensor \"%s\": its shape is too large for any memory", name);
   }
+  entry->tensor = avatar_tensor_of_shape (dtype, NULL, MAX (rank, 1), shape);
+  bytes = avatar_tensor_bytes (entry->tensor);
   if (bytes != entry->end - entry->start)
     return fail (self, error,
         "tensor \"%s\": its shape and dtype need %" G_GUINT64_FORMAT
         " bytes, its data_offsets give %" G_GUINT64_FORMAT,
         name, bytes, entry->end - entry->start);
-  entry->tensor = avatar_tensor_of_shape (dtype, NULL, MAX (rank, 1), shape);
   return TRUE;
 }
 

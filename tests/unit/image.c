@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Portraits: loading, fitting, and the face mask against a pixel-by-pixel one. */
+#include "tests/golden/golden.h"
+
 #include <avatar/image.h>
 
 #include "engine/image/face.h"
@@ -244,6 +246,17 @@ test_face_mask (void)
     g_assert_cmpfloat (mask[i], ==, 1);
 }
 
+/* The head of the golden portrait, as somebody would frame it, gives the golden mask. */
+static void
+test_face_mask_golden (void)
+{
+  g_autoptr (AvatarSafetensors) golden = golden_open ("demo/tensors.safetensors");
+  float mask[16 * 16];
+
+  avatar_face_mask (mask, 128, 128, (AvatarBox){ 28, 27, 65, 74 }, 1.3, 8);
+  golden_compare (golden, "face_mask", mask, 16 * 16, 0);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -263,6 +276,7 @@ main (int argc, char **argv)
   g_test_add_func ("/image/fit-errors", test_fit_errors);
   g_test_add_func ("/image/resize-rule", test_resize_rule);
   g_test_add_func ("/image/face-mask", test_face_mask);
+  g_test_add_func ("/image/face-mask-golden", test_face_mask_golden);
   result = g_test_run ();
   avatar_model_unref (model);
   return result;

@@ -70,6 +70,8 @@ test_bad_tables (void)
       "6 dimensions");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]"), 0,
       "too large");
+  refuse (ONE ("\"dtype\":\"F32\",\"shape\":[0,4294967296,4294967296],\"data_offsets\":[0,0]"), 0,
+      "too large");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]"), 7, "truncated");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]"), 8, "data_offsets");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 5, "follow the last");
