@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Runs a pipeline and keeps what came out: see the header. */
+#include "support.h"
+
+gchar *
+sample_path (const gchar *name)
+{
+  return g_build_filename (g_getenv ("AVATAR_SAMPLES"), name, NULL);
+}
+
+static void
+on_handoff (GstElement *sink, GstBuffer *buffer, GstPad *pad, Run *run)
+{
+  GstMapInfo map;
+
+  if (run->n_buffers++ == 0)
+    run->first_pts = GST_BUFFER_PTS (buffer);
+  run->end = GST_BUFFER_PTS (buffer) + GST_BUFFER_DURATION (buffer);
+  gst_clear_caps (&run->caps);
+  run->caps = gst_pad_get_current_caps (pad);
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
+  g_byte_array_append (run->bytes, map.data, map.size);
+  gst_buffer_unmap (buffer, &map);
+}
+
+static gboolean
+take_message (Run *run, GstMessage *message)
+{
+  GError *error = NULL;
+
+  switch (GST_MESSAGE_TYPE (message)) {
+    case GST_MESSAGE_EOS:
+      run->eos = TRUE;
+      return FALSE;
+    case GST_MESSAGE_ERROR:
+      gst_message_parse_error (message, &error, NULL);
+      /* The source complains too that nobody takes its data; that is not ours. */
+      if (g_str_has_prefix (GST_OBJECT_NAME (GST_MESSAGE_SRC (message)), "avatar")
+          || g_str_equal (GST_OBJECT_NAME (GST_MESSAGE_SRC (message)), "denoise")) {
+        run->n_errors++;
+        if (!run->error)
+          run->error = g_error_copy (error);
+      }
+      g_error_free (error);
+      return FALSE;
+    case GST_MESSAGE_ELEMENT:
+      if (gst_message_has_name (message, "avatar-chunk"))
+        g_ptr_array_add (run->chunks, gst_structure_copy (gst_message_get_structure (message)));
+      return TRUE;
+    default:
+      return TRUE;
+  }
+}
+
+Run *
+run_pipeline (const gchar *launch, gboolean portrait)
+{
+  Run *run = g_new0 (Run, 1);
+  GError *error = NULL;
+  GstElement *pipeline = gst_parse_launch (launch, &error);
+  g_autoptr (GstBus) bus = NULL;
+  GstElement *element;
+  gboolean more = TRUE;
+
+  g_assert_no_error (error);
+  run->bytes = g_byte_array_new ();
+  run->chunks = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_structure_free);
+  if (portrait) {
+    g_autofree gchar *path = sample_path ("portrait.png");
+    element = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+    g_object_set (element, "reference", path, NULL);
+    gst_object_unref (element);
+  }
+  element = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+  if (element) {
+    g_object_set (element, "signal-handoffs", TRUE, NULL);
+    g_signal_connect (element, "handoff", G_CALLBACK (on_handoff), run);
+    gst_object_unref (element);
+  }
+  bus = gst_element_get_bus (pipeline);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  while (more) {
+    g_autoptr (GstMessage) message = gst_bus_timed_pop (bus, 100 * GST_SECOND);
+    fail_unless (message != NULL, "no end: %s", launch);
+    more = take_message (run, message);
+  }
+  /* A second error would follow the first at once. */
+  while (!run->eos) {
+    g_autoptr (GstMessage) message = gst_bus_timed_pop (bus, 300 * GST_MSECOND);
+    if (!message)
+      break;
+    take_message (run, message);
+  }
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+  return run;
+}
+
+void
+run_free (Run *run)
+{
+  g_clear_error (&run->error);
+  g_byte_array_unref (run->bytes);
+  gst_clear_caps (&run->caps);
+  g_ptr_array_unref (run->chunks);
+  g_free (run);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the tests of the elements share: pipelines that run to their end, and what came of them. */
+#pragma once
+
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+
+G_BEGIN_DECLS
+
+/* Short clips of sound, 40 ms a buffer. */
+#define AUDIO(frames)                                               \
+  "audiotestsrc wave=saw samplesperbuffer=640 num-buffers=" #frames \
+  " ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! avataraudioenc"
+#define DENOISE "avatardenoise name=denoise steps=2"
+
+typedef struct
+{
+  guint n_errors;
+  GError *error; /* the first */
+  guint n_buffers;
+  GstClockTime first_pts, end; /* PTS of the first buffer; PTS + duration of the last */
+  GByteArray *bytes;           /* of all buffers */
+  GstCaps *caps;
+  GPtrArray *chunks; /* avatar-chunk structures */
+  gboolean eos;
+} Run;
+
+/* Runs @launch to EOS or the first error. A sink named "sink" is listened to, and "denoise" gets the
+ * sample portrait as its reference if @portrait. */
+Run *run_pipeline (const gchar *launch, gboolean portrait);
+void run_free (Run *run);
+gchar *sample_path (const gchar *name);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (Run, run_free)
+
+G_END_DECLS
