@@ -9,6 +9,9 @@
 #include <string.h>
 
 #define RING 3
+/* Multiply-adds and elements below which waking other threads costs more than it brings. */
+#define SMALL_FRAME 2000000
+#define SMALL_SLAB 50000
 
 typedef struct
 {
@@ -48,7 +51,7 @@ fill_frame (const Run *run, gint64 frame)
   const float *x = avatar_tensor_f32 (run->x) + frame * h * w * c;
   const AvatarNorm *norm = run->norm;
 
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (h * w * c > SMALL_SLAB)
   for (gint64 row = 0; row < h + 2; row++)
     run->loops->fill_row (slab_row (run, frame, row), x + CLAMP (row - 1, 0, h - 1) * w * c, w, c,
         norm ? norm->scale.data : NULL, norm ? norm->shift.data : NULL, norm && norm->silu);
@@ -114,6 +117,7 @@ compute (AvatarOps *ops, Run *run, AvatarChannelSums *sums)
 {
   const AvatarConv3d *conv = run->conv;
   gint64 rows = run->y.shape[1], filled = 0;
+  gint64 work = rows * run->y.shape[2] * conv->blocks * avatar_conv3d_phase_size (conv);
 
   if (sums)
     memset (sums->sums, 0, 2 * conv->out * sizeof (double));
@@ -122,7 +126,7 @@ compute (AvatarOps *ops, Run *run, AvatarChannelSums *sums)
 
     for (; filled <= last; filled++)
       fill_frame (run, filled);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (work > SMALL_FRAME)
     for (gint64 i = 0; i < rows * conv->blocks; i++)
       compute_row (run, t, i / conv->blocks, i % conv->blocks);
     if (sums)

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The decoding stage and the portrait's encoder on the demo model: streaming, coverage, memory,
+ * cancelling. What the networks compute is tested in tests/golden/vae.c. */
+#include "engine/vae/encoder.h"
+#include "engine/vae/model.h"
+#include "engine/vae/stage.h"
+#include "engine/vae/tiles.h"
+
+#include <math.h>
+#include <string.h>
+
+#define WIDTH 48
+#define HEIGHT 64
+#define CHANNELS 16
+#define AREA (WIDTH / 8 * HEIGHT / 8)
+#define LATENT (CHANNELS * AREA)
+#define FRAME (WIDTH * HEIGHT * 3)
+
+/* Latent tiles of 4 x 4 cells and 4 + 1 frames, a new one every 3. */
+static const AvatarDecodeSettings tiled = { TRUE, 32, 16 };
+static const AvatarDecodeSettings whole = { FALSE, 0, 0 };
+
+typedef struct
+{
+  AvatarModel *model;
+  AvatarDevice *device;
+} Fixture;
+
+static void
+setup (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+
+  f->model = avatar_model_open (AVATAR_MODEL_DIR, &error);
+  g_assert_no_error (error);
+  f->device = avatar_device_open ("cpu", &error);
+  g_assert_no_error (error);
+}
+
+static void
+teardown (Fixture *f, gconstpointer data)
+{
+  AvatarMemory memory;
+
+  avatar_device_get_memory (f->device, &memory);
+  g_assert_cmpuint (memory.now, ==, 0); /* everything was given back to the ledger */
+  avatar_model_unref (f->model);
+  avatar_device_unref (f->device);
+}
+
+static AvatarDecoder *
+new_decoder (Fixture *f, const AvatarDecodeSettings *settings)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarDecoder *self = avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, settings, &error);
+
+  g_assert_no_error (error);
+  return self;
+}
+
+static float *
+random_latents (guint n)
+{
+  float *z = g_new (float, n *LATENT);
+
+  for (guint i = 0; i < n * LATENT; i++)
+    z[i] = g_test_rand_double_range (-1, 1);
+  return z;
+}
+
+/* All frames that are ready join @frames. */
+static void
+pull_all (AvatarDecoder *self, GByteArray *frames)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarPull pull;
+  guint8 rgb[FRAME];
+
+  while ((pull = avatar_decoder_pull (self, rgb, WIDTH * 3, &error)) == AVATAR_PULL_OK)
+    g_byte_array_append (frames, rgb, FRAME);
+  g_assert_no_error (error);
+  g_assert_cmpint (pull, ==, AVATAR_PULL_EMPTY);
+}
+
+/* @every: pull after so many latents. */
+static GByteArray *
+decode (AvatarDecoder *self, const float *z, guint n, guint every)
+{
+  GByteArray *frames = g_byte_array_new ();
+  g_autoptr (GError) error = NULL;
+
+  for (guint i = 0; i < n; i++) {
+    g_assert_true (avatar_decoder_push (self, z + i * LATENT, &error));
+    if (i % every == every - 1)
+      pull_all (self, frames);
+  }
+  g_assert_true (avatar_decoder_drain (self, &error));
+  pull_all (self, frames);
+  return frames;
+}
+
+static void
+test_coverage (Fixture *f, gconstpointer data)
+{
+  /* none, less than a tile, one tile, a last tile of each length */
+  static const guint lengths[] = { 0, 1, 2, 4, 5, 6, 7, 8, 10 };
+  g_autoptr (AvatarDecoder) self = new_decoder (f, data);
+
+  for (guint i = 0; i < G_N_ELEMENTS (lengths); i++) {
+    guint n = lengths[i];
+    g_autofree float *z = random_latents (n);
+    g_autoptr (GByteArray) once = NULL;
+    g_autoptr (GByteArray) streamed = NULL;
+
+    once = decode (self, z, n, 1000);
+    avatar_decoder_reset (self);
+    streamed = decode (self, z, n, 1);
+    avatar_decoder_reset (self);
+    g_assert_cmpuint (once->len, ==, n ? (4 * (n - 1) + 1) * FRAME : 0);
+    g_assert_cmpmem (once->data, once->len, streamed->data, streamed->len);
+  }
+}
+
+/* The stage's frames are those of upstream's tiles over the whole clip. */
+static void
+test_against_tiles (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    N = 8
+  };
+  const AvatarVaeConfig *config = &avatar_model_get_config (f->model)->vae;
+  g_autoptr (GError) error = NULL;
+  g_autofree float *latents = random_latents (N);
+  g_autoptr (AvatarDecoder) decoder = new_decoder (f, &tiled);
+  g_autoptr (GByteArray) frames = decode (decoder, latents, N, 1);
+  g_autofree float *z = g_new (float, N *LATENT);
+  g_autofree float *expected = g_new (float, (4 * (N - 1) + 1) * FRAME);
+  g_autoptr (AvatarWeights) weights
+      = avatar_weights_new (f->model, f->device, "vae", FALSE, &error);
+  guint64 bytes;
+  g_autoptr (AvatarVaeNetwork) network
+      = avatar_vae_network_of_model (f->model, f->device, weights, TRUE, FALSE, &bytes, &error);
+  AvatarTensor x = avatar_tensor (AVATAR_F32, z, 4, (gint64) N, (gint64) HEIGHT / 8,
+      (gint64) WIDTH / 8, (gint64) CHANNELS);
+  AvatarTensor y = avatar_tensor (AVATAR_F32, expected, 4, (gint64) 4 * (N - 1) + 1,
+      (gint64) HEIGHT, (gint64) WIDTH, (gint64) 3);
+  g_autoptr (AvatarOps) ops = NULL;
+  AvatarVaeTiles tiles;
+
+  for (guint t = 0; t < N; t++)
+    for (guint c = 0; c < CHANNELS; c++)
+      for (guint i = 0; i < AREA; i++)
+        z[(t * AREA + i) * CHANNELS + c]
+            = latents[t * LATENT + c * AREA + i] / (float) config->scaling_factor;
+  avatar_vae_tiles_init (&tiles, config, TRUE, TRUE, tiled.tile_size, tiled.tile_frames);
+  tiles.network = network;
+  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error));
+  g_assert_no_error (error);
+  avatar_vae_tiles_run (&tiles, ops, y, x);
+  g_assert_cmpuint (frames->len, ==, avatar_tensor_n (y));
+  for (guint i = 0; i < frames->len; i++)
+    g_assert_cmpint (frames->data[i], ==, lrintf ((CLAMP (expected[i], -1, 1) + 1) * 127.5f));
+}
+
+static void
+test_memory (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    N = 9
+  };
+  g_autofree float *z = random_latents (N);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, data);
+  g_autoptr (GByteArray) frames = decode (self, z, N, 1);
+  g_autoptr (GError) error = NULL;
+  guint64 weight_bytes, arena_bytes;
+  gsize predicted, peak;
+  double flops, bytes;
+  AvatarMemory memory;
+
+  g_assert_true (avatar_decoder_plan (f->model, f->device, WIDTH, HEIGHT, data, 4 * (N - 1) + 1,
+      &weight_bytes, &arena_bytes, &flops, &bytes, &error));
+  avatar_decoder_get_arena (self, &predicted, &peak);
+  avatar_device_get_memory (f->device, &memory);
+  g_assert_cmpuint (arena_bytes, ==, predicted);
+  g_assert_cmpuint (arena_bytes, ==, peak);
+  g_assert_cmpuint (memory.now, ==, weight_bytes + arena_bytes);
+  g_assert_cmpfloat (flops, >, 1e8);
+  g_assert_cmpfloat (bytes, >, 1e6);
+}
+
+/* Group norms see a whole tile: its first frame depends on its last latent, and on no later one. */
+static void
+test_reach (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    N = 6
+  };
+  g_autofree float *z = random_latents (N);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, &tiled);
+  g_autoptr (GByteArray) before = decode (self, z, N, 1);
+  g_autoptr (GByteArray) inside = NULL;
+  g_autoptr (GByteArray) outside = NULL;
+
+  for (guint i = 0; i < LATENT; i++)
+    z[5 * LATENT + i] += 1;
+  avatar_decoder_reset (self);
+  outside = decode (self, z, N, 1);
+  g_assert_cmpmem (before->data, FRAME, outside->data, FRAME);
+  g_assert_true (memcmp (before->data + 20 * FRAME, outside->data + 20 * FRAME, FRAME) != 0);
+  for (guint i = 0; i < LATENT; i++)
+    z[4 * LATENT + i] += 1;
+  avatar_decoder_reset (self);
+  inside = decode (self, z, N, 1);
+  g_assert_true (memcmp (before->data, inside->data, FRAME) != 0);
+}
+
+static void
+test_cancel (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    N = 5
+  };
+  g_autofree float *z = random_latents (N);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, data);
+  g_autoptr (GByteArray) before = decode (self, z, N, 1);
+  g_autoptr (GByteArray) after = NULL;
+  g_autoptr (GError) error = NULL;
+  guint8 rgb[FRAME];
+
+  g_assert_false (avatar_decoder_push (self, z, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  avatar_decoder_cancel (self);
+  for (guint i = 0; i < 2; i++) {
+    g_assert_cmpint (avatar_decoder_pull (self, rgb, WIDTH * 3, &error), ==, AVATAR_PULL_ERROR);
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+    g_clear_error (&error);
+  }
+  g_assert_false (avatar_decoder_push (self, z, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+  avatar_decoder_reset (self);
+  after = decode (self, z, N, 1);
+  g_assert_cmpmem (before->data, before->len, after->data, after->len);
+}
+
+static gpointer
+cancel_soon (gpointer decoder)
+{
+  g_usleep (30000);
+  avatar_decoder_cancel (decoder);
+  return GSIZE_TO_POINTER (g_get_monotonic_time ());
+}
+
+/* From another thread, in the middle of a tile that would take much longer. */
+static void
+test_cancel_running (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    N = 60
+  };
+  g_autofree float *z = random_latents (N);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, &whole);
+  g_autoptr (GError) error = NULL;
+  guint8 rgb[FRAME];
+  GThread *thread;
+  gint64 cancelled_at, now;
+
+  for (guint i = 0; i < N; i++)
+    g_assert_true (avatar_decoder_push (self, z + i * LATENT, &error));
+  g_assert_true (avatar_decoder_drain (self, &error));
+  thread = g_thread_new ("cancel", cancel_soon, self);
+  g_assert_cmpint (avatar_decoder_pull (self, rgb, WIDTH * 3, &error), ==, AVATAR_PULL_ERROR);
+  now = g_get_monotonic_time ();
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+  cancelled_at = GPOINTER_TO_SIZE (g_thread_join (thread));
+  g_test_message ("answered after %.1f ms", (now - cancelled_at) / 1000.);
+  g_assert_cmpint (now - cancelled_at, <, 2000000); /* 0.1 s are meant; machines under test lag */
+}
+
+static void
+test_refusals (Fixture *f, gconstpointer data)
+{
+  AvatarDecodeSettings odd = { TRUE, 40, 16 };
+  g_autoptr (GError) error = NULL;
+
+  g_assert_null (avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, &odd, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_decoder_new (f->model, f->device, 50, HEIGHT, &tiled, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_vae_encoder_new (f->model, f->device, 0, 0, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  avatar_device_set_budget (f->device, 1 << 20);
+  g_assert_null (avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, &tiled, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+}
+
+/* A still repeated in time has the same moments in every latent frame as one frame of it. */
+static void
+test_still (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    N = 9
+  };
+  const AvatarVaeConfig *config = &avatar_model_get_config (f->model)->vae;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarVaeEncoder) encoder
+      = avatar_vae_encoder_new (f->model, f->device, WIDTH, HEIGHT, &error);
+  g_autoptr (AvatarWeights) weights
+      = avatar_weights_new (f->model, f->device, "vae", FALSE, &error);
+  guint64 weight_bytes, arena_bytes;
+  g_autoptr (AvatarVaeNetwork) network = avatar_vae_network_of_model (f->model, f->device, weights,
+      FALSE, FALSE, &weight_bytes, &error);
+  g_autofree float *rgb = g_new (float, N *FRAME);
+  g_autofree float *moments = g_new (float, 3 * 2 * LATENT);
+  g_autoptr (AvatarOps) ops = NULL;
+  float mean[LATENT];
+  gsize predicted, peak;
+  double flops, bytes;
+
+  for (guint i = 0; i < FRAME; i++)
+    rgb[i] = g_test_rand_double_range (-1, 1);
+  for (guint i = 1; i < N; i++)
+    memcpy (rgb + i * FRAME, rgb, FRAME * sizeof (float));
+  g_assert_true (avatar_vae_encode_image (encoder, rgb, mean, &error));
+  avatar_vae_encoder_get_arena (encoder, &predicted, &peak);
+  g_assert_true (avatar_vae_encoder_plan (f->model, f->device, WIDTH, HEIGHT, &weight_bytes,
+      &arena_bytes, &flops, &bytes, &error));
+  g_assert_cmpuint (arena_bytes, ==, predicted);
+  g_assert_cmpuint (arena_bytes, ==, peak);
+
+  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error));
+  avatar_vae_network_run (network, ops,
+      avatar_tensor (AVATAR_F32, moments, 4, (gint64) 3, (gint64) HEIGHT / 8, (gint64) WIDTH / 8,
+          (gint64) 2 * CHANNELS),
+      avatar_tensor (AVATAR_F32, rgb, 4, (gint64) N, (gint64) HEIGHT, (gint64) WIDTH, (gint64) 3));
+  for (guint t = 0; t < 3; t++)
+    for (guint i = 0; i < AREA; i++)
+      for (guint c = 0; c < CHANNELS; c++)
+        g_assert_cmpfloat (fabs (moments[(t * AREA + i) * 2 * CHANNELS + c] * config->scaling_factor
+                               - mean[c * AREA + i]),
+            <=, 1e-4);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+#define ADD(name, data, function) \
+  g_test_add ("/decoder/" name, Fixture, data, setup, function, teardown)
+  ADD ("coverage/tiled", &tiled, test_coverage);
+  ADD ("coverage/whole", &whole, test_coverage);
+  ADD ("against-tiles", NULL, test_against_tiles);
+  ADD ("memory/tiled", &tiled, test_memory);
+  ADD ("memory/whole", &whole, test_memory);
+  ADD ("reach", NULL, test_reach);
+  ADD ("cancel/tiled", &tiled, test_cancel);
+  ADD ("cancel/whole", &whole, test_cancel);
+  ADD ("cancel/running", NULL, test_cancel_running);
+  ADD ("refusals", NULL, test_refusals);
+  ADD ("still", NULL, test_still);
+  return g_test_run ();
+}
