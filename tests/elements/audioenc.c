@@ -185,6 +185,30 @@ GST_START_TEST (test_bad_samples)
 }
 GST_END_TEST;
 
+/* Another sample format in the middle of the sound does not break it. */
+GST_START_TEST (test_renegotiation)
+{
+  GstHarness *h = harness_new (CAPS_S16);
+  g_autoptr (GstCaps) caps = gst_caps_from_string (CAPS_F32);
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, 4 * 960, NULL);
+  guint n = 0;
+
+  gst_harness_push (h, tone (0, 960));
+  fail_unless (gst_harness_push_event (h, gst_event_new_caps (caps)));
+  gst_buffer_memset (buffer, 0, 0, 4 * 960);
+  GST_BUFFER_PTS (buffer) = 60 * GST_MSECOND;
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  while ((buffer = gst_harness_try_pull (h))) {
+    fail_unless_equals_uint64 (GST_BUFFER_PTS (buffer), n * 40 * GST_MSECOND);
+    gst_buffer_unref (buffer);
+    n++;
+  }
+  fail_unless_equals_int (n, 3);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 static Suite *
 audioenc_suite (void)
 {
@@ -197,6 +221,7 @@ audioenc_suite (void)
   tcase_add_test (tc, test_jumps);
   tcase_add_test (tc, test_flush);
   tcase_add_test (tc, test_bad_samples);
+  tcase_add_test (tc, test_renegotiation);
   return suite;
 }
 
