@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The inner loops of the 3-D convolution, compiled once for each instruction set: a file that
  * includes this sets its target, AVATAR_LANES (floats in a register) and AVATAR_PIXELS, the number
- * of pixels whose sums of 16 output channels fit into its registers. oneDNN's convolution would need
- * a normalised and padded copy in its own blocked format; these loops read the slab as it is, at
- * some 100 GFLOP/s a core of a 3.4 GHz Zen 4 with AVX-512 or AVX2, which is near its peak. */
+ * of pixels whose sums of 16 output channels fit into its registers. oneDNN's convolution would
+ * need a normalised and padded copy in its own blocked format; these loops read the slab as it is,
+ * at some 100 GFLOP/s a core (3.4 GHz Zen 4, AVX-512 or AVX2), which is near its peak. */
 #include "engine/ops/cpu/conv3d.h"
 
 #include <string.h>

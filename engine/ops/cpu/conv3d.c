@@ -126,7 +126,8 @@ compute (AvatarOps *ops, Run *run, AvatarChannelSums *sums)
 
     for (; filled <= last; filled++)
       fill_frame (run, filled);
-#pragma omp parallel for schedule(static) if (work > SMALL_FRAME)
+/* dynamic: a thread that the machine takes away must not hold up the frame */
+#pragma omp parallel for schedule(dynamic, 2) if (work > SMALL_FRAME)
     for (gint64 i = 0; i < rows * conv->blocks; i++)
       compute_row (run, t, i / conv->blocks, i % conv->blocks);
     if (sums)
