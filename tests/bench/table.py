@@ -39,12 +39,12 @@ def torch_sum(*names):
 
 
 row("load, reference", "load", 4, None)
-row("audio", "audio", 4, torch_sum("audio"), ("audio", "whisper"))
+row("audio", "audio", 4, torch_sum("whisper"), ("audio", "whisper"))
 row("denoise, 4 steps", "denoise", 4, torch_sum("denoise4"), ("denoise", "transformer"))
 row("denoise, 8 steps", "denoise", 8, torch_sum("denoise8"), ("denoise", "transformer"))
 row("decode", "decode", 4, torch_sum("decode"), ("decode",))
-row("chain, 4 steps", "chain", 4, torch_sum("audio", "denoise4", "decode"))
-row("chain, 8 steps", "chain", 8, torch_sum("audio", "denoise8", "decode"))
+row("chain, 4 steps", "chain", 4, torch_sum("whisper", "denoise4", "decode"))
+row("chain, 8 steps", "chain", 8, torch_sum("whisper", "denoise8", "decode"))
 for steps in (4, 8):
     e = engine[steps]
     print(f"\n{steps} steps: first frame after {e['first-frame']:.2f} s; memory at its peak "
