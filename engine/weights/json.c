@@ -3,11 +3,23 @@
  * so depth, text encoding and the kind of the root are looked at first. */
 #include "engine/weights/json.h"
 
+#include <string.h>
+
 #define MAX_DEPTH 32
 
-static gboolean
-is_shallow (const char *data, gsize length)
+typedef enum
 {
+  TEXT_FINE,
+  TEXT_DEEP,
+  TEXT_FOREIGN,
+} TextKind;
+
+/* json-glib also takes comments and single quotes. What hides brackets that way would hide their
+ * depth from us, so nothing but JSON's own characters may stand outside of strings. */
+static TextKind
+judge (const char *data, gsize length)
+{
+  static const char allowed[] = " \t\r\n{}[]:,+-.0123456789eEtrufalsn";
   gboolean in_string = FALSE;
   guint depth = 0;
 
@@ -18,12 +30,16 @@ is_shallow (const char *data, gsize length)
       i++;
     else if (c == '"')
       in_string = !in_string;
-    else if (!in_string && (c == '{' || c == '[') && ++depth > MAX_DEPTH)
-      return FALSE;
-    else if (!in_string && (c == '}' || c == ']') && depth > 0)
+    else if (in_string)
+      continue;
+    else if (c == '\0' || !strchr (allowed, c))
+      return TEXT_FOREIGN;
+    else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
+      return TEXT_DEEP;
+    else if ((c == '}' || c == ']') && depth > 0)
       depth--;
   }
-  return TRUE;
+  return TEXT_FINE;
 }
 
 JsonObject *
@@ -32,6 +48,7 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
   g_autoptr (JsonParser) parser = NULL;
   g_autoptr (GError) parse_error = NULL;
   JsonNode *root;
+  TextKind kind;
   gsize start = 0;
 
   while (start < length && g_ascii_isspace (data[start]))
@@ -47,9 +64,16 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
         name);
     return NULL;
   }
-  if (!is_shallow (data, length)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: the JSON text is nested deeper than %d levels", name, MAX_DEPTH);
+  kind = judge (data, length);
+  if (kind != TEXT_FINE) {
+    if (kind == TEXT_DEEP)
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+          "%s: the JSON text is nested deeper than %d levels", name, MAX_DEPTH);
+    else
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+          "%s: not valid JSON: characters that only strings may have stand outside of one "
+          "(comments and single quotes are not JSON)",
+          name);
     return NULL;
   }
   parser = json_parser_new_immutable ();

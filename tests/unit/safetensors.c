@@ -95,6 +95,21 @@ test_deep_nesting (void)
   refuse (header->str, 0, "nested");
 }
 
+/* json-glib takes single quotes and comments, in which a quote would hide brackets from us. */
+static void
+test_hidden_nesting (void)
+{
+  static const char *const starts[] = { "{\"a\": '\"', \"b\": ", "{/* \" */ \"b\": " };
+
+  for (guint k = 0; k < G_N_ELEMENTS (starts); k++) {
+    g_autoptr (GString) header = g_string_new (starts[k]);
+
+    for (guint i = 0; i < 200000; i++)
+      g_string_append_c (header, '[');
+    refuse (header->str, 0, "not valid JSON");
+  }
+}
+
 static void
 refuse_file (const char *content, gsize n, const char *message)
 {
@@ -168,6 +183,7 @@ main (int argc, char **argv)
   g_test_add_func ("/safetensors/good", test_good);
   g_test_add_func ("/safetensors/bad-tables", test_bad_tables);
   g_test_add_func ("/safetensors/deep-nesting", test_deep_nesting);
+  g_test_add_func ("/safetensors/hidden-nesting", test_hidden_nesting);
   g_test_add_func ("/safetensors/foreign-files", test_foreign_files);
   g_test_add_func ("/safetensors/missing-file", test_missing_file);
   g_test_add_func ("/safetensors/numbers", test_numbers);
