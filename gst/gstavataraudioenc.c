@@ -118,21 +118,6 @@ restart (GstAvatarAudioEnc *self)
   gst_audio_stream_align_mark_discont (self->align);
 }
 
-static GstFlowReturn
-fail (GstAvatarAudioEnc *self, GError *error)
-{
-  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED)) {
-    g_error_free (error);
-    return GST_FLOW_FLUSHING;
-  }
-  if (self->failed)
-    g_error_free (error);
-  else
-    gst_avatar_report_error (self, error);
-  self->failed = TRUE;
-  return GST_FLOW_ERROR;
-}
-
 static gboolean
 frame_is_gap (GstAvatarAudioEnc *self, guint64 frame)
 {
@@ -228,7 +213,7 @@ pull_buffer (GstAvatarAudioEnc *self, GstBuffer **buffer)
   if (pull != AVATAR_PULL_OK) {
     gst_buffer_unref (out);
     if (pull == AVATAR_PULL_ERROR)
-      return fail (self, error);
+      return gst_avatar_report_failure (self, error, &self->failed);
     report_batch (self);
     return GST_FLOW_OK;
   }
@@ -274,7 +259,7 @@ drain (GstAvatarAudioEnc *self)
   if (avatar_audio_encoder_drain (self->encoder, &error))
     ret = push_ready (self);
   else
-    ret = fail (self, error);
+    ret = gst_avatar_report_failure (self, error, &self->failed);
   /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
   if (ret != GST_FLOW_FLUSHING)
     restart (self);
@@ -320,7 +305,9 @@ align_time (GstAvatarAudioEnc *self, GstBuffer *buffer, gboolean marked, guint n
     guint64 hole = gst_util_uint64_scale_int_round (pts - expected,
         GST_AUDIO_INFO_RATE (&self->audio), GST_SECOND);
     GST_INFO_OBJECT (self, "hole of %" G_GUINT64_FORMAT " samples becomes silence", hole);
-    return push_silence (self, hole, &error) ? GST_FLOW_OK : fail (self, error);
+    return push_silence (self, hole, &error)
+        ? GST_FLOW_OK
+        : gst_avatar_report_failure (self, error, &self->failed);
   }
   if (pts < expected) {
     guint64 overlap = gst_util_uint64_scale_int_round (expected - pts,
@@ -356,8 +343,9 @@ gst_avatar_audio_enc_submit_input_buffer (GstBaseTransform *trans, gboolean is_d
   input = g_steal_pointer (&trans->queued_buf);
   if (!gst_buffer_map (input, &map, GST_MAP_READ)) {
     gst_buffer_unref (input);
-    return fail (self,
-        g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA, "the audio buffer cannot be mapped"));
+    return gst_avatar_report_failure (self,
+        g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA, "the audio buffer cannot be mapped"),
+        &self->failed);
   }
   n = map.size / GST_AUDIO_INFO_BPF (&self->audio);
   ret = align_time (self, input, GST_BUFFER_IS_DISCONT (input), n, &skip);
@@ -366,7 +354,7 @@ gst_avatar_audio_enc_submit_input_buffer (GstBaseTransform *trans, gboolean is_d
     if (GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP))
       add_gap (self, n - skip);
     if (!push_samples (self, samples + skip, n - skip, &error))
-      ret = fail (self, error);
+      ret = gst_avatar_report_failure (self, error, &self->failed);
   }
   g_free (allocated);
   gst_buffer_unmap (input, &map);
@@ -454,7 +442,8 @@ handle_gap (GstAvatarAudioEnc *self, GstEvent *event)
       self->base = pts;
     } else {
       guint64 n = gst_util_uint64_scale_int_round (duration, rate, GST_SECOND);
-      ret = push_silence (self, n, &error) ? push_ready (self) : fail (self, error);
+      ret = push_silence (self, n, &error) ? push_ready (self)
+                                           : gst_avatar_report_failure (self, error, &self->failed);
     }
     gst_audio_stream_align_mark_discont (self->align);
   }
@@ -470,7 +459,7 @@ handle_eos (GstAvatarAudioEnc *self, GstEvent **event)
   if (drain (self) == GST_FLOW_OK && self->n_samples_total == 0 && !self->failed) {
     error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
         "the audio is empty: it ended before its first sample; expected at least one");
-    fail (self, error);
+    gst_avatar_report_failure (self, error, &self->failed);
   }
   if (self->failed) {
     /* So that the elements that follow do not complain about the same again. */

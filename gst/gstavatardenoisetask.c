@@ -10,21 +10,6 @@ GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 /* Longer holes than this do not become features. */
 #define MAX_GAP (60 * GST_SECOND)
 
-static GstFlowReturn
-fail (GstAvatarDenoise *self, GError *error)
-{
-  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED)) {
-    g_error_free (error);
-    return GST_FLOW_FLUSHING;
-  }
-  if (self->failed)
-    g_error_free (error);
-  else
-    gst_avatar_report_error (self, error);
-  self->failed = TRUE;
-  return GST_FLOW_ERROR;
-}
-
 static GstClockTime
 frames_to_time (GstAvatarDenoise *self, guint64 frames)
 {
@@ -185,14 +170,14 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
     return GST_FLOW_OK;
   gst_avatar_denoise_task_close (self);
   if (!gst_avatar_caps_parse_features (caps, info->hash, &self->features, &error))
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   if (self->features.fps_n <= 0 || self->features.fps_d <= 0) {
     self->features.fps_n = info->fps;
     self->features.fps_d = 1;
   }
   denoiser = create_denoiser (self, &fitted, &error);
   if (!denoiser)
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   avatar_denoiser_set_progress_func (denoiser, on_progress, self);
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
@@ -203,7 +188,7 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
     return GST_FLOW_FLUSHING;
   if (!set_latent_caps (self, &error)
       || !avatar_denoiser_set_reference (self->denoiser, fitted, &error))
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   self->have_reference = TRUE;
   gst_caps_replace (&self->caps, caps);
   GST_INFO_OBJECT (self, "video of %u x %u", self->width, self->height);
@@ -266,7 +251,7 @@ push_ready (GstAvatarDenoise *self)
     pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
     gst_buffer_unmap (self->spare, &map);
     if (pull == AVATAR_PULL_ERROR)
-      return fail (self, error);
+      return gst_avatar_report_failure (self, error, &self->failed);
     if (pull == AVATAR_PULL_EMPTY)
       return GST_FLOW_OK;
     report_window (self);
@@ -286,7 +271,7 @@ drain (GstAvatarDenoise *self)
   if (avatar_denoiser_drain (self->denoiser, &error))
     ret = push_ready (self);
   else
-    ret = fail (self, error);
+    ret = gst_avatar_report_failure (self, error, &self->failed);
   /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
   if (ret == GST_FLOW_OK)
     gst_avatar_denoise_task_restart (self);
@@ -301,7 +286,7 @@ push_feature (GstAvatarDenoise *self, const float *feature, GstClockTime pts)
   if (!GST_CLOCK_TIME_IS_VALID (self->base))
     self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
   if (!avatar_denoiser_push (self->denoiser, feature, &error))
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   self->n_features++;
   self->n_features_total++;
   return push_ready (self);
@@ -329,7 +314,7 @@ take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
     GError *error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
         "a feature buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
         gst_buffer_get_size (buffer), expected);
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   }
   ret = push_feature (self, (const float *) map.data, GST_BUFFER_PTS (buffer));
   gst_buffer_unmap (buffer, &map);
@@ -370,9 +355,10 @@ take_eos (GstAvatarDenoise *self, GstEvent *event)
   else
     ret = drain (self);
   if (ret == GST_FLOW_OK && self->n_features_total == 0 && !self->failed)
-    ret = fail (self,
+    ret = gst_avatar_report_failure (self,
         g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
-            "no audio features: the stream ended before the first of them"));
+            "no audio features: the stream ended before the first of them"),
+        &self->failed);
   return ret;
 }
 

@@ -43,6 +43,22 @@ gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *f
   g_clear_error (&error);
 }
 
+GstFlowReturn
+gst_avatar_report_failure_full (GstElement *element, GError *error, gboolean *failed,
+    const gchar *file, const gchar *function, gint line)
+{
+  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED)) {
+    g_error_free (error);
+    return GST_FLOW_FLUSHING;
+  }
+  if (*failed)
+    g_error_free (error);
+  else
+    gst_avatar_report_error_full (element, error, file, function, line);
+  *failed = TRUE;
+  return GST_FLOW_ERROR;
+}
+
 void
 gst_avatar_report_progress (GstElement *element, GstProgressType type, const gchar *code,
     gint percent, const gchar *text)

@@ -34,6 +34,14 @@ void gst_avatar_report_error_full (GstElement *element, GError *error, const gch
 #define gst_avatar_report_error(element, error) \
   gst_avatar_report_error_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
 
+/* What a stage's failure means for the flow: being cancelled is flushing; anything else is an error
+ * and posted, unless @failed says that one was before. Frees @error. */
+GstFlowReturn gst_avatar_report_failure_full (GstElement *element, GError *error, gboolean *failed,
+    const gchar *file, const gchar *function, gint line);
+#define gst_avatar_report_failure(element, error, failed)                                       \
+  gst_avatar_report_failure_full (GST_ELEMENT (element), error, failed, __FILE__, GST_FUNCTION, \
+      __LINE__)
+
 /* @percent: 0 to 100, or -1 for none. */
 void gst_avatar_report_progress (GstElement *element, GstProgressType type, const gchar *code,
     gint percent, const gchar *text);

@@ -93,21 +93,6 @@ tiling_get_type (void)
   return type;
 }
 
-static GstFlowReturn
-fail (GstAvatarVaeDecode *self, GError *error)
-{
-  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED)) {
-    g_error_free (error);
-    return GST_FLOW_FLUSHING;
-  }
-  if (self->failed)
-    g_error_free (error);
-  else
-    gst_avatar_report_error (self, error);
-  self->failed = TRUE;
-  return GST_FLOW_ERROR;
-}
-
 static GstClockTime
 frames_to_time (GstAvatarVaeDecode *self, guint64 frames)
 {
@@ -236,7 +221,8 @@ pull_buffer (GstAvatarVaeDecode *self, GstBuffer **buffer)
   pull = pull_frame (self, out, &error);
   if (pull != AVATAR_PULL_OK) {
     gst_buffer_unref (out);
-    return pull == AVATAR_PULL_ERROR ? fail (self, error) : GST_FLOW_OK;
+    return pull == AVATAR_PULL_ERROR ? gst_avatar_report_failure (self, error, &self->failed)
+                                     : GST_FLOW_OK;
   }
   report_tile (self);
   GST_BUFFER_PTS (out) = self->base + frames_to_time (self, self->n_frames);
@@ -264,7 +250,7 @@ drain (GstAvatarVaeDecode *self)
   if (avatar_decoder_drain (self->decoder, &error))
     ret = pull_buffer (self, &buffer);
   else
-    ret = fail (self, error);
+    ret = gst_avatar_report_failure (self, error, &self->failed);
   while (ret == GST_FLOW_OK && buffer) {
     ret = gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
     if (ret == GST_FLOW_OK)
@@ -302,12 +288,12 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
     error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
         "a latent buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
         gst_buffer_get_size (latent), expected);
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   }
   ok = avatar_decoder_push (self->decoder, (const float *) map.data, &error);
   gst_buffer_unmap (latent, &map);
   if (!ok)
-    return fail (self, error);
+    return gst_avatar_report_failure (self, error, &self->failed);
   if (!GST_CLOCK_TIME_IS_VALID (self->base))
     self->base = GST_BUFFER_PTS_IS_VALID (latent) ? GST_BUFFER_PTS (latent) : 0;
   self->frames_wanted += frames_of_latent (self, latent);
@@ -434,7 +420,7 @@ gst_avatar_vae_decode_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCap
   gboolean same;
 
   if (!gst_avatar_caps_parse_latents (incaps, info->hash, &latent, &error)) {
-    fail (self, error);
+    gst_avatar_report_failure (self, error, &self->failed);
     return FALSE;
   }
   if (latent.fps_n <= 0 || latent.fps_d <= 0) {
@@ -449,7 +435,7 @@ gst_avatar_vae_decode_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCap
   if (!same) {
     close_decoder (self);
     if (!create_decoder (self, &error)) {
-      fail (self, error);
+      gst_avatar_report_failure (self, error, &self->failed);
       return FALSE;
     }
     restart (self);
