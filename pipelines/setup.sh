@@ -6,6 +6,9 @@
 
 AVATAR_ROOT=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 
+# OpenMP threads that spin while they wait take the cores from the encoder; they read this at start.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
 # What building and running needs; the second list is for the tests only.
 AVATAR_PACKAGES=(build-essential meson ninja-build pkgconf libglib2.0-dev libjson-glib-dev
   libgdk-pixbuf-2.0-dev libdnnl-dev libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
