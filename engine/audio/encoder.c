@@ -94,7 +94,7 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
 {
   guint n_windows = count_windows (avatar_model_get_config (model), frames);
   g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", TRUE, error);
-  g_autoptr (AvatarOps) ops = avatar_ops_new (device, avatar_arena_new_dry ());
+  g_autoptr (AvatarOps) ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
   Net net;
 
   if (!weights)
@@ -166,7 +166,9 @@ open_net (AvatarAudioEncoder *self, AvatarDevice *device, GError **error)
   arena = avatar_arena_new (device, bytes, "the audio encoder", error);
   if (!arena)
     return FALSE;
-  self->ops = avatar_ops_new (device, arena);
+  self->ops = avatar_ops_new (device, arena, error);
+  if (!self->ops)
+    return FALSE;
   net_init (&self->net, self->ops, config, self->net.weights);
   return TRUE;
 }

@@ -23,6 +23,7 @@ typedef enum
 /**
  * AvatarTensor: passed by value. rank 0 = no tensor (an optional operand that is not given).
  * @stride: in elements. @data is %NULL in a plan, which computes nothing.
+ * @scale: of an 8-bit tensor, one factor for each of its rows [shape[0]], else %NULL
  */
 typedef struct
 {
@@ -31,6 +32,7 @@ typedef struct
   gint64 shape[AVATAR_MAX_RANK];
   gint64 stride[AVATAR_MAX_RANK];
   void *data;
+  float *scale;
 } AvatarTensor;
 
 #define AVATAR_NO_TENSOR ((AvatarTensor){ 0 })
@@ -39,6 +41,8 @@ gsize avatar_dtype_size (AvatarDType dtype);
 const char *avatar_dtype_name (AvatarDType dtype);
 /* @n elements of @src in @dtype as float32. F32, F16, BF16 and F8_E4M3 only. */
 void avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize n);
+/* The other way, rounded to nearest even (F8_E4M3: saturating at 448). */
+void avatar_dtype_from_f32 (void *dst, AvatarDType dtype, const float *src, gsize n);
 
 /* A contiguous view of @data; the shape follows as @rank gint64 arguments. */
 AvatarTensor avatar_tensor (AvatarDType dtype, void *data, guint rank, ...);

@@ -97,7 +97,7 @@ static gsize
 plan_arena (AvatarDenoiser *self, double *flops_once, double *flops_step, double *bytes_once,
     double *bytes_step)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry ());
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
 
   begin (self, ops);
   avatar_window_listen (&self->window, ops, NULL);
@@ -156,8 +156,8 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
   arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
   if (!arena)
     return NULL;
-  self->ops = avatar_ops_new (device, arena);
-  if (!avatar_weights_check (self->weights, error))
+  self->ops = avatar_ops_new (device, arena, error);
+  if (!self->ops || !avatar_weights_check (self->weights, error))
     return NULL;
   return g_steal_pointer (&self);
 }

@@ -2,7 +2,8 @@
 /* A stack allocator that either finds how much a run needs or supplies exactly that. */
 #include "engine/memory/device.h"
 
-#define ALIGN 64
+/* what a GPU likes */
+#define ALIGN 256
 
 struct _AvatarArena
 {
@@ -20,21 +21,16 @@ avatar_arena_new_dry (void)
 AvatarArena *
 avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error)
 {
+  gsize size = MAX (bytes, ALIGN);
+  void *memory = avatar_device_memory_new (device, size, what, error);
   AvatarArena *self;
 
-  if (!avatar_ledger_take (device, bytes, what, error))
+  if (!memory)
     return NULL;
   self = g_new0 (AvatarArena, 1);
   self->device = avatar_device_ref (device);
-  self->size = bytes;
-  self->memory = avatar_device_get_backend (device)->memory_new (MAX (bytes, ALIGN));
-  if (!self->memory) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s: the machine has no %.1f MiB left; close other programs or choose a smaller video",
-        what, bytes / 1048576.);
-    avatar_arena_free (self);
-    return NULL;
-  }
+  self->size = size;
+  self->memory = memory;
   return self;
 }
 
@@ -44,9 +40,7 @@ avatar_arena_free (AvatarArena *self)
   if (!self)
     return;
   if (self->device) {
-    if (self->memory)
-      avatar_device_get_backend (self->device)->memory_free (self->memory, MAX (self->size, ALIGN));
-    avatar_ledger_give (self->device, self->size);
+    avatar_device_memory_free (self->device, self->memory, self->size);
     avatar_device_unref (self->device);
   }
   g_free (self);

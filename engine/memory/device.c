@@ -1,58 +1,122 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Devices and their ledgers. */
+/* Devices and their ledgers. A discrete device (a GPU) is opened once a process, so that its
+ * ledger sees everybody. */
 #include "engine/memory/device.h"
+
+#include "engine/memory/module.h"
 
 #include <string.h>
 
 struct _AvatarDevice
 {
-  gatomicrefcount refs;
+  gint refs; /* protected by the lock of all devices */
+  char *key; /* in the table of open devices; NULL: not shared */
   const AvatarBackend *backend;
+  AvatarBackendDevice *handle;
   char *description;
   GMutex lock; /* protects what follows */
   AvatarMemory memory;
   guint64 budget;
 };
 
+static GMutex all_lock;
+static GHashTable *all; /* key -> AvatarDevice, without a reference */
+
+/* The back-end that @name ("cuda", "cuda:1") belongs to. */
+static const AvatarBackend *
+find_backend (const char *name, GError **error)
+{
+  gsize length = strcspn (name, ":");
+
+  if (length == 3 && strncmp (name, "cpu", 3) == 0 && !name[3])
+    return &avatar_backend_cpu;
+  if (length == 4 && strncmp (name, "cuda", 4) == 0)
+    return avatar_backend_load ("cuda", error);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
+      "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
+      "\"auto\" (the best there is)",
+      name);
+  return NULL;
+}
+
+static AvatarDevice *
+device_new (const char *name, GError **error)
+{
+  const AvatarBackend *backend = find_backend (name, error);
+  AvatarBackendDevice *handle = backend ? backend->open (name, error) : NULL;
+  AvatarDevice *self;
+
+  if (!handle)
+    return NULL;
+  self = g_new0 (AvatarDevice, 1);
+  self->refs = 1;
+  g_mutex_init (&self->lock);
+  self->backend = backend;
+  self->handle = handle;
+  self->description = backend->describe (handle);
+  if (backend->discrete) {
+    self->memory.now = self->memory.peak = backend->overhead (handle);
+    self->key = g_strdup (name);
+    g_hash_table_insert (all, self->key, self);
+  }
+  return self;
+}
+
 AvatarDevice *
 avatar_device_open (const char *name, GError **error)
 {
   AvatarDevice *self;
 
-  if (name && strcmp (name, "cpu") != 0 && strcmp (name, "auto") != 0) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "device \"%s\" is unknown; this build has \"cpu\" (and \"auto\", the best there is)", name);
-    return NULL;
+  if (!name || strcmp (name, "auto") == 0) {
+    self = avatar_device_open ("cuda", NULL);
+    return self ? self : avatar_device_open ("cpu", error);
   }
-  self = g_new0 (AvatarDevice, 1);
-  g_atomic_ref_count_init (&self->refs);
-  g_mutex_init (&self->lock);
-  self->backend = &avatar_backend_cpu;
-  self->description = self->backend->describe ();
+  if (strcmp (name, "cuda") == 0)
+    name = "cuda:0";
+  g_mutex_lock (&all_lock);
+  if (!all)
+    all = g_hash_table_new (g_str_hash, g_str_equal);
+  self = g_hash_table_lookup (all, name);
+  if (self)
+    self->refs++;
+  else
+    self = device_new (name, error);
+  g_mutex_unlock (&all_lock);
   return self;
 }
 
 AvatarDevice *
 avatar_device_ref (AvatarDevice *self)
 {
-  g_atomic_ref_count_inc (&self->refs);
+  g_mutex_lock (&all_lock);
+  self->refs++;
+  g_mutex_unlock (&all_lock);
   return self;
 }
 
 void
 avatar_device_unref (AvatarDevice *self)
 {
-  if (!g_atomic_ref_count_dec (&self->refs))
+  gboolean last;
+
+  g_mutex_lock (&all_lock);
+  last = --self->refs == 0;
+  if (last && self->key)
+    g_hash_table_remove (all, self->key);
+  g_mutex_unlock (&all_lock);
+  if (!last)
     return;
+  self->backend->close (self->handle);
   g_mutex_clear (&self->lock);
   g_free (self->description);
+  g_free (self->key);
   g_free (self);
 }
 
 const char *
 avatar_device_get_name (AvatarDevice *self)
 {
-  return self->backend->name;
+  return self->key ? self->key : self->backend->name;
 }
 
 const char *
@@ -65,6 +129,38 @@ const AvatarBackend *
 avatar_device_get_backend (AvatarDevice *self)
 {
   return self->backend;
+}
+
+AvatarBackendDevice *
+avatar_device_get_handle (AvatarDevice *self)
+{
+  return self->handle;
+}
+
+void *
+avatar_device_memory_new (AvatarDevice *self, gsize bytes, const char *what, GError **error)
+{
+  void *memory;
+
+  if (!avatar_ledger_take (self, bytes, what, error))
+    return NULL;
+  memory = self->backend->memory_new (self->handle, bytes);
+  if (!memory) {
+    avatar_ledger_give (self, bytes);
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s: %s has no %.1f MiB left; close other programs or choose a smaller video", what,
+        avatar_device_get_name (self), bytes / 1048576.);
+  }
+  return memory;
+}
+
+void
+avatar_device_memory_free (AvatarDevice *self, void *memory, gsize bytes)
+{
+  if (!memory)
+    return;
+  self->backend->memory_free (self->handle, memory, bytes);
+  avatar_ledger_give (self, bytes);
 }
 
 void
@@ -81,6 +177,22 @@ avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
   g_mutex_lock (&self->lock);
   self->budget = bytes;
   g_mutex_unlock (&self->lock);
+}
+
+guint64
+avatar_device_get_room (AvatarDevice *self)
+{
+  guint64 room = G_MAXUINT64, free_bytes, total;
+
+  g_mutex_lock (&self->lock);
+  if (self->budget)
+    room = self->budget - MIN (self->budget, self->memory.now);
+  g_mutex_unlock (&self->lock);
+  if (self->backend->discrete) {
+    self->backend->memory_info (self->handle, &free_bytes, &total);
+    room = MIN (room, free_bytes);
+  }
+  return room;
 }
 
 gboolean
@@ -102,7 +214,7 @@ avatar_ledger_take (AvatarDevice *self, guint64 bytes, const char *what, GError 
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "%s needs %.1f MiB on %s beside the %.1f MiB in use, but the budget is %.1f MiB; "
         "raise it to %.1f MiB or choose a smaller video",
-        what, bytes / 1048576., self->backend->name, now / 1048576., budget / 1048576.,
+        what, bytes / 1048576., avatar_device_get_name (self), now / 1048576., budget / 1048576.,
         (now + bytes) / 1048576.);
   return fits;
 }

@@ -2,10 +2,18 @@
 /* What the engine's own rooms may ask a device for. */
 #pragma once
 
+#include "engine/memory/ledger.h"
 #include "engine/ops/backend.h"
 
 G_BEGIN_DECLS
 
 const AvatarBackend *avatar_device_get_backend (AvatarDevice *device);
+AvatarBackendDevice *avatar_device_get_handle (AvatarDevice *device);
+/* Memory of the device, entered in its ledger; %NULL with @error. @what is for messages. */
+void *
+avatar_device_memory_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
+void avatar_device_memory_free (AvatarDevice *device, void *memory, gsize bytes);
+/* Bytes that could be taken now: what budget and driver leave; G_MAXUINT64: nobody knows. */
+guint64 avatar_device_get_room (AvatarDevice *device);
 
 G_END_DECLS

@@ -24,7 +24,7 @@ AvatarArena *avatar_arena_new_dry (void);
 AvatarArena *avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
 void avatar_arena_free (AvatarArena *self);
 gboolean avatar_arena_is_dry (AvatarArena *self);
-/* 64-byte aligned; contents are undefined. Aborts if the plan was wrong, which is a bug. */
+/* 256-byte aligned in a discrete device, else 64; contents are undefined. Aborts if the plan was wrong, which is a bug. */
 void *avatar_arena_push (AvatarArena *self, gsize bytes);
 gsize avatar_arena_mark (AvatarArena *self);
 /* Forget what was pushed since @mark. */

@@ -1,43 +1,108 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a back-end implements. ops.c has checked the operands and found the workspace; `ws` is
- * memory of the size that the matching `_workspace` function gave, which depends on shapes only:
- * that is why a plan is exact. */
+ * memory of the size that the matching `_workspace` function gave, which depends on shapes and
+ * dtypes only: that is why a plan is exact.
+ *
+ * Operations go to a queue and may still be running when the call returns; what fails is kept by
+ * the queue and found by queue_check(). A back-end whose memory is the host's and whose operations
+ * are done when they return ("cpu") has @discrete FALSE and no functions between the first two
+ * rulers. */
 #pragma once
 
 #include "engine/ops/ops.h"
 
 G_BEGIN_DECLS
 
+/* A device of a back-end, an order of work on it, and a point in such an order; the back-end's. */
+typedef struct _AvatarBackendDevice AvatarBackendDevice;
+typedef struct _AvatarFence AvatarFence;
+
 struct _AvatarBackend
 {
   const char *name;
-  char *(*describe) (void);          /* free with g_free() */
-  void *(*memory_new) (gsize bytes); /* 64-byte aligned or %NULL */
-  void (*memory_free) (void *memory, gsize bytes);
+  gboolean discrete;      /* memory of its own: a tensor's data are no host addresses */
+  AvatarDType activation; /* what avatar_ops_alloc() makes */
 
-  gsize (*linear_add_workspace) (gint64 m, gint64 n);
-  gsize (*attention_workspace) (gint64 lq, gint64 lk, gint64 heads, gint64 d);
+  /* @name: as given to avatar_device_open(), e.g. "cuda:1". %NULL with @error. */
+  AvatarBackendDevice *(*open) (const char *name, GError **error);
+  void (*close) (AvatarBackendDevice *device);
+  char *(*describe) (AvatarBackendDevice *device); /* free with g_free() */
+  /* 256-byte (cpu: 64) aligned, or %NULL if there is no such memory left. */
+  void *(*memory_new) (AvatarBackendDevice *device, gsize bytes);
+  void (*memory_free) (AvatarBackendDevice *device, void *memory, gsize bytes);
 
-  void (*linear) (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b, AvatarAct act);
-  void (*linear_add) (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
-      AvatarTensor gate, AvatarTensor row_scale, void *ws);
-  void (*layer_norm) (AvatarTensor y, AvatarTensor x, AvatarTensor scale, AvatarTensor shift,
-      gboolean plus_one, double eps);
-  void (*rms_norm_rope) (AvatarTensor x, AvatarTensor w, AvatarTensor cos, AvatarTensor sin,
-      double eps);
-  void (*attention) (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v, double scale,
-      gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws, const gint *cancelled);
-  void (*frame_attention) (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-      double scale);
-  void (*act) (AvatarTensor x, AvatarAct act);
-  void (*axpby) (AvatarTensor y, double a, AvatarTensor x, double b);
-  void (*copy) (AvatarTensor y, AvatarTensor x);
-  void (*mean_rows) (AvatarTensor y, AvatarTensor x, AvatarTensor weight);
-  void (*patchify) (AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back);
-  void (*unfold) (AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride, gint64 pad);
-  void (*power) (AvatarTensor y, AvatarTensor x);
+  /* ------------------------------------------------------------------ discrete devices only */
+  /* What the driver says: bytes free and in all. Cheap enough to ask between blocks. */
+  void (*memory_info) (AvatarBackendDevice *device, guint64 *free_bytes, guint64 *total_bytes);
+  /* Bytes that the context, libraries and loaded modules hold, measured when it was opened. */
+  guint64 (*overhead) (AvatarBackendDevice *device);
+  /* Host memory that the device copies from without the host's help (pinned), or %NULL. */
+  void *(*host_new) (AvatarBackendDevice *device, gsize bytes);
+  void (*host_free) (AvatarBackendDevice *device, void *memory, gsize bytes);
+
+  AvatarQueue *(*queue_new) (AvatarBackendDevice *device, GError **error);
+  void (*queue_free) (AvatarQueue *queue); /* waits for what runs */
+  /* FALSE: the first failure of what was given to the queue so far. Does not wait. */
+  gboolean (*queue_check) (AvatarQueue *queue, GError **error);
+  /* The same, when all of it is done. */
+  gboolean (*queue_sync) (AvatarQueue *queue, GError **error);
+  /* Waits until at most a few tens of milliseconds of work are ahead: see avatar_ops_pace(). */
+  void (*queue_pace) (AvatarQueue *queue);
+
+  AvatarFence *(*fence_new) (AvatarBackendDevice *device);
+  void (*fence_free) (AvatarFence *fence);
+  void (*fence_record) (AvatarFence *fence, AvatarQueue *queue);
+  /* What is given to @queue from now on waits for @fence; the caller does not. */
+  void (*fence_wait) (AvatarFence *fence, AvatarQueue *queue);
+  void (*fence_sync) (AvatarFence *fence); /* the caller waits */
+
+  /* Host to device. @pinned: @src is of host_new() and stays as it is until a later fence;
+   * otherwise it may be reused when the call returns. */
+  void (*upload) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
+  /* Device to host; the bytes are there when it returns (@pinned: when a later fence is passed). */
+  void (*download) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
+  /* Raw bytes to @y [M, N] in the device's operand dtype, from @x in a storage dtype (F8_E4M3 or
+   * I8 with x.scale, F16, F32): weights that are stored smaller than they compute. */
+  void (*expand) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  /* ----------------------------------------------------------------------------- operations */
+  gsize (*linear_workspace) (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x,
+      AvatarTensor w);
+  gsize (*linear_add_workspace) (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x,
+      AvatarTensor w);
+  gsize (*attention_workspace) (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
+      gint64 causal_block, AvatarTensor valid);
+
+  void (*linear) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+      AvatarTensor b, AvatarAct act, void *ws);
+  void (*linear_add) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+      AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
+  void (*layer_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+      AvatarTensor shift, gboolean plus_one, double eps);
+  void (*rms_norm_rope) (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+      AvatarTensor sin, double eps);
+  void (*attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+      AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid,
+      void *ws, const gint *cancelled);
+  void (*frame_attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+      AvatarTensor v, double scale);
+  void (*act) (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
+  void (*axpby) (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b);
+  void (*copy) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  void (*mean_rows) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
+  void (*patchify) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
+      gboolean back);
+  void (*unfold) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
+      gint64 pad);
+  void (*power) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */
+  void (*quantise) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 };
 
 extern const AvatarBackend avatar_backend_cpu;
+
+/* A back-end that is a module, libavatar-<name>.so, exports this, named avatar_backend_module;
+ * it returns %NULL if @abi is not its own. */
+#define AVATAR_BACKEND_ABI 1
+typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

@@ -3,16 +3,23 @@
 #include "engine/memory/device.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 AvatarOps *
-avatar_ops_new (AvatarDevice *device, AvatarArena *arena)
+avatar_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error)
 {
   AvatarOps *self = g_new0 (AvatarOps, 1);
 
   self->device = avatar_device_ref (device);
   self->backend = avatar_device_get_backend (device);
+  self->dtype = self->backend->activation;
   self->arena = arena;
   self->dry = avatar_arena_is_dry (arena);
+  if (!self->dry && self->backend->discrete) {
+    self->queue = self->backend->queue_new (avatar_device_get_handle (device), error);
+    if (!self->queue)
+      g_clear_pointer (&self, avatar_ops_free);
+  }
   return self;
 }
 
@@ -21,6 +28,8 @@ avatar_ops_free (AvatarOps *self)
 {
   if (!self)
     return;
+  if (self->queue)
+    self->backend->queue_free (self->queue);
   avatar_arena_free (self->arena);
   g_clear_error (&self->error);
   avatar_device_unref (self->device);
@@ -54,7 +63,8 @@ avatar_ops_running (AvatarOps *self)
 gboolean
 avatar_ops_check (AvatarOps *self, GError **error)
 {
-  avatar_ops_running (self);
+  if (avatar_ops_running (self) && self->queue)
+    self->backend->queue_check (self->queue, &self->error);
   if (!self->error)
     return TRUE;
   g_propagate_error (error, g_steal_pointer (&self->error));
@@ -68,21 +78,127 @@ avatar_ops_count (AvatarOps *self, double flops, double bytes)
   self->bytes += bytes;
 }
 
-AvatarTensor
-avatar_ops_alloc (AvatarOps *self, guint rank, ...)
+void
+avatar_ops_pace (AvatarOps *self)
+{
+  if (self->queue && avatar_ops_running (self))
+    self->backend->queue_pace (self->queue);
+}
+
+static AvatarTensor
+alloc_va (AvatarOps *self, AvatarDType dtype, guint rank, va_list args)
 {
   gint64 shape[AVATAR_MAX_RANK];
   AvatarTensor t;
-  va_list args;
 
   g_assert (rank >= 1 && rank <= AVATAR_MAX_RANK);
-  va_start (args, rank);
   for (guint i = 0; i < rank; i++)
     shape[i] = va_arg (args, gint64);
-  va_end (args);
-  t = avatar_tensor_of_shape (AVATAR_F32, NULL, rank, shape);
+  t = avatar_tensor_of_shape (dtype, NULL, rank, shape);
   t.data = avatar_arena_push (self->arena, avatar_tensor_bytes (t));
   return t;
+}
+
+AvatarTensor
+avatar_ops_alloc (AvatarOps *self, guint rank, ...)
+{
+  AvatarTensor t;
+  va_list args;
+
+  va_start (args, rank);
+  t = alloc_va (self, self->dtype, rank, args);
+  va_end (args);
+  return t;
+}
+
+AvatarTensor
+avatar_ops_alloc_as (AvatarOps *self, AvatarDType dtype, guint rank, ...)
+{
+  AvatarTensor t;
+  va_list args;
+
+  va_start (args, rank);
+  t = alloc_va (self, dtype, rank, args);
+  va_end (args);
+  return t;
+}
+
+AvatarTensor
+avatar_ops_operand (AvatarOps *self, AvatarTensor x, AvatarTensor w)
+{
+  AvatarTensor y;
+
+  if (avatar_dtype_size (w.dtype) != 1)
+    return x;
+  y = avatar_ops_alloc_as (self, w.dtype, 2, x.shape[0], x.shape[1]);
+  y.scale = avatar_arena_push (self->arena, x.shape[0] * sizeof (float));
+  avatar_ops_count (self, 2. * avatar_tensor_n (x),
+      avatar_tensor_bytes (x) + avatar_tensor_bytes (y));
+  if (avatar_ops_running (self))
+    self->backend->quantise (self->queue, y, x);
+  return y;
+}
+
+static gboolean
+is_upload (AvatarTensor t)
+{
+  return avatar_tensor_is_contiguous (t) && !t.scale;
+}
+
+void
+avatar_op_upload_raw (AvatarOps *ops, AvatarTensor y, const void *host)
+{
+  gsize bytes = avatar_tensor_bytes (y);
+
+  g_assert (is_upload (y));
+  avatar_ops_count (ops, 0, bytes);
+  if (!avatar_ops_running (ops))
+    return;
+  if (ops->backend->discrete)
+    ops->backend->upload (ops->queue, y.data, host, bytes, FALSE);
+  else
+    memcpy (y.data, host, bytes);
+}
+
+void
+avatar_op_upload (AvatarOps *ops, AvatarTensor y, const float *host)
+{
+  g_autofree void *converted = NULL;
+
+  if (y.dtype != AVATAR_F32 && avatar_ops_running (ops)) {
+    converted = g_malloc (avatar_tensor_bytes (y));
+    avatar_dtype_from_f32 (converted, y.dtype, host, avatar_tensor_n (y));
+  }
+  avatar_op_upload_raw (ops, y, converted ? converted : host);
+}
+
+void
+avatar_op_download_raw (AvatarOps *ops, void *host, AvatarTensor x)
+{
+  gsize bytes = avatar_tensor_bytes (x);
+
+  g_assert (is_upload (x));
+  avatar_ops_count (ops, 0, bytes);
+  if (!avatar_ops_running (ops))
+    return;
+  if (ops->backend->discrete)
+    ops->backend->download (ops->queue, host, x.data, bytes, FALSE);
+  else
+    memcpy (host, x.data, bytes);
+}
+
+void
+avatar_op_download (AvatarOps *ops, float *host, AvatarTensor x)
+{
+  g_autofree void *raw = NULL;
+
+  if (x.dtype == AVATAR_F32 || !avatar_ops_running (ops)) {
+    avatar_op_download_raw (ops, host, x);
+    return;
+  }
+  raw = g_malloc0 (avatar_tensor_bytes (x));
+  avatar_op_download_raw (ops, raw, x);
+  avatar_dtype_to_f32 (host, raw, x.dtype, avatar_tensor_n (x));
 }
 
 static double
@@ -114,11 +230,17 @@ avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w
     AvatarAct act)
 {
   gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  gsize mark = avatar_ops_mark (ops);
+  void *ws;
 
   g_assert (is_matrix (x, m, k) && is_matrix (w, n, k) && is_matrix (y, m, n) && is_vector (b, n));
+  g_assert (x.dtype == w.dtype);
+  ws = avatar_arena_push (ops->arena,
+      ops->backend->linear_workspace (avatar_device_get_handle (ops->device), y, x, w));
   avatar_ops_count (ops, 2. * m * n * k, bytes_of (x) + bytes_of (w) + bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->linear (y, x, w, b, act);
+    ops->backend->linear (ops->queue, y, x, w, b, act, ws);
+  avatar_ops_release (ops, mark);
 }
 
 void
@@ -131,10 +253,12 @@ avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
 
   g_assert (is_matrix (x, m, k) && is_matrix (w, n, k) && is_matrix (y, m, n) && is_vector (b, n)
       && is_vector (gate, n) && is_vector (row_scale, m));
-  ws = avatar_arena_push (ops->arena, ops->backend->linear_add_workspace (m, n));
+  g_assert (x.dtype == w.dtype && gate.dtype == AVATAR_F32 && row_scale.dtype == AVATAR_F32);
+  ws = avatar_arena_push (ops->arena,
+      ops->backend->linear_add_workspace (avatar_device_get_handle (ops->device), y, x, w));
   avatar_ops_count (ops, 2. * m * n * k, bytes_of (x) + bytes_of (w) + 2 * bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->linear_add (y, x, w, b, gate, row_scale, ws);
+    ops->backend->linear_add (ops->queue, y, x, w, b, gate, row_scale, ws);
   avatar_ops_release (ops, mark);
 }
 
@@ -148,7 +272,7 @@ avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
       is_matrix (x, m, n) && is_matrix (y, m, n) && is_vector (scale, n) && is_vector (shift, n));
   avatar_ops_count (ops, 8. * m * n, bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->layer_norm (y, x, scale, shift, plus_one, eps);
+    ops->backend->layer_norm (ops->queue, y, x, scale, shift, plus_one, eps);
 }
 
 void
@@ -162,7 +286,7 @@ avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarT
   g_assert (cos.rank == 0 || (is_matrix (cos, l, d / 2) && is_matrix (sin, l, d / 2)));
   avatar_ops_count (ops, 10. * avatar_tensor_n (x), 2 * bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->rms_norm_rope (x, w, cos, sin, eps);
+    ops->backend->rms_norm_rope (ops->queue, x, w, cos, sin, eps);
 }
 
 void
@@ -183,11 +307,14 @@ avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTenso
     for (gint64 i = 0; i < lq; i++)
       pairs += MIN (lk, ((i + q_start) / causal_block + 1) * causal_block);
   }
-  ws = avatar_arena_push (ops->arena, ops->backend->attention_workspace (lq, lk, heads, d));
+  ws = avatar_arena_push (ops->arena,
+      ops->backend->attention_workspace (avatar_device_get_handle (ops->device), q, k, causal_block,
+          valid));
   avatar_ops_count (ops, 4. * pairs * heads * d,
       bytes_of (q) + bytes_of (k) + bytes_of (v) + bytes_of (o));
   if (avatar_ops_running (ops))
-    ops->backend->attention (o, q, k, v, scale, causal_block, q_start, valid, ws, &ops->cancelled);
+    ops->backend->attention (ops->queue, o, q, k, v, scale, causal_block, q_start, valid, ws,
+        &ops->cancelled);
   avatar_ops_release (ops, mark);
 }
 
@@ -203,7 +330,7 @@ avatar_op_frame_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, Avata
   avatar_ops_count (ops, 4. * avatar_tensor_n (q) * n,
       bytes_of (q) + bytes_of (k) + bytes_of (v) + bytes_of (o));
   if (avatar_ops_running (ops))
-    ops->backend->frame_attention (o, q, k, v, scale);
+    ops->backend->frame_attention (ops->queue, o, q, k, v, scale);
 }
 
 void
@@ -212,7 +339,7 @@ avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act)
   g_assert (x.rank <= 2 && x.stride[x.rank - 1] == 1);
   avatar_ops_count (ops, 10. * avatar_tensor_n (x), 2 * bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->act (x, act);
+    ops->backend->act (ops->queue, x, act);
 }
 
 void
@@ -222,18 +349,18 @@ avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, doubl
   g_assert (avatar_tensor_n (x) == avatar_tensor_n (y));
   avatar_ops_count (ops, 3. * avatar_tensor_n (x), 3 * bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->axpby (y, a, x, b);
+    ops->backend->axpby (ops->queue, y, a, x, b);
 }
 
 void
 avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
 {
-  g_assert (x.rank == y.rank && x.dtype == y.dtype);
+  g_assert (x.rank == y.rank);
   for (guint i = 0; i < x.rank; i++)
     g_assert (x.shape[i] == y.shape[i]);
   avatar_ops_count (ops, 0, 2 * bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->copy (y, x);
+    ops->backend->copy (ops->queue, y, x);
 }
 
 void
@@ -243,7 +370,7 @@ avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTenso
   g_assert (is_vector (weight, x.shape[0]));
   avatar_ops_count (ops, 2. * avatar_tensor_n (x), bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->mean_rows (y, x, weight);
+    ops->backend->mean_rows (ops->queue, y, x, weight);
 }
 
 void
@@ -260,7 +387,7 @@ avatar_op_patchify (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const guint 
   g_assert (avatar_tensor_n (rows) == avatar_tensor_n (video));
   avatar_ops_count (ops, 0, 2 * bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->patchify (y, x, patch, back);
+    ops->backend->patchify (ops->queue, y, x, patch, back);
 }
 
 void
@@ -272,7 +399,7 @@ avatar_op_unfold (AvatarOps *ops, AvatarTensor y, AvatarTensor x, gint64 kernel,
   g_assert (x.rank == 2 && is_matrix (y, rows, x.shape[1] * kernel) && x.stride[1] == 1);
   avatar_ops_count (ops, 0, bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->unfold (y, x, kernel, stride, pad);
+    ops->backend->unfold (ops->queue, y, x, kernel, stride, pad);
 }
 
 void
@@ -281,5 +408,5 @@ avatar_op_power (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
   g_assert (is_matrix (y, y.shape[0], y.shape[1]) && is_matrix (x, y.shape[0], 2 * y.shape[1]));
   avatar_ops_count (ops, 3. * avatar_tensor_n (y), bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->power (y, x);
+    ops->backend->power (ops->queue, y, x);
 }

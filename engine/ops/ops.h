@@ -3,8 +3,14 @@
  * its workspace from the arena and calls the back-end; in a plan it stops before the call.
  *
  * The first failure (cancelled, device) is kept in the context; operations after it do nothing.
- * A stage looks once, at the end, with avatar_ops_check(). All tensors are float32 with a last
- * stride of 1 unless said otherwise. "Optional" operands are AVATAR_NO_TENSOR when absent. */
+ * A stage looks once, at the end, with avatar_ops_check(). "Optional" operands are
+ * AVATAR_NO_TENSOR when absent. A last stride of 1 is wanted unless said otherwise.
+ *
+ * Dtypes: activations and matrices are of the context's dtype (float32 on the CPU, bfloat16 on a
+ * GPU); vectors (biases, norms, gates) and outputs may be float32 as well, and "float32" below
+ * means just that. Matrix operands of avatar_op_linear() may be 8-bit: see avatar_ops_operand().
+ * Sums are in float32 everywhere. Tensors lie in the device's memory: only upload and download
+ * reach the host's. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -13,12 +19,15 @@
 G_BEGIN_DECLS
 
 typedef struct _AvatarBackend AvatarBackend;
+typedef struct _AvatarQueue AvatarQueue; /* the back-end's: an order of work on the device */
 
 typedef struct
 {
   AvatarDevice *device;
   const AvatarBackend *backend;
+  AvatarQueue *queue; /* NULL in a plan and on the CPU */
   AvatarArena *arena;
+  AvatarDType dtype;   /* of activations and matrices */
   gboolean dry;        /* a plan: count, do not compute */
   gint cancelled;      /* atomic */
   double flops, bytes; /* counted since the context was made */
@@ -34,26 +43,43 @@ typedef enum
   AVATAR_ACT_GELU_TANH,
 } AvatarAct;
 
-/* Takes over @arena. @arena dry = a plan. */
-AvatarOps *avatar_ops_new (AvatarDevice *device, AvatarArena *arena);
+/* Takes over @arena, also when it fails. @arena dry = a plan, which never fails. */
+AvatarOps *avatar_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error);
 void avatar_ops_free (AvatarOps *ops);
 void avatar_ops_cancel (AvatarOps *ops); /* from any thread */
 void avatar_ops_uncancel (AvatarOps *ops);
 /* TRUE = an operation may compute; FALSE = a plan, cancelled, or failed before. */
 gboolean avatar_ops_running (AvatarOps *ops);
-/* Hands over the first failure and forgets it. */
+/* Hands over the first failure and forgets it. Does not wait for the device. */
 gboolean avatar_ops_check (AvatarOps *ops, GError **error);
+/* Called every few milliseconds of work: keeps the host from running so far ahead of the device
+ * that a cancel would be answered late. */
+void avatar_ops_pace (AvatarOps *ops);
 void avatar_ops_count (AvatarOps *ops, double flops, double bytes);
 
-/* A contiguous float32 tensor from the arena; the shape follows as @rank gint64 arguments. */
+/* A contiguous tensor of the context's dtype from the arena; the shape follows as @rank gint64
+ * arguments. */
 AvatarTensor avatar_ops_alloc (AvatarOps *ops, guint rank, ...);
+AvatarTensor avatar_ops_alloc_as (AvatarOps *ops, AvatarDType dtype, guint rank, ...);
+/* @x [M, K] in the dtype that a linear layer with the weight @w computes in: @x itself, or, if @w
+ * is 8-bit, a copy from the arena that is quantised row by row. */
+AvatarTensor avatar_ops_operand (AvatarOps *ops, AvatarTensor x, AvatarTensor w);
 #define avatar_ops_mark(ops) avatar_arena_mark ((ops)->arena)
 #define avatar_ops_release(ops, mark) avatar_arena_release ((ops)->arena, (mark))
+
+/* y = the host's float32 values, converted; y contiguous. @host is free again on return, and not
+ * read in a plan. */
+void avatar_op_upload (AvatarOps *ops, AvatarTensor y, const float *host);
+/* y contiguous, of any dtype: avatar_tensor_bytes (y) bytes as they are. */
+void avatar_op_upload_raw (AvatarOps *ops, AvatarTensor y, const void *host);
+/* The other way; waits until x is there. x contiguous. */
+void avatar_op_download (AvatarOps *ops, float *host, AvatarTensor x);
+void avatar_op_download_raw (AvatarOps *ops, void *host, AvatarTensor x);
 
 /* y = act (x w^T + b). x [M, K], w [N, K], b [N] optional, y [M, N]. */
 void avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarAct act);
-/* y += (x w^T + b) * gate * row_scale. gate [N] and row_scale [M] optional. */
+/* y += (x w^T + b) * gate * row_scale. gate [N] and row_scale [M] float32, optional. */
 void avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale);
 /* y = (x - mean) / sqrt (var + eps) * scale + shift over the last dimension of [M, N]; with
@@ -61,7 +87,7 @@ void avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, Avata
 void avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
     AvatarTensor shift, gboolean plus_one, double eps);
 /* In place on x [L, heads, d]: x / rms (x) * w, then rotary embedding of adjacent pairs.
- * w [d]; cos, sin [L, d / 2] optional. */
+ * w [d]; cos, sin [L, d / 2] float32, optional. */
 void avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
     AvatarTensor sin, double eps);
 /* o = softmax (q k^T * scale) v, for every head. q, o [Lq, heads, d], k, v [Lk, heads, d].
@@ -77,6 +103,7 @@ void avatar_op_frame_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, 
 void avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act);
 /* y = a * x + b * y, same shape [M, N] (or any contiguous shape). */
 void avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, double b);
+/* Converts, if the dtypes (float32 or the context's) differ. */
 void avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
 /* y [N] = sum of x [M, N] over rows weighted by weight [M] (optional: all 1) / sum of weights. */
 void avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor weight);

@@ -83,13 +83,15 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
 
   if (!self)
     return NULL;
-  dry = avatar_ops_new (device, avatar_arena_new_dry ());
+  dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
   encode (self, dry, NULL, NULL);
   self->predicted = avatar_arena_peak (dry->arena);
   arena = avatar_arena_new (device, self->predicted, "the portrait's encoder", error);
   if (!arena)
     return NULL;
-  self->ops = avatar_ops_new (device, arena);
+  self->ops = avatar_ops_new (device, arena, error);
+  if (!self->ops)
+    return NULL;
   return g_steal_pointer (&self);
 }
 
@@ -121,7 +123,7 @@ avatar_vae_encoder_plan (AvatarModel *model, AvatarDevice *device, guint width, 
 
   if (!self)
     return FALSE;
-  self->ops = avatar_ops_new (device, avatar_arena_new_dry ());
+  self->ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
   encode (self, self->ops, NULL, NULL);
   *weight_bytes = self->weight_bytes;
   *arena_bytes = avatar_arena_peak (self->ops->arena);

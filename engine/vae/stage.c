@@ -137,7 +137,7 @@ tile_latents (AvatarDecoder *self, gint64 latents)
 static gsize
 plan_tile (AvatarDecoder *self, gint64 latents)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry ());
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
 
   begin (self, ops, latents);
   decode (self, ops, latents, !self->tiles.tiling);
@@ -155,7 +155,9 @@ allocate (AvatarDecoder *self, gint64 latents, GError **error)
   arena = avatar_arena_new (self->device, self->predicted, "the decoder", error);
   if (!arena)
     return FALSE;
-  ops = avatar_ops_new (self->device, arena);
+  ops = avatar_ops_new (self->device, arena, error);
+  if (!ops)
+    return FALSE;
   begin (self, ops, latents);
   g_mutex_lock (&self->lock);
   self->ops = ops;
@@ -356,7 +358,7 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
   largest = tile_latents (self, latents);
   *weight_bytes = self->weight_bytes;
   *arena_bytes = plan_tile (self, largest);
-  ops = avatar_ops_new (device, avatar_arena_new_dry ());
+  ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
   begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
     decode (self, ops, latents, TRUE);

@@ -257,10 +257,10 @@ test_steps (void)
   g_assert_no_error (error);
   s.transformer.config = &f.config->transformer;
   s.transformer.weights = weights;
-  dry = avatar_ops_new (f.device, avatar_arena_new_dry ());
+  dry = avatar_ops_new (f.device, avatar_arena_new_dry (), NULL);
   sampler_begin (&s, &f, dry);
   ops = avatar_ops_new (f.device,
-      avatar_arena_new (f.device, avatar_arena_peak (dry->arena), "test", &error));
+      avatar_arena_new (f.device, avatar_arena_peak (dry->arena), "test", &error), &error);
   sampler_begin (&s, &f, ops);
   sample_and_compare (&s, &f, ops);
   g_assert_true (avatar_ops_check (ops, &error));

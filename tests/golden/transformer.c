@@ -126,7 +126,7 @@ test_forward (void)
   g_autoptr (AvatarSafetensors) file = golden_open ("upstream/transformer_forward.safetensors");
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", &error);
   g_autoptr (AvatarWeights) weights = golden_weights (file, "weights.", device);
-  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry ());
+  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
   AvatarTransformerConfig config = make_config (file);
   AvatarTransformer model = { .config = &config, .weights = weights };
@@ -137,7 +137,7 @@ test_forward (void)
 
   run (&model, dry, &in, 1, NULL);
   predicted = avatar_arena_peak (dry->arena);
-  ops = avatar_ops_new (device, avatar_arena_new (device, predicted, "test", &error));
+  ops = avatar_ops_new (device, avatar_arena_new (device, predicted, "test", &error), &error);
   model.tap = compare_tap;
   model.tap_data = &taps;
   run (&model, ops, &in, 1, out);

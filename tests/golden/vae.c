@@ -113,7 +113,7 @@ check_case (gconstpointer data)
         = { .device = device, .config = &config, .lookup = lookup, .data = weights };
     g_autoptr (AvatarVaeNetwork) network = decoder ? avatar_vae_decoder_network_new (&source)
                                                    : avatar_vae_encoder_network_new (&source);
-    g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry ());
+    g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
     g_autoptr (AvatarOps) ops = NULL;
     AvatarVaeTiles tiles;
     double difference;
@@ -123,7 +123,7 @@ check_case (gconstpointer data)
     tiles.network = network;
     avatar_vae_tiles_run (&tiles, dry, y, x);
     ops = avatar_ops_new (device,
-        avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error));
+        avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error), &error);
     g_assert_no_error (error);
     avatar_vae_tiles_run (&tiles, ops, y, x);
     g_assert_true (avatar_ops_check (ops, &error));

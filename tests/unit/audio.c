@@ -24,7 +24,7 @@ make_ops (guint mib)
   AvatarArena *arena = avatar_arena_new (device, (gsize) mib << 20, "test", &error);
 
   g_assert_no_error (error);
-  return avatar_ops_new (device, arena);
+  return avatar_ops_new (device, arena, NULL);
 }
 
 static AvatarTensor

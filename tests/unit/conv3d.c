@@ -177,7 +177,7 @@ check_case (gconstpointer data)
   g_autofree double *normal = normalised (x, gamma, beta, groups, c->norm, c->silu);
   g_autoptr (AvatarConv3d) conv = avatar_conv3d_new (device, w, b, c->shape, FALSE, &error);
   g_autoptr (AvatarConv3d) dry_conv = avatar_conv3d_new (device, w, b, c->shape, TRUE, &error);
-  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry ());
+  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
   double difference;
 
@@ -188,7 +188,7 @@ check_case (gconstpointer data)
         y.shape);
   run (dry, c, x, gamma, beta, dry_conv, y, c->residual ? y : AVATAR_NO_TENSOR, groups);
   ops = avatar_ops_new (device,
-      avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error));
+      avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error), &error);
   g_assert_no_error (error);
   run (ops, c, x, gamma, beta, conv, y, c->residual ? y : AVATAR_NO_TENSOR, groups);
   g_assert_true (avatar_ops_check (ops, &error));

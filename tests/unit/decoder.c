@@ -155,7 +155,8 @@ test_against_tiles (Fixture *f, gconstpointer data)
             = latents[t * LATENT + c * AREA + i] / (float) config->scaling_factor;
   avatar_vae_tiles_init (&tiles, config, TRUE, TRUE, tiled.tile_size, tiled.tile_frames);
   tiles.network = network;
-  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error));
+  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
+      &error);
   g_assert_no_error (error);
   avatar_vae_tiles_run (&tiles, ops, y, x);
   g_assert_cmpuint (frames->len, ==, avatar_tensor_n (y));
@@ -337,7 +338,8 @@ test_still (Fixture *f, gconstpointer data)
   g_assert_cmpuint (arena_bytes, ==, predicted);
   g_assert_cmpuint (arena_bytes, ==, peak);
 
-  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error));
+  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
+      &error);
   avatar_vae_network_run (network, ops,
       avatar_tensor (AVATAR_F32, moments, 4, (gint64) 3, (gint64) HEIGHT / 8, (gint64) WIDTH / 8,
           (gint64) 2 * CHANNELS),

@@ -16,7 +16,7 @@ make_ops (void)
   AvatarArena *arena = avatar_arena_new (device, 64 << 20, "test", &error);
 
   g_assert_no_error (error);
-  return avatar_ops_new (device, arena);
+  return avatar_ops_new (device, arena, NULL);
 }
 
 static void

@@ -23,9 +23,10 @@ thread_floats (gint64 lk, gint64 d)
 }
 
 gsize
-avatar_cpu_attention_workspace (gint64 lq, gint64 lk, gint64 heads, gint64 d)
+avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
+    gint64 causal_block, AvatarTensor valid)
 {
-  return omp_get_max_threads () * thread_floats (lk, d) * sizeof (float);
+  return omp_get_max_threads () * thread_floats (k.shape[0], q.shape[2]) * sizeof (float);
 }
 
 /* s [n] := exp ((s - max) scale), and the same factor on what was gathered before. Returns the
@@ -128,8 +129,9 @@ attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
 }
 
 void
-avatar_cpu_attention (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v, double scale,
-    gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws, const gint *cancelled)
+avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+    const gint *cancelled)
 {
   Job job = { o, q, k, v, scale, causal_block, q_start, valid.rank ? valid.data : NULL };
   gint64 blocks = (q.shape[0] + Q_BLOCK - 1) / Q_BLOCK, heads = q.shape[1];
@@ -173,8 +175,8 @@ attend_few (float *o, const float *q, const float *k, gint64 ldk, const float *v
 }
 
 void
-avatar_cpu_frame_attention (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-    double scale)
+avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale)
 {
   gint64 frames = q.shape[0], rows = q.shape[1], d = q.shape[2];
 

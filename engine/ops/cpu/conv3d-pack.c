@@ -59,16 +59,10 @@ avatar_conv3d_new (AvatarDevice *device, AvatarTensor weight, AvatarTensor bias,
   if (dry)
     return g_steal_pointer (&self);
 
-  if (!avatar_ledger_take (device, self->bytes, "weights of the video VAE", error))
+  self->memory = avatar_device_memory_new (device, self->bytes, "weights of the video VAE", error);
+  if (!self->memory)
     return NULL;
   self->device = avatar_device_ref (device);
-  self->memory = avatar_device_get_backend (device)->memory_new (self->bytes);
-  if (!self->memory) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "weights of the video VAE: the machine has no %.1f MiB left; close other programs",
-        self->bytes / 1048576.);
-    return NULL;
-  }
   memset (self->memory, 0, self->bytes);
   self->weights = self->memory;
   self->bias = self->memory + n;
@@ -85,9 +79,7 @@ avatar_conv3d_free (AvatarConv3d *self)
   if (!self)
     return;
   if (self->device) {
-    if (self->memory)
-      avatar_device_get_backend (self->device)->memory_free (self->memory, self->bytes);
-    avatar_ledger_give (self->device, self->bytes);
+    avatar_device_memory_free (self->device, self->memory, self->bytes);
     avatar_device_unref (self->device);
   }
   g_free (self);

@@ -6,8 +6,22 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <sys/mman.h>
 
+/* The host is the only device there is, and has no state of its own. */
+static AvatarBackendDevice *
+open_device (const char *name, GError **error)
+{
+  static char host;
+
+  return (AvatarBackendDevice *) &host;
+}
+
+static void
+close_device (AvatarBackendDevice *device)
+{
+}
+
 static char *
-describe (void)
+describe (AvatarBackendDevice *device)
 {
   const dnnl_version_t *v = dnnl_version ();
   const char *isa = "generic";
@@ -24,7 +38,7 @@ describe (void)
 
 /* Whole pages from the system, so that a released arena leaves the process at once. */
 static void *
-memory_new (gsize bytes)
+memory_new (AvatarBackendDevice *device, gsize bytes)
 {
   void *memory = mmap (NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -37,16 +51,26 @@ memory_new (gsize bytes)
 }
 
 static void
-memory_free (void *memory, gsize bytes)
+memory_free (AvatarBackendDevice *device, void *memory, gsize bytes)
 {
   munmap (memory, bytes);
 }
 
+static gsize
+linear_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x, AvatarTensor w)
+{
+  return 0;
+}
+
 const AvatarBackend avatar_backend_cpu = {
   .name = "cpu",
+  .activation = AVATAR_F32,
+  .open = open_device,
+  .close = close_device,
   .describe = describe,
   .memory_new = memory_new,
   .memory_free = memory_free,
+  .linear_workspace = linear_workspace,
   .linear_add_workspace = avatar_cpu_linear_add_workspace,
   .attention_workspace = avatar_cpu_attention_workspace,
   .linear = avatar_cpu_linear,

@@ -13,27 +13,31 @@ void avatar_cpu_gemm (gboolean transposed, gint64 m, gint64 n, gint64 k, const f
     const float *b, gint64 ldb, float beta, float *c, gint64 ldc);
 void avatar_cpu_act_row (float *x, gint64 n, AvatarAct act);
 
-void
-avatar_cpu_linear (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b, AvatarAct act);
-gsize avatar_cpu_linear_add_workspace (gint64 m, gint64 n);
-void avatar_cpu_linear_add (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
-    AvatarTensor gate, AvatarTensor row_scale, void *ws);
-void avatar_cpu_layer_norm (AvatarTensor y, AvatarTensor x, AvatarTensor scale, AvatarTensor shift,
-    gboolean plus_one, double eps);
-void avatar_cpu_rms_norm_rope (AvatarTensor x, AvatarTensor w, AvatarTensor cos, AvatarTensor sin,
-    double eps);
-gsize avatar_cpu_attention_workspace (gint64 lq, gint64 lk, gint64 heads, gint64 d);
-void
-avatar_cpu_attention (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v, double scale,
-    gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws, const gint *cancelled);
-void avatar_cpu_frame_attention (AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-    double scale);
-void avatar_cpu_act (AvatarTensor x, AvatarAct act);
-void avatar_cpu_axpby (AvatarTensor y, double a, AvatarTensor x, double b);
-void avatar_cpu_copy (AvatarTensor y, AvatarTensor x);
-void avatar_cpu_mean_rows (AvatarTensor y, AvatarTensor x, AvatarTensor weight);
-void avatar_cpu_patchify (AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back);
-void avatar_cpu_unfold (AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride, gint64 pad);
-void avatar_cpu_power (AvatarTensor y, AvatarTensor x);
+void avatar_cpu_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarAct act, void *ws);
+gsize avatar_cpu_linear_add_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x,
+    AvatarTensor w);
+void avatar_cpu_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
+void avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, gboolean plus_one, double eps);
+void avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+    AvatarTensor sin, double eps);
+gsize avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
+    gint64 causal_block, AvatarTensor valid);
+void avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+    const gint *cancelled);
+void avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale);
+void avatar_cpu_act (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
+void avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b);
+void avatar_cpu_copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+void avatar_cpu_mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
+void avatar_cpu_patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
+    gboolean back);
+void avatar_cpu_unfold (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel,
+    gint64 stride, gint64 pad);
+void avatar_cpu_power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 
 G_END_DECLS

@@ -52,7 +52,7 @@ avatar_cpu_act_row (float *x, gint64 n, AvatarAct act)
 }
 
 void
-avatar_cpu_act (AvatarTensor x, AvatarAct act)
+avatar_cpu_act (AvatarQueue *queue, AvatarTensor x, AvatarAct act)
 {
   gint64 rows = x.rank == 2 ? x.shape[0] : 1, n = x.shape[x.rank - 1];
 
@@ -84,8 +84,8 @@ layer_norm_row (float *y, const float *x, const float *scale, const float *shift
 }
 
 void
-avatar_cpu_layer_norm (AvatarTensor y, AvatarTensor x, AvatarTensor scale, AvatarTensor shift,
-    gboolean plus_one, double eps)
+avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, gboolean plus_one, double eps)
 {
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < x.shape[0]; i++)
@@ -119,8 +119,8 @@ rotate_row (float *x, const float *cos, const float *sin, gint64 pairs)
 }
 
 void
-avatar_cpu_rms_norm_rope (AvatarTensor x, AvatarTensor w, AvatarTensor cos, AvatarTensor sin,
-    double eps)
+avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+    AvatarTensor sin, double eps)
 {
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < x.shape[0]; i++)
@@ -135,7 +135,7 @@ avatar_cpu_rms_norm_rope (AvatarTensor x, AvatarTensor w, AvatarTensor cos, Avat
 }
 
 void
-avatar_cpu_axpby (AvatarTensor y, double a, AvatarTensor x, double b)
+avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b)
 {
   gint64 n = avatar_tensor_n (x);
   const float *in = x.data;
@@ -178,13 +178,13 @@ copy_dim (AvatarTensor y, AvatarTensor x)
 }
 
 void
-avatar_cpu_copy (AvatarTensor y, AvatarTensor x)
+avatar_cpu_copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   copy_dim (y, x);
 }
 
 void
-avatar_cpu_mean_rows (AvatarTensor y, AvatarTensor x, AvatarTensor weight)
+avatar_cpu_mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight)
 {
   double total = 0;
 
@@ -201,7 +201,8 @@ avatar_cpu_mean_rows (AvatarTensor y, AvatarTensor x, AvatarTensor weight)
 }
 
 void
-avatar_cpu_patchify (AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back)
+avatar_cpu_patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
+    gboolean back)
 {
   AvatarTensor video = back ? y : x, rows = back ? x : y;
   gint64 nt = video.shape[1] / patch[0], ny = video.shape[2] / patch[1];
@@ -228,7 +229,8 @@ avatar_cpu_patchify (AvatarTensor y, AvatarTensor x, const guint patch[3], gbool
 }
 
 void
-avatar_cpu_unfold (AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride, gint64 pad)
+avatar_cpu_unfold (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
+    gint64 pad)
 {
   gint64 channels = x.shape[1];
 
@@ -248,7 +250,7 @@ avatar_cpu_unfold (AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
 }
 
 void
-avatar_cpu_power (AvatarTensor y, AvatarTensor x)
+avatar_cpu_power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   gint64 n = y.shape[1];
 

@@ -43,7 +43,8 @@ add_gated (float *y, const float *s, const float *b, const float *gate, float sc
 }
 
 void
-avatar_cpu_linear (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b, AvatarAct act)
+avatar_cpu_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarAct act, void *ws)
 {
   gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
 
@@ -65,14 +66,15 @@ avatar_cpu_linear (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor 
 }
 
 gsize
-avatar_cpu_linear_add_workspace (gint64 m, gint64 n)
+avatar_cpu_linear_add_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x,
+    AvatarTensor w)
 {
-  return (gsize) m * n * sizeof (float);
+  return avatar_tensor_n (y) * sizeof (float);
 }
 
 void
-avatar_cpu_linear_add (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
-    AvatarTensor gate, AvatarTensor row_scale, void *ws)
+avatar_cpu_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws)
 {
   gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
   float *s = ws;
