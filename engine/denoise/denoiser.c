@@ -6,8 +6,25 @@
 #include "engine/text/text.h"
 #include "engine/vae/encoder.h"
 
+#include "engine/memory/device.h"
+
 #include <math.h>
 #include <string.h>
+
+/* Slots for streamed units: both streams of a double block in use and both of the next coming. */
+#define SLOTS 4
+
+/* Work of operations. */
+typedef struct
+{
+  double flops, bytes;
+} Work;
+
+typedef struct
+{
+  gsize arena;
+  Work once, window; /* ahead of the first window; of each */
+} Plan;
 
 void
 avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
@@ -28,6 +45,8 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .overlap = MIN (5, info->window_latents - 1),
     .motion_pose = config->motion_pose,
     .motion_exp = config->motion_exp,
+    .cache_threshold = 0.1,
+    .pinned_bytes = G_MAXUINT64,
   };
 }
 
@@ -71,42 +90,101 @@ encode_texts (AvatarDenoiser *self, GError **error)
 {
   const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
 
-  for (guint i = 0; i < 2; i++)
-    if (!avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &self->conditions.states[i],
-            &self->conditions.n_states[i], &self->conditions.pooled[i], error))
+  for (guint i = 0; i < 2; i++) {
+    AvatarText *text = &self->conditions.text[i];
+    float *states, *pooled;
+    guint n;
+
+    if (!avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
+            error))
       return FALSE;
+    *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
+  }
   return TRUE;
 }
 
-/* What every run of a window does before its first step; dry or real. */
 static void
-begin (AvatarDenoiser *self, AvatarOps *ops)
+init_window (AvatarDenoiser *self)
 {
+  const AvatarDenoiseSettings *s = &self->settings;
+
   self->window.transformer = &self->transformer;
   self->window.conditions = &self->conditions;
-  self->window.motion_exp = self->settings.motion_exp;
-  self->window.motion_pose = self->settings.motion_pose;
+  self->window.motion_exp = s->motion_exp;
+  self->window.motion_pose = s->motion_pose;
   self->window.fps = avatar_model_get_info (self->model)->fps;
-  self->window.cfg_scale = self->settings.guidance_scale;
-  self->window.steps = self->settings.steps;
-  avatar_window_begin (&self->window, ops, self->frames, self->channels, self->h8, self->w8);
+  self->window.cfg_scale = s->guidance_scale;
+  self->window.flow_shift = s->flow_shift;
+  self->window.steps = s->steps;
+  self->window.cache = s->cache;
+  self->window.cache_threshold = s->cache_threshold;
+  self->window.frames = self->frames;
+  self->window.channels = self->channels;
+  self->window.h8 = self->h8;
+  self->window.w8 = self->w8;
 }
 
-/* One window of one step without memory behind it. */
-static gsize
-plan_arena (AvatarDenoiser *self, double *flops_once, double *flops_step, double *bytes_once,
-    double *bytes_step)
+/* One window and all steps without memory behind it. */
+static Plan
+plan (AvatarDenoiser *self)
 {
   g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  Plan p = { 0 };
+  gsize mark;
 
-  begin (self, ops);
+  avatar_window_prepare (&self->window, ops, NULL);
+  p.once = (Work){ ops->flops, ops->bytes };
+  avatar_window_begin (&self->window, ops);
   avatar_window_listen (&self->window, ops, NULL);
-  *flops_once = ops->flops;
-  *bytes_once = ops->bytes;
-  avatar_denoiser_step (self, ops, NULL, 0, avatar_denoiser_buffers (self, ops));
-  *flops_step = ops->flops - *flops_once;
-  *bytes_step = ops->bytes - *bytes_once;
-  return avatar_arena_peak (ops->arena);
+  mark = avatar_ops_mark (ops);
+  for (guint i = 0; i < self->settings.steps; i++) {
+    avatar_denoiser_step (self, ops, NULL, i, (AvatarPlace){ 0 },
+        avatar_denoiser_buffers (self, ops));
+    avatar_ops_release (ops, mark);
+  }
+  p.window = (Work){ ops->flops - p.once.flops, ops->bytes - p.once.bytes };
+  p.arena = avatar_arena_peak (ops->arena);
+  avatar_window_clear (&self->window);
+  return p;
+}
+
+/* What is worth its memory is taken while there is room for it, after what must be: the tokens
+ * that the branches of guidance share, then those of the step cache, which else go to the host. */
+static Plan
+plan_arena (AvatarDenoiser *self, guint64 room)
+{
+  gboolean one_window = self->settings.mode != AVATAR_DENOISE_MODE_CLIP;
+  Plan best, more;
+
+  self->window.share = FALSE;
+  self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
+  best = plan (self);
+  self->window.share = self->settings.guidance_scale > 1;
+  more = plan (self);
+  if (more.arena > room)
+    self->window.share = FALSE;
+  else
+    best = more;
+  if (self->settings.cache == AVATAR_CACHE_NONE || !one_window)
+    return best;
+  self->window.storage = AVATAR_TOKEN_STORAGE_ARENA;
+  more = plan (self);
+  if (more.arena > room)
+    self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
+  else
+    best = more;
+  return best;
+}
+
+/* Bytes for the arena when the weights have the slots that let them stream under the work. */
+static guint64
+room_for_arena (AvatarDenoiser *self)
+{
+  guint64 room = avatar_device_get_room (self->device);
+  guint64 weights = avatar_weights_slots_bytes (self->weights, SLOTS)
+      + (self->dry ? avatar_weights_fixed_bytes (self->weights) : 0);
+
+  return room - MIN (room, weights);
 }
 
 static AvatarDenoiser *
@@ -115,6 +193,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
+  AvatarWeightUnits units;
 
   if (!check_settings (settings, model, error))
     return NULL;
@@ -134,11 +213,24 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
   if (!encode_texts (self, error))
     return NULL;
-  self->weights = avatar_weights_new (model, device, "transformer", dry, error);
+  self->dry = dry;
+  self->transformer.config = &avatar_model_get_config (model)->transformer;
+  units = avatar_transformer_units (self->transformer.config);
+  self->weights = avatar_weights_new_units (model, device, "transformer", &units,
+      &(AvatarWeightSettings){
+          .quantise = settings->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
+              : settings->weight_format == AVATAR_WEIGHT_FORMAT_FP8
+                  || settings->precision == AVATAR_PRECISION_FP8
+              ? AVATAR_QUANTISE_FP8
+              : AVATAR_QUANTISE_NONE,
+          .compute_fp8 = settings->precision == AVATAR_PRECISION_FP8,
+          .pinned_bytes = settings->pinned_bytes,
+      },
+      dry, error);
   if (!self->weights)
     return NULL;
-  self->transformer.config = &avatar_model_get_config (model)->transformer;
   self->transformer.weights = self->weights;
+  init_window (self);
   return g_steal_pointer (&self);
 }
 
@@ -148,11 +240,10 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
 {
   g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, FALSE, error);
   AvatarArena *arena;
-  double unused[4];
 
   if (!self)
     return NULL;
-  self->predicted = plan_arena (self, &unused[0], &unused[1], &unused[2], &unused[3]);
+  self->predicted = plan_arena (self, room_for_arena (self)).arena;
   arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
   if (!arena)
     return NULL;
@@ -168,11 +259,13 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     guint64 *arena_bytes, double *flops, double *bytes, GError **error)
 {
   g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, TRUE, error);
-  double flops_once, flops_step, bytes_once, bytes_step, windows;
+  double windows;
+  Plan p;
 
   if (!self)
     return FALSE;
-  *arena_bytes = plan_arena (self, &flops_once, &flops_step, &bytes_once, &bytes_step);
+  p = plan_arena (self, room_for_arena (self));
+  *arena_bytes = p.arena;
   *weight_bytes = avatar_weights_bytes (self->weights);
   if (settings->mode == AVATAR_DENOISE_MODE_CLIP) {
     windows = avatar_clip_plan (frames, self->frames).windows;
@@ -181,8 +274,8 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
 
     windows = more > 0 ? 1 + (more + fresh - 1) / fresh : 1;
   }
-  *flops = windows * (flops_once + settings->steps * flops_step);
-  *bytes = windows * (bytes_once + settings->steps * bytes_step);
+  *flops = p.once.flops + windows * p.window.flops;
+  *bytes = p.once.bytes + windows * p.window.bytes;
   return avatar_weights_check (self->weights, error);
 }
 
@@ -265,6 +358,24 @@ avatar_denoiser_drain (AvatarDenoiser *self, GError **error)
   return TRUE;
 }
 
+/* The moments of all steps, and the way to the blocks. */
+static gboolean
+prepare (AvatarDenoiser *self, GError **error)
+{
+  const AvatarTransformerConfig *c = self->transformer.config;
+  g_autoptr (GArray) ahead = avatar_transformer_route (c, TRUE);
+  g_autoptr (GArray) forward = avatar_transformer_route (c, FALSE);
+
+  if (avatar_weights_set_route (self->weights, self->ops, (guint *) ahead->data, ahead->len,
+          avatar_device_get_room (self->device), error)
+      && avatar_window_prepare (&self->window, self->ops, error)
+      && avatar_weights_set_route (self->weights, self->ops, (guint *) forward->data, forward->len,
+          avatar_device_get_room (self->device), error))
+    return TRUE;
+  avatar_window_clear (&self->window);
+  return FALSE;
+}
+
 /* Constants of all windows: once, before the first. */
 static gboolean
 ensure_begun (AvatarDenoiser *self, GError **error)
@@ -277,7 +388,9 @@ ensure_begun (AvatarDenoiser *self, GError **error)
     return FALSE;
   }
   avatar_ops_release (self->ops, 0);
-  begin (self, self->ops);
+  if (!self->window.moments && !prepare (self, error))
+    return FALSE;
+  avatar_window_begin (&self->window, self->ops);
   self->mark = avatar_ops_mark (self->ops);
   self->begun = avatar_ops_check (self->ops, error);
   return self->begun;
@@ -341,11 +454,13 @@ avatar_denoiser_free (AvatarDenoiser *self)
 {
   if (!self)
     return;
+  avatar_window_clear (&self->window);
   avatar_ops_free (self->ops);
   avatar_weights_free (self->weights);
   for (guint i = 0; i < 2; i++) {
-    g_free (self->conditions.states[i]);
-    g_free (self->conditions.pooled[i]);
+    g_free ((float *) self->conditions.text[i].states);
+    g_free ((float *) self->conditions.text[i].pooled);
+    g_free ((guint8 *) self->conditions.text[i].mask);
   }
   g_free (self->conditions.reference);
   g_free (self->conditions.face);

@@ -21,6 +21,7 @@ struct _AvatarDenoiser
   AvatarOps *ops;
   gsize predicted; /* bytes of the arena */
   gsize mark;      /* of the arena, above the constants of all windows */
+  gboolean dry;
   gboolean begun;
   gint64 frames; /* latent frames of a window */
   gint64 channels, h8, w8;
@@ -51,7 +52,7 @@ typedef struct
 AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops);
 /* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
 void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
-    AvatarStepBuffers buffers);
+    AvatarPlace place, AvatarStepBuffers buffers);
 /* Noise of latent frame @frame at position @j of z [C, frames, h8, w8]. */
 gboolean avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j,
     guint64 frame, GError **error);

@@ -11,24 +11,23 @@ AvatarStepBuffers
 avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
 {
   return (AvatarStepBuffers){
-    .x = avatar_ops_alloc (ops, 4, self->channels, self->frames, self->h8, self->w8),
-    .v = avatar_ops_alloc (ops, 4, self->channels, self->frames, self->h8, self->w8),
+    .x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8, self->w8),
+    .v = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8, self->w8),
   };
 }
 
 void
-avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarStepBuffers b)
+avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarPlace place,
+    AvatarStepBuffers b)
 {
   guint steps = self->settings.steps;
   double sigma = avatar_sigma (i, steps, self->settings.flow_shift);
   double next = avatar_sigma (i + 1, steps, self->settings.flow_shift);
 
-  if (avatar_ops_running (ops))
-    memcpy (b.x.data, z, avatar_tensor_bytes (b.x));
-  self->stats.forwards += avatar_window_velocity (&self->window, ops, b.v, b.x, i, 1000. * sigma);
+  avatar_op_upload (ops, b.x, z);
+  self->stats.forwards += avatar_window_velocity (&self->window, ops, b.v, b.x, i, place);
   avatar_op_axpby (ops, b.x, next - sigma, b.v, 1);
-  if (avatar_ops_running (ops))
-    memcpy (z, b.x.data, avatar_tensor_bytes (b.x));
+  avatar_op_download (ops, z, b.x);
 }
 
 gboolean
@@ -143,11 +142,13 @@ sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, 
   guint steps = self->settings.steps;
 
   avatar_window_listen (&self->window, self->ops, audio);
+  if (self->window.tokens)
+    avatar_tokens_reset (self->window.tokens, self->frames, 1);
   buffers = avatar_denoiser_buffers (self, self->ops);
   avatar_denoiser_report (self, self->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
     hold (self, z, noise, known, offset, avatar_sigma (i, steps, self->settings.flow_shift));
-    avatar_denoiser_step (self, self->ops, z, i, buffers);
+    avatar_denoiser_step (self, self->ops, z, i, (AvatarPlace){ 0 }, buffers);
     if (!avatar_ops_check (self->ops, error))
       return FALSE;
     avatar_denoiser_report (self, self->n_windows, i + 1);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The audio-driven video diffusion transformer (spec denoise.md 2; upstream models_audio.py). */
+/* The audio-driven video diffusion transformer (spec denoise.md 2; upstream models_audio.py).
+ *
+ * A forward needs three things that do not depend on the latents and are made ahead of it:
+ * the scene and the speech of a window, on the device, and the moments of the sampler (time and
+ * prompt), kept on the host, since they are many and each is used in one forward only. */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -8,7 +12,7 @@
 
 G_BEGIN_DECLS
 
-/* For tests: called with every named intermediate result. */
+/* For tests: called with every named intermediate result, in the device's memory. */
 typedef void (*AvatarTapFunc) (const char *name, AvatarTensor value, gpointer user_data);
 
 typedef struct
@@ -24,8 +28,8 @@ typedef struct
  * a frame, D the hidden size.
  * @ref_first: [S, D] reference tokens in front; @ref_added: [T * S, D] or [S, D] (the same for
  *   every frame), added to the video tokens
- * @face: [T * S] face mask, one value a token
- * @cos, @sin: [(T + 1) * S, head_dim / 2]
+ * @face: [T * S] float32 face mask, one value a token
+ * @cos, @sin: [(T + 1) * S, head_dim / 2] float32
  */
 typedef struct
 {
@@ -43,27 +47,76 @@ typedef struct
 } AvatarSpeech;
 
 /**
- * AvatarText: one branch's text conditioning.
- * @states: [n, text_dim]; @pooled: [1, pooled_dim]
- * @mask: optional, uint8 [n], which rows the refiner takes as valid
+ * AvatarText: one prompt's encoding, on the host.
+ * @states: [n, text_dim]; @pooled: [pooled_dim]
+ * @mask: (nullable) [n], which rows the refiner takes as valid; %NULL: all
  * @used: rows that go on to the blocks after the refiner (the sum of the mask)
  */
 typedef struct
 {
-  AvatarTensor states, pooled, mask;
-  gint64 used;
+  const float *states, *pooled;
+  const guint8 *mask;
+  gint64 n, used;
 } AvatarText;
 
-/* @reference [C, 1 or T, h8, w8] scaled latents; @face [h8, w8] of the latent grid. Tensors come
- * from the arena and live until the caller releases it. */
-void avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, AvatarTensor reference,
-    AvatarTensor face, gint64 frames, AvatarScene *scene);
-/* @audio [4 T - 3, steps * states * channels]: the features of the window's video frames. */
-void avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, AvatarTensor audio,
-    AvatarSpeech *speech);
-/* velocity [C, T, h8, w8] of x at time @t (0 .. 1000). @face_scale: factor on the face mask. */
+/**
+ * AvatarMoment: what a forward needs of its time and prompt, on the host. Filled by
+ * avatar_transformer_modulate() and avatar_transformer_refine().
+ * @modulation: shifts, scales and gates of all blocks, avatar_transformer_modulation_n() floats
+ * @text: refined text [used, D] in the device's dtype; not needed by a cached forward
+ */
+typedef struct
+{
+  double t; /* 0 .. 1000 */
+  const AvatarText *prompt;
+  double motion_exp, motion_pose, fps;
+  float *modulation;
+  void *text;
+} AvatarMoment;
+
+typedef void (*AvatarTokensFunc) (AvatarOps *ops, AvatarTensor tokens, gpointer data);
+
+/**
+ * AvatarReuse: what forwards have in common; all fields optional.
+ * @fork: [L, D]: the tokens in front of the first adapter, which are the same for two forwards
+ *   that differ in their speech only. Written, or, if @forked, where the forward begins
+ * @keep: called with the tokens in front of the last single block, [L, D]
+ * @fill: a cached forward: must write these tokens; only the last block is run (spec 2.13)
+ */
+typedef struct
+{
+  AvatarTensor fork;
+  gboolean forked;
+  AvatarTokensFunc keep, fill;
+  gpointer data;
+} AvatarReuse;
+
+/* The parts in which the weights go to the device: see AvatarWeightUnits. */
+AvatarWeightUnits avatar_transformer_units (const AvatarTransformerConfig *config);
+/* The units of everything in front of the first forward (@ahead) or of forwards, in the order of
+ * their use; free with g_array_unref(). Array of guint. */
+GArray *avatar_transformer_route (const AvatarTransformerConfig *config, gboolean ahead);
+
+/* Floats of a moment's modulation. */
+gint64 avatar_transformer_modulation_n (const AvatarTransformerConfig *config);
+/* Fills the modulation of @moments, weight by weight rather than moment by moment. */
+void avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
+    const AvatarMoment *moments, guint n);
+/* Fills the text of @moments. */
+void avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops,
+    const AvatarMoment *moments, guint n);
+/* @reference: host [C, n_reference, h8, w8] scaled latents, 1 or @frames of them; @face: host
+ * [h8, w8] of the latent grid. Tensors come from the arena and live until the caller releases it.
+ * Host data are not read in a plan. */
+void avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *reference,
+    gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8, AvatarScene *scene);
+/* @audio: host [n, steps * states * channels], the features of @n = 4 T - 3 video frames. */
+void avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float *audio,
+    gint64 n, AvatarSpeech *speech);
+/* velocity [C, T, h8, w8] float32 of x, likewise. @face_scale: factor on the face mask; @reuse:
+ * optional. */
 void avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, double t, const AvatarScene *scene, const AvatarSpeech *speech,
-    const AvatarText *text, double motion_exp, double motion_pose, double fps, double face_scale);
+    AvatarTensor x, const AvatarMoment *moment, const AvatarScene *scene,
+    const AvatarSpeech *speech, double face_scale, const AvatarReuse *reuse);
 
 G_END_DECLS

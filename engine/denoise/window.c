@@ -1,94 +1,215 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Conditioning of one window and classifier-free guidance over it (Ho and Salimans 2022). */
 #include "engine/denoise/window.h"
+#include "engine/denoise/parts.h"
 #include "engine/denoise/sampler.h"
 
 #include <string.h>
 
-/* A tensor of the arena with the host's @data. */
-static AvatarTensor
-upload (AvatarOps *ops, AvatarTensor t, const float *data)
+static gboolean
+is_guided (const AvatarWindow *self)
 {
-  if (avatar_ops_running (ops))
-    memcpy (t.data, data, avatar_tensor_bytes (t));
-  return t;
+  return self->cfg_scale > 1;
 }
 
-static gint64
-audio_features (AvatarWindow *self)
+/* The moment of step @i and of the negative prompt, if @negative. */
+static AvatarMoment *
+moment_at (AvatarWindow *self, guint i, gboolean negative)
+{
+  return &self->moments[2 * i + (negative ? 1 : 0)];
+}
+
+static gboolean
+needs_negative (const AvatarWindow *self, guint i)
+{
+  return is_guided (self) && avatar_guidance (i, self->steps, self->cfg_scale).negative;
+}
+
+/* All moments: times and prompts, and, for a run, room for what is computed of them. */
+static void
+init_moments (AvatarWindow *self, gboolean real)
+{
+  gint64 n = avatar_transformer_modulation_n (self->transformer->config);
+
+  for (guint i = 0; i < self->steps; i++)
+    for (guint b = 0; b < 2; b++)
+      *moment_at (self, i, b) = (AvatarMoment){
+        .t = 1000 * avatar_sigma (i, self->steps, self->flow_shift),
+        .prompt = &self->conditions->text[b],
+        .motion_exp = self->motion_exp,
+        .motion_pose = self->motion_pose,
+        .fps = self->fps,
+        .modulation = real && (b == 0 || needs_negative (self, i)) ? g_new0 (float, n) : NULL,
+      };
+}
+
+/* Array of AvatarMoment: those whose modulation is needed, or (@full) also their text. */
+static GArray *
+collect (AvatarWindow *self, AvatarOps *ops, gboolean full)
+{
+  gsize row = self->transformer->config->hidden * avatar_dtype_size (ops->dtype);
+  GArray *needed = g_array_new (FALSE, FALSE, sizeof (AvatarMoment));
+
+  for (guint i = 0; i < self->steps; i++)
+    for (guint b = 0; b < 2; b++) {
+      AvatarMoment *m = moment_at (self, i, b);
+
+      if ((b && !needs_negative (self, i)) || (full && !self->full[i]))
+        continue;
+      if (full && !ops->dry)
+        m->text = g_malloc0 (m->prompt->used * row);
+      g_array_append_val (needed, *m);
+    }
+  return needed;
+}
+
+static void
+schedule (AvatarWindow *self, gboolean dry)
 {
   const AvatarTransformerConfig *c = self->transformer->config;
+  g_autofree const float **modulations = g_new (const float *, self->steps);
 
-  return (gint64) c->audio_steps * c->audio_states * c->audio_channels;
+  for (guint i = 0; i < self->steps; i++)
+    modulations[i] = moment_at (self, i, FALSE)->modulation;
+  /* what the adaptive cache will skip is not known to a plan, which takes it for nothing */
+  avatar_cache_schedule (self->full, self->steps,
+      dry && self->cache == AVATAR_CACHE_ADAPTIVE ? AVATAR_CACHE_NONE : self->cache,
+      self->cache_threshold, modulations, avatar_modulation_double (c, 1, FALSE));
+}
+
+gboolean
+avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error)
+{
+  g_autoptr (GArray) all = NULL;
+  g_autoptr (GArray) full = NULL;
+
+  avatar_window_clear (self);
+  self->moments = g_new0 (AvatarMoment, 2 * self->steps);
+  self->full = g_new0 (gboolean, self->steps);
+  init_moments (self, !ops->dry);
+  all = collect (self, ops, FALSE);
+  avatar_transformer_modulate (self->transformer, ops, (AvatarMoment *) all->data, all->len);
+  schedule (self, ops->dry);
+  full = collect (self, ops, TRUE);
+  avatar_transformer_refine (self->transformer, ops, (AvatarMoment *) full->data, full->len);
+  return ops->dry || avatar_ops_check (ops, error);
 }
 
 void
-avatar_window_begin (AvatarWindow *self, AvatarOps *ops, gint64 frames, gint64 channels, gint64 h8,
-    gint64 w8)
+avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
 {
-  const AvatarTransformerConfig *c = self->transformer->config;
   const AvatarConditions *cond = self->conditions;
-  gboolean guided = self->cfg_scale > 1;
-  AvatarTensor reference = avatar_ops_alloc (ops, 4, channels, (gint64) 1, h8, w8);
-  AvatarTensor face = avatar_ops_alloc (ops, 2, h8, w8);
+  const AvatarTransformerConfig *c = self->transformer->config;
+  gint64 text = MAX (cond->text[0].used, cond->text[1].used), s;
 
-  upload (ops, reference, cond->reference);
-  upload (ops, face, cond->face);
-  avatar_transformer_scene (self->transformer, ops, reference, face, frames, &self->scene);
-  for (guint i = 0; i < (guided ? 2 : 1); i++) {
-    gint64 n = cond->n_states[i];
-
-    self->text[i] = (AvatarText){
-      .states = upload (ops, avatar_ops_alloc (ops, 2, n, (gint64) c->text_dim), cond->states[i]),
-      .pooled = upload (ops, avatar_ops_alloc (ops, 2, (gint64) 1, (gint64) c->pooled_dim),
-          cond->pooled[i]),
-      .used = n,
-    };
-  }
-  if (guided) {
-    AvatarTensor silence;
-
-    self->second = avatar_ops_alloc (ops, 4, channels, frames, h8, w8);
+  avatar_transformer_scene (self->transformer, ops, cond->reference, 1, cond->face, self->frames,
+      self->h8, self->w8, &self->scene);
+  s = self->scene.h * self->scene.w;
+  g_clear_pointer (&self->tokens, avatar_tokens_free);
+  if (self->cache != AVATAR_CACHE_NONE)
+    self->tokens = avatar_tokens_new (ops, self->storage, is_guided (self) ? 2 : 1, s, self->frames,
+        text, c->hidden);
+  self->fork = AVATAR_NO_TENSOR;
+  if (is_guided (self)) {
+    gint64 n = 4 * self->frames - 3;
     /* zero features, not the features of silence (spec 3.4) */
-    silence = avatar_ops_alloc (ops, 2, 4 * frames - 3, audio_features (self));
-    if (avatar_ops_running (ops))
-      memset (silence.data, 0, avatar_tensor_bytes (silence));
-    avatar_transformer_speech (self->transformer, ops, silence, &self->speech[1]);
+    g_autofree float *silence
+        = g_new0 (float, n * c->audio_steps * c->audio_states * c->audio_channels);
+
+    self->second = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8,
+        self->w8);
+    avatar_transformer_speech (self->transformer, ops, silence, n, &self->speech[1]);
+    if (self->share)
+      self->fork = avatar_ops_alloc (ops, 2, (self->frames + 1) * s + text, (gint64) c->hidden);
   }
 }
 
 void
 avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audio)
 {
-  AvatarTensor t = avatar_ops_alloc (ops, 2, 4 * self->scene.frames - 3, audio_features (self));
+  avatar_transformer_speech (self->transformer, ops, audio, 4 * self->frames - 3, &self->speech[0]);
+}
 
-  upload (ops, t, audio);
-  avatar_transformer_speech (self->transformer, ops, t, &self->speech[0]);
+/* One branch of a step: with (0) or without (1) audio. */
+typedef struct
+{
+  AvatarWindow *window;
+  guint branch;
+  AvatarPlace place;
+} Branch;
+
+static void
+keep (AvatarOps *ops, AvatarTensor tokens, gpointer data)
+{
+  Branch *b = data;
+
+  avatar_tokens_keep (b->window->tokens, ops, tokens, b->branch, b->place);
 }
 
 static void
-forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, double t,
-    guint speech, guint text, double face_scale)
+fill (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
-  avatar_transformer_forward (self->transformer, ops, velocity, x, t, &self->scene,
-      &self->speech[speech], &self->text[text], self->motion_exp, self->motion_pose, self->fps,
-      face_scale);
+  Branch *b = data;
+
+  avatar_tokens_fill (b->window->tokens, ops, tokens, b->branch, b->place);
+}
+
+/* Whether a later step will ask for the tokens of this one. */
+static gboolean
+is_wanted (const AvatarWindow *self, guint i)
+{
+  return self->full[i] && i + 1 < self->steps && !self->full[i + 1];
+}
+
+static void
+forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
+    Branch *branch, gboolean negative, double face_scale, AvatarTensor fork, gboolean forked)
+{
+  AvatarMoment *moment = moment_at (self, i, negative);
+  AvatarReuse reuse = {
+    .fork = fork.rank ? avatar_tensor_rows (fork, 0,
+                (self->frames + 1) * self->scene.h * self->scene.w + moment->prompt->used)
+                      : fork,
+    .forked = forked,
+    .keep = self->tokens && is_wanted (self, i) ? keep : NULL,
+    .fill = self->full[i] ? NULL : fill,
+    .data = branch,
+  };
+
+  avatar_transformer_forward (self->transformer, ops, velocity, x, moment, &self->scene,
+      &self->speech[branch->branch], face_scale, &reuse);
 }
 
 guint
 avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
-    guint i, double t)
+    guint i, AvatarPlace place)
 {
+  Branch with = { self, 0, place }, without = { self, 1, place };
+  AvatarTensor fork = AVATAR_NO_TENSOR;
   AvatarGuidance g;
 
-  if (self->cfg_scale <= 1) {
-    forward (self, ops, velocity, x, t, 0, 0, 1);
-    return 1;
+  if (!is_guided (self)) {
+    forward (self, ops, velocity, x, i, &with, FALSE, 1, fork, FALSE);
+    return self->full[i] ? 1 : 0;
   }
   g = avatar_guidance (i, self->steps, self->cfg_scale);
-  forward (self, ops, self->second, x, t, 1, g.negative ? 1 : 0, g.face_scale);
-  forward (self, ops, velocity, x, t, 0, 0, g.face_scale);
+  if (!g.negative && self->full[i])
+    fork = self->fork; /* the same text: alike up to the first adapter */
+  forward (self, ops, self->second, x, i, &without, g.negative, g.face_scale, fork, FALSE);
+  forward (self, ops, velocity, x, i, &with, FALSE, g.face_scale, fork, TRUE);
   /* v = vu + g (vc - vu) */
   avatar_op_axpby (ops, velocity, 1 - g.scale, self->second, g.scale);
-  return 2;
+  return self->full[i] ? 2 : 0;
+}
+
+void
+avatar_window_clear (AvatarWindow *self)
+{
+  for (guint i = 0; self->moments && i < 2 * self->steps; i++) {
+    g_free (self->moments[i].modulation);
+    g_free (self->moments[i].text);
+  }
+  g_clear_pointer (&self->moments, g_free);
+  g_clear_pointer (&self->full, g_free);
+  g_clear_pointer (&self->tokens, avatar_tokens_free);
 }

@@ -2,6 +2,7 @@
 /* One window of latent frames: what the sampler asks of the transformer, with guidance. */
 #pragma once
 
+#include "engine/denoise/reuse.h"
 #include "engine/denoise/transformer.h"
 
 #include <avatar/denoise.h>
@@ -11,32 +12,43 @@ G_BEGIN_DECLS
 /* Host copies of what conditions every window of a stream. */
 typedef struct
 {
-  float *states[2], *pooled[2]; /* [n, text_dim], [pooled_dim]: positive, negative prompt */
-  guint n_states[2];
-  float *reference; /* [C, 1, h8, w8] */
-  float *face;      /* [h8, w8] */
+  AvatarText text[2]; /* positive, negative prompt */
+  float *reference;   /* [C, 1, h8, w8] */
+  float *face;        /* [h8, w8] */
 } AvatarConditions;
 
 typedef struct
 {
   AvatarTransformer *transformer;
   const AvatarConditions *conditions;
-  double motion_exp, motion_pose, fps, cfg_scale;
+  double motion_exp, motion_pose, fps, cfg_scale, flow_shift;
   guint steps;
-  guint n_texts;
+  AvatarCacheMode cache;
+  double cache_threshold;
+  gboolean share;             /* branches share what they have in common; takes memory for it */
+  AvatarTokenStorage storage; /* of the step cache */
+
+  gint64 frames, channels, h8, w8;
+  AvatarMoment *moments; /* [steps, 2]: positive, negative prompt */
+  gboolean *full;        /* [steps]: FALSE: a cached step */
   AvatarScene scene;
-  AvatarSpeech speech[2]; /* with audio; without (guidance only) */
-  AvatarText text[2];
-  AvatarTensor second; /* velocity of the other branch */
+  AvatarSpeech speech[2];    /* with audio; without (guidance only) */
+  AvatarTokens *tokens;      /* of the last full step; NULL: no step is cached */
+  AvatarTensor second, fork; /* velocity of the other branch; tokens both branches share */
 } AvatarWindow;
 
-/* Makes the constants of a window of @frames latent frames in the arena. h8, w8: latent size. */
-void avatar_window_begin (AvatarWindow *self, AvatarOps *ops, gint64 frames, gint64 channels,
-    gint64 h8, gint64 w8);
+/* What depends on the settings and prompts only: the moments of all steps. Needs the arena only
+ * until it returns. FALSE with @error. */
+gboolean avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error);
+/* Makes the constants of all windows in the arena, after avatar_window_prepare(). */
+void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);
 /* The constants that change with the audio: [4 frames - 3, features] on the host. */
 void avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audio);
-/* velocity [C, T, h8, w8] at step @i and time @t; returns the number of forwards. */
+/* velocity [C, T, h8, w8] float32 at step @i; returns the number of full forwards. @place: where
+ * the window lies in the clip. */
 guint avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, double t);
+    AvatarTensor x, guint i, AvatarPlace place);
+/* Frees what the host holds. */
+void avatar_window_clear (AvatarWindow *self);
 
 G_END_DECLS

@@ -22,6 +22,7 @@ struct _AvatarBackend
   const char *name;
   gboolean discrete;      /* memory of its own: a tensor's data are no host addresses */
   AvatarDType activation; /* what avatar_ops_alloc() makes */
+  gint64 row_chunk;       /* rows at a time that keep the device busy; results depend on it */
 
   /* @name: as given to avatar_device_open(), e.g. "cuda:1". %NULL with @error. */
   AvatarBackendDevice *(*open) (const char *name, GError **error);

@@ -13,6 +13,7 @@ avatar_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error)
   self->device = avatar_device_ref (device);
   self->backend = avatar_device_get_backend (device);
   self->dtype = self->backend->activation;
+  self->row_chunk = self->backend->row_chunk;
   self->arena = arena;
   self->dry = avatar_arena_is_dry (arena);
   if (!self->dry && self->backend->discrete) {

@@ -28,6 +28,7 @@ typedef struct
   AvatarQueue *queue; /* NULL in a plan and on the CPU */
   AvatarArena *arena;
   AvatarDType dtype;   /* of activations and matrices */
+  gint64 row_chunk;    /* rows at a time; does not depend on any budget */
   gboolean dry;        /* a plan: count, do not compute */
   gint cancelled;      /* atomic */
   double flops, bytes; /* counted since the context was made */

@@ -107,6 +107,49 @@ avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, 
   return self;
 }
 
+AvatarWeights *
+avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
+    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
+    GError **error)
+{
+  return avatar_weights_new (model, device, part, dry, error);
+}
+
+guint64
+avatar_weights_fixed_bytes (AvatarWeights *self)
+{
+  return avatar_weights_bytes (self);
+}
+
+guint64
+avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots)
+{
+  return 0;
+}
+
+guint64
+avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n)
+{
+  return 0;
+}
+
+gboolean
+avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
+    guint64 room, GError **error)
+{
+  return TRUE;
+}
+
+void
+avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
+{
+}
+
+void
+avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit)
+{
+}
+
 void
 avatar_weights_free (AvatarWeights *self)
 {

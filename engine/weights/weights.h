@@ -2,17 +2,17 @@
 /* The weights of one part of a model on a device, by checkpoint name. */
 #pragma once
 
-#include "engine/base/tensor.h"
+#include "engine/ops/ops.h"
 
-#include <avatar/device.h>
 #include <avatar/model.h>
 
 G_BEGIN_DECLS
 
 /**
- * AvatarWeights: float32 views of the tensors of one part. Tensors that are float32 and aligned
- * in the file are used where they are mapped; others are converted once, into memory that is
- * entered in the device's ledger. With @dry nothing is converted and all data are %NULL.
+ * AvatarWeights: views of the tensors of one part. On the CPU they are float32: those that are
+ * float32 and aligned in the file are used where they are mapped; others are converted once, into
+ * memory that is entered in the device's ledger. On a discrete device see AvatarWeightUnits. With
+ * @dry nothing is converted and all data are %NULL.
  */
 typedef struct _AvatarWeights AvatarWeights;
 
@@ -22,7 +22,60 @@ AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, con
 /* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
     const char *part, gboolean dry, GError **error);
+
+/**
+ * AvatarWeightUnits: the parts in which weights go to a discrete device.
+ * @n: units; @unit_of: the unit of the tensor of that name, or AVATAR_UNIT_FIXED
+ */
+typedef struct
+{
+  guint n;
+  guint (*unit_of) (const char *tensor, gconstpointer data);
+  gconstpointer data;
+} AvatarWeightUnits;
+
+#define AVATAR_UNIT_FIXED G_MAXUINT /* always on the device */
+
+/**
+ * AvatarWeightSettings:
+ * @quantise: 8-bit storage made at load, of the blocks' matrices
+ * @compute_fp8: the model gets e4m3 matrices with their scales, rather than 16-bit copies of them
+ * @pinned_bytes: cap on host memory that the device copies from; G_MAXUINT64 = all weights
+ */
+typedef enum
+{
+  AVATAR_QUANTISE_NONE,
+  AVATAR_QUANTISE_FP8,
+  AVATAR_QUANTISE_INT8,
+} AvatarQuantise;
+
+typedef struct
+{
+  AvatarQuantise quantise;
+  gboolean compute_fp8;
+  guint64 pinned_bytes;
+} AvatarWeightSettings;
+
+/* @units %NULL: all are fixed. @settings %NULL: as stored. */
+AvatarWeights *avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
+    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
+    GError **error);
 void avatar_weights_free (AvatarWeights *self);
+/* Device memory for: what is fixed; @n_slots slots, each for the largest unit; all units of
+ * @route. 0 for units on a device that is not discrete. */
+guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
+guint64 avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots);
+guint64 avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n);
+/* Where the run goes: units in the order of their use, round and round. Takes device memory for
+ * slots and for as many resident units as @room bytes allow (the rest is streamed); an earlier
+ * route's is given back. AVATAR_ERROR_MEMORY says the smallest room that would do. Units that are
+ * not of the route may be entered too, and are fetched when they are. */
+gboolean avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
+    guint64 room, GError **error);
+/* The unit's tensors are on the device, for what is given to @ops' queue, until leave. No-ops in
+ * a plan and on devices that are not discrete. Failures are kept in @ops. */
+void avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit);
+void avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit);
 /* The tensor @format, which must be of the shape given as @rank gint64 after the format's
  * arguments are applied by g_strdup_printf(). Never fails: avatar_model_open() has checked names
  * and shapes against the configuration; a tensor that is missing all the same is remembered and

@@ -26,6 +26,43 @@ typedef enum
 } AvatarDenoiseMode;
 
 /**
+ * AvatarCacheMode: in which steps the whole transformer runs; in the others its last block only, on
+ * what the one before it gave last
+ * @AVATAR_CACHE_NONE: in all
+ * @AVATAR_CACHE_UPSTREAM: upstream's table for 50 steps (spec denoise.md 4.10), scaled to others
+ * @AVATAR_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since
+ */
+typedef enum
+{
+  AVATAR_CACHE_NONE,
+  AVATAR_CACHE_UPSTREAM,
+  AVATAR_CACHE_ADAPTIVE,
+} AvatarCacheMode;
+
+/**
+ * AvatarPrecision: what matrix products are computed in
+ * @AVATAR_PRECISION_AUTO: float32 on the CPU, bfloat16 on a GPU
+ * @AVATAR_PRECISION_FP8: weights and activations of the blocks in e4m3, scaled row by row
+ */
+typedef enum
+{
+  AVATAR_PRECISION_AUTO,
+  AVATAR_PRECISION_FP8,
+} AvatarPrecision;
+
+/**
+ * AvatarWeightFormat: how the weights of the blocks are kept on a GPU
+ * @AVATAR_WEIGHT_FORMAT_STORED: 8-bit if the file is, else 16-bit
+ * @AVATAR_WEIGHT_FORMAT_FP8, @AVATAR_WEIGHT_FORMAT_INT8: quantised row by row when they are loaded
+ */
+typedef enum
+{
+  AVATAR_WEIGHT_FORMAT_STORED,
+  AVATAR_WEIGHT_FORMAT_FP8,
+  AVATAR_WEIGHT_FORMAT_INT8,
+} AvatarWeightFormat;
+
+/**
  * AvatarProgress:
  * Where the denoiser stands; given to the progress callback at the start and after every step.
  * @window: index of the window being denoised (clip mode: always 0, one unit of work)
@@ -48,6 +85,9 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @guidance_scale: classifier-free guidance; <= 1: none (one forward a step instead of two)
  * @motion_pose, @motion_exp: strength of head motion (25 normal) and of expression (30 normal)
  * @face_box: the face on the fitted portrait; all zero: the whole picture
+ * @cache_threshold: relative change of the modulation that AVATAR_CACHE_ADAPTIVE lets pass
+ * @pinned_bytes: host memory for weights that a GPU fetches from; what is above comes from the
+ *   mapped files. G_MAXUINT64: as much as there are weights
  * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
  *   parity tests; must outlive the denoiser
  */
@@ -65,6 +105,11 @@ typedef struct
   guint overlap;
   double motion_pose, motion_exp;
   AvatarBox face_box;
+  AvatarCacheMode cache;
+  double cache_threshold;
+  AvatarPrecision precision;
+  AvatarWeightFormat weight_format;
+  guint64 pinned_bytes;
   const float *noise;
   guint noise_latents;
 } AvatarDenoiseSettings;

@@ -149,21 +149,25 @@ sampler_begin (Sampler *s, const Fixture *f, AvatarOps *ops)
     .motion_pose = f->config->motion_pose,
     .fps = f->config->fps,
     .cfg_scale = 2, /* so that both branches are there */
-    .steps = STEPS };
-  avatar_window_begin (&s->window, ops, frames, channels, side, side);
+    .flow_shift = f->config->flow_shift,
+    .steps = STEPS,
+    .frames = frames,
+    .channels = channels,
+    .h8 = side,
+    .w8 = side };
+  avatar_window_prepare (&s->window, ops, NULL);
+  avatar_window_begin (&s->window, ops);
   avatar_window_listen (&s->window, ops, f->features);
   s->x = avatar_ops_alloc (ops, 4, channels, frames, side, side);
   s->v = avatar_ops_alloc (ops, 4, channels, frames, side, side);
-  avatar_window_velocity (&s->window, ops, s->v, s->x, 0, 1000);
+  avatar_window_velocity (&s->window, ops, s->v, s->x, 0, (AvatarPlace){ 0 });
 }
 
 static void
-sampler_forward (Sampler *s, const Fixture *f, AvatarOps *ops, double t, guint branch,
-    double face_scale)
+sampler_forward (Sampler *s, AvatarOps *ops, guint i, guint branch, double face_scale)
 {
-  avatar_transformer_forward (&s->transformer, ops, s->v, s->x, t, &s->window.scene,
-      &s->window.speech[branch], &s->window.text[branch], f->config->motion_exp,
-      f->config->motion_pose, f->config->fps, face_scale);
+  avatar_transformer_forward (&s->transformer, ops, s->v, s->x, &s->window.moments[2 * i + branch],
+      &s->window.scene, &s->window.speech[branch], face_scale, NULL);
 }
 
 static void
@@ -211,15 +215,15 @@ sample_and_compare (Sampler *s, const Fixture *f, AvatarOps *ops)
   double shift = f->config->flow_shift;
 
   memcpy (s->x.data, noise.data, n * sizeof (float));
-  sampler_forward (s, f, ops, 1000, 1, 0.6);
+  sampler_forward (s, ops, 0, 1, 0.6);
   golden_compare (f->golden, "velocity_step0_cfg_uncond", s->v.data, n, LIMIT);
-  sampler_forward (s, f, ops, 1000, 0, 0.6);
+  sampler_forward (s, ops, 0, 0, 0.6);
   golden_compare (f->golden, "velocity_step0_cfg_cond", s->v.data, n, LIMIT);
   for (guint i = 0; i < STEPS; i++) {
     g_autofree char *name = g_strdup_printf ("latents_after_step_%u", i + 1);
     double sigma = avatar_sigma (i, STEPS, shift), next = avatar_sigma (i + 1, STEPS, shift);
 
-    sampler_forward (s, f, ops, 1000 * sigma, 0, 1);
+    sampler_forward (s, ops, i, 0, 1);
     if (i == 0)
       golden_compare (f->golden, "velocity_step0", s->v.data, n, LIMIT);
     avatar_op_axpby (ops, s->x, next - sigma, s->v, 1);
@@ -246,12 +250,16 @@ test_steps (void)
   face = golden_get (f.golden, "face_mask");
   s.conditions.reference = reference.data;
   s.conditions.face = face.data;
-  for (guint i = 0; i < 2; i++)
-    g_assert_true (avatar_text_encode (f.model, prompts[i], &s.conditions.states[i],
-        &s.conditions.n_states[i], &s.conditions.pooled[i], &error));
-  golden_compare (f.golden, "text_states", s.conditions.states[0],
-      s.conditions.n_states[0] * f.config->transformer.text_dim, 1e-6);
-  golden_compare (f.golden, "text_states_2", s.conditions.pooled[0],
+  for (guint i = 0; i < 2; i++) {
+    float *states, *pooled;
+    guint n;
+
+    g_assert_true (avatar_text_encode (f.model, prompts[i], &states, &n, &pooled, &error));
+    s.conditions.text[i] = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
+  }
+  golden_compare (f.golden, "text_states", s.conditions.text[0].states,
+      s.conditions.text[0].n * f.config->transformer.text_dim, 1e-6);
+  golden_compare (f.golden, "text_states_2", s.conditions.text[0].pooled,
       f.config->transformer.pooled_dim, 1e-6);
   weights = avatar_weights_new (f.model, f.device, "transformer", FALSE, &error);
   g_assert_no_error (error);
@@ -259,6 +267,7 @@ test_steps (void)
   s.transformer.weights = weights;
   dry = avatar_ops_new (f.device, avatar_arena_new_dry (), NULL);
   sampler_begin (&s, &f, dry);
+  avatar_window_clear (&s.window);
   ops = avatar_ops_new (f.device,
       avatar_arena_new (f.device, avatar_arena_peak (dry->arena), "test", &error), &error);
   sampler_begin (&s, &f, ops);
@@ -266,9 +275,10 @@ test_steps (void)
   g_assert_true (avatar_ops_check (ops, &error));
   g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry->arena));
   for (guint i = 0; i < 2; i++) {
-    g_free (s.conditions.states[i]);
-    g_free (s.conditions.pooled[i]);
+    g_free ((float *) s.conditions.text[i].states);
+    g_free ((float *) s.conditions.text[i].pooled);
   }
+  avatar_window_clear (&s.window);
   g_free (reference.data);
   g_free (face.data);
   teardown (&f);

@@ -97,25 +97,39 @@ static void
 run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_scale, float *out)
 {
   gsize mark = avatar_ops_mark (ops);
+  gint64 c = in->x.shape[0], frames = in->x.shape[1], h = in->x.shape[2], w = in->x.shape[3];
   g_autofree guint8 *mask = g_new0 (guint8, in->mask.shape[0]);
+  g_autofree float *modulation = g_new (float, avatar_transformer_modulation_n (model->config));
+  g_autofree float *refined = g_new (float, in->mask.shape[0] * model->config->hidden);
+  AvatarText text = { .states = in->states.data,
+    .pooled = in->pooled.data,
+    .mask = mask,
+    .n = in->mask.shape[0] };
+  AvatarMoment moment = { .t = avatar_tensor_f32 (in->t)[0],
+    .prompt = &text,
+    .motion_exp = 30,
+    .motion_pose = 25,
+    .fps = 25,
+    .modulation = modulation,
+    .text = refined };
   AvatarScene scene;
   AvatarSpeech speech;
-  AvatarTensor velocity;
-  AvatarText text = { .states = in->states, .pooled = in->pooled };
+  AvatarTensor velocity, x;
 
   for (gint64 i = 0; i < in->mask.shape[0]; i++) {
     mask[i] = avatar_tensor_f32 (in->mask)[i] != 0;
     text.used += mask[i];
   }
-  text.mask = avatar_tensor (AVATAR_U8, mask, 1, in->mask.shape[0]);
-  avatar_transformer_scene (model, ops, in->reference, in->face, in->x.shape[1], &scene);
-  avatar_transformer_speech (model, ops, in->audio, &speech);
-  velocity
-      = avatar_ops_alloc (ops, 4, in->x.shape[0], in->x.shape[1], in->x.shape[2], in->x.shape[3]);
-  avatar_transformer_forward (model, ops, velocity, in->x, avatar_tensor_f32 (in->t)[0], &scene,
-      &speech, &text, 30, 25, 25, face_scale);
-  if (out)
-    memcpy (out, velocity.data, avatar_tensor_bytes (velocity));
+  avatar_transformer_modulate (model, ops, &moment, 1);
+  avatar_transformer_refine (model, ops, &moment, 1);
+  avatar_transformer_scene (model, ops, in->reference.data, in->reference.shape[1], in->face.data,
+      frames, h, w, &scene);
+  avatar_transformer_speech (model, ops, in->audio.data, in->audio.shape[0], &speech);
+  velocity = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
+  x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
+  avatar_op_upload (ops, x, in->x.data);
+  avatar_transformer_forward (model, ops, velocity, x, &moment, &scene, &speech, face_scale, NULL);
+  avatar_op_download (ops, out, velocity);
   avatar_ops_release (ops, mark);
 }
 

@@ -65,6 +65,7 @@ linear_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x, A
 const AvatarBackend avatar_backend_cpu = {
   .name = "cpu",
   .activation = AVATAR_F32,
+  .row_chunk = 1024,
   .open = open_device,
   .close = close_device,
   .describe = describe,

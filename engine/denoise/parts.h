@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the transformer's files share: weights by name, units by block, vectors of the modulation,
+ * small networks. Section numbers in all of them are of spec denoise.md. */
+#pragma once
+
+#include "engine/denoise/transformer.h"
+
+G_BEGIN_DECLS
+
+#define AVATAR_EPS 1e-6
+#define AVATAR_EPS_AFFINE 1e-5
+
+/* Units, by what they belong to. @i: which block, adapter, ... */
+typedef enum
+{
+  AVATAR_UNIT_EMBED,     /* numbers and pooled text to the condition vector */
+  AVATAR_UNIT_SCENE,     /* reference tokens */
+  AVATAR_UNIT_SPEECH,    /* audio projection, keys and values of all adapters */
+  AVATAR_UNIT_TEXT,      /* the refiner's embedders */
+  AVATAR_UNIT_MOD_FINAL, /* modulation of the final layer */
+  AVATAR_UNIT_TEXT_ATTENTION,
+  AVATAR_UNIT_TEXT_MLP,
+  AVATAR_UNIT_MOD_DOUBLE,
+  AVATAR_UNIT_MOD_SINGLE,
+  AVATAR_UNIT_DOUBLE_IMG,
+  AVATAR_UNIT_DOUBLE_TXT, /* and the adapter after the block */
+  AVATAR_UNIT_SINGLE,
+} AvatarUnitKind;
+
+guint avatar_transformer_unit (const AvatarTransformerConfig *config, AvatarUnitKind kind, guint i);
+
+#define AVATAR_W(...) avatar_weights_get (self->weights, __VA_ARGS__)
+
+void
+avatar_transformer_enter (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i);
+void
+avatar_transformer_leave (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i);
+void avatar_transformer_tap (AvatarTransformer *self, AvatarOps *ops, const char *name,
+    AvatarTensor value);
+/* A weight of any shape as a matrix [out, in]. */
+AvatarTensor avatar_as_matrix (AvatarTensor w);
+/* A vector [N] as [1, N]. */
+AvatarTensor avatar_as_row (AvatarTensor v);
+/* y = fc2 (act (fc1 (x))), the two layers named @first and @second. */
+void avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
+    AvatarTensor x, const char *first, const char *second, AvatarAct act);
+/* tokens [T S, D] of x [C, T, h8, w8] float32 by the convolution @name (2.5, step 3) */
+AvatarTensor avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops,
+    AvatarTensor x, const char *name);
+
+/* Where the vectors of a block begin among the floats of the modulation: six for the image
+ * stream and six for the text stream of a double block, three of a single one, two at the end. */
+gint64 avatar_modulation_double (const AvatarTransformerConfig *config, guint i, gboolean text);
+gint64 avatar_modulation_single (const AvatarTransformerConfig *config, guint i);
+gint64 avatar_modulation_final (const AvatarTransformerConfig *config);
+
+G_END_DECLS

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The step cache: in which steps the blocks run, and the tokens of the last step in which they
+ * did. In a cached step only the last single block and the final layer run, on those tokens, with
+ * the modulation of the step (spec denoise.md 2.13, 4.10). */
+#pragma once
+
+#include "engine/ops/ops.h"
+
+#include <avatar/denoise.h>
+
+G_BEGIN_DECLS
+
+/* full [steps]: whether all blocks run in step i. @modulations: [steps], what AVATAR_CACHE_ADAPTIVE
+ * goes by, [n] floats each; not read in other modes. */
+void avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double threshold,
+    const float *const *modulations, gsize n);
+
+typedef enum
+{
+  AVATAR_TOKEN_STORAGE_HOST,
+  AVATAR_TOKEN_STORAGE_ARENA, /* on the device; for one window only */
+} AvatarTokenStorage;
+
+/**
+ * AvatarPlace: where a window of T frames lies in a clip of @latents latent frames.
+ * @window: its index; @start: the clip's frame at the window's first, before wrapping around
+ */
+typedef struct
+{
+  guint window, start;
+} AvatarPlace;
+
+/* Tokens [reference S | T frames of S | text] of every window and branch; frames that windows
+ * share belong to the one that wrote them last, and a window's reference and text are those of
+ * the owner of its first frame, as upstream has it (4.10). */
+typedef struct _AvatarTokens AvatarTokens;
+
+/* @s: tokens a frame; @text: at most; @width: of a token. ARENA: takes its memory from @ops'
+ * arena. */
+AvatarTokens *avatar_tokens_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches,
+    gint64 s, gint64 frames, gint64 text, gint64 width);
+void avatar_tokens_free (AvatarTokens *self);
+/* How many latent frames and windows the clip has; forgets what was kept. */
+void avatar_tokens_reset (AvatarTokens *self, guint latents, guint windows);
+void avatar_tokens_keep (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
+    AvatarPlace place);
+void avatar_tokens_fill (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
+    AvatarPlace place);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarTokens, avatar_tokens_free)
+
+G_END_DECLS
