@@ -291,6 +291,7 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
 {
   guint width = self->settings.width, height = self->settings.height;
   const AvatarConfig *config = avatar_model_get_config (self->model);
+  g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (AvatarVaeEncoder) encoder = NULL;
   g_autofree float *rgb = NULL;
   g_autofree float *latent = NULL;
@@ -301,7 +302,12 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
         image->height, image->channels, width, height);
     return FALSE;
   }
-  encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
+  /* the portrait's encoder has no GPU operations yet; one frame is bearable */
+  if (avatar_device_get_backend (self->device)->discrete)
+    device = avatar_device_open ("cpu", error);
+  else
+    device = avatar_device_ref (self->device);
+  encoder = device ? avatar_vae_encoder_new (self->model, device, width, height, error) : NULL;
   if (!encoder)
     return FALSE;
   rgb = g_new (float, (gsize) width *height * 3);
@@ -366,11 +372,10 @@ prepare (AvatarDenoiser *self, GError **error)
   g_autoptr (GArray) ahead = avatar_transformer_route (c, TRUE);
   g_autoptr (GArray) forward = avatar_transformer_route (c, FALSE);
 
-  if (avatar_weights_set_route (self->weights, self->ops, (guint *) ahead->data, ahead->len,
-          avatar_device_get_room (self->device), error)
+  if (avatar_weights_set_route (self->weights, self->ops, (guint *) ahead->data, ahead->len, error)
       && avatar_window_prepare (&self->window, self->ops, error)
       && avatar_weights_set_route (self->weights, self->ops, (guint *) forward->data, forward->len,
-          avatar_device_get_room (self->device), error))
+          error))
     return TRUE;
   avatar_window_clear (&self->window);
   return FALSE;
@@ -455,8 +460,9 @@ avatar_denoiser_free (AvatarDenoiser *self)
   if (!self)
     return;
   avatar_window_clear (&self->window);
-  avatar_ops_free (self->ops);
+  avatar_ops_finish (self->ops); /* before what it works on goes */
   avatar_weights_free (self->weights);
+  avatar_ops_free (self->ops);
   for (guint i = 0; i < 2; i++) {
     g_free ((float *) self->conditions.text[i].states);
     g_free ((float *) self->conditions.text[i].pooled);

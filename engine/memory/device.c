@@ -4,8 +4,12 @@
 #include "engine/memory/device.h"
 
 #include "engine/memory/module.h"
+#include "engine/ops/sim/sim.h"
 
 #include <string.h>
+
+/* of a GPU's driver */
+#define PAGE ((guint64) 2 << 20)
 
 struct _AvatarDevice
 {
@@ -32,6 +36,8 @@ find_backend (const char *name, GError **error)
     return &avatar_backend_cpu;
   if (length == 4 && strncmp (name, "cuda", 4) == 0)
     return avatar_backend_load ("cuda", error);
+  if (strncmp (name, "sim:", 4) == 0)
+    return &avatar_backend_sim;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
       "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
       "\"auto\" (the best there is)",
@@ -137,11 +143,18 @@ avatar_device_get_handle (AvatarDevice *self)
   return self->handle;
 }
 
+guint64
+avatar_device_rounded (AvatarDevice *self, guint64 bytes)
+{
+  return self->backend->discrete ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
+}
+
 void *
 avatar_device_memory_new (AvatarDevice *self, gsize bytes, const char *what, GError **error)
 {
   void *memory;
 
+  bytes = avatar_device_rounded (self, bytes);
   if (!avatar_ledger_take (self, bytes, what, error))
     return NULL;
   memory = self->backend->memory_new (self->handle, bytes);
@@ -159,6 +172,7 @@ avatar_device_memory_free (AvatarDevice *self, void *memory, gsize bytes)
 {
   if (!memory)
     return;
+  bytes = avatar_device_rounded (self, bytes);
   self->backend->memory_free (self->handle, memory, bytes);
   avatar_ledger_give (self, bytes);
 }
@@ -177,6 +191,18 @@ avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
   g_mutex_lock (&self->lock);
   self->budget = bytes;
   g_mutex_unlock (&self->lock);
+}
+
+guint64
+avatar_device_get_excess (AvatarDevice *self)
+{
+  guint64 excess = 0;
+
+  g_mutex_lock (&self->lock);
+  if (self->budget && self->memory.now > self->budget)
+    excess = self->memory.now - self->budget;
+  g_mutex_unlock (&self->lock);
+  return excess;
 }
 
 guint64

@@ -16,4 +16,9 @@ void avatar_device_memory_free (AvatarDevice *device, void *memory, gsize bytes)
 /* Bytes that could be taken now: what budget and driver leave; G_MAXUINT64: nobody knows. */
 guint64 avatar_device_get_room (AvatarDevice *device);
 
+/* Bytes by which what is held exceeds the budget, when that was lowered. */
+guint64 avatar_device_get_excess (AvatarDevice *device);
+/* What an allocation of @bytes really takes: a GPU gives whole pages. */
+guint64 avatar_device_rounded (AvatarDevice *device, guint64 bytes);
+
 G_END_DECLS

@@ -80,6 +80,13 @@ avatar_ops_count (AvatarOps *self, double flops, double bytes)
 }
 
 void
+avatar_ops_finish (AvatarOps *self)
+{
+  if (self && self->queue)
+    self->backend->queue_sync (self->queue, NULL);
+}
+
+void
 avatar_ops_pace (AvatarOps *self)
 {
   if (self->queue && avatar_ops_running (self))

@@ -53,6 +53,8 @@ void avatar_ops_uncancel (AvatarOps *ops);
 gboolean avatar_ops_running (AvatarOps *ops);
 /* Hands over the first failure and forgets it. Does not wait for the device. */
 gboolean avatar_ops_check (AvatarOps *ops, GError **error);
+/* Waits until the device has done all that it was given; @ops may be %NULL. */
+void avatar_ops_finish (AvatarOps *ops);
 /* Called every few milliseconds of work: keeps the host from running so far ahead of the device
  * that a cancel would be answered late. */
 void avatar_ops_pace (AvatarOps *ops);

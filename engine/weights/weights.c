@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Float32 views of a part's tensors: mapped where that is possible, else converted once into one
- * arena. A dry one walks the same list, which is why a plan knows the size. */
+/* Views of a part's tensors. On the CPU: float32, mapped where that is possible, else converted
+ * once into one arena; a dry one walks the same list, which is why a plan knows the size. On a
+ * discrete device: wherever their units are. */
 #include "engine/weights/weights.h"
 
-#include "engine/memory/ledger.h"
+#include "engine/memory/device.h"
 #include "engine/weights/model.h"
+#include "engine/weights/residency.h"
 
 struct _AvatarWeights
 {
   AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
   char *part;
   const char *file;
+  char *missing; /* the first name asked for in vain */
+  /* the host's memory */
   AvatarArena *arena;
   GHashTable *views; /* name -> AvatarTensor */
-  char *missing;     /* the first name asked for in vain */
+  /* a discrete device */
+  AvatarDevice *device;
+  GArray *units;              /* of AvatarUnit */
+  GHashTable *where;          /* name -> index of unit << 16 | of tensor, + 1 */
+  AvatarResidency *residency; /* NULL: dry */
+  gsize slot_bytes, scratch_bytes;
 };
 
 static gboolean
@@ -64,47 +73,80 @@ make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
   }
 }
 
-AvatarWeights *
-avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, const char *part,
-    gboolean dry, GError **error)
+static gboolean
+host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **error)
 {
-  AvatarArena *arena = avatar_arena_new_dry ();
-  AvatarWeights *self;
-
+  self->arena = avatar_arena_new_dry ();
   if (!dry) {
-    g_autofree char *what = g_strdup_printf ("the weights of the %s", part);
+    g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (arena, tensors, NULL);
-    bytes = avatar_arena_peak (arena);
-    avatar_arena_free (arena);
-    arena = avatar_arena_new (device, bytes, what, error);
-    if (!arena)
-      return NULL;
+    make_views (self->arena, tensors, NULL);
+    bytes = avatar_arena_peak (self->arena);
+    avatar_arena_free (self->arena);
+    self->arena = avatar_arena_new (self->device, bytes, what, error);
+    if (!self->arena)
+      return FALSE;
   }
-  self = g_new0 (AvatarWeights, 1);
-  self->part = g_strdup (part);
-  self->arena = arena;
   self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  make_views (arena, tensors, self->views);
-  return self;
+  make_views (self->arena, tensors, self->views);
+  return TRUE;
+}
+
+static gboolean
+discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits *units,
+    const AvatarWeightSettings *settings, gboolean dry, GError **error)
+{
+  const AvatarBackend *backend = avatar_device_get_backend (self->device);
+  static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
+  static const AvatarWeightUnits all_fixed = { 0 };
+
+  self->units = avatar_pack_plan (tensors, units ? units : &all_fixed,
+      settings ? settings : &as_stored, backend->activation);
+  self->where = g_hash_table_new (g_str_hash, g_str_equal);
+  for (guint i = 0; i < self->units->len; i++) {
+    const AvatarUnit *unit = &g_array_index (self->units, AvatarUnit, i);
+
+    for (guint j = 0; j < unit->tensors->len; j++)
+      g_hash_table_insert (self->where, g_array_index (unit->tensors, AvatarPacked, j).name,
+          GUINT_TO_POINTER ((i << 16 | j) + 1));
+    if (i + 1 < self->units->len) {
+      self->slot_bytes = MAX (self->slot_bytes, unit->bytes);
+      self->scratch_bytes = MAX (self->scratch_bytes, unit->scratch);
+    }
+  }
+  if (dry)
+    return TRUE;
+  self->residency = avatar_residency_new (self->device, self->units,
+      (settings ? settings : &as_stored)->pinned_bytes, self->file);
+  return avatar_residency_load_fixed (self->residency, error);
+}
+
+static AvatarWeights *
+weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDevice *device,
+    const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
+    gboolean dry, GError **error)
+{
+  g_autoptr (AvatarWeights) self = g_new0 (AvatarWeights, 1);
+
+  self->part = g_strdup (part);
+  self->device = avatar_device_ref (device);
+  self->file = file;
+  if (model)
+    self->model = avatar_model_ref (model);
+  if (avatar_device_get_backend (device)->discrete
+          ? discrete_init (self, tensors, units, settings, dry, error)
+          : host_init (self, tensors, dry, error))
+    return g_steal_pointer (&self);
+  return NULL;
 }
 
 AvatarWeights *
-avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry,
+avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, const char *part,
+    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
     GError **error)
 {
-  const char *file = NULL;
-  GHashTable *tensors = avatar_model_get_part (model, part, &file);
-  AvatarWeights *self;
-
-  g_assert (tensors); /* the parts' names are the engine's own */
-  self = avatar_weights_new_from_table (tensors, device, part, dry, error);
-  if (self) {
-    self->model = avatar_model_ref (model);
-    self->file = file;
-  }
-  return self;
+  return weights_new (NULL, tensors, NULL, device, part, units, settings, dry, error);
 }
 
 AvatarWeights *
@@ -112,42 +154,18 @@ avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *
     const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
     GError **error)
 {
-  return avatar_weights_new (model, device, part, dry, error);
+  const char *file = NULL;
+  GHashTable *tensors = avatar_model_get_part (model, part, &file);
+
+  g_assert (tensors); /* the parts' names are the engine's own */
+  return weights_new (model, tensors, file, device, part, units, settings, dry, error);
 }
 
-guint64
-avatar_weights_fixed_bytes (AvatarWeights *self)
+AvatarWeights *
+avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry,
+    GError **error)
 {
-  return avatar_weights_bytes (self);
-}
-
-guint64
-avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots)
-{
-  return 0;
-}
-
-guint64
-avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n)
-{
-  return 0;
-}
-
-gboolean
-avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
-    guint64 room, GError **error)
-{
-  return TRUE;
-}
-
-void
-avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
-{
-}
-
-void
-avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit)
-{
+  return avatar_weights_new_units (model, device, part, NULL, NULL, dry, error);
 }
 
 void
@@ -155,12 +173,90 @@ avatar_weights_free (AvatarWeights *self)
 {
   if (!self)
     return;
-  g_hash_table_unref (self->views);
+  avatar_residency_free (self->residency);
+  g_clear_pointer (&self->where, g_hash_table_unref);
+  g_clear_pointer (&self->units, g_array_unref);
+  g_clear_pointer (&self->views, g_hash_table_unref);
   avatar_arena_free (self->arena);
+  avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
   g_free (self->missing);
   g_free (self->part);
   g_free (self);
+}
+
+guint64
+avatar_weights_fixed_bytes (AvatarWeights *self)
+{
+  if (!self->units)
+    return avatar_arena_peak (self->arena);
+  return avatar_device_rounded (self->device,
+      g_array_index (self->units, AvatarUnit, self->units->len - 1).bytes);
+}
+
+guint64
+avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots)
+{
+  /* two units are expanded at once at most */
+  return n_slots * avatar_device_rounded (self->device, self->slot_bytes)
+      + 2 * avatar_device_rounded (self->device, self->scratch_bytes);
+}
+
+guint64
+avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n)
+{
+  guint64 bytes = 0;
+
+  for (guint i = 0; i < n && self->units; i++)
+    bytes += avatar_device_rounded (self->device,
+        g_array_index (self->units, AvatarUnit, route[i]).bytes);
+  return bytes;
+}
+
+gboolean
+avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
+    GError **error)
+{
+  return !self->residency || avatar_residency_set_route (self->residency, ops, route, n, error);
+}
+
+void
+avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
+{
+  if (self->residency)
+    avatar_residency_enter (self->residency, ops, unit);
+}
+
+void
+avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit)
+{
+  if (self->residency)
+    avatar_residency_leave (self->residency, ops, unit);
+}
+
+/* Where tensor @where of the units is now; without data if it is not on the device. */
+static AvatarTensor
+discrete_view (AvatarWeights *self, guint where)
+{
+  guint i = (where - 1) >> 16;
+  const AvatarPacked *p = &g_array_index (g_array_index (self->units, AvatarUnit, i).tensors,
+      AvatarPacked, (where - 1) & 0xffff);
+  AvatarTensor t = avatar_tensor_of_shape (p->expands ? p->expanded : p->dtype, NULL,
+      p->source.rank, p->source.shape);
+  guint8 *memory = NULL, *scratch = NULL;
+
+  if (self->residency)
+    memory = avatar_residency_memory (self->residency, i, &scratch);
+  if (!memory)
+    return t;
+  if (p->expands) {
+    t.data = scratch ? scratch + p->expand_offset : NULL;
+    return t;
+  }
+  t.data = memory + p->offset;
+  if (avatar_dtype_size (p->dtype) == 1)
+    t.scale = (float *) (memory + p->scale_offset);
+  return t;
 }
 
 AvatarTensor
@@ -169,13 +265,20 @@ avatar_weights_get (AvatarWeights *self, const char *format, ...)
   g_autofree char *name = NULL;
   const AvatarTensor *view;
   va_list args;
+  guint where;
 
   va_start (args, format);
   name = g_strdup_vprintf (format, args);
   va_end (args);
-  view = g_hash_table_lookup (self->views, name);
-  if (view)
-    return *view;
+  if (self->where) {
+    where = GPOINTER_TO_UINT (g_hash_table_lookup (self->where, name));
+    if (where)
+      return discrete_view (self, where);
+  } else {
+    view = g_hash_table_lookup (self->views, name);
+    if (view)
+      return *view;
+  }
   if (!self->missing)
     self->missing = g_steal_pointer (&name);
   return AVATAR_NO_TENSOR;
@@ -184,7 +287,7 @@ avatar_weights_get (AvatarWeights *self, const char *format, ...)
 gboolean
 avatar_weights_has (AvatarWeights *self, const char *name)
 {
-  return g_hash_table_contains (self->views, name);
+  return g_hash_table_contains (self->where ? self->where : self->views, name);
 }
 
 gboolean
@@ -201,5 +304,13 @@ avatar_weights_check (AvatarWeights *self, GError **error)
 guint64
 avatar_weights_bytes (AvatarWeights *self)
 {
-  return avatar_arena_peak (self->arena);
+  return avatar_weights_fixed_bytes (self);
+}
+
+void
+avatar_weights_get_stats (AvatarWeights *self, AvatarResidencyStats *stats)
+{
+  *stats = (AvatarResidencyStats){ 0 };
+  if (self->residency)
+    avatar_residency_get_stats (self->residency, stats);
 }

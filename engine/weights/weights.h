@@ -19,9 +19,6 @@ typedef struct _AvatarWeights AvatarWeights;
 /* @part: "transformer", "vae", "whisper", "text". Returns %NULL with @error. */
 AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part,
     gboolean dry, GError **error);
-/* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
-AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
-    const char *part, gboolean dry, GError **error);
 
 /**
  * AvatarWeightUnits: the parts in which weights go to a discrete device.
@@ -60,6 +57,10 @@ typedef struct
 AvatarWeights *avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
     const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
     GError **error);
+/* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
+AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
+    const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
+    gboolean dry, GError **error);
 void avatar_weights_free (AvatarWeights *self);
 /* Device memory for: what is fixed; @n_slots slots, each for the largest unit; all units of
  * @route. 0 for units on a device that is not discrete. */
@@ -67,11 +68,11 @@ guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
 guint64 avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots);
 guint64 avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n);
 /* Where the run goes: units in the order of their use, round and round. Takes device memory for
- * slots and for as many resident units as @room bytes allow (the rest is streamed); an earlier
- * route's is given back. AVATAR_ERROR_MEMORY says the smallest room that would do. Units that are
+ * slots and for as many resident units as there is room for (the rest is streamed); an earlier
+ * route's is given back. AVATAR_ERROR_MEMORY says how much more would do. Units that are
  * not of the route may be entered too, and are fetched when they are. */
 gboolean avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
-    guint64 room, GError **error);
+    GError **error);
 /* The unit's tensors are on the device, for what is given to @ops' queue, until leave. No-ops in
  * a plan and on devices that are not discrete. Failures are kept in @ops. */
 void avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit);
@@ -83,8 +84,18 @@ void avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit);
 AvatarTensor avatar_weights_get (AvatarWeights *self, const char *format, ...) G_GNUC_PRINTF (2, 3);
 gboolean avatar_weights_has (AvatarWeights *self, const char *name);
 gboolean avatar_weights_check (AvatarWeights *self, GError **error);
-/* Memory that the conversion took, or would take. */
+/* Memory for what is always there: on the CPU what the conversion took, or would take. */
 guint64 avatar_weights_bytes (AvatarWeights *self);
+
+/* For messages and tests. */
+typedef struct
+{
+  guint slots, resident, units; /* of the route */
+  guint given_up, taken_back;   /* resident units, under pressure and after it */
+  guint64 uploaded;             /* bytes copied to the device */
+} AvatarResidencyStats;
+
+void avatar_weights_get_stats (AvatarWeights *self, AvatarResidencyStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeights, avatar_weights_free)
 

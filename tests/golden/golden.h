@@ -87,7 +87,7 @@ golden_weights (AvatarSafetensors *file, const char *prefix, AvatarDevice *devic
     if (g_str_has_prefix (name, prefix))
       g_hash_table_insert (table, g_strdup (name + strlen (prefix)), g_memdup2 (&t, sizeof t));
   }
-  weights = avatar_weights_new_from_table (table, device, "golden", FALSE, &error);
+  weights = avatar_weights_new_from_table (table, device, "golden", NULL, NULL, FALSE, &error);
   g_assert_no_error (error);
   return weights;
 }

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The CUDA back-end's table, and the one symbol of its module. */
+#include "engine/ops/cuda/cuda.h"
+#include "engine/ops/cuda/kernels/kernels.h"
+#include "engine/ops/cuda/workspace.h"
+
+static gsize
+linear_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x, AvatarTensor w)
+{
+  return avatar_cuda_linear_workspace (y, x, w);
+}
+
+static gsize
+linear_add_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x, AvatarTensor w)
+{
+  return avatar_cuda_linear_add_workspace (y, x, w);
+}
+
+static gsize
+attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
+    gint64 causal_block, AvatarTensor valid)
+{
+  return AVATAR_CUDA_ATTENTION_WORKSPACE;
+}
+
+static void
+layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, gboolean plus_one, double eps)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue,
+        avatar_kernel_layer_norm (queue->stream, y, x, scale, shift, plus_one, eps),
+        "a layer norm");
+}
+
+static void
+rms_norm_rope (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+    AvatarTensor sin, double eps)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_rms_norm_rope (queue->stream, x, w, cos, sin, eps),
+        "an RMS norm");
+}
+
+static void
+frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
+    double scale)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_frame_attention (queue->stream, o, q, k, v, scale),
+        "attention to a frame's keys");
+}
+
+static void
+act (AvatarQueue *queue, AvatarTensor x, AvatarAct a)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue,
+        avatar_kernel_epilogue (queue->stream, x, NULL, NULL, AVATAR_NO_TENSOR, a),
+        "an activation");
+}
+
+static void
+axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_axpby (queue->stream, y, a, x, b), "a sum");
+}
+
+static void
+copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_copy (queue->stream, y, x), "a copy");
+}
+
+static void
+mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_mean_rows (queue->stream, y, x, weight), "a mean");
+}
+
+static void
+patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_patchify (queue->stream, y, x, patch, back), "patches");
+}
+
+static void
+unfold (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
+    gint64 pad)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_unfold (queue->stream, y, x, kernel, stride, pad),
+        "windows of a sequence");
+}
+
+static void
+power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_power (queue->stream, y, x), "a power spectrum");
+}
+
+static void
+quantise (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_quantise (queue->stream, y, x), "quantising");
+}
+
+static void
+expand (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_expand (queue->stream, y, x), "expanding weights");
+}
+
+static const AvatarBackend backend = {
+  .name = "cuda",
+  .discrete = TRUE,
+  .activation = AVATAR_BF16,
+  .row_chunk = AVATAR_CUDA_ROW_CHUNK,
+  .open = avatar_cuda_open,
+  .close = avatar_cuda_close,
+  .describe = avatar_cuda_describe,
+  .memory_new = avatar_cuda_memory_new,
+  .memory_free = avatar_cuda_memory_free,
+  .memory_info = avatar_cuda_memory_info,
+  .overhead = avatar_cuda_overhead,
+  .host_new = avatar_cuda_host_new,
+  .host_free = avatar_cuda_host_free,
+  .queue_new = avatar_cuda_queue_new,
+  .queue_free = avatar_cuda_queue_free,
+  .queue_check = avatar_cuda_queue_check,
+  .queue_sync = avatar_cuda_queue_sync,
+  .queue_pace = avatar_cuda_queue_pace,
+  .fence_new = avatar_cuda_fence_new,
+  .fence_free = avatar_cuda_fence_free,
+  .fence_record = avatar_cuda_fence_record,
+  .fence_wait = avatar_cuda_fence_wait,
+  .fence_sync = avatar_cuda_fence_sync,
+  .upload = avatar_cuda_upload,
+  .download = avatar_cuda_download,
+  .expand = expand,
+  .linear_workspace = linear_workspace,
+  .linear_add_workspace = linear_add_workspace,
+  .attention_workspace = attention_workspace,
+  .linear = avatar_cuda_linear,
+  .linear_add = avatar_cuda_linear_add,
+  .layer_norm = layer_norm,
+  .rms_norm_rope = rms_norm_rope,
+  .attention = avatar_cuda_attention,
+  .frame_attention = frame_attention,
+  .act = act,
+  .axpby = axpby,
+  .copy = copy,
+  .mean_rows = mean_rows,
+  .patchify = patchify,
+  .unfold = unfold,
+  .power = power,
+  .quantise = quantise,
+};
+
+AVATAR_API const AvatarBackend *avatar_backend_module (guint abi);
+
+const AvatarBackend *
+avatar_backend_module (guint abi)
+{
+  return abi == AVATAR_BACKEND_ABI ? &backend : NULL;
+}

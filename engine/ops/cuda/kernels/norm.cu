@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Layer norm with its modulation, and RMS norm of heads with rotary embedding. One pass over
+ * memory: what a row needs stays in registers. */
+#include "engine/ops/cuda/kernels/common.cuh"
+
+/* A vector of float32 or of 16 bits. */
+struct Vector
+{
+  const void *data;
+  AvatarDType dtype;
+
+  __device__ __forceinline__ float
+  at (gint64 i) const
+  {
+    if (dtype == AVATAR_F32)
+      return ((const float *) data)[i];
+    if (dtype == AVATAR_BF16)
+      return to_float (((const __nv_bfloat16 *) data)[i]);
+    return to_float (((const __half *) data)[i]);
+  }
+};
+
+static Vector
+vector_of (AvatarTensor t)
+{
+  return Vector{ t.rank ? t.data : nullptr, t.dtype };
+}
+
+/* A warp a row of at most VECTORS * 256 values; n % 8 == 0. */
+template <typename TY, typename TX, int VECTORS>
+__global__ void __launch_bounds__ (128)
+layer_norm_row (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, int n, gint64 ldy,
+    gint64 ldx, float one, float eps)
+{
+  gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  int lane = threadIdx.x % WARP;
+  float v[VECTORS][8], sum = 0, squares = 0, mean, factor;
+
+  if (row >= m)
+    return;
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++) {
+    int at = (i * WARP + lane) * 8;
+
+    if (at < n) {
+      load8 (v[i], x + row * ldx + at);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        sum += v[i][j];
+    }
+  }
+  mean = warp_sum (sum) / n;
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++)
+    if ((i * WARP + lane) * 8 < n)
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        v[i][j] -= mean;
+        squares += v[i][j] * v[i][j];
+      }
+  factor = rsqrtf (warp_sum (squares) / n + eps);
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++) {
+    int at = (i * WARP + lane) * 8;
+    float out[8];
+
+    if (at >= n)
+      continue;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      float s = scale.data ? one + scale.at (at + j) : 1.f;
+
+      out[j] = v[i][j] * factor * s + (shift.data ? shift.at (at + j) : 0.f);
+    }
+    store8 (y + row * ldy + at, out);
+  }
+}
+
+/* Any width: a warp a row, read three times. */
+template <typename TY, typename TX>
+__global__ void
+layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64 n, gint64 ldy,
+    gint64 ldx, float one, float eps)
+{
+  gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  int lane = threadIdx.x % WARP;
+  float sum = 0, squares = 0, mean, factor;
+
+  if (row >= m)
+    return;
+  for (gint64 i = lane; i < n; i += WARP)
+    sum += to_float (x[row * ldx + i]);
+  mean = warp_sum (sum) / n;
+  for (gint64 i = lane; i < n; i += WARP) {
+    float d = to_float (x[row * ldx + i]) - mean;
+
+    squares += d * d;
+  }
+  factor = rsqrtf (warp_sum (squares) / n + eps);
+  for (gint64 i = lane; i < n; i += WARP) {
+    float s = scale.data ? one + scale.at (i) : 1.f;
+
+    y[row * ldy + i] = from_float<TY> ((to_float (x[row * ldx + i]) - mean) * factor * s
+        + (shift.data ? shift.at (i) : 0.f));
+  }
+}
+
+extern "C" cudaError_t
+avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, gboolean plus_one, double eps)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+  bool eight = by_eight (x, n) && by_eight (y, n);
+  unsigned grid = blocks_for (m, 4);
+
+  if (m == 0)
+    return cudaSuccess;
+  return DISPATCH_FLOAT (x.dtype, TX, [&] () {
+    return DISPATCH_FLOAT (y.dtype, TY, [&] () {
+      TY *to = (TY *) y.data;
+      const TX *from = (const TX *) x.data;
+      Vector a = vector_of (scale), b = vector_of (shift);
+      float one = plus_one ? 1 : 0, e = eps;
+
+      if (eight && n <= 2048)
+        layer_norm_row<TY, TX, 8><<<grid, 128, 0, stream>>> (to, from, a, b, m, n, y.stride[0],
+            x.stride[0], one, e);
+      else if (eight && n <= 3072)
+        layer_norm_row<TY, TX, 12><<<grid, 128, 0, stream>>> (to, from, a, b, m, n, y.stride[0],
+            x.stride[0], one, e);
+      else
+        layer_norm_any<TY, TX><<<grid, 128, 0, stream>>> (to, from, a, b, m, n, y.stride[0],
+            x.stride[0], one, e);
+      return cudaGetLastError ();
+    });
+  });
+}
+
+/* Heads of 128: half a warp a head, eight values a lane. A block takes one row at a time. */
+template <typename T>
+__global__ void
+rms_norm_rope_128 (T *x, Vector w, const float *cos, const float *sin, int heads, gint64 stride_l,
+    gint64 stride_h, gint64 stride_cs, float eps)
+{
+  gint64 l = blockIdx.x;
+  int lane = threadIdx.x % 16, half = threadIdx.x / 16;
+  float c[4] = { 1, 1, 1, 1 }, s[4] = { 0, 0, 0, 0 }, weight[8];
+
+  if (cos) {
+    *reinterpret_cast<float4 *> (c)
+        = *reinterpret_cast<const float4 *> (cos + l * stride_cs + lane * 4);
+    *reinterpret_cast<float4 *> (s)
+        = *reinterpret_cast<const float4 *> (sin + l * stride_cs + lane * 4);
+  }
+#pragma unroll
+  for (int j = 0; j < 8; j++)
+    weight[j] = w.at (lane * 8 + j);
+  /* all lanes of a warp go round equally often: the sum needs them */
+  for (int h = half; h < (heads + 1) / 2 * 2; h += blockDim.x / 16) {
+    bool there = h < heads;
+    T *row = x + l * stride_l + (there ? h : 0) * stride_h + lane * 8;
+    float v[8], sum = 0, factor;
+
+    load8 (v, row);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      sum += v[j] * v[j];
+    factor = rsqrtf (warp_sum<16> (sum) / 128.f + eps);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[j] *= factor * weight[j];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      float a = v[2 * j], b = v[2 * j + 1];
+
+      v[2 * j] = a * c[j] - b * s[j];
+      v[2 * j + 1] = b * c[j] + a * s[j];
+    }
+    if (there)
+      store8 (row, v);
+  }
+}
+
+/* Any even width: a warp a head. */
+template <typename T>
+__global__ void
+rms_norm_rope_any (T *x, Vector w, const float *cos, const float *sin, gint64 rows, gint64 heads,
+    gint64 d, gint64 stride_l, gint64 stride_h, gint64 stride_cs, float eps)
+{
+  gint64 i = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  int lane = threadIdx.x % WARP;
+  gint64 l = i / heads;
+  T *row = x + l * stride_l + i % heads * stride_h;
+  float sum = 0, factor;
+
+  if (i >= rows * heads)
+    return;
+  for (gint64 j = lane; j < d; j += WARP)
+    sum += to_float (row[j]) * to_float (row[j]);
+  factor = rsqrtf (warp_sum (sum) / d + eps);
+  for (gint64 j = lane; j < d / 2; j += WARP) {
+    float a = to_float (row[2 * j]) * factor * w.at (2 * j);
+    float b = to_float (row[2 * j + 1]) * factor * w.at (2 * j + 1);
+    float c = cos ? cos[l * stride_cs + j] : 1.f, s = cos ? sin[l * stride_cs + j] : 0.f;
+
+    row[2 * j] = from_float<T> (a * c - b * s);
+    row[2 * j + 1] = from_float<T> (b * c + a * s);
+  }
+}
+
+extern "C" cudaError_t
+avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+    AvatarTensor sin, double eps)
+{
+  gint64 rows = x.shape[0], heads = x.shape[1], d = x.shape[2];
+  const float *c = cos.rank ? (const float *) cos.data : nullptr;
+  const float *s = cos.rank ? (const float *) sin.data : nullptr;
+  bool tables = !c
+      || (cos.stride[0] % 4 == 0 && cos.stride[0] == sin.stride[0] && (uintptr_t) c % 16 == 0
+          && (uintptr_t) s % 16 == 0);
+
+  if (rows == 0)
+    return cudaSuccess;
+  if (d % 2 || (c && cos.stride[0] != sin.stride[0]))
+    return cudaErrorInvalidValue;
+  return DISPATCH_FLOAT (x.dtype, T, [&] () {
+    if (d == 128 && tables && by_eight (x, d))
+      rms_norm_rope_128<T><<<(unsigned) rows, 192, 0, stream>>> ((T *) x.data, vector_of (w), c, s,
+          heads, x.stride[0], x.stride[1], c ? cos.stride[0] : 0, eps);
+    else
+      rms_norm_rope_any<T><<<blocks_for (rows * heads, 4), 128, 0, stream>>> ((T *) x.data,
+          vector_of (w), c, s, rows, heads, d, x.stride[0], x.stride[1], c ? cos.stride[0] : 0,
+          eps);
+    return cudaGetLastError ();
+  });
+}

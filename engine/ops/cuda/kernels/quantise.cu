@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* To eight bits row by row, and back. */
+#include "engine/ops/cuda/kernels/common.cuh"
+
+#define THREADS 256
+#define E4M3_MAX 448.f
+
+/* A block a row: its largest magnitude, then its values by that (the row is then in the cache). */
+template <typename T, bool EIGHT>
+__global__ void
+quantise (__nv_fp8_e4m3 *y, float *scale, const T *x, gint64 n, gint64 ldx)
+{
+  const int width = EIGHT ? 8 : 1;
+  gint64 row = blockIdx.x;
+  __shared__ float maxima[THREADS / WARP];
+  float most = 0, factor;
+
+  for (gint64 c = (gint64) threadIdx.x * width; c < n; c += THREADS * width) {
+    float v[8];
+
+    if (EIGHT)
+      load8 (v, x + row * ldx + c);
+    else
+      v[0] = to_float (x[row * ldx + c]);
+#pragma unroll
+    for (int j = 0; j < width; j++)
+      most = fmaxf (most, fabsf (v[j]));
+  }
+  most = warp_max (most);
+  if (threadIdx.x % WARP == 0)
+    maxima[threadIdx.x / WARP] = most;
+  __syncthreads ();
+  most = maxima[0];
+#pragma unroll
+  for (int i = 1; i < THREADS / WARP; i++)
+    most = fmaxf (most, maxima[i]);
+  if (threadIdx.x == 0)
+    scale[row] = most > 0.f ? most / E4M3_MAX : 1.f;
+  factor = most > 0.f ? E4M3_MAX / most : 1.f;
+  for (gint64 c = (gint64) threadIdx.x * width; c < n; c += THREADS * width) {
+    float v[8];
+
+    if (EIGHT)
+      load8 (v, x + row * ldx + c);
+    else
+      v[0] = to_float (x[row * ldx + c]);
+#pragma unroll
+    for (int j = 0; j < width; j++)
+      v[j] *= factor;
+    if (EIGHT)
+      store8 (y + row * n + c, v);
+    else
+      y[row * n + c] = from_float<__nv_fp8_e4m3> (v[0]);
+  }
+}
+
+extern "C" cudaError_t
+avatar_kernel_quantise (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+  bool eight = by_eight (x, n) && by_eight (y, n);
+
+  if (m == 0)
+    return cudaSuccess;
+  if (y.dtype != AVATAR_F8_E4M3 || !avatar_tensor_is_contiguous (y))
+    return cudaErrorInvalidValue;
+  return DISPATCH_FLOAT (x.dtype, T, [&] () {
+    if (eight)
+      quantise<T, true><<<(unsigned) m, THREADS, 0, stream>>> ((__nv_fp8_e4m3 *) y.data, y.scale,
+          (const T *) x.data, n, x.stride[0]);
+    else
+      quantise<T, false><<<(unsigned) m, THREADS, 0, stream>>> ((__nv_fp8_e4m3 *) y.data, y.scale,
+          (const T *) x.data, n, x.stride[0]);
+    return cudaGetLastError ();
+  });
+}
+
+template <typename TY, typename TX, bool EIGHT>
+__global__ void
+expand (TY *y, const TX *x, const float *scale, gint64 m, gint64 n)
+{
+  const int width = EIGHT ? 8 : 1;
+
+  for (gint64 r = blockIdx.x; r < m; r += gridDim.x) {
+    float s = scale ? scale[r] : 1.f;
+
+    for (gint64 c = (gint64) threadIdx.x * width; c < n; c += (gint64) blockDim.x * width) {
+      float v[8];
+
+      if (EIGHT)
+        load8 (v, x + r * n + c);
+      else
+        v[0] = to_float (x[r * n + c]);
+#pragma unroll
+      for (int j = 0; j < width; j++)
+        v[j] *= s;
+      if (EIGHT)
+        store8 (y + r * n + c, v);
+      else
+        y[r * n + c] = from_float<TY> (v[0]);
+    }
+  }
+}
+
+template <typename TX>
+static cudaError_t
+launch_expand (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
+{
+  gint64 n = x.shape[x.rank - 1], m = avatar_tensor_n (x) / (n ? n : 1);
+  bool eight = by_eight (x, n) && by_eight (y, n);
+  unsigned grid = (unsigned) MIN (m, (gint64) 65535);
+
+  return DISPATCH_FLOAT (y.dtype, TY, [&] () {
+    if (eight)
+      expand<TY, TX, true><<<grid, THREADS, 0, stream>>> ((TY *) y.data, (const TX *) x.data,
+          x.scale, m, n);
+    else
+      expand<TY, TX, false><<<grid, THREADS, 0, stream>>> ((TY *) y.data, (const TX *) x.data,
+          x.scale, m, n);
+    return cudaGetLastError ();
+  });
+}
+
+extern "C" cudaError_t
+avatar_kernel_expand (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_tensor_n (x) == 0)
+    return cudaSuccess;
+  if (!avatar_tensor_is_contiguous (x) || !avatar_tensor_is_contiguous (y))
+    return cudaErrorInvalidValue;
+  switch (x.dtype) {
+    case AVATAR_F8_E4M3:
+      return launch_expand<__nv_fp8_e4m3> (stream, y, x);
+    case AVATAR_I8:
+      return launch_expand<int8_t> (stream, y, x);
+    case AVATAR_F32:
+      return launch_expand<float> (stream, y, x);
+    case AVATAR_F16:
+      return launch_expand<__half> (stream, y, x);
+    case AVATAR_BF16:
+      return launch_expand<__nv_bfloat16> (stream, y, x);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}

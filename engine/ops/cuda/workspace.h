@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the CUDA back-end's operations need beside their operands: by shapes alone and without the
+ * CUDA libraries, so that a plan can be made where there is no GPU. */
+#pragma once
+
+#include "engine/base/tensor.h"
+
+G_BEGIN_DECLS
+
+/* What cuBLAS asks for on Hopper; enough for every algorithm it prefers. */
+#define AVATAR_CUDA_GEMM_WORKSPACE ((gsize) 32 << 20)
+/* Rows at a time: with 132 multiprocessors and tiles of 128 x 256, 8448 rows of 3072 columns are
+ * exactly six waves, and 24 heads of 8448 queries exactly twelve of attention. */
+#define AVATAR_CUDA_ROW_CHUNK 8448
+
+static inline gsize
+avatar_cuda_linear_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w)
+{
+  return AVATAR_CUDA_GEMM_WORKSPACE;
+}
+
+/* The product before it is added, in the output's dtype. */
+static inline gsize
+avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w)
+{
+  return AVATAR_CUDA_GEMM_WORKSPACE + (avatar_tensor_bytes (y) + 255) / 256 * 256;
+}
+
+/* cuDNN's attention of this kind wants none; the bound is checked when a plan is built. */
+#define AVATAR_CUDA_ATTENTION_WORKSPACE ((gsize) 1 << 20)
+
+G_END_DECLS

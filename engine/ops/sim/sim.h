@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A pretended GPU for tests, device "sim:MIB": the CPU's operations over memory of a limited size,
+ * and copies that happen only when somebody waits for them. */
+#pragma once
+
+#include "engine/ops/backend.h"
+
+G_BEGIN_DECLS
+
+extern const AvatarBackend avatar_backend_sim;
+
+/* What the context takes of the memory. */
+#define AVATAR_SIM_OVERHEAD ((guint64) 8 << 20)
+
+/* For the tests of pressure and failure; they hold for all such devices. */
+/* Another process holds @bytes. */
+void avatar_sim_take_memory (guint64 bytes);
+/* The @n-th allocation of device memory, or of pinned memory, or upload from now on fails (0:
+ * none). */
+void avatar_sim_fail_memory (guint n);
+void avatar_sim_fail_host (guint n);
+void avatar_sim_fail_upload (guint n);
+/* Pieces of device and host memory that are out. */
+guint avatar_sim_count_memory (void);
+
+G_END_DECLS

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Packing weights: conversion and quantisation, in pieces by all cores. */
+#define _GNU_SOURCE
+#include "engine/weights/pack.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define ALIGN 256
+/* Values that a thread takes at a time. */
+#define PIECE ((gsize) 1 << 19)
+/* Smaller matrices are not worth their scales. */
+#define MIN_QUANTISED 64
+
+static gsize
+aligned (gsize bytes)
+{
+  return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Is it the bias of a matrix? Those are added in the matrix' own dtype. */
+static gboolean
+is_matrix_bias (GHashTable *tensors, const char *name)
+{
+  g_autofree char *weight = NULL;
+  const AvatarTensor *t;
+
+  if (!g_str_has_suffix (name, ".bias"))
+    return FALSE;
+  weight = g_strdup_printf ("%.*s.weight", (int) (strlen (name) - 5), name);
+  t = g_hash_table_lookup (tensors, weight);
+  return t && t->rank >= 2;
+}
+
+/* A large matrix of a block: what the released 8-bit files quantise, too (spec denoise.md 1.3). */
+static gboolean
+is_block_matrix (const char *name, const AvatarTensor *t)
+{
+  return (g_str_has_prefix (name, "double_blocks.") || g_str_has_prefix (name, "single_blocks."))
+      && g_str_has_suffix (name, ".weight") && t->rank == 2 && t->shape[0] >= MIN_QUANTISED
+      && t->shape[1] >= MIN_QUANTISED && t->shape[0] % 16 == 0 && t->shape[1] % 16 == 0;
+}
+
+static gboolean
+is_modulation (const char *name)
+{
+  return strstr (name, "_mod.") || strstr (name, ".modulation.");
+}
+
+static AvatarDType
+image_dtype (GHashTable *tensors, const char *name, const AvatarTensor *t,
+    const AvatarWeightSettings *settings, AvatarDType activation)
+{
+  if (t->rank < 2)
+    return is_matrix_bias (tensors, name) ? activation : AVATAR_F32;
+  if (!is_block_matrix (name, t))
+    return activation;
+  if (t->dtype == AVATAR_I8 || t->dtype == AVATAR_F8_E4M3)
+    return t->dtype;
+  switch (settings->quantise) {
+    case AVATAR_QUANTISE_FP8:
+      return AVATAR_F8_E4M3;
+    case AVATAR_QUANTISE_INT8:
+      return AVATAR_I8;
+    default:
+      return activation;
+  }
+}
+
+static void
+add_tensor (AvatarUnit *unit, GHashTable *tensors, const char *name, const AvatarTensor *t,
+    const AvatarWeightSettings *settings, AvatarDType activation)
+{
+  AvatarPacked p = { .name = g_strdup (name),
+    .source = *t,
+    .dtype = image_dtype (tensors, name, t, settings, activation),
+    .expanded = activation };
+  g_autofree char *scale_name = g_strdup_printf ("%s_scale", name);
+  const AvatarTensor *scale = g_hash_table_lookup (tensors, scale_name);
+  gsize n = avatar_tensor_n (*t);
+
+  if (scale)
+    p.source_scale = *scale;
+  p.offset = unit->bytes;
+  unit->bytes += aligned (n * avatar_dtype_size (p.dtype));
+  if (avatar_dtype_size (p.dtype) == 1) {
+    p.scale_offset = unit->bytes;
+    unit->bytes += aligned (t->shape[0] * sizeof (float));
+    p.expands = !(settings->compute_fp8 && p.dtype == AVATAR_F8_E4M3 && !is_modulation (name));
+    if (p.expands) {
+      p.expand_offset = unit->scratch;
+      unit->scratch += aligned (n * avatar_dtype_size (activation));
+    }
+  }
+  g_array_append_val (unit->tensors, p);
+}
+
+static void
+packed_clear (gpointer data)
+{
+  g_free (((AvatarPacked *) data)->name);
+}
+
+static void
+unit_clear (gpointer data)
+{
+  g_array_unref (((AvatarUnit *) data)->tensors);
+}
+
+GArray *
+avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
+    const AvatarWeightSettings *settings, AvatarDType activation)
+{
+  /* sorted, so that every plan is the same */
+  g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) strcmp);
+  GArray *all = g_array_sized_new (FALSE, TRUE, sizeof (AvatarUnit), units->n + 1);
+
+  g_array_set_clear_func (all, unit_clear);
+  g_array_set_size (all, units->n + 1);
+  for (guint i = 0; i <= units->n; i++) {
+    AvatarUnit *unit = &g_array_index (all, AvatarUnit, i);
+
+    unit->tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
+    g_array_set_clear_func (unit->tensors, packed_clear);
+  }
+  for (GList *l = names; l; l = l->next) {
+    const AvatarTensor *t = g_hash_table_lookup (tensors, l->data);
+    guint i = units->unit_of ? units->unit_of (l->data, units->data) : AVATAR_UNIT_FIXED;
+
+    if (g_str_has_suffix (l->data, "_scale") || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32)
+      continue; /* belongs to another tensor; is not a weight */
+    add_tensor (&g_array_index (all, AvatarUnit, MIN (i, units->n)), tensors, l->data, t, settings,
+        activation);
+  }
+  return all;
+}
+
+/* memcpy that fails instead of raising SIGBUS where a mapped file has been cut short. */
+static gboolean
+read_mapped (void *dst, const void *src, gsize bytes)
+{
+  struct iovec to = { dst, bytes }, from = { (void *) src, bytes };
+
+  while (to.iov_len > 0) {
+    gssize n = process_vm_readv (getpid (), &to, 1, &from, 1, 0);
+
+    if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
+      memcpy (to.iov_base, from.iov_base, to.iov_len); /* forbidden in here: hope for the best */
+      return TRUE;
+    }
+    if (n <= 0)
+      return FALSE;
+    to.iov_base = (guint8 *) to.iov_base + n;
+    from.iov_base = (guint8 *) from.iov_base + n;
+    to.iov_len -= n;
+    from.iov_len -= n;
+  }
+  return TRUE;
+}
+
+/* The factor of row @r of an 8-bit source. */
+static float
+source_factor (const AvatarPacked *p, gint64 r)
+{
+  float factor = 1;
+  gsize size = avatar_dtype_size (p->source_scale.dtype);
+
+  if (p->source_scale.rank || p->source_scale.data) {
+    gint64 at = avatar_tensor_n (p->source_scale) > 1 ? r : 0;
+
+    avatar_dtype_to_f32 (&factor, (const guint8 *) p->source_scale.data + at * size,
+        p->source_scale.dtype, 1);
+  }
+  return factor;
+}
+
+/* @n values of row @r, from column 0, as float32. @raw: room for them as they are stored. */
+static gboolean
+read_row (const AvatarPacked *p, gint64 r, gsize n, guint8 *raw, float *values)
+{
+  gsize size = avatar_dtype_size (p->source.dtype);
+
+  if (!read_mapped (raw, (const guint8 *) p->source.data + r * n * size, n * size))
+    return FALSE;
+  if (p->source.dtype == AVATAR_I8)
+    for (gsize i = 0; i < n; i++)
+      values[i] = ((const gint8 *) raw)[i];
+  else
+    avatar_dtype_to_f32 (values, raw, p->source.dtype, n);
+  return TRUE;
+}
+
+static void
+quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values, gsize n)
+{
+  float most = 0, limit = dtype == AVATAR_I8 ? 127 : 448, factor;
+
+  for (gsize i = 0; i < n; i++)
+    most = MAX (most, fabsf (values[i]));
+  *scale = most > 0 ? most / limit : 1;
+  factor = 1 / *scale;
+  for (gsize i = 0; i < n; i++) {
+    float v = values[i] * factor;
+
+    if (dtype == AVATAR_I8)
+      ((gint8 *) dst)[i] = (gint8) CLAMP (nearbyintf (v), -127, 127);
+    else
+      avatar_dtype_from_f32 (dst + i, dtype, &v, 1);
+  }
+}
+
+/* Rows @start .. @end of an 8-bit tensor. */
+static gboolean
+pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
+{
+  gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
+  gboolean keep = p->source.dtype == p->dtype;
+  float *scale = (float *) (image + p->scale_offset);
+  g_autofree guint8 *raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
+  g_autofree float *values = keep ? NULL : g_new (float, n);
+
+  for (gint64 r = start; r < end; r++) {
+    guint8 *dst = image + p->offset + r * n;
+
+    if (keep) {
+      scale[r] = source_factor (p, r);
+      if (!read_mapped (dst, (const guint8 *) p->source.data + r * n, n))
+        return FALSE;
+    } else {
+      if (!read_row (p, r, n, raw, values))
+        return FALSE;
+      quantise_row (dst, &scale[r], p->dtype, values, n);
+    }
+  }
+  return TRUE;
+}
+
+/* Rows @start .. @end of another tensor. */
+static gboolean
+pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
+{
+  gint64 rows = p->source.rank ? p->source.shape[0] : 1;
+  gsize n = avatar_tensor_n (p->source) / MAX (rows, 1), size = avatar_dtype_size (p->dtype);
+  guint8 *dst = image + p->offset + start * n * size;
+  g_autofree guint8 *raw = NULL;
+  g_autofree float *values = NULL;
+
+  if (p->source.dtype == p->dtype && avatar_dtype_size (p->dtype) > 1)
+    return read_mapped (dst, (const guint8 *) p->source.data + start * n * size,
+        (end - start) * n * size);
+  raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
+  values = g_new (float, n);
+  for (gint64 r = start; r < end; r++, dst += n * size) {
+    float factor = source_factor (p, r);
+
+    if (!read_row (p, r, n, raw, values))
+      return FALSE;
+    for (gsize i = 0; factor != 1 && i < n; i++)
+      values[i] *= factor;
+    avatar_dtype_from_f32 (dst, p->dtype, values, n);
+  }
+  return TRUE;
+}
+
+/* Some rows of one tensor. */
+typedef struct
+{
+  const AvatarPacked *tensor;
+  gint64 start, end;
+} Piece;
+
+gboolean
+avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GError **error)
+{
+  g_autoptr (GArray) pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
+  const char *broken = NULL;
+
+  for (guint i = 0; i < unit->tensors->len; i++) {
+    const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
+    gint64 rows = p->source.shape[0], n = avatar_tensor_n (p->source) / MAX (rows, 1);
+    gint64 step = MAX (1, (gint64) PIECE / MAX (n, 1));
+
+    for (gint64 r = 0; r < rows; r += step) {
+      Piece piece = { p, r, MIN (r + step, rows) };
+
+      g_array_append_val (pieces, piece);
+    }
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (guint i = 0; i < pieces->len; i++) {
+    const Piece *piece = &g_array_index (pieces, Piece, i);
+    gboolean done = avatar_dtype_size (piece->tensor->dtype) == 1
+        ? pack_8bit (piece->tensor, image, piece->start, piece->end)
+        : pack_rows (piece->tensor, image, piece->start, piece->end);
+
+    if (!done)
+#pragma omp critical
+      broken = piece->tensor->name;
+  }
+  if (!broken)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+      "%s: tensor \"%s\" can no longer be read: the file has been cut short, or its disk fails; "
+      "restore it and start again",
+      file ? file : "weights", broken);
+  return FALSE;
+}

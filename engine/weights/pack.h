@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Weights as a device wants them: the tensors of a unit in the device's dtypes, one after the
+ * other at aligned offsets. The image of a unit depends on the file and the settings only. */
+#pragma once
+
+#include "engine/weights/weights.h"
+
+G_BEGIN_DECLS
+
+/**
+ * AvatarPacked: one tensor in its unit's image.
+ * @source: in the mapped file; @source_scale: of an 8-bit source, factors of its rows, or of all
+ * @dtype: in the image; @offset: bytes from the start of the image
+ * @scale_offset: of an 8-bit tensor: its rows' factors
+ * @expand_offset: in the scratch memory where an 8-bit tensor becomes one of @expanded; only if
+ *   the model does not compute in 8 bits
+ */
+typedef struct
+{
+  char *name;
+  AvatarTensor source, source_scale;
+  AvatarDType dtype, expanded;
+  gboolean expands;
+  gsize offset, scale_offset, expand_offset;
+} AvatarPacked;
+
+/* @bytes: of the image; @scratch: of what is expanded */
+typedef struct
+{
+  GArray *tensors; /* of AvatarPacked */
+  gsize bytes, scratch;
+} AvatarUnit;
+
+/* Units 0 .. n - 1 and then the fixed tensors, as unit n. Array of AvatarUnit; owns all.
+ * @activation: the device's dtype for matrices. */
+GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
+    const AvatarWeightSettings *settings, AvatarDType activation);
+/* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be
+ * read (it has been cut short since it was mapped). @file is for the message. */
+gboolean
+avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GError **error);
+
+G_END_DECLS

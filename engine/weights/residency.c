@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Residency of weights. The run enters and leaves units from one thread; a second one, the feeder,
+ * packs images and gives copies to a queue of its own. Device and host wait for each other through
+ * fences only: a unit's copy starts when the work on what its slot held before is done, and the
+ * work on it when it has arrived. */
+#include "engine/weights/residency.h"
+
+#include "engine/memory/device.h"
+
+#include <string.h>
+
+#define MIN_SLOTS 2
+#define MAX_SLOTS 4
+/* As many units are used at once, which is as many as are expanded at once. */
+#define SCRATCHES 2
+#define STAGINGS 2
+/* Device memory that is left to others: units are given up below it, and taken back well above. */
+#define RESERVE ((guint64) 256 << 20)
+#define RESERVE_PART 50
+#define HYSTERESIS ((guint64) 512 << 20)
+
+typedef enum
+{
+  PLACE_EMPTY,
+  PLACE_ASKED, /* of the feeder */
+  PLACE_SENT,  /* the copy was given to the queue */
+  PLACE_FAILED,
+} PlaceState;
+
+/* Memory on the device for one unit. */
+typedef struct
+{
+  guint8 *memory;
+  gsize bytes;
+  gboolean resident; /* keeps its unit */
+  gint unit;         /* -1: none */
+  PlaceState state;
+  guint entered;
+  gboolean waited; /* the run's queue has waited for the copy */
+  gboolean used;   /* work was given to the run's queue: see released */
+  AvatarFence *copied, *released;
+} Place;
+
+typedef struct
+{
+  guint8 *memory;
+  gint unit; /* -1: free */
+} Scratch;
+
+/* Host memory from which one copy may be under way. */
+typedef struct
+{
+  guint8 *memory;
+  gboolean pinned, used;
+  AvatarFence *copied;
+} Staging;
+
+struct _AvatarResidency
+{
+  AvatarDevice *device;
+  const AvatarBackend *backend;
+  GArray *units; /* of AvatarUnit; the last is fixed */
+  guint n;       /* without it */
+  char *file;
+  guint8 *fixed;
+  gsize slot_bytes, scratch_bytes; /* of the largest unit */
+  Scratch scratch[SCRATCHES];
+
+  GMutex lock; /* protects what follows */
+  GCond changed;
+  GThread *feeder;
+  gboolean quit, busy;
+  GPtrArray *places;       /* of Place */
+  Place **place_of;        /* [n] */
+  guint *route, *position; /* [n_route]; [n]: where in the route, or G_MAXUINT */
+  guint n_route, at;       /* at: of the unit entered last */
+  GError *error;
+  AvatarResidencyStats stats;
+
+  /* the feeder's own */
+  AvatarQueue *queue;
+  guint8 **images; /* [n] pinned, or NULL */
+  guint64 pinned_left;
+  Staging staging[STAGINGS];
+  guint next_staging;
+};
+
+static AvatarUnit *
+unit_at (AvatarResidency *self, guint i)
+{
+  return &g_array_index (self->units, AvatarUnit, i);
+}
+
+AvatarResidency *
+avatar_residency_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes, const char *file)
+{
+  AvatarResidency *self = g_new0 (AvatarResidency, 1);
+
+  self->device = avatar_device_ref (device);
+  self->backend = avatar_device_get_backend (device);
+  self->units = units;
+  self->n = units->len - 1;
+  self->file = g_strdup (file);
+  self->pinned_left = pinned_bytes;
+  self->places = g_ptr_array_new ();
+  self->place_of = g_new0 (Place *, self->n);
+  self->position = g_new (guint, self->n);
+  self->images = g_new0 (guint8 *, self->n);
+  for (guint i = 0; i < self->n; i++) {
+    self->slot_bytes = MAX (self->slot_bytes, unit_at (self, i)->bytes);
+    self->scratch_bytes = MAX (self->scratch_bytes, unit_at (self, i)->scratch);
+    self->position[i] = G_MAXUINT;
+  }
+  for (guint i = 0; i < SCRATCHES; i++)
+    self->scratch[i].unit = -1;
+  g_mutex_init (&self->lock);
+  g_cond_init (&self->changed);
+  return self;
+}
+
+/* --------------------------------------------------------------------------------- the feeder */
+
+/* The image of @unit on the host. @staging: (out): the one it lies in, or %NULL. */
+static const guint8 *
+find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging, gboolean *pinned,
+    GError **error)
+{
+  AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
+  gsize bytes = unit_at (self, unit)->bytes;
+  Staging *s = &self->staging[self->next_staging];
+
+  *staging = NULL;
+  *pinned = TRUE;
+  if (self->images[unit])
+    return self->images[unit];
+  if (keep && bytes <= self->pinned_left) {
+    guint8 *image = self->backend->host_new (handle, bytes);
+
+    if (!image)
+      self->pinned_left = 0; /* the system gives no more: the rest comes through staging */
+    if (image && !avatar_pack_image (unit_at (self, unit), image, self->file, error)) {
+      self->backend->host_free (handle, image, bytes);
+      return NULL;
+    }
+    if (image) {
+      self->pinned_left -= bytes;
+      return self->images[unit] = image;
+    }
+  }
+  if (!s->memory) {
+    s->memory = self->backend->host_new (handle, self->slot_bytes);
+    s->pinned = s->memory != NULL;
+    s->copied = self->backend->fence_new (handle);
+    if (!s->memory)
+      s->memory = g_malloc (self->slot_bytes);
+  }
+  self->next_staging = (self->next_staging + 1) % STAGINGS;
+  if (s->used)
+    self->backend->fence_sync (s->copied);
+  if (!avatar_pack_image (unit_at (self, unit), s->memory, self->file, error))
+    return NULL;
+  *staging = s;
+  *pinned = s->pinned;
+  return s->memory;
+}
+
+static gboolean
+send (AvatarResidency *self, Place *place, GError **error)
+{
+  Staging *staging;
+  gboolean pinned;
+  gsize bytes = unit_at (self, place->unit)->bytes;
+  const guint8 *image = find_image (self, place->unit, !place->resident, &staging, &pinned, error);
+
+  if (!image)
+    return FALSE;
+  if (place->used)
+    self->backend->fence_wait (place->released, self->queue);
+  self->backend->upload (self->queue, place->memory, image, bytes, pinned);
+  self->backend->fence_record (place->copied, self->queue);
+  if (staging) {
+    self->backend->fence_record (staging->copied, self->queue);
+    staging->used = TRUE;
+  }
+  return self->backend->queue_check (self->queue, error);
+}
+
+/* How far ahead in the route @unit is; far if it is not of the route. */
+static guint
+distance (AvatarResidency *self, guint unit)
+{
+  guint p = self->position[unit];
+
+  return p == G_MAXUINT ? G_MAXUINT : (p + self->n_route - self->at) % self->n_route;
+}
+
+/* What the run needs first: a unit out of the order is asked for only when it is needed now. */
+static Place *
+next_asked (AvatarResidency *self)
+{
+  Place *best = NULL;
+
+  for (guint i = 0; i < self->places->len; i++) {
+    Place *p = g_ptr_array_index (self->places, i);
+
+    if (p->state == PLACE_ASKED
+        && (!best || distance (self, p->unit) + 1 < distance (self, best->unit) + 1))
+      best = p;
+  }
+  return best;
+}
+
+static gpointer
+feed (gpointer data)
+{
+  AvatarResidency *self = data;
+
+  g_mutex_lock (&self->lock);
+  while (!self->quit) {
+    Place *place = next_asked (self);
+    GError *error = NULL;
+    gboolean sent;
+
+    if (!place) {
+      g_cond_wait (&self->changed, &self->lock);
+      continue;
+    }
+    self->busy = TRUE;
+    g_mutex_unlock (&self->lock);
+    sent = send (self, place, &error);
+    g_mutex_lock (&self->lock);
+    self->busy = FALSE;
+    place->state = sent ? PLACE_SENT : PLACE_FAILED;
+    if (sent)
+      self->stats.uploaded += unit_at (self, place->unit)->bytes;
+    else if (!self->error)
+      self->error = g_steal_pointer (&error);
+    g_clear_error (&error);
+    g_cond_broadcast (&self->changed);
+  }
+  g_mutex_unlock (&self->lock);
+  return NULL;
+}
+
+/* ----------------------------------------------------------------------------------- places */
+
+/* Waits for the feeder and for the device, and gives the place's memory back. */
+static void
+place_free (AvatarResidency *self, Place *place)
+{
+  if (place->state == PLACE_SENT)
+    self->backend->fence_sync (place->copied);
+  if (place->used)
+    self->backend->fence_sync (place->released);
+  avatar_device_memory_free (self->device, place->memory, place->bytes);
+  if (place->copied)
+    self->backend->fence_free (place->copied);
+  if (place->released)
+    self->backend->fence_free (place->released);
+  g_free (place);
+}
+
+static Place *
+place_new (AvatarResidency *self, gsize bytes, gboolean resident, GError **error)
+{
+  AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
+  Place *place;
+  guint8 *memory = avatar_device_memory_new (self->device, bytes, "weights", error);
+
+  if (!memory)
+    return NULL;
+  place = g_new0 (Place, 1);
+  place->memory = memory;
+  place->bytes = bytes;
+  place->resident = resident;
+  place->unit = -1;
+  place->copied = self->backend->fence_new (handle);
+  place->released = self->backend->fence_new (handle);
+  if (place->copied && place->released)
+    return place;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE, "%s cannot make a fence",
+      avatar_device_get_name (self->device));
+  place_free (self, place);
+  return NULL;
+}
+
+/* Locked. */
+static void
+ask (AvatarResidency *self, Place *place, guint unit)
+{
+  if (place->unit >= 0)
+    self->place_of[place->unit] = NULL;
+  place->unit = unit;
+  place->state = PLACE_ASKED;
+  place->waited = FALSE;
+  self->place_of[unit] = place;
+  g_cond_broadcast (&self->changed);
+}
+
+/* Locked: the next unit of the route that is nowhere, or -1. */
+static gint
+next_missing (AvatarResidency *self)
+{
+  for (guint i = 1; i < self->n_route; i++) {
+    guint unit = self->route[(self->at + i) % self->n_route];
+
+    if (!self->place_of[unit])
+      return unit;
+  }
+  return -1;
+}
+
+static void
+free_places (AvatarResidency *self)
+{
+  g_mutex_lock (&self->lock);
+  for (guint i = 0; i < self->places->len; i++) {
+    Place *p = g_ptr_array_index (self->places, i);
+
+    if (p->state == PLACE_ASKED)
+      p->state = PLACE_EMPTY;
+  }
+  while (self->busy)
+    g_cond_wait (&self->changed, &self->lock);
+  for (guint i = 0; i < self->places->len; i++)
+    place_free (self, g_ptr_array_index (self->places, i));
+  g_ptr_array_set_size (self->places, 0);
+  memset (self->place_of, 0, self->n * sizeof *self->place_of);
+  g_mutex_unlock (&self->lock);
+}
+
+static void
+free_scratch (AvatarResidency *self)
+{
+  for (guint i = 0; i < SCRATCHES; i++) {
+    avatar_device_memory_free (self->device, self->scratch[i].memory, self->scratch_bytes);
+    self->scratch[i].memory = NULL;
+  }
+}
+
+void
+avatar_residency_free (AvatarResidency *self)
+{
+  AvatarBackendDevice *handle;
+
+  if (!self)
+    return;
+  handle = avatar_device_get_handle (self->device);
+  free_places (self);
+  if (self->feeder) {
+    g_mutex_lock (&self->lock);
+    self->quit = TRUE;
+    g_cond_broadcast (&self->changed);
+    g_mutex_unlock (&self->lock);
+    g_thread_join (self->feeder);
+  }
+  if (self->queue)
+    self->backend->queue_free (self->queue);
+  for (guint i = 0; i < self->n; i++)
+    if (self->images[i])
+      self->backend->host_free (handle, self->images[i], unit_at (self, i)->bytes);
+  for (guint i = 0; i < STAGINGS; i++) {
+    Staging *s = &self->staging[i];
+
+    if (s->copied)
+      self->backend->fence_free (s->copied);
+    if (s->memory && s->pinned)
+      self->backend->host_free (handle, s->memory, self->slot_bytes);
+    else
+      g_free (s->memory);
+  }
+  free_scratch (self);
+  avatar_device_memory_free (self->device, self->fixed, unit_at (self, self->n)->bytes);
+  g_ptr_array_unref (self->places);
+  g_free (self->place_of);
+  g_free (self->position);
+  g_free (self->route);
+  g_free (self->images);
+  g_free (self->file);
+  g_clear_error (&self->error);
+  g_mutex_clear (&self->lock);
+  g_cond_clear (&self->changed);
+  avatar_device_unref (self->device);
+  g_free (self);
+}
+
+gboolean
+avatar_residency_load_fixed (AvatarResidency *self, GError **error)
+{
+  AvatarUnit *unit = unit_at (self, self->n);
+  g_autofree guint8 *image = NULL;
+
+  self->queue = self->backend->queue_new (avatar_device_get_handle (self->device), error);
+  if (!self->queue)
+    return FALSE;
+  if (unit->bytes == 0)
+    return TRUE;
+  self->fixed = avatar_device_memory_new (self->device, unit->bytes, "fixed weights", error);
+  image = g_malloc0 (unit->bytes);
+  if (!self->fixed || !avatar_pack_image (unit, image, self->file, error))
+    return FALSE;
+  self->backend->upload (self->queue, self->fixed, image, unit->bytes, FALSE);
+  return self->backend->queue_sync (self->queue, error);
+}
+
+guint64
+avatar_residency_slots_bytes (AvatarResidency *self, guint n_slots)
+{
+  return n_slots * avatar_device_rounded (self->device, self->slot_bytes)
+      + (self->scratch_bytes ? SCRATCHES * avatar_device_rounded (self->device, self->scratch_bytes)
+                             : 0);
+}
+
+/* ------------------------------------------------------------------------------------ routes */
+
+/* The @i-th index of 0 .. n - 1 in an order whose every beginning is spread evenly over all: the
+ * van der Corput sequence; the last index first. */
+static guint
+spread (guint i, guint bits)
+{
+  guint r = 0;
+
+  for (guint b = 0; b < bits; b++)
+    r |= (i >> b & 1) << (bits - 1 - b);
+  return r;
+}
+
+/* Units that keep their places, as many as @room has. */
+static gboolean
+make_residents (AvatarResidency *self, guint64 room, GError **error)
+{
+  guint bits = g_bit_storage (self->n_route);
+
+  for (guint i = 0; i < 1u << bits; i++) {
+    guint at = spread (i, bits), unit;
+    gsize bytes;
+    Place *place;
+
+    if (at >= self->n_route)
+      continue;
+    unit = self->route[self->n_route - 1 - at];
+    bytes = unit_at (self, unit)->bytes;
+    if (self->place_of[unit] || avatar_device_rounded (self->device, bytes) > room)
+      continue;
+    place = place_new (self, bytes, TRUE, error);
+    if (!place)
+      return FALSE;
+    room -= avatar_device_rounded (self->device, bytes);
+    g_mutex_lock (&self->lock);
+    g_ptr_array_add (self->places, place);
+    ask (self, place, unit);
+    self->stats.resident++;
+    g_mutex_unlock (&self->lock);
+  }
+  return TRUE;
+}
+
+static gboolean
+make_slots (AvatarResidency *self, guint n, GError **error)
+{
+  for (guint i = 0; i < n; i++) {
+    Place *place = place_new (self, self->slot_bytes, FALSE, error);
+
+    if (!place)
+      return FALSE;
+    g_mutex_lock (&self->lock);
+    g_ptr_array_add (self->places, place);
+    g_mutex_unlock (&self->lock);
+  }
+  for (guint i = 0; i < SCRATCHES && self->scratch_bytes; i++) {
+    if (!self->scratch[i].memory)
+      self->scratch[i].memory
+          = avatar_device_memory_new (self->device, self->scratch_bytes, "weights", error);
+    if (!self->scratch[i].memory)
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* Locked: the first units of the route that are nowhere go to the slots. */
+static void
+fill_slots (AvatarResidency *self)
+{
+  for (guint i = 0; i < self->places->len; i++) {
+    Place *place = g_ptr_array_index (self->places, i);
+    gint unit = place->resident || place->unit >= 0 ? -1 : next_missing (self);
+
+    if (unit >= 0)
+      ask (self, place, unit);
+  }
+}
+
+static gboolean
+take_route (AvatarResidency *self, const guint *route, guint n, guint64 room, GError **error)
+{
+  guint64 least = avatar_residency_slots_bytes (self, MIN_SLOTS), whole = 0;
+  guint slots = MAX_SLOTS;
+
+  if (room < least) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "streaming the weights needs at least %.0f MiB on %s, but only %.0f MiB are left; raise "
+        "the budget by %.0f MiB, or choose a smaller video",
+        least / 1048576., avatar_device_get_name (self->device), room / 1048576.,
+        (least - room) / 1048576. + 1);
+    return FALSE;
+  }
+  for (guint i = 0; i < n; i++)
+    whole += avatar_device_rounded (self->device, unit_at (self, route[i])->bytes);
+  if (whole <= room - least)
+    slots = MIN_SLOTS; /* for units that are not of the route, and when memory is taken away */
+  while (avatar_residency_slots_bytes (self, slots) > room)
+    slots--;
+  g_free (self->route);
+  self->route = g_memdup2 (route, n * sizeof *route);
+  self->n_route = n;
+  self->at = n - 1; /* the first comes next */
+  for (guint i = 0; i < self->n; i++)
+    self->position[i] = G_MAXUINT;
+  for (guint i = 0; i < n; i++)
+    self->position[route[i]] = i;
+  self->stats = (AvatarResidencyStats){ .slots = slots, .units = n };
+  if (!make_slots (self, slots, error)
+      || !make_residents (self, room - avatar_residency_slots_bytes (self, slots), error))
+    return FALSE;
+  g_mutex_lock (&self->lock);
+  self->at = n - 1;
+  fill_slots (self);
+  g_mutex_unlock (&self->lock);
+  return TRUE;
+}
+
+gboolean
+avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const guint *route, guint n,
+    GError **error)
+{
+  if (ops->dry)
+    return TRUE;
+  free_places (self);
+  free_scratch (self);
+  if (!self->feeder)
+    self->feeder = g_thread_new ("weights", feed, self);
+  if (take_route (self, route, n, avatar_device_get_room (self->device), error))
+    return TRUE;
+  free_places (self);
+  free_scratch (self);
+  return FALSE;
+}
+
+/* ---------------------------------------------------------------------------------- pressure */
+
+/* Locked: the resident place whose unit is needed last and that is not in use, or %NULL. */
+static Place *
+least_needed (AvatarResidency *self)
+{
+  Place *best = NULL;
+
+  for (guint i = 0; i < self->places->len; i++) {
+    Place *p = g_ptr_array_index (self->places, i);
+
+    if (p->resident && p->entered == 0 && p->state != PLACE_ASKED
+        && (!best || distance (self, p->unit) > distance (self, best->unit)))
+      best = p;
+  }
+  return best;
+}
+
+/* Bytes that others want back: of the driver's free memory, and of the budget. */
+static guint64
+missing_bytes (AvatarResidency *self)
+{
+  guint64 free_bytes, total, reserve;
+
+  self->backend->memory_info (avatar_device_get_handle (self->device), &free_bytes, &total);
+  reserve = MIN (RESERVE, total / RESERVE_PART);
+  return MAX (reserve - MIN (reserve, free_bytes), avatar_device_get_excess (self->device));
+}
+
+/* Locked. */
+static void
+give_up (AvatarResidency *self, AvatarOps *ops)
+{
+  while (missing_bytes (self) > 0) {
+    Place *place = least_needed (self);
+    guint64 excess = avatar_device_get_excess (self->device);
+
+    if (!place) {
+      /* what is left is the least with which the run can go on */
+      if (excess > 0 && !ops->error)
+        ops->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+            "the budget of %s was lowered by more than can be given up: %.0f MiB are missing",
+            avatar_device_get_name (self->device), excess / 1048576.);
+      return;
+    }
+    self->place_of[place->unit] = NULL;
+    g_ptr_array_remove (self->places, place);
+    place_free (self, place);
+    self->stats.resident--;
+    self->stats.given_up++;
+  }
+}
+
+/* Locked: one unit gets a place of its own again. */
+static void
+take_back (AvatarResidency *self)
+{
+  guint64 room = avatar_device_get_room (self->device);
+  gint unit;
+  Place *place;
+
+  if (self->stats.given_up <= self->stats.taken_back
+      || room < HYSTERESIS + RESERVE + self->slot_bytes)
+    return;
+  unit = next_missing (self);
+  place = unit >= 0 ? place_new (self, unit_at (self, unit)->bytes, TRUE, NULL) : NULL;
+  if (!place)
+    return;
+  g_ptr_array_add (self->places, place);
+  ask (self, place, unit);
+  self->stats.resident++;
+  self->stats.taken_back++;
+}
+
+/* ------------------------------------------------------------------------- entering, leaving */
+
+/* Locked: a slot for a unit that is needed out of the order. */
+static Place *
+free_slot (AvatarResidency *self)
+{
+  Place *best = NULL;
+
+  for (guint i = 0; i < self->places->len; i++) {
+    Place *p = g_ptr_array_index (self->places, i);
+
+    if (p->resident || p->entered > 0)
+      continue;
+    if (p->unit < 0)
+      return p;
+    if (!best || distance (self, p->unit) > distance (self, best->unit))
+      best = p;
+  }
+  while (best && best->state == PLACE_ASKED)
+    g_cond_wait (&self->changed, &self->lock);
+  return best;
+}
+
+static void
+expand (AvatarResidency *self, AvatarOps *ops, guint unit, guint8 *image)
+{
+  AvatarUnit *u = unit_at (self, unit);
+  Scratch *scratch = NULL;
+
+  if (u->scratch == 0)
+    return;
+  for (guint i = 0; i < SCRATCHES && !scratch; i++)
+    if (self->scratch[i].unit < 0)
+      scratch = &self->scratch[i];
+  g_assert (scratch); /* no more than two units are used at once */
+  scratch->unit = unit;
+  for (guint i = 0; i < u->tensors->len; i++) {
+    const AvatarPacked *p = &g_array_index (u->tensors, AvatarPacked, i);
+    AvatarTensor x, y;
+
+    if (!p->expands)
+      continue;
+    x = avatar_tensor_of_shape (p->dtype, image + p->offset, p->source.rank, p->source.shape);
+    x.scale = (float *) (image + p->scale_offset);
+    y = avatar_tensor_of_shape (p->expanded, scratch->memory + p->expand_offset, p->source.rank,
+        p->source.shape);
+    self->backend->expand (ops->queue, y, x);
+  }
+}
+
+void
+avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
+{
+  Place *place;
+
+  if (!avatar_ops_running (ops))
+    return;
+  g_mutex_lock (&self->lock);
+  if (self->position[unit] != G_MAXUINT)
+    self->at = self->position[unit];
+  give_up (self, ops);
+  place = self->place_of[unit];
+  if (!place) {
+    place = free_slot (self);
+    if (place)
+      ask (self, place, unit);
+  }
+  g_assert (place); /* no more units are used at once than there are slots */
+  while (place->state == PLACE_ASKED)
+    g_cond_wait (&self->changed, &self->lock);
+  place->entered++;
+  if (place->state == PLACE_FAILED && !ops->error)
+    ops->error = g_error_copy (self->error);
+  if (!place->waited && !ops->error)
+    self->backend->fence_wait (place->copied, ops->queue);
+  place->waited = TRUE;
+  g_mutex_unlock (&self->lock);
+  if (!ops->error)
+    expand (self, ops, unit, place->memory);
+}
+
+void
+avatar_residency_leave (AvatarResidency *self, AvatarOps *ops, guint unit)
+{
+  Place *place;
+  gint next;
+
+  if (ops->dry)
+    return;
+  for (guint i = 0; i < SCRATCHES; i++)
+    if (self->scratch[i].unit == (gint) unit)
+      self->scratch[i].unit = -1;
+  g_mutex_lock (&self->lock);
+  place = self->place_of[unit];
+  if (place && place->entered > 0 && --place->entered == 0) {
+    /* also after a failure: work that was given before it may still read the weights */
+    self->backend->fence_record (place->released, ops->queue);
+    place->used = TRUE;
+    next = place->resident || ops->error ? -1 : next_missing (self);
+    if (next >= 0)
+      ask (self, place, next);
+    if (self->position[unit] + 1 == self->n_route && !ops->error)
+      take_back (self);
+  }
+  g_mutex_unlock (&self->lock);
+}
+
+guint8 *
+avatar_residency_memory (AvatarResidency *self, guint unit, guint8 **scratch)
+{
+  *scratch = NULL;
+  if (unit == self->n)
+    return self->fixed;
+  for (guint i = 0; i < SCRATCHES; i++)
+    if (self->scratch[i].unit == (gint) unit)
+      *scratch = self->scratch[i].memory;
+  return self->place_of[unit] && self->place_of[unit]->entered ? self->place_of[unit]->memory
+                                                               : NULL;
+}
+
+void
+avatar_residency_get_stats (AvatarResidency *self, AvatarResidencyStats *stats)
+{
+  g_mutex_lock (&self->lock);
+  *stats = self->stats;
+  g_mutex_unlock (&self->lock);
+}
