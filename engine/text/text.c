@@ -33,6 +33,11 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   guint dim = c->transformer.text_dim, pooled_dim = c->transformer.pooled_dim;
   const char *end;
 
+  if (!avatar_model_has_weights (model)) {
+    *n = c->text.max_length;
+    *states = *pooled = NULL;
+    return TRUE;
+  }
   prompt = prompt ? prompt : "";
   if (!g_utf8_validate (prompt, -1, &end)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,

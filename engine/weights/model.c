@@ -4,6 +4,7 @@
 #include "engine/weights/model.h"
 
 #include "engine/weights/manifest.h"
+#include "engine/weights/released.h"
 #include "engine/weights/safetensors.h"
 
 #include <string.h>
@@ -26,8 +27,8 @@ static const struct
 
 typedef struct
 {
-  AvatarSafetensors *file;
-  GHashTable *tensors; /* name without prefix -> AvatarTensor */
+  AvatarSafetensors *file; /* NULL: sizes only */
+  GHashTable *tensors;     /* name without prefix -> AvatarTensor */
 } Part;
 
 struct _AvatarModel
@@ -200,6 +201,32 @@ fill_info (AvatarModel *self)
   };
 }
 
+/* All tensors that the architecture needs, with shapes and without data. */
+static void
+imagine_part (Part *part, guint i, const AvatarConfig *config)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[i].part);
+
+  part->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  for (guint j = 0; j < manifest->len; j++) {
+    const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, j);
+    AvatarTensor t = avatar_tensor_of_shape (AVATAR_BF16, NULL, want->rank, want->shape);
+
+    g_hash_table_insert (part->tensors, g_strdup (want->name), g_memdup2 (&t, sizeof t));
+  }
+}
+
+/* The released model's sizes. */
+static void
+imagine (AvatarModel *self)
+{
+  self->config = avatar_config_released ();
+  self->hash = g_strdup ("0000000000000000");
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+    imagine_part (&self->parts[i], i, self->config);
+  fill_info (self);
+}
+
 AvatarModel *
 avatar_model_open (const char *path, GError **error)
 {
@@ -208,6 +235,11 @@ avatar_model_open (const char *path, GError **error)
 
   g_atomic_ref_count_init (&self->refs);
   self->path = path ? g_strdup (path) : avatar_model_default_path ();
+  if (strcmp (self->path, AVATAR_RELEASED) == 0
+      && !g_file_test (AVATAR_RELEASED, G_FILE_TEST_EXISTS)) {
+    imagine (self);
+    return g_steal_pointer (&self);
+  }
   if (!read_config (self, hash, error))
     return NULL;
   for (guint i = 0; i < G_N_ELEMENTS (parts); i++) {
@@ -238,7 +270,7 @@ avatar_model_unref (AvatarModel *self)
     return;
   for (guint i = 0; i < G_N_ELEMENTS (parts); i++) {
     g_clear_pointer (&self->parts[i].tensors, g_hash_table_unref);
-    avatar_safetensors_free (self->parts[i].file);
+    g_clear_pointer (&self->parts[i].file, avatar_safetensors_free);
   }
   avatar_config_free (self->config);
   g_free (self->hash);
@@ -264,13 +296,19 @@ avatar_model_get_config (AvatarModel *self)
   return self->config;
 }
 
+gboolean
+avatar_model_has_weights (AvatarModel *self)
+{
+  return self->parts[0].file != NULL;
+}
+
 GHashTable *
 avatar_model_get_part (AvatarModel *self, const char *part, const char **file)
 {
   for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
     if (strcmp (part, parts[i].part) == 0) {
       if (file)
-        *file = avatar_safetensors_get_name (self->parts[i].file);
+        *file = self->parts[i].file ? avatar_safetensors_get_name (self->parts[i].file) : NULL;
       return self->parts[i].tensors;
     }
   return NULL;

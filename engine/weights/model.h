@@ -13,4 +13,7 @@ G_BEGIN_DECLS
  * there is no such part. @file: (out) (optional): its path, for messages. */
 GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const char **file);
 
+/* FALSE: only sizes are known, for plans; tensors have no data. */
+gboolean avatar_model_has_weights (AvatarModel *model);
+
 G_END_DECLS

@@ -158,6 +158,12 @@ avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *
   GHashTable *tensors = avatar_model_get_part (model, part, &file);
 
   g_assert (tensors); /* the parts' names are the engine's own */
+  if (!dry && !avatar_model_has_weights (model)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
+        avatar_model_get_path (model));
+    return NULL;
+  }
   return weights_new (model, tensors, file, device, part, units, settings, dry, error);
 }
 

@@ -48,6 +48,9 @@ typedef struct
  * @path: the model's folder (config.json and *.safetensors); %NULL: the environment variable
  *   AVATAR_MODEL, else the installed demo model
  *
+ * "released", where there is no such folder, stands for the released model's sizes alone: plans
+ * can be made of it, and stages refuse it.
+ *
  * Reads the configuration and checks that every tensor that the architecture needs is there with
  * the right shape and a known dtype. Weights are mapped, and touched only by the stages.
  *

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The released transformer on a GPU, from random weights made in memory: one forward for each
+ * size, precision and budget, with the peak that the driver saw. One JSON object a line.
+ *
+ *   bench-gpu DEVICE ROW...     a row: WxH/PRECISION/BUDGET_MIB[/guided], e.g. 512x512/bf16/3072
+ *
+ * PRECISION: bf16, fp8 (computed in), w8 (int8 weights), w8f (e4m3 weights); BUDGET 0: none. */
+#include "engine/denoise/sampler.h"
+#include "engine/denoise/window.h"
+#include "engine/memory/device.h"
+#include "engine/weights/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FRAMES 33
+#define TEXT 831
+#define TEXT_USED 650
+
+static guint64
+mix (guint64 z)
+{
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+static void
+fill_uniform (guint16 *out, gsize n, guint64 seed, float centre, float width)
+{
+#pragma omp parallel for schedule(static)
+  for (gsize i = 0; i < n; i += 4) {
+    guint64 bits = mix (seed + i * 0x9e3779b97f4a7c15u);
+    float v[4];
+
+    for (guint j = 0; j < 4; j++)
+      v[j] = centre + (gint16) (bits >> (16 * j)) * (width / 32768);
+    avatar_dtype_from_f32 (out + i, AVATAR_BF16, v, MIN (4, n - i));
+  }
+}
+
+/* All tensors of the part in one block of memory; scaled so that activations stay near one. */
+static GHashTable *
+random_weights (AvatarModel *model, guint16 **memory)
+{
+  GHashTable *shapes = avatar_model_get_part (model, "transformer", NULL);
+  GHashTable *table = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
+  g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (shapes), (GCompareFunc) strcmp);
+  gsize all = 0, at = 0;
+
+  for (GList *l = names; l; l = l->next)
+    all += (avatar_tensor_n (*(AvatarTensor *) g_hash_table_lookup (shapes, l->data)) + 127) & ~127;
+  *memory = g_malloc (all * 2);
+  for (GList *l = names; l; l = l->next) {
+    AvatarTensor t = *(AvatarTensor *) g_hash_table_lookup (shapes, l->data);
+    gsize n = avatar_tensor_n (t);
+    gboolean matrix = t.rank >= 2, norm = !matrix && g_str_has_suffix (l->data, ".weight");
+    double fan_in = matrix ? (double) n / t.shape[0] : 1;
+
+    t.data = *memory + at;
+    fill_uniform (t.data, n, mix (g_str_hash (l->data)), norm ? 1 : 0,
+        matrix ? sqrt (3 / fan_in) * 0.7 : 0.05);
+    g_hash_table_insert (table, l->data, g_memdup2 (&t, sizeof t));
+    at += (n + 127) & ~127;
+  }
+  return table;
+}
+
+static float *
+random_floats (gsize n, guint64 seed, float width)
+{
+  float *out = g_new (float, n);
+
+  for (gsize i = 0; i < n; i++)
+    out[i] = (gint32) mix (seed + i * 0x9e3779b97f4a7c15u) * (width / 2147483648.f);
+  return out;
+}
+
+/* Reads what the driver says a thousand times a second. */
+typedef struct
+{
+  AvatarDevice *device;
+  gint quit;
+  guint64 peak;
+} Watch;
+
+static gpointer
+watch (gpointer data)
+{
+  Watch *w = data;
+  const AvatarBackend *backend = avatar_device_get_backend (w->device);
+
+  while (!g_atomic_int_get (&w->quit)) {
+    guint64 free_bytes, total;
+
+    backend->memory_info (avatar_device_get_handle (w->device), &free_bytes, &total);
+    w->peak = MAX (w->peak, total - free_bytes);
+    g_usleep (1000);
+  }
+  return NULL;
+}
+
+typedef struct
+{
+  guint width, height;
+  char precision[8];
+  guint64 budget;
+  gboolean guided;
+} Row;
+
+static gboolean
+parse_row (const char *text, Row *row)
+{
+  char kind[16] = "";
+  int n = sscanf (text, "%ux%u/%7[^/]/%" G_GUINT64_FORMAT "/%15s", &row->width, &row->height,
+      row->precision, &row->budget, kind);
+
+  row->guided = strcmp (kind, "guided") == 0;
+  return n >= 4;
+}
+
+typedef struct
+{
+  AvatarTransformer transformer;
+  AvatarConditions conditions;
+  AvatarWindow window;
+  AvatarOps *ops;
+  AvatarTensor x, v;
+} Bench;
+
+static void
+begin (Bench *b, AvatarOps *ops, const float *audio)
+{
+  avatar_window_begin (&b->window, ops);
+  avatar_window_listen (&b->window, ops, audio);
+  b->x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, b->window.channels, b->window.frames,
+      b->window.h8, b->window.w8);
+  b->v = avatar_ops_alloc_as (ops, AVATAR_F32, 4, b->window.channels, b->window.frames,
+      b->window.h8, b->window.w8);
+}
+
+/* Seconds of step @i, the velocity on the host included. */
+static double
+timed_step (Bench *b, guint i, const float *x, float *v)
+{
+  gint64 start = g_get_monotonic_time ();
+
+  avatar_op_upload (b->ops, b->x, x);
+  avatar_window_velocity (&b->window, b->ops, b->v, b->x, i, (AvatarPlace){ 0 });
+  avatar_op_download (b->ops, v, b->v);
+  return (g_get_monotonic_time () - start) * 1e-6;
+}
+
+static gboolean
+is_finite (const float *v, gsize n)
+{
+  for (gsize i = 0; i < n; i++)
+    if (!isfinite (v[i]))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row *row,
+    const char *name, GError **error)
+{
+  const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
+  AvatarWeightUnits units = avatar_transformer_units (c);
+  AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
+  g_autoptr (AvatarWeights) weights = NULL;
+  g_autoptr (GArray) ahead = avatar_transformer_route (c, TRUE);
+  g_autoptr (GArray) forward = avatar_transformer_route (c, FALSE);
+  guint steps = row->guided ? 50 : 4;
+  gsize n = (gsize) 16 * FRAMES * (row->height / 8) * (row->width / 8);
+  g_autofree float *states = random_floats ((gsize) TEXT * c->text_dim, 1, 1);
+  g_autofree float *pooled = random_floats (c->pooled_dim, 2, 1);
+  g_autofree float *audio = random_floats ((gsize) 129 * 19200, 3, 1);
+  g_autofree float *x = random_floats (n, 4, 1.7f);
+  g_autofree float *v = g_new0 (float, n);
+  g_autofree guint8 *mask = g_malloc0 (TEXT);
+  Watch w = { .device = device };
+  AvatarMemory memory;
+  AvatarResidencyStats stats;
+  GThread *watcher;
+  Bench b = { 0 };
+  double times[64], load, prepare, total = 0, full = 0;
+  gint64 start = g_get_monotonic_time ();
+  gsize peak;
+  guint runs = row->guided ? steps : 3, n_full = 0;
+  gboolean done;
+
+  memset (mask, 1, TEXT_USED);
+  if (strcmp (row->precision, "fp8") == 0)
+    settings = (AvatarWeightSettings){ AVATAR_QUANTISE_FP8, TRUE, G_MAXUINT64 };
+  else if (strcmp (row->precision, "w8") == 0)
+    settings.quantise = AVATAR_QUANTISE_INT8;
+  else if (strcmp (row->precision, "w8f") == 0)
+    settings.quantise = AVATAR_QUANTISE_FP8;
+  avatar_device_set_budget (device, row->budget << 20);
+  weights = avatar_weights_new_from_table (table, device, "transformer", &units, &settings, FALSE,
+      error);
+  if (!weights)
+    return FALSE;
+  b.transformer = (AvatarTransformer){ .config = c, .weights = weights };
+  for (guint i = 0; i < 2; i++)
+    b.conditions.text[i] = (AvatarText){ states, pooled, mask, TEXT, TEXT_USED };
+  b.conditions.reference = random_floats (16 * (row->height / 8) * (row->width / 8), 5, 1.7f);
+  b.conditions.face = random_floats ((row->height / 8) * (row->width / 8), 6, 1);
+  b.window = (AvatarWindow){ .transformer = &b.transformer,
+    .conditions = &b.conditions,
+    .motion_exp = 30,
+    .motion_pose = 25,
+    .fps = 25,
+    .cfg_scale = row->guided ? 7.5 : 1,
+    .flow_shift = 5,
+    .steps = steps,
+    .frames = FRAMES,
+    .channels = 16,
+    .h8 = row->height / 8,
+    .w8 = row->width / 8,
+    .cache = row->guided ? AVATAR_CACHE_UPSTREAM : AVATAR_CACHE_NONE,
+    .share = row->guided && row->budget == 0,
+    .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_ARENA };
+  {
+    g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+    gsize mark;
+
+    avatar_window_prepare (&b.window, dry, NULL);
+    begin (&b, dry, NULL);
+    mark = avatar_ops_mark (dry);
+    for (guint i = 0; i < steps; i++) {
+      avatar_window_velocity (&b.window, dry, b.v, b.x, i, (AvatarPlace){ 0 });
+      avatar_ops_release (dry, mark);
+    }
+    peak = avatar_arena_peak (dry->arena);
+  }
+  {
+    AvatarArena *arena = avatar_arena_new (device, peak, "the bench", error);
+
+    b.ops = arena ? avatar_ops_new (device, arena, error) : NULL;
+    if (!b.ops)
+      return FALSE;
+  }
+  watcher = g_thread_new ("watch", watch, &w);
+  done = avatar_weights_set_route (weights, b.ops, (guint *) ahead->data, ahead->len, error)
+      && avatar_window_prepare (&b.window, b.ops, error);
+  prepare = (g_get_monotonic_time () - start) * 1e-6;
+  done = done
+      && avatar_weights_set_route (weights, b.ops, (guint *) forward->data, forward->len, error);
+  if (done) {
+    begin (&b, b.ops, audio);
+    if (b.window.tokens)
+      avatar_tokens_reset (b.window.tokens, FRAMES, 1);
+    load = timed_step (&b, 0, x, v); /* loads, and builds the libraries' plans */
+    for (guint i = 0; i < runs; i++) {
+      times[i] = timed_step (&b, row->guided ? i : 1, x, v);
+      total += times[i];
+      if (b.window.full[row->guided ? i : 1]) {
+        n_full++;
+        full += times[i];
+      }
+      if (!row->guided && times[i] > 20)
+        runs = i + 1;
+    }
+    done = avatar_ops_check (b.ops, error);
+  }
+  g_atomic_int_set (&w.quit, 1);
+  g_thread_join (watcher);
+  avatar_device_get_memory (device, &memory);
+  avatar_weights_get_stats (weights, &stats);
+  if (done)
+    g_print ("{\"row\": \"%s\", \"seconds\": %.4f, \"best\": %.4f, \"runs\": %u, \"full\": %u, "
+             "\"prepare\": %.2f, \"first\": %.2f, \"arena_mib\": %.1f, \"ledger_mib\": %.1f, "
+             "\"driver_mib\": %.1f, \"budget_mib\": %" G_GUINT64_FORMAT
+             ", \"slots\": %u, \"resident\": %u, \"units\": %u, \"finite\": %s, \"sum\": %.1f, "
+             "\"check\": \"%08x\"}\n",
+        name, full / n_full, times[0], runs, n_full, prepare, load, peak / 1048576.,
+        memory.peak / 1048576., w.peak / 1048576., row->budget, stats.slots, stats.resident,
+        stats.units, is_finite (v, n) ? "true" : "false", total,
+        g_bytes_hash (g_bytes_new_static (v, n * sizeof (float))));
+  avatar_ops_finish (b.ops);
+  avatar_window_clear (&b.window);
+  g_clear_pointer (&weights, avatar_weights_free);
+  avatar_ops_free (b.ops);
+  g_free (b.conditions.reference);
+  g_free (b.conditions.face);
+  return done;
+}
+
+int
+main (int argc, char **argv)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarModel) model = avatar_model_open ("released", &error);
+  g_autoptr (AvatarDevice) device = NULL;
+  g_autoptr (GHashTable) table = NULL;
+  guint16 *memory;
+  gint64 start = g_get_monotonic_time ();
+  int failed = 0;
+
+  if (argc < 3) {
+    g_printerr ("bench-gpu DEVICE WxH/PRECISION/BUDGET_MIB[/guided] ...\n");
+    return EXIT_FAILURE;
+  }
+  device = avatar_device_open (argv[1], &error);
+  if (!device) {
+    g_printerr ("%s\n", error->message);
+    return 77;
+  }
+  table = random_weights (model, &memory);
+  g_printerr ("%s; random weights in %.1f s\n", avatar_device_get_description (device),
+      (g_get_monotonic_time () - start) * 1e-6);
+  for (int i = 2; i < argc; i++) {
+    Row row;
+
+    if (!parse_row (argv[i], &row)) {
+      g_printerr ("\"%s\": expected WxH/PRECISION/BUDGET_MIB\n", argv[i]);
+      return EXIT_FAILURE;
+    }
+    if (!run_row (model, table, device, &row, argv[i], &error)) {
+      g_print ("{\"row\": \"%s\", \"error\": \"%s\"}\n", argv[i], error->message);
+      g_clear_error (&error);
+      failed++;
+    }
+  }
+  g_free (memory);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
