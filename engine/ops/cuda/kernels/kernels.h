@@ -21,11 +21,11 @@ cudaError_t avatar_kernel_epilogue (cudaStream_t stream, AvatarTensor y, const f
 /* y += t * gate * row_scale. t contiguous; gate [N] and row_scale [M] optional. */
 cudaError_t avatar_kernel_gated_add (cudaStream_t stream, AvatarTensor y, AvatarTensor t,
     const float *gate, const float *row_scale);
-cudaError_t avatar_kernel_axpby (cudaStream_t stream, AvatarTensor y, double a, AvatarTensor x,
-    double b);
+cudaError_t
+avatar_kernel_axpby (cudaStream_t stream, AvatarTensor y, double a, AvatarTensor x, double b);
 cudaError_t avatar_kernel_copy (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
-cudaError_t avatar_kernel_mean_rows (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
-    AvatarTensor weight);
+cudaError_t
+avatar_kernel_mean_rows (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
 cudaError_t avatar_kernel_power (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 /* layout.cu */
 cudaError_t avatar_kernel_patchify (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
@@ -36,9 +36,9 @@ cudaError_t avatar_kernel_unfold (cudaStream_t stream, AvatarTensor y, AvatarTen
 cudaError_t avatar_kernel_quantise (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 cudaError_t avatar_kernel_expand (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 /* attention.cu */
-cudaError_t avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q,
-    AvatarTensor k, AvatarTensor v, double scale, gint64 causal_block, gint64 q_start,
-    AvatarTensor valid);
+cudaError_t
+avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid);
 cudaError_t avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q,
     AvatarTensor k, AvatarTensor v, double scale);
 
