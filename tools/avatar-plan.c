@@ -79,7 +79,7 @@ run (int argc, char **argv, GError **error)
     return EXIT_FAILURE;
   if (steps > 0)
     denoise.steps = steps;
-  if (!avatar_plan_make (model, "cpu", &denoise, &decode, frames, &plan, error))
+  if (!avatar_plan_make (model, "cpu", &denoise, &decode, frames, NULL, &plan, error))
     return EXIT_FAILURE;
   g_print ("%s, %ux%u, %d frames, %u steps\n", avatar_model_get_info (model)->name, denoise.width,
       denoise.height, frames, denoise.steps);

@@ -15,7 +15,8 @@ typedef enum
 {
   AVATAR_UNIT_EMBED,     /* numbers and pooled text to the condition vector */
   AVATAR_UNIT_SCENE,     /* reference tokens */
-  AVATAR_UNIT_SPEECH,    /* audio projection, keys and values of all adapters */
+  AVATAR_UNIT_SPEECH,    /* audio projection */
+  AVATAR_UNIT_SPEECH_KV, /* keys and values of all adapters */
   AVATAR_UNIT_TEXT,      /* the refiner's embedders */
   AVATAR_UNIT_MOD_FINAL, /* modulation of the final layer */
   AVATAR_UNIT_TEXT_ATTENTION,

@@ -83,7 +83,7 @@ unit_of (const char *name, gconstpointer data)
         g_str_has_prefix (rest, "modulation.") ? AVATAR_UNIT_MOD_SINGLE : AVATAR_UNIT_SINGLE, i);
   if (split (name, "audio_adapter_blocks", &i, &rest) && i < c->n_adapters)
     return is_one_of (rest, speech)
-        ? avatar_transformer_unit (c, AVATAR_UNIT_SPEECH, 0)
+        ? avatar_transformer_unit (c, AVATAR_UNIT_SPEECH_KV, 0)
         : avatar_transformer_unit (c, AVATAR_UNIT_DOUBLE_TXT, c->adapter_after[i]);
   if (split (name, "txt_in.individual_token_refiner.blocks", &i, &rest) && i < c->refiner_depth)
     return avatar_transformer_unit (c,
@@ -119,30 +119,54 @@ add (GArray *route, const AvatarTransformerConfig *c, AvatarUnitKind kind, guint
   g_array_append_val (route, unit);
 }
 
-GArray *
-avatar_transformer_route (const AvatarTransformerConfig *c, gboolean ahead)
+static void
+add_ahead (GArray *units, const AvatarTransformerConfig *c)
 {
-  GArray *route = g_array_new (FALSE, FALSE, sizeof (guint));
-
-  if (ahead) {
-    add (route, c, AVATAR_UNIT_EMBED, 0);
-    for (guint i = 0; i < c->n_double; i++)
-      add (route, c, AVATAR_UNIT_MOD_DOUBLE, i);
-    for (guint i = 0; i < c->n_single; i++)
-      add (route, c, AVATAR_UNIT_MOD_SINGLE, i);
-    add (route, c, AVATAR_UNIT_MOD_FINAL, 0);
-    add (route, c, AVATAR_UNIT_TEXT, 0);
-    for (guint i = 0; i < c->refiner_depth; i++) {
-      add (route, c, AVATAR_UNIT_TEXT_ATTENTION, i);
-      add (route, c, AVATAR_UNIT_TEXT_MLP, i);
-    }
-    return route;
+  add (units, c, AVATAR_UNIT_EMBED, 0);
+  for (guint i = 0; i < c->n_double; i++)
+    add (units, c, AVATAR_UNIT_MOD_DOUBLE, i);
+  for (guint i = 0; i < c->n_single; i++)
+    add (units, c, AVATAR_UNIT_MOD_SINGLE, i);
+  add (units, c, AVATAR_UNIT_MOD_FINAL, 0);
+  add (units, c, AVATAR_UNIT_TEXT, 0);
+  for (guint i = 0; i < c->refiner_depth; i++) {
+    add (units, c, AVATAR_UNIT_TEXT_ATTENTION, i);
+    add (units, c, AVATAR_UNIT_TEXT_MLP, i);
   }
+}
+
+static void
+add_forward (GArray *units, const AvatarTransformerConfig *c)
+{
   for (guint i = 0; i < c->n_double; i++) {
-    add (route, c, AVATAR_UNIT_DOUBLE_IMG, i);
-    add (route, c, AVATAR_UNIT_DOUBLE_TXT, i);
+    add (units, c, AVATAR_UNIT_DOUBLE_IMG, i);
+    add (units, c, AVATAR_UNIT_DOUBLE_TXT, i);
   }
   for (guint i = 0; i < c->n_single; i++)
-    add (route, c, AVATAR_UNIT_SINGLE, i);
+    add (units, c, AVATAR_UNIT_SINGLE, i);
+}
+
+AvatarRoute *
+avatar_transformer_route (const AvatarTransformerConfig *c, gboolean ahead)
+{
+  g_autoptr (GArray) units = g_array_new (FALSE, FALSE, sizeof (guint));
+  guint n;
+  AvatarRoute *route;
+  guint *copy;
+
+  if (ahead)
+    add_ahead (units, c);
+  else
+    add_forward (units, c);
+  n = units->len;
+  if (!ahead) { /* guests: between windows */
+    add (units, c, AVATAR_UNIT_SCENE, 0);
+    add (units, c, AVATAR_UNIT_SPEECH, 0);
+    add (units, c, AVATAR_UNIT_SPEECH_KV, 0);
+  }
+  route = g_malloc (sizeof *route + units->len * sizeof (guint));
+  copy = memcpy (route + 1, units->data, units->len * sizeof (guint));
+  /* a forward uses both streams of a double block at once */
+  *route = (AvatarRoute){ copy, copy + n, n, units->len - n, ahead ? 1 : 2, ahead };
   return route;
 }
