@@ -18,7 +18,7 @@ typedef struct
 /**
  * AvatarDenoiserPlan: a run over some video frames.
  * @fits: or else all figures are those of the smallest budget that would do
- * @fixed, @arena, @slots, @resident: bytes on the device while forwards are made
+ * @fixed, @arena, @slots, @expand, @resident: bytes on the device while forwards are made
  * @least, @peak: bytes on the device, the context's not counted
  * @n_slots, @n_resident, @n_units: of the way of a forward
  * @shares, @keeps: tokens of both branches, and the step cache's, have a place on the device
@@ -30,7 +30,7 @@ typedef struct
 typedef struct
 {
   gboolean fits, shares, keeps;
-  guint64 fixed, arena, slots, resident, least, peak;
+  guint64 fixed, arena, slots, expand, resident, least, peak;
   guint n_slots, n_resident, n_units;
   guint64 streamed, ahead, pinned, host, file;
   guint64 n_full, n_cached;

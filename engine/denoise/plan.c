@@ -221,7 +221,8 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
         plan->ahead += g_array_index (units, AvatarUnit, route->units[i]).bytes;
       continue;
     }
-    plan->slots = placing.slots_bytes;
+    plan->expand = placing.scratches * avatar_device_rounded (self->device, placing.scratch_bytes);
+    plan->slots = placing.slots_bytes - plan->expand;
     plan->resident = placing.resident_bytes;
     plan->streamed = placing.streamed_bytes;
     plan->n_slots = placing.slots;

@@ -69,6 +69,7 @@ fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOpt
   gpu->forward_flops = d->forward.flops;
   if (d->forward.counts.linear + d->forward.counts.linear_8bit == 0)
     return;
+  gpu->copy_seconds = copy;
   gpu->forward_seconds = seconds_with_copies (compute_seconds (&d->forward, o), copy, d->n_slots);
   gpu->run_seconds = ahead + compute_seconds (&d->cached, o)
       + seconds_with_copies (compute_seconds (&d->full, o), d->n_full * copy, d->n_slots);
@@ -89,6 +90,7 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
     .fixed_bytes = d->fixed,
     .arena_bytes = d->arena,
     .slots_bytes = d->slots,
+    .expand_bytes = d->expand,
     .resident_bytes = d->resident,
     .slots = d->n_slots,
     .resident = d->n_resident,
@@ -140,7 +142,7 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   *stage = (AvatarPlanStage){
     .name = "denoiser",
     .on_gpu = backend->discrete,
-    .weight_bytes = d.fixed + d.slots + d.resident,
+    .weight_bytes = d.fixed + d.slots + d.expand + d.resident,
     .arena_bytes = d.arena,
     .flops = d.once.flops + d.full.flops + d.cached.flops,
     .bytes = d.once.bytes + d.full.bytes + d.cached.bytes,

@@ -30,7 +30,8 @@ typedef struct
  * @overhead_bytes: the context, its libraries and kernels
  * @fixed_bytes: weights that are always there; @arena_bytes: activations and the workspaces of the
  *   vendor's libraries
- * @slots_bytes: @slots places for blocks that come and go, and memory to expand 8-bit ones in
+ * @slots_bytes: @slots places for blocks that come and go; @expand_bytes: memory to expand 8-bit
+ *   ones in
  * @resident_bytes: @resident of @units parts of the transformer that keep their places
  * @streamed_bytes: weights copied to the GPU in every full forward; @ahead_bytes: once, before the
  *   first
@@ -40,19 +41,20 @@ typedef struct
  * @forwards, @cached_forwards: of the whole run
  * @forward_flops: of one full forward
  * @forward_seconds, @run_seconds: estimates, of matrix products, attention and copies at the rates
- *   of AvatarPlanOptions and of nothing else: of a full forward, of all forwards. Only for a
+ *   of AvatarPlanOptions and of nothing else: of a full forward, of all forwards. @copy_seconds: of
+ *   the copies of a forward, which run under its work if there are slots enough. Only for a
  *   "plan:" device, else 0
  */
 typedef struct
 {
   guint64 budget_bytes, least_bytes, peak_bytes;
-  guint64 overhead_bytes, fixed_bytes, arena_bytes, slots_bytes, resident_bytes;
+  guint64 overhead_bytes, fixed_bytes, arena_bytes, slots_bytes, expand_bytes, resident_bytes;
   guint slots, resident, units;
   guint64 streamed_bytes, ahead_bytes, pinned_bytes;
   gboolean shares_tokens, keeps_tokens;
   guint64 forwards, cached_forwards;
   double forward_flops;
-  double forward_seconds, run_seconds;
+  double forward_seconds, copy_seconds, run_seconds;
 } AvatarPlanGpu;
 
 /**
