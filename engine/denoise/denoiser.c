@@ -230,6 +230,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   if (!self->weights)
     return NULL;
   self->transformer.weights = self->weights;
+  self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
   init_window (self);
   return g_steal_pointer (&self);
 }
