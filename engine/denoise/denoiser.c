@@ -153,6 +153,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   if (!self->weights)
     return NULL;
   self->transformer.weights = self->weights;
+  self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
   init_window (self);
   return g_steal_pointer (&self);
 }

@@ -19,6 +19,7 @@ typedef struct
 {
   const AvatarTransformerConfig *config;
   AvatarWeights *weights; /* not owned */
+  gboolean fp8;           /* attention in e4m3, too, where the device can */
   AvatarTapFunc tap;
   gpointer tap_data;
 } AvatarTransformer;

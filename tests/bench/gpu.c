@@ -203,7 +203,8 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
       error);
   if (!weights)
     return FALSE;
-  b.transformer = (AvatarTransformer){ .config = c, .weights = weights };
+  b.transformer
+      = (AvatarTransformer){ .config = c, .weights = weights, .fp8 = settings.compute_fp8 };
   for (guint i = 0; i < 2; i++)
     b.conditions.text[i] = (AvatarText){ states, pooled, mask, TEXT, TEXT_USED };
   b.conditions.reference = random_floats (16 * (row->height / 8) * (row->width / 8), 5, 1.7f);
