@@ -122,7 +122,20 @@ attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, 
     AvatarTensor valid)
 {
   self->counts.attention += 4. * avatar_tensor_n (q) * k.shape[0];
-  return AVATAR_CUDA_ATTENTION_WORKSPACE;
+  return avatar_cuda_attention_workspace (q);
+}
+
+/* As on the latest cards, which need more memory for it than those that cannot. */
+static gboolean
+attends_8bit (AvatarBackendDevice *self, gint64 d)
+{
+  return d == 128;
+}
+
+/* Such cards can; there is no queue to do it on. */
+static void
+quantise (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
 }
 
 const AvatarBackend avatar_backend_plan = {
@@ -141,4 +154,7 @@ const AvatarBackend avatar_backend_plan = {
   .linear_workspace = linear_workspace,
   .linear_add_workspace = linear_add_workspace,
   .attention_workspace = attention_workspace,
+  .quantise = quantise,
+  .attends_8bit = attends_8bit,
+  .quantise_all = quantise,
 };
