@@ -21,7 +21,7 @@ typedef enum
   AVATAR_UNIT_MOD_FINAL, /* modulation of the final layer */
   AVATAR_UNIT_TEXT_ATTENTION,
   AVATAR_UNIT_TEXT_MLP,
-  AVATAR_UNIT_MOD_DOUBLE,
+  AVATAR_UNIT_MOD_DOUBLE, /* two of a block: image, text */
   AVATAR_UNIT_MOD_SINGLE,
   AVATAR_UNIT_DOUBLE_IMG,
   AVATAR_UNIT_DOUBLE_TXT, /* and the adapter after the block */

@@ -16,6 +16,7 @@ count (const AvatarTransformerConfig *c, AvatarUnitKind kind)
     case AVATAR_UNIT_TEXT_MLP:
       return c->refiner_depth;
     case AVATAR_UNIT_MOD_DOUBLE:
+      return 2 * c->n_double;
     case AVATAR_UNIT_DOUBLE_IMG:
     case AVATAR_UNIT_DOUBLE_TXT:
       return c->n_double;
@@ -72,12 +73,13 @@ unit_of (const char *name, gconstpointer data)
   const char *rest;
   guint i;
 
-  if (split (name, "double_blocks", &i, &rest) && i < c->n_double)
-    return avatar_transformer_unit (c,
-        strstr (rest, "_mod.")                ? AVATAR_UNIT_MOD_DOUBLE
-            : g_str_has_prefix (rest, "img_") ? AVATAR_UNIT_DOUBLE_IMG
-                                              : AVATAR_UNIT_DOUBLE_TXT,
-        i);
+  if (split (name, "double_blocks", &i, &rest) && i < c->n_double) {
+    gboolean text = !g_str_has_prefix (rest, "img_");
+
+    if (strstr (rest, "_mod."))
+      return avatar_transformer_unit (c, AVATAR_UNIT_MOD_DOUBLE, 2 * i + text);
+    return avatar_transformer_unit (c, text ? AVATAR_UNIT_DOUBLE_TXT : AVATAR_UNIT_DOUBLE_IMG, i);
+  }
   if (split (name, "single_blocks", &i, &rest) && i < c->n_single)
     return avatar_transformer_unit (c,
         g_str_has_prefix (rest, "modulation.") ? AVATAR_UNIT_MOD_SINGLE : AVATAR_UNIT_SINGLE, i);
@@ -123,7 +125,7 @@ static void
 add_ahead (GArray *units, const AvatarTransformerConfig *c)
 {
   add (units, c, AVATAR_UNIT_EMBED, 0);
-  for (guint i = 0; i < c->n_double; i++)
+  for (guint i = 0; i < 2 * c->n_double; i++)
     add (units, c, AVATAR_UNIT_MOD_DOUBLE, i);
   for (guint i = 0; i < c->n_single; i++)
     add (units, c, AVATAR_UNIT_MOD_SINGLE, i);
