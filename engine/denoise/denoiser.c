@@ -13,6 +13,9 @@
 
 /* Slots for streamed units: both streams of a double block in use and both of the next coming. */
 #define SLOTS 4
+/* With these the run goes on, if more slowly. */
+#define MIN_SLOTS 2
+#define MIB 1048576.
 
 /* Work of operations. */
 typedef struct
@@ -82,6 +85,18 @@ check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **err
         "guidance-scale is %g; 0 to 100 are possible (1 or less: no guidance)", s->guidance_scale);
   else
     return TRUE;
+  return FALSE;
+}
+
+static gboolean
+check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **error)
+{
+  if (s->precision != AVATAR_PRECISION_FP8 || avatar_device_get_backend (device)->quantise)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "precision is fp8, in which %s cannot compute; choose auto, or a GPU of compute capability "
+      "8.9 or later",
+      avatar_device_get_name (device));
   return FALSE;
 }
 
@@ -195,7 +210,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   g_autoptr (AvatarDenoiser) self = NULL;
   AvatarWeightUnits units;
 
-  if (!check_settings (settings, model, error))
+  if (!check_settings (settings, model, error) || !check_precision (settings, device, error))
     return NULL;
   self = g_new0 (AvatarDenoiser, 1);
   self->model = avatar_model_ref (model);
@@ -234,9 +249,9 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   return g_steal_pointer (&self);
 }
 
-AvatarDenoiser *
-avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, GError **error)
+static AvatarDenoiser *
+denoiser_open (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    GError **error)
 {
   g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, FALSE, error);
   AvatarArena *arena;
@@ -250,7 +265,63 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
   self->ops = avatar_ops_new (device, arena, error);
   if (!self->ops || !avatar_weights_check (self->weights, error))
     return NULL;
-  return g_steal_pointer (&self);
+  if (avatar_weights_slots_bytes (self->weights, MIN_SLOTS) <= avatar_device_get_room (device))
+    return g_steal_pointer (&self);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+      "%s has no room for the weights that go through it", avatar_device_get_name (device));
+  return NULL;
+}
+
+/* Bytes that the denoiser takes at least: nothing resident that could be streamed. */
+static guint64
+least_bytes (AvatarDenoiser *dry)
+{
+  return avatar_weights_fixed_bytes (dry->weights)
+      + avatar_device_rounded (dry->device, plan_arena (dry, 0).arena)
+      + avatar_weights_slots_bytes (dry->weights, MIN_SLOTS);
+}
+
+/* Memory did not suffice for some part: says what all of it together needs. Other reasons than
+ * budget and free memory stay as they are. */
+static void
+explain_memory (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *s,
+    GError **error)
+{
+  g_autoptr (AvatarDenoiser) dry = denoiser_new (model, device, s, TRUE, NULL);
+  guint64 least = dry ? least_bytes (dry) : 0, room = avatar_device_get_room (device);
+  AvatarMemory memory;
+
+  if (!dry || least <= room)
+    return;
+  avatar_device_get_memory (device, &memory);
+  g_clear_error (error);
+  if (memory.budget && memory.now + least > memory.budget)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
+        "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
+        avatar_device_get_name (device), memory.budget / MIB, s->width, s->height,
+        (guint) dry->frames, ceil ((memory.now + least) / MIB));
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more of %s, but "
+        "%.0f MiB are free; close other programs, or choose a smaller video or chunk",
+        s->width, s->height, (guint) dry->frames, ceil (least / MIB),
+        avatar_device_get_name (device), floor (room / MIB));
+}
+
+AvatarDenoiser *
+avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error)
+{
+  GError *reason = NULL;
+  AvatarDenoiser *self = denoiser_open (model, device, settings, &reason);
+
+  if (self)
+    return self;
+  if (g_error_matches (reason, AVATAR_ERROR, AVATAR_ERROR_MEMORY))
+    explain_memory (model, device, settings, &reason);
+  g_propagate_error (error, reason);
+  return NULL;
 }
 
 gboolean
@@ -291,7 +362,6 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
 {
   guint width = self->settings.width, height = self->settings.height;
   const AvatarConfig *config = avatar_model_get_config (self->model);
-  g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (AvatarVaeEncoder) encoder = NULL;
   g_autofree float *rgb = NULL;
   g_autofree float *latent = NULL;
@@ -302,12 +372,7 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
         image->height, image->channels, width, height);
     return FALSE;
   }
-  /* the portrait's encoder has no GPU operations yet; one frame is bearable */
-  if (avatar_device_get_backend (self->device)->discrete)
-    device = avatar_device_open ("cpu", error);
-  else
-    device = avatar_device_ref (self->device);
-  encoder = device ? avatar_vae_encoder_new (self->model, device, width, height, error) : NULL;
+  encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
   if (!encoder)
     return FALSE;
   rgb = g_new (float, (gsize) width *height * 3);
@@ -451,7 +516,15 @@ avatar_denoiser_cancel (AvatarDenoiser *self)
 void
 avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
+  AvatarResidencyStats weights;
+
+  avatar_weights_get_stats (self->weights, &weights);
   *stats = self->stats;
+  stats->resident = weights.resident;
+  stats->streamed = weights.units - weights.resident;
+  stats->given_up = weights.given_up;
+  stats->taken_back = weights.taken_back;
+  stats->uploaded = weights.uploaded;
 }
 
 void
