@@ -72,6 +72,18 @@ check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **err
 }
 
 static gboolean
+check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **error)
+{
+  if (s->precision != AVATAR_PRECISION_FP8 || avatar_device_get_backend (device)->quantise)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "precision is fp8, in which %s cannot compute; choose auto, or a GPU of compute capability "
+      "8.9 or later",
+      avatar_device_get_name (device));
+  return FALSE;
+}
+
+static gboolean
 encode_texts (AvatarDenoiser *self, GError **error)
 {
   const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
@@ -118,7 +130,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   g_autoptr (AvatarDenoiser) self = NULL;
   AvatarWeightUnits units;
 
-  if (!check_settings (settings, model, error))
+  if (!check_settings (settings, model, error) || !check_precision (settings, device, error))
     return NULL;
   self = g_new0 (AvatarDenoiser, 1);
   self->model = avatar_model_ref (model);
@@ -158,9 +170,10 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   return g_steal_pointer (&self);
 }
 
-AvatarDenoiser *
-avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, GError **error)
+/* The stage with all the memory that must be. */
+static AvatarDenoiser *
+denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    GError **error)
 {
   g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, FALSE, error);
   AvatarSettled settled;
@@ -180,6 +193,21 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
   return g_steal_pointer (&self);
 }
 
+AvatarDenoiser *
+avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error)
+{
+  GError *reason = NULL;
+  AvatarDenoiser *self = denoiser_new (model, device, settings, &reason);
+
+  if (self)
+    return self;
+  if (g_error_matches (reason, AVATAR_ERROR, AVATAR_ERROR_MEMORY))
+    avatar_denoiser_explain (model, device, settings, &reason);
+  g_propagate_error (error, reason);
+  return NULL;
+}
+
 void
 avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak)
 {
@@ -192,7 +220,6 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
 {
   guint width = self->settings.width, height = self->settings.height;
   const AvatarConfig *config = avatar_model_get_config (self->model);
-  g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (AvatarVaeEncoder) encoder = NULL;
   g_autofree float *rgb = NULL;
   g_autofree float *latent = NULL;
@@ -203,12 +230,7 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
         image->height, image->channels, width, height);
     return FALSE;
   }
-  /* the portrait's encoder has no GPU operations yet; one frame is bearable */
-  if (avatar_device_get_backend (self->device)->discrete)
-    device = avatar_device_open ("cpu", error);
-  else
-    device = avatar_device_ref (self->device);
-  encoder = device ? avatar_vae_encoder_new (self->model, device, width, height, error) : NULL;
+  encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
   if (!encoder)
     return FALSE;
   rgb = g_new (float, (gsize) width *height * 3);
@@ -351,7 +373,15 @@ avatar_denoiser_cancel (AvatarDenoiser *self)
 void
 avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
+  AvatarResidencyStats weights;
+
+  avatar_weights_get_stats (self->weights, &weights);
   *stats = self->stats;
+  stats->resident = weights.resident;
+  stats->streamed = weights.units - weights.resident;
+  stats->given_up = weights.given_up;
+  stats->taken_back = weights.taken_back;
+  stats->uploaded = weights.uploaded;
 }
 
 void

@@ -6,6 +6,9 @@
 #include "engine/memory/device.h"
 #include "engine/weights/placing.h"
 
+#include <math.h>
+
+#define MIB 1048576.
 /* Kinds of steps: see avatar_window_kind(). */
 #define KINDS 8
 
@@ -115,22 +118,6 @@ slots_bytes (AvatarDenoiser *self, guint slots)
   return most;
 }
 
-static gboolean
-refuse (AvatarDenoiser *self, guint64 arena, guint64 least, guint64 room, GError **error)
-{
-  AvatarMemory memory;
-
-  avatar_device_get_memory (self->device, &memory);
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-      "the denoiser needs at least %.1f MiB on %s at %ux%u (%.1f MiB for activations, the rest "
-      "for weights that come and go), but %.1f MiB are left; the smallest budget that does is "
-      "%" G_GUINT64_FORMAT " MiB; raise it or choose a smaller video",
-      least / 1048576., avatar_device_get_name (self->device), self->settings.width,
-      self->settings.height, arena / 1048576., room / 1048576.,
-      (memory.now + least + (1 << 20) - 1) >> 20);
-  return FALSE;
-}
-
 /* What is worth its memory, in this order: slots that let the weights stream under the work, the
  * tokens that the branches of guidance share, and those of the step cache, which else go to the
  * host. */
@@ -147,8 +134,12 @@ avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
   *settled = run_dry (self);
   arena = avatar_device_rounded (self->device, settled->arena);
   settled->least = arena + slots_bytes (self, AVATAR_MIN_SLOTS);
-  if (settled->least > room)
-    return refuse (self, arena, settled->least, room, error);
+  if (settled->least > room) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s has no room for the denoiser's activations and the weights that go through it",
+        avatar_device_get_name (self->device));
+    return FALSE;
+  }
   if (self->settings.guidance_scale > 1)
     try (self, TRUE, AVATAR_TOKEN_STORAGE_HOST, for_arena, settled);
   if (self->settings.cache != AVATAR_CACHE_NONE && one_window)
@@ -156,6 +147,37 @@ avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
   if (!self->dry)
     avatar_window_clear (&self->window);
   return TRUE;
+}
+
+void
+avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error)
+{
+  g_autoptr (AvatarDenoiser) dry = avatar_denoiser_open (model, device, settings, TRUE, NULL);
+  guint64 least, room = avatar_device_get_room (device);
+  AvatarSettled settled;
+  AvatarMemory memory;
+
+  if (!dry)
+    return;
+  avatar_denoiser_settle (dry, 0, 0, &settled, NULL);
+  least = avatar_weights_fixed_bytes (dry->weights) + settled.least;
+  if (least <= room)
+    return;
+  avatar_device_get_memory (device, &memory);
+  g_clear_error (error);
+  if (memory.budget && memory.now + least > memory.budget)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
+        "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
+        avatar_device_get_name (device), memory.budget / MIB, settings->width, settings->height,
+        (guint) dry->frames, ceil ((memory.now + least) / MIB));
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more of %s, but "
+        "%.0f MiB are free; close other programs, or choose a smaller video or chunk",
+        settings->width, settings->height, (guint) dry->frames, ceil (least / MIB),
+        avatar_device_get_name (device), floor (room / MIB));
 }
 
 /* One full forward, as a step without guidance makes it. */

@@ -62,9 +62,14 @@ typedef struct
 
 /* Decides what of that which is worth its memory there is room for. @room: bytes that are left on
  * the device; @comfortable: of these, what may go to more than the least. FALSE with
- * AVATAR_ERROR_MEMORY, which names the smallest budget, if @room is less than the least. */
+ * AVATAR_ERROR_MEMORY, and @settled all the same, if @room is less than the least. */
 gboolean avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
     AvatarSettled *settled, GError **error);
+
+/* Memory did not suffice for some part: @error becomes what all of it together needs. Other reasons
+ * than budget and free memory stay as they are. */
+void avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error);
 
 /* Latents and velocity of a window in the arena. */
 typedef struct

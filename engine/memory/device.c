@@ -11,6 +11,9 @@
 
 /* of a GPU's driver */
 #define PAGE ((guint64) 2 << 20)
+/* Left to others, or a part of a small device. */
+#define RESERVE ((guint64) 256 << 20)
+#define RESERVE_PART 50
 
 struct _AvatarDevice
 {
@@ -21,7 +24,6 @@ struct _AvatarDevice
   char *description;
   GMutex lock; /* protects what follows */
   AvatarMemory memory;
-  guint64 budget;
 };
 
 static GMutex all_lock;
@@ -193,7 +195,7 @@ void
 avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
 {
   g_mutex_lock (&self->lock);
-  self->budget = bytes;
+  self->memory.budget = bytes;
   g_mutex_unlock (&self->lock);
 }
 
@@ -203,8 +205,8 @@ avatar_device_get_excess (AvatarDevice *self)
   guint64 excess = 0;
 
   g_mutex_lock (&self->lock);
-  if (self->budget && self->memory.now > self->budget)
-    excess = self->memory.now - self->budget;
+  if (self->memory.budget && self->memory.now > self->memory.budget)
+    excess = self->memory.now - self->memory.budget;
   g_mutex_unlock (&self->lock);
   return excess;
 }
@@ -215,14 +217,36 @@ avatar_device_get_room (AvatarDevice *self)
   guint64 room = G_MAXUINT64, free_bytes, total;
 
   g_mutex_lock (&self->lock);
-  if (self->budget)
-    room = self->budget - MIN (self->budget, self->memory.now);
+  if (self->memory.budget)
+    room = self->memory.budget - MIN (self->memory.budget, self->memory.now);
   g_mutex_unlock (&self->lock);
-  if (self->backend->discrete) {
-    self->backend->memory_info (self->handle, &free_bytes, &total);
+  if (avatar_device_get_info (self, &free_bytes, &total))
     room = MIN (room, free_bytes);
-  }
   return room;
+}
+
+gboolean
+avatar_device_get_info (AvatarDevice *self, guint64 *free_bytes, guint64 *total_bytes)
+{
+  if (self->backend->discrete)
+    self->backend->memory_info (self->handle, free_bytes, total_bytes);
+  return self->backend->discrete;
+}
+
+guint64
+avatar_device_get_reserve (AvatarDevice *self)
+{
+  guint64 free_bytes, total;
+
+  if (!avatar_device_get_info (self, &free_bytes, &total))
+    return 0;
+  return MIN (RESERVE, total / RESERVE_PART);
+}
+
+AvatarDevice *
+avatar_device_or_host (AvatarDevice *self, GError **error)
+{
+  return self->backend->discrete ? avatar_device_open ("cpu", error) : avatar_device_ref (self);
 }
 
 gboolean
@@ -233,7 +257,7 @@ avatar_ledger_take (AvatarDevice *self, guint64 bytes, const char *what, GError 
 
   g_mutex_lock (&self->lock);
   now = self->memory.now;
-  budget = self->budget;
+  budget = self->memory.budget;
   fits = budget == 0 || bytes <= budget - MIN (now, budget);
   if (fits) {
     self->memory.now += bytes;

@@ -119,7 +119,7 @@ find_budget (AvatarDevice *device, const AvatarPlanOptions *o)
   if (o->budget_bytes || !backend->discrete)
     return o->budget_bytes;
   backend->memory_info (handle, &free_bytes, &total);
-  free_bytes -= MIN (free_bytes, avatar_placing_reserve (total));
+  free_bytes -= MIN (free_bytes, avatar_device_get_reserve (device));
   return backend->overhead (handle) + free_bytes;
 }
 

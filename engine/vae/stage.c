@@ -3,6 +3,7 @@
  * the next tile is decoded. Without tiling the whole stream is one tile. */
 #include "engine/vae/stage.h"
 
+#include "engine/memory/device.h"
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
 
@@ -70,7 +71,9 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self = g_new0 (AvatarDecoder, 1);
   g_mutex_init (&self->lock);
   self->model = avatar_model_ref (model);
-  self->device = avatar_device_ref (device);
+  self->device = avatar_device_or_host (device, error);
+  if (!self->device)
+    return NULL;
   self->config = config;
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
@@ -78,10 +81,10 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   avatar_vae_tiles_init (&self->tiles, config, TRUE, settings->tiling,
       settings->tile_size ? settings->tile_size : config->sample_size,
       settings->tile_frames ? settings->tile_frames : config->sample_tsize);
-  self->weights = avatar_weights_new (model, device, "vae", dry, error);
+  self->weights = avatar_weights_new (model, self->device, "vae", dry, error);
   if (!self->weights)
     return NULL;
-  self->network = avatar_vae_network_of_model (model, device, self->weights, TRUE, dry,
+  self->network = avatar_vae_network_of_model (model, self->device, self->weights, TRUE, dry,
       &self->weight_bytes, error);
   if (!self->network)
     return NULL;
@@ -191,7 +194,7 @@ avatar_decoder_free (AvatarDecoder *self)
   avatar_weights_free (self->weights);
   if (self->latents)
     g_array_unref (self->latents);
-  avatar_device_unref (self->device);
+  g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
   g_mutex_clear (&self->lock);
   g_free (self);
@@ -336,6 +339,12 @@ avatar_decoder_cancel (AvatarDecoder *self)
   g_mutex_unlock (&self->lock);
 }
 
+AvatarDevice *
+avatar_decoder_get_device (AvatarDecoder *self)
+{
+  return self->device;
+}
+
 void
 avatar_decoder_get_stats (AvatarDecoder *self, AvatarDecodeStats *stats)
 {
@@ -358,7 +367,7 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
   largest = tile_latents (self, latents);
   *weight_bytes = self->weight_bytes;
   *arena_bytes = plan_tile (self, largest);
-  ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
   begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
     decode (self, ops, latents, TRUE);

@@ -4,9 +4,6 @@
 
 #include "engine/memory/device.h"
 
-#define RESERVE ((guint64) 256 << 20)
-#define RESERVE_PART 50
-
 static const AvatarUnit *
 unit_at (GArray *units, guint i)
 {
@@ -109,19 +106,12 @@ avatar_placing_clear (AvatarPlacing *self)
 }
 
 guint64
-avatar_placing_reserve (guint64 total)
-{
-  return MIN (RESERVE, total / RESERVE_PART);
-}
-
-guint64
 avatar_placing_room (AvatarDevice *device)
 {
   guint64 room = avatar_device_get_room (device), free_bytes, total;
+  guint64 reserve = avatar_device_get_reserve (device);
 
-  if (!avatar_device_get_backend (device)->discrete)
+  if (!avatar_device_get_info (device, &free_bytes, &total))
     return room;
-  avatar_device_get_backend (device)->memory_info (avatar_device_get_handle (device), &free_bytes,
-      &total);
-  return MIN (room, free_bytes - MIN (free_bytes, avatar_placing_reserve (total)));
+  return MIN (room, free_bytes - MIN (free_bytes, reserve));
 }

@@ -38,8 +38,6 @@ guint64 avatar_placing_slots_bytes (AvatarDevice *device, GArray *units, const A
 gboolean avatar_placing_init (AvatarPlacing *self, AvatarDevice *device, GArray *units,
     const AvatarRoute *route, guint64 room, GError **error);
 void avatar_placing_clear (AvatarPlacing *self);
-/* Device memory that is left to others, of @total bytes. */
-guint64 avatar_placing_reserve (guint64 total);
 /* Bytes that could be taken now without touching the reserve. */
 guint64 avatar_placing_room (AvatarDevice *device);
 

@@ -7,12 +7,14 @@
 
 #include "engine/memory/device.h"
 
+#include <math.h>
 #include <string.h>
 
+#define MIB 1048576.
 /* As many units are used at once, which is as many as are expanded at once. */
 #define SCRATCHES 2
-/* Units are given up below the reserve, and taken back when as much more is free. */
-#define HYSTERESIS ((guint64) 512 << 20)
+/* Units are given up when less than the device's reserve is free, and taken back well above. */
+#define RESERVES_TO_TAKE_BACK 3
 
 typedef enum
 {
@@ -531,11 +533,23 @@ least_needed (AvatarResidency *self)
 static guint64
 missing_bytes (AvatarResidency *self)
 {
-  guint64 free_bytes, total, reserve;
+  guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
 
-  self->backend->memory_info (avatar_device_get_handle (self->device), &free_bytes, &total);
-  reserve = avatar_placing_reserve (total);
+  avatar_device_get_info (self->device, &free_bytes, &total);
   return MAX (reserve - MIN (reserve, free_bytes), avatar_device_get_excess (self->device));
+}
+
+static GError *
+too_low (AvatarResidency *self, guint64 excess)
+{
+  AvatarMemory memory;
+
+  avatar_device_get_memory (self->device, &memory);
+  return g_error_new (AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+      "the budget of %s was lowered to %.0f MiB, by more than can be given up: %.0f MiB are "
+      "missing; raise it to at least %.0f MiB",
+      avatar_device_get_name (self->device), memory.budget / MIB, ceil (excess / MIB),
+      ceil (memory.now / MIB));
 }
 
 /* Locked. */
@@ -549,9 +563,7 @@ give_up (AvatarResidency *self, AvatarOps *ops)
     if (!place) {
       /* what is left is the least with which the run can go on */
       if (excess > 0 && !ops->error)
-        ops->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-            "the budget of %s was lowered by more than can be given up: %.0f MiB are missing",
-            avatar_device_get_name (self->device), excess / 1048576.);
+        ops->error = too_low (self, excess);
       return;
     }
     self->place_of[place->unit] = NULL;
@@ -566,14 +578,16 @@ give_up (AvatarResidency *self, AvatarOps *ops)
 static void
 take_back (AvatarResidency *self)
 {
-  guint64 room = avatar_device_get_room (self->device), free_bytes, total;
+  guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
   gint unit;
   Place *place;
 
   if (self->stats.given_up <= self->stats.taken_back)
     return;
-  self->backend->memory_info (avatar_device_get_handle (self->device), &free_bytes, &total);
-  if (room < HYSTERESIS + avatar_placing_reserve (total) + self->largest)
+  avatar_device_get_info (self->device, &free_bytes, &total);
+  if (free_bytes < RESERVES_TO_TAKE_BACK * reserve + self->largest
+      || avatar_device_get_room (self->device)
+          < avatar_device_rounded (self->device, self->largest))
     return;
   unit = next_missing (self);
   place = unit >= 0 ? place_new (self, unit_at (self, unit)->bytes, TRUE, NULL) : NULL;

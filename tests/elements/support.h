@@ -25,6 +25,14 @@ typedef struct
   gboolean eos;
 } Run;
 
+/* Called for every message as it is posted, by who posts it, and with %NULL at the end, before the
+ * pipeline goes to NULL. */
+typedef void (*RunFunc) (GstElement *pipeline, GstMessage *message, gpointer data);
+
+/* Plays @pipeline to EOS or the first error, and back to NULL. @func: or %NULL. */
+Run *run_play (GstElement *pipeline, RunFunc func, gpointer data);
+/* A pipeline with the sample portrait for "denoise" if @portrait. */
+GstElement *pipeline_new (const gchar *launch, gboolean portrait);
 /* Runs @launch to EOS or the first error. A sink named "sink" is listened to, and "denoise" gets the
  * sample portrait as its reference if @portrait. */
 Run *run_pipeline (const gchar *launch, gboolean portrait);

@@ -157,6 +157,49 @@ test_budgets (Fixture *f, gconstpointer data)
   }
 }
 
+/* Refused at once, with the smallest budget that would do; and that one does. */
+static void
+test_smallest (Fixture *f, gconstpointer data)
+{
+  guint64 peak, least;
+
+  g_free (run_on (f, "sim:512", 0, &peak));
+  least = smallest_budget (f, peak / MIB + 1);
+  for (guint64 budget = 1; budget < least; budget += 5) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
+    g_autofree char *text = g_strdup_printf ("at least %" G_GUINT64_FORMAT " MiB;", least);
+
+    avatar_device_set_budget (device, budget * MIB);
+    g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+    g_assert_nonnull (strstr (error->message, text));
+  }
+}
+
+/* The device itself is too small: no budget helps. */
+static void
+test_small_device (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:14", &error);
+
+  g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+  g_assert_nonnull (strstr (error->message, "close other programs"));
+}
+
+static void
+test_precision (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
+
+  f->settings.precision = AVATAR_PRECISION_FP8;
+  g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+}
+
 static void
 test_guidance_and_cache (Fixture *f, gconstpointer data)
 {
@@ -414,6 +457,9 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   ADD (budgets);
+  ADD (smallest);
+  ADD (small_device);
+  ADD (precision);
   ADD (guidance_and_cache);
   ADD (tiers);
   ADD (quantised);
