@@ -232,6 +232,11 @@ print_host (const AvatarPlan *plan)
       line (s->name, s->weight_bytes + s->arena_bytes);
   }
   line ("together", plan->host_bytes);
+  if (plan->gpu.pinned_bytes < plan->gpu.streamed_bytes)
+    g_print (
+        "  %.1f GiB of every forward's copies come from the file instead, and are slower than\n"
+        "  the estimate takes them for.\n",
+        (plan->gpu.streamed_bytes - plan->gpu.pinned_bytes) / GIB);
   g_print (
       "  The transformer's file (%.1f GiB) is mapped: that is no memory in use, but quick only\n"
       "  while the system keeps it there.\n",
