@@ -208,10 +208,13 @@ print_gpu (const AvatarPlanGpu *gpu)
   line ("smallest budget that does", gpu->least_bytes);
   if (gpu->shares_tokens)
     g_print ("  Both branches of guidance share what they have in common.\n");
+  g_print ("  Before the first forward %.1f GiB are copied to the GPU, once.\n",
+      gpu->ahead_bytes / GIB);
   if (gpu->streamed_bytes)
-    g_print ("  Every full forward copies %.1f GiB of weights to the GPU, %s.\n",
-        gpu->streamed_bytes / GIB,
-        gpu->slots < 4 ? "and waits for them: there are too few places" : "under its work");
+    g_print ("  Every full forward copies %.1f GiB, %s.\n", gpu->streamed_bytes / GIB,
+        gpu->slots < 4 ? "and waits for it: there are too few places"
+            : gpu->copy_seconds < gpu->forward_seconds ? "under its work"
+                                                       : "which takes longer than its work");
 }
 
 static void
