@@ -9,10 +9,9 @@
 #define MIB ((guint64) 1 << 20)
 #define OVERHEAD (8 * MIB) /* of the pretended device's context */
 #define DEVICE "device=sim:4096"
-#define TINY "other/tensors,dimensions=(string)8:8:1:16 ! fakesink name=sink"
-/* Two windows of 64 x 64 pixels. */
 #define TWO_WINDOWS "avatardenoise name=denoise mode=stream chunk=2 overlap=1 "
-#define LATENTS(settings) AUDIO (9) " device=cpu ! " TWO_WINDOWS " " settings " ! " TINY
+#define LATENTS(settings) \
+  AUDIO (9) " device=cpu ! " TWO_WINDOWS " " settings " ! " SMALL_LATENTS " ! fakesink name=sink"
 
 static guint64
 uint64_of (const GstStructure *s, const gchar *name)
@@ -81,16 +80,14 @@ smallest (const gchar *launch)
 GST_START_TEST (test_chain)
 {
   static const gchar *const on[] = { "cpu", "sim:4096", "cpu" };
-  g_autoptr (Run) gpu
-      = run_pipeline (AUDIO (5) " " DEVICE " ! " TWO_WINDOWS " steps=1 " DEVICE
-                                " ! avatarvaedecode " DEVICE
-                                " ! video/x-raw,width=64,height=64 ! fakesink name=sink",
-          TRUE);
-  g_autoptr (Run) cpu
-      = run_pipeline (AUDIO (5) " device=cpu ! " TWO_WINDOWS " steps=1 device=cpu"
-                                " ! avatarvaedecode device=cpu"
-                                " ! video/x-raw,width=64,height=64 ! fakesink name=sink",
-          TRUE);
+  g_autoptr (Run) gpu = run_pipeline (AUDIO (5) " " DEVICE " ! " TWO_WINDOWS " steps=1 " DEVICE
+                                                " ! avatarvaedecode " DEVICE " ! " SMALL_VIDEO
+                                                " ! fakesink name=sink",
+      TRUE);
+  g_autoptr (Run) cpu = run_pipeline (AUDIO (5) " device=cpu ! " TWO_WINDOWS " steps=1 device=cpu"
+                                                " ! avatarvaedecode device=cpu"
+                                                " ! " SMALL_VIDEO " ! fakesink name=sink",
+      TRUE);
 
   expect_same (gpu, cpu);
   fail_unless_equals_int (gpu->n_buffers, 5);
