@@ -288,14 +288,15 @@ explain_memory (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSet
     GError **error)
 {
   g_autoptr (AvatarDenoiser) dry = denoiser_new (model, device, s, TRUE, NULL);
-  guint64 least = dry ? least_bytes (dry) : 0, room = avatar_device_get_room (device);
+  guint64 least = dry ? least_bytes (dry) : 0, room = G_MAXUINT64, total;
   AvatarMemory memory;
 
-  if (!dry || least <= room)
+  if (!dry || least <= avatar_device_get_room (device))
     return;
+  avatar_device_get_info (device, &room, &total);
   avatar_device_get_memory (device, &memory);
   g_clear_error (error);
-  if (memory.budget && memory.now + least > memory.budget)
+  if (least <= room)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
         "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
@@ -466,6 +467,14 @@ ensure_begun (AvatarDenoiser *self, GError **error)
   return self->begun;
 }
 
+/* Where nothing can be given up, a budget that was lowered below what is held ends the run. */
+static gboolean
+check_budget (AvatarDenoiser *self, GError **error)
+{
+  return avatar_device_get_backend (self->device)->discrete
+      || avatar_device_check_budget (self->device, error);
+}
+
 AvatarPull
 avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {
@@ -478,7 +487,7 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
     self->ready_next = 0;
     if (!avatar_denoiser_wants_window (self))
       return AVATAR_PULL_EMPTY;
-    if (!ensure_begun (self, error))
+    if (!check_budget (self, error) || !ensure_begun (self, error))
       return AVATAR_PULL_ERROR;
     self->stats.forwards = 0;
     self->stats.steps = self->settings.steps;

@@ -207,6 +207,19 @@ GST_START_TEST (test_too_low)
 }
 GST_END_TEST;
 
+/* On the CPU nothing can be given up: a budget below what is held ends the run before the next
+ * window. */
+GST_START_TEST (test_too_low_on_cpu)
+{
+  GstElement *pipeline = pipeline_new (RUN_ON_CPU, TRUE);
+  Wishes low = { .wishes = { { 1, "2" } }, .n_wishes = 1 };
+  g_autoptr (Run) failed = run_play (pipeline, fulfil, &low);
+
+  expect_no_space (failed, "missing");
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 /* The lowest explicit one of all that are on the device holds. */
 GST_START_TEST (test_shared)
 {
@@ -306,6 +319,7 @@ memory_suite (void)
   tcase_add_test (tc, test_lowered_and_raised);
   tcase_add_test (tc, test_small);
   tcase_add_test (tc, test_too_low);
+  tcase_add_test (tc, test_too_low_on_cpu);
   tcase_add_test (tc, test_shared);
   tcase_add_test (tc, test_nonsense);
   tcase_add_test (tc, test_properties);
