@@ -7,27 +7,10 @@
 #include "engine/vae/encoder.h"
 
 #include "engine/memory/device.h"
+#include "engine/weights/placing.h"
 
 #include <math.h>
 #include <string.h>
-
-/* Slots for streamed units: both streams of a double block in use and both of the next coming. */
-#define SLOTS 4
-/* With these the run goes on, if more slowly. */
-#define MIN_SLOTS 2
-#define MIB 1048576.
-
-/* Work of operations. */
-typedef struct
-{
-  double flops, bytes;
-} Work;
-
-typedef struct
-{
-  gsize arena;
-  Work once, window; /* ahead of the first window; of each */
-} Plan;
 
 void
 avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
@@ -139,72 +122,9 @@ init_window (AvatarDenoiser *self)
   self->window.w8 = self->w8;
 }
 
-/* One window and all steps without memory behind it. */
-static Plan
-plan (AvatarDenoiser *self)
-{
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  Plan p = { 0 };
-  gsize mark;
-
-  avatar_window_prepare (&self->window, ops, NULL);
-  p.once = (Work){ ops->flops, ops->bytes };
-  avatar_window_begin (&self->window, ops);
-  avatar_window_listen (&self->window, ops, NULL);
-  mark = avatar_ops_mark (ops);
-  for (guint i = 0; i < self->settings.steps; i++) {
-    avatar_denoiser_step (self, ops, NULL, i, (AvatarPlace){ 0 },
-        avatar_denoiser_buffers (self, ops));
-    avatar_ops_release (ops, mark);
-  }
-  p.window = (Work){ ops->flops - p.once.flops, ops->bytes - p.once.bytes };
-  p.arena = avatar_arena_peak (ops->arena);
-  avatar_window_clear (&self->window);
-  return p;
-}
-
-/* What is worth its memory is taken while there is room for it, after what must be: the tokens
- * that the branches of guidance share, then those of the step cache, which else go to the host. */
-static Plan
-plan_arena (AvatarDenoiser *self, guint64 room)
-{
-  gboolean one_window = self->settings.mode != AVATAR_DENOISE_MODE_CLIP;
-  Plan best, more;
-
-  self->window.share = FALSE;
-  self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
-  best = plan (self);
-  self->window.share = self->settings.guidance_scale > 1;
-  more = plan (self);
-  if (more.arena > room)
-    self->window.share = FALSE;
-  else
-    best = more;
-  if (self->settings.cache == AVATAR_CACHE_NONE || !one_window)
-    return best;
-  self->window.storage = AVATAR_TOKEN_STORAGE_ARENA;
-  more = plan (self);
-  if (more.arena > room)
-    self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
-  else
-    best = more;
-  return best;
-}
-
-/* Bytes for the arena when the weights have the slots that let them stream under the work. */
-static guint64
-room_for_arena (AvatarDenoiser *self)
-{
-  guint64 room = avatar_device_get_room (self->device);
-  guint64 weights = avatar_weights_slots_bytes (self->weights, SLOTS)
-      + (self->dry ? avatar_weights_fixed_bytes (self->weights) : 0);
-
-  return room - MIN (room, weights);
-}
-
-static AvatarDenoiser *
-denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    gboolean dry, GError **error)
+AvatarDenoiser *
+avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, gboolean dry, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
@@ -245,69 +165,32 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   if (!self->weights)
     return NULL;
   self->transformer.weights = self->weights;
+  self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
   init_window (self);
   return g_steal_pointer (&self);
 }
 
+/* The stage with all the memory that must be. */
 static AvatarDenoiser *
-denoiser_open (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     GError **error)
 {
-  g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, FALSE, error);
+  g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, FALSE, error);
+  AvatarSettled settled;
   AvatarArena *arena;
 
-  if (!self)
+  if (!self
+      || !avatar_denoiser_settle (self, avatar_device_get_room (device),
+          avatar_placing_room (device), &settled, error))
     return NULL;
-  self->predicted = plan_arena (self, room_for_arena (self)).arena;
+  self->predicted = settled.arena;
   arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
   if (!arena)
     return NULL;
   self->ops = avatar_ops_new (device, arena, error);
   if (!self->ops || !avatar_weights_check (self->weights, error))
     return NULL;
-  if (avatar_weights_slots_bytes (self->weights, MIN_SLOTS) <= avatar_device_get_room (device))
-    return g_steal_pointer (&self);
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-      "%s has no room for the weights that go through it", avatar_device_get_name (device));
-  return NULL;
-}
-
-/* Bytes that the denoiser takes at least: nothing resident that could be streamed. */
-static guint64
-least_bytes (AvatarDenoiser *dry)
-{
-  return avatar_weights_fixed_bytes (dry->weights)
-      + avatar_device_rounded (dry->device, plan_arena (dry, 0).arena)
-      + avatar_weights_slots_bytes (dry->weights, MIN_SLOTS);
-}
-
-/* Memory did not suffice for some part: says what all of it together needs. Other reasons than
- * budget and free memory stay as they are. */
-static void
-explain_memory (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *s,
-    GError **error)
-{
-  g_autoptr (AvatarDenoiser) dry = denoiser_new (model, device, s, TRUE, NULL);
-  guint64 least = dry ? least_bytes (dry) : 0, room = G_MAXUINT64, total;
-  AvatarMemory memory;
-
-  if (!dry || least <= avatar_device_get_room (device))
-    return;
-  avatar_device_get_info (device, &room, &total);
-  avatar_device_get_memory (device, &memory);
-  g_clear_error (error);
-  if (least <= room)
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
-        "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
-        avatar_device_get_name (device), memory.budget / MIB, s->width, s->height,
-        (guint) dry->frames, ceil ((memory.now + least) / MIB));
-  else
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more of %s, but "
-        "%.0f MiB are free; close other programs, or choose a smaller video or chunk",
-        s->width, s->height, (guint) dry->frames, ceil (least / MIB),
-        avatar_device_get_name (device), floor (room / MIB));
+  return g_steal_pointer (&self);
 }
 
 AvatarDenoiser *
@@ -315,40 +198,14 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error)
 {
   GError *reason = NULL;
-  AvatarDenoiser *self = denoiser_open (model, device, settings, &reason);
+  AvatarDenoiser *self = denoiser_new (model, device, settings, &reason);
 
   if (self)
     return self;
   if (g_error_matches (reason, AVATAR_ERROR, AVATAR_ERROR_MEMORY))
-    explain_memory (model, device, settings, &reason);
+    avatar_denoiser_explain (model, device, settings, &reason);
   g_propagate_error (error, reason);
   return NULL;
-}
-
-gboolean
-avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, guint frames, guint64 *weight_bytes,
-    guint64 *arena_bytes, double *flops, double *bytes, GError **error)
-{
-  g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, TRUE, error);
-  double windows;
-  Plan p;
-
-  if (!self)
-    return FALSE;
-  p = plan_arena (self, room_for_arena (self));
-  *arena_bytes = p.arena;
-  *weight_bytes = avatar_weights_bytes (self->weights);
-  if (settings->mode == AVATAR_DENOISE_MODE_CLIP) {
-    windows = avatar_clip_plan (frames, self->frames).windows;
-  } else {
-    gint64 more = (frames + 2) / 4 + 1 - self->frames, fresh = self->frames - settings->overlap;
-
-    windows = more > 0 ? 1 + (more + fresh - 1) / fresh : 1;
-  }
-  *flops = p.once.flops + windows * p.window.flops;
-  *bytes = p.once.bytes + windows * p.window.bytes;
-  return avatar_weights_check (self->weights, error);
 }
 
 void
@@ -435,13 +292,12 @@ static gboolean
 prepare (AvatarDenoiser *self, GError **error)
 {
   const AvatarTransformerConfig *c = self->transformer.config;
-  g_autoptr (GArray) ahead = avatar_transformer_route (c, TRUE);
-  g_autoptr (GArray) forward = avatar_transformer_route (c, FALSE);
+  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
+  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
 
-  if (avatar_weights_set_route (self->weights, self->ops, (guint *) ahead->data, ahead->len, error)
+  if (avatar_weights_set_route (self->weights, self->ops, ahead, error)
       && avatar_window_prepare (&self->window, self->ops, error)
-      && avatar_weights_set_route (self->weights, self->ops, (guint *) forward->data, forward->len,
-          error))
+      && avatar_weights_set_route (self->weights, self->ops, forward, error))
     return TRUE;
   avatar_window_clear (&self->window);
   return FALSE;

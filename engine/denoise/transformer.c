@@ -29,8 +29,10 @@ chunk_of (AvatarOps *ops, gint64 rows)
 typedef struct
 {
   AvatarTensor kv;         /* [L, 2 D] */
+  AvatarTensor k, v;       /* [L, D]: views of it, or 8-bit copies */
   AvatarTensor cos, sin;   /* of the image tokens */
   AvatarTensor modulation; /* float32, all vectors of the moment */
+  gboolean attends_8bit;
 } Forward;
 
 /* The weights of one stream through attention; a single block has one stream. */
@@ -49,11 +51,14 @@ take_vectors (const Forward *f, AvatarTensor *vectors, guint n, gint64 offset, g
     vectors[i] = avatar_tensor_rows (f->modulation, offset + i * d, d);
 }
 
-/* h [n, D] = modulated rows of x */
-static void
-modulate (AvatarOps *ops, AvatarTensor h, AvatarTensor x, AvatarTensor shift, AvatarTensor scale)
+/* [n, D]: modulated rows of x in the dtype that @w computes in */
+static AvatarTensor
+modulate (AvatarOps *ops, AvatarTensor x, AvatarTensor shift, AvatarTensor scale, AvatarTensor w)
 {
+  AvatarTensor h = avatar_ops_alloc_operand (ops, x.shape[0], x.shape[1], w);
+
   avatar_op_layer_norm (ops, h, x, scale, shift, TRUE, AVATAR_EPS);
+  return h;
 }
 
 /* y = act (x w^T + b) with x in whatever dtype the weight computes in */
@@ -102,19 +107,32 @@ keys_and_values (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, const 
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, n = x.shape[0], most = chunk_of (ops, n);
-  AvatarTensor h = avatar_ops_alloc (ops, 2, most, d);
 
   for (gint64 r = 0; r < n; r += most) {
     gint64 m = MIN (most, n - r);
-    AvatarTensor part_h = avatar_tensor_rows (h, 0, m);
     AvatarTensor kv = avatar_tensor_rows (f->kv, offset + r, m);
+    AvatarTensor h = modulate (ops, avatar_tensor_rows (x, r, m), s->mod[0], s->mod[1], s->qkv_w);
 
-    modulate (ops, part_h, avatar_tensor_rows (x, r, m), s->mod[0], s->mod[1]);
-    linear (ops, kv, part_h, avatar_tensor_rows (s->qkv_w, d, 2 * d),
+    linear (ops, kv, h, avatar_tensor_rows (s->qkv_w, d, 2 * d),
         avatar_tensor_rows (s->qkv_b, d, 2 * d), AVATAR_ACT_NONE);
     norm_heads (self, ops, avatar_tensor_cols (kv, 0, d), s->k_norm, f, r, image_tokens);
+    avatar_ops_release (ops, mark);
   }
-  avatar_ops_release (ops, mark);
+}
+
+/* All keys and values are there: as attention wants them. What this takes of the arena is released
+ * with the block. */
+static void
+share_keys (AvatarTransformer *self, AvatarOps *ops, Forward *f)
+{
+  gint64 d = self->config->hidden;
+
+  f->k = avatar_tensor_cols (f->kv, 0, d);
+  f->v = avatar_tensor_cols (f->kv, d, d);
+  if (f->attends_8bit) {
+    f->k = avatar_ops_quantise_all (ops, f->k);
+    f->v = avatar_ops_quantise_all (ops, f->v);
+  }
 }
 
 /* o [m, D] = attention of the modulated rows h [m, D], which start at @first of their stream */
@@ -129,9 +147,10 @@ attend (AvatarTransformer *self, AvatarOps *ops, AvatarTensor o, AvatarTensor h,
   linear (ops, q, h, avatar_tensor_rows (s->qkv_w, 0, d), avatar_tensor_rows (s->qkv_b, 0, d),
       AVATAR_ACT_NONE);
   norm_heads (self, ops, q, s->q_norm, f, first, image_tokens);
+  if (f->attends_8bit)
+    q = avatar_ops_quantise_all (ops, q);
   avatar_op_attention (ops, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (q, hd),
-      avatar_tensor_split_last (avatar_tensor_cols (f->kv, 0, d), hd),
-      avatar_tensor_split_last (avatar_tensor_cols (f->kv, d, d), hd), 1 / sqrt (hd), 0, 0,
+      avatar_tensor_split_last (f->k, hd), avatar_tensor_split_last (f->v, hd), 1 / sqrt (hd), 0, 0,
       AVATAR_NO_TENSOR);
   avatar_ops_release (ops, mark);
 }
@@ -160,28 +179,27 @@ double_rest (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, g
   gsize mark = avatar_ops_mark (ops);
   const char *name = text ? "txt" : "img";
   gint64 d = self->config->hidden, n = x.shape[0], most = chunk_of (ops, n);
-  AvatarTensor h = avatar_ops_alloc (ops, 2, most, d), o = avatar_ops_alloc (ops, 2, most, d);
+  AvatarTensor fc1 = AVATAR_W ("double_blocks.%u.%s_mlp.fc1.weight", i, name);
 
   for (gint64 r = 0; r < n; r += most) {
-    gsize chunk_mark = avatar_ops_mark (ops);
     gint64 m = MIN (most, n - r);
-    AvatarTensor rows = avatar_tensor_rows (x, r, m), hr = avatar_tensor_rows (h, 0, m);
-    AvatarTensor or = avatar_tensor_rows (o, 0, m), hidden;
+    AvatarTensor rows = avatar_tensor_rows (x, r, m), h, o = avatar_ops_alloc (ops, 2, m, d),
+                 hidden;
 
     avatar_ops_pace (ops);
-    modulate (ops, hr, rows, s->mod[0], s->mod[1]);
-    attend (self, ops, or, hr, s, f, r, image_tokens);
-    linear_add (ops, rows, or, AVATAR_W ("double_blocks.%u.%s_attn_proj.weight", i, name),
+    h = modulate (ops, rows, s->mod[0], s->mod[1], s->qkv_w);
+    attend (self, ops, o, h, s, f, r, image_tokens);
+    linear_add (ops, rows, o, AVATAR_W ("double_blocks.%u.%s_attn_proj.weight", i, name),
         AVATAR_W ("double_blocks.%u.%s_attn_proj.bias", i, name), s->mod[2], AVATAR_NO_TENSOR);
-    modulate (ops, hr, rows, s->mod[3], s->mod[4]);
+    avatar_ops_release (ops, mark);
+    h = modulate (ops, rows, s->mod[3], s->mod[4], fc1);
     hidden = avatar_ops_alloc (ops, 2, m, (gint64) self->config->mlp);
-    linear (ops, hidden, hr, AVATAR_W ("double_blocks.%u.%s_mlp.fc1.weight", i, name),
-        AVATAR_W ("double_blocks.%u.%s_mlp.fc1.bias", i, name), AVATAR_ACT_GELU_TANH);
+    linear (ops, hidden, h, fc1, AVATAR_W ("double_blocks.%u.%s_mlp.fc1.bias", i, name),
+        AVATAR_ACT_GELU_TANH);
     linear_add (ops, rows, hidden, AVATAR_W ("double_blocks.%u.%s_mlp.fc2.weight", i, name),
         AVATAR_W ("double_blocks.%u.%s_mlp.fc2.bias", i, name), s->mod[5], AVATAR_NO_TENSOR);
-    avatar_ops_release (ops, chunk_mark);
+    avatar_ops_release (ops, mark);
   }
-  avatar_ops_release (ops, mark);
 }
 
 /* Adapter @a on the video tokens [T S, D] (2.9); face [T S] */
@@ -223,9 +241,9 @@ typedef struct
 
 /* img [Lx, D], txt [Lt, D] (2.8), and the adapter after it */
 static void
-double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, guint i,
-    const Forward *f)
+double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, guint i, Forward *f)
 {
+  gsize mark = avatar_ops_mark (ops);
   gint64 lx = tokens->img.shape[0];
   Stream img, txt;
 
@@ -235,21 +253,22 @@ double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, gui
   txt = double_stream (self, f, i, TRUE);
   keys_and_values (self, ops, tokens->img, &img, f, 0, lx);
   keys_and_values (self, ops, tokens->txt, &txt, f, lx, 0);
+  share_keys (self, ops, f);
   double_rest (self, ops, tokens->img, i, FALSE, &img, f, lx);
   avatar_transformer_leave (self, ops, AVATAR_UNIT_DOUBLE_IMG, i);
   double_rest (self, ops, tokens->txt, i, TRUE, &txt, f, 0);
+  avatar_ops_release (ops, mark);
 }
 
 /* x [L, D] (2.10). Rows outside @from .. @to are not needed afterwards and not computed: of the
  * last block only the video tokens are read. */
 static void
-single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, const Forward *f,
+single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, Forward *f,
     gint64 image_tokens, gint64 from, gint64 to)
 {
-  gsize mark = avatar_ops_mark (ops);
+  gsize mark = avatar_ops_mark (ops), chunk_mark;
   gint64 d = self->config->hidden, width = self->config->mlp, most = chunk_of (ops, to - from);
-  AvatarTensor w1, b1, h = avatar_ops_alloc (ops, 2, most, d);
-  AvatarTensor z = avatar_ops_alloc (ops, 2, most, d + width); /* attention | mlp */
+  AvatarTensor w1, b1;
   Stream s;
 
   avatar_transformer_enter (self, ops, AVATAR_UNIT_SINGLE, i);
@@ -263,18 +282,21 @@ single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, 
   };
   take_vectors (f, s.mod, 3, avatar_modulation_single (self->config, i), d);
   keys_and_values (self, ops, x, &s, f, 0, image_tokens);
+  share_keys (self, ops, f);
+  chunk_mark = avatar_ops_mark (ops);
   for (gint64 r = from; r < to; r += most) {
     gint64 m = MIN (most, to - r);
-    AvatarTensor rows = avatar_tensor_rows (x, r, m), hr = avatar_tensor_rows (h, 0, m);
-    AvatarTensor zr = avatar_tensor_rows (z, 0, m);
+    AvatarTensor rows = avatar_tensor_rows (x, r, m), h;
+    AvatarTensor z = avatar_ops_alloc (ops, 2, m, d + width); /* attention | mlp */
 
     avatar_ops_pace (ops);
-    modulate (ops, hr, rows, s.mod[0], s.mod[1]);
-    attend (self, ops, avatar_tensor_cols (zr, 0, d), hr, &s, f, r, image_tokens);
-    linear (ops, avatar_tensor_cols (zr, d, width), hr, avatar_tensor_rows (w1, 3 * d, width),
+    h = modulate (ops, rows, s.mod[0], s.mod[1], w1);
+    attend (self, ops, avatar_tensor_cols (z, 0, d), h, &s, f, r, image_tokens);
+    linear (ops, avatar_tensor_cols (z, d, width), h, avatar_tensor_rows (w1, 3 * d, width),
         avatar_tensor_rows (b1, 3 * d, width), AVATAR_ACT_GELU_TANH);
-    linear_add (ops, rows, zr, AVATAR_W ("single_blocks.%u.linear2.weight", i),
+    linear_add (ops, rows, z, AVATAR_W ("single_blocks.%u.linear2.weight", i),
         AVATAR_W ("single_blocks.%u.linear2.bias", i), s.mod[2], AVATAR_NO_TENSOR);
+    avatar_ops_release (ops, chunk_mark);
   }
   avatar_transformer_leave (self, ops, AVATAR_UNIT_SINGLE, i);
   avatar_ops_release (ops, mark);
@@ -289,16 +311,16 @@ final_layer (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity, Ava
   gint64 d = self->config->hidden, n = video.shape[0], most = chunk_of (ops, n);
   AvatarTensor w = AVATAR_W ("final_layer.linear.weight"), mod[2];
   AvatarTensor patches = avatar_ops_alloc_as (ops, AVATAR_F32, 2, n, w.shape[0]);
-  AvatarTensor h = avatar_ops_alloc (ops, 2, most, d);
+  gsize chunk_mark = avatar_ops_mark (ops);
 
   take_vectors (f, mod, 2, avatar_modulation_final (self->config), d);
   for (gint64 r = 0; r < n; r += most) {
     gint64 m = MIN (most, n - r);
-    AvatarTensor hr = avatar_tensor_rows (h, 0, m);
+    AvatarTensor h = modulate (ops, avatar_tensor_rows (video, r, m), mod[0], mod[1], w);
 
-    modulate (ops, hr, avatar_tensor_rows (video, r, m), mod[0], mod[1]);
-    linear (ops, avatar_tensor_rows (patches, r, m), hr, w, AVATAR_W ("final_layer.linear.bias"),
+    linear (ops, avatar_tensor_rows (patches, r, m), h, w, AVATAR_W ("final_layer.linear.bias"),
         AVATAR_ACT_NONE);
+    avatar_ops_release (ops, chunk_mark);
   }
   avatar_op_patchify (ops, velocity, patches, self->config->patch, TRUE);
   avatar_ops_release (ops, mark);
@@ -328,7 +350,7 @@ embed_tokens (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, Ava
 static void
 all_but_last (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, AvatarTensor x,
     const AvatarMoment *moment, const AvatarScene *scene, const AvatarSpeech *speech,
-    AvatarTensor face, const Forward *f, const AvatarReuse *reuse)
+    AvatarTensor face, Forward *f, const AvatarReuse *reuse)
 {
   const AvatarTransformerConfig *c = self->config;
   guint fork_at = reuse && reuse->fork.rank && c->n_adapters ? c->adapter_after[0] : G_MAXUINT;
@@ -374,6 +396,7 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
     .cos = scene->cos,
     .sin = scene->sin,
     .modulation = avatar_ops_alloc_as (ops, AVATAR_F32, 1, avatar_transformer_modulation_n (c)),
+    .attends_8bit = self->fp8 && avatar_ops_attends_8bit (ops, c->head_dim),
   };
 
   tokens.img = avatar_tensor_rows (tokens.z, 0, lx);

@@ -19,6 +19,7 @@ typedef struct
 {
   const AvatarTransformerConfig *config;
   AvatarWeights *weights; /* not owned */
+  gboolean fp8;           /* attention in e4m3, too, where the device can */
   AvatarTapFunc tap;
   gpointer tap_data;
 } AvatarTransformer;
@@ -93,9 +94,9 @@ typedef struct
 
 /* The parts in which the weights go to the device: see AvatarWeightUnits. */
 AvatarWeightUnits avatar_transformer_units (const AvatarTransformerConfig *config);
-/* The units of everything in front of the first forward (@ahead) or of forwards, in the order of
- * their use; free with g_array_unref(). Array of guint. */
-GArray *avatar_transformer_route (const AvatarTransformerConfig *config, gboolean ahead);
+/* The way of everything in front of the first forward (@ahead) or of forwards; free with g_free().
+ */
+AvatarRoute *avatar_transformer_route (const AvatarTransformerConfig *config, gboolean ahead);
 
 /* Floats of a moment's modulation. */
 gint64 avatar_transformer_modulation_n (const AvatarTransformerConfig *config);

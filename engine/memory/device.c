@@ -4,6 +4,7 @@
 #include "engine/memory/device.h"
 
 #include "engine/memory/module.h"
+#include "engine/ops/plan/plan.h"
 #include "engine/ops/sim/sim.h"
 
 #include <math.h>
@@ -42,6 +43,8 @@ find_backend (const char *name, GError **error)
     return avatar_backend_load ("cuda", error);
   if (strncmp (name, "sim:", 4) == 0)
     return &avatar_backend_sim;
+  if (strncmp (name, "plan:", 5) == 0)
+    return &avatar_backend_plan;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
       "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
       "\"auto\" (the best there is)",
@@ -67,7 +70,8 @@ device_new (const char *name, GError **error)
   if (backend->discrete) {
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
-    g_hash_table_insert (all, self->key, self);
+    if (backend != &avatar_backend_plan) /* which holds nothing, and counts for one caller */
+      g_hash_table_insert (all, self->key, self);
   }
   return self;
 }
@@ -111,7 +115,7 @@ avatar_device_unref (AvatarDevice *self)
 
   g_mutex_lock (&all_lock);
   last = --self->refs == 0;
-  if (last && self->key)
+  if (last && self->key && g_hash_table_lookup (all, self->key) == self)
     g_hash_table_remove (all, self->key);
   g_mutex_unlock (&all_lock);
   if (!last)

@@ -97,13 +97,17 @@ struct _AvatarBackend
   void (*power) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */
   void (*quantise) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  /* Optional: can it attend with q, k and v in e4m3, heads of @d? If so, quantise_all() makes them:
+   * one factor for all, y.scale[0], with one more float behind it for its own use. */
+  gboolean (*attends_8bit) (AvatarBackendDevice *device, gint64 d);
+  void (*quantise_all) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 };
 
 extern const AvatarBackend avatar_backend_cpu;
 
 /* A back-end that is a module, libavatar-<name>.so, exports this, named avatar_backend_module;
  * it returns %NULL if @abi is not its own. */
-#define AVATAR_BACKEND_ABI 1
+#define AVATAR_BACKEND_ABI 2
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

@@ -132,18 +132,48 @@ avatar_ops_alloc_as (AvatarOps *self, AvatarDType dtype, guint rank, ...)
 }
 
 AvatarTensor
+avatar_ops_alloc_operand (AvatarOps *self, gint64 m, gint64 k, AvatarTensor w)
+{
+  gboolean small = avatar_dtype_size (w.dtype) == 1;
+  AvatarTensor y = avatar_ops_alloc_as (self, small ? w.dtype : self->dtype, 2, m, k);
+
+  if (small)
+    y.scale = avatar_arena_push (self->arena, m * sizeof (float));
+  return y;
+}
+
+AvatarTensor
 avatar_ops_operand (AvatarOps *self, AvatarTensor x, AvatarTensor w)
 {
   AvatarTensor y;
 
-  if (avatar_dtype_size (w.dtype) != 1)
+  if (avatar_dtype_size (w.dtype) != 1 || x.dtype == w.dtype)
     return x;
-  y = avatar_ops_alloc_as (self, w.dtype, 2, x.shape[0], x.shape[1]);
-  y.scale = avatar_arena_push (self->arena, x.shape[0] * sizeof (float));
+  y = avatar_ops_alloc_operand (self, x.shape[0], x.shape[1], w);
   avatar_ops_count (self, 2. * avatar_tensor_n (x),
       avatar_tensor_bytes (x) + avatar_tensor_bytes (y));
   if (avatar_ops_running (self))
     self->backend->quantise (self->queue, y, x);
+  return y;
+}
+
+gboolean
+avatar_ops_attends_8bit (AvatarOps *self, gint64 d)
+{
+  return self->backend->attends_8bit
+      && self->backend->attends_8bit (avatar_device_get_handle (self->device), d);
+}
+
+AvatarTensor
+avatar_ops_quantise_all (AvatarOps *self, AvatarTensor x)
+{
+  AvatarTensor y = avatar_ops_alloc_as (self, AVATAR_F8_E4M3, 2, x.shape[0], x.shape[1]);
+
+  y.scale = avatar_arena_push (self->arena, 2 * sizeof (float));
+  avatar_ops_count (self, 2. * avatar_tensor_n (x),
+      2 * avatar_tensor_bytes (x) + avatar_tensor_bytes (y));
+  if (avatar_ops_running (self))
+    self->backend->quantise_all (self->queue, y, x);
   return y;
 }
 

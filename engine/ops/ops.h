@@ -67,6 +67,8 @@ AvatarTensor avatar_ops_alloc_as (AvatarOps *ops, AvatarDType dtype, guint rank,
 /* @x [M, K] in the dtype that a linear layer with the weight @w computes in: @x itself, or, if @w
  * is 8-bit, a copy from the arena that is quantised row by row. */
 AvatarTensor avatar_ops_operand (AvatarOps *ops, AvatarTensor x, AvatarTensor w);
+/* Room for such a tensor [@m, @k]: what avatar_op_layer_norm() may write without a detour. */
+AvatarTensor avatar_ops_alloc_operand (AvatarOps *ops, gint64 m, gint64 k, AvatarTensor w);
 #define avatar_ops_mark(ops) avatar_arena_mark ((ops)->arena)
 #define avatar_ops_release(ops, mark) avatar_arena_release ((ops)->arena, (mark))
 
@@ -86,14 +88,20 @@ void avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTen
 void avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale);
 /* y = (x - mean) / sqrt (var + eps) * scale + shift over the last dimension of [M, N]; with
- * @plus_one the factor is 1 + scale (adaptive modulation). scale, shift [N] optional. */
+ * @plus_one the factor is 1 + scale (adaptive modulation). scale, shift [N] optional. y may be of
+ * avatar_ops_alloc_operand(). */
 void avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
     AvatarTensor shift, gboolean plus_one, double eps);
 /* In place on x [L, heads, d]: x / rms (x) * w, then rotary embedding of adjacent pairs.
  * w [d]; cos, sin [L, d / 2] float32, optional. */
 void avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
     AvatarTensor sin, double eps);
-/* o = softmax (q k^T * scale) v, for every head. q, o [Lq, heads, d], k, v [Lk, heads, d].
+/* May q, k and v of attention be 8-bit, for heads of @d? */
+gboolean avatar_ops_attends_8bit (AvatarOps *ops, gint64 d);
+/* x [M, N] in e4m3 with one factor for all, from the arena. */
+AvatarTensor avatar_ops_quantise_all (AvatarOps *ops, AvatarTensor x);
+/* o = softmax (q k^T * scale) v, for every head. q, o [Lq, heads, d], k, v [Lk, heads, d]; q, k, v
+ * of the context's dtype or of avatar_ops_quantise_all().
  * @causal_block: 0 = every query sees every key; else query i sees the keys of blocks
  *   0 .. (i + q_start) / causal_block of causal_block keys each.
  * @valid: optional uint8 [Lk], for Lq = Lk only: (valid[q] and valid[k]) or k = 0. */

@@ -2,6 +2,7 @@
 /* Every operation of the CUDA back-end against the CPU's, on random data that bfloat16 holds
  * exactly. Skipped without a GPU. */
 #include "engine/memory/device.h"
+#include "engine/ops/backend.h"
 
 #include <math.h>
 #include <string.h>
@@ -300,6 +301,45 @@ linear_fp8 (Run *run, const gint64 *p)
   output (run, y);
 }
 
+/* p: m, n, k: modulated rows straight to 8 bits, then a product */
+static void
+layer_norm_fp8 (Run *run, const gint64 *p)
+{
+  AvatarTensor x = input (run, p[0], p[2]), w = input (run, p[1], p[2]);
+  AvatarTensor scale = input_f32 (run, p[2]), shift = input_f32 (run, p[2]), h;
+  AvatarTensor y = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], p[1]));
+
+  if (run->ops->backend->discrete)
+    w = avatar_ops_operand (run->ops, w, (AvatarTensor){ .dtype = AVATAR_F8_E4M3 });
+  h = avatar_ops_alloc_operand (run->ops, p[0], p[2], w);
+  avatar_op_layer_norm (run->ops, h, x, scale, shift, TRUE, 1e-6);
+  avatar_op_linear (run->ops, y, h, w, AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
+  output (run, y);
+}
+
+/* p: lq, lk, heads, columns on the left of the output */
+static void
+attention_fp8 (Run *run, const gint64 *p)
+{
+  const gint64 hd = 128;
+  gint64 d = p[2] * hd;
+  AvatarTensor q = input (run, p[0], d), kv = input (run, p[1], 2 * d);
+  AvatarTensor o = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], p[3] + d));
+  AvatarTensor k = avatar_tensor_cols (kv, 0, d), v = avatar_tensor_cols (kv, d, d);
+
+  o = avatar_tensor_cols (o, p[3], d);
+  if (run->ops->backend->discrete) {
+    q = avatar_ops_quantise_all (run->ops, q);
+    k = avatar_ops_quantise_all (run->ops, k);
+    v = avatar_ops_quantise_all (run->ops, v);
+  }
+  avatar_op_attention (run->ops, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (q, hd),
+      avatar_tensor_split_last (k, hd), avatar_tensor_split_last (v, hd), 3 / sqrt (hd), 0, 0,
+      AVATAR_NO_TENSOR);
+  for (gint64 i = 0; i < p[0]; i++)
+    output (run, avatar_tensor_rows (o, i, 1));
+}
+
 #define CASE(body, limit, ...) \
   compare (#body " " #__VA_ARGS__, body, (const gint64[]){ __VA_ARGS__ }, limit)
 #define EXACT 1e-6
@@ -347,6 +387,13 @@ test_all (void)
     CASE (linear_fp8, 5e-2, 256, 512, 3072, AVATAR_ACT_NONE);
     CASE (linear_fp8, 5e-2, 831, 3072, 3072, AVATAR_ACT_GELU_TANH);
     CASE (linear_fp8, 5e-2, 17, 160, 640, AVATAR_ACT_SILU);
+    CASE (layer_norm_fp8, 5e-2, 100, 256, 3072);
+    CASE (layer_norm_fp8, 5e-2, 33, 160, 640);
+  }
+  if (avatar_device_get_backend (gpu)->attends_8bit (avatar_device_get_handle (gpu), 128)) {
+    CASE (attention_fp8, 8e-2, 300, 700, 3, 0);
+    CASE (attention_fp8, 8e-2, 129, 1027, 24, 96);
+    CASE (attention_fp8, 8e-2, 7, 515, 2, 0);
   }
 }
 

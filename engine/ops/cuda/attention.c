@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Attention through cuDNN's graph of one operation where it can do it (16-bit, no mask), else
- * through a kernel of our own. */
-#include "engine/ops/cuda/cuda.h"
+/* Attention through cuDNN where it can do it (no mask): in 16 bits as a graph of one operation, in
+ * e4m3 as the graph of all its parts; else through a kernel of our own. */
+#include "engine/ops/cuda/graph.h"
 #include "engine/ops/cuda/kernels/kernels.h"
 #include "engine/ops/cuda/workspace.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 /* Tensors of the graph. */
@@ -16,6 +15,14 @@ enum
   UID_V,
   UID_O,
   UID_SCALE,
+  UID_DESCALE_Q,
+  UID_DESCALE_K,
+  UID_DESCALE_V,
+  UID_SCALE_P,
+  UID_DESCALE_P,
+  UID_SCALE_O,
+  UID_AMAX_P,
+  UID_AMAX_O,
 };
 
 typedef struct
@@ -65,169 +72,140 @@ avatar_cuda_attentions_new (void)
   return g_hash_table_new_full (key_hash, key_equal, NULL, plan_free);
 }
 
-/* Descriptors that live while a plan is built. The first failure sticks. */
-typedef struct
+static cudnnDataType_t
+dnn_type (AvatarDType dtype)
 {
-  cudnnBackendDescriptor_t all[16];
-  guint n;
-  cudnnStatus_t status;
-} Builder;
+  switch (dtype) {
+    case AVATAR_F16:
+      return CUDNN_DATA_HALF;
+    case AVATAR_F8_E4M3:
+      return CUDNN_DATA_FP8_E4M3;
+    default:
+      return CUDNN_DATA_BFLOAT16;
+  }
+}
 
+/* [1, heads, rows, d] */
 static cudnnBackendDescriptor_t
-make (Builder *b, cudnnBackendDescriptorType_t type)
-{
-  cudnnBackendDescriptor_t d = NULL;
-
-  if (b->status == CUDNN_STATUS_SUCCESS)
-    b->status = cudnnBackendCreateDescriptor (type, &d);
-  if (d)
-    b->all[b->n++] = d;
-  return d;
-}
-
-static void
-put (Builder *b, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-    cudnnBackendAttributeType_t type, gint64 n, const void *values)
-{
-  if (b->status == CUDNN_STATUS_SUCCESS)
-    b->status = cudnnBackendSetAttribute (d, name, type, n, values);
-}
-
-static void
-put_descriptor (Builder *b, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-    cudnnBackendDescriptor_t value)
-{
-  put (b, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
-}
-
-static void
-finish (Builder *b, cudnnBackendDescriptor_t d)
-{
-  if (b->status == CUDNN_STATUS_SUCCESS)
-    b->status = cudnnBackendFinalize (d);
-}
-
-static cudnnBackendDescriptor_t
-make_tensor (Builder *b, gint64 uid, cudnnDataType_t type, const gint64 dims[4],
-    const gint64 strides[4], gboolean by_value)
-{
-  cudnnBackendDescriptor_t t = make (b, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-  gint64 alignment = 16;
-  bool value = by_value != FALSE;
-
-  put (b, t, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
-  put (b, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-  put (b, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
-  put (b, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
-  put (b, t, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
-  if (by_value)
-    put (b, t, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &value);
-  finish (b, t);
-  return t;
-}
-
-static cudnnBackendDescriptor_t
-make_operand (Builder *b, gint64 uid, const Key *key, gint64 rows, const gint64 stride[2])
+make_operand (AvatarCudaGraph *g, gint64 uid, const Key *key, gint64 rows, const gint64 stride[2])
 {
   const gint64 dims[4] = { 1, key->heads, rows, key->d };
   const gint64 strides[4] = { rows * stride[0], stride[1], stride[0], 1 };
 
-  return make_tensor (b, uid, key->dtype == AVATAR_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16,
-      dims, strides, FALSE);
+  return avatar_cuda_graph_tensor (g, uid, dnn_type (key->dtype), 4, dims, strides);
 }
 
-/* The graph: o = softmax (q k^T scale) v */
-static cudnnBackendDescriptor_t
-make_graph (Builder *b, cudnnHandle_t handle, const Key *key)
+/* o = softmax (q k^T scale) v as one operation of 16 bits */
+static void
+build_16bit (AvatarCudaGraph *g, const Key *key)
 {
-  const gint64 ones[4] = { 1, 1, 1, 1 };
-  cudnnBackendDescriptor_t q = make_operand (b, UID_Q, key, key->lq, key->q);
-  cudnnBackendDescriptor_t k = make_operand (b, UID_K, key, key->lk, key->k);
-  cudnnBackendDescriptor_t v = make_operand (b, UID_V, key, key->lk, key->v);
-  cudnnBackendDescriptor_t o = make_operand (b, UID_O, key, key->lq, key->o);
-  cudnnBackendDescriptor_t scale = make_tensor (b, UID_SCALE, CUDNN_DATA_FLOAT, ones, ones, TRUE);
-  cudnnBackendDescriptor_t op = make (b, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR), graph;
+  cudnnBackendDescriptor_t q = make_operand (g, UID_Q, key, key->lq, key->q);
+  cudnnBackendDescriptor_t k = make_operand (g, UID_K, key, key->lk, key->k);
+  cudnnBackendDescriptor_t v = make_operand (g, UID_V, key, key->lk, key->v);
+  cudnnBackendDescriptor_t o = make_operand (g, UID_O, key, key->lq, key->o);
+  cudnnBackendDescriptor_t scale = avatar_cuda_graph_scalar (g, UID_SCALE, TRUE);
+  cudnnBackendDescriptor_t op
+      = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
 
-  put_descriptor (b, op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, q);
-  put_descriptor (b, op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, k);
-  put_descriptor (b, op, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, v);
-  put_descriptor (b, op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, o);
-  put_descriptor (b, op, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, scale);
-  finish (b, op);
-  graph = make (b, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-  put_descriptor (b, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, op);
-  put (b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-  finish (b, graph);
-  return graph;
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, q);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, k);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, v);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, o);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, scale);
+  avatar_cuda_graph_add (g, op);
 }
 
-/* The first engine that the library proposes and that wants no more workspace than there is. */
+/* An intermediate [1, heads, Lq, columns] float32. */
+static cudnnBackendDescriptor_t
+between (AvatarCudaGraph *g, const Key *key, gint64 columns)
+{
+  const gint64 dims[4] = { 1, key->heads, key->lq, columns };
+  const gint64 strides[4] = { key->heads * key->lq * columns, key->lq * columns, columns, 1 };
+
+  return avatar_cuda_graph_tensor (g, 0, CUDNN_DATA_FLOAT, 4, dims, strides);
+}
+
+/* x times the scalar @uid */
+static cudnnBackendDescriptor_t
+times (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x, gint64 columns, gint64 uid,
+    gboolean by_value)
+{
+  cudnnBackendDescriptor_t y = between (g, key, columns);
+
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, y, x,
+      avatar_cuda_graph_scalar (g, uid, by_value));
+  return y;
+}
+
+/* softmax over the columns, as cuDNN's engines know it: the logarithm of the sum belongs to it */
+static cudnnBackendDescriptor_t
+softmax (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x)
+{
+  cudnnBackendDescriptor_t most = between (g, key, 1), sum = between (g, key, 1);
+  cudnnBackendDescriptor_t less = between (g, key, key->lk), e = between (g, key, key->lk);
+  cudnnBackendDescriptor_t log_sum = between (g, key, 1), stats = between (g, key, 1);
+  cudnnBackendDescriptor_t y = between (g, key, key->lk);
+
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_MAX, most, x);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_SUB, less, x, most);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_EXP, e, less, NULL);
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_ADD, sum, e);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_LOG, log_sum, sum, NULL);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_ADD, stats, most, log_sum);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_DIV, y, e, sum);
+  return y;
+}
+
+/* The same in e4m3: operands and output have one factor each, and so have the weights that softmax
+ * gives, which are between 0 and 1. */
+static void
+build_8bit (AvatarCudaGraph *g, const Key *key)
+{
+  const gint64 kt_dims[4] = { 1, key->heads, key->d, key->lk };
+  const gint64 kt_strides[4] = { key->lk * key->k[0], key->k[1], 1, key->k[0] };
+  const gint64 p_dims[4] = { 1, key->heads, key->lq, key->lk };
+  const gint64 p_strides[4] = { key->heads * key->lq * key->lk, key->lq * key->lk, key->lk, 1 };
+  cudnnBackendDescriptor_t q = make_operand (g, UID_Q, key, key->lq, key->q);
+  cudnnBackendDescriptor_t kt
+      = avatar_cuda_graph_tensor (g, UID_K, CUDNN_DATA_FP8_E4M3, 4, kt_dims, kt_strides);
+  cudnnBackendDescriptor_t v = make_operand (g, UID_V, key, key->lk, key->v);
+  cudnnBackendDescriptor_t o = make_operand (g, UID_O, key, key->lq, key->o);
+  cudnnBackendDescriptor_t p
+      = avatar_cuda_graph_tensor (g, 0, CUDNN_DATA_FP8_E4M3, 4, p_dims, p_strides);
+  cudnnBackendDescriptor_t x = between (g, key, key->lk);
+
+  avatar_cuda_graph_matmul (g, x, q, kt);
+  x = times (g, key, x, key->lk, UID_SCALE, TRUE);
+  x = times (g, key, x, key->lk, UID_DESCALE_Q, FALSE);
+  x = times (g, key, x, key->lk, UID_DESCALE_K, FALSE);
+  x = softmax (g, key, x);
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
+      avatar_cuda_graph_scalar (g, UID_AMAX_P, FALSE), x);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, p, x,
+      avatar_cuda_graph_scalar (g, UID_SCALE_P, FALSE));
+  x = between (g, key, key->d);
+  avatar_cuda_graph_matmul (g, x, p, v);
+  x = times (g, key, x, key->d, UID_DESCALE_P, FALSE);
+  x = times (g, key, x, key->d, UID_DESCALE_V, FALSE);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, o, x,
+      avatar_cuda_graph_scalar (g, UID_SCALE_O, FALSE));
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
+      avatar_cuda_graph_scalar (g, UID_AMAX_O, FALSE), x);
+}
+
 static cudnnBackendDescriptor_t
 make_plan (cudnnHandle_t handle, const Key *key)
 {
-  Builder b = { .status = CUDNN_STATUS_SUCCESS };
-  cudnnBackendDescriptor_t graph = make_graph (&b, handle, key), plan = NULL;
-  cudnnBackendDescriptor_t heuristics = make (&b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  cudnnBackendDescriptor_t config = make (&b, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-  cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
-  gint64 found = 0, workspace = 0;
+  AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
+  g_autofree char *what = g_strdup_printf ("%s attention of %" G_GINT64_FORMAT
+                                           " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT,
+      avatar_dtype_name (key->dtype), key->lq, key->lk, key->d);
 
-  put_descriptor (&b, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
-  put (&b, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-  finish (&b, heuristics);
-  if (b.status == CUDNN_STATUS_SUCCESS)
-    b.status = cudnnBackendGetAttribute (heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-        CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &found, &config);
-  if (b.status == CUDNN_STATUS_SUCCESS && found > 0)
-    b.status = cudnnBackendCreateDescriptor (CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan);
-  if (plan) {
-    put (&b, plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
-    put_descriptor (&b, plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
-    finish (&b, plan);
-    if (b.status == CUDNN_STATUS_SUCCESS)
-      b.status = cudnnBackendGetAttribute (plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-          CUDNN_TYPE_INT64, 1, NULL, &workspace);
-    if (b.status != CUDNN_STATUS_SUCCESS || workspace > (gint64) AVATAR_CUDA_ATTENTION_WORKSPACE)
-      g_clear_pointer (&plan, cudnnBackendDestroyDescriptor);
-  }
-  if (!plan) {
-    char message[512] = "";
-
-    cudnnGetLastErrorString (message, sizeof message);
-    g_debug ("cuDNN has no attention of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
-             " x %" G_GINT64_FORMAT " (%s; %s; workspace %" G_GINT64_FORMAT ")",
-        key->lq, key->lk, key->d, cudnnGetErrorString (b.status), message, workspace);
-  }
-  for (guint i = 0; i < b.n; i++)
-    cudnnBackendDestroyDescriptor (b.all[i]);
-  return plan;
-}
-
-static gboolean
-run (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, void *ws)
-{
-  Builder b = { .status = CUDNN_STATUS_SUCCESS };
-  cudnnBackendDescriptor_t pack = make (&b, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-  float scale = plan->key.scale;
-  const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE };
-  void *const pointers[] = { q.data, k.data, v.data, o.data, &scale };
-
-  put (&b, pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, G_N_ELEMENTS (uids), uids);
-  put (&b, pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR,
-      G_N_ELEMENTS (pointers), pointers);
-  put (&b, pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &ws);
-  finish (&b, pack);
-  if (b.status == CUDNN_STATUS_SUCCESS)
-    b.status = cudnnBackendExecute (queue->dnn, plan->plan, pack);
-  if (pack)
-    cudnnBackendDestroyDescriptor (pack);
-  if (b.status == CUDNN_STATUS_SUCCESS)
-    return TRUE;
-  avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
-      "cuDNN's attention of %" G_GINT64_FORMAT " queries and %" G_GINT64_FORMAT " keys failed: %s",
-      plan->key.lq, plan->key.lk, cudnnGetErrorString (b.status));
-  return FALSE;
+  if (key->dtype == AVATAR_F8_E4M3)
+    build_8bit (&g, key);
+  else
+    build_16bit (&g, key);
+  return avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_ATTENTION_WORKSPACE, what);
 }
 
 static const Plan *
@@ -260,6 +238,79 @@ find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, A
   return plan->plan ? plan : NULL;
 }
 
+static void
+run_16bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, void *ws)
+{
+  float scale = plan->key.scale;
+  const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE };
+  void *const pointers[] = { q.data, k.data, v.data, o.data, &scale };
+
+  avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws, "attention");
+}
+
+/* The weights of softmax times this, so that the smallest are not lost; a power of two, and with
+ * room below e4m3's 448. */
+#define SCALE_P 256.f
+
+/* What lies in the workspace of the 8-bit attention, behind cuDNN's: scalars, each where cuDNN wants
+ * it, and the output before its factor. */
+enum
+{
+  AT_SCALE_P,
+  AT_DESCALE_P,
+  AT_ONE,
+  AT_AMAX_P,
+  AT_AMAX_O,
+  N_SCALARS,
+};
+#define SCALAR_STRIDE 64 /* floats */
+
+static void
+run_8bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor o8, AvatarTensor q,
+    AvatarTensor k, AvatarTensor v, float *scalars, void *ws)
+{
+  float scale = plan->key.scale;
+  const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE, UID_DESCALE_Q, UID_DESCALE_K,
+    UID_DESCALE_V, UID_SCALE_P, UID_DESCALE_P, UID_SCALE_O, UID_AMAX_P, UID_AMAX_O };
+  /* values are at most as large as the largest of v: what comes out has v's factor */
+  void *const pointers[] = { q.data, k.data, v.data, o8.data, &scale, q.scale, k.scale,
+    scalars + AT_ONE * SCALAR_STRIDE, scalars + AT_SCALE_P * SCALAR_STRIDE,
+    scalars + AT_DESCALE_P * SCALAR_STRIDE, scalars + AT_ONE * SCALAR_STRIDE,
+    scalars + AT_AMAX_P * SCALAR_STRIDE, scalars + AT_AMAX_O * SCALAR_STRIDE };
+  const float values[] = { SCALE_P, 1 / SCALE_P, 1, 0, 0 };
+
+  if (avatar_cuda_check (queue,
+          avatar_kernel_scalars (queue->stream, scalars, SCALAR_STRIDE, values, N_SCALARS),
+          "writing scalars")
+      && avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws,
+          "8-bit attention"))
+    avatar_cuda_check (queue, avatar_kernel_expand_all (queue->stream, o, o8, v.scale),
+        "expanding attention");
+}
+
+gboolean
+avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d)
+{
+  return device->capability >= 90 && d == 128;
+}
+
+static void
+attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
+    double scale, guint8 *ws)
+{
+  float *scalars = (float *) (ws + AVATAR_CUDA_ATTENTION_WORKSPACE);
+  AvatarTensor o8 = avatar_tensor_of_shape (AVATAR_F8_E4M3,
+      ws + AVATAR_CUDA_ATTENTION_WORKSPACE + AVATAR_CUDA_SCALARS, 3, q.shape);
+  const Plan *plan = find_plan (queue, o8, q, k, v, scale);
+
+  if (plan)
+    run_8bit (queue, plan, o, o8, q, k, v, scalars, ws);
+  else
+    avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
+        "cuDNN has no 8-bit attention for %s; choose precision=auto", queue->device->name);
+}
+
 void
 avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
@@ -269,10 +320,14 @@ avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avata
 
   if (!avatar_cuda_begin (queue) || q.shape[0] == 0)
     return;
+  if (q.dtype == AVATAR_F8_E4M3) {
+    attention_8bit (queue, o, q, k, v, scale, ws);
+    return;
+  }
   if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0)
     plan = find_plan (queue, o, q, k, v, scale);
   if (plan)
-    run (queue, plan, o, q, k, v, ws);
+    run_16bit (queue, plan, o, q, k, v, ws);
   else
     avatar_cuda_check (queue,
         avatar_kernel_attention (queue->stream, o, q, k, v, scale, causal_block, q_start, valid),

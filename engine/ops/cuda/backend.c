@@ -20,7 +20,7 @@ static gsize
 attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
     gint64 causal_block, AvatarTensor valid)
 {
-  return AVATAR_CUDA_ATTENTION_WORKSPACE;
+  return avatar_cuda_attention_workspace (q);
 }
 
 static void
@@ -112,6 +112,13 @@ quantise (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 }
 
 static void
+quantise_all (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_quantise_all (queue->stream, y, x), "quantising");
+}
+
+static void
 expand (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
@@ -162,6 +169,8 @@ static const AvatarBackend backend = {
   .unfold = unfold,
   .power = power,
   .quantise = quantise,
+  .attends_8bit = avatar_cuda_attends_8bit,
+  .quantise_all = quantise_all,
 };
 
 AVATAR_API const AvatarBackend *avatar_backend_module (guint abi);

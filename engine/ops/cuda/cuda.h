@@ -61,6 +61,8 @@ void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
     const gint *cancelled);
 GHashTable *avatar_cuda_attentions_new (void);
+/* Has the device attention in e4m3 for heads of @d? */
+gboolean avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d);
 /* device.c */
 AvatarBackendDevice *avatar_cuda_open (const char *name, GError **error);
 void avatar_cuda_close (AvatarBackendDevice *device);

@@ -28,5 +28,17 @@ avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w
 
 /* cuDNN's attention of this kind wants none; the bound is checked when a plan is built. */
 #define AVATAR_CUDA_ATTENTION_WORKSPACE ((gsize) 1 << 20)
+/* In 8 bits there are scalars beside it, and the output before its factor. */
+#define AVATAR_CUDA_SCALARS ((gsize) 4096)
+
+static inline gsize
+avatar_cuda_attention_workspace (AvatarTensor q)
+{
+  gsize bytes = AVATAR_CUDA_ATTENTION_WORKSPACE;
+
+  if (q.dtype == AVATAR_F8_E4M3)
+    bytes += AVATAR_CUDA_SCALARS + avatar_tensor_n (q);
+  return bytes;
+}
 
 G_END_DECLS

@@ -114,6 +114,30 @@ gated_add (T *y, const T *t, gint64 m, gint64 n, gint64 ldy, const float *gate,
   }
 }
 
+/* The same, a thread eight columns of many rows: the gates are read once. */
+template <typename T>
+__global__ void
+gated_add_columns (T *y, const T *t, gint64 m, gint64 n, gint64 ldy, const float *gate,
+    const float *row_scale)
+{
+  gint64 c = (gint64) threadIdx.x * 8;
+  float g[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
+
+  if (gate)
+    load8 (g, gate + c);
+#pragma unroll 2
+  for (gint64 r = blockIdx.x; r < m; r += gridDim.x) {
+    float v[8], add[8], rs = row_scale ? row_scale[r] : 1.f;
+
+    load8 (v, y + r * ldy + c);
+    load8 (add, t + r * n + c);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[j] += add[j] * g[j] * rs;
+    store8 (y + r * ldy + c, v);
+  }
+}
+
 extern "C" cudaError_t
 avatar_kernel_gated_add (cudaStream_t stream, AvatarTensor y, AvatarTensor t, const float *gate,
     const float *row_scale)
@@ -124,7 +148,10 @@ avatar_kernel_gated_add (cudaStream_t stream, AvatarTensor y, AvatarTensor t, co
   if (m == 0)
     return cudaSuccess;
   return DISPATCH_FLOAT (y.dtype, T, [&] () {
-    if (eight)
+    if (eight && n <= 8 * 512 && (uintptr_t) gate % 16 == 0)
+      gated_add_columns<T><<<(unsigned) MIN (m, (gint64) 1024), (unsigned) n / 8, 0, stream>>> (
+          (T *) y.data, (const T *) t.data, m, n, y.stride[0], gate, row_scale);
+    else if (eight)
       gated_add<T, true><<<rows_grid (m), THREADS, 0, stream>>> ((T *) y.data,
           (const T *) t.data, m, n, y.stride[0], gate, row_scale);
     else

@@ -35,6 +35,14 @@ cudaError_t avatar_kernel_unfold (cudaStream_t stream, AvatarTensor y, AvatarTen
 /* quantise.cu */
 cudaError_t avatar_kernel_quantise (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 cudaError_t avatar_kernel_expand (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
+/* y.scale: two floats, of which the first becomes the factor of all of y. */
+cudaError_t avatar_kernel_quantise_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
+/* y = x * scale; y [M, heads, d], whose heads lie together; x likewise, in e4m3, contiguous. */
+cudaError_t
+avatar_kernel_expand_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const float *scale);
+/* out[i * stride] = values[i] */
+cudaError_t
+avatar_kernel_scalars (cudaStream_t stream, float *out, int stride, const float *values, int n);
 /* attention.cu */
 cudaError_t
 avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,

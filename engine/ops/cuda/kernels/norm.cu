@@ -26,15 +26,18 @@ vector_of (AvatarTensor t)
   return Vector{ t.rank ? t.data : nullptr, t.dtype };
 }
 
-/* A warp a row of at most VECTORS * 256 values; n % 8 == 0. */
+#define E4M3_MAX 448.f
+
+/* A warp a row of at most VECTORS * 256 values; n % 8 == 0; scale and shift are float32. @factors:
+ * of the rows of an 8-bit y, else NULL. */
 template <typename TY, typename TX, int VECTORS>
 __global__ void __launch_bounds__ (128)
-layer_norm_row (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, int n, gint64 ldy,
-    gint64 ldx, float one, float eps)
+layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const float *shift,
+    gint64 m, int n, gint64 ldy, gint64 ldx, float one, float eps)
 {
   gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   int lane = threadIdx.x % WARP;
-  float v[VECTORS][8], sum = 0, squares = 0, mean, factor;
+  float v[VECTORS][8], sum = 0, squares = 0, most = 0, mean, factor;
 
   if (row >= m)
     return;
@@ -62,17 +65,46 @@ layer_norm_row (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, int n,
 #pragma unroll
   for (int i = 0; i < VECTORS; i++) {
     int at = (i * WARP + lane) * 8;
-    float out[8];
+    float vector[8];
 
     if (at >= n)
       continue;
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-      float s = scale.data ? one + scale.at (at + j) : 1.f;
-
-      out[j] = v[i][j] * factor * s + (shift.data ? shift.at (at + j) : 0.f);
+    for (int j = 0; j < 8; j++)
+      v[i][j] *= factor;
+    if (scale) {
+      load8 (vector, scale + at);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[i][j] *= one + vector[j];
     }
-    store8 (y + row * ldy + at, out);
+    if (shift) {
+      load8 (vector, shift + at);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[i][j] += vector[j];
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      most = fmaxf (most, fabsf (v[i][j]));
+  }
+  factor = 1.f;
+  if constexpr (sizeof (TY) == 1) {
+    most = warp_max (most);
+    factor = most > 0.f ? E4M3_MAX / most : 1.f;
+    if (lane == 0)
+      factors[row] = most > 0.f ? most / E4M3_MAX : 1.f;
+  }
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++) {
+    int at = (i * WARP + lane) * 8;
+
+    if (at >= n)
+      continue;
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[i][j] *= factor;
+    store8 (y + row * ldy + at, v[i]);
   }
 }
 
@@ -105,32 +137,49 @@ layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64
   }
 }
 
+/* The row kernel for widths that it holds in registers; FALSE: not one of those. */
+template <typename TY, typename TX>
+static bool
+launch_row (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, float one, float eps)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+  unsigned grid = blocks_for (m, 4);
+  const float *a = (const float *) (scale.rank ? scale.data : nullptr);
+  const float *b = (const float *) (shift.rank ? shift.data : nullptr);
+
+  if (!by_eight (x, n) || !by_eight (y, n) || n > 3072
+      || (scale.rank && (scale.dtype != AVATAR_F32 || !by_eight (scale, n)))
+      || (shift.rank && (shift.dtype != AVATAR_F32 || !by_eight (shift, n))))
+    return false;
+  if (n <= 2048)
+    layer_norm_row<TY, TX, 8><<<grid, 128, 0, stream>>> ((TY *) y.data, y.scale,
+        (const TX *) x.data, a, b, m, (int) n, y.stride[0], x.stride[0], one, eps);
+  else
+    layer_norm_row<TY, TX, 12><<<grid, 128, 0, stream>>> ((TY *) y.data, y.scale,
+        (const TX *) x.data, a, b, m, (int) n, y.stride[0], x.stride[0], one, eps);
+  return true;
+}
+
 extern "C" cudaError_t
 avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
     AvatarTensor shift, gboolean plus_one, double eps)
 {
   gint64 m = x.shape[0], n = x.shape[1];
-  bool eight = by_eight (x, n) && by_eight (y, n);
-  unsigned grid = blocks_for (m, 4);
+  float one = plus_one ? 1 : 0;
 
   if (m == 0)
     return cudaSuccess;
   return DISPATCH_FLOAT (x.dtype, TX, [&] () {
+    if (y.dtype == AVATAR_F8_E4M3)
+      return launch_row<__nv_fp8_e4m3, TX> (stream, y, x, scale, shift, one, eps)
+          ? cudaGetLastError ()
+          : cudaErrorInvalidValue;
     return DISPATCH_FLOAT (y.dtype, TY, [&] () {
-      TY *to = (TY *) y.data;
-      const TX *from = (const TX *) x.data;
-      Vector a = vector_of (scale), b = vector_of (shift);
-      float one = plus_one ? 1 : 0, e = eps;
-
-      if (eight && n <= 2048)
-        layer_norm_row<TY, TX, 8><<<grid, 128, 0, stream>>> (to, from, a, b, m, n, y.stride[0],
-            x.stride[0], one, e);
-      else if (eight && n <= 3072)
-        layer_norm_row<TY, TX, 12><<<grid, 128, 0, stream>>> (to, from, a, b, m, n, y.stride[0],
-            x.stride[0], one, e);
-      else
-        layer_norm_any<TY, TX><<<grid, 128, 0, stream>>> (to, from, a, b, m, n, y.stride[0],
-            x.stride[0], one, e);
+      if (!launch_row<TY, TX> (stream, y, x, scale, shift, one, eps))
+        layer_norm_any<TY, TX><<<blocks_for (m, 4), 128, 0, stream>>> ((TY *) y.data,
+            (const TX *) x.data, vector_of (scale), vector_of (shift), m, n, y.stride[0],
+            x.stride[0], one, eps);
       return cudaGetLastError ();
     });
   });

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* To eight bits row by row, and back. */
+/* To eight bits, with one factor a row or one for all, and back. */
 #include "engine/ops/cuda/kernels/common.cuh"
 
 #define THREADS 256
@@ -73,6 +73,135 @@ avatar_kernel_quantise (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
           (const T *) x.data, n, x.stride[0]);
     return cudaGetLastError ();
   });
+}
+
+/* The largest magnitude of a matrix, as the bits of a float: magnitudes are in the order of theirs. */
+template <typename T>
+__global__ void
+largest (unsigned *bits, const T *x, gint64 m, gint64 n, gint64 ldx)
+{
+  float most = 0;
+
+  for (gint64 r = blockIdx.x; r < m; r += gridDim.x)
+    for (gint64 c = (gint64) threadIdx.x * 8; c < n; c += THREADS * 8) {
+      float v[8];
+
+      load8 (v, x + r * ldx + c);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        most = fmaxf (most, fabsf (v[j]));
+    }
+  most = warp_max (most);
+  if (threadIdx.x % WARP == 0)
+    atomicMax (bits, __float_as_uint (most));
+}
+
+/* scale: the factor, and behind it what largest() has found. */
+template <typename T>
+__global__ void
+quantise_all (__nv_fp8_e4m3 *y, float *scale, const T *x, gint64 m, gint64 n, gint64 ldx)
+{
+  float most = scale[1], factor = most > 0.f ? E4M3_MAX / most : 1.f;
+
+  if (blockIdx.x == 0 && threadIdx.x == 0)
+    scale[0] = most > 0.f ? most / E4M3_MAX : 1.f;
+  for (gint64 r = blockIdx.x; r < m; r += gridDim.x)
+    for (gint64 c = (gint64) threadIdx.x * 8; c < n; c += THREADS * 8) {
+      float v[8];
+
+      load8 (v, x + r * ldx + c);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[j] *= factor;
+      store8 (y + r * n + c, v);
+    }
+}
+
+extern "C" cudaError_t
+avatar_kernel_quantise_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+  unsigned grid = (unsigned) MIN (m, (gint64) 4096);
+  cudaError_t status;
+
+  if (m == 0)
+    return cudaSuccess;
+  if (y.dtype != AVATAR_F8_E4M3 || !avatar_tensor_is_contiguous (y) || !by_eight (x, n)
+      || !by_eight (y, n))
+    return cudaErrorInvalidValue;
+  status = cudaMemsetAsync (y.scale, 0, 2 * sizeof (float), stream);
+  if (status != cudaSuccess)
+    return status;
+  return DISPATCH_FLOAT (x.dtype, T, [&] () {
+    largest<T><<<grid, THREADS, 0, stream>>> ((unsigned *) y.scale + 1, (const T *) x.data, m, n,
+        x.stride[0]);
+    quantise_all<T><<<grid, THREADS, 0, stream>>> ((__nv_fp8_e4m3 *) y.data, y.scale,
+        (const T *) x.data, m, n, x.stride[0]);
+    return cudaGetLastError ();
+  });
+}
+
+/* Rows of @n values by one factor; a thread eight of them. */
+template <typename T>
+__global__ void
+expand_all (T *y, const __nv_fp8_e4m3 *x, const float *scale, gint64 m, gint64 n, gint64 ldy)
+{
+  float factor = *scale;
+
+  for (gint64 r = blockIdx.x; r < m; r += gridDim.x)
+    for (gint64 c = (gint64) threadIdx.x * 8; c < n; c += THREADS * 8) {
+      float v[8];
+
+      load8 (v, x + r * n + c);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[j] *= factor;
+      store8 (y + r * ldy + c, v);
+    }
+}
+
+extern "C" cudaError_t
+avatar_kernel_expand_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const float *scale)
+{
+  gint64 m = x.shape[0], n = x.shape[1] * x.shape[2];
+
+  if (m == 0)
+    return cudaSuccess;
+  if (!avatar_tensor_is_contiguous (x) || y.stride[1] != y.shape[2] || !by_eight (x, n)
+      || !by_eight (y, n))
+    return cudaErrorInvalidValue;
+  return DISPATCH_FLOAT (y.dtype, T, [&] () {
+    expand_all<T><<<(unsigned) MIN (m, (gint64) 4096), THREADS, 0, stream>>> ((T *) y.data,
+        (const __nv_fp8_e4m3 *) x.data, scale, m, n, y.stride[0]);
+    return cudaGetLastError ();
+  });
+}
+
+#define MAX_SCALARS 8
+
+struct Scalars
+{
+  float v[MAX_SCALARS];
+};
+
+__global__ void
+scalars (float *out, int stride, Scalars values, int n)
+{
+  if ((int) threadIdx.x < n)
+    out[threadIdx.x * stride] = values.v[threadIdx.x];
+}
+
+extern "C" cudaError_t
+avatar_kernel_scalars (cudaStream_t stream, float *out, int stride, const float *values, int n)
+{
+  Scalars all = { { 0 } };
+
+  if (n > MAX_SCALARS)
+    return cudaErrorInvalidValue;
+  for (int i = 0; i < n; i++)
+    all.v[i] = values[i];
+  scalars<<<1, WARP, 0, stream>>> (out, stride, all, n);
+  return cudaGetLastError ();
 }
 
 template <typename TY, typename TX, bool EIGHT>
