@@ -9,6 +9,9 @@
  * a task of its own, window after window; each latent frame leaves once and in order. The size of
  * the video is what downstream's caps ask for, else it follows from the portrait.
  *
+ * On a GPU the weights need not fit: with #GstAvatarDenoise:vram-budget, in MiB, those that do stay
+ * there and the others are fetched in every step, for the same video.
+ *
  * ## Example launch line
  * |[
  * gst-launch-1.0 -e filesrc location=hello.wav ! decodebin ! audioconvert ! audioresample ! avataraudioenc ! avatardenoise reference=portrait.png ! avatarvaedecode ! videoconvert ! x264enc ! mp4mux ! filesink location=silent.mp4

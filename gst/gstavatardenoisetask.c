@@ -78,12 +78,14 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
 /* What a failure means for the flow. Memory goes back before anybody hears of it: whoever does may
  * play again at once. */
 static GstFlowReturn
-fail (GstAvatarDenoise *self, GError *error)
+fail_full (GstAvatarDenoise *self, GError *error, const gchar *function, gint line)
 {
   if (!g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))
     gst_avatar_denoise_task_close (self);
-  return gst_avatar_report_failure (self, error, &self->failed);
+  return gst_avatar_report_failure_full (GST_ELEMENT (self), error, &self->failed, __FILE__,
+      function, line);
 }
+#define fail(self, error) fail_full (self, error, GST_FUNCTION, __LINE__)
 
 static gboolean
 set_latent_caps (GstAvatarDenoise *self, GError **error)

@@ -2,8 +2,6 @@
 /* Weights are mapped once, and the device's ledger counts all stages together: see the header. */
 #include "gst/gstavatarshared.h"
 
-#include <string.h>
-
 typedef struct
 {
   GstAvatarEngine engine; /* first: users hold a pointer to it */
@@ -37,48 +35,64 @@ gst_avatar_engine_get_type (void)
 }
 
 static gchar *
-key_new (const gchar *model, const gchar *device)
+path_of (const gchar *model)
 {
   g_autofree gchar *path = model ? g_strdup (model) : avatar_model_default_path ();
 
-  return g_strdup_printf ("%s\n%s", device, path ? path : "");
+  return g_steal_pointer (&path) ?: g_strdup ("");
+}
+
+/* By the device's own name: "auto" and "cuda" may mean the same. */
+static gchar *
+key_new (AvatarDevice *device, const gchar *path)
+{
+  return g_strdup_printf ("%s\n%s", avatar_device_get_name (device), path);
 }
 
 static Shared *
-shared_open (const gchar *key, GError **error)
+shared_new (AvatarModel *model, AvatarDevice *device, const gchar *key)
 {
-  const gchar *path = strchr (key, '\n') + 1;
-  g_autofree gchar *device = g_strndup (key, path - key - 1);
   Shared *shared = g_new0 (Shared, 1);
 
-  shared->engine.model = avatar_model_open (*path ? path : NULL, error);
-  if (shared->engine.model)
-    shared->engine.device = avatar_device_open (device, error);
-  if (!shared->engine.device) {
-    g_clear_pointer (&shared->engine.model, avatar_model_unref);
-    g_free (shared);
-    return NULL;
-  }
-  shared->engine.info = avatar_model_get_info (shared->engine.model);
+  shared->engine.model = model;
+  shared->engine.device = avatar_device_ref (device);
+  shared->engine.info = avatar_model_get_info (model);
   shared->key = g_strdup (key);
+  return shared;
+}
+
+/* Locked. */
+static Shared *
+find_or_open (const gchar *path, const gchar *device_name, GError **error)
+{
+  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, error);
+  g_autofree gchar *key = device ? key_new (device, path) : NULL;
+  AvatarModel *model;
+  Shared *shared;
+
+  if (!device)
+    return NULL;
+  if (!engines)
+    engines = g_hash_table_new (g_str_hash, g_str_equal);
+  shared = g_hash_table_lookup (engines, key);
+  if (shared)
+    return shared;
+  model = avatar_model_open (*path ? path : NULL, error);
+  if (!model)
+    return NULL;
+  shared = shared_new (model, device, key);
+  g_hash_table_insert (engines, shared->key, shared);
   return shared;
 }
 
 GstAvatarEngine *
 gst_avatar_engine_open (const gchar *model, const gchar *device, GError **error)
 {
-  g_autofree gchar *key = key_new (model, device);
+  g_autofree gchar *path = path_of (model);
   Shared *shared;
 
   G_LOCK (engines);
-  if (!engines)
-    engines = g_hash_table_new (g_str_hash, g_str_equal);
-  shared = g_hash_table_lookup (engines, key);
-  if (!shared) {
-    shared = shared_open (key, error);
-    if (shared)
-      g_hash_table_insert (engines, shared->key, shared);
-  }
+  shared = find_or_open (path, device, error);
   if (shared)
     shared->refs++;
   G_UNLOCK (engines);
@@ -113,9 +127,11 @@ gst_avatar_engine_unref (GstAvatarEngine *engine)
 gboolean
 gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, const gchar *device)
 {
-  g_autofree gchar *key = key_new (model, device);
+  g_autofree gchar *path = path_of (model);
+  g_autoptr (AvatarDevice) named = avatar_device_open (device, NULL);
+  g_autofree gchar *key = named ? key_new (named, path) : NULL;
 
-  return g_str_equal (((Shared *) engine)->key, key);
+  return g_strcmp0 (((Shared *) engine)->key, key) == 0;
 }
 
 /* Locked. Nobody left: the ceiling stays until somebody comes. */

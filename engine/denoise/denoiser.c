@@ -323,6 +323,14 @@ ensure_begun (AvatarDenoiser *self, GError **error)
   return self->begun;
 }
 
+/* Where nothing can be given up, a budget that was lowered below what is held ends the run. */
+static gboolean
+check_budget (AvatarDenoiser *self, GError **error)
+{
+  return avatar_device_get_backend (self->device)->discrete
+      || avatar_device_check_budget (self->device, error);
+}
+
 AvatarPull
 avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {
@@ -335,7 +343,7 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
     self->ready_next = 0;
     if (!avatar_denoiser_wants_window (self))
       return AVATAR_PULL_EMPTY;
-    if (!ensure_begun (self, error))
+    if (!check_budget (self, error) || !ensure_begun (self, error))
       return AVATAR_PULL_ERROR;
     self->stats.forwards = 0;
     self->stats.steps = self->settings.steps;

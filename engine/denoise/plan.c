@@ -154,7 +154,7 @@ avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error)
 {
   g_autoptr (AvatarDenoiser) dry = avatar_denoiser_open (model, device, settings, TRUE, NULL);
-  guint64 least, room = avatar_device_get_room (device);
+  guint64 least, room = G_MAXUINT64, total;
   AvatarSettled settled;
   AvatarMemory memory;
 
@@ -162,11 +162,13 @@ avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
     return;
   avatar_denoiser_settle (dry, 0, 0, &settled, NULL);
   least = avatar_weights_fixed_bytes (dry->weights) + settled.least;
-  if (least <= room)
+  if (least <= avatar_device_get_room (device))
     return;
+  avatar_device_get_info (device, &room, &total);
   avatar_device_get_memory (device, &memory);
   g_clear_error (error);
-  if (memory.budget && memory.now + least > memory.budget)
+  /* an automatic budget is as small as the device is */
+  if (least <= room)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
         "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",

@@ -7,8 +7,10 @@
 #include "engine/ops/plan/plan.h"
 #include "engine/ops/sim/sim.h"
 
+#include <math.h>
 #include <string.h>
 
+#define MIB 1048576.
 /* of a GPU's driver */
 #define PAGE ((guint64) 2 << 20)
 /* Left to others, or a part of a small device. */
@@ -209,6 +211,23 @@ avatar_device_get_excess (AvatarDevice *self)
     excess = self->memory.now - self->memory.budget;
   g_mutex_unlock (&self->lock);
   return excess;
+}
+
+gboolean
+avatar_device_check_budget (AvatarDevice *self, GError **error)
+{
+  guint64 excess = avatar_device_get_excess (self);
+  AvatarMemory memory;
+
+  if (excess == 0)
+    return TRUE;
+  avatar_device_get_memory (self, &memory);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+      "the budget of %s was lowered to %.0f MiB, by more than can be given up: %.0f MiB are "
+      "missing; raise it to at least %.0f MiB",
+      avatar_device_get_name (self), memory.budget / MIB, ceil (excess / MIB),
+      ceil (memory.now / MIB));
+  return FALSE;
 }
 
 guint64

@@ -18,6 +18,9 @@ guint64 avatar_device_get_room (AvatarDevice *device);
 
 /* Bytes by which what is held exceeds the budget, when that was lowered. */
 guint64 avatar_device_get_excess (AvatarDevice *device);
+/* %FALSE: there is such an excess; the error says how much is missing. For whom can give up no
+ * more. */
+gboolean avatar_device_check_budget (AvatarDevice *device, GError **error);
 /* Bytes of a discrete device that are left to others: below, residents are given up. */
 guint64 avatar_device_get_reserve (AvatarDevice *device);
 /* What the driver says; %FALSE: not a discrete device, nobody knows. */

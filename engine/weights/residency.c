@@ -7,10 +7,8 @@
 
 #include "engine/memory/device.h"
 
-#include <math.h>
 #include <string.h>
 
-#define MIB 1048576.
 /* As many units are used at once, which is as many as are expanded at once. */
 #define SCRATCHES 2
 /* Units are given up when less than the device's reserve is free, and taken back well above. */
@@ -539,31 +537,17 @@ missing_bytes (AvatarResidency *self)
   return MAX (reserve - MIN (reserve, free_bytes), avatar_device_get_excess (self->device));
 }
 
-static GError *
-too_low (AvatarResidency *self, guint64 excess)
-{
-  AvatarMemory memory;
-
-  avatar_device_get_memory (self->device, &memory);
-  return g_error_new (AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-      "the budget of %s was lowered to %.0f MiB, by more than can be given up: %.0f MiB are "
-      "missing; raise it to at least %.0f MiB",
-      avatar_device_get_name (self->device), memory.budget / MIB, ceil (excess / MIB),
-      ceil (memory.now / MIB));
-}
-
 /* Locked. */
 static void
 give_up (AvatarResidency *self, AvatarOps *ops)
 {
   while (missing_bytes (self) > 0) {
     Place *place = least_needed (self);
-    guint64 excess = avatar_device_get_excess (self->device);
 
     if (!place) {
       /* what is left is the least with which the run can go on */
-      if (excess > 0 && !ops->error)
-        ops->error = too_low (self, excess);
+      if (!ops->error)
+        avatar_device_check_budget (self->device, &ops->error);
       return;
     }
     self->place_of[place->unit] = NULL;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One engine for the elements of a pipeline and for the application, by GstContext. */
+#include "gst/gstavatarshared.h"
+
 #include "support.h"
 
 #define TYPE "gst.avatar.Engine"
@@ -85,6 +87,23 @@ GST_START_TEST (test_other_device)
 }
 GST_END_TEST;
 
+/* "auto" is the device that it turns out to be. */
+GST_START_TEST (test_automatic_device)
+{
+  GstElement *elements[3], *pipeline = pipeline_of_three (elements);
+  GstAvatarEngine *engine;
+
+  fail_unless (gst_element_set_state (elements[1], GST_STATE_PAUSED) != GST_STATE_CHANGE_FAILURE);
+  engine = engine_of (elements[1]);
+  fail_unless (engine != NULL);
+  g_object_set (elements[0], "device", avatar_device_get_name (engine->device), NULL);
+  fail_unless (gst_element_set_state (elements[0], GST_STATE_PAUSED) != GST_STATE_CHANGE_FAILURE);
+  fail_unless (engine_of (elements[0]) == engine);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 static GstBusSyncReply
 answer_need (GstBus *bus, GstMessage *message, gpointer data)
 {
@@ -154,6 +173,7 @@ context_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_neighbours);
   tcase_add_test (tc, test_other_device);
+  tcase_add_test (tc, test_automatic_device);
   tcase_add_test (tc, test_application);
   return suite;
 }

@@ -9,10 +9,9 @@
 #define MIB ((guint64) 1 << 20)
 #define OVERHEAD (8 * MIB) /* of the pretended device's context */
 #define DEVICE "device=sim:4096"
-#define TINY "other/tensors,dimensions=(string)8:8:1:16 ! fakesink name=sink"
-/* Two windows of 64 x 64 pixels. */
 #define TWO_WINDOWS "avatardenoise name=denoise mode=stream chunk=2 overlap=1 "
-#define LATENTS(settings) AUDIO (9) " device=cpu ! " TWO_WINDOWS " " settings " ! " TINY
+#define LATENTS(settings) \
+  AUDIO (9) " device=cpu ! " TWO_WINDOWS " " settings " ! " SMALL_LATENTS " ! fakesink name=sink"
 
 static guint64
 uint64_of (const GstStructure *s, const gchar *name)
@@ -81,16 +80,14 @@ smallest (const gchar *launch)
 GST_START_TEST (test_chain)
 {
   static const gchar *const on[] = { "cpu", "sim:4096", "cpu" };
-  g_autoptr (Run) gpu
-      = run_pipeline (AUDIO (5) " " DEVICE " ! " TWO_WINDOWS " steps=1 " DEVICE
-                                " ! avatarvaedecode " DEVICE
-                                " ! video/x-raw,width=64,height=64 ! fakesink name=sink",
-          TRUE);
-  g_autoptr (Run) cpu
-      = run_pipeline (AUDIO (5) " device=cpu ! " TWO_WINDOWS " steps=1 device=cpu"
-                                " ! avatarvaedecode device=cpu"
-                                " ! video/x-raw,width=64,height=64 ! fakesink name=sink",
-          TRUE);
+  g_autoptr (Run) gpu = run_pipeline (AUDIO (5) " " DEVICE " ! " TWO_WINDOWS " steps=1 " DEVICE
+                                                " ! avatarvaedecode " DEVICE " ! " SMALL_VIDEO
+                                                " ! fakesink name=sink",
+      TRUE);
+  g_autoptr (Run) cpu = run_pipeline (AUDIO (5) " device=cpu ! " TWO_WINDOWS " steps=1 device=cpu"
+                                                " ! avatarvaedecode device=cpu"
+                                                " ! " SMALL_VIDEO " ! fakesink name=sink",
+      TRUE);
 
   expect_same (gpu, cpu);
   fail_unless_equals_int (gpu->n_buffers, 5);
@@ -210,6 +207,19 @@ GST_START_TEST (test_too_low)
 }
 GST_END_TEST;
 
+/* On the CPU nothing can be given up: a budget below what is held ends the run before the next
+ * window. */
+GST_START_TEST (test_too_low_on_cpu)
+{
+  GstElement *pipeline = pipeline_new (RUN_ON_CPU, TRUE);
+  Wishes low = { .wishes = { { 1, "2" } }, .n_wishes = 1 };
+  g_autoptr (Run) failed = run_play (pipeline, fulfil, &low);
+
+  expect_no_space (failed, "missing");
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 /* The lowest explicit one of all that are on the device holds. */
 GST_START_TEST (test_shared)
 {
@@ -309,6 +319,7 @@ memory_suite (void)
   tcase_add_test (tc, test_lowered_and_raised);
   tcase_add_test (tc, test_small);
   tcase_add_test (tc, test_too_low);
+  tcase_add_test (tc, test_too_low_on_cpu);
   tcase_add_test (tc, test_shared);
   tcase_add_test (tc, test_nonsense);
   tcase_add_test (tc, test_properties);
