@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Slots first, then resident units for as long as there is room. */
+/* Slots first, then resident units for as long as there is room; none where every unit is used
+ * once. */
 #include "engine/weights/placing.h"
 
 #include "engine/memory/device.h"
@@ -61,7 +62,7 @@ choose_residents (AvatarPlacing *self, AvatarDevice *device, GArray *units,
       continue;
     unit = route->units[route->n - 1 - at];
     bytes = avatar_device_rounded (device, unit_at (units, unit)->bytes);
-    if (bytes > room) {
+    if (route->once || bytes > room) {
       self->streamed_bytes += unit_at (units, unit)->bytes;
       continue;
     }
@@ -88,7 +89,7 @@ avatar_placing_init (AvatarPlacing *self, AvatarDevice *device, GArray *units,
   }
   for (guint i = 0; i < route->n; i++)
     whole += avatar_device_rounded (device, unit_at (units, route->units[i])->bytes);
-  if (whole <= room - least)
+  if (!route->once && whole <= room - least)
     self->slots = AVATAR_MIN_SLOTS; /* for guests, and when memory is taken away */
   while (avatar_placing_slots_bytes (device, units, route, self->slots) > room)
     self->slots--;
