@@ -183,6 +183,7 @@ report_batch (GstAvatarAudioEnc *self)
     .timestamp = self->base + frames_to_time (self, self->n_frames - self->batch_frames),
     .duration = frames_to_time (self, self->batch_frames),
     .compute_time = self->batch_time,
+    .computed_on = avatar_audio_encoder_get_device (self->encoder),
     .bad_samples = avatar_audio_encoder_get_n_bad_samples (self->encoder) };
 
   if (self->batch_frames == 0)
@@ -533,6 +534,8 @@ gst_avatar_audio_enc_query (GstBaseTransform *trans, GstPadDirection direction, 
   gboolean live;
   guint frames;
 
+  if (gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query))
+    return TRUE;
   if (!GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query))
     return FALSE;
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY
@@ -575,9 +578,11 @@ gst_avatar_audio_enc_start (GstBaseTransform *trans)
   }
   if (!encoder) {
     gst_avatar_report_error (self, error);
-    gst_avatar_engine_user_close (&self->user);
+    gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
     return FALSE;
   }
+  GST_INFO_OBJECT (self, "computes on %s",
+      avatar_device_get_description (avatar_audio_encoder_get_device (encoder)));
   GST_OBJECT_LOCK (self);
   self->encoder = encoder;
   GST_OBJECT_UNLOCK (self);
@@ -598,7 +603,7 @@ gst_avatar_audio_enc_stop (GstBaseTransform *trans)
   if (encoder)
     avatar_audio_encoder_free (encoder);
   g_clear_pointer (&self->align, gst_audio_stream_align_free);
-  gst_avatar_engine_user_close (&self->user);
+  gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
   return TRUE;
 }
 
@@ -615,6 +620,13 @@ gst_avatar_audio_enc_change_state (GstElement *element, GstStateChange transitio
     GST_OBJECT_UNLOCK (self);
   }
   return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+}
+
+static void
+gst_avatar_audio_enc_set_context (GstElement *element, GstContext *context)
+{
+  gst_avatar_engine_user_set_context (&GST_AVATAR_AUDIO_ENC (element)->user, element, context);
+  GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
 static void
@@ -668,7 +680,7 @@ gst_avatar_audio_enc_finalize (GObject *object)
   GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (object);
 
   g_array_unref (self->gaps);
-  gst_avatar_engine_user_clear (&self->user);
+  gst_avatar_engine_user_clear (&self->user, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -701,6 +713,7 @@ gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = gst_avatar_audio_enc_change_state;
+  element_class->set_context = gst_avatar_audio_enc_set_context;
 
   trans_class->start = gst_avatar_audio_enc_start;
   trans_class->stop = gst_avatar_audio_enc_stop;

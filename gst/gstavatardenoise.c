@@ -9,6 +9,9 @@
  * a task of its own, window after window; each latent frame leaves once and in order. The size of
  * the video is what downstream's caps ask for, else it follows from the portrait.
  *
+ * On a GPU the weights need not fit: with #GstAvatarDenoise:vram-budget, in MiB, those that do stay
+ * there and the others are fetched in every step, for the same video.
+ *
  * ## Example launch line
  * |[
  * gst-launch-1.0 -e filesrc location=hello.wav ! decodebin ! audioconvert ! audioresample ! avataraudioenc ! avatardenoise reference=portrait.png ! avatarvaedecode ! videoconvert ! x264enc ! mp4mux ! filesink location=silent.mp4
@@ -193,6 +196,9 @@ gst_avatar_denoise_sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
       gst_query_set_caps_result (query, caps);
       gst_caps_unref (caps);
       return TRUE;
+    case GST_QUERY_CONTEXT:
+      return gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query)
+          || gst_pad_query_default (pad, parent, query);
     default:
       /* ALLOCATION and DRAIN would have to wait for minutes of computing. */
       if (GST_QUERY_IS_SERIALIZED (query))
@@ -209,6 +215,8 @@ gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
   gboolean live;
   guint chunk;
 
+  if (gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query))
+    return TRUE;
   if (!gst_pad_query_default (pad, parent, query))
     return FALSE;
   if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY && self->user.engine) {
@@ -327,7 +335,7 @@ close_all (GstAvatarDenoise *self)
 {
   gst_avatar_denoise_task_close (self);
   gst_avatar_reference_reset (&self->reference);
-  gst_avatar_engine_user_close (&self->user);
+  gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
 }
 
 static GstStateChangeReturn
@@ -351,6 +359,13 @@ gst_avatar_denoise_change_state (GstElement *element, GstStateChange transition)
       || (transition == GST_STATE_CHANGE_READY_TO_PAUSED && ret == GST_STATE_CHANGE_FAILURE))
     close_all (self);
   return ret;
+}
+
+static void
+gst_avatar_denoise_set_context (GstElement *element, GstContext *context)
+{
+  gst_avatar_engine_user_set_context (&GST_AVATAR_DENOISE (element)->user, element, context);
+  GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
 static void
@@ -392,7 +407,7 @@ gst_avatar_denoise_finalize (GObject *object)
   gst_avatar_work_clear (&self->work);
   gst_avatar_reference_clear (&self->reference);
   gst_avatar_denoise_props_clear (&self->props);
-  gst_avatar_engine_user_clear (&self->user);
+  gst_avatar_engine_user_clear (&self->user, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -415,6 +430,7 @@ gst_avatar_denoise_class_init (GstAvatarDenoiseClass *klass)
   gst_element_class_add_static_pad_template (element_class, &reference_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = gst_avatar_denoise_change_state;
+  element_class->set_context = gst_avatar_denoise_set_context;
   element_class->request_new_pad = gst_avatar_denoise_request_new_pad;
   element_class->release_pad = gst_avatar_denoise_release_pad;
 

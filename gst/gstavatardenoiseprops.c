@@ -20,44 +20,61 @@ enum
   PROP_MOTION_POSE,
   PROP_MOTION_EXP,
   PROP_PRECISION,
+  PROP_WEIGHT_FORMAT,
+  PROP_PINNED_MEMORY,
+  PROP_CACHE,
+  PROP_CACHE_THRESHOLD,
 };
 
+#define DEFAULT_PINNED_MEMORY "auto"
 #define FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
 
-static GType
-mode_get_type (void)
-{
-  static gsize type;
-  static const GEnumValue values[] = {
-    { AVATAR_DENOISE_MODE_AUTO, "Clip if the audio fits in one window, else stream", "auto" },
-    { AVATAR_DENOISE_MODE_CLIP, "Windows over the whole audio, after it has ended", "clip" },
-    { AVATAR_DENOISE_MODE_STREAM, "Window after window with overlap, bounded memory", "stream" },
-    { 0, NULL, NULL },
-  };
+static const GEnumValue modes[] = {
+  { AVATAR_DENOISE_MODE_AUTO, "Clip if the audio fits in one window, else stream", "auto" },
+  { AVATAR_DENOISE_MODE_CLIP, "Windows over the whole audio, after it has ended", "clip" },
+  { AVATAR_DENOISE_MODE_STREAM, "Window after window with overlap, bounded memory", "stream" },
+  { 0, NULL, NULL },
+};
 
-  if (g_once_init_enter (&type)) {
-    GType new_type = g_enum_register_static ("GstAvatarDenoiseMode", values);
-    gst_type_mark_as_plugin_api (new_type, 0);
-    g_once_init_leave (&type, new_type);
+static const GEnumValue precisions[] = {
+  { AVATAR_PRECISION_AUTO, "float32 on the CPU, bfloat16 on a GPU", "auto" },
+  { AVATAR_PRECISION_FP8, "The blocks in 8-bit floating point, on GPUs that have it", "fp8" },
+  { 0, NULL, NULL },
+};
+
+static const GEnumValue weight_formats[] = {
+  { AVATAR_WEIGHT_FORMAT_STORED, "8-bit if the file is, else 16-bit", "stored" },
+  { AVATAR_WEIGHT_FORMAT_FP8, "8-bit floating point, scaled row by row", "fp8" },
+  { AVATAR_WEIGHT_FORMAT_INT8, "8-bit integers, scaled row by row", "int8" },
+  { 0, NULL, NULL },
+};
+
+static const GEnumValue caches[] = {
+  { AVATAR_CACHE_NONE, "Every step runs the whole transformer", "none" },
+  { AVATAR_CACHE_UPSTREAM, "Upstream's table of steps that run its last block only", "upstream" },
+  { AVATAR_CACHE_ADAPTIVE, "The whole only when cache-threshold is passed", "adaptive" },
+  { 0, NULL, NULL },
+};
+
+/* Types last as long as the process, so they are looked up by name. */
+static GType
+enum_type (const gchar *name, const GEnumValue *values)
+{
+  GType type = g_type_from_name (name);
+
+  if (type == 0) {
+    type = g_enum_register_static (name, values);
+    gst_type_mark_as_plugin_api (type, 0);
   }
   return type;
 }
 
-static GType
-precision_get_type (void)
+static void
+install_enum (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
+    const gchar *blurb, GType type)
 {
-  static gsize type;
-  static const GEnumValue values[] = {
-    { 0, "32-bit floating point", "f32" },
-    { 0, NULL, NULL },
-  };
-
-  if (g_once_init_enter (&type)) {
-    GType new_type = g_enum_register_static ("GstAvatarPrecision", values);
-    gst_type_mark_as_plugin_api (new_type, 0);
-    g_once_init_leave (&type, new_type);
-  }
-  return type;
+  g_object_class_install_property (klass, id,
+      g_param_spec_enum (name, nick, blurb, type, 0, FLAGS));
 }
 
 static void
@@ -81,6 +98,27 @@ install_uint (GObjectClass *klass, guint id, const gchar *name, const gchar *nic
 {
   g_object_class_install_property (klass, id,
       g_param_spec_uint (name, nick, blurb, 0, max, 0, FLAGS));
+}
+
+/* How it is computed rather than what. */
+static void
+install_compute (GObjectClass *klass)
+{
+  install_enum (klass, PROP_PRECISION, "precision", "Precision", "Number format of the computation",
+      enum_type ("GstAvatarPrecision", precisions));
+  install_enum (klass, PROP_WEIGHT_FORMAT, "weight-format", "Weight format",
+      "How weights are kept on a GPU: 8 bits take half the memory and a little of the quality",
+      enum_type ("GstAvatarWeightFormat", weight_formats));
+  g_object_class_install_property (klass, PROP_PINNED_MEMORY,
+      g_param_spec_string ("pinned-memory", "Pinned memory",
+          "Most of the host's memory to pin for weights that a GPU fetches, the rest coming from "
+          "the files: MiB as a number (0 = none), N% of the machine's memory, or auto (half)",
+          DEFAULT_PINNED_MEMORY, FLAGS));
+  install_enum (klass, PROP_CACHE, "cache", "Step cache",
+      "Which steps run the last block of the transformer only, on what they had before",
+      enum_type ("GstAvatarCache", caches));
+  install_double (klass, PROP_CACHE_THRESHOLD, "cache-threshold", "Cache threshold",
+      "Relative change that cache=adaptive lets pass; -1 = the default, 0.1", 100.0);
 }
 
 void
@@ -107,9 +145,8 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
       g_param_spec_int64 ("seed", "Seed",
           "Seed of the noise: the same seed makes the same video; -1 = the engine's fixed default",
           -1, G_MAXINT64, -1, FLAGS));
-  g_object_class_install_property (klass, PROP_MODE,
-      g_param_spec_enum ("mode", "Mode", "How audio longer than one window is cut",
-          mode_get_type (), AVATAR_DENOISE_MODE_AUTO, FLAGS));
+  install_enum (klass, PROP_MODE, "mode", "Mode", "How audio longer than one window is cut",
+      enum_type ("GstAvatarDenoiseMode", modes));
   install_uint (klass, PROP_CHUNK, "chunk", "Chunk",
       "Latent frames (160 ms) of a window in stream mode; 0 = the model's window", 4096);
   install_uint (klass, PROP_OVERLAP, "overlap", "Overlap",
@@ -120,9 +157,7 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
       "Strength of head motion, 25 is normal; -1 = the model's default", 1000.0);
   install_double (klass, PROP_MOTION_EXP, "motion-exp", "Motion of the face",
       "Strength of expression, 30 is normal; -1 = the model's default", 1000.0);
-  g_object_class_install_property (klass, PROP_PRECISION,
-      g_param_spec_enum ("precision", "Precision", "Number format of the computation",
-          precision_get_type (), 0, FLAGS));
+  install_compute (klass);
 }
 
 void
@@ -131,8 +166,19 @@ gst_avatar_denoise_props_init (GstAvatarDenoiseProps *props)
   props->steps = -1;
   props->seed = -1;
   props->guidance_scale = props->flow_shift = -1.0;
-  props->motion_pose = props->motion_exp = -1.0;
-  props->mode = AVATAR_DENOISE_MODE_AUTO;
+  props->motion_pose = props->motion_exp = props->cache_threshold = -1.0;
+  props->pinned_memory = g_strdup (DEFAULT_PINNED_MEMORY);
+}
+
+void
+gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoiseProps *props)
+{
+  *copy = *props;
+  copy->reference = g_strdup (props->reference);
+  copy->prompt = g_strdup (props->prompt);
+  copy->negative_prompt = g_strdup (props->negative_prompt);
+  copy->face_box = g_strdup (props->face_box);
+  copy->pinned_memory = g_strdup (props->pinned_memory);
 }
 
 void
@@ -142,6 +188,7 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->prompt, g_free);
   g_clear_pointer (&props->negative_prompt, g_free);
   g_clear_pointer (&props->face_box, g_free);
+  g_clear_pointer (&props->pinned_memory, g_free);
 }
 
 static gchar **
@@ -156,6 +203,8 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->negative_prompt;
     case PROP_FACE_BOX:
       return &props->face_box;
+    case PROP_PINNED_MEMORY:
+      return &props->pinned_memory;
     default:
       return NULL;
   }
@@ -173,6 +222,25 @@ double_of (GstAvatarDenoiseProps *props, guint id)
       return &props->motion_pose;
     case PROP_MOTION_EXP:
       return &props->motion_exp;
+    case PROP_CACHE_THRESHOLD:
+      return &props->cache_threshold;
+    default:
+      return NULL;
+  }
+}
+
+static gint *
+enum_of (GstAvatarDenoiseProps *props, guint id)
+{
+  switch (id) {
+    case PROP_MODE:
+      return &props->mode;
+    case PROP_PRECISION:
+      return &props->precision;
+    case PROP_WEIGHT_FORMAT:
+      return &props->weight_format;
+    case PROP_CACHE:
+      return &props->cache;
     default:
       return NULL;
   }
@@ -190,6 +258,10 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     *double_of (props, id) = g_value_get_double (value);
     return TRUE;
   }
+  if (enum_of (props, id)) {
+    *enum_of (props, id) = g_value_get_enum (value);
+    return TRUE;
+  }
   switch (id) {
     case PROP_STEPS:
       props->steps = g_value_get_int (value);
@@ -197,17 +269,11 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     case PROP_SEED:
       props->seed = g_value_get_int64 (value);
       return TRUE;
-    case PROP_MODE:
-      props->mode = g_value_get_enum (value);
-      return TRUE;
     case PROP_CHUNK:
       props->chunk = g_value_get_uint (value);
       return TRUE;
     case PROP_OVERLAP:
       props->overlap = g_value_get_uint (value);
-      return TRUE;
-    case PROP_PRECISION:
-      props->precision = g_value_get_enum (value);
       return TRUE;
     default:
       return FALSE;
@@ -225,6 +291,10 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
     g_value_set_double (value, *double_of (props, id));
     return TRUE;
   }
+  if (enum_of (props, id)) {
+    g_value_set_enum (value, *enum_of (props, id));
+    return TRUE;
+  }
   switch (id) {
     case PROP_STEPS:
       g_value_set_int (value, props->steps);
@@ -232,17 +302,11 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
     case PROP_SEED:
       g_value_set_int64 (value, props->seed);
       return TRUE;
-    case PROP_MODE:
-      g_value_set_enum (value, props->mode);
-      return TRUE;
     case PROP_CHUNK:
       g_value_set_uint (value, props->chunk);
       return TRUE;
     case PROP_OVERLAP:
       g_value_set_uint (value, props->overlap);
-      return TRUE;
-    case PROP_PRECISION:
-      g_value_set_enum (value, props->precision);
       return TRUE;
     default:
       return FALSE;
@@ -277,15 +341,24 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->motion_pose = props->motion_pose;
   if (props->motion_exp >= 0.0)
     settings->motion_exp = props->motion_exp;
+  settings->precision = (AvatarPrecision) props->precision;
+  settings->weight_format = (AvatarWeightFormat) props->weight_format;
+  settings->cache = (AvatarCacheMode) props->cache;
+  if (props->cache_threshold >= 0.0)
+    settings->cache_threshold = props->cache_threshold;
+  /* gst_avatar_denoise_props_check() has taken it */
+  avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
 }
 
 gboolean
 gst_avatar_denoise_props_check (const GstAvatarDenoiseProps *props, GError **error)
 {
+  guint64 pinned;
+
   if (props->steps == 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "steps is 0: expected at least 1, or -1 for the model's default");
     return FALSE;
   }
-  return TRUE;
+  return avatar_parse_pinned_memory (props->pinned_memory, &pinned, error);
 }

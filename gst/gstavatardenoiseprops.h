@@ -10,19 +10,20 @@ G_BEGIN_DECLS
 /* -1 and 0 stand for the model's own default where a blurb says so. */
 typedef struct
 {
-  gchar *reference, *prompt, *negative_prompt, *face_box;
+  gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory;
   gint steps;
   gdouble guidance_scale, flow_shift;
   gint64 seed;
   guint chunk, overlap;
-  gdouble motion_pose, motion_exp;
-  gint mode;
-  gint precision;
+  gdouble motion_pose, motion_exp, cache_threshold;
+  gint mode, precision, weight_format, cache;
 } GstAvatarDenoiseProps;
 
 void gst_avatar_denoise_props_install (GObjectClass *klass);
 void gst_avatar_denoise_props_init (GstAvatarDenoiseProps *props);
 void gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props);
+void
+gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoiseProps *props);
 /* %FALSE: not one of ours. The caller holds the lock that guards @props. */
 gboolean gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GValue *value);
 gboolean gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *value);

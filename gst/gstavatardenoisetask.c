@@ -75,6 +75,18 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
       progress->steps ? (gint) (100 * progress->step / progress->steps) : 0, text);
 }
 
+/* What a failure means for the flow. Memory goes back before anybody hears of it: whoever does may
+ * play again at once. */
+static GstFlowReturn
+fail_full (GstAvatarDenoise *self, GError *error, const gchar *function, gint line)
+{
+  if (!g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))
+    gst_avatar_denoise_task_close (self);
+  return gst_avatar_report_failure_full (GST_ELEMENT (self), error, &self->failed, __FILE__,
+      function, line);
+}
+#define fail(self, error) fail_full (self, error, GST_FUNCTION, __LINE__)
+
 static gboolean
 set_latent_caps (GstAvatarDenoise *self, GError **error)
 {
@@ -141,11 +153,7 @@ create_denoiser (GstAvatarDenoise *self, AvatarImage **fitted, GError **error)
   AvatarDenoiser *denoiser = NULL;
 
   GST_OBJECT_LOCK (self);
-  props = self->props;
-  props.reference = NULL;
-  props.prompt = g_strdup (self->props.prompt);
-  props.negative_prompt = g_strdup (self->props.negative_prompt);
-  props.face_box = g_strdup (self->props.face_box);
+  gst_avatar_denoise_props_copy (&props, &self->props);
   GST_OBJECT_UNLOCK (self);
 
   gst_avatar_denoise_props_apply (&props, self->user.engine->model, &settings);
@@ -170,14 +178,14 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
     return GST_FLOW_OK;
   gst_avatar_denoise_task_close (self);
   if (!gst_avatar_caps_parse_features (caps, info->hash, &self->features, &error))
-    return gst_avatar_report_failure (self, error, &self->failed);
+    return fail (self, error);
   if (self->features.fps_n <= 0 || self->features.fps_d <= 0) {
     self->features.fps_n = info->fps;
     self->features.fps_d = 1;
   }
   denoiser = create_denoiser (self, &fitted, &error);
   if (!denoiser)
-    return gst_avatar_report_failure (self, error, &self->failed);
+    return fail (self, error);
   avatar_denoiser_set_progress_func (denoiser, on_progress, self);
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
@@ -188,7 +196,7 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
     return GST_FLOW_FLUSHING;
   if (!set_latent_caps (self, &error)
       || !avatar_denoiser_set_reference (self->denoiser, fitted, &error))
-    return gst_avatar_report_failure (self, error, &self->failed);
+    return fail (self, error);
   self->have_reference = TRUE;
   gst_caps_replace (&self->caps, caps);
   GST_INFO_OBJECT (self, "video of %u x %u", self->width, self->height);
@@ -199,7 +207,7 @@ static void
 report_window (GstAvatarDenoise *self)
 {
   AvatarDenoiseStats stats;
-  GstAvatarChunk chunk = { .stage = "denoise" };
+  GstAvatarChunk chunk = { .stage = "denoise", .computed_on = self->user.engine->device };
   guint64 begin = gst_avatar_denoise_first_frame (self->n_latents), end;
 
   avatar_denoiser_get_stats (self->denoiser, &stats);
@@ -212,6 +220,11 @@ report_window (GstAvatarDenoise *self)
   chunk.timestamp = self->base + frames_to_time (self, begin);
   chunk.duration = frames_to_time (self, end) - frames_to_time (self, begin);
   chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
+  chunk.resident = stats.resident;
+  chunk.streamed = stats.streamed;
+  chunk.given_up = stats.given_up;
+  chunk.taken_back = stats.taken_back;
+  chunk.uploaded = stats.uploaded;
   gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
       gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
 }
@@ -251,7 +264,7 @@ push_ready (GstAvatarDenoise *self)
     pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
     gst_buffer_unmap (self->spare, &map);
     if (pull == AVATAR_PULL_ERROR)
-      return gst_avatar_report_failure (self, error, &self->failed);
+      return fail (self, error);
     if (pull == AVATAR_PULL_EMPTY)
       return GST_FLOW_OK;
     report_window (self);
@@ -271,7 +284,7 @@ drain (GstAvatarDenoise *self)
   if (avatar_denoiser_drain (self->denoiser, &error))
     ret = push_ready (self);
   else
-    ret = gst_avatar_report_failure (self, error, &self->failed);
+    ret = fail (self, error);
   /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
   if (ret == GST_FLOW_OK)
     gst_avatar_denoise_task_restart (self);
@@ -286,7 +299,7 @@ push_feature (GstAvatarDenoise *self, const float *feature, GstClockTime pts)
   if (!GST_CLOCK_TIME_IS_VALID (self->base))
     self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
   if (!avatar_denoiser_push (self->denoiser, feature, &error))
-    return gst_avatar_report_failure (self, error, &self->failed);
+    return fail (self, error);
   self->n_features++;
   self->n_features_total++;
   return push_ready (self);
@@ -314,7 +327,7 @@ take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
     GError *error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
         "a feature buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
         gst_buffer_get_size (buffer), expected);
-    return gst_avatar_report_failure (self, error, &self->failed);
+    return fail (self, error);
   }
   ret = push_feature (self, (const float *) map.data, GST_BUFFER_PTS (buffer));
   gst_buffer_unmap (buffer, &map);

@@ -22,8 +22,9 @@ static const ErrorMap error_map[] = {
   { AVATAR_ERROR_DATA, gst_stream_error_quark, GST_STREAM_ERROR_DECODE },
 };
 
-void
-gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
+/* Frees @error. */
+static void
+report (GstElement *element, GstMessageType type, GError *error, const gchar *file,
     const gchar *function, gint line)
 {
   GQuark domain = GST_STREAM_ERROR;
@@ -38,9 +39,22 @@ gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *f
       code = error_map[i].code;
     }
   }
-  gst_element_message_full (element, GST_MESSAGE_ERROR, domain, code, text, debug, file, function,
-      line);
+  gst_element_message_full (element, type, domain, code, text, debug, file, function, line);
   g_clear_error (&error);
+}
+
+void
+gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
+    const gchar *function, gint line)
+{
+  report (element, GST_MESSAGE_ERROR, error, file, function, line);
+}
+
+void
+gst_avatar_report_warning_full (GstElement *element, GError *error, const gchar *file,
+    const gchar *function, gint line)
+{
+  report (element, GST_MESSAGE_WARNING, error, file, function, line);
 }
 
 GstFlowReturn
@@ -71,22 +85,36 @@ gst_avatar_report_progress (GstElement *element, GstProgressType type, const gch
   gst_element_post_message (element, message);
 }
 
+void
+gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device)
+{
+  AvatarMemory memory;
+
+  avatar_device_get_memory (device, &memory);
+  gst_structure_set (structure, "memory-now", G_TYPE_UINT64, memory.now, "memory-peak",
+      G_TYPE_UINT64, memory.peak, "budget", G_TYPE_UINT64, memory.budget, NULL);
+}
+
 GstStructure *
 gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk)
 {
-  AvatarMemory memory = { 0, 0 };
   GstStructure *structure;
   gdouble speed = 0.0;
 
-  avatar_device_get_memory (device, &memory);
   if (chunk->compute_time > 0)
     speed = (gdouble) chunk->duration / (gdouble) chunk->compute_time;
   structure = gst_structure_new ("avatar-chunk", "stage", G_TYPE_STRING, chunk->stage, "index",
       G_TYPE_UINT, chunk->index, "frames", G_TYPE_UINT, chunk->frames, "timestamp",
       GST_TYPE_CLOCK_TIME, chunk->timestamp, "duration", GST_TYPE_CLOCK_TIME, chunk->duration,
       "compute-time", GST_TYPE_CLOCK_TIME, chunk->compute_time, "speed", G_TYPE_DOUBLE, speed,
-      "memory-now", G_TYPE_UINT64, memory.now, "memory-peak", G_TYPE_UINT64, memory.peak,
-      "bad-samples", G_TYPE_UINT64, chunk->bad_samples, NULL);
+      "computed-on", G_TYPE_STRING, avatar_device_get_name (chunk->computed_on), "bad-samples",
+      G_TYPE_UINT64, chunk->bad_samples, NULL);
+  gst_avatar_report_memory (structure, device);
+  if (chunk->resident + chunk->streamed > 0)
+    gst_structure_set (structure, "resident-units", G_TYPE_UINT, chunk->resident, "streamed-units",
+        G_TYPE_UINT, chunk->streamed, "given-up-units", G_TYPE_UINT, chunk->given_up,
+        "taken-back-units", G_TYPE_UINT, chunk->taken_back, "uploaded-bytes", G_TYPE_UINT64,
+        chunk->uploaded, NULL);
   gst_element_post_message (element,
       gst_message_new_element (GST_OBJECT (element), gst_structure_copy (structure)));
   return structure;

@@ -16,7 +16,9 @@ G_BEGIN_DECLS
  * @frames: video frames that it made or covers
  * @timestamp, @duration: the stretch of the stream, in ns
  * @compute_time: wall-clock time, in ns
+ * @computed_on: the device that did it
  * @bad_samples: audio samples so far that were not finite and became silence
+ * @resident, @streamed, @given_up, @taken_back, @uploaded: see AvatarDenoiseStats; all 0: left out
  */
 typedef struct
 {
@@ -25,7 +27,10 @@ typedef struct
   guint frames;
   GstClockTime timestamp, duration;
   GstClockTime compute_time;
+  AvatarDevice *computed_on;
   guint64 bad_samples;
+  guint resident, streamed, given_up, taken_back;
+  guint64 uploaded;
 } GstAvatarChunk;
 
 /* Posts @error on the bus in the domain that fits it and frees it. @file: __FILE__ of the caller. */
@@ -33,6 +38,12 @@ void gst_avatar_report_error_full (GstElement *element, GError *error, const gch
     const gchar *function, gint line);
 #define gst_avatar_report_error(element, error) \
   gst_avatar_report_error_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
+
+/* The same for what goes on all the same. */
+void gst_avatar_report_warning_full (GstElement *element, GError *error, const gchar *file,
+    const gchar *function, gint line);
+#define gst_avatar_report_warning(element, error) \
+  gst_avatar_report_warning_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
 
 /* What a stage's failure means for the flow: being cancelled is flushing; anything else is an error
  * and posted, unless @failed says that one was before. Frees @error. */
@@ -46,7 +57,9 @@ GstFlowReturn gst_avatar_report_failure_full (GstElement *element, GError *error
 void gst_avatar_report_progress (GstElement *element, GstProgressType type, const gchar *code,
     gint percent, const gchar *text);
 
-/* Posts the element message "avatar-chunk" and returns its structure, for the stats property. */
+/* Sets memory-now, memory-peak and budget. */
+void gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device);
+/* Posts the element message "avatar-chunk" with the memory of @device and returns its structure, for the stats property. */
 GstStructure *
 gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk);
 

@@ -138,7 +138,8 @@ static void
 report_tile (GstAvatarVaeDecode *self)
 {
   AvatarDecodeStats stats;
-  GstAvatarChunk chunk = { .stage = "decode" };
+  GstAvatarChunk chunk
+      = { .stage = "decode", .computed_on = avatar_decoder_get_device (self->decoder) };
 
   avatar_decoder_get_stats (self->decoder, &stats);
   if (stats.index == self->last_tile)
@@ -404,10 +405,14 @@ create_decoder (GstAvatarVaeDecode *self, GError **error)
   decoder = avatar_decoder_new (self->user.engine->model, self->user.engine->device,
       self->latent.width * info->latent_scale, self->latent.height * info->latent_scale, &settings,
       error);
+  if (!decoder)
+    return FALSE;
+  GST_INFO_OBJECT (self, "computes on %s",
+      avatar_device_get_description (avatar_decoder_get_device (decoder)));
   GST_OBJECT_LOCK (self);
   self->decoder = decoder;
   GST_OBJECT_UNLOCK (self);
-  return decoder != NULL;
+  return TRUE;
 }
 
 static gboolean
@@ -571,6 +576,8 @@ gst_avatar_vae_decode_query (GstBaseTransform *trans, GstPadDirection direction,
   gboolean live;
   guint frames;
 
+  if (gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query))
+    return TRUE;
   if (!GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query))
     return FALSE;
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY
@@ -602,7 +609,7 @@ gst_avatar_vae_decode_stop (GstBaseTransform *trans)
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (trans);
 
   close_decoder (self);
-  gst_avatar_engine_user_close (&self->user);
+  gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
   return TRUE;
 }
 
@@ -613,6 +620,13 @@ gst_avatar_vae_decode_change_state (GstElement *element, GstStateChange transiti
   if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
     cancel (GST_AVATAR_VAE_DECODE (element));
   return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+}
+
+static void
+gst_avatar_vae_decode_set_context (GstElement *element, GstContext *context)
+{
+  gst_avatar_engine_user_set_context (&GST_AVATAR_VAE_DECODE (element)->user, element, context);
+  GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
 static void
@@ -669,7 +683,7 @@ gst_avatar_vae_decode_get_property (GObject *object, guint id, GValue *value, GP
 static void
 gst_avatar_vae_decode_finalize (GObject *object)
 {
-  gst_avatar_engine_user_clear (&GST_AVATAR_VAE_DECODE (object)->user);
+  gst_avatar_engine_user_clear (&GST_AVATAR_VAE_DECODE (object)->user, GST_ELEMENT (object));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -701,6 +715,7 @@ gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = gst_avatar_vae_decode_change_state;
+  element_class->set_context = gst_avatar_vae_decode_set_context;
 
   trans_class->start = gst_avatar_vae_decode_start;
   trans_class->stop = gst_avatar_vae_decode_stop;

@@ -7,6 +7,7 @@
 
 #include "engine/audio/mel.h"
 #include "engine/audio/whisper.h"
+#include "engine/memory/device.h"
 #include "engine/weights/model.h"
 
 #include <math.h>
@@ -32,6 +33,7 @@ typedef struct
 struct _AvatarAudioEncoder
 {
   AvatarModel *model;
+  AvatarDevice *device;
   AvatarOps *ops;
   Net net;
   guint window, context, most; /* frames; most: that the model can hear */
@@ -93,12 +95,16 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
     guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error)
 {
   guint n_windows = count_windows (avatar_model_get_config (model), frames);
-  g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", TRUE, error);
-  g_autoptr (AvatarOps) ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
+  g_autoptr (AvatarWeights) weights = NULL;
+  g_autoptr (AvatarOps) ops = NULL;
   Net net;
 
+  if (host)
+    weights = avatar_weights_new (model, host, "whisper", TRUE, error);
   if (!weights)
     return FALSE;
+  ops = avatar_ops_new (host, avatar_arena_new_dry (), NULL);
   net_init (&net, ops, avatar_model_get_config (model), weights);
   net_run (&net, ops, NULL, 0);
   if (weight_bytes)
@@ -152,21 +158,21 @@ apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, G
 }
 
 static gboolean
-open_net (AvatarAudioEncoder *self, AvatarDevice *device, GError **error)
+open_net (AvatarAudioEncoder *self, GError **error)
 {
   const AvatarConfig *config = self->net.config;
   AvatarArena *arena;
   guint64 bytes;
 
-  if (!avatar_audio_encoder_plan (self->model, device, 1, NULL, &bytes, NULL, NULL, error))
+  if (!avatar_audio_encoder_plan (self->model, self->device, 1, NULL, &bytes, NULL, NULL, error))
     return FALSE;
-  self->net.weights = avatar_weights_new (self->model, device, "whisper", FALSE, error);
+  self->net.weights = avatar_weights_new (self->model, self->device, "whisper", FALSE, error);
   if (!self->net.weights)
     return FALSE;
-  arena = avatar_arena_new (device, bytes, "the audio encoder", error);
+  arena = avatar_arena_new (self->device, bytes, "the audio encoder", error);
   if (!arena)
     return FALSE;
-  self->ops = avatar_ops_new (device, arena, error);
+  self->ops = avatar_ops_new (self->device, arena, error);
   if (!self->ops)
     return FALSE;
   net_init (&self->net, self->ops, config, self->net.weights);
@@ -184,7 +190,9 @@ avatar_audio_encoder_new (AvatarModel *model, AvatarDevice *device,
   self->net.config = config;
   self->frame_samples = config->sample_rate / config->fps;
   self->samples = g_array_new (FALSE, FALSE, sizeof (float));
-  if (!apply_settings (self, settings, error) || !open_net (self, device, error))
+  /* the mel spectrogram is made with host addresses */
+  self->device = avatar_device_or_host (device, error);
+  if (!self->device || !apply_settings (self, settings, error) || !open_net (self, error))
     return NULL;
   return g_steal_pointer (&self);
 }
@@ -197,6 +205,7 @@ avatar_audio_encoder_free (AvatarAudioEncoder *self)
   avatar_ops_free (self->ops);
   avatar_weights_free (self->net.weights);
   g_array_unref (self->samples);
+  g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
   g_free (self);
 }
@@ -324,6 +333,12 @@ void
 avatar_audio_encoder_cancel (AvatarAudioEncoder *self)
 {
   avatar_ops_cancel (self->ops);
+}
+
+AvatarDevice *
+avatar_audio_encoder_get_device (AvatarAudioEncoder *self)
+{
+  return self->device;
 }
 
 guint64

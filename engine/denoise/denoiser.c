@@ -7,24 +7,10 @@
 #include "engine/vae/encoder.h"
 
 #include "engine/memory/device.h"
+#include "engine/weights/placing.h"
 
 #include <math.h>
 #include <string.h>
-
-/* Slots for streamed units: both streams of a double block in use and both of the next coming. */
-#define SLOTS 4
-
-/* Work of operations. */
-typedef struct
-{
-  double flops, bytes;
-} Work;
-
-typedef struct
-{
-  gsize arena;
-  Work once, window; /* ahead of the first window; of each */
-} Plan;
 
 void
 avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
@@ -86,6 +72,18 @@ check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **err
 }
 
 static gboolean
+check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **error)
+{
+  if (s->precision != AVATAR_PRECISION_FP8 || avatar_device_get_backend (device)->quantise)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "precision is fp8, in which %s cannot compute; choose auto, or a GPU of compute capability "
+      "8.9 or later",
+      avatar_device_get_name (device));
+  return FALSE;
+}
+
+static gboolean
 encode_texts (AvatarDenoiser *self, GError **error)
 {
   const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
@@ -124,78 +122,15 @@ init_window (AvatarDenoiser *self)
   self->window.w8 = self->w8;
 }
 
-/* One window and all steps without memory behind it. */
-static Plan
-plan (AvatarDenoiser *self)
-{
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  Plan p = { 0 };
-  gsize mark;
-
-  avatar_window_prepare (&self->window, ops, NULL);
-  p.once = (Work){ ops->flops, ops->bytes };
-  avatar_window_begin (&self->window, ops);
-  avatar_window_listen (&self->window, ops, NULL);
-  mark = avatar_ops_mark (ops);
-  for (guint i = 0; i < self->settings.steps; i++) {
-    avatar_denoiser_step (self, ops, NULL, i, (AvatarPlace){ 0 },
-        avatar_denoiser_buffers (self, ops));
-    avatar_ops_release (ops, mark);
-  }
-  p.window = (Work){ ops->flops - p.once.flops, ops->bytes - p.once.bytes };
-  p.arena = avatar_arena_peak (ops->arena);
-  avatar_window_clear (&self->window);
-  return p;
-}
-
-/* What is worth its memory is taken while there is room for it, after what must be: the tokens
- * that the branches of guidance share, then those of the step cache, which else go to the host. */
-static Plan
-plan_arena (AvatarDenoiser *self, guint64 room)
-{
-  gboolean one_window = self->settings.mode != AVATAR_DENOISE_MODE_CLIP;
-  Plan best, more;
-
-  self->window.share = FALSE;
-  self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
-  best = plan (self);
-  self->window.share = self->settings.guidance_scale > 1;
-  more = plan (self);
-  if (more.arena > room)
-    self->window.share = FALSE;
-  else
-    best = more;
-  if (self->settings.cache == AVATAR_CACHE_NONE || !one_window)
-    return best;
-  self->window.storage = AVATAR_TOKEN_STORAGE_ARENA;
-  more = plan (self);
-  if (more.arena > room)
-    self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
-  else
-    best = more;
-  return best;
-}
-
-/* Bytes for the arena when the weights have the slots that let them stream under the work. */
-static guint64
-room_for_arena (AvatarDenoiser *self)
-{
-  guint64 room = avatar_device_get_room (self->device);
-  guint64 weights = avatar_weights_slots_bytes (self->weights, SLOTS)
-      + (self->dry ? avatar_weights_fixed_bytes (self->weights) : 0);
-
-  return room - MIN (room, weights);
-}
-
-static AvatarDenoiser *
-denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    gboolean dry, GError **error)
+AvatarDenoiser *
+avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, gboolean dry, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
   AvatarWeightUnits units;
 
-  if (!check_settings (settings, model, error))
+  if (!check_settings (settings, model, error) || !check_precision (settings, device, error))
     return NULL;
   self = g_new0 (AvatarDenoiser, 1);
   self->model = avatar_model_ref (model);
@@ -235,16 +170,20 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   return g_steal_pointer (&self);
 }
 
-AvatarDenoiser *
-avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, GError **error)
+/* The stage with all the memory that must be. */
+static AvatarDenoiser *
+denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    GError **error)
 {
-  g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, FALSE, error);
+  g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, FALSE, error);
+  AvatarSettled settled;
   AvatarArena *arena;
 
-  if (!self)
+  if (!self
+      || !avatar_denoiser_settle (self, avatar_device_get_room (device),
+          avatar_placing_room (device), &settled, error))
     return NULL;
-  self->predicted = plan_arena (self, room_for_arena (self)).arena;
+  self->predicted = settled.arena;
   arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
   if (!arena)
     return NULL;
@@ -254,30 +193,19 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
   return g_steal_pointer (&self);
 }
 
-gboolean
-avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, guint frames, guint64 *weight_bytes,
-    guint64 *arena_bytes, double *flops, double *bytes, GError **error)
+AvatarDenoiser *
+avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error)
 {
-  g_autoptr (AvatarDenoiser) self = denoiser_new (model, device, settings, TRUE, error);
-  double windows;
-  Plan p;
+  GError *reason = NULL;
+  AvatarDenoiser *self = denoiser_new (model, device, settings, &reason);
 
-  if (!self)
-    return FALSE;
-  p = plan_arena (self, room_for_arena (self));
-  *arena_bytes = p.arena;
-  *weight_bytes = avatar_weights_bytes (self->weights);
-  if (settings->mode == AVATAR_DENOISE_MODE_CLIP) {
-    windows = avatar_clip_plan (frames, self->frames).windows;
-  } else {
-    gint64 more = (frames + 2) / 4 + 1 - self->frames, fresh = self->frames - settings->overlap;
-
-    windows = more > 0 ? 1 + (more + fresh - 1) / fresh : 1;
-  }
-  *flops = p.once.flops + windows * p.window.flops;
-  *bytes = p.once.bytes + windows * p.window.bytes;
-  return avatar_weights_check (self->weights, error);
+  if (self)
+    return self;
+  if (g_error_matches (reason, AVATAR_ERROR, AVATAR_ERROR_MEMORY))
+    avatar_denoiser_explain (model, device, settings, &reason);
+  g_propagate_error (error, reason);
+  return NULL;
 }
 
 void
@@ -292,7 +220,6 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
 {
   guint width = self->settings.width, height = self->settings.height;
   const AvatarConfig *config = avatar_model_get_config (self->model);
-  g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (AvatarVaeEncoder) encoder = NULL;
   g_autofree float *rgb = NULL;
   g_autofree float *latent = NULL;
@@ -303,12 +230,7 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
         image->height, image->channels, width, height);
     return FALSE;
   }
-  /* the portrait's encoder has no GPU operations yet; one frame is bearable */
-  if (avatar_device_get_backend (self->device)->discrete)
-    device = avatar_device_open ("cpu", error);
-  else
-    device = avatar_device_ref (self->device);
-  encoder = device ? avatar_vae_encoder_new (self->model, device, width, height, error) : NULL;
+  encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
   if (!encoder)
     return FALSE;
   rgb = g_new (float, (gsize) width *height * 3);
@@ -370,13 +292,12 @@ static gboolean
 prepare (AvatarDenoiser *self, GError **error)
 {
   const AvatarTransformerConfig *c = self->transformer.config;
-  g_autoptr (GArray) ahead = avatar_transformer_route (c, TRUE);
-  g_autoptr (GArray) forward = avatar_transformer_route (c, FALSE);
+  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
+  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
 
-  if (avatar_weights_set_route (self->weights, self->ops, (guint *) ahead->data, ahead->len, error)
+  if (avatar_weights_set_route (self->weights, self->ops, ahead, error)
       && avatar_window_prepare (&self->window, self->ops, error)
-      && avatar_weights_set_route (self->weights, self->ops, (guint *) forward->data, forward->len,
-          error))
+      && avatar_weights_set_route (self->weights, self->ops, forward, error))
     return TRUE;
   avatar_window_clear (&self->window);
   return FALSE;
@@ -402,6 +323,14 @@ ensure_begun (AvatarDenoiser *self, GError **error)
   return self->begun;
 }
 
+/* Where nothing can be given up, a budget that was lowered below what is held ends the run. */
+static gboolean
+check_budget (AvatarDenoiser *self, GError **error)
+{
+  return avatar_device_get_backend (self->device)->discrete
+      || avatar_device_check_budget (self->device, error);
+}
+
 AvatarPull
 avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {
@@ -414,7 +343,7 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
     self->ready_next = 0;
     if (!avatar_denoiser_wants_window (self))
       return AVATAR_PULL_EMPTY;
-    if (!ensure_begun (self, error))
+    if (!check_budget (self, error) || !ensure_begun (self, error))
       return AVATAR_PULL_ERROR;
     self->stats.forwards = 0;
     self->stats.steps = self->settings.steps;
@@ -452,7 +381,15 @@ avatar_denoiser_cancel (AvatarDenoiser *self)
 void
 avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
+  AvatarResidencyStats weights;
+
+  avatar_weights_get_stats (self->weights, &weights);
   *stats = self->stats;
+  stats->resident = weights.resident;
+  stats->streamed = weights.units - weights.resident;
+  stats->given_up = weights.given_up;
+  stats->taken_back = weights.taken_back;
+  stats->uploaded = weights.uploaded;
 }
 
 void

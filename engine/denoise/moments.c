@@ -94,14 +94,13 @@ all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
 {
   const AvatarTransformerConfig *c = self->config;
 
-  for (guint i = 0; i < c->n_double; i++) {
-    avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
-    for (guint text = 0; text < 2; text++) {
-      g_autofree char *layer
-          = g_strdup_printf ("double_blocks.%u.%s_mod.linear", i, text ? "txt" : "img");
+  for (guint i = 0; i < 2 * c->n_double; i++) {
+    gboolean text = i % 2;
+    g_autofree char *layer
+        = g_strdup_printf ("double_blocks.%u.%s_mod.linear", i / 2, text ? "txt" : "img");
 
-      modulation (self, ops, silu_vec, layer, avatar_modulation_double (c, i, text), moments);
-    }
+    avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
+    modulation (self, ops, silu_vec, layer, avatar_modulation_double (c, i / 2, text), moments);
     avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
   }
   for (guint i = 0; i < c->n_single; i++) {

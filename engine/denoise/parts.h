@@ -15,12 +15,13 @@ typedef enum
 {
   AVATAR_UNIT_EMBED,     /* numbers and pooled text to the condition vector */
   AVATAR_UNIT_SCENE,     /* reference tokens */
-  AVATAR_UNIT_SPEECH,    /* audio projection, keys and values of all adapters */
+  AVATAR_UNIT_SPEECH,    /* audio projection */
+  AVATAR_UNIT_SPEECH_KV, /* keys and values of all adapters */
   AVATAR_UNIT_TEXT,      /* the refiner's embedders */
   AVATAR_UNIT_MOD_FINAL, /* modulation of the final layer */
   AVATAR_UNIT_TEXT_ATTENTION,
   AVATAR_UNIT_TEXT_MLP,
-  AVATAR_UNIT_MOD_DOUBLE,
+  AVATAR_UNIT_MOD_DOUBLE, /* two of a block: image, text */
   AVATAR_UNIT_MOD_SINGLE,
   AVATAR_UNIT_DOUBLE_IMG,
   AVATAR_UNIT_DOUBLE_TXT, /* and the adapter after the block */

@@ -110,6 +110,8 @@ avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float 
   avatar_transformer_tap (self, ops, "audio_proj", avatar_tensor_rows (all, 3 * n, frames * n));
   for (guint i = 0; i < 3; i++)
     avatar_op_copy (ops, avatar_tensor_rows (all, i * n, n), avatar_tensor_rows (all, 3 * n, n));
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH, 0);
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_SPEECH_KV, 0);
   for (guint i = 0; i < c->n_adapters; i++) {
     AvatarTensor kv
         = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
@@ -119,6 +121,6 @@ avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float 
     avatar_op_linear (ops, kv, normed, AVATAR_W ("audio_adapter_blocks.%u.to_kv.weight", i),
         AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
   }
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH, 0);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH_KV, 0);
   avatar_ops_release (ops, mark);
 }

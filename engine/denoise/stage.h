@@ -43,6 +43,34 @@ struct _AvatarDenoiser
   AvatarDenoiseStats stats;
 };
 
+/* A stage without an arena: what avatar_denoiser_settle() needs. */
+AvatarDenoiser *avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, gboolean dry, GError **error);
+
+/**
+ * AvatarSettled: what was decided about the device's memory, and what was found on the way.
+ * @arena: bytes; @least: the fewest bytes for the arena and the weights that are not fixed
+ * @once, @full, @cached: work ahead of the first window, of a window's full steps, of its cached
+ * @n_full, @n_cached: forwards of a window
+ */
+typedef struct
+{
+  guint64 arena, least;
+  AvatarWork once, full, cached;
+  guint n_full, n_cached;
+} AvatarSettled;
+
+/* Decides what of that which is worth its memory there is room for. @room: bytes that are left on
+ * the device; @comfortable: of these, what may go to more than the least. FALSE with
+ * AVATAR_ERROR_MEMORY, and @settled all the same, if @room is less than the least. */
+gboolean avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
+    AvatarSettled *settled, GError **error);
+
+/* Memory did not suffice for some part: @error becomes what all of it together needs. Other reasons
+ * than budget and free memory stay as they are. */
+void avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error);
+
 /* Latents and velocity of a window in the arena. */
 typedef struct
 {

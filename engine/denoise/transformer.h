@@ -94,9 +94,9 @@ typedef struct
 
 /* The parts in which the weights go to the device: see AvatarWeightUnits. */
 AvatarWeightUnits avatar_transformer_units (const AvatarTransformerConfig *config);
-/* The units of everything in front of the first forward (@ahead) or of forwards, in the order of
- * their use; free with g_array_unref(). Array of guint. */
-GArray *avatar_transformer_route (const AvatarTransformerConfig *config, gboolean ahead);
+/* The way of everything in front of the first forward (@ahead) or of forwards; free with g_free().
+ */
+AvatarRoute *avatar_transformer_route (const AvatarTransformerConfig *config, gboolean ahead);
 
 /* Floats of a moment's modulation. */
 gint64 avatar_transformer_modulation_n (const AvatarTransformerConfig *config);

@@ -16,6 +16,7 @@ count (const AvatarTransformerConfig *c, AvatarUnitKind kind)
     case AVATAR_UNIT_TEXT_MLP:
       return c->refiner_depth;
     case AVATAR_UNIT_MOD_DOUBLE:
+      return 2 * c->n_double;
     case AVATAR_UNIT_DOUBLE_IMG:
     case AVATAR_UNIT_DOUBLE_TXT:
       return c->n_double;
@@ -72,18 +73,19 @@ unit_of (const char *name, gconstpointer data)
   const char *rest;
   guint i;
 
-  if (split (name, "double_blocks", &i, &rest) && i < c->n_double)
-    return avatar_transformer_unit (c,
-        strstr (rest, "_mod.")                ? AVATAR_UNIT_MOD_DOUBLE
-            : g_str_has_prefix (rest, "img_") ? AVATAR_UNIT_DOUBLE_IMG
-                                              : AVATAR_UNIT_DOUBLE_TXT,
-        i);
+  if (split (name, "double_blocks", &i, &rest) && i < c->n_double) {
+    gboolean text = !g_str_has_prefix (rest, "img_");
+
+    if (strstr (rest, "_mod."))
+      return avatar_transformer_unit (c, AVATAR_UNIT_MOD_DOUBLE, 2 * i + text);
+    return avatar_transformer_unit (c, text ? AVATAR_UNIT_DOUBLE_TXT : AVATAR_UNIT_DOUBLE_IMG, i);
+  }
   if (split (name, "single_blocks", &i, &rest) && i < c->n_single)
     return avatar_transformer_unit (c,
         g_str_has_prefix (rest, "modulation.") ? AVATAR_UNIT_MOD_SINGLE : AVATAR_UNIT_SINGLE, i);
   if (split (name, "audio_adapter_blocks", &i, &rest) && i < c->n_adapters)
     return is_one_of (rest, speech)
-        ? avatar_transformer_unit (c, AVATAR_UNIT_SPEECH, 0)
+        ? avatar_transformer_unit (c, AVATAR_UNIT_SPEECH_KV, 0)
         : avatar_transformer_unit (c, AVATAR_UNIT_DOUBLE_TXT, c->adapter_after[i]);
   if (split (name, "txt_in.individual_token_refiner.blocks", &i, &rest) && i < c->refiner_depth)
     return avatar_transformer_unit (c,
@@ -119,30 +121,54 @@ add (GArray *route, const AvatarTransformerConfig *c, AvatarUnitKind kind, guint
   g_array_append_val (route, unit);
 }
 
-GArray *
-avatar_transformer_route (const AvatarTransformerConfig *c, gboolean ahead)
+static void
+add_ahead (GArray *units, const AvatarTransformerConfig *c)
 {
-  GArray *route = g_array_new (FALSE, FALSE, sizeof (guint));
-
-  if (ahead) {
-    add (route, c, AVATAR_UNIT_EMBED, 0);
-    for (guint i = 0; i < c->n_double; i++)
-      add (route, c, AVATAR_UNIT_MOD_DOUBLE, i);
-    for (guint i = 0; i < c->n_single; i++)
-      add (route, c, AVATAR_UNIT_MOD_SINGLE, i);
-    add (route, c, AVATAR_UNIT_MOD_FINAL, 0);
-    add (route, c, AVATAR_UNIT_TEXT, 0);
-    for (guint i = 0; i < c->refiner_depth; i++) {
-      add (route, c, AVATAR_UNIT_TEXT_ATTENTION, i);
-      add (route, c, AVATAR_UNIT_TEXT_MLP, i);
-    }
-    return route;
+  add (units, c, AVATAR_UNIT_EMBED, 0);
+  for (guint i = 0; i < 2 * c->n_double; i++)
+    add (units, c, AVATAR_UNIT_MOD_DOUBLE, i);
+  for (guint i = 0; i < c->n_single; i++)
+    add (units, c, AVATAR_UNIT_MOD_SINGLE, i);
+  add (units, c, AVATAR_UNIT_MOD_FINAL, 0);
+  add (units, c, AVATAR_UNIT_TEXT, 0);
+  for (guint i = 0; i < c->refiner_depth; i++) {
+    add (units, c, AVATAR_UNIT_TEXT_ATTENTION, i);
+    add (units, c, AVATAR_UNIT_TEXT_MLP, i);
   }
+}
+
+static void
+add_forward (GArray *units, const AvatarTransformerConfig *c)
+{
   for (guint i = 0; i < c->n_double; i++) {
-    add (route, c, AVATAR_UNIT_DOUBLE_IMG, i);
-    add (route, c, AVATAR_UNIT_DOUBLE_TXT, i);
+    add (units, c, AVATAR_UNIT_DOUBLE_IMG, i);
+    add (units, c, AVATAR_UNIT_DOUBLE_TXT, i);
   }
   for (guint i = 0; i < c->n_single; i++)
-    add (route, c, AVATAR_UNIT_SINGLE, i);
+    add (units, c, AVATAR_UNIT_SINGLE, i);
+}
+
+AvatarRoute *
+avatar_transformer_route (const AvatarTransformerConfig *c, gboolean ahead)
+{
+  g_autoptr (GArray) units = g_array_new (FALSE, FALSE, sizeof (guint));
+  guint n;
+  AvatarRoute *route;
+  guint *copy;
+
+  if (ahead)
+    add_ahead (units, c);
+  else
+    add_forward (units, c);
+  n = units->len;
+  if (!ahead) { /* guests: between windows */
+    add (units, c, AVATAR_UNIT_SCENE, 0);
+    add (units, c, AVATAR_UNIT_SPEECH, 0);
+    add (units, c, AVATAR_UNIT_SPEECH_KV, 0);
+  }
+  route = g_malloc (sizeof *route + units->len * sizeof (guint));
+  copy = memcpy (route + 1, units->data, units->len * sizeof (guint));
+  /* a forward uses both streams of a double block at once */
+  *route = (AvatarRoute){ copy, copy + n, n, units->len - n, ahead ? 1 : 2, ahead };
   return route;
 }

@@ -202,6 +202,29 @@ avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
   return self->full[i] ? 2 : 0;
 }
 
+guint
+avatar_window_kind (const AvatarWindow *self, guint i)
+{
+  return (self->full[i] ? 1 : 0) | (is_wanted (self, i) ? 2 : 0)
+      | (needs_negative (self, i) ? 4 : 0);
+}
+
+guint64
+avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents, guint windows)
+{
+  const AvatarTransformerConfig *c = self->transformer->config;
+  guint64 row = c->hidden * avatar_dtype_size (dtype), s = self->scene.h * self->scene.w;
+  guint64 modulation = avatar_transformer_modulation_n (c) * sizeof (float), bytes = 0;
+  guint64 text = MAX (self->conditions->text[0].used, self->conditions->text[1].used);
+
+  for (guint i = 0; i < self->steps; i++)
+    for (guint b = 0; b < (needs_negative (self, i) ? 2 : 1); b++)
+      bytes += modulation + (self->full[i] ? self->conditions->text[b].used * row : 0);
+  if (self->tokens && self->storage == AVATAR_TOKEN_STORAGE_HOST)
+    bytes += (is_guided (self) ? 2 : 1) * (latents * s + windows * (s + text)) * row;
+  return bytes;
+}
+
 void
 avatar_window_clear (AvatarWindow *self)
 {

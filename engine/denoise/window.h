@@ -48,6 +48,11 @@ void avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audi
  * the window lies in the clip. */
 guint avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
     AvatarTensor x, guint i, AvatarPlace place);
+/* Steps that are alike do the same work: kind of step @i, after avatar_window_prepare(). */
+guint avatar_window_kind (const AvatarWindow *self, guint i);
+/* What the host holds while @latents latent frames in @windows windows are made. */
+guint64 avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents,
+    guint windows);
 /* Frees what the host holds. */
 void avatar_window_clear (AvatarWindow *self);
 

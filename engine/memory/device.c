@@ -4,12 +4,18 @@
 #include "engine/memory/device.h"
 
 #include "engine/memory/module.h"
+#include "engine/ops/plan/plan.h"
 #include "engine/ops/sim/sim.h"
 
+#include <math.h>
 #include <string.h>
 
+#define MIB 1048576.
 /* of a GPU's driver */
 #define PAGE ((guint64) 2 << 20)
+/* Left to others, or a part of a small device. */
+#define RESERVE ((guint64) 256 << 20)
+#define RESERVE_PART 50
 
 struct _AvatarDevice
 {
@@ -20,7 +26,6 @@ struct _AvatarDevice
   char *description;
   GMutex lock; /* protects what follows */
   AvatarMemory memory;
-  guint64 budget;
 };
 
 static GMutex all_lock;
@@ -38,6 +43,8 @@ find_backend (const char *name, GError **error)
     return avatar_backend_load ("cuda", error);
   if (strncmp (name, "sim:", 4) == 0)
     return &avatar_backend_sim;
+  if (strncmp (name, "plan:", 5) == 0)
+    return &avatar_backend_plan;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
       "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
       "\"auto\" (the best there is)",
@@ -63,7 +70,8 @@ device_new (const char *name, GError **error)
   if (backend->discrete) {
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
-    g_hash_table_insert (all, self->key, self);
+    if (backend != &avatar_backend_plan) /* which holds nothing, and counts for one caller */
+      g_hash_table_insert (all, self->key, self);
   }
   return self;
 }
@@ -107,7 +115,7 @@ avatar_device_unref (AvatarDevice *self)
 
   g_mutex_lock (&all_lock);
   last = --self->refs == 0;
-  if (last && self->key)
+  if (last && self->key && g_hash_table_lookup (all, self->key) == self)
     g_hash_table_remove (all, self->key);
   g_mutex_unlock (&all_lock);
   if (!last)
@@ -189,7 +197,7 @@ void
 avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
 {
   g_mutex_lock (&self->lock);
-  self->budget = bytes;
+  self->memory.budget = bytes;
   g_mutex_unlock (&self->lock);
 }
 
@@ -199,10 +207,27 @@ avatar_device_get_excess (AvatarDevice *self)
   guint64 excess = 0;
 
   g_mutex_lock (&self->lock);
-  if (self->budget && self->memory.now > self->budget)
-    excess = self->memory.now - self->budget;
+  if (self->memory.budget && self->memory.now > self->memory.budget)
+    excess = self->memory.now - self->memory.budget;
   g_mutex_unlock (&self->lock);
   return excess;
+}
+
+gboolean
+avatar_device_check_budget (AvatarDevice *self, GError **error)
+{
+  guint64 excess = avatar_device_get_excess (self);
+  AvatarMemory memory;
+
+  if (excess == 0)
+    return TRUE;
+  avatar_device_get_memory (self, &memory);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+      "the budget of %s was lowered to %.0f MiB, by more than can be given up: %.0f MiB are "
+      "missing; raise it to at least %.0f MiB",
+      avatar_device_get_name (self), memory.budget / MIB, ceil (excess / MIB),
+      ceil (memory.now / MIB));
+  return FALSE;
 }
 
 guint64
@@ -211,14 +236,36 @@ avatar_device_get_room (AvatarDevice *self)
   guint64 room = G_MAXUINT64, free_bytes, total;
 
   g_mutex_lock (&self->lock);
-  if (self->budget)
-    room = self->budget - MIN (self->budget, self->memory.now);
+  if (self->memory.budget)
+    room = self->memory.budget - MIN (self->memory.budget, self->memory.now);
   g_mutex_unlock (&self->lock);
-  if (self->backend->discrete) {
-    self->backend->memory_info (self->handle, &free_bytes, &total);
+  if (avatar_device_get_info (self, &free_bytes, &total))
     room = MIN (room, free_bytes);
-  }
   return room;
+}
+
+gboolean
+avatar_device_get_info (AvatarDevice *self, guint64 *free_bytes, guint64 *total_bytes)
+{
+  if (self->backend->discrete)
+    self->backend->memory_info (self->handle, free_bytes, total_bytes);
+  return self->backend->discrete;
+}
+
+guint64
+avatar_device_get_reserve (AvatarDevice *self)
+{
+  guint64 free_bytes, total;
+
+  if (!avatar_device_get_info (self, &free_bytes, &total))
+    return 0;
+  return MIN (RESERVE, total / RESERVE_PART);
+}
+
+AvatarDevice *
+avatar_device_or_host (AvatarDevice *self, GError **error)
+{
+  return self->backend->discrete ? avatar_device_open ("cpu", error) : avatar_device_ref (self);
 }
 
 gboolean
@@ -229,7 +276,7 @@ avatar_ledger_take (AvatarDevice *self, guint64 bytes, const char *what, GError 
 
   g_mutex_lock (&self->lock);
   now = self->memory.now;
-  budget = self->budget;
+  budget = self->memory.budget;
   fits = budget == 0 || bytes <= budget - MIN (now, budget);
   if (fits) {
     self->memory.now += bytes;

@@ -18,6 +18,16 @@ guint64 avatar_device_get_room (AvatarDevice *device);
 
 /* Bytes by which what is held exceeds the budget, when that was lowered. */
 guint64 avatar_device_get_excess (AvatarDevice *device);
+/* %FALSE: there is such an excess; the error says how much is missing. For whom can give up no
+ * more. */
+gboolean avatar_device_check_budget (AvatarDevice *device, GError **error);
+/* Bytes of a discrete device that are left to others: below, residents are given up. */
+guint64 avatar_device_get_reserve (AvatarDevice *device);
+/* What the driver says; %FALSE: not a discrete device, nobody knows. */
+gboolean avatar_device_get_info (AvatarDevice *device, guint64 *free_bytes, guint64 *total_bytes);
+/* The device of a stage for which discrete back-ends have no operations yet: @device itself, or a
+ * CPU in its place. (transfer full) */
+AvatarDevice *avatar_device_or_host (AvatarDevice *device, GError **error);
 /* What an allocation of @bytes really takes: a GPU gives whole pages. */
 guint64 avatar_device_rounded (AvatarDevice *device, guint64 bytes);
 

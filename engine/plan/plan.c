@@ -4,43 +4,199 @@
 
 #include "engine/audio/encoder.h"
 #include "engine/denoise/denoiser.h"
+#include "engine/memory/device.h"
 #include "engine/vae/encoder.h"
 #include "engine/vae/stage.h"
+#include "engine/weights/placing.h"
+
+/* A million video frames are eleven hours. */
+#define MOST_FRAMES 1000000
+
+void
+avatar_plan_options_init (AvatarPlanOptions *options)
+{
+  *options = (AvatarPlanOptions){
+    .linear_tflops = 750,
+    .linear_8bit_tflops = 2 * 750,
+    .attention_tflops = 550,
+    .bus_gbps = 55,
+  };
+}
+
+static gboolean
+check_options (const AvatarPlanOptions *o, guint frames, GError **error)
+{
+  const double rates[]
+      = { o->linear_tflops, o->linear_8bit_tflops, o->attention_tflops, o->bus_gbps };
+
+  for (guint i = 0; i < G_N_ELEMENTS (rates); i++)
+    if (!(rates[i] > 0 && rates[i] < 1e6)) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+          "a rate of %g was given; TFLOP/s and GB/s above 0 and below 1000000 are possible",
+          rates[i]);
+      return FALSE;
+    }
+  if (frames >= 1 && frames <= MOST_FRAMES)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "a video of %u frames cannot be planned; 1 to %u are possible", frames, MOST_FRAMES);
+  return FALSE;
+}
+
+static double
+compute_seconds (const AvatarWork *work, const AvatarPlanOptions *o)
+{
+  const AvatarPlanCounts *c = &work->counts;
+
+  return c->linear / (o->linear_tflops * 1e12) + c->linear_8bit / (o->linear_8bit_tflops * 1e12)
+      + c->attention / (o->attention_tflops * 1e12);
+}
+
+/* Copies run under the work when both units that are in use and the next two have slots, or else
+ * in front of it. */
+static double
+seconds_with_copies (double compute, double copies, guint slots)
+{
+  return slots >= AVATAR_MAX_SLOTS ? MAX (compute, copies) : compute + copies;
+}
+
+static void
+fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOptions *o)
+{
+  double copy = gpu->streamed_bytes / (o->bus_gbps * 1e9);
+  double ahead = gpu->ahead_bytes / (o->bus_gbps * 1e9) + compute_seconds (&d->once, o);
+
+  gpu->forward_flops = d->forward.flops;
+  if (d->forward.counts.linear + d->forward.counts.linear_8bit == 0)
+    return;
+  gpu->copy_seconds = copy;
+  gpu->forward_seconds = seconds_with_copies (compute_seconds (&d->forward, o), copy, d->n_slots);
+  gpu->run_seconds = ahead + compute_seconds (&d->cached, o)
+      + seconds_with_copies (compute_seconds (&d->full, o), d->n_full * copy, d->n_slots);
+}
+
+static void
+fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
+    const AvatarPlanOptions *o, guint64 budget)
+{
+  guint64 overhead
+      = avatar_device_get_backend (device)->overhead (avatar_device_get_handle (device));
+
+  plan->gpu = (AvatarPlanGpu){
+    .budget_bytes = budget,
+    .least_bytes = overhead + d->least,
+    .peak_bytes = overhead + d->peak,
+    .overhead_bytes = overhead,
+    .fixed_bytes = d->fixed,
+    .arena_bytes = d->arena,
+    .slots_bytes = d->slots,
+    .expand_bytes = d->expand,
+    .resident_bytes = d->resident,
+    .slots = d->n_slots,
+    .resident = d->n_resident,
+    .units = d->n_units,
+    .streamed_bytes = d->streamed,
+    .ahead_bytes = d->ahead,
+    .pinned_bytes = d->pinned,
+    .shares_tokens = d->shares,
+    .keeps_tokens = d->keeps,
+    .forwards = d->n_full,
+    .cached_forwards = d->n_cached,
+  };
+  fill_times (&plan->gpu, d, o);
+  plan->fits = d->fits;
+  plan->peak_bytes = plan->gpu.peak_bytes;
+}
+
+/* The budget, or what a run without one would allow itself. */
+static guint64
+find_budget (AvatarDevice *device, const AvatarPlanOptions *o)
+{
+  const AvatarBackend *backend = avatar_device_get_backend (device);
+  AvatarBackendDevice *handle = avatar_device_get_handle (device);
+  guint64 free_bytes, total;
+
+  if (o->budget_bytes || !backend->discrete)
+    return o->budget_bytes;
+  backend->memory_info (handle, &free_bytes, &total);
+  free_bytes -= MIN (free_bytes, avatar_device_get_reserve (device));
+  return backend->overhead (handle) + free_bytes;
+}
+
+static gboolean
+plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    guint frames, const AvatarPlanOptions *o, AvatarPlan *plan, GError **error)
+{
+  const AvatarBackend *backend = avatar_device_get_backend (device);
+  AvatarPlanStage *stage = &plan->stages[2];
+  guint64 budget = find_budget (device, o), room = G_MAXUINT64;
+  AvatarDenoiserPlan d;
+
+  if (backend->discrete) {
+    guint64 overhead = backend->overhead (avatar_device_get_handle (device));
+
+    room = budget - MIN (budget, overhead);
+  }
+  if (!avatar_denoiser_plan (model, device, settings, frames, room, &d, error))
+    return FALSE;
+  *stage = (AvatarPlanStage){
+    .name = "denoiser",
+    .on_gpu = backend->discrete,
+    .weight_bytes = d.fixed + d.slots + d.expand + d.resident,
+    .arena_bytes = d.arena,
+    .flops = d.once.flops + d.full.flops + d.cached.flops,
+    .bytes = d.once.bytes + d.full.bytes + d.cached.bytes,
+  };
+  plan->host_bytes = d.host + d.pinned;
+  plan->file_bytes = d.file;
+  if (backend->discrete)
+    fill_gpu (plan, device, &d, o, budget);
+  return TRUE;
+}
 
 gboolean
 avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoiseSettings *denoise,
-    const AvatarDecodeSettings *decode, guint frames, AvatarPlan *plan, GError **error)
+    const AvatarDecodeSettings *decode, guint frames, const AvatarPlanOptions *options,
+    AvatarPlan *plan, GError **error)
 {
-  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, error);
+  AvatarPlanOptions defaults;
   AvatarPlanStage *audio = &plan->stages[0], *portrait = &plan->stages[1];
-  AvatarPlanStage *denoiser = &plan->stages[2], *decoder = &plan->stages[3];
+  AvatarPlanStage *decoder = &plan->stages[3];
   guint width = denoise->width, height = denoise->height;
-  guint64 together;
+  guint64 entered = 0; /* in the host's ledger */
+  g_autoptr (AvatarDevice) device = NULL;
+  g_autoptr (AvatarDevice) host = NULL;
 
-  if (!device)
+  avatar_plan_options_init (&defaults);
+  if (!options)
+    options = &defaults;
+  if (!check_options (options, frames, error))
     return FALSE;
-  if (frames == 0) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "a video of 0 frames cannot be planned; give at least 1");
+  device = avatar_device_open (device_name, error);
+  host = device ? avatar_device_open ("cpu", error) : NULL;
+  if (!host)
     return FALSE;
-  }
-  *plan = (AvatarPlan){ .n_stages = 4 };
+  *plan = (AvatarPlan){ .n_stages = 4, .fits = TRUE };
   audio->name = "audio encoder";
   portrait->name = "portrait encoder";
-  denoiser->name = "denoiser";
   decoder->name = "decoder";
-  if (!avatar_audio_encoder_plan (model, device, frames, &audio->weight_bytes, &audio->arena_bytes,
+  if (!plan_denoiser (model, device, denoise, frames, options, plan, error)
+      || !avatar_audio_encoder_plan (model, host, frames, &audio->weight_bytes, &audio->arena_bytes,
           &audio->flops, &audio->bytes, error)
-      || !avatar_denoiser_plan (model, device, denoise, frames, &denoiser->weight_bytes,
-          &denoiser->arena_bytes, &denoiser->flops, &denoiser->bytes, error)
-      || !avatar_vae_encoder_plan (model, device, width, height, &portrait->weight_bytes,
+      || !avatar_vae_encoder_plan (model, host, width, height, &portrait->weight_bytes,
           &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      || !avatar_decoder_plan (model, device, width, height, decode, frames, &decoder->weight_bytes,
+      || !avatar_decoder_plan (model, host, width, height, decode, frames, &decoder->weight_bytes,
           &decoder->arena_bytes, &decoder->flops, &decoder->bytes, error))
     return FALSE;
-  /* the portrait is encoded once, before the first window, and its memory given back */
-  together = audio->weight_bytes + audio->arena_bytes + denoiser->weight_bytes
-      + denoiser->arena_bytes + decoder->weight_bytes + decoder->arena_bytes;
-  plan->peak_bytes = together + portrait->weight_bytes + portrait->arena_bytes;
+  /* the portrait is encoded once, before the first window, and its memory given back: but an
+   * element that starts while another still encodes finds all of it in use */
+  for (guint i = 0; i < plan->n_stages; i++)
+    if (!plan->stages[i].on_gpu)
+      entered += plan->stages[i].weight_bytes + plan->stages[i].arena_bytes;
+  plan->host_bytes += entered;
+  if (!plan->stages[2].on_gpu) {
+    plan->peak_bytes = entered;
+    plan->fits = options->budget_bytes == 0 || entered <= options->budget_bytes;
+  }
   return TRUE;
 }

@@ -2,6 +2,7 @@
 /* Encodes one picture, in upstream's tiles where the model decodes in tiles. */
 #include "engine/vae/encoder.h"
 
+#include "engine/memory/device.h"
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
 
@@ -57,15 +58,17 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
     return NULL;
   self = g_new0 (AvatarVaeEncoder, 1);
   self->model = avatar_model_ref (model);
-  self->device = avatar_device_ref (device);
+  self->device = avatar_device_or_host (device, error);
+  if (!self->device)
+    return NULL;
   self->width = width;
   self->height = height;
   avatar_vae_tiles_init (&self->tiles, &config->vae, FALSE, config->vae_tiling,
       config->vae.sample_size, config->vae.sample_tsize);
-  self->weights = avatar_weights_new (model, device, "vae", dry, error);
+  self->weights = avatar_weights_new (model, self->device, "vae", dry, error);
   if (!self->weights)
     return NULL;
-  self->network = avatar_vae_network_of_model (model, device, self->weights, FALSE, dry,
+  self->network = avatar_vae_network_of_model (model, self->device, self->weights, FALSE, dry,
       &self->weight_bytes, error);
   if (!self->network)
     return NULL;
@@ -83,13 +86,13 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
 
   if (!self)
     return NULL;
-  dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  dry = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
   encode (self, dry, NULL, NULL);
   self->predicted = avatar_arena_peak (dry->arena);
-  arena = avatar_arena_new (device, self->predicted, "the portrait's encoder", error);
+  arena = avatar_arena_new (self->device, self->predicted, "the portrait's encoder", error);
   if (!arena)
     return NULL;
-  self->ops = avatar_ops_new (device, arena, error);
+  self->ops = avatar_ops_new (self->device, arena, error);
   if (!self->ops)
     return NULL;
   return g_steal_pointer (&self);
@@ -110,7 +113,7 @@ avatar_vae_encoder_free (AvatarVaeEncoder *self)
   avatar_ops_free (self->ops);
   avatar_vae_network_free (self->network);
   avatar_weights_free (self->weights);
-  avatar_device_unref (self->device);
+  g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
   g_free (self);
 }
@@ -123,7 +126,7 @@ avatar_vae_encoder_plan (AvatarModel *model, AvatarDevice *device, guint width, 
 
   if (!self)
     return FALSE;
-  self->ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  self->ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
   encode (self, self->ops, NULL, NULL);
   *weight_bytes = self->weight_bytes;
   *arena_bytes = avatar_arena_peak (self->ops->arena);

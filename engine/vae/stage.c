@@ -3,6 +3,7 @@
  * the next tile is decoded. Without tiling the whole stream is one tile. */
 #include "engine/vae/stage.h"
 
+#include "engine/memory/device.h"
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
 
@@ -70,7 +71,9 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self = g_new0 (AvatarDecoder, 1);
   g_mutex_init (&self->lock);
   self->model = avatar_model_ref (model);
-  self->device = avatar_device_ref (device);
+  self->device = avatar_device_or_host (device, error);
+  if (!self->device)
+    return NULL;
   self->config = config;
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
@@ -78,10 +81,10 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   avatar_vae_tiles_init (&self->tiles, config, TRUE, settings->tiling,
       settings->tile_size ? settings->tile_size : config->sample_size,
       settings->tile_frames ? settings->tile_frames : config->sample_tsize);
-  self->weights = avatar_weights_new (model, device, "vae", dry, error);
+  self->weights = avatar_weights_new (model, self->device, "vae", dry, error);
   if (!self->weights)
     return NULL;
-  self->network = avatar_vae_network_of_model (model, device, self->weights, TRUE, dry,
+  self->network = avatar_vae_network_of_model (model, self->device, self->weights, TRUE, dry,
       &self->weight_bytes, error);
   if (!self->network)
     return NULL;
@@ -191,7 +194,7 @@ avatar_decoder_free (AvatarDecoder *self)
   avatar_weights_free (self->weights);
   if (self->latents)
     g_array_unref (self->latents);
-  avatar_device_unref (self->device);
+  g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
   g_mutex_clear (&self->lock);
   g_free (self);
@@ -336,10 +339,34 @@ avatar_decoder_cancel (AvatarDecoder *self)
   g_mutex_unlock (&self->lock);
 }
 
+AvatarDevice *
+avatar_decoder_get_device (AvatarDecoder *self)
+{
+  return self->device;
+}
+
 void
 avatar_decoder_get_stats (AvatarDecoder *self, AvatarDecodeStats *stats)
 {
   *stats = self->stats;
+}
+
+/* In a plan: all tiles in time; those of @largest latent frames behind the first are alike, and
+ * one stands for them. */
+static void
+decode_tiles (AvatarDecoder *self, AvatarOps *ops, gint64 latents, gint64 largest)
+{
+  gint64 step = self->tiles.time.step, n = (latents - largest) / step + 1;
+  double flops, bytes;
+
+  decode (self, ops, largest, FALSE);
+  flops = ops->flops;
+  bytes = ops->bytes;
+  if (n > 1)
+    decode (self, ops, largest, FALSE); /* blended with the one before */
+  avatar_ops_count (ops, (n - 2) * (ops->flops - flops), (n - 2) * (ops->bytes - bytes));
+  for (gint64 i = n * step; i + 1 < latents; i += step)
+    decode (self, ops, latents - i, FALSE);
 }
 
 gboolean
@@ -358,13 +385,12 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
   largest = tile_latents (self, latents);
   *weight_bytes = self->weight_bytes;
   *arena_bytes = plan_tile (self, largest);
-  ops = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
   begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
     decode (self, ops, latents, TRUE);
   else
-    for (gint64 i = 0; i + 1 < latents; i += self->tiles.time.step)
-      decode (self, ops, MIN (largest, latents - i), FALSE);
+    decode_tiles (self, ops, latents, largest);
   *flops = ops->flops;
   *bytes = ops->bytes;
   return TRUE;

@@ -60,6 +60,8 @@ image_dtype (GHashTable *tensors, const char *name, const AvatarTensor *t,
     return activation;
   if (t->dtype == AVATAR_I8 || t->dtype == AVATAR_F8_E4M3)
     return t->dtype;
+  if (is_modulation (name))
+    return activation; /* used once, ahead of everything: not worth the rounding */
   switch (settings->quantise) {
     case AVATAR_QUANTISE_FP8:
       return AVATAR_F8_E4M3;

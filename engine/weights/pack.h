@@ -35,6 +35,8 @@ typedef struct
  * @activation: the device's dtype for matrices. */
 GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
     const AvatarWeightSettings *settings, AvatarDType activation);
+/* Those of @weights; %NULL on a device that is not discrete. */
+GArray *avatar_weights_get_units (AvatarWeights *weights);
 /* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be
  * read (it has been cut short since it was mapped). @file is for the message. */
 gboolean

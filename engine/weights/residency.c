@@ -9,15 +9,10 @@
 
 #include <string.h>
 
-#define MIN_SLOTS 2
-#define MAX_SLOTS 4
 /* As many units are used at once, which is as many as are expanded at once. */
 #define SCRATCHES 2
-#define STAGINGS 2
-/* Device memory that is left to others: units are given up below it, and taken back well above. */
-#define RESERVE ((guint64) 256 << 20)
-#define RESERVE_PART 50
-#define HYSTERESIS ((guint64) 512 << 20)
+/* Units are given up when less than the device's reserve is free, and taken back well above. */
+#define RESERVES_TO_TAKE_BACK 3
 
 typedef enum
 {
@@ -63,7 +58,8 @@ struct _AvatarResidency
   guint n;       /* without it */
   char *file;
   guint8 *fixed;
-  gsize slot_bytes, scratch_bytes; /* of the largest unit */
+  gsize largest;       /* bytes of the largest unit */
+  gsize scratch_bytes; /* of each scratch there is now */
   Scratch scratch[SCRATCHES];
 
   GMutex lock; /* protects what follows */
@@ -74,6 +70,7 @@ struct _AvatarResidency
   Place **place_of;        /* [n] */
   guint *route, *position; /* [n_route]; [n]: where in the route, or G_MAXUINT */
   guint n_route, at;       /* at: of the unit entered last */
+  gboolean once;           /* the route is run through once */
   GError *error;
   AvatarResidencyStats stats;
 
@@ -81,7 +78,7 @@ struct _AvatarResidency
   AvatarQueue *queue;
   guint8 **images; /* [n] pinned, or NULL */
   guint64 pinned_left;
-  Staging staging[STAGINGS];
+  Staging staging[AVATAR_STAGINGS];
   guint next_staging;
 };
 
@@ -107,8 +104,7 @@ avatar_residency_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes,
   self->position = g_new (guint, self->n);
   self->images = g_new0 (guint8 *, self->n);
   for (guint i = 0; i < self->n; i++) {
-    self->slot_bytes = MAX (self->slot_bytes, unit_at (self, i)->bytes);
-    self->scratch_bytes = MAX (self->scratch_bytes, unit_at (self, i)->scratch);
+    self->largest = MAX (self->largest, unit_at (self, i)->bytes);
     self->position[i] = G_MAXUINT;
   }
   for (guint i = 0; i < SCRATCHES; i++)
@@ -148,13 +144,13 @@ find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging,
     }
   }
   if (!s->memory) {
-    s->memory = self->backend->host_new (handle, self->slot_bytes);
+    s->memory = self->backend->host_new (handle, self->largest);
     s->pinned = s->memory != NULL;
     s->copied = self->backend->fence_new (handle);
     if (!s->memory)
-      s->memory = g_malloc (self->slot_bytes);
+      s->memory = g_malloc (self->largest);
   }
-  self->next_staging = (self->next_staging + 1) % STAGINGS;
+  self->next_staging = (self->next_staging + 1) % AVATAR_STAGINGS;
   if (s->used)
     self->backend->fence_sync (s->copied);
   if (!avatar_pack_image (unit_at (self, unit), s->memory, self->file, error))
@@ -170,7 +166,8 @@ send (AvatarResidency *self, Place *place, GError **error)
   Staging *staging;
   gboolean pinned;
   gsize bytes = unit_at (self, place->unit)->bytes;
-  const guint8 *image = find_image (self, place->unit, !place->resident, &staging, &pinned, error);
+  const guint8 *image
+      = find_image (self, place->unit, !place->resident && !self->once, &staging, &pinned, error);
 
   if (!image)
     return FALSE;
@@ -359,13 +356,13 @@ avatar_residency_free (AvatarResidency *self)
   for (guint i = 0; i < self->n; i++)
     if (self->images[i])
       self->backend->host_free (handle, self->images[i], unit_at (self, i)->bytes);
-  for (guint i = 0; i < STAGINGS; i++) {
+  for (guint i = 0; i < AVATAR_STAGINGS; i++) {
     Staging *s = &self->staging[i];
 
     if (s->copied)
       self->backend->fence_free (s->copied);
     if (s->memory && s->pinned)
-      self->backend->host_free (handle, s->memory, self->slot_bytes);
+      self->backend->host_free (handle, s->memory, self->largest);
     else
       g_free (s->memory);
   }
@@ -403,49 +400,18 @@ avatar_residency_load_fixed (AvatarResidency *self, GError **error)
   return self->backend->queue_sync (self->queue, error);
 }
 
-guint64
-avatar_residency_slots_bytes (AvatarResidency *self, guint n_slots)
-{
-  return n_slots * avatar_device_rounded (self->device, self->slot_bytes)
-      + (self->scratch_bytes ? SCRATCHES * avatar_device_rounded (self->device, self->scratch_bytes)
-                             : 0);
-}
-
 /* ------------------------------------------------------------------------------------ routes */
 
-/* The @i-th index of 0 .. n - 1 in an order whose every beginning is spread evenly over all: the
- * van der Corput sequence; the last index first. */
-static guint
-spread (guint i, guint bits)
-{
-  guint r = 0;
-
-  for (guint b = 0; b < bits; b++)
-    r |= (i >> b & 1) << (bits - 1 - b);
-  return r;
-}
-
-/* Units that keep their places, as many as @room has. */
+/* A place for every resident unit. */
 static gboolean
-make_residents (AvatarResidency *self, guint64 room, GError **error)
+make_residents (AvatarResidency *self, const AvatarPlacing *placing, GError **error)
 {
-  guint bits = g_bit_storage (self->n_route);
+  for (guint i = 0; i < placing->n_residents; i++) {
+    guint unit = placing->residents[i];
+    Place *place = place_new (self, unit_at (self, unit)->bytes, TRUE, error);
 
-  for (guint i = 0; i < 1u << bits; i++) {
-    guint at = spread (i, bits), unit;
-    gsize bytes;
-    Place *place;
-
-    if (at >= self->n_route)
-      continue;
-    unit = self->route[self->n_route - 1 - at];
-    bytes = unit_at (self, unit)->bytes;
-    if (self->place_of[unit] || avatar_device_rounded (self->device, bytes) > room)
-      continue;
-    place = place_new (self, bytes, TRUE, error);
     if (!place)
       return FALSE;
-    room -= avatar_device_rounded (self->device, bytes);
     g_mutex_lock (&self->lock);
     g_ptr_array_add (self->places, place);
     ask (self, place, unit);
@@ -456,10 +422,10 @@ make_residents (AvatarResidency *self, guint64 room, GError **error)
 }
 
 static gboolean
-make_slots (AvatarResidency *self, guint n, GError **error)
+make_slots (AvatarResidency *self, const AvatarPlacing *placing, GError **error)
 {
-  for (guint i = 0; i < n; i++) {
-    Place *place = place_new (self, self->slot_bytes, FALSE, error);
+  for (guint i = 0; i < placing->slots; i++) {
+    Place *place = place_new (self, placing->slot_bytes, FALSE, error);
 
     if (!place)
       return FALSE;
@@ -467,10 +433,10 @@ make_slots (AvatarResidency *self, guint n, GError **error)
     g_ptr_array_add (self->places, place);
     g_mutex_unlock (&self->lock);
   }
-  for (guint i = 0; i < SCRATCHES && self->scratch_bytes; i++) {
-    if (!self->scratch[i].memory)
-      self->scratch[i].memory
-          = avatar_device_memory_new (self->device, self->scratch_bytes, "weights", error);
+  self->scratch_bytes = placing->scratch_bytes;
+  for (guint i = 0; i < placing->scratches; i++) {
+    self->scratch[i].memory
+        = avatar_device_memory_new (self->device, self->scratch_bytes, "weights", error);
     if (!self->scratch[i].memory)
       return FALSE;
   }
@@ -491,46 +457,43 @@ fill_slots (AvatarResidency *self)
 }
 
 static gboolean
-take_route (AvatarResidency *self, const guint *route, guint n, guint64 room, GError **error)
+take_route (AvatarResidency *self, const AvatarRoute *route, guint64 room, GError **error)
 {
-  guint64 least = avatar_residency_slots_bytes (self, MIN_SLOTS), whole = 0;
-  guint slots = MAX_SLOTS;
+  g_auto (AvatarPlacing) placing = { 0 };
 
-  if (room < least) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "streaming the weights needs at least %.0f MiB on %s, but only %.0f MiB are left; raise "
-        "the budget by %.0f MiB, or choose a smaller video",
-        least / 1048576., avatar_device_get_name (self->device), room / 1048576.,
-        (least - room) / 1048576. + 1);
+  if (!avatar_placing_init (&placing, self->device, self->units, route, room, error))
     return FALSE;
-  }
-  for (guint i = 0; i < n; i++)
-    whole += avatar_device_rounded (self->device, unit_at (self, route[i])->bytes);
-  if (whole <= room - least)
-    slots = MIN_SLOTS; /* for units that are not of the route, and when memory is taken away */
-  while (avatar_residency_slots_bytes (self, slots) > room)
-    slots--;
   g_free (self->route);
-  self->route = g_memdup2 (route, n * sizeof *route);
-  self->n_route = n;
-  self->at = n - 1; /* the first comes next */
+  self->route = g_memdup2 (route->units, route->n * sizeof *route->units);
+  self->n_route = route->n;
+  self->at = route->n - 1; /* the first comes next */
+  self->once = route->once;
   for (guint i = 0; i < self->n; i++)
     self->position[i] = G_MAXUINT;
-  for (guint i = 0; i < n; i++)
-    self->position[route[i]] = i;
-  self->stats = (AvatarResidencyStats){ .slots = slots, .units = n };
-  if (!make_slots (self, slots, error)
-      || !make_residents (self, room - avatar_residency_slots_bytes (self, slots), error))
+  for (guint i = 0; i < route->n; i++)
+    self->position[route->units[i]] = i;
+  self->stats = (AvatarResidencyStats){ .slots = placing.slots, .units = route->n };
+  if (!make_slots (self, &placing, error) || !make_residents (self, &placing, error))
     return FALSE;
   g_mutex_lock (&self->lock);
-  self->at = n - 1;
   fill_slots (self);
   g_mutex_unlock (&self->lock);
   return TRUE;
 }
 
+/* What may be taken: not the reserve, which pressure would take away again at once, unless there
+ * is nothing else. */
+static guint64
+find_room (AvatarResidency *self, const AvatarRoute *route)
+{
+  guint64 least = avatar_placing_slots_bytes (self->device, self->units, route, AVATAR_MIN_SLOTS);
+
+  return MAX (avatar_placing_room (self->device),
+      MIN (least, avatar_device_get_room (self->device)));
+}
+
 gboolean
-avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const guint *route, guint n,
+avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const AvatarRoute *route,
     GError **error)
 {
   if (ops->dry)
@@ -539,7 +502,7 @@ avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const guint *
   free_scratch (self);
   if (!self->feeder)
     self->feeder = g_thread_new ("weights", feed, self);
-  if (take_route (self, route, n, avatar_device_get_room (self->device), error))
+  if (take_route (self, route, find_room (self, route), error))
     return TRUE;
   free_places (self);
   free_scratch (self);
@@ -568,10 +531,9 @@ least_needed (AvatarResidency *self)
 static guint64
 missing_bytes (AvatarResidency *self)
 {
-  guint64 free_bytes, total, reserve;
+  guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
 
-  self->backend->memory_info (avatar_device_get_handle (self->device), &free_bytes, &total);
-  reserve = MIN (RESERVE, total / RESERVE_PART);
+  avatar_device_get_info (self->device, &free_bytes, &total);
   return MAX (reserve - MIN (reserve, free_bytes), avatar_device_get_excess (self->device));
 }
 
@@ -581,14 +543,11 @@ give_up (AvatarResidency *self, AvatarOps *ops)
 {
   while (missing_bytes (self) > 0) {
     Place *place = least_needed (self);
-    guint64 excess = avatar_device_get_excess (self->device);
 
     if (!place) {
       /* what is left is the least with which the run can go on */
-      if (excess > 0 && !ops->error)
-        ops->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-            "the budget of %s was lowered by more than can be given up: %.0f MiB are missing",
-            avatar_device_get_name (self->device), excess / 1048576.);
+      if (!ops->error)
+        avatar_device_check_budget (self->device, &ops->error);
       return;
     }
     self->place_of[place->unit] = NULL;
@@ -603,12 +562,16 @@ give_up (AvatarResidency *self, AvatarOps *ops)
 static void
 take_back (AvatarResidency *self)
 {
-  guint64 room = avatar_device_get_room (self->device);
+  guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
   gint unit;
   Place *place;
 
-  if (self->stats.given_up <= self->stats.taken_back
-      || room < HYSTERESIS + RESERVE + self->slot_bytes)
+  if (self->stats.given_up <= self->stats.taken_back)
+    return;
+  avatar_device_get_info (self->device, &free_bytes, &total);
+  if (free_bytes < RESERVES_TO_TAKE_BACK * reserve + self->largest
+      || avatar_device_get_room (self->device)
+          < avatar_device_rounded (self->device, self->largest))
     return;
   unit = next_missing (self);
   place = unit >= 0 ? place_new (self, unit_at (self, unit)->bytes, TRUE, NULL) : NULL;
@@ -654,7 +617,8 @@ expand (AvatarResidency *self, AvatarOps *ops, guint unit, guint8 *image)
   for (guint i = 0; i < SCRATCHES && !scratch; i++)
     if (self->scratch[i].unit < 0)
       scratch = &self->scratch[i];
-  g_assert (scratch); /* no more than two units are used at once */
+  /* as many as are used at once, and as large as the route and its guests need */
+  g_assert (scratch && scratch->memory && u->scratch <= self->scratch_bytes);
   scratch->unit = unit;
   for (guint i = 0; i < u->tensors->len; i++) {
     const AvatarPacked *p = &g_array_index (u->tensors, AvatarPacked, i);

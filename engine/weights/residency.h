@@ -3,7 +3,7 @@
  * slots, a thread that feeds them, and as many resident units as there is room for. */
 #pragma once
 
-#include "engine/weights/pack.h"
+#include "engine/weights/placing.h"
 
 G_BEGIN_DECLS
 
@@ -16,9 +16,8 @@ avatar_residency_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes,
 void avatar_residency_free (AvatarResidency *self);
 /* The fixed tensors, once. */
 gboolean avatar_residency_load_fixed (AvatarResidency *self, GError **error);
-guint64 avatar_residency_slots_bytes (AvatarResidency *self, guint n_slots);
-gboolean avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const guint *route,
-    guint n, GError **error);
+gboolean avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops,
+    const AvatarRoute *route, GError **error);
 void avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit);
 void avatar_residency_leave (AvatarResidency *self, AvatarOps *ops, guint unit);
 /* Where the image of @unit lies on the device, and its scratch; %NULL unless it was entered. */

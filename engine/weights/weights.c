@@ -22,7 +22,6 @@ struct _AvatarWeights
   GArray *units;              /* of AvatarUnit */
   GHashTable *where;          /* name -> index of unit << 16 | of tensor, + 1 */
   AvatarResidency *residency; /* NULL: dry */
-  gsize slot_bytes, scratch_bytes;
 };
 
 static gboolean
@@ -110,10 +109,6 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
     for (guint j = 0; j < unit->tensors->len; j++)
       g_hash_table_insert (self->where, g_array_index (unit->tensors, AvatarPacked, j).name,
           GUINT_TO_POINTER ((i << 16 | j) + 1));
-    if (i + 1 < self->units->len) {
-      self->slot_bytes = MAX (self->slot_bytes, unit->bytes);
-      self->scratch_bytes = MAX (self->scratch_bytes, unit->scratch);
-    }
   }
   if (dry)
     return TRUE;
@@ -201,29 +196,30 @@ avatar_weights_fixed_bytes (AvatarWeights *self)
 }
 
 guint64
-avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots)
-{
-  /* two units are expanded at once at most */
-  return n_slots * avatar_device_rounded (self->device, self->slot_bytes)
-      + 2 * avatar_device_rounded (self->device, self->scratch_bytes);
-}
-
-guint64
-avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n)
+avatar_weights_file_bytes (AvatarWeights *self)
 {
   guint64 bytes = 0;
 
-  for (guint i = 0; i < n && self->units; i++)
-    bytes += avatar_device_rounded (self->device,
-        g_array_index (self->units, AvatarUnit, route[i]).bytes);
+  for (guint i = 0; self->units && i < self->units->len; i++) {
+    const AvatarUnit *unit = &g_array_index (self->units, AvatarUnit, i);
+
+    for (guint j = 0; j < unit->tensors->len; j++)
+      bytes += avatar_tensor_bytes (g_array_index (unit->tensors, AvatarPacked, j).source);
+  }
   return bytes;
 }
 
+GArray *
+avatar_weights_get_units (AvatarWeights *self)
+{
+  return self->units;
+}
+
 gboolean
-avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
+avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute *route,
     GError **error)
 {
-  return !self->residency || avatar_residency_set_route (self->residency, ops, route, n, error);
+  return !self->residency || avatar_residency_set_route (self->residency, ops, route, error);
 }
 
 void

@@ -62,16 +62,28 @@ AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice 
     const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
     gboolean dry, GError **error);
 void avatar_weights_free (AvatarWeights *self);
-/* Device memory for: what is fixed; @n_slots slots, each for the largest unit; all units of
- * @route. 0 for units on a device that is not discrete. */
+/* Device memory for what is fixed. */
 guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
-guint64 avatar_weights_slots_bytes (AvatarWeights *self, guint n_slots);
-guint64 avatar_weights_route_bytes (AvatarWeights *self, const guint *route, guint n);
-/* Where the run goes: units in the order of their use, round and round. Takes device memory for
- * slots and for as many resident units as there is room for (the rest is streamed); an earlier
- * route's is given back. AVATAR_ERROR_MEMORY says how much more would do. Units that are
- * not of the route may be entered too, and are fetched when they are. */
-gboolean avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const guint *route, guint n,
+/* Of all tensors as they are stored in the mapped file. */
+guint64 avatar_weights_file_bytes (AvatarWeights *self);
+
+/**
+ * AvatarRoute: where a run goes.
+ * @units: in the order of their use, round and round, or @once
+ * @guests: other units that may be entered as well, and are fetched when they are
+ * @at_once: how many are in use at the same time
+ */
+typedef struct
+{
+  const guint *units, *guests;
+  guint n, n_guests, at_once;
+  gboolean once;
+} AvatarRoute;
+
+/* Takes device memory for slots and for as many resident units of @route as there is room for (the
+ * rest is streamed); an earlier route's is given back. AVATAR_ERROR_MEMORY says how much more
+ * would do. */
+gboolean avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute *route,
     GError **error);
 /* The unit's tensors are on the device, for what is given to @ops' queue, until leave. No-ops in
  * a plan and on devices that are not discrete. Failures are kept in @ops. */

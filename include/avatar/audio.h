@@ -25,6 +25,7 @@ typedef struct
 
 #define AVATAR_AUDIO_CONTEXT_DEFAULT 25
 
+/* For a @device that is a GPU it computes on the CPU. */
 AVATAR_API AvatarAudioEncoder *avatar_audio_encoder_new (AvatarModel *model, AvatarDevice *device,
     const AvatarAudioSettings *settings, GError **error);
 /* @samples: mono, -1..1 at the model's rate; NaN and infinities become silence and are counted. */
@@ -41,6 +42,8 @@ AVATAR_API void avatar_audio_encoder_reset (AvatarAudioEncoder *self);
  * ones, until avatar_audio_encoder_reset(). */
 AVATAR_API void avatar_audio_encoder_cancel (AvatarAudioEncoder *self);
 AVATAR_API void avatar_audio_encoder_free (AvatarAudioEncoder *self);
+/* (transfer none): what computes. */
+AVATAR_API AvatarDevice *avatar_audio_encoder_get_device (AvatarAudioEncoder *self);
 /* Samples that were not finite since the last reset. */
 AVATAR_API guint64 avatar_audio_encoder_get_n_bad_samples (AvatarAudioEncoder *self);
 

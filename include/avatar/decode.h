@@ -35,7 +35,8 @@ typedef struct
 
 AVATAR_API void avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model);
 
-/* @width, @height: of the video in pixels, multiples of the model's latent_scale. */
+/* @width, @height: of the video in pixels, multiples of the model's latent_scale. GPUs have no
+ * operations for this stage yet: for a @device that is one it computes on the CPU. */
 AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width,
     guint height, const AvatarDecodeSettings *settings, GError **error);
 /* @latent: [channels, height / latent_scale, width / latent_scale] floats as the denoiser makes
@@ -50,6 +51,8 @@ AVATAR_API void avatar_decoder_reset (AvatarDecoder *self);
 /* From any thread; see avatar_audio_encoder_cancel(). */
 AVATAR_API void avatar_decoder_cancel (AvatarDecoder *self);
 AVATAR_API void avatar_decoder_free (AvatarDecoder *self);
+/* (transfer none): what computes. */
+AVATAR_API AvatarDevice *avatar_decoder_get_device (AvatarDecoder *self);
 AVATAR_API void avatar_decoder_get_stats (AvatarDecoder *self, AvatarDecodeStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarDecoder, avatar_decoder_free)

@@ -118,11 +118,17 @@ typedef struct
  * AvatarDenoiseStats: of the window that was denoised last.
  * @index: its index; @latents: latent frames it made; @steps: steps
  * @seconds: wall-clock time it took; @forwards: transformer forwards
+ * On a device with memory of its own (else 0), of the units that the blocks' weights go there in:
+ * @resident: that stay there now; @streamed: that are fetched in every forward
+ * @given_up, @taken_back: that were resident before memory became scarce, and are so again
+ * @uploaded: bytes copied there since the first window began
  */
 typedef struct
 {
   guint index, latents, steps, forwards;
   double seconds;
+  guint resident, streamed, given_up, taken_back;
+  guint64 uploaded;
 } AvatarDenoiseStats;
 
 /* The model's defaults for everything; size = the model's own. */

@@ -10,6 +10,7 @@ G_BEGIN_DECLS
 /**
  * AvatarPlanStage:
  * @name: of the stage
+ * @on_gpu: its memory is the GPU's; else the host's
  * @weight_bytes: memory for weights beyond the mapped files
  * @arena_bytes: high-water mark of the activations
  * @flops: of the whole run (a multiply-add counts 2); @bytes: read and written by its operations
@@ -17,26 +18,89 @@ G_BEGIN_DECLS
 typedef struct
 {
   const char *name;
+  gboolean on_gpu;
   guint64 weight_bytes, arena_bytes;
   double flops, bytes;
 } AvatarPlanStage;
 
+/**
+ * AvatarPlanGpu: the GPU's memory and time; all zero in a plan for the CPU.
+ * @budget_bytes: planned for; @least_bytes: the smallest budget that would do; @peak_bytes: of
+ *   this run. If @least_bytes is above the budget, what follows is the plan for @least_bytes
+ * @overhead_bytes: the context, its libraries and kernels
+ * @fixed_bytes: weights that are always there; @arena_bytes: activations and the workspaces of the
+ *   vendor's libraries
+ * @slots_bytes: @slots places for blocks that come and go; @expand_bytes: memory to expand 8-bit
+ *   ones in
+ * @resident_bytes: @resident of @units parts of the transformer that keep their places
+ * @streamed_bytes: weights copied to the GPU in every full forward; @ahead_bytes: once, before the
+ *   first
+ * @pinned_bytes: page-locked host memory that these copies come from; part of the plan's host_bytes
+ * @shares_tokens: what both branches of guidance have in common is computed once
+ * @keeps_tokens: the step cache is on the GPU, else on the host
+ * @forwards, @cached_forwards: of the whole run
+ * @forward_flops: of one full forward
+ * @forward_seconds, @run_seconds: estimates, of matrix products, attention and copies at the rates
+ *   of AvatarPlanOptions and of nothing else: of a full forward, of all forwards. @copy_seconds: of
+ *   the copies of a forward, which run under its work if there are slots enough. Only for a
+ *   "plan:" device, else 0
+ */
+typedef struct
+{
+  guint64 budget_bytes, least_bytes, peak_bytes;
+  guint64 overhead_bytes, fixed_bytes, arena_bytes, slots_bytes, expand_bytes, resident_bytes;
+  guint slots, resident, units;
+  guint64 streamed_bytes, ahead_bytes, pinned_bytes;
+  gboolean shares_tokens, keeps_tokens;
+  guint64 forwards, cached_forwards;
+  double forward_flops;
+  double forward_seconds, copy_seconds, run_seconds;
+} AvatarPlanGpu;
+
+/**
+ * AvatarPlan:
+ * @fits: whether the budget, if there is one, does
+ * @peak_bytes: what the device's ledger will show at most, when the three elements run together
+ * @host_bytes: of the host, likewise, and what is no device's; mapped files, of which there are
+ *   @file_bytes for the denoiser, are not counted
+ */
 typedef struct
 {
   guint n_stages;
   AvatarPlanStage stages[8];
-  guint64 peak_bytes; /* of all that is held at once when the three elements run together */
+  gboolean fits;
+  guint64 peak_bytes, host_bytes, file_bytes;
+  AvatarPlanGpu gpu;
 } AvatarPlan;
 
 /**
+ * AvatarPlanOptions: fill with avatar_plan_options_init() first.
+ * @budget_bytes: for the device; 0: what there is, less what is left to others
+ * @linear_tflops, @linear_8bit_tflops, @attention_tflops: what the GPU reaches in matrix products
+ *   of 16 and of 8 bits, and in attention; @bus_gbps: and in copies from page-locked host memory.
+ *   The defaults were measured on an H200, but for 8 bits, which is taken for twice 16
+ */
+typedef struct
+{
+  guint64 budget_bytes;
+  double linear_tflops, linear_8bit_tflops, attention_tflops, bus_gbps;
+} AvatarPlanOptions;
+
+AVATAR_API void avatar_plan_options_init (AvatarPlanOptions *options);
+
+/**
  * avatar_plan_make:
- * @device_name: the device to plan for, "cpu"
+ * @device_name: the device to plan for: "cpu"; "cuda:N", a GPU that is there; or "plan:cuda:MIB",
+ *   a card with so much memory that need not be. On a GPU runs the denoiser; the audio encoder,
+ *   the portrait's encoder and the decoder are planned for the host
  * @frames: video frames to make
+ * @options: (nullable): %NULL for the defaults
  *
- * Returns: %TRUE and the plan, or %FALSE if the settings are impossible
+ * Returns: %TRUE and the plan, also if it does not fit the budget, or %FALSE if the settings are
+ * impossible
  */
 AVATAR_API gboolean avatar_plan_make (AvatarModel *model, const char *device_name,
     const AvatarDenoiseSettings *denoise, const AvatarDecodeSettings *decode, guint frames,
-    AvatarPlan *plan, GError **error);
+    const AvatarPlanOptions *options, AvatarPlan *plan, GError **error);
 
 G_END_DECLS

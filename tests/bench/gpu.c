@@ -189,8 +189,8 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   AvatarWeightUnits units = avatar_transformer_units (c);
   AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
   g_autoptr (AvatarWeights) weights = NULL;
-  g_autoptr (GArray) ahead = avatar_transformer_route (c, TRUE);
-  g_autoptr (GArray) forward = avatar_transformer_route (c, FALSE);
+  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
+  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
   guint steps = row->guided ? 50 : 4;
   gsize n = (gsize) 16 * FRAMES * (row->height / 8) * (row->width / 8);
   g_autofree float *states = random_floats ((gsize) TEXT * c->text_dim, 1, 1);
@@ -269,11 +269,10 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
       return FALSE;
   }
   watcher = g_thread_new ("watch", watch, &w);
-  done = avatar_weights_set_route (weights, b.ops, (guint *) ahead->data, ahead->len, error)
+  done = avatar_weights_set_route (weights, b.ops, ahead, error)
       && avatar_window_prepare (&b.window, b.ops, error);
   prepare = (g_get_monotonic_time () - start) * 1e-6;
-  done = done
-      && avatar_weights_set_route (weights, b.ops, (guint *) forward->data, forward->len, error);
+  done = done && avatar_weights_set_route (weights, b.ops, forward, error);
   if (done) {
     begin (&b, b.ops, audio);
     if (b.window.tokens)

@@ -37,7 +37,7 @@ print_plan (AvatarModel *model, const AvatarDenoiseSettings *denoise,
   GError *error = NULL;
   AvatarPlan plan;
 
-  if (!avatar_plan_make (model, "cpu", denoise, decode, frames, &plan, &error))
+  if (!avatar_plan_make (model, "cpu", denoise, decode, frames, NULL, &plan, &error))
     die (error);
   for (guint i = 0; i < plan.n_stages; i++)
     g_print ("gflop:%s %.3f\n", plan.stages[i].name, plan.stages[i].flops / 1e9);

@@ -2,7 +2,7 @@
 /* avatardenoise: how many latents, their times, the portrait's two doors, sizes, statistics. */
 #include "support.h"
 
-#define LATENTS " ! fakesink name=sink"
+#define LATENTS " ! " SMALL_LATENTS " ! fakesink name=sink"
 
 static void
 expect_latents (const gchar *launch, guint frames)

@@ -2,11 +2,12 @@
 /* States up and down, and the promise that stopping and flushing do not wait for the computation. */
 #include "support.h"
 
-/* Half a minute of work, so that there is something to interrupt. A file, as audiotestsrc counts its
+/* Many seconds of work, so that there is something to interrupt. A file, as audiotestsrc counts its
  * buffers on over a seek. */
 #define LONG_RUN                                                                      \
   "filesrc location=%s ! wavparse ! audioconvert ! audioresample ! avataraudioenc ! " \
-  "avatardenoise name=denoise steps=500 ! avatarvaedecode ! fakesink name=sink async=false"
+  "avatardenoise name=denoise steps=500 ! avatarvaedecode ! " SMALL_VIDEO             \
+  " ! fakesink name=sink async=false"
 /* 200 ms is the promise; the rest is for a busy machine under a sanitizer. */
 #define SOON_US (1000 * 1000)
 

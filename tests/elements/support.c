@@ -52,36 +52,48 @@ take_message (Run *run, GstMessage *message)
   }
 }
 
-Run *
-run_pipeline (const gchar *launch, gboolean portrait)
+GstElement *
+pipeline_new (const gchar *launch, gboolean portrait)
 {
-  Run *run = g_new0 (Run, 1);
   GError *error = NULL;
   GstElement *pipeline = gst_parse_launch (launch, &error);
-  g_autoptr (GstBus) bus = NULL;
-  GstElement *element;
-  gboolean more = TRUE;
 
   g_assert_no_error (error);
-  run->bytes = g_byte_array_new ();
-  run->chunks = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_structure_free);
   if (portrait) {
     g_autofree gchar *path = sample_path ("portrait.png");
-    element = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
-    g_object_set (element, "reference", path, NULL);
-    gst_object_unref (element);
+    GstElement *denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+
+    g_object_set (denoise, "reference", path, NULL);
+    gst_object_unref (denoise);
   }
-  element = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
-  if (element) {
-    g_object_set (element, "signal-handoffs", TRUE, NULL);
-    g_signal_connect (element, "handoff", G_CALLBACK (on_handoff), run);
-    gst_object_unref (element);
-  }
-  bus = gst_element_get_bus (pipeline);
-  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  return pipeline;
+}
+
+typedef struct
+{
+  GstElement *pipeline;
+  RunFunc func;
+  gpointer data;
+} Listener;
+
+static GstBusSyncReply
+on_message (GstBus *bus, GstMessage *message, gpointer data)
+{
+  Listener *listener = data;
+
+  if (listener->func)
+    listener->func (listener->pipeline, message, listener->data);
+  return GST_BUS_PASS;
+}
+
+static void
+wait_for_end (Run *run, GstBus *bus)
+{
+  gboolean more = TRUE;
+
   while (more) {
     g_autoptr (GstMessage) message = gst_bus_timed_pop (bus, 100 * GST_SECOND);
-    fail_unless (message != NULL, "no end: %s", launch);
+    fail_unless (message != NULL, "no end");
     more = take_message (run, message);
   }
   /* A second error would follow the first at once. */
@@ -91,7 +103,43 @@ run_pipeline (const gchar *launch, gboolean portrait)
       break;
     take_message (run, message);
   }
+}
+
+Run *
+run_play (GstElement *pipeline, RunFunc func, gpointer data)
+{
+  Run *run = g_new0 (Run, 1);
+  Listener listener = { pipeline, func, data };
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+  GstElement *sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+  gulong handler = 0;
+
+  run->bytes = g_byte_array_new ();
+  run->chunks = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_structure_free);
+  if (sink) {
+    g_object_set (sink, "signal-handoffs", TRUE, NULL);
+    handler = g_signal_connect (sink, "handoff", G_CALLBACK (on_handoff), run);
+  }
+  gst_bus_set_sync_handler (bus, on_message, &listener, NULL);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  wait_for_end (run, bus);
+  if (func)
+    func (pipeline, NULL, data);
   gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_bus_set_sync_handler (bus, NULL, NULL, NULL);
+  if (sink) {
+    g_signal_handler_disconnect (sink, handler);
+    gst_object_unref (sink);
+  }
+  return run;
+}
+
+Run *
+run_pipeline (const gchar *launch, gboolean portrait)
+{
+  GstElement *pipeline = pipeline_new (launch, portrait);
+  Run *run = run_play (pipeline, NULL, NULL);
+
   gst_object_unref (pipeline);
   return run;
 }

@@ -12,6 +12,10 @@ G_BEGIN_DECLS
   "audiotestsrc wave=saw samplesperbuffer=640 num-buffers=" #frames \
   " ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! avataraudioenc"
 #define DENOISE "avatardenoise name=denoise steps=2"
+/* Caps that make the video 64 x 64 pixels, behind avatardenoise and behind avatarvaedecode: for
+ * tests whose subject is not the picture, which a sanitizer makes ten times as slow. */
+#define SMALL_LATENTS "other/tensors,dimensions=(string)8:8:1:16"
+#define SMALL_VIDEO "video/x-raw,width=64,height=64"
 
 typedef struct
 {
@@ -25,6 +29,14 @@ typedef struct
   gboolean eos;
 } Run;
 
+/* Called for every message as it is posted, by who posts it, and with %NULL at the end, before the
+ * pipeline goes to NULL. */
+typedef void (*RunFunc) (GstElement *pipeline, GstMessage *message, gpointer data);
+
+/* Plays @pipeline to EOS or the first error, and back to NULL. @func: or %NULL. */
+Run *run_play (GstElement *pipeline, RunFunc func, gpointer data);
+/* A pipeline with the sample portrait for "denoise" if @portrait. */
+GstElement *pipeline_new (const gchar *launch, gboolean portrait);
 /* Runs @launch to EOS or the first error. A sink named "sink" is listened to, and "denoise" gets the
  * sample portrait as its reference if @portrait. */
 Run *run_pipeline (const gchar *launch, gboolean portrait);

@@ -6,8 +6,8 @@ static Run *
 decode (const gchar *caps)
 {
   g_autofree gchar *launch
-      = g_strdup_printf (AUDIO (7) " ! " DENOISE
-                                   " ! avatarvaedecode ! video/x-raw%s ! fakesink name=sink",
+      = g_strdup_printf (AUDIO (7) " ! " DENOISE " ! avatarvaedecode ! " SMALL_VIDEO
+                                   "%s ! fakesink name=sink",
           caps);
   Run *run = run_pipeline (launch, TRUE);
 
@@ -33,7 +33,7 @@ GST_START_TEST (test_formats)
   g_autoptr (Run) rgb = decode (",format=RGB");
   g_autoptr (Run) i420 = decode (",format=I420");
   g_autoptr (Run) nv12 = decode (",format=NV12");
-  const gsize pixels = 128 * 128;
+  const gsize pixels = 64 * 64;
 
   fail_unless_equals_int (rgb->bytes->len, 7 * 3 * pixels);
   fail_unless_equals_int (i420->bytes->len, 7 * pixels * 3 / 2);
@@ -54,14 +54,14 @@ GST_END_TEST;
 /* Tiled or whole: a clip shorter than a tile comes out the same. */
 GST_START_TEST (test_tiling)
 {
-  g_autoptr (Run) tiled = run_pipeline (
-      AUDIO (9) " ! " DENOISE
-                " ! avatarvaedecode tiling=on ! video/x-raw,format=RGB ! fakesink name=sink",
-      TRUE);
-  g_autoptr (Run) whole = run_pipeline (
-      AUDIO (9) " ! " DENOISE
-                " ! avatarvaedecode tiling=off ! video/x-raw,format=RGB ! fakesink name=sink",
-      TRUE);
+  g_autoptr (Run) tiled
+      = run_pipeline (AUDIO (9) " ! " DENOISE " ! avatarvaedecode tiling=on ! " SMALL_VIDEO
+                                ",format=RGB ! fakesink name=sink",
+          TRUE);
+  g_autoptr (Run) whole
+      = run_pipeline (AUDIO (9) " ! " DENOISE " ! avatarvaedecode tiling=off ! " SMALL_VIDEO
+                                ",format=RGB ! fakesink name=sink",
+          TRUE);
 
   g_assert_no_error (tiled->error);
   fail_unless_equals_int (tiled->n_buffers, 9);
@@ -76,7 +76,7 @@ GST_START_TEST (test_start_time)
   g_autoptr (Run) run = run_pipeline (
       "audiotestsrc timestamp-offset=3000000000 samplesperbuffer=500 num-buffers=5 ! "
       "audio/x-raw,format=F32LE,rate=16000,channels=1 ! avataraudioenc ! " DENOISE
-      " ! avatarvaedecode ! fakesink name=sink",
+      " ! avatarvaedecode ! " SMALL_VIDEO " ! fakesink name=sink",
       TRUE);
 
   g_assert_no_error (run->error);

@@ -6,6 +6,8 @@
 #include "engine/memory/device.h"
 #include "engine/ops/sim/sim.h"
 
+#include <avatar/plan.h>
+
 #include <math.h>
 #include <string.h>
 
@@ -153,6 +155,49 @@ test_budgets (Fixture *f, gconstpointer data)
 
     g_assert_cmpmem (some, f->n * sizeof (float), cpu, f->n * sizeof (float));
   }
+}
+
+/* Refused at once, with the smallest budget that would do; and that one does. */
+static void
+test_smallest (Fixture *f, gconstpointer data)
+{
+  guint64 peak, least;
+
+  g_free (run_on (f, "sim:512", 0, &peak));
+  least = smallest_budget (f, peak / MIB + 1);
+  for (guint64 budget = 1; budget < least; budget += 5) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
+    g_autofree char *text = g_strdup_printf ("at least %" G_GUINT64_FORMAT " MiB;", least);
+
+    avatar_device_set_budget (device, budget * MIB);
+    g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+    g_assert_nonnull (strstr (error->message, text));
+  }
+}
+
+/* The device itself is too small: no budget helps. */
+static void
+test_small_device (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:14", &error);
+
+  g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+  g_assert_nonnull (strstr (error->message, "close other programs"));
+}
+
+static void
+test_precision (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
+
+  f->settings.precision = AVATAR_PRECISION_FP8;
+  g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
 }
 
 static void
@@ -342,6 +387,69 @@ test_failures (Fixture *f, gconstpointer data)
     }
 }
 
+static AvatarPlan
+plan_on_sim (Fixture *f, guint64 budget)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarPlanOptions options;
+  AvatarDecodeSettings decode;
+  AvatarPlan plan;
+
+  avatar_plan_options_init (&options);
+  avatar_decode_settings_init (&decode, f->model);
+  options.budget_bytes = budget;
+  avatar_plan_make (f->model, "sim:512", &f->settings, &decode, FRAMES, &options, &plan, &error);
+  g_assert_no_error (error);
+  return plan;
+}
+
+/* The planned minimum is accepted, one byte less is refused, and at every budget between it and
+ * all-resident the ledger's peak is the planned one: so all decisions were the same. */
+static void
+check_plan (Fixture *f)
+{
+  guint64 least = plan_on_sim (f, MIB).gpu.least_bytes;
+  guint64 all = plan_on_sim (f, 512 * MIB).peak_bytes;
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
+  g_autoptr (AvatarDenoiser) refused = NULL;
+  g_autofree char *named = g_strdup_printf (" %" G_GUINT64_FORMAT " MiB;", (least + MIB - 1) / MIB);
+
+  g_assert_false (plan_on_sim (f, least - 1).fits);
+  avatar_device_set_budget (device, least - 1);
+  refused = avatar_denoiser_new (f->model, device, &f->settings, &error);
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+  g_assert_null (refused);
+  g_assert_nonnull (strstr (error->message, named));
+  g_clear_pointer (&device, avatar_device_unref);
+  for (guint64 budget = least; budget <= all + 2 * MIB; budget += 5 * MIB) {
+    AvatarPlan plan = plan_on_sim (f, budget);
+    guint64 peak;
+
+    g_free (run_on (f, "sim:512", budget, &peak));
+    g_assert_true (plan.fits);
+    g_assert_cmpuint (plan.gpu.least_bytes, ==, least);
+    g_assert_cmpuint (plan.peak_bytes, ==, peak);
+    g_assert_cmpuint (plan.peak_bytes, <=, budget);
+  }
+}
+
+static void
+test_plan (Fixture *f, gconstpointer data)
+{
+  for (AvatarWeightFormat format = AVATAR_WEIGHT_FORMAT_STORED; format <= AVATAR_WEIGHT_FORMAT_INT8;
+       format++) {
+    f->settings.weight_format = format;
+    check_plan (f);
+  }
+  f->settings.guidance_scale = 4;
+  f->settings.steps = 12;
+  for (AvatarCacheMode cache = AVATAR_CACHE_NONE; cache <= AVATAR_CACHE_ADAPTIVE; cache++) {
+    f->settings.cache = cache;
+    check_plan (f);
+  }
+}
+
 #define ADD(name) g_test_add ("/residency/" #name, Fixture, NULL, setup, test_##name, teardown)
 
 int
@@ -349,11 +457,15 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   ADD (budgets);
+  ADD (smallest);
+  ADD (small_device);
+  ADD (precision);
   ADD (guidance_and_cache);
   ADD (tiers);
   ADD (quantised);
   ADD (pressure);
   ADD (lowered_budget);
   ADD (failures);
+  ADD (plan);
   return g_test_run ();
 }

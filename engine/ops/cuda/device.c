@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Opening a GPU, its memory, and what the driver and the libraries take of it for themselves. */
 #include "engine/ops/cuda/cuda.h"
+#include "engine/ops/cuda/overhead.h"
 #include "engine/ops/cuda/workspace.h"
 
 #include <dlfcn.h>
@@ -9,8 +10,6 @@
 
 /* Tensor cores with bfloat16 begin here (Ampere). */
 #define MIN_CAPABILITY 80
-/* Kernels that are loaded when they are first used, beyond those that the warm-up has loaded. */
-#define LATER ((guint64) 96 << 20)
 
 /* The part of NVML that is needed; it comes with every driver, its header with none. */
 typedef struct
@@ -161,7 +160,7 @@ measure_overhead (AvatarBackendDevice *self, guint64 used_before, GError **error
   self->overhead = used_before && used > used_before
       ? used - used_before
       : ((guint64) 300 << 20) + (free_before - MIN (free_before, free_after));
-  self->overhead += LATER;
+  self->overhead += AVATAR_CUDA_LATER;
   return TRUE;
 }
 

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Weights are mapped once, and the device's ledger counts all stages together: see the header. */
+#include "gst/gstavatarshared.h"
+
+typedef struct
+{
+  GstAvatarEngine engine; /* first: users hold a pointer to it */
+  gchar *key;
+  guint refs;
+} Shared;
+
+G_LOCK_DEFINE_STATIC (engines);
+static GHashTable *engines; /* key -> Shared, while in use */
+
+typedef struct
+{
+  AvatarDevice *device; /* of the engine that the user holds */
+  guint64 bytes;        /* 0: whatever the others want */
+} Claim;
+
+/* Not the lock above, which is held while a device opens. */
+G_LOCK_DEFINE_STATIC (claims);
+static GHashTable *claims; /* user -> Claim */
+
+GType
+gst_avatar_engine_get_type (void)
+{
+  static gsize type;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type,
+        g_boxed_type_register_static ("GstAvatarEngine", (GBoxedCopyFunc) gst_avatar_engine_ref,
+            (GBoxedFreeFunc) gst_avatar_engine_unref));
+  return type;
+}
+
+static gchar *
+path_of (const gchar *model)
+{
+  g_autofree gchar *path = model ? g_strdup (model) : avatar_model_default_path ();
+
+  return g_steal_pointer (&path) ?: g_strdup ("");
+}
+
+/* By the device's own name: "auto" and "cuda" may mean the same. */
+static gchar *
+key_new (AvatarDevice *device, const gchar *path)
+{
+  return g_strdup_printf ("%s\n%s", avatar_device_get_name (device), path);
+}
+
+static Shared *
+shared_new (AvatarModel *model, AvatarDevice *device, const gchar *key)
+{
+  Shared *shared = g_new0 (Shared, 1);
+
+  shared->engine.model = model;
+  shared->engine.device = avatar_device_ref (device);
+  shared->engine.info = avatar_model_get_info (model);
+  shared->key = g_strdup (key);
+  return shared;
+}
+
+/* Locked. */
+static Shared *
+find_or_open (const gchar *path, const gchar *device_name, GError **error)
+{
+  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, error);
+  g_autofree gchar *key = device ? key_new (device, path) : NULL;
+  AvatarModel *model;
+  Shared *shared;
+
+  if (!device)
+    return NULL;
+  if (!engines)
+    engines = g_hash_table_new (g_str_hash, g_str_equal);
+  shared = g_hash_table_lookup (engines, key);
+  if (shared)
+    return shared;
+  model = avatar_model_open (*path ? path : NULL, error);
+  if (!model)
+    return NULL;
+  shared = shared_new (model, device, key);
+  g_hash_table_insert (engines, shared->key, shared);
+  return shared;
+}
+
+GstAvatarEngine *
+gst_avatar_engine_open (const gchar *model, const gchar *device, GError **error)
+{
+  g_autofree gchar *path = path_of (model);
+  Shared *shared;
+
+  G_LOCK (engines);
+  shared = find_or_open (path, device, error);
+  if (shared)
+    shared->refs++;
+  G_UNLOCK (engines);
+  return shared ? &shared->engine : NULL;
+}
+
+GstAvatarEngine *
+gst_avatar_engine_ref (GstAvatarEngine *engine)
+{
+  G_LOCK (engines);
+  ((Shared *) engine)->refs++;
+  G_UNLOCK (engines);
+  return engine;
+}
+
+void
+gst_avatar_engine_unref (GstAvatarEngine *engine)
+{
+  Shared *shared = (Shared *) engine;
+
+  G_LOCK (engines);
+  if (--shared->refs == 0) {
+    g_hash_table_remove (engines, shared->key);
+    avatar_model_unref (engine->model);
+    avatar_device_unref (engine->device);
+    g_free (shared->key);
+    g_free (shared);
+  }
+  G_UNLOCK (engines);
+}
+
+gboolean
+gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, const gchar *device)
+{
+  g_autofree gchar *path = path_of (model);
+  g_autoptr (AvatarDevice) named = avatar_device_open (device, NULL);
+  g_autofree gchar *key = named ? key_new (named, path) : NULL;
+
+  return g_strcmp0 (((Shared *) engine)->key, key) == 0;
+}
+
+/* Locked. Nobody left: the ceiling stays until somebody comes. */
+static void
+apply_claims (AvatarDevice *device)
+{
+  guint64 lowest = 0, automatic = 0;
+  gboolean any = FALSE;
+  GHashTableIter iter;
+  Claim *claim;
+
+  g_hash_table_iter_init (&iter, claims);
+  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &claim)) {
+    if (claim->device != device)
+      continue;
+    any = TRUE;
+    if (claim->bytes > 0)
+      lowest = lowest ? MIN (lowest, claim->bytes) : claim->bytes;
+  }
+  if (any && lowest == 0 && avatar_device_parse_budget (device, "auto", &automatic, NULL))
+    lowest = automatic;
+  if (any)
+    avatar_device_set_budget (device, lowest);
+}
+
+gboolean
+gst_avatar_engine_claim_budget (GstAvatarEngine *engine, gconstpointer user, const gchar *text,
+    GError **error)
+{
+  Claim claim = { engine->device, 0 };
+
+  if (!avatar_device_parse_budget (engine->device, text, &claim.bytes, error))
+    return FALSE;
+  if (!text || !*text || g_str_equal (text, "auto"))
+    claim.bytes = 0;
+  G_LOCK (claims);
+  if (!claims)
+    claims = g_hash_table_new_full (NULL, NULL, NULL, g_free);
+  g_hash_table_insert (claims, (gpointer) user, g_memdup2 (&claim, sizeof claim));
+  apply_claims (engine->device);
+  G_UNLOCK (claims);
+  return TRUE;
+}
+
+void
+gst_avatar_engine_drop_budget (gconstpointer user)
+{
+  Claim *claim;
+  AvatarDevice *device;
+
+  G_LOCK (claims);
+  claim = claims ? g_hash_table_lookup (claims, user) : NULL;
+  if (claim) {
+    device = claim->device;
+    g_hash_table_remove (claims, user);
+    apply_claims (device);
+  }
+  G_UNLOCK (claims);
+}
