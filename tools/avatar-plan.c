@@ -14,13 +14,15 @@
 #define MOST_BUDGET 16777216
 
 static char *size, *device, *precision, *weights, *cache;
-static int frames = 129, steps;
+static int frames = 129, steps, chunk;
 static double budget, guidance = -1, pinned = -1, tflops, bus_gbps;
 static gboolean all_cards;
 
 static const GOptionEntry entries[] = {
   { "size", 0, 0, G_OPTION_ARG_STRING, &size, "Video size (default: the model's)", "WxH" },
   { "frames", 0, 0, G_OPTION_ARG_INT, &frames, "Video frames (default 129)", "N" },
+  { "chunk", 0, 0, G_OPTION_ARG_INT, &chunk,
+      "Latent frames of a window, of four video frames each (default: the model's)", "N" },
   { "steps", 0, 0, G_OPTION_ARG_INT, &steps, "Steps (default: the model's)", "N" },
   { "guidance", 0, 0, G_OPTION_ARG_DOUBLE, &guidance,
       "Guidance scale; 1: none (default: the model's)", "G" },
@@ -114,6 +116,10 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
   s->precision = p;
   s->weight_format = f;
   s->cache = c;
+  if (chunk != 0) {
+    s->chunk = MAX (chunk, 0);
+    s->overlap = CLAMP (chunk - 1, 1, (int) s->overlap);
+  }
   if (steps > 0)
     s->steps = steps;
   if (guidance != -1)
@@ -208,10 +214,13 @@ print_gpu (const AvatarPlanGpu *gpu)
   line ("smallest budget that does", gpu->least_bytes);
   if (gpu->shares_tokens)
     g_print ("  Both branches of guidance share what they have in common.\n");
+  g_print ("  Before the first forward %.1f GiB are copied to the GPU, once.\n",
+      gpu->ahead_bytes / GIB);
   if (gpu->streamed_bytes)
-    g_print ("  Every full forward copies %.1f GiB of weights to the GPU, %s.\n",
-        gpu->streamed_bytes / GIB,
-        gpu->slots < 4 ? "and waits for them: there are too few places" : "under its work");
+    g_print ("  Every full forward copies %.1f GiB, %s.\n", gpu->streamed_bytes / GIB,
+        gpu->slots < 4 ? "and waits for it: there are too few places"
+            : gpu->copy_seconds < gpu->forward_seconds ? "under its work"
+                                                       : "which takes longer than its work");
 }
 
 static void

@@ -123,13 +123,32 @@ find_budget (AvatarDevice *device, const AvatarPlanOptions *o)
   return backend->overhead (handle) + free_bytes;
 }
 
+static guint64
+stage_bytes (const AvatarPlanStage *stage)
+{
+  return stage->weight_bytes + stage->arena_bytes;
+}
+
+/* What the stages enter in the host's ledger. */
+static guint64
+host_bytes (const AvatarPlan *plan)
+{
+  guint64 bytes = 0;
+
+  for (guint i = 0; i < plan->n_stages; i++)
+    if (!plan->stages[i].on_gpu)
+      bytes += stage_bytes (&plan->stages[i]);
+  return bytes;
+}
+
+/* @host_room: bytes for it, if it is planned for the host. Call again when other stages are known. */
 static gboolean
 plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    guint frames, const AvatarPlanOptions *o, AvatarPlan *plan, GError **error)
+    guint frames, const AvatarPlanOptions *o, guint64 host_room, AvatarPlan *plan, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (device);
   AvatarPlanStage *stage = &plan->stages[2];
-  guint64 budget = find_budget (device, o), room = G_MAXUINT64;
+  guint64 budget = find_budget (device, o), room = host_room;
   AvatarDenoiserPlan d;
 
   if (backend->discrete) {
@@ -147,11 +166,32 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
     .flops = d.once.flops + d.full.flops + d.cached.flops,
     .bytes = d.once.bytes + d.full.bytes + d.cached.bytes,
   };
-  plan->host_bytes = d.host + d.pinned;
+  plan->host_bytes = host_bytes (plan) + d.host + d.pinned;
   plan->file_bytes = d.file;
   if (backend->discrete)
     fill_gpu (plan, device, &d, o, budget);
   return TRUE;
+}
+
+static gboolean
+plan_others (AvatarModel *model, const AvatarDenoiseSettings *denoise,
+    const AvatarDecodeSettings *decode, guint frames, AvatarPlan *plan, GError **error)
+{
+  AvatarPlanStage *audio = &plan->stages[0], *portrait = &plan->stages[1];
+  AvatarPlanStage *decoder = &plan->stages[3];
+  guint width = denoise->width, height = denoise->height;
+  g_autoptr (AvatarDevice) host = avatar_device_open ("cpu", error);
+
+  audio->name = "audio encoder";
+  portrait->name = "portrait encoder";
+  decoder->name = "decoder";
+  return host
+      && avatar_audio_encoder_plan (model, host, frames, &audio->weight_bytes, &audio->arena_bytes,
+          &audio->flops, &audio->bytes, error)
+      && avatar_vae_encoder_plan (model, host, width, height, &portrait->weight_bytes,
+          &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
+      && avatar_decoder_plan (model, host, width, height, decode, frames, &decoder->weight_bytes,
+          &decoder->arena_bytes, &decoder->flops, &decoder->bytes, error);
 }
 
 gboolean
@@ -160,43 +200,34 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
     AvatarPlan *plan, GError **error)
 {
   AvatarPlanOptions defaults;
-  AvatarPlanStage *audio = &plan->stages[0], *portrait = &plan->stages[1];
-  AvatarPlanStage *decoder = &plan->stages[3];
-  guint width = denoise->width, height = denoise->height;
-  guint64 entered = 0; /* in the host's ledger */
+  guint64 budget, room = G_MAXUINT64;
   g_autoptr (AvatarDevice) device = NULL;
-  g_autoptr (AvatarDevice) host = NULL;
 
   avatar_plan_options_init (&defaults);
   if (!options)
     options = &defaults;
+  budget = options->budget_bytes;
   if (!check_options (options, frames, error))
     return FALSE;
   device = avatar_device_open (device_name, error);
-  host = device ? avatar_device_open ("cpu", error) : NULL;
-  if (!host)
+  if (!device)
     return FALSE;
   *plan = (AvatarPlan){ .n_stages = 4, .fits = TRUE };
-  audio->name = "audio encoder";
-  portrait->name = "portrait encoder";
-  decoder->name = "decoder";
-  if (!plan_denoiser (model, device, denoise, frames, options, plan, error)
-      || !avatar_audio_encoder_plan (model, host, frames, &audio->weight_bytes, &audio->arena_bytes,
-          &audio->flops, &audio->bytes, error)
-      || !avatar_vae_encoder_plan (model, host, width, height, &portrait->weight_bytes,
-          &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      || !avatar_decoder_plan (model, host, width, height, decode, frames, &decoder->weight_bytes,
-          &decoder->arena_bytes, &decoder->flops, &decoder->bytes, error))
+  if (!plan_denoiser (model, device, denoise, frames, options, room, plan, error)
+      || !plan_others (model, denoise, decode, frames, plan, error))
     return FALSE;
   /* the portrait is encoded once, before the first window, and its memory given back: but an
    * element that starts while another still encodes finds all of it in use */
-  for (guint i = 0; i < plan->n_stages; i++)
-    if (!plan->stages[i].on_gpu)
-      entered += plan->stages[i].weight_bytes + plan->stages[i].arena_bytes;
-  plan->host_bytes += entered;
+  if (!plan->stages[2].on_gpu && budget) {
+    guint64 others = host_bytes (plan) - stage_bytes (&plan->stages[2]);
+
+    room = budget - MIN (budget, others);
+  }
+  if (!plan_denoiser (model, device, denoise, frames, options, room, plan, error))
+    return FALSE;
   if (!plan->stages[2].on_gpu) {
-    plan->peak_bytes = entered;
-    plan->fits = options->budget_bytes == 0 || entered <= options->budget_bytes;
+    plan->peak_bytes = host_bytes (plan);
+    plan->fits = budget == 0 || plan->peak_bytes <= budget;
   }
   return TRUE;
 }

@@ -606,6 +606,20 @@ free_slot (AvatarResidency *self)
   return best;
 }
 
+/* Locked: slots that hold what the run has passed over, as the second branch of guidance does, are
+ * given what it needs sooner; else they would be of no use until it comes round again. */
+static void
+refill (AvatarResidency *self)
+{
+  for (guint i = 0; i < self->places->len; i++) {
+    Place *p = g_ptr_array_index (self->places, i);
+    gint next = p->resident || p->entered > 0 || p->state == PLACE_ASKED ? -1 : next_missing (self);
+
+    if (next >= 0 && (p->unit < 0 || distance (self, next) < distance (self, p->unit)))
+      ask (self, p, next);
+  }
+}
+
 static void
 expand (AvatarResidency *self, AvatarOps *ops, guint unit, guint8 *image)
 {
@@ -648,6 +662,7 @@ avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
   place = self->place_of[unit];
   if (!place) {
     place = free_slot (self);
+    self->stats.late++;
     if (place)
       ask (self, place, unit);
   }
@@ -655,6 +670,8 @@ avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
   while (place->state == PLACE_ASKED)
     g_cond_wait (&self->changed, &self->lock);
   place->entered++;
+  if (self->position[unit] != G_MAXUINT && !ops->error)
+    refill (self);
   if (place->state == PLACE_FAILED && !ops->error)
     ops->error = g_error_copy (self->error);
   if (!place->waited && !ops->error)

@@ -5,6 +5,7 @@
 #include "engine/denoise/denoiser.h"
 #include "engine/memory/device.h"
 #include "engine/ops/sim/sim.h"
+#include "engine/weights/weights.h"
 
 #include <avatar/plan.h>
 
@@ -387,6 +388,63 @@ test_failures (Fixture *f, gconstpointer data)
     }
 }
 
+#define UNITS 12
+
+static guint
+unit_of (const char *tensor, gconstpointer data)
+{
+  return (guint) g_ascii_strtoull (tensor + 1, NULL, 10);
+}
+
+/* Units @first .. UNITS - 1, two at once, as the streams of double blocks are. */
+static void
+pass (AvatarWeights *weights, AvatarOps *ops, guint first)
+{
+  for (guint i = first & ~1u; i < UNITS; i += 2) {
+    for (guint j = MAX (i, first); j < i + 2; j++)
+      avatar_weights_enter (weights, ops, j);
+    for (guint j = MAX (i, first); j < i + 2; j++)
+      avatar_weights_leave (weights, ops, j);
+  }
+  g_assert_no_error (ops->error);
+}
+
+/* With four slots every unit is on its way before it is needed, also where the second branch of
+ * guidance begins in the middle. */
+static void
+test_in_time (Fixture *f, gconstpointer data)
+{
+  static float values[64 * 64];
+  const AvatarWeightUnits units = { .n = UNITS, .unit_of = unit_of };
+  guint way[UNITS];
+  const AvatarRoute route = { .units = way, .n = UNITS, .at_once = 2 };
+  g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", NULL);
+  g_autoptr (AvatarOps) ops = NULL;
+  g_autoptr (AvatarWeights) weights = NULL;
+  AvatarResidencyStats stats;
+
+  for (guint i = 0; i < UNITS; i++) {
+    AvatarTensor t = avatar_tensor (AVATAR_F32, values, 2, (gint64) 64, (gint64) 64);
+
+    way[i] = i;
+    g_hash_table_insert (table, g_strdup_printf ("u%u", i), g_memdup2 (&t, sizeof t));
+  }
+  avatar_device_set_budget (device, AVATAR_SIM_OVERHEAD + 10 * MIB); /* the arena, and four slots */
+  ops = avatar_ops_new (device, avatar_arena_new (device, 1, "test", NULL), NULL);
+  weights = avatar_weights_new_from_table (table, device, "test", &units, NULL, FALSE, NULL);
+  g_assert_true (avatar_weights_set_route (weights, ops, &route, NULL));
+  for (guint i = 0; i < 3; i++) {
+    pass (weights, ops, 0);
+    pass (weights, ops, 3);
+  }
+  avatar_weights_get_stats (weights, &stats);
+  g_assert_cmpuint (stats.slots, ==, 4);
+  g_assert_cmpuint (stats.resident, ==, 0);
+  g_assert_cmpuint (stats.late, ==, 0);
+  avatar_ops_finish (ops);
+}
+
 static AvatarPlan
 plan_on_sim (Fixture *f, guint64 budget)
 {
@@ -466,6 +524,7 @@ main (int argc, char **argv)
   ADD (pressure);
   ADD (lowered_budget);
   ADD (failures);
+  ADD (in_time);
   ADD (plan);
   return g_test_run ();
 }
