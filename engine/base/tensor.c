@@ -72,7 +72,7 @@ avatar_tensor_slice (AvatarTensor t, guint dim, gint64 start, gint64 n)
 {
   g_assert (dim < t.rank && start >= 0 && n >= 0 && start + n <= t.shape[dim]);
   t.shape[dim] = n;
-  if (t.scale && dim == 0)
+  if (t.scale && dim == 0 && !t.one_scale)
     t.scale += start;
   if (t.data)
     t.data = (guint8 *) t.data + start * t.stride[dim] * (gint64) avatar_dtype_size (t.dtype);

@@ -24,6 +24,7 @@ typedef enum
  * AvatarTensor: passed by value. rank 0 = no tensor (an optional operand that is not given).
  * @stride: in elements. @data is %NULL in a plan, which computes nothing.
  * @scale: of an 8-bit tensor, one factor for each of its rows [shape[0]], else %NULL
+ * @one_scale: there is one factor for all rows
  */
 typedef struct
 {
@@ -33,6 +34,7 @@ typedef struct
   gint64 stride[AVATAR_MAX_RANK];
   void *data;
   float *scale;
+  gboolean one_scale;
 } AvatarTensor;
 
 #define AVATAR_NO_TENSOR ((AvatarTensor){ 0 })

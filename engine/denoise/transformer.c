@@ -25,11 +25,13 @@ chunk_of (AvatarOps *ops, gint64 rows)
   return MIN (rows, ops->row_chunk);
 }
 
-/* What attention needs of one forward: keys and values of all L tokens, and where RoPE applies. */
+/* What attention needs of one forward: keys and values of all L tokens, and where RoPE applies.
+ * Keys and values of 16 bits lie side by side, as one product makes them; where attention is in 8
+ * bits the keys are made in them, and the values turned into them when the largest is known. */
 typedef struct
 {
-  AvatarTensor kv;         /* [L, 2 D] */
-  AvatarTensor k, v;       /* [L, D]: views of it, or 8-bit copies */
+  AvatarTensor kv;         /* [L, 2 D], or, in 8 bits, the values [L, D] */
+  AvatarTensor k, v;       /* [L, D] */
   AvatarTensor cos, sin;   /* of the image tokens */
   AvatarTensor modulation; /* float32, all vectors of the moment */
   gboolean attends_8bit;
@@ -82,21 +84,35 @@ linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, Avat
   avatar_ops_release (ops, mark);
 }
 
-/* RMS norm, then RoPE for those of the rows from @first that are image tokens (2.8, 2.10). */
+/* y [n, D] = RMS norm of the heads of x, then RoPE for those of the rows from @first that are image
+ * tokens (2.8, 2.10). */
 static void
-norm_heads (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTensor w,
+norm_heads (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     const Forward *f, gint64 first, gint64 image_tokens)
 {
   gint64 n = x.shape[0], turned = CLAMP (image_tokens - first, 0, n);
-  AvatarTensor heads = avatar_tensor_split_last (x, self->config->head_dim);
 
+  x = avatar_tensor_split_last (x, self->config->head_dim);
+  y = avatar_tensor_split_last (y, self->config->head_dim);
   if (turned > 0)
-    avatar_op_rms_norm_rope (ops, avatar_tensor_rows (heads, 0, turned), w,
-        avatar_tensor_rows (f->cos, first, turned), avatar_tensor_rows (f->sin, first, turned),
-        AVATAR_EPS);
+    avatar_op_rms_norm_rope (ops, avatar_tensor_rows (y, 0, turned),
+        avatar_tensor_rows (x, 0, turned), w, avatar_tensor_rows (f->cos, first, turned),
+        avatar_tensor_rows (f->sin, first, turned), AVATAR_EPS);
   if (turned < n)
-    avatar_op_rms_norm_rope (ops, avatar_tensor_rows (heads, turned, n - turned), w,
-        AVATAR_NO_TENSOR, AVATAR_NO_TENSOR, AVATAR_EPS);
+    avatar_op_rms_norm_rope (ops, avatar_tensor_rows (y, turned, n - turned),
+        avatar_tensor_rows (x, turned, n - turned), w, AVATAR_NO_TENSOR, AVATAR_NO_TENSOR,
+        AVATAR_EPS);
+}
+
+/* Room for the keys of a block; @norm2: of its second stream, or none */
+static void
+begin_keys (AvatarTransformer *self, AvatarOps *ops, Forward *f, AvatarTensor norm,
+    AvatarTensor norm2)
+{
+  gint64 d = self->config->hidden;
+
+  f->k = f->attends_8bit ? avatar_ops_alloc_normed (ops, f->kv.shape[0], d, norm, norm2)
+                         : avatar_tensor_cols (f->kv, 0, d);
 }
 
 /* Keys and values of the tokens x [n, D], which lie at @offset of all; the first
@@ -110,29 +126,33 @@ keys_and_values (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, const 
 
   for (gint64 r = 0; r < n; r += most) {
     gint64 m = MIN (most, n - r);
-    AvatarTensor kv = avatar_tensor_rows (f->kv, offset + r, m);
+    AvatarTensor kv = avatar_tensor_rows (f->kv, offset + r, m), k;
     AvatarTensor h = modulate (ops, avatar_tensor_rows (x, r, m), s->mod[0], s->mod[1], s->qkv_w);
 
-    linear (ops, kv, h, avatar_tensor_rows (s->qkv_w, d, 2 * d),
-        avatar_tensor_rows (s->qkv_b, d, 2 * d), AVATAR_ACT_NONE);
-    norm_heads (self, ops, avatar_tensor_cols (kv, 0, d), s->k_norm, f, r, image_tokens);
+    if (f->attends_8bit) {
+      k = avatar_ops_alloc (ops, 2, m, d);
+      linear (ops, k, h, avatar_tensor_rows (s->qkv_w, d, d), avatar_tensor_rows (s->qkv_b, d, d),
+          AVATAR_ACT_NONE);
+      linear (ops, kv, h, avatar_tensor_rows (s->qkv_w, 2 * d, d),
+          avatar_tensor_rows (s->qkv_b, 2 * d, d), AVATAR_ACT_NONE);
+    } else {
+      k = avatar_tensor_cols (kv, 0, d);
+      linear (ops, kv, h, avatar_tensor_rows (s->qkv_w, d, 2 * d),
+          avatar_tensor_rows (s->qkv_b, d, 2 * d), AVATAR_ACT_NONE);
+    }
+    norm_heads (self, ops, avatar_tensor_rows (f->k, offset + r, m), k, s->k_norm, f, r,
+        image_tokens);
     avatar_ops_release (ops, mark);
   }
 }
 
-/* All keys and values are there: as attention wants them. What this takes of the arena is released
- * with the block. */
+/* All values are there. What this takes of the arena is released with the block. */
 static void
-share_keys (AvatarTransformer *self, AvatarOps *ops, Forward *f)
+finish_values (AvatarTransformer *self, AvatarOps *ops, Forward *f)
 {
   gint64 d = self->config->hidden;
 
-  f->k = avatar_tensor_cols (f->kv, 0, d);
-  f->v = avatar_tensor_cols (f->kv, d, d);
-  if (f->attends_8bit) {
-    f->k = avatar_ops_quantise_all (ops, f->k);
-    f->v = avatar_ops_quantise_all (ops, f->v);
-  }
+  f->v = f->attends_8bit ? avatar_ops_quantise_all (ops, f->kv) : avatar_tensor_cols (f->kv, d, d);
 }
 
 /* o [m, D] = attention of the modulated rows h [m, D], which start at @first of their stream */
@@ -142,14 +162,14 @@ attend (AvatarTransformer *self, AvatarOps *ops, AvatarTensor o, AvatarTensor h,
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, hd = self->config->head_dim;
-  AvatarTensor q = avatar_ops_alloc (ops, 2, h.shape[0], d);
+  AvatarTensor q = avatar_ops_alloc (ops, 2, h.shape[0], d), normed = q;
 
   linear (ops, q, h, avatar_tensor_rows (s->qkv_w, 0, d), avatar_tensor_rows (s->qkv_b, 0, d),
       AVATAR_ACT_NONE);
-  norm_heads (self, ops, q, s->q_norm, f, first, image_tokens);
   if (f->attends_8bit)
-    q = avatar_ops_quantise_all (ops, q);
-  avatar_op_attention (ops, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (q, hd),
+    normed = avatar_ops_alloc_normed (ops, h.shape[0], d, s->q_norm, AVATAR_NO_TENSOR);
+  norm_heads (self, ops, normed, q, s->q_norm, f, first, image_tokens);
+  avatar_op_attention (ops, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (normed, hd),
       avatar_tensor_split_last (f->k, hd), avatar_tensor_split_last (f->v, hd), 1 / sqrt (hd), 0, 0,
       AVATAR_NO_TENSOR);
   avatar_ops_release (ops, mark);
@@ -251,9 +271,10 @@ double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, gui
   avatar_transformer_enter (self, ops, AVATAR_UNIT_DOUBLE_TXT, i);
   img = double_stream (self, f, i, FALSE);
   txt = double_stream (self, f, i, TRUE);
+  begin_keys (self, ops, f, img.k_norm, txt.k_norm);
   keys_and_values (self, ops, tokens->img, &img, f, 0, lx);
   keys_and_values (self, ops, tokens->txt, &txt, f, lx, 0);
-  share_keys (self, ops, f);
+  finish_values (self, ops, f);
   double_rest (self, ops, tokens->img, i, FALSE, &img, f, lx);
   avatar_transformer_leave (self, ops, AVATAR_UNIT_DOUBLE_IMG, i);
   double_rest (self, ops, tokens->txt, i, TRUE, &txt, f, 0);
@@ -281,8 +302,9 @@ single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, 
     .k_norm = AVATAR_W ("single_blocks.%u.k_norm.weight", i),
   };
   take_vectors (f, s.mod, 3, avatar_modulation_single (self->config, i), d);
+  begin_keys (self, ops, f, s.k_norm, AVATAR_NO_TENSOR);
   keys_and_values (self, ops, x, &s, f, 0, image_tokens);
-  share_keys (self, ops, f);
+  finish_values (self, ops, f);
   chunk_mark = avatar_ops_mark (ops);
   for (gint64 r = from; r < to; r += most) {
     gint64 m = MIN (most, to - r);
@@ -391,12 +413,13 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
   gint64 l = lx + moment->prompt->used;
   AvatarTensor face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, scene->frames * s);
   Tokens tokens = { .z = avatar_ops_alloc (ops, 2, l, d) };
+  gboolean attends_8bit = self->fp8 && avatar_ops_attends_8bit (ops, c->head_dim);
   Forward f = {
-    .kv = avatar_ops_alloc (ops, 2, l, 2 * d),
+    .attends_8bit = attends_8bit,
+    .kv = avatar_ops_alloc (ops, 2, l, attends_8bit ? d : 2 * d),
     .cos = scene->cos,
     .sin = scene->sin,
     .modulation = avatar_ops_alloc_as (ops, AVATAR_F32, 1, avatar_transformer_modulation_n (c)),
-    .attends_8bit = self->fp8 && avatar_ops_attends_8bit (ops, c->head_dim),
   };
 
   tokens.img = avatar_tensor_rows (tokens.z, 0, lx);

@@ -79,8 +79,9 @@ struct _AvatarBackend
       AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
   void (*layer_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
       AvatarTensor shift, gboolean plus_one, double eps);
-  void (*rms_norm_rope) (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
-      AvatarTensor sin, double eps);
+  /* In place (y = x) unless y is 8-bit. */
+  void (*rms_norm_rope) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+      AvatarTensor cos, AvatarTensor sin, double eps);
   void (*attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
       AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid,
       void *ws, const gint *cancelled);
@@ -101,6 +102,9 @@ struct _AvatarBackend
    * one factor for all, y.scale[0], with one more float behind it for its own use. */
   gboolean (*attends_8bit) (AvatarBackendDevice *device, gint64 d);
   void (*quantise_all) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  /* *factor = what e4m3 must be multiplied with to hold RMS-normed heads of @d with the weights
+   * w or w2 [d] (optional) */
+  void (*norm_factor) (AvatarQueue *queue, float *factor, AvatarTensor w, AvatarTensor w2);
 };
 
 extern const AvatarBackend avatar_backend_cpu;

@@ -170,10 +170,23 @@ avatar_ops_quantise_all (AvatarOps *self, AvatarTensor x)
   AvatarTensor y = avatar_ops_alloc_as (self, AVATAR_F8_E4M3, 2, x.shape[0], x.shape[1]);
 
   y.scale = avatar_arena_push (self->arena, 2 * sizeof (float));
+  y.one_scale = TRUE;
   avatar_ops_count (self, 2. * avatar_tensor_n (x),
       2 * avatar_tensor_bytes (x) + avatar_tensor_bytes (y));
   if (avatar_ops_running (self))
     self->backend->quantise_all (self->queue, y, x);
+  return y;
+}
+
+AvatarTensor
+avatar_ops_alloc_normed (AvatarOps *self, gint64 m, gint64 n, AvatarTensor w, AvatarTensor w2)
+{
+  AvatarTensor y = avatar_ops_alloc_as (self, AVATAR_F8_E4M3, 2, m, n);
+
+  y.scale = avatar_arena_push (self->arena, sizeof (float));
+  y.one_scale = TRUE;
+  if (avatar_ops_running (self))
+    self->backend->norm_factor (self->queue, y.scale, w, w2);
   return y;
 }
 
@@ -314,17 +327,19 @@ avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
 }
 
 void
-avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
-    AvatarTensor sin, double eps)
+avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor cos, AvatarTensor sin, double eps)
 {
   gint64 l = x.shape[0], d = x.shape[2];
 
   g_assert (is_heads (x, x.shape[1], d) && is_vector (w, d) && w.rank == 1);
+  g_assert (is_heads (y, x.shape[1], d) && y.shape[0] == l);
+  g_assert (y.one_scale || (y.data == x.data && y.dtype == x.dtype));
   g_assert (cos.rank == sin.rank);
   g_assert (cos.rank == 0 || (is_matrix (cos, l, d / 2) && is_matrix (sin, l, d / 2)));
-  avatar_ops_count (ops, 10. * avatar_tensor_n (x), 2 * bytes_of (x));
+  avatar_ops_count (ops, 10. * avatar_tensor_n (x), bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->rms_norm_rope (ops->queue, x, w, cos, sin, eps);
+    ops->backend->rms_norm_rope (ops->queue, y, x, w, cos, sin, eps);
 }
 
 void

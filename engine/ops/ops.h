@@ -92,14 +92,18 @@ void avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, Avata
  * avatar_ops_alloc_operand(). */
 void avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
     AvatarTensor shift, gboolean plus_one, double eps);
-/* In place on x [L, heads, d]: x / rms (x) * w, then rotary embedding of adjacent pairs.
- * w [d]; cos, sin [L, d / 2] float32, optional. */
-void avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
-    AvatarTensor sin, double eps);
+/* y = x / rms (x) * w, then rotary embedding of adjacent pairs, for x [L, heads, d].
+ * w [d]; cos, sin [L, d / 2] float32, optional. y is x, or of avatar_ops_alloc_normed(). */
+void avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor cos, AvatarTensor sin, double eps);
 /* May q, k and v of attention be 8-bit, for heads of @d? */
 gboolean avatar_ops_attends_8bit (AvatarOps *ops, gint64 d);
 /* x [M, N] in e4m3 with one factor for all, from the arena. */
 AvatarTensor avatar_ops_quantise_all (AvatarOps *ops, AvatarTensor x);
+/* Room for [@m, @n] in e4m3 with one factor for all that does for whatever
+ * avatar_op_rms_norm_rope() makes with the weights w, or w2 (optional). */
+AvatarTensor
+avatar_ops_alloc_normed (AvatarOps *ops, gint64 m, gint64 n, AvatarTensor w, AvatarTensor w2);
 /* o = softmax (q k^T * scale) v, for every head. q, o [Lq, heads, d], k, v [Lk, heads, d]; q, k, v
  * of the context's dtype or of avatar_ops_quantise_all().
  * @causal_block: 0 = every query sees every key; else query i sees the keys of blocks

@@ -2,7 +2,10 @@
 /* The released transformer on a GPU, from random weights made in memory: one forward for each
  * size, precision and budget, with the peak that the driver saw. One JSON object a line.
  *
- *   bench-gpu DEVICE ROW...     a row: WxH/PRECISION/BUDGET_MIB[/guided], e.g. 512x512/bf16/3072
+ *   bench-gpu DEVICE [--dump FILE] ROW...
+ *
+ * A row: WxH/PRECISION/BUDGET_MIB[/guided], e.g. 512x512/bf16/3072. --dump writes what every block of
+ * the first step of the next row puts out, for tests/gpu/forward.py: "name count\n", then float32.
  *
  * PRECISION: bf16, fp8 (computed in), w8 (int8 weights), w8f (e4m3 weights); BUDGET 0: none. */
 #include "engine/denoise/sampler.h"
@@ -128,7 +131,23 @@ typedef struct
   AvatarWindow window;
   AvatarOps *ops;
   AvatarTensor x, v;
+  FILE *dump; /* NULL: no more */
 } Bench;
+
+/* A tap: appends the value to the file. */
+static void
+dump (const char *name, AvatarTensor value, gpointer data)
+{
+  Bench *b = data;
+  gsize n = avatar_tensor_n (value);
+  g_autofree float *host = g_new (float, n);
+
+  if (!b->dump)
+    return;
+  avatar_op_download (b->ops, host, value);
+  fprintf (b->dump, "%s %" G_GSIZE_FORMAT "\n", name, n);
+  fwrite (host, sizeof (float), n, b->dump);
+}
 
 static void
 begin (Bench *b, AvatarOps *ops, const float *audio)
@@ -164,7 +183,7 @@ is_finite (const float *v, gsize n)
 
 static gboolean
 run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row *row,
-    const char *name, GError **error)
+    const char *name, FILE *dump_file, GError **error)
 {
   const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
   AvatarWeightUnits units = avatar_transformer_units (c);
@@ -205,6 +224,11 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     return FALSE;
   b.transformer
       = (AvatarTransformer){ .config = c, .weights = weights, .fp8 = settings.compute_fp8 };
+  b.dump = dump_file;
+  if (dump_file) {
+    b.transformer.tap = dump;
+    b.transformer.tap_data = &b;
+  }
   for (guint i = 0; i < 2; i++)
     b.conditions.text[i] = (AvatarText){ states, pooled, mask, TEXT, TEXT_USED };
   b.conditions.reference = random_floats (16 * (row->height / 8) * (row->width / 8), 5, 1.7f);
@@ -254,6 +278,9 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     if (b.window.tokens)
       avatar_tokens_reset (b.window.tokens, FRAMES, 1);
     load = timed_step (&b, 0, x, v); /* loads, and builds the libraries' plans */
+    if (b.dump)
+      dump ("velocity", b.v, &b);
+    b.dump = NULL;
     for (guint i = 0; i < runs; i++) {
       times[i] = timed_step (&b, row->guided ? i : 1, x, v);
       total += times[i];
@@ -297,11 +324,12 @@ main (int argc, char **argv)
   g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (GHashTable) table = NULL;
   guint16 *memory;
+  FILE *dump_file = NULL;
   gint64 start = g_get_monotonic_time ();
   int failed = 0;
 
   if (argc < 3) {
-    g_printerr ("bench-gpu DEVICE WxH/PRECISION/BUDGET_MIB[/guided] ...\n");
+    g_printerr ("bench-gpu DEVICE [--dump FILE] WxH/PRECISION/BUDGET_MIB[/guided] ...\n");
     return EXIT_FAILURE;
   }
   device = avatar_device_open (argv[1], &error);
@@ -315,15 +343,24 @@ main (int argc, char **argv)
   for (int i = 2; i < argc; i++) {
     Row row;
 
+    if (strcmp (argv[i], "--dump") == 0 && i + 2 < argc) {
+      dump_file = fopen (argv[++i], "wb");
+      if (!dump_file)
+        g_error ("%s cannot be written", argv[i]);
+      continue;
+    }
     if (!parse_row (argv[i], &row)) {
       g_printerr ("\"%s\": expected WxH/PRECISION/BUDGET_MIB\n", argv[i]);
       return EXIT_FAILURE;
     }
-    if (!run_row (model, table, device, &row, argv[i], &error)) {
+    if (!run_row (model, table, device, &row, argv[i], dump_file, &error)) {
       g_print ("{\"row\": \"%s\", \"error\": \"%s\"}\n", argv[i], error->message);
       g_clear_error (&error);
       failed++;
     }
+    if (dump_file)
+      fclose (dump_file);
+    dump_file = NULL;
   }
   g_free (memory);
   return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -303,6 +303,7 @@ class Transformer:
                 if i in self.c["double_stream_list"]:
                     heard = self.adapter(self.c["double_stream_list"].index(i), img[th * tw:], audio, mine)
                     img = img + torch.cat([torch.zeros_like(img[:th * tw]), heard])
+                self.tap(f"double_{i}", img)
             n = len(img)
             y = torch.cat([img, txt])
             del img, txt

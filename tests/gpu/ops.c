@@ -175,7 +175,7 @@ rms_norm_rope (Run *run, const gint64 *p)
   AvatarTensor s = p[3] ? input_f32 (run, p[0], p[2] / 2) : AVATAR_NO_TENSOR;
   AvatarTensor x = avatar_tensor_split_last (avatar_tensor_cols (wide, 0, p[1] * p[2]), p[2]);
 
-  avatar_op_rms_norm_rope (run->ops, x, w, c, s, 1e-6);
+  avatar_op_rms_norm_rope (run->ops, x, x, w, c, s, 1e-6);
   output (run, wide);
 }
 

@@ -182,7 +182,7 @@ test_rms_rope (void)
   Error e = { 0 };
 
   avatar_op_copy (ops, before, flat);
-  avatar_op_rms_norm_rope (ops, x, w, cosine, sine, 1e-6);
+  avatar_op_rms_norm_rope (ops, x, x, w, cosine, sine, 1e-6);
   for (gint64 i = 0; i < l; i++)
     for (gint64 h = 0; h < heads; h++) {
       double square = 0;

@@ -21,8 +21,8 @@ void avatar_cpu_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, 
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
 void avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
     AvatarTensor shift, gboolean plus_one, double eps);
-void avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
-    AvatarTensor sin, double eps);
+void avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor cos, AvatarTensor sin, double eps);
 gsize avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
     gint64 causal_block, AvatarTensor valid);
 void avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,

@@ -119,8 +119,8 @@ rotate_row (float *x, const float *cos, const float *sin, gint64 pairs)
 }
 
 void
-avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
-    AvatarTensor sin, double eps)
+avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor cos, AvatarTensor sin, double eps)
 {
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < x.shape[0]; i++)

@@ -34,11 +34,11 @@ layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor sca
 }
 
 static void
-rms_norm_rope (AvatarQueue *queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
     AvatarTensor sin, double eps)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_rms_norm_rope (queue->stream, x, w, cos, sin, eps),
+    avatar_cuda_check (queue, avatar_kernel_rms_norm_rope (queue->stream, y, x, w, cos, sin, eps),
         "an RMS norm");
 }
 
@@ -119,6 +119,13 @@ quantise_all (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 }
 
 static void
+norm_factor (AvatarQueue *queue, float *factor, AvatarTensor w, AvatarTensor w2)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_norm_factor (queue->stream, factor, w, w2), "a bound");
+}
+
+static void
 expand (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
@@ -171,6 +178,7 @@ static const AvatarBackend backend = {
   .quantise = quantise,
   .attends_8bit = avatar_cuda_attends_8bit,
   .quantise_all = quantise_all,
+  .norm_factor = norm_factor,
 };
 
 AVATAR_API const AvatarBackend *avatar_backend_module (guint abi);

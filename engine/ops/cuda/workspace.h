@@ -19,11 +19,21 @@ avatar_cuda_linear_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w)
   return AVATAR_CUDA_GEMM_WORKSPACE;
 }
 
-/* The product before it is added, in the output's dtype. */
+/* Of a vector of up to 32 bits a value, with room for its alignment. */
+static inline gsize
+avatar_cuda_vector_bytes (gint64 n)
+{
+  return (n * 4 + 255) / 256 * 256;
+}
+
+/* The product before it is added, in the output's dtype; or, where the library adds it with its
+ * gate, two gated vectors. */
 static inline gsize
 avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w)
 {
-  return AVATAR_CUDA_GEMM_WORKSPACE + (avatar_tensor_bytes (y) + 255) / 256 * 256;
+  gsize product = (avatar_tensor_bytes (y) + 255) / 256 * 256;
+
+  return AVATAR_CUDA_GEMM_WORKSPACE + MAX (product, 2 * avatar_cuda_vector_bytes (y.shape[1]));
 }
 
 /* cuDNN's attention of this kind wants none; the bound is checked when a plan is built. */

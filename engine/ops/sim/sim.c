@@ -330,9 +330,9 @@ CPU (layer_norm,
         gboolean plus_one, double eps),
     (NULL, y, x, scale, shift, plus_one, eps))
 CPU (rms_norm_rope,
-    (AvatarQueue * queue, AvatarTensor x, AvatarTensor w, AvatarTensor cos, AvatarTensor sin,
-        double eps),
-    (NULL, x, w, cos, sin, eps))
+    (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
+        AvatarTensor sin, double eps),
+    (NULL, y, x, w, cos, sin, eps))
 CPU (attention,
     (AvatarQueue * queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
         double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,

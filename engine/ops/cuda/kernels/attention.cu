@@ -186,6 +186,99 @@ frame_attention (T *o, const T *q, const T *k, const T *v, Frame f)
   }
 }
 
+/* The same for widths of VECTORS * 256 and at most FEW keys: a warp two queries, whose eights lie in
+ * its registers, so that each key and value is read once for both. */
+#define FEW 16
+
+template <typename T, int VECTORS>
+__global__ void __launch_bounds__ (FRAME_WARPS *WARP)
+frame_attention_pairs (T *o, const T *q, const T *k, const T *v, Frame f)
+{
+  extern __shared__ char frame_shared[];
+  const int d = VECTORS * 256;
+  Eight<T> *keys = (Eight<T> *) frame_shared, *values = keys + f.n * (d / 8);
+  int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n = (int) f.n;
+  gint64 t = blockIdx.y, first = (gint64) blockIdx.x * FRAME_QUERIES;
+  gint64 end = first + FRAME_QUERIES < f.rows ? first + FRAME_QUERIES : f.rows;
+
+  for (int i = threadIdx.x; i < n * (d / 8); i += blockDim.x) {
+    gint64 row = i / (d / 8), at = i % (d / 8) * 8;
+
+    keys[i] = *reinterpret_cast<const Eight<T> *> (k + t * f.k[0] + row * f.k[1] + at);
+    values[i] = *reinterpret_cast<const Eight<T> *> (v + t * f.v[0] + row * f.v[1] + at);
+  }
+  __syncthreads ();
+  for (gint64 r = first + 2 * warp; r < end; r += 2 * FRAME_WARPS) {
+    gint64 rows[2] = { r, r + 1 < end ? r + 1 : r };
+    float a[2][VECTORS][8], scores[2][FEW], sum[2] = { 0, 0 };
+
+#pragma unroll
+    for (int p = 0; p < 2; p++)
+#pragma unroll
+      for (int i = 0; i < VECTORS; i++)
+        load8 (a[p][i], q + t * f.q[0] + rows[p] * f.q[1] + (i * WARP + lane) * 8);
+#pragma unroll
+    for (int j = 0; j < FEW; j++) {
+      float dot[2] = { 0, 0 };
+
+      if (j < n)
+#pragma unroll
+        for (int i = 0; i < VECTORS; i++) {
+          Eight<T> e = keys[j * (d / 8) + i * WARP + lane];
+
+#pragma unroll
+          for (int c = 0; c < 8; c++) {
+            dot[0] += a[0][i][c] * to_float (e.v[c]);
+            dot[1] += a[1][i][c] * to_float (e.v[c]);
+          }
+        }
+#pragma unroll
+      for (int p = 0; p < 2; p++)
+        scores[p][j] = j < n ? warp_sum (dot[p]) * f.scale : -INFINITY;
+    }
+#pragma unroll
+    for (int p = 0; p < 2; p++) {
+      float most = -INFINITY;
+
+#pragma unroll
+      for (int j = 0; j < FEW; j++)
+        most = fmaxf (most, scores[p][j]);
+#pragma unroll
+      for (int j = 0; j < FEW; j++) {
+        scores[p][j] = expf (scores[p][j] - most);
+        sum[p] += scores[p][j];
+      }
+#pragma unroll
+      for (int i = 0; i < VECTORS; i++)
+#pragma unroll
+        for (int c = 0; c < 8; c++)
+          a[p][i][c] = 0;
+    }
+#pragma unroll
+    for (int j = 0; j < FEW; j++)
+      if (j < n)
+#pragma unroll
+        for (int i = 0; i < VECTORS; i++) {
+          Eight<T> e = values[j * (d / 8) + i * WARP + lane];
+
+#pragma unroll
+          for (int c = 0; c < 8; c++) {
+            a[0][i][c] += scores[0][j] * to_float (e.v[c]);
+            a[1][i][c] += scores[1][j] * to_float (e.v[c]);
+          }
+        }
+#pragma unroll
+    for (int p = 0; p < 2; p++)
+#pragma unroll
+      for (int i = 0; i < VECTORS; i++) {
+#pragma unroll
+        for (int c = 0; c < 8; c++)
+          a[p][i][c] /= sum[p];
+        store8 (o + t * f.o[0] + rows[p] * f.o[1] + (i * WARP + lane) * 8, a[p][i]);
+      }
+  }
+}
+
 extern "C" cudaError_t
 avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale)
@@ -194,20 +287,23 @@ avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor
     { k.stride[0], k.stride[1] }, { v.stride[0], v.stride[1] }, { o.stride[0], o.stride[1] },
     (float) scale };
   size_t bytes = 2 * f.n * f.d * avatar_dtype_size (q.dtype);
+  bool pairs = f.d == 1024 && f.n <= FEW && by_eight (q, f.d) && by_eight (k, f.d)
+      && by_eight (v, f.d) && by_eight (o, f.d);
 
   if (q.shape[0] == 0 || f.rows == 0)
     return cudaSuccess;
   if (f.d > FRAME_MAX_D || f.n > FRAME_MAX_N || bytes > 96 * 1024 || q.shape[0] > 65535)
     return cudaErrorInvalidValue;
   return DISPATCH_FLOAT (q.dtype, T, [&] () {
-    cudaError_t status = cudaFuncSetAttribute ((const void *) frame_attention<T>,
+    auto *kernel = pairs ? frame_attention_pairs<T, 4> : frame_attention<T>;
+    cudaError_t status = cudaFuncSetAttribute ((const void *) kernel,
         cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes);
 
     if (status != cudaSuccess)
       return status;
-    frame_attention<T><<<dim3 (blocks_for (f.rows, FRAME_QUERIES), (unsigned) q.shape[0]),
-        FRAME_WARPS * WARP, bytes, stream>>> ((T *) o.data, (const T *) q.data,
-        (const T *) k.data, (const T *) v.data, f);
+    kernel<<<dim3 (blocks_for (f.rows, FRAME_QUERIES), (unsigned) q.shape[0]), FRAME_WARPS * WARP,
+        bytes, stream>>> ((T *) o.data, (const T *) q.data, (const T *) k.data,
+        (const T *) v.data, f);
     return cudaGetLastError ();
   });
 }

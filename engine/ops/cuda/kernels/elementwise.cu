@@ -161,6 +161,31 @@ avatar_kernel_gated_add (cudaStream_t stream, AvatarTensor y, AvatarTensor t, co
   });
 }
 
+template <typename T>
+__global__ void
+gate_vectors (T *bias, float *scale, const float *gate, const T *b, const float *w_scale, gint64 n)
+{
+  gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x;
+
+  if (i >= n)
+    return;
+  if (b)
+    bias[i] = from_float<T> (gate[i] * to_float (b[i]));
+  if (w_scale)
+    scale[i] = gate[i] * w_scale[i];
+}
+
+extern "C" cudaError_t
+avatar_kernel_gate_vectors (cudaStream_t stream, void *bias, float *scale, const float *gate,
+    AvatarTensor b, const float *w_scale, gint64 n)
+{
+  return DISPATCH_FLOAT (b.rank ? b.dtype : AVATAR_F32, T, [&] () {
+    gate_vectors<T><<<blocks_for (n, THREADS), THREADS, 0, stream>>> ((T *) bias, scale, gate,
+        (const T *) (b.rank ? b.data : nullptr), w_scale, n);
+    return cudaGetLastError ();
+  });
+}
+
 template <typename TY, typename TX>
 __global__ void
 axpby (TY *y, const TX *x, gint64 n, float a, float b)

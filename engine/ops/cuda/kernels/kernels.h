@@ -12,8 +12,10 @@ G_BEGIN_DECLS
 /* norm.cu */
 cudaError_t avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
     AvatarTensor scale, AvatarTensor shift, gboolean plus_one, double eps);
-cudaError_t avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor x, AvatarTensor w,
-    AvatarTensor cos, AvatarTensor sin, double eps);
+cudaError_t avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
+    AvatarTensor w, AvatarTensor cos, AvatarTensor sin, double eps);
+cudaError_t
+avatar_kernel_norm_factor (cudaStream_t stream, float *factor, AvatarTensor w, AvatarTensor w2);
 /* elementwise.cu */
 /* y = act (y * row_scale * column_scale + b) in place; scales and b optional. */
 cudaError_t avatar_kernel_epilogue (cudaStream_t stream, AvatarTensor y, const float *row_scale,
@@ -21,6 +23,10 @@ cudaError_t avatar_kernel_epilogue (cudaStream_t stream, AvatarTensor y, const f
 /* y += t * gate * row_scale. t contiguous; gate [N] and row_scale [M] optional. */
 cudaError_t avatar_kernel_gated_add (cudaStream_t stream, AvatarTensor y, AvatarTensor t,
     const float *gate, const float *row_scale);
+/* What a product with its gate in it needs, vectors [N]: bias = gate * b (of b's dtype; b
+ * optional), and scale = gate * w_scale (optional). */
+cudaError_t avatar_kernel_gate_vectors (cudaStream_t stream, void *bias, float *scale,
+    const float *gate, AvatarTensor b, const float *w_scale, gint64 n);
 cudaError_t
 avatar_kernel_axpby (cudaStream_t stream, AvatarTensor y, double a, AvatarTensor x, double b);
 cudaError_t avatar_kernel_copy (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
