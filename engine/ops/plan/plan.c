@@ -125,7 +125,7 @@ attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, 
   return avatar_cuda_attention_workspace (q);
 }
 
-/* As on the latest cards, which need more memory for it than those that cannot. */
+/* As on the latest cards: a plan cannot know which one is meant. */
 static gboolean
 attends_8bit (AvatarBackendDevice *self, gint64 d)
 {
