@@ -8,6 +8,7 @@
 #include "engine/audio/mel.h"
 #include "engine/audio/whisper.h"
 #include "engine/memory/device.h"
+#include "engine/weights/finite.h"
 #include "engine/weights/model.h"
 
 #include <math.h>
@@ -273,6 +274,21 @@ drop_samples (AvatarAudioEncoder *self, gsize n)
   self->head = 0;
 }
 
+/* Samples are made finite when they are pushed, so it can only be the weights. */
+static gboolean
+check_heard (AvatarAudioEncoder *self, GError **error)
+{
+  static const char *const parts[] = { "whisper", NULL };
+
+  if (!avatar_ops_check (self->ops, error) || !avatar_weights_check (self->net.weights, error))
+    return FALSE;
+  if (avatar_is_finite (self->net.hidden.data, avatar_tensor_n (self->net.hidden)))
+    return TRUE;
+  avatar_model_blame (self->model, parts, &self->ops->cancelled,
+      "the audio encoder computed NaN or infinity", "they must be too large for float32", error);
+  return FALSE;
+}
+
 static gboolean
 hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
 {
@@ -280,7 +296,7 @@ hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
   guint end = last ? frames : frames - self->context;
 
   net_run (&self->net, self->ops, &g_array_index (self->samples, float, self->head), n);
-  if (!avatar_ops_check (self->ops, error) || !avatar_weights_check (self->net.weights, error))
+  if (!check_heard (self, error))
     return FALSE;
   self->next = self->first_frame;
   self->end = end;

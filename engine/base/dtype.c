@@ -171,3 +171,12 @@ avatar_dtype_from_f32 (void *dst, AvatarDType dtype, const float *src, gsize n)
       g_return_if_reached ();
   }
 }
+
+gboolean
+avatar_is_finite (const float *x, gsize n)
+{
+  for (gsize i = 0; i < n; i++)
+    if (!isfinite (x[i]))
+      return FALSE;
+  return TRUE;
+}

@@ -46,6 +46,9 @@ void avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize 
 /* The other way, rounded to nearest even (F8_E4M3: saturating at 448). */
 void avatar_dtype_from_f32 (void *dst, AvatarDType dtype, const float *src, gsize n);
 
+/* Whether none of @n values is NaN or infinite. */
+gboolean avatar_is_finite (const float *x, gsize n);
+
 /* A contiguous view of @data; the shape follows as @rank gint64 arguments. */
 AvatarTensor avatar_tensor (AvatarDType dtype, void *data, guint rank, ...);
 AvatarTensor

@@ -79,7 +79,7 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
     avatar_denoiser_step (self, self->ops, clip->x, i,
         (AvatarPlace){ k, avatar_clip_latent (&clip->plan, shift, k, 0) },
         avatar_denoiser_buffers (self, self->ops));
-    if (!avatar_ops_check (self->ops, error))
+    if (!avatar_denoiser_check_step (self, clip->x, k, i, error))
       return FALSE;
     exchange (self, clip, shift, k, TRUE);
   }

@@ -275,6 +275,13 @@ avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **erro
         "features came after the end of the stream; reset the denoiser first");
     return FALSE;
   }
+  if (!avatar_is_finite (features, self->n_features)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "the audio features of video frame %" G_GUINT64_FORMAT
+        " are NaN or infinite; look at what makes them",
+        self->pushed);
+    return FALSE;
+  }
   g_array_append_vals (self->features, features, self->n_features);
   self->pushed++;
   return TRUE;

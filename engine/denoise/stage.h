@@ -81,6 +81,9 @@ AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
 /* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
 void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
     AvatarPlace place, AvatarStepBuffers buffers);
+/* After step @i of @window: FALSE with @error if it failed or if @z is not finite. */
+gboolean avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
+    GError **error);
 /* Noise of latent frame @frame at position @j of z [C, frames, h8, w8]. */
 gboolean avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j,
     guint64 frame, GError **error);

@@ -4,7 +4,8 @@
  * (Lugmayr et al. 2022, without resampling), so that the rest is made to go on from them. */
 #include "engine/denoise/stage.h"
 
-#include <math.h>
+#include "engine/weights/finite.h"
+
 #include <string.h>
 
 AvatarStepBuffers
@@ -28,6 +29,26 @@ avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, A
   self->stats.forwards += avatar_window_velocity (&self->window, ops, b.v, b.x, i, place);
   avatar_op_axpby (ops, b.x, next - sigma, b.v, 1);
   avatar_op_download (ops, z, b.x);
+}
+
+gboolean
+avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
+    GError **error)
+{
+  static const char *const parts[] = { "transformer", "text", "vae", NULL };
+  g_autofree char *what = NULL;
+
+  if (!avatar_ops_check (self->ops, error))
+    return FALSE;
+  if (avatar_is_finite (z, self->channels * self->frames * self->h8 * self->w8))
+    return TRUE;
+  what = g_strdup_printf ("step %u of %u of window %u gave latents that are NaN or infinite", i + 1,
+      self->settings.steps, window + 1);
+  avatar_model_blame (self->model, parts, &self->ops->cancelled, what,
+      "these settings let the numbers overflow: try guidance-scale, motion and flow-shift nearer to "
+      "the defaults, or precision=auto",
+      error);
+  return FALSE;
 }
 
 gboolean
@@ -126,15 +147,6 @@ hold (AvatarDenoiser *self, float *z, const float *noise, gint64 known, gint64 o
 }
 
 static gboolean
-is_finite (const float *z, gsize n)
-{
-  for (gsize i = 0; i < n; i++)
-    if (!isfinite (z[i]))
-      return FALSE;
-  return TRUE;
-}
-
-static gboolean
 sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, gint64 known,
     gint64 offset, GError **error)
 {
@@ -149,7 +161,7 @@ sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, 
   for (guint i = 0; i < steps; i++) {
     hold (self, z, noise, known, offset, avatar_sigma (i, steps, self->settings.flow_shift));
     avatar_denoiser_step (self, self->ops, z, i, (AvatarPlace){ 0 }, buffers);
-    if (!avatar_ops_check (self->ops, error))
+    if (!avatar_denoiser_check_step (self, z, self->n_windows, i, error))
       return FALSE;
     avatar_denoiser_report (self, self->n_windows, i + 1);
   }
@@ -174,12 +186,6 @@ avatar_denoiser_run_window (AvatarDenoiser *self, GError **error)
   noise = g_memdup2 (z, n * sizeof (float));
   if (!sample (self, z, noise, audio, known, start - self->start, error))
     return AVATAR_PULL_ERROR;
-  if (!is_finite (z, n)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "the latents of window %u are not finite; the weights or the features are broken",
-        self->n_windows);
-    return AVATAR_PULL_ERROR;
-  }
   end = start + self->frames;
   if (self->drained)
     end = MIN (end, avatar_denoiser_total (self));

@@ -31,15 +31,22 @@ struct _AvatarDevice
 static GMutex all_lock;
 static GHashTable *all; /* key -> AvatarDevice, without a reference */
 
-/* The back-end that @name ("cuda", "cuda:1") belongs to. */
+/* "cuda:" and digits: said before anything is loaded, so that a slip of the finger is not taken
+ * for a missing driver. */
+static gboolean
+is_cuda (const char *name)
+{
+  return strncmp (name, "cuda:", 5) == 0 && name[5] && strspn (name + 5, "0123456789") < 6
+      && !name[5 + strspn (name + 5, "0123456789")];
+}
+
+/* The back-end that @name ("cpu", "cuda:1") belongs to. */
 static const AvatarBackend *
 find_backend (const char *name, GError **error)
 {
-  gsize length = strcspn (name, ":");
-
-  if (length == 3 && strncmp (name, "cpu", 3) == 0 && !name[3])
+  if (strcmp (name, "cpu") == 0)
     return &avatar_backend_cpu;
-  if (length == 4 && strncmp (name, "cuda", 4) == 0)
+  if (is_cuda (name))
     return avatar_backend_load ("cuda", error);
   if (strncmp (name, "sim:", 4) == 0)
     return &avatar_backend_sim;

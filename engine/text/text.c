@@ -3,22 +3,27 @@
  * states [i] = byte_embed [b_i] + pos_embed [i]; pooled = sum of byte_embed_2 [b_i] / sqrt (n). */
 #include "engine/text/text.h"
 
+#include "engine/weights/mapped.h"
 #include "engine/weights/model.h"
 
 #include <math.h>
 #include <string.h>
 
 /* dst [n] += row @row of @table [rows, n] */
-static void
+static gboolean
 add_row (float *dst, const AvatarTensor *table, guint row)
 {
   gint64 n = table->shape[1];
   gsize size = avatar_dtype_size (table->dtype);
   g_autofree float *values = g_new (float, n);
+  g_autofree guint8 *raw = g_malloc (n * size);
 
-  avatar_dtype_to_f32 (values, (const guint8 *) table->data + row * n * size, table->dtype, n);
+  if (!avatar_mapped_read (raw, (const guint8 *) table->data + row * n * size, n * size))
+    return FALSE;
+  avatar_dtype_to_f32 (values, raw, table->dtype, n);
   for (gint64 i = 0; i < n; i++)
     dst[i] += values[i];
+  return TRUE;
 }
 
 gboolean
@@ -26,7 +31,8 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
     float **pooled, GError **error)
 {
   const AvatarConfig *c = avatar_model_get_config (model);
-  GHashTable *tables = avatar_model_get_part (model, "text", NULL);
+  const char *file = NULL;
+  GHashTable *tables = avatar_model_get_part (model, "text", &file);
   const AvatarTensor *embed = g_hash_table_lookup (tables, "byte_embed");
   const AvatarTensor *embed_2 = g_hash_table_lookup (tables, "byte_embed_2");
   const AvatarTensor *position = g_hash_table_lookup (tables, "pos_embed");
@@ -51,9 +57,13 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   for (guint i = 0; i < *n; i++) {
     guint byte = i ? (guint8) prompt[i - 1] : c->text.bos_byte;
 
-    add_row (*states + (gsize) i * dim, embed, byte);
-    add_row (*states + (gsize) i * dim, position, i);
-    add_row (*pooled, embed_2, byte);
+    if (!add_row (*states + (gsize) i * dim, embed, byte)
+        || !add_row (*states + (gsize) i * dim, position, i) || !add_row (*pooled, embed_2, byte)) {
+      avatar_mapped_set_error (error, file, "byte_embed");
+      g_clear_pointer (states, g_free);
+      g_clear_pointer (pooled, g_free);
+      return FALSE;
+    }
   }
   for (guint i = 0; i < pooled_dim; i++)
     (*pooled)[i] /= sqrtf (*n);

@@ -6,6 +6,7 @@
 #include "engine/memory/device.h"
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
+#include "engine/weights/finite.h"
 
 #include <math.h>
 #include <string.h>
@@ -239,6 +240,34 @@ next_tile (AvatarDecoder *self)
   return self->drained && n > (self->state.index > 0 ? 1 : 0) ? n : 0;
 }
 
+/* Says of frames that are not finite where they come from, as far as that can be found out. */
+static void
+blame (AvatarDecoder *self, GError **error)
+{
+  static const char *const parts[] = { "vae", NULL };
+  g_autofree char *what
+      = g_strdup_printf ("tile %u was decoded to NaN or infinity", self->stats.index + 1);
+
+  if (avatar_is_finite ((const float *) self->latents->data, self->latents->len))
+    avatar_model_blame (self->model, parts, &self->ops->cancelled, what,
+        "the latents are far beyond what this model makes; look at what makes them", error);
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "%s: so are the latents; look at what makes them", what);
+}
+
+/* Whether all went well, and what is ready are colours. */
+static gboolean
+check_ready (AvatarDecoder *self, GError **error)
+{
+  if (!avatar_ops_check (self->ops, error))
+    return FALSE;
+  if (avatar_is_finite (self->ready.data, avatar_tensor_n (self->ready)))
+    return TRUE;
+  blame (self, error);
+  return FALSE;
+}
+
 static gboolean
 decode_next (AvatarDecoder *self, gint64 n, GError **error)
 {
@@ -251,7 +280,7 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
   self->stats.index = self->state.index;
   self->ready = decode (self, self->ops, n, alone);
   self->next = 0;
-  if (!avatar_ops_check (self->ops, error)) {
+  if (!check_ready (self, error)) {
     self->ready = AVATAR_NO_TENSOR;
     return FALSE;
   }
@@ -270,7 +299,7 @@ to_rgb (guint8 *rgb, const float *frame, gint64 n)
   for (gint64 i = 0; i < n; i++) {
     float v = frame[i];
 
-    v = v > -1 ? v : -1; /* also for what is not a number */
+    v = v > -1 ? v : -1;
     v = v < 1 ? v : 1;
     rgb[i] = (guint8) lrintf ((v + 1) * 127.5f);
   }

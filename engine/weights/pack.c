@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Packing weights: conversion and quantisation, in pieces by all cores. */
-#define _GNU_SOURCE
 #include "engine/weights/pack.h"
 
-#include <errno.h>
+#include "engine/weights/mapped.h"
+
 #include <math.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #define ALIGN 256
 /* Values that a thread takes at a time. */
@@ -140,43 +138,22 @@ avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
   return all;
 }
 
-/* memcpy that fails instead of raising SIGBUS where a mapped file has been cut short. */
-static gboolean
-read_mapped (void *dst, const void *src, gsize bytes)
-{
-  struct iovec to = { dst, bytes }, from = { (void *) src, bytes };
-
-  while (to.iov_len > 0) {
-    gssize n = process_vm_readv (getpid (), &to, 1, &from, 1, 0);
-
-    if (n < 0 && (errno == ENOSYS || errno == EPERM)) {
-      memcpy (to.iov_base, from.iov_base, to.iov_len); /* forbidden in here: hope for the best */
-      return TRUE;
-    }
-    if (n <= 0)
-      return FALSE;
-    to.iov_base = (guint8 *) to.iov_base + n;
-    from.iov_base = (guint8 *) from.iov_base + n;
-    to.iov_len -= n;
-    from.iov_len -= n;
-  }
-  return TRUE;
-}
-
 /* The factor of row @r of an 8-bit source. */
-static float
-source_factor (const AvatarPacked *p, gint64 r)
+static gboolean
+read_factor (const AvatarPacked *p, gint64 r, float *factor)
 {
-  float factor = 1;
   gsize size = avatar_dtype_size (p->source_scale.dtype);
+  guint8 raw[sizeof (gint64)];
+  gint64 at;
 
-  if (p->source_scale.rank || p->source_scale.data) {
-    gint64 at = avatar_tensor_n (p->source_scale) > 1 ? r : 0;
-
-    avatar_dtype_to_f32 (&factor, (const guint8 *) p->source_scale.data + at * size,
-        p->source_scale.dtype, 1);
-  }
-  return factor;
+  *factor = 1;
+  if (!p->source_scale.rank && !p->source_scale.data)
+    return TRUE;
+  at = avatar_tensor_n (p->source_scale) > 1 ? r : 0;
+  if (!avatar_mapped_read (raw, (const guint8 *) p->source_scale.data + at * size, size))
+    return FALSE;
+  avatar_dtype_to_f32 (factor, raw, p->source_scale.dtype, 1);
+  return TRUE;
 }
 
 /* @n values of row @r, from column 0, as float32. @raw: room for them as they are stored. */
@@ -185,7 +162,7 @@ read_row (const AvatarPacked *p, gint64 r, gsize n, guint8 *raw, float *values)
 {
   gsize size = avatar_dtype_size (p->source.dtype);
 
-  if (!read_mapped (raw, (const guint8 *) p->source.data + r * n * size, n * size))
+  if (!avatar_mapped_read (raw, (const guint8 *) p->source.data + r * n * size, n * size))
     return FALSE;
   if (p->source.dtype == AVATAR_I8)
     for (gsize i = 0; i < n; i++)
@@ -214,8 +191,15 @@ quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values,
   }
 }
 
+typedef enum
+{
+  PACK_DONE,
+  PACK_UNREADABLE,
+  PACK_NOT_FINITE, /* would be rounded to numbers that look sound */
+} PackResult;
+
 /* Rows @start .. @end of an 8-bit tensor. */
-static gboolean
+static PackResult
 pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 {
   gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
@@ -228,20 +212,22 @@ pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
     guint8 *dst = image + p->offset + r * n;
 
     if (keep) {
-      scale[r] = source_factor (p, r);
-      if (!read_mapped (dst, (const guint8 *) p->source.data + r * n, n))
-        return FALSE;
+      if (!read_factor (p, r, &scale[r])
+          || !avatar_mapped_read (dst, (const guint8 *) p->source.data + r * n, n))
+        return PACK_UNREADABLE;
     } else {
       if (!read_row (p, r, n, raw, values))
-        return FALSE;
+        return PACK_UNREADABLE;
+      if (!avatar_is_finite (values, n))
+        return PACK_NOT_FINITE;
       quantise_row (dst, &scale[r], p->dtype, values, n);
     }
   }
-  return TRUE;
+  return PACK_DONE;
 }
 
 /* Rows @start .. @end of another tensor. */
-static gboolean
+static PackResult
 pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 {
   gint64 rows = p->source.rank ? p->source.shape[0] : 1;
@@ -251,20 +237,22 @@ pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
   g_autofree float *values = NULL;
 
   if (p->source.dtype == p->dtype && avatar_dtype_size (p->dtype) > 1)
-    return read_mapped (dst, (const guint8 *) p->source.data + start * n * size,
-        (end - start) * n * size);
+    return avatar_mapped_read (dst, (const guint8 *) p->source.data + start * n * size,
+               (end - start) * n * size)
+        ? PACK_DONE
+        : PACK_UNREADABLE;
   raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
   values = g_new (float, n);
   for (gint64 r = start; r < end; r++, dst += n * size) {
-    float factor = source_factor (p, r);
+    float factor;
 
-    if (!read_row (p, r, n, raw, values))
-      return FALSE;
+    if (!read_factor (p, r, &factor) || !read_row (p, r, n, raw, values))
+      return PACK_UNREADABLE;
     for (gsize i = 0; factor != 1 && i < n; i++)
       values[i] *= factor;
     avatar_dtype_from_f32 (dst, p->dtype, values, n);
   }
-  return TRUE;
+  return PACK_DONE;
 }
 
 /* Some rows of one tensor. */
@@ -279,6 +267,7 @@ avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GErr
 {
   g_autoptr (GArray) pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
   const char *broken = NULL;
+  PackResult worst = PACK_DONE;
 
   for (guint i = 0; i < unit->tensors->len; i++) {
     const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
@@ -294,19 +283,25 @@ avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GErr
 #pragma omp parallel for schedule(dynamic)
   for (guint i = 0; i < pieces->len; i++) {
     const Piece *piece = &g_array_index (pieces, Piece, i);
-    gboolean done = avatar_dtype_size (piece->tensor->dtype) == 1
+    PackResult result = avatar_dtype_size (piece->tensor->dtype) == 1
         ? pack_8bit (piece->tensor, image, piece->start, piece->end)
         : pack_rows (piece->tensor, image, piece->start, piece->end);
 
-    if (!done)
+    if (result != PACK_DONE)
 #pragma omp critical
+    {
       broken = piece->tensor->name;
+      worst = result;
+    }
   }
   if (!broken)
     return TRUE;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-      "%s: tensor \"%s\" can no longer be read: the file has been cut short, or its disk fails; "
-      "restore it and start again",
-      file ? file : "weights", broken);
+  if (worst == PACK_UNREADABLE)
+    avatar_mapped_set_error (error, file, broken);
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" has NaN or infinite values, which cannot be rounded to 8 bits; the file "
+        "is corrupt: fetch or convert it again",
+        file ? file : "weights", broken);
   return FALSE;
 }

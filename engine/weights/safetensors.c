@@ -5,10 +5,13 @@
 #include "engine/weights/safetensors.h"
 
 #include "engine/weights/json.h"
+#include "engine/weights/mapped.h"
 
 #include <string.h>
 
 #define MAX_HEADER (100u << 20)
+/* As many of the first bytes tell what a file is in truth. */
+#define FOREIGN_BYTES 64
 
 typedef struct
 {
@@ -21,6 +24,7 @@ struct _AvatarSafetensors
 {
   char *name;
   GBytes *bytes;
+  guint8 *header; /* a copy: the file may be cut short */
   gsize header_length;
   GArray *entries;   /* Entry, by start */
   GHashTable *index; /* name -> position in entries + 1 */
@@ -245,12 +249,16 @@ parse (AvatarSafetensors *self, GError **error)
   g_autoptr (JsonObject) table = NULL;
   gsize size;
   const guint8 *data = g_bytes_get_data (self->bytes, &size);
-  const char *foreign = name_foreign (data, size);
+  guint8 start[FOREIGN_BYTES];
+  const char *foreign;
   guint64 length;
 
+  if (!avatar_mapped_read (start, data, MIN (size, sizeof start)))
+    return fail (self, error, "the file cannot be read; fetch it again");
+  foreign = name_foreign (start, MIN (size, sizeof start));
   if (foreign)
     return fail (self, error, "%s", foreign);
-  memcpy (&length, data, 8);
+  memcpy (&length, start, 8);
   length = GUINT64_FROM_LE (length);
   if (length > MAX_HEADER)
     return fail (self, error,
@@ -264,7 +272,10 @@ parse (AvatarSafetensors *self, GError **error)
         " bytes: it is truncated; fetch it again",
         length, size);
   self->header_length = length;
-  table = avatar_json_parse ((const char *) data + 8, length, self->name, error);
+  self->header = g_malloc (length);
+  if (!avatar_mapped_read (self->header, data + 8, length))
+    return fail (self, error, "the file is being cut short; fetch it again");
+  table = avatar_json_parse ((const char *) self->header, length, self->name, error);
   if (!table)
     return FALSE;
   return parse_table (self, table, (guint8 *) data + 8 + length, size - 8 - length, error);
@@ -311,6 +322,7 @@ avatar_safetensors_free (AvatarSafetensors *self)
   g_hash_table_unref (self->index);
   g_array_unref (self->entries);
   g_bytes_unref (self->bytes);
+  g_free (self->header);
   g_free (self->name);
   g_free (self);
 }
@@ -351,5 +363,5 @@ const guint8 *
 avatar_safetensors_get_header (AvatarSafetensors *self, gsize *length)
 {
   *length = self->header_length;
-  return (const guint8 *) g_bytes_get_data (self->bytes, NULL) + 8;
+  return self->header;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Views of a part's tensors. On the CPU: float32, mapped where that is possible, else converted
- * once into one arena; a dry one walks the same list, which is why a plan knows the size. On a
- * discrete device: wherever their units are. */
+/* Views of a part's tensors. On the CPU: float32 in one arena, read once; a dry one walks the same
+ * list, which is why a plan knows the size. Nothing is computed on mapped memory, not even float32:
+ * a file that is cut short while it is mapped would kill the process (engine/weights/mapped.h). On
+ * a discrete device: wherever their units are. */
 #include "engine/weights/weights.h"
 
 #include "engine/memory/device.h"
+#include "engine/weights/mapped.h"
 #include "engine/weights/model.h"
 #include "engine/weights/residency.h"
 
@@ -24,11 +26,8 @@ struct _AvatarWeights
   AvatarResidency *residency; /* NULL: dry */
 };
 
-static gboolean
-usable_in_place (const AvatarTensor *t)
-{
-  return t->dtype == AVATAR_F32 && GPOINTER_TO_SIZE (t->data) % sizeof (float) == 0;
-}
+/* Values that are converted at a time. */
+#define PIECE 65536
 
 /* Sorted, so that a dry walk and a real one push in the same order. */
 static GList *
@@ -37,39 +36,48 @@ sorted_names (GHashTable *tensors)
   return g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
 }
 
-static AvatarTensor
-make_view (AvatarArena *arena, const AvatarTensor *source)
+static gboolean
+read_values (float *dst, const AvatarTensor *source)
 {
-  AvatarTensor view = *source;
-  gboolean dry = avatar_arena_is_dry (arena);
+  gsize size = avatar_dtype_size (source->dtype), n = avatar_tensor_n (*source);
+  g_autofree guint8 *raw = NULL;
 
-  view.dtype = AVATAR_F32;
-  if (usable_in_place (source)) {
-    if (dry)
-      view.data = NULL;
-    return view;
+  if (source->dtype == AVATAR_F32)
+    return avatar_mapped_read (dst, source->data, n * size);
+  raw = g_malloc (MIN (n, PIECE) * size);
+  for (gsize start = 0; start < n; start += PIECE) {
+    gsize count = MIN (PIECE, n - start);
+
+    if (!avatar_mapped_read (raw, (const guint8 *) source->data + start * size, count * size))
+      return FALSE;
+    avatar_dtype_to_f32 (dst + start, raw, source->dtype, count);
   }
-  view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
-  if (!dry)
-    avatar_dtype_to_f32 (view.data, source->data, source->dtype, avatar_tensor_n (*source));
-  return view;
+  return TRUE;
 }
 
-static void
-make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
+/* @views: filled; %NULL in a dry walk. */
+static gboolean
+make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views, const char *file,
+    GError **error)
 {
   g_autoptr (GList) names = sorted_names (tensors);
 
   for (GList *l = names; l; l = l->next) {
     const AvatarTensor *source = g_hash_table_lookup (tensors, l->data);
-    AvatarTensor view;
+    AvatarTensor view = *source;
 
     if (source->dtype > AVATAR_F8_E4M3)
       continue; /* avatar_model_open() lets none through */
-    view = make_view (arena, source);
+    view.dtype = AVATAR_F32;
+    view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
+    if (!avatar_arena_is_dry (arena) && !read_values (view.data, source)) {
+      avatar_mapped_set_error (error, file, l->data);
+      return FALSE;
+    }
     if (views)
       g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
   }
+  return TRUE;
 }
 
 static gboolean
@@ -80,7 +88,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (self->arena, tensors, NULL);
+    make_views (self->arena, tensors, NULL, NULL, NULL);
     bytes = avatar_arena_peak (self->arena);
     avatar_arena_free (self->arena);
     self->arena = avatar_arena_new (self->device, bytes, what, error);
@@ -88,8 +96,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
       return FALSE;
   }
   self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  make_views (self->arena, tensors, self->views);
-  return TRUE;
+  return make_views (self->arena, tensors, self->views, self->file, error);
 }
 
 static gboolean

@@ -9,9 +9,8 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarWeights: views of the tensors of one part. On the CPU they are float32: those that are
- * float32 and aligned in the file are used where they are mapped; others are converted once, into
- * memory that is entered in the device's ledger. On a discrete device see AvatarWeightUnits. With
+ * AvatarWeights: views of the tensors of one part. On the CPU they are float32, read once into
+ * memory that is entered in the device's ledger; the file may then change or vanish. On a discrete device see AvatarWeightUnits. With
  * @dry nothing is converted and all data are %NULL.
  */
 typedef struct _AvatarWeights AvatarWeights;
@@ -96,7 +95,7 @@ void avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit);
 AvatarTensor avatar_weights_get (AvatarWeights *self, const char *format, ...) G_GNUC_PRINTF (2, 3);
 gboolean avatar_weights_has (AvatarWeights *self, const char *name);
 gboolean avatar_weights_check (AvatarWeights *self, GError **error);
-/* Memory for what is always there: on the CPU what the conversion took, or would take. */
+/* Memory for what is always there: on the CPU all weights as float32. */
 guint64 avatar_weights_bytes (AvatarWeights *self);
 
 /* For messages and tests. */

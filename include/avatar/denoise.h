@@ -141,7 +141,8 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
     GError **error);
 AVATAR_API void avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
     gpointer user_data);
-/* @features: one video frame's [steps, states, channels] floats. Never computes. */
+/* @features: one video frame's [steps, states, channels] floats, which must be finite. Never
+ * computes. */
 AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *features,
     GError **error);
 /* @latent: room for one latent frame [channels, height / latent_scale, width / latent_scale].

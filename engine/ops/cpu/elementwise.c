@@ -11,11 +11,12 @@ silu_row (float *x, gint64 n)
     x[i] = x[i] / (1.f + avatar_expf (-x[i]));
 }
 
+/* NaN stays NaN, or nobody would ever hear of a broken weight in front of it. */
 AVATAR_SIMD static void
 relu_row (float *x, gint64 n)
 {
   for (gint64 i = 0; i < n; i++)
-    x[i] = x[i] > 0.f ? x[i] : 0.f;
+    x[i] = x[i] < 0.f ? 0.f : x[i];
 }
 
 /* 0.5 x (1 + tanh u) = x / (1 + exp (-2 u)) */

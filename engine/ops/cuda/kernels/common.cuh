@@ -80,7 +80,7 @@ activate (float x, AvatarAct act)
     case AVATAR_ACT_SILU:
       return x / (1.f + __expf (-x));
     case AVATAR_ACT_RELU:
-      return fmaxf (x, 0.f);
+      return x < 0.f ? 0.f : x; /* NaN stays NaN */
     case AVATAR_ACT_GELU:
       return 0.5f * x * (1.f + erff (x * 0.70710678f));
     case AVATAR_ACT_GELU_TANH:

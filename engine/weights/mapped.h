@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading mapped files that may be cut short meanwhile. Whoever touches a page behind the end that
+ * a file has by then is killed by SIGBUS, and no look at the size beforehand is early enough. So
+ * nobody but this room touches mapped bytes: the kernel copies them, and says so if it cannot. What remains: the last page that a file still has reads as
+ * zeros behind its end, and a file that somebody writes over reads as what is there now. Neither
+ * can be told from weights here, but neither kills. */
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+/* memcpy; FALSE where a mapped file ends before @bytes, or its disk fails. */
+gboolean avatar_mapped_read (void *dst, const void *src, gsize bytes);
+/* The same by its slower way, for tests. */
+gboolean avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes);
+/* AVATAR_ERROR_READ for the two. @file: or %NULL */
+void avatar_mapped_set_error (GError **error, const char *file, const char *tensor);
+
+G_END_DECLS
