@@ -118,7 +118,7 @@ install_compute (GObjectClass *klass)
       "Which steps run the last block of the transformer only, on what they had before",
       enum_type ("GstAvatarCache", caches));
   install_double (klass, PROP_CACHE_THRESHOLD, "cache-threshold", "Cache threshold",
-      "Relative change that cache=adaptive lets pass; -1 = the default, 0.1", 100.0);
+      "Relative change that cache=adaptive lets pass; -1 = the default, 0.05", 100.0);
 }
 
 void

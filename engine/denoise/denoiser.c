@@ -31,7 +31,7 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .overlap = MIN (5, info->window_latents - 1),
     .motion_pose = config->motion_pose,
     .motion_exp = config->motion_exp,
-    .cache_threshold = 0.1,
+    .cache_threshold = 0.05,
     .pinned_bytes = G_MAXUINT64,
   };
 }

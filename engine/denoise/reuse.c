@@ -40,16 +40,18 @@ avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double
   guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
   double gathered = 0;
 
+  /* Upstream's full steps around the middle buy little for what they cost (docs/numerics.md); only
+   * the first ones must be left alone. */
+  if (mode == AVATAR_CACHE_ADAPTIVE) {
+    first = MIN (first, SECOND_PHASE + 1);
+    last = steps;
+  }
   for (guint i = 0; i < steps; i++) {
     full[i] = TRUE;
-    if (mode == AVATAR_CACHE_NONE || i < first || i >= last || i + 1 == steps || i == SECOND_PHASE)
-      continue;
-    if (mode == AVATAR_CACHE_UPSTREAM) {
-      full[i] = i % UPSTREAM_EVERY == 0;
-      continue;
-    }
-    gathered += change (modulations[i - 1], modulations[i], n);
-    full[i] = gathered >= threshold;
+    if (i > 0 && mode == AVATAR_CACHE_ADAPTIVE)
+      gathered += change (modulations[i - 1], modulations[i], n);
+    if (mode != AVATAR_CACHE_NONE && i >= first && i < last && i + 1 < steps && i != SECOND_PHASE)
+      full[i] = mode == AVATAR_CACHE_UPSTREAM ? i % UPSTREAM_EVERY == 0 : gathered >= threshold;
     if (full[i])
       gathered = 0;
   }

@@ -30,7 +30,8 @@ typedef enum
  * what the one before it gave last
  * @AVATAR_CACHE_NONE: in all
  * @AVATAR_CACHE_UPSTREAM: upstream's table for 50 steps (spec denoise.md 4.10), scaled to others
- * @AVATAR_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since
+ * @AVATAR_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since, and in
+ *   the first steps and the last one
  */
 typedef enum
 {
