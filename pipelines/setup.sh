@@ -51,22 +51,28 @@ avatar_install ()
   rm -f "$log"
 }
 
-# avatar_build FOLDER "MESON OPTIONS" [TARGET...]: configures once, then builds what has changed.
+# avatar_build FOLDER "MESON OPTIONS" [TARGET...]: configures if need be, then builds what has
+# changed. A folder that was configured with other options gets these in addition: what else somebody
+# has set there stays.
 avatar_build ()
 {
   local folder=$AVATAR_ROOT/$1 options=$2
   shift 2
   mkdir -p "$folder" || return 1
-  local log=$folder/build-log.txt
-  if [ ! -e "$folder/build.ninja" ]; then
+  local log=$folder/build-log.txt wanted=$folder/build-options.txt
+  # What to call; "setup --reconfigure" of meson 1.0 passes over b_sanitize and its like.
+  local configure=(meson setup "$folder" "$AVATAR_ROOT")
+  if [ ! -e "$folder/build.ninja" ] || [ "$(cat "$wanted" 2>/dev/null)" != "$options" ]; then
+    [ ! -e "$folder/build.ninja" ] || configure=(meson configure "$folder")
     echo "configuring ${folder#"$AVATAR_ROOT"/}/ (log: $log)" >&2
     # $options is a list of words.
     # shellcheck disable=SC2086
-    if ! meson setup $options "$folder" "$AVATAR_ROOT" >"$log" 2>&1; then
+    if ! "${configure[@]}" $options >"$log" 2>&1; then
       tail -n 15 "$log" >&2
       echo "error: meson could not configure $folder (whole log: $log)" >&2
       return 1
     fi
+    printf '%s\n' "$options" >"$wanted"
   fi
   echo "building ${folder#"$AVATAR_ROOT"/}/" >&2
   if ! ninja -C "$folder" "$@" >"$log" 2>&1; then
