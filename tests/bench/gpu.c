@@ -21,6 +21,8 @@
 #define FRAMES 33
 #define TEXT 831
 #define TEXT_USED 650
+/* Seconds after which a forward is not timed again. */
+#define ENOUGH 6
 
 static guint64
 mix (guint64 z)
@@ -288,7 +290,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
         n_full++;
         full += times[i];
       }
-      if (!row->guided && times[i] > 20)
+      if (!row->guided && total > ENOUGH)
         runs = i + 1;
     }
     done = avatar_ops_check (b.ops, error);
