@@ -5,6 +5,7 @@
 #include "engine/image/face.h"
 #include "engine/text/text.h"
 #include "engine/vae/encoder.h"
+#include "engine/weights/model.h"
 
 #include "engine/memory/device.h"
 
@@ -89,13 +90,16 @@ static gboolean
 encode_texts (AvatarDenoiser *self, GError **error)
 {
   const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
+  gboolean encoder = avatar_model_get_part (self->model, "text", NULL) != NULL;
 
   for (guint i = 0; i < 2; i++) {
     AvatarText *text = &self->conditions.text[i];
-    float *states, *pooled;
-    guint n;
+    float *states = NULL, *pooled = NULL;
+    guint n = avatar_model_get_config (self->model)->text.max_length;
 
-    if (!avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
+    /* a plan needs no more than the length, at the most */
+    if ((encoder || !self->dry)
+        && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
             error))
       return FALSE;
     *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
@@ -211,9 +215,9 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->n_features = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
+  self->dry = dry;
   if (!encode_texts (self, error))
     return NULL;
-  self->dry = dry;
   self->transformer.config = &avatar_model_get_config (model)->transformer;
   units = avatar_transformer_units (self->transformer.config);
   self->weights = avatar_weights_new_units (model, device, "transformer", &units,

@@ -38,8 +38,31 @@ sorted_names (GHashTable *tensors)
   return g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
 }
 
+/* @view = @source in float32. @scale: of an 8-bit source, or NULL. */
+static void
+convert (AvatarTensor view, const AvatarTensor *source, const AvatarTensor *scale)
+{
+  gint64 rows = source->shape[0], n = avatar_tensor_n (*source);
+  gint64 cols = n / MAX (rows, 1);
+  gboolean by_row = scale && avatar_tensor_n (*scale) > 1;
+  float *out = view.data, factor;
+
+  if (source->dtype == AVATAR_I8)
+    for (gint64 i = 0; i < n; i++)
+      out[i] = ((const gint8 *) source->data)[i];
+  else
+    avatar_dtype_to_f32 (out, source->data, source->dtype, n);
+  for (gint64 r = 0; scale && r < rows; r++) {
+    avatar_dtype_to_f32 (&factor,
+        (const guint8 *) scale->data + (by_row ? r : 0) * avatar_dtype_size (scale->dtype),
+        scale->dtype, 1);
+    for (gint64 i = 0; i < cols; i++)
+      out[r * cols + i] *= factor;
+  }
+}
+
 static AvatarTensor
-make_view (AvatarArena *arena, const AvatarTensor *source)
+make_view (AvatarArena *arena, const AvatarTensor *source, const AvatarTensor *scale)
 {
   AvatarTensor view = *source;
   gboolean dry = avatar_arena_is_dry (arena);
@@ -52,7 +75,7 @@ make_view (AvatarArena *arena, const AvatarTensor *source)
   }
   view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
   if (!dry)
-    avatar_dtype_to_f32 (view.data, source->data, source->dtype, avatar_tensor_n (*source));
+    convert (view, source, scale);
   return view;
 }
 
@@ -63,11 +86,13 @@ make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
 
   for (GList *l = names; l; l = l->next) {
     const AvatarTensor *source = g_hash_table_lookup (tensors, l->data);
+    g_autofree char *scale = g_strconcat (l->data, "_scale", NULL);
     AvatarTensor view;
 
-    if (source->dtype > AVATAR_F8_E4M3)
-      continue; /* avatar_model_open() lets none through */
-    view = make_view (arena, source);
+    if (g_str_has_suffix (l->data, "_scale")
+        || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
+      continue; /* belongs to another tensor; avatar_model_open() lets none through */
+    view = make_view (arena, source, g_hash_table_lookup (tensors, scale));
     if (views)
       g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
   }

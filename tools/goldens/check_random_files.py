@@ -7,6 +7,7 @@ FOLDER is what avatar-random was given. Needs torch and numpy. Exits non-zero at
 """
 import json
 import math
+import mmap
 import pathlib
 import struct
 import sys
@@ -59,6 +60,7 @@ def compare(path, tensors, seed):
 
 
 def load(path):
+    torch.serialization.set_default_mmap_options(mmap.MAP_SHARED)  # a private map may not exceed memory
     return torch.load(path, weights_only=True, map_location="cpu", mmap=True)
 
 
