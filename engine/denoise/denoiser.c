@@ -5,6 +5,7 @@
 #include "engine/image/face.h"
 #include "engine/text/text.h"
 #include "engine/vae/encoder.h"
+#include "engine/weights/lora.h"
 #include "engine/weights/model.h"
 
 #include "engine/memory/device.h"
@@ -191,12 +192,30 @@ room_for_arena (AvatarDenoiser *self)
   return room - MIN (room, weights);
 }
 
+/* The settings' LoRAs; an empty list if there are none. */
+static GPtrArray *
+open_loras (AvatarModel *model, const AvatarDenoiseSettings *s, GError **error)
+{
+  g_autoptr (GPtrArray) loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
+
+  for (guint i = 0; i < s->n_loras; i++) {
+    AvatarLora *lora = avatar_lora_open (s->loras[i].path, avatar_model_get_config (model),
+        s->loras[i].strength, error);
+
+    if (!lora)
+      return NULL;
+    g_ptr_array_add (loras, lora);
+  }
+  return g_steal_pointer (&loras);
+}
+
 static AvatarDenoiser *
 denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     gboolean dry, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
+  g_autoptr (GPtrArray) loras = NULL;
   AvatarWeightUnits units;
 
   if (!check_settings (settings, model, error))
@@ -207,6 +226,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->settings = *settings;
   self->settings.prompt = g_strdup (settings->prompt);
   self->settings.negative_prompt = g_strdup (settings->negative_prompt);
+  self->settings.loras = NULL; /* the caller's; opened below */
   self->channels = info->latent_channels;
   self->h8 = settings->height / info->latent_scale;
   self->w8 = settings->width / info->latent_scale;
@@ -216,7 +236,8 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
   self->dry = dry;
-  if (!encode_texts (self, error))
+  loras = open_loras (model, settings, error);
+  if (!loras || !encode_texts (self, error))
     return NULL;
   self->transformer.config = &avatar_model_get_config (model)->transformer;
   units = avatar_transformer_units (self->transformer.config);
@@ -229,6 +250,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
               : AVATAR_QUANTISE_NONE,
           .compute_fp8 = settings->precision == AVATAR_PRECISION_FP8,
           .pinned_bytes = settings->pinned_bytes,
+          .loras = loras,
       },
       dry, error);
   if (!self->weights)

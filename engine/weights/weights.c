@@ -5,14 +5,19 @@
 #include "engine/weights/weights.h"
 
 #include "engine/memory/device.h"
+#include "engine/weights/lora.h"
 #include "engine/weights/model.h"
 #include "engine/weights/residency.h"
+
+/* Values to which LoRAs are added at a time. */
+#define MERGED ((gint64) 1 << 19)
 
 struct _AvatarWeights
 {
   AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
   char *part;
   const char *file;
+  GPtrArray *loras;
   char *missing; /* the first name asked for in vain */
   /* the host's memory */
   AvatarArena *arena;
@@ -61,14 +66,33 @@ convert (AvatarTensor view, const AvatarTensor *source, const AvatarTensor *scal
   }
 }
 
+/* Adds what LoRAs have for @name, some rows at a time. */
+static void
+merge (AvatarTensor view, const char *name, GPtrArray *loras)
+{
+  gint64 rows = view.shape[0], cols = avatar_tensor_n (view) / MAX (rows, 1);
+  gint64 step = MAX (1, MERGED / MAX (cols, 1));
+
+#pragma omp parallel for schedule(dynamic)
+  for (gint64 start = 0; start < rows; start += step) {
+    gint64 end = MIN (start + step, rows);
+    g_autofree float *delta = avatar_lora_sum (loras, name, start, end, cols);
+    float *out = (float *) view.data + start * cols;
+
+    for (gint64 i = 0; i < (end - start) * cols; i++)
+      out[i] += delta[i];
+  }
+}
+
 static AvatarTensor
-make_view (AvatarArena *arena, const AvatarTensor *source, const AvatarTensor *scale)
+make_view (AvatarArena *arena, const char *name, const AvatarTensor *source,
+    const AvatarTensor *scale, GPtrArray *loras)
 {
   AvatarTensor view = *source;
-  gboolean dry = avatar_arena_is_dry (arena);
+  gboolean dry = avatar_arena_is_dry (arena), merged = avatar_lora_touches (loras, name);
 
   view.dtype = AVATAR_F32;
-  if (usable_in_place (source)) {
+  if (usable_in_place (source) && !merged) {
     if (dry)
       view.data = NULL;
     return view;
@@ -76,11 +100,13 @@ make_view (AvatarArena *arena, const AvatarTensor *source, const AvatarTensor *s
   view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
   if (!dry)
     convert (view, source, scale);
+  if (!dry && merged)
+    merge (view, name, loras);
   return view;
 }
 
 static void
-make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
+make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTable *views)
 {
   g_autoptr (GList) names = sorted_names (tensors);
 
@@ -92,7 +118,7 @@ make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
     if (g_str_has_suffix (l->data, "_scale")
         || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
       continue; /* belongs to another tensor; avatar_model_open() lets none through */
-    view = make_view (arena, source, g_hash_table_lookup (tensors, scale));
+    view = make_view (arena, l->data, source, g_hash_table_lookup (tensors, scale), loras);
     if (views)
       g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
   }
@@ -106,7 +132,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (self->arena, tensors, NULL);
+    make_views (self->arena, tensors, self->loras, NULL);
     bytes = avatar_arena_peak (self->arena);
     avatar_arena_free (self->arena);
     self->arena = avatar_arena_new (self->device, bytes, what, error);
@@ -114,7 +140,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
       return FALSE;
   }
   self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  make_views (self->arena, tensors, self->views);
+  make_views (self->arena, tensors, self->loras, self->views);
   return TRUE;
 }
 
@@ -126,6 +152,8 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
   static const AvatarWeightUnits all_fixed = { 0 };
 
+  if (!avatar_lora_check_base (self->loras, tensors, error))
+    return FALSE;
   self->units = avatar_pack_plan (tensors, units ? units : &all_fixed,
       settings ? settings : &as_stored, backend->activation);
   self->where = g_hash_table_new (g_str_hash, g_str_equal);
@@ -157,6 +185,8 @@ weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDe
   self->part = g_strdup (part);
   self->device = avatar_device_ref (device);
   self->file = file;
+  if (settings && settings->loras)
+    self->loras = g_ptr_array_ref (settings->loras);
   if (model)
     self->model = avatar_model_ref (model);
   if (avatar_device_get_backend (device)->discrete
@@ -211,6 +241,7 @@ avatar_weights_free (AvatarWeights *self)
   avatar_arena_free (self->arena);
   avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
+  g_clear_pointer (&self->loras, g_ptr_array_unref);
   g_free (self->missing);
   g_free (self->part);
   g_free (self);

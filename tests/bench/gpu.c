@@ -173,7 +173,9 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
 
   memset (mask, 1, TEXT_USED);
   if (strcmp (row->precision, "fp8") == 0)
-    settings = (AvatarWeightSettings){ AVATAR_QUANTISE_FP8, TRUE, G_MAXUINT64 };
+    settings = (AvatarWeightSettings){ .quantise = AVATAR_QUANTISE_FP8,
+      .compute_fp8 = TRUE,
+      .pinned_bytes = G_MAXUINT64 };
   else if (strcmp (row->precision, "w8") == 0)
     settings.quantise = AVATAR_QUANTISE_INT8;
   else if (strcmp (row->precision, "w8f") == 0)

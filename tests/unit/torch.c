@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Files that torch has written, in every layout that is read, and files that try to break the
- * reader (both made by tools/goldens/make_torch_files.py); what our own writer makes. */
+ * reader (both made by tools/goldens/corpus_torch.py); what our own writer makes. */
 #include "engine/weights/file.h"
 #include "engine/weights/pickle.h"
 #include "engine/weights/writer.h"

@@ -2,7 +2,7 @@
 """Small files as torch itself writes them, and others that try to break a reader: the corpora of the
 fuzz targets `torch` and `pickle`, which the unit tests read as well.
 
-    python3 tools/goldens/make_torch_files.py     (torch >= 2.1 and numpy)
+    python3 tools/goldens/corpus_torch.py     (torch >= 2.1 and numpy)
 """
 import argparse
 import collections
