@@ -33,8 +33,9 @@ read_config (AvatarModel *self, GChecksum *hash, GError **error)
     gboolean missing = g_error_matches (read_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
 
     g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
-        "%s: %s; a model is a folder with config.json and *.safetensors", path,
-        missing ? "there is no such file" : read_error->message);
+        "%s: %s; a model is a folder with config.json and *.safetensors, or the released tree with "
+        "ckpts/hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt",
+        path, missing ? "there is no such file" : read_error->message);
     return FALSE;
   }
   if (length > MAX_CONFIG) {

@@ -285,6 +285,61 @@ test_bad_scales (Fixture *f, gconstpointer data)
   refuse (f, AVATAR_ERROR_NOT_FOUND, "fp8_map.pt", "is missing");
 }
 
+/* A scale is for 8 bits: 16-bit weights under that name are taken as they are. */
+static void
+test_idle_scales (Fixture *f, gconstpointer data)
+{
+  g_autofree char *bf16 = path_of (f, BF16), *fp8 = path_of (f, FP8);
+
+  g_assert_cmpint (g_rename (bf16, fp8), ==, 0);
+  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*58 scales are not used*");
+  {
+    g_autoptr (AvatarModel) model = open_good (f->weights);
+
+    g_assert_null (g_hash_table_lookup (avatar_model_get_part (model, "transformer", NULL),
+        "single_blocks.0.linear1.weight_scale"));
+  }
+  g_test_assert_expected_messages ();
+}
+
+static void
+fill_ones (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+{
+  for (gsize i = 0; i < n; i++)
+    ((float *) out)[i] = 1;
+}
+
+/* The VAE as sibling releases have it: a prefix, below a key, and beside other things. */
+static void
+test_vae_prefix (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = path_of (f, VAE);
+  g_autoptr (AvatarModel) demo = open_good (AVATAR_MODEL_DIR);
+  g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (demo), "vae");
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
+  AvatarNamedTensor other = { "loss.logvar", avatar_tensor (AVATAR_F32, NULL, 1, (gint64) 1) };
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const AvatarManifestEntry *e = &g_array_index (manifest, AvatarManifestEntry, i);
+    g_autofree char *name = g_strconcat ("vae.", e->name, NULL);
+    AvatarNamedTensor t = { g_string_chunk_insert (names, name),
+      avatar_tensor_of_shape (AVATAR_F32, NULL, e->rank, e->shape) };
+
+    g_array_append_val (list, t);
+  }
+  g_array_append_val (list, other);
+  g_assert_true (avatar_write_torch (path, "state_dict", list, fill_ones, NULL, &error));
+  {
+    g_autoptr (AvatarModel) model = open_good (f->weights);
+    GHashTable *table = avatar_model_get_part (model, "vae", NULL);
+
+    g_assert_cmpuint (g_hash_table_size (table), ==, manifest->len);
+    g_assert_true (g_hash_table_contains (table, "decoder.conv_in.conv.weight"));
+  }
+}
+
 /* The VAE's and Whisper's own files come before the built-in sizes. */
 static void
 test_configs (Fixture *f, gconstpointer data)
@@ -396,8 +451,9 @@ main (int argc, char **argv)
     void (*func) (Fixture *, gconstpointer);
   } tests[] = { { "everywhere", test_everywhere }, { "same-as-plain", test_same_as_plain },
     { "scales", test_scales }, { "packed", test_packed }, { "only-fp8", test_only_fp8 },
-    { "bad-files", test_bad_files }, { "bad-scales", test_bad_scales }, { "configs", test_configs },
-    { "text", test_text }, { "quanto", test_quanto } };
+    { "bad-files", test_bad_files }, { "bad-scales", test_bad_scales },
+    { "idle-scales", test_idle_scales }, { "vae-prefix", test_vae_prefix },
+    { "configs", test_configs }, { "text", test_text }, { "quanto", test_quanto } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
