@@ -6,6 +6,7 @@
 #include "engine/weights/random.h"
 #include "engine/weights/released.h"
 #include "engine/weights/writer.h"
+#include "tools/random-text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,8 +20,8 @@ static gint64 seed = 0;
 
 static const GOptionEntry entries[] = {
   { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
-      "transformer, transformer-fp8, vae, whisper, text; default: transformer,vae,whisper, and "
-      "with safetensors text",
+      "transformer, transformer-fp8, vae, whisper; with torch llava, clip; with safetensors text; "
+      "default: transformer,vae,whisper, and with safetensors text",
       "LIST" },
   { "format", 'f', 0, G_OPTION_ARG_STRING, &format,
       "torch (as released; default) or safetensors (one file a part)", "F" },
@@ -228,6 +229,61 @@ write_whisper (const Job *job, GError **error)
       && write_section (job, "whisper", "ckpts/whisper-tiny/config.json", error);
 }
 
+#define SHARDS 4
+
+/* Shards as Hugging Face makes them, and the index that says what is where. */
+static gboolean
+write_shards (const Job *job, const char *folder, GArray *list, GError **error)
+{
+  g_autoptr (GString) index = g_string_new ("{\n  \"weight_map\": {");
+  g_autofree char *index_path = g_strconcat (folder, "/model.safetensors.index.json", NULL);
+  guint64 total = 0, done = 0;
+  guint next = 0;
+
+  for (guint i = 0; i < list->len; i++)
+    total += avatar_tensor_bytes (g_array_index (list, AvatarNamedTensor, i).tensor);
+  for (guint shard = 1; shard <= SHARDS; shard++) {
+    g_autoptr (GArray) some = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+    g_autofree char *name = g_strdup_printf ("model-%05u-of-%05u.safetensors", shard, SHARDS);
+    g_autofree char *file = g_strconcat (folder, "/", name, NULL);
+
+    for (; next < list->len && (shard == SHARDS || done < total / SHARDS * shard); next++) {
+      AvatarNamedTensor *t = &g_array_index (list, AvatarNamedTensor, next);
+
+      g_array_append_val (some, *t);
+      done += avatar_tensor_bytes (t->tensor);
+      g_string_append_printf (index, "%s\n    \"%s\": \"%s\"", next ? "," : "", t->name, name);
+    }
+    if (!write_tensors (job, file, NULL, some, fill, NULL, error))
+      return FALSE;
+  }
+  g_string_append_printf (index,
+      "\n  },\n  \"metadata\": {\"total_size\": %" G_GUINT64_FORMAT "}\n}\n", total);
+  return write_text (job, index_path, index->str, error);
+}
+
+/* The text encoders; there are no tokenizers, which cannot be random. */
+static gboolean
+write_encoder (const Job *job, gboolean clip, GError **error)
+{
+  g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
+  LlavaSizes llava_sizes = random_llava_sizes (job->config, config_path != NULL);
+  ClipSizes clip_sizes = random_clip_sizes (job->config, config_path != NULL);
+  g_autoptr (GArray) list
+      = clip ? random_clip_list (&clip_sizes, names) : random_llava_list (&llava_sizes, names);
+  g_autofree char *config
+      = clip ? random_clip_config (&clip_sizes) : random_llava_config (&llava_sizes);
+  Job plain = *job;
+
+  plain.torch = FALSE;
+  if (clip)
+    return write_tensors (&plain, "ckpts/text_encoder_2/model.safetensors", NULL, list, fill, NULL,
+               error)
+        && write_text (job, "ckpts/text_encoder_2/config.json", config, error);
+  return write_shards (&plain, "ckpts/llava_llama_image", list, error)
+      && write_text (job, "ckpts/llava_llama_image/config.json", config, error);
+}
+
 static gboolean
 write_one (const Job *job, const char *part, GError **error)
 {
@@ -241,11 +297,13 @@ write_one (const Job *job, const char *part, GError **error)
         && (!job->torch || write_section (job, "vae", VIDEO "/vae/config.json", error));
   if (strcmp (part, "whisper") == 0)
     return write_whisper (job, error);
+  if (job->torch && (strcmp (part, "llava") == 0 || strcmp (part, "clip") == 0))
+    return write_encoder (job, part[0] == 'c', error);
   if (strcmp (part, "text") == 0 && !job->torch)
     return write_part (job, "text", AVATAR_F32, NULL, "text_stub.safetensors", error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "there is no part \"%s\"; expected transformer, transformer-fp8, vae, whisper, or, with "
-      "--format safetensors, text",
+      "there is no part \"%s\"; expected transformer, transformer-fp8, vae, whisper, or llava or "
+      "clip, or, with --format safetensors, text",
       part);
   return FALSE;
 }

@@ -2,7 +2,9 @@
 /* Random weights depend on nothing but seed, name and index; what is written is read back. */
 #include "engine/weights/random.h"
 #include "engine/weights/safetensors.h"
+#include "engine/weights/released.h"
 #include "engine/weights/writer.h"
+#include "tools/random-text.h"
 
 #include <glib/gstdio.h>
 #include <math.h>
@@ -112,6 +114,31 @@ test_safetensors (void)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_READ);
 }
 
+static gint64
+count (GArray *list)
+{
+  gint64 n = 0;
+
+  for (guint i = 0; i < list->len; i++)
+    n += avatar_tensor_n (g_array_index (list, AvatarNamedTensor, i).tensor);
+  return n;
+}
+
+/* The text encoders have as many values as the released ones (spec vae-text-face-formats.md 2.1, 3). */
+static void
+test_text (void)
+{
+  g_autoptr (AvatarConfig) config = avatar_config_released ();
+  g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
+  LlavaSizes llava = random_llava_sizes (config, FALSE);
+  ClipSizes clip = random_clip_sizes (config, FALSE);
+  g_autoptr (GArray) llava_list = random_llava_list (&llava, names);
+  g_autoptr (GArray) clip_list = random_clip_list (&clip, names);
+
+  g_assert_cmpint (count (llava_list), ==, 8355272704);
+  g_assert_cmpint (count (clip_list), ==, 123060480);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -120,5 +147,6 @@ main (int argc, char **argv)
   g_test_add_func ("/random/law", test_law);
   g_test_add_func ("/random/values", test_values);
   g_test_add_func ("/random/safetensors", test_safetensors);
+  g_test_add_func ("/random/text", test_text);
   return g_test_run ();
 }
