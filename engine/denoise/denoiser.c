@@ -15,6 +15,8 @@
 
 /* Slots for streamed units: both streams of a double block in use and both of the next coming. */
 #define SLOTS 4
+/* Rows of text that may be given; the released model has 831. */
+#define MAX_TEXT 4096
 
 /* Work of operations. */
 typedef struct
@@ -85,6 +87,33 @@ check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **err
   else
     return TRUE;
   return FALSE;
+}
+
+/* The settings' own encodings, which may be longer than the model's prompts ever are. */
+static gboolean
+copy_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
+{
+  const AvatarTransformerConfig *c = self->transformer.config;
+
+  for (guint i = 0; i < 2; i++) {
+    const AvatarTextStates *t = &texts[i];
+
+    if (!t->states || !t->pooled || t->n < 1 || t->n > MAX_TEXT || t->used < 1 || t->used > t->n) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+          "text_states [%u] has %u rows, of which %u are used; expected states, a pooled vector, 1 "
+          "to %d rows, and 1 to all of them in use",
+          i, t->n, t->used, MAX_TEXT);
+      return FALSE;
+    }
+    self->conditions.text[i] = (AvatarText){
+      .states = g_memdup2 (t->states, (gsize) t->n * c->text_dim * sizeof (float)),
+      .pooled = g_memdup2 (t->pooled, c->pooled_dim * sizeof (float)),
+      .mask = g_memdup2 (t->mask, t->n),
+      .n = t->n,
+      .used = t->used,
+    };
+  }
+  return TRUE;
 }
 
 static gboolean
@@ -236,10 +265,13 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
   self->dry = dry;
-  loras = open_loras (model, settings, error);
-  if (!loras || !encode_texts (self, error))
-    return NULL;
+  self->settings.text_states = NULL;
   self->transformer.config = &avatar_model_get_config (model)->transformer;
+  loras = open_loras (model, settings, error);
+  if (!loras
+      || !(settings->text_states ? copy_texts (self, settings->text_states, error)
+                                 : encode_texts (self, error)))
+    return NULL;
   units = avatar_transformer_units (self->transformer.config);
   self->weights = avatar_weights_new_units (model, device, "transformer", &units,
       &(AvatarWeightSettings){

@@ -39,7 +39,8 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   if (!tables) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "%s: its text encoders (llava_llama_image, text_encoder_2) are not read yet, so that no "
-        "prompt can be encoded; to run, use a model that has text_stub.safetensors",
+        "prompt can be encoded; to run, give text_states, or use a model that has "
+        "text_stub.safetensors",
         avatar_model_get_path (model));
     return FALSE;
   }

@@ -5,6 +5,7 @@
 #include "engine/weights/manifest.h"
 #include "engine/weights/model.h"
 #include "engine/weights/pack.h"
+#include "engine/weights/random.h"
 #include "engine/weights/writer.h"
 
 #include <avatar/avatar.h>
@@ -387,6 +388,89 @@ test_text (Fixture *f, gconstpointer data)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
 }
 
+#define TEXT 7
+#define SIZE 64
+#define CHUNK 2
+
+/* All latents of one short window, with random text states. */
+static float *
+denoise (AvatarModel *model, const char *device_name, guint used, GError **error)
+{
+  const AvatarConfig *c = avatar_model_get_config (model);
+  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, NULL);
+  AvatarRandom random = { .stream = 1, .width = 1 };
+  g_autofree float *states = g_new (float, TEXT * c->transformer.text_dim);
+  g_autofree float *pooled = g_new (float, c->transformer.pooled_dim);
+  AvatarTextStates text = { states, pooled, NULL, TEXT, used };
+  AvatarTextStates texts[2] = { text, text };
+  gsize n_features
+      = c->transformer.audio_steps * c->transformer.audio_states * c->transformer.audio_channels;
+  gsize n = c->vae.latent_channels * (SIZE / 8) * (SIZE / 8);
+  g_autofree float *features = g_new (float, n_features), *out = g_new (float, CHUNK *n);
+  g_autofree guint8 *pixels = g_malloc0 (SIZE * SIZE * 3);
+  g_autoptr (AvatarImage) image = avatar_image_new (SIZE, SIZE, 3, SIZE * 3, pixels, NULL);
+  g_autoptr (AvatarDenoiser) self = NULL;
+  AvatarDenoiseSettings settings;
+
+  avatar_random_fill (&random, 0, TEXT * c->transformer.text_dim, AVATAR_F32, states);
+  avatar_random_fill (&random, 0, c->transformer.pooled_dim, AVATAR_F32, pooled);
+  avatar_random_fill (&random, 0, n_features, AVATAR_F32, features);
+  avatar_denoise_settings_init (&settings, model);
+  settings.width = settings.height = SIZE;
+  settings.chunk = CHUNK;
+  settings.overlap = 1;
+  settings.steps = 2;
+  settings.mode = AVATAR_DENOISE_MODE_STREAM;
+  settings.text_states = texts;
+  self = avatar_denoiser_new (model, device, &settings, error);
+  if (!self)
+    return NULL;
+  g_assert_true (avatar_denoiser_set_reference (self, image, NULL));
+  for (guint i = 0; i < 4 * CHUNK - 3; i++)
+    g_assert_true (avatar_denoiser_push (self, features, NULL));
+  g_assert_true (avatar_denoiser_drain (self, NULL));
+  for (guint i = 0; i < CHUNK; i++)
+    g_assert_cmpint (avatar_denoiser_pull (self, out + i * n, error), ==, AVATAR_PULL_OK);
+  for (gsize i = 0; i < CHUNK * n; i++)
+    g_assert_true (isfinite (out[i]));
+  return g_steal_pointer (&out);
+}
+
+/* With text states a released folder runs, as a plain one does. */
+static void
+test_denoise (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *plain = g_build_filename (f->top, "plain", NULL);
+  g_autofree char *fp8_path = path_of (f, FP8);
+  g_autoptr (AvatarModel) model = open_good (f->weights);
+  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
+  g_autoptr (AvatarModel) other = NULL;
+  gsize n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
+  g_autofree float *a = denoise (model, "cpu", TEXT, &error), *b = NULL, *c = NULL, *d = NULL;
+  double difference = 0, sum = 0;
+
+  g_assert_no_error (error);
+  make (plain, "safetensors", "transformer,vae,whisper,text");
+  other = open_good (plain);
+  b = denoise (other, "cpu", TEXT, &error);
+  g_assert_no_error (error);
+  g_assert_cmpmem (a, n * 4, b, n * 4);
+  /* 8-bit ones on a device, by way of its slots, are those on the CPU */
+  c = denoise (fp8, "cpu", TEXT, &error);
+  g_assert_no_error (error);
+  d = denoise (fp8, "sim:512", TEXT, &error);
+  g_assert_no_error (error);
+  for (gsize i = 0; i < n; i++) {
+    difference += (c[i] - d[i]) * (c[i] - d[i]);
+    sum += c[i] * c[i];
+  }
+  g_assert_cmpfloat (sqrt (difference / sum), <, 1e-4);
+  g_assert_cmpint (memcmp (a, c, n * 4), !=, 0);
+  g_assert_null (denoise (model, "cpu", TEXT + 1, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+}
+
 static void
 fill_quanto (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
 {
@@ -453,7 +537,8 @@ main (int argc, char **argv)
     { "scales", test_scales }, { "packed", test_packed }, { "only-fp8", test_only_fp8 },
     { "bad-files", test_bad_files }, { "bad-scales", test_bad_scales },
     { "idle-scales", test_idle_scales }, { "vae-prefix", test_vae_prefix },
-    { "configs", test_configs }, { "text", test_text }, { "quanto", test_quanto } };
+    { "configs", test_configs }, { "text", test_text }, { "denoise", test_denoise },
+    { "quanto", test_quanto } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
