@@ -3,10 +3,8 @@
  * out latent frames in order. */
 #include "engine/denoise/stage.h"
 #include "engine/image/face.h"
-#include "engine/text/text.h"
 #include "engine/vae/encoder.h"
 #include "engine/weights/lora.h"
-#include "engine/weights/model.h"
 
 #include "engine/memory/device.h"
 
@@ -15,8 +13,6 @@
 
 /* Slots for streamed units: both streams of a double block in use and both of the next coming. */
 #define SLOTS 4
-/* Rows of text that may be given; the released model has 831. */
-#define MAX_TEXT 4096
 
 /* Work of operations. */
 typedef struct
@@ -87,54 +83,6 @@ check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **err
   else
     return TRUE;
   return FALSE;
-}
-
-/* The settings' own encodings, which may be longer than the model's prompts ever are. */
-static gboolean
-copy_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
-{
-  const AvatarTransformerConfig *c = self->transformer.config;
-
-  for (guint i = 0; i < 2; i++) {
-    const AvatarTextStates *t = &texts[i];
-
-    if (!t->states || !t->pooled || t->n < 1 || t->n > MAX_TEXT || t->used < 1 || t->used > t->n) {
-      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-          "text_states [%u] has %u rows, of which %u are used; expected states, a pooled vector, 1 "
-          "to %d rows, and 1 to all of them in use",
-          i, t->n, t->used, MAX_TEXT);
-      return FALSE;
-    }
-    self->conditions.text[i] = (AvatarText){
-      .states = g_memdup2 (t->states, (gsize) t->n * c->text_dim * sizeof (float)),
-      .pooled = g_memdup2 (t->pooled, c->pooled_dim * sizeof (float)),
-      .mask = g_memdup2 (t->mask, t->n),
-      .n = t->n,
-      .used = t->used,
-    };
-  }
-  return TRUE;
-}
-
-static gboolean
-encode_texts (AvatarDenoiser *self, GError **error)
-{
-  const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
-  gboolean encoder = avatar_model_get_part (self->model, "text", NULL) != NULL;
-
-  for (guint i = 0; i < 2; i++) {
-    AvatarText *text = &self->conditions.text[i];
-    float *states = NULL, *pooled = NULL;
-    guint n = avatar_model_get_config (self->model)->text.max_length;
-
-    /* a plan needs no more than the length, at the most */
-    if ((encoder || !self->dry)
-        && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
-            error))
-      return FALSE;
-    *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
-  }
-  return TRUE;
 }
 
 static void
@@ -221,23 +169,6 @@ room_for_arena (AvatarDenoiser *self)
   return room - MIN (room, weights);
 }
 
-/* The settings' LoRAs; an empty list if there are none. */
-static GPtrArray *
-open_loras (AvatarModel *model, const AvatarDenoiseSettings *s, GError **error)
-{
-  g_autoptr (GPtrArray) loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
-
-  for (guint i = 0; i < s->n_loras; i++) {
-    AvatarLora *lora = avatar_lora_open (s->loras[i].path, avatar_model_get_config (model),
-        s->loras[i].strength, error);
-
-    if (!lora)
-      return NULL;
-    g_ptr_array_add (loras, lora);
-  }
-  return g_steal_pointer (&loras);
-}
-
 static AvatarDenoiser *
 denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     gboolean dry, GError **error)
@@ -267,10 +198,9 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->dry = dry;
   self->settings.text_states = NULL;
   self->transformer.config = &avatar_model_get_config (model)->transformer;
-  loras = open_loras (model, settings, error);
-  if (!loras
-      || !(settings->text_states ? copy_texts (self, settings->text_states, error)
-                                 : encode_texts (self, error)))
+  loras = avatar_lora_open_all (settings->loras, settings->n_loras, avatar_model_get_config (model),
+      error);
+  if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error))
     return NULL;
   units = avatar_transformer_units (self->transformer.config);
   self->weights = avatar_weights_new_units (model, device, "transformer", &units,

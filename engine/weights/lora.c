@@ -240,6 +240,22 @@ avatar_lora_open (const char *path, const AvatarConfig *config, double strength,
   return file ? avatar_lora_new (file, config, strength, error) : NULL;
 }
 
+GPtrArray *
+avatar_lora_open_all (const AvatarLoraSetting *settings, guint n, const AvatarConfig *config,
+    GError **error)
+{
+  g_autoptr (GPtrArray) loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
+
+  for (guint i = 0; i < n; i++) {
+    AvatarLora *lora = avatar_lora_open (settings[i].path, config, settings[i].strength, error);
+
+    if (!lora)
+      return NULL;
+    g_ptr_array_add (loras, lora);
+  }
+  return g_steal_pointer (&loras);
+}
+
 void
 avatar_lora_free (AvatarLora *self)
 {

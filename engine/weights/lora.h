@@ -5,6 +5,8 @@
 #include "engine/weights/config.h"
 #include "engine/weights/file.h"
 
+#include <avatar/denoise.h>
+
 G_BEGIN_DECLS
 
 /**
@@ -29,6 +31,9 @@ AvatarLora *
 avatar_lora_open (const char *path, const AvatarConfig *config, double strength, GError **error);
 AvatarLora *avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
     GError **error); /* takes @file, also when it fails */
+/* All of @settings [n], in their order; an empty array if there are none. */
+GPtrArray *avatar_lora_open_all (const AvatarLoraSetting *settings, guint n,
+    const AvatarConfig *config, GError **error);
 void avatar_lora_free (AvatarLora *self);
 /* Of AvatarLoraDelta; %NULL: none. @tensor: e.g. "double_blocks.0.img_attn_qkv.weight" */
 GArray *avatar_lora_get (AvatarLora *self, const char *tensor);
