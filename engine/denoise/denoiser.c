@@ -187,6 +187,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->settings.prompt = g_strdup (settings->prompt);
   self->settings.negative_prompt = g_strdup (settings->negative_prompt);
   self->settings.loras = NULL; /* the caller's; opened below */
+  self->settings.n_loras = 0;
   self->channels = info->latent_channels;
   self->h8 = settings->height / info->latent_scale;
   self->w8 = settings->width / info->latent_scale;
