@@ -5,14 +5,19 @@
 #include "engine/weights/weights.h"
 
 #include "engine/memory/device.h"
+#include "engine/weights/lora.h"
 #include "engine/weights/model.h"
 #include "engine/weights/residency.h"
+
+/* Values to which LoRAs are added at a time. */
+#define MERGED ((gint64) 1 << 19)
 
 struct _AvatarWeights
 {
   AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
   char *part;
   const char *file;
+  GPtrArray *loras;
   char *missing; /* the first name asked for in vain */
   /* the host's memory */
   AvatarArena *arena;
@@ -37,36 +42,82 @@ sorted_names (GHashTable *tensors)
   return g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
 }
 
+/* @view = @source in float32. @scale: of an 8-bit source, or NULL. */
+static void
+convert (AvatarTensor view, const AvatarTensor *source, const AvatarTensor *scale)
+{
+  gint64 rows = source->shape[0], n = avatar_tensor_n (*source);
+  gint64 cols = n / MAX (rows, 1);
+  gboolean by_row = scale && avatar_tensor_n (*scale) > 1;
+  float *out = view.data, factor;
+
+  if (source->dtype == AVATAR_I8)
+    for (gint64 i = 0; i < n; i++)
+      out[i] = ((const gint8 *) source->data)[i];
+  else
+    avatar_dtype_to_f32 (out, source->data, source->dtype, n);
+  for (gint64 r = 0; scale && r < rows; r++) {
+    avatar_dtype_to_f32 (&factor,
+        (const guint8 *) scale->data + (by_row ? r : 0) * avatar_dtype_size (scale->dtype),
+        scale->dtype, 1);
+    for (gint64 i = 0; i < cols; i++)
+      out[r * cols + i] *= factor;
+  }
+}
+
+/* Adds what LoRAs have for @name, some rows at a time. */
+static void
+merge (AvatarTensor view, const char *name, GPtrArray *loras)
+{
+  gint64 rows = view.shape[0], cols = avatar_tensor_n (view) / MAX (rows, 1);
+  gint64 step = MAX (1, MERGED / MAX (cols, 1));
+
+#pragma omp parallel for schedule(dynamic)
+  for (gint64 start = 0; start < rows; start += step) {
+    gint64 end = MIN (start + step, rows);
+    g_autofree float *delta = avatar_lora_sum (loras, name, start, end, cols);
+    float *out = (float *) view.data + start * cols;
+
+    for (gint64 i = 0; i < (end - start) * cols; i++)
+      out[i] += delta[i];
+  }
+}
+
 static AvatarTensor
-make_view (AvatarArena *arena, const AvatarTensor *source)
+make_view (AvatarArena *arena, const char *name, const AvatarTensor *source,
+    const AvatarTensor *scale, GPtrArray *loras)
 {
   AvatarTensor view = *source;
-  gboolean dry = avatar_arena_is_dry (arena);
+  gboolean dry = avatar_arena_is_dry (arena), merged = avatar_lora_touches (loras, name);
 
   view.dtype = AVATAR_F32;
-  if (usable_in_place (source)) {
+  if (usable_in_place (source) && !merged) {
     if (dry)
       view.data = NULL;
     return view;
   }
   view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
   if (!dry)
-    avatar_dtype_to_f32 (view.data, source->data, source->dtype, avatar_tensor_n (*source));
+    convert (view, source, scale);
+  if (!dry && merged)
+    merge (view, name, loras);
   return view;
 }
 
 static void
-make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views)
+make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTable *views)
 {
   g_autoptr (GList) names = sorted_names (tensors);
 
   for (GList *l = names; l; l = l->next) {
     const AvatarTensor *source = g_hash_table_lookup (tensors, l->data);
+    g_autofree char *scale = g_strconcat (l->data, "_scale", NULL);
     AvatarTensor view;
 
-    if (source->dtype > AVATAR_F8_E4M3)
-      continue; /* avatar_model_open() lets none through */
-    view = make_view (arena, source);
+    if (g_str_has_suffix (l->data, "_scale")
+        || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
+      continue; /* belongs to another tensor; avatar_model_open() lets none through */
+    view = make_view (arena, l->data, source, g_hash_table_lookup (tensors, scale), loras);
     if (views)
       g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
   }
@@ -80,7 +131,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (self->arena, tensors, NULL);
+    make_views (self->arena, tensors, self->loras, NULL);
     bytes = avatar_arena_peak (self->arena);
     avatar_arena_free (self->arena);
     self->arena = avatar_arena_new (self->device, bytes, what, error);
@@ -88,7 +139,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
       return FALSE;
   }
   self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  make_views (self->arena, tensors, self->views);
+  make_views (self->arena, tensors, self->loras, self->views);
   return TRUE;
 }
 
@@ -100,6 +151,8 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
   static const AvatarWeightUnits all_fixed = { 0 };
 
+  if (!avatar_lora_check_base (self->loras, tensors, error))
+    return FALSE;
   self->units = avatar_pack_plan (tensors, units ? units : &all_fixed,
       settings ? settings : &as_stored, backend->activation);
   self->where = g_hash_table_new (g_str_hash, g_str_equal);
@@ -127,6 +180,8 @@ weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDe
   self->part = g_strdup (part);
   self->device = avatar_device_ref (device);
   self->file = file;
+  if (settings && settings->loras)
+    self->loras = g_ptr_array_ref (settings->loras);
   if (model)
     self->model = avatar_model_ref (model);
   if (avatar_device_get_backend (device)->discrete
@@ -181,6 +236,7 @@ avatar_weights_free (AvatarWeights *self)
   avatar_arena_free (self->arena);
   avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
+  g_clear_pointer (&self->loras, g_ptr_array_unref);
   g_free (self->missing);
   g_free (self->part);
   g_free (self);
