@@ -3,29 +3,6 @@
  * memory: what a row needs stays in registers. */
 #include "engine/ops/cuda/kernels/common.cuh"
 
-/* A vector of float32 or of 16 bits. */
-struct Vector
-{
-  const void *data;
-  AvatarDType dtype;
-
-  __device__ __forceinline__ float
-  at (gint64 i) const
-  {
-    if (dtype == AVATAR_F32)
-      return ((const float *) data)[i];
-    if (dtype == AVATAR_BF16)
-      return to_float (((const __nv_bfloat16 *) data)[i]);
-    return to_float (((const __half *) data)[i]);
-  }
-};
-
-static Vector
-vector_of (AvatarTensor t)
-{
-  return Vector{ t.rank ? t.data : nullptr, t.dtype };
-}
-
 #define E4M3_MAX 448.f
 
 /* Eight values from column @at, normed and modulated. */
