@@ -3,8 +3,8 @@
  * out latent frames in order. */
 #include "engine/denoise/stage.h"
 #include "engine/image/face.h"
-#include "engine/text/text.h"
 #include "engine/vae/encoder.h"
+#include "engine/weights/lora.h"
 
 #include "engine/memory/device.h"
 #include "engine/weights/placing.h"
@@ -74,31 +74,16 @@ check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **err
 static gboolean
 check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **error)
 {
-  if (s->precision != AVATAR_PRECISION_FP8 || avatar_device_get_backend (device)->quantise)
+  const AvatarBackend *backend = avatar_device_get_backend (device);
+
+  if (s->precision != AVATAR_PRECISION_FP8
+      || (backend->multiplies_8bit && backend->multiplies_8bit (avatar_device_get_handle (device))))
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "precision is fp8, in which %s cannot compute; choose auto, or a GPU of compute capability "
       "8.9 or later",
       avatar_device_get_name (device));
   return FALSE;
-}
-
-static gboolean
-encode_texts (AvatarDenoiser *self, GError **error)
-{
-  const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
-
-  for (guint i = 0; i < 2; i++) {
-    AvatarText *text = &self->conditions.text[i];
-    float *states, *pooled;
-    guint n;
-
-    if (!avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
-            error))
-      return FALSE;
-    *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
-  }
-  return TRUE;
 }
 
 static void
@@ -128,6 +113,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
+  g_autoptr (GPtrArray) loras = NULL;
   AvatarWeightUnits units;
 
   if (!check_settings (settings, model, error) || !check_precision (settings, device, error))
@@ -138,6 +124,8 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->settings = *settings;
   self->settings.prompt = g_strdup (settings->prompt);
   self->settings.negative_prompt = g_strdup (settings->negative_prompt);
+  self->settings.loras = NULL; /* the caller's; opened below */
+  self->settings.n_loras = 0;
   self->channels = info->latent_channels;
   self->h8 = settings->height / info->latent_scale;
   self->w8 = settings->width / info->latent_scale;
@@ -146,10 +134,13 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->n_features = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
-  if (!encode_texts (self, error))
-    return NULL;
   self->dry = dry;
+  self->settings.text_states = NULL;
   self->transformer.config = &avatar_model_get_config (model)->transformer;
+  loras = avatar_lora_open_all (settings->loras, settings->n_loras, avatar_model_get_config (model),
+      error);
+  if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error))
+    return NULL;
   units = avatar_transformer_units (self->transformer.config);
   self->weights = avatar_weights_new_units (model, device, "transformer", &units,
       &(AvatarWeightSettings){
@@ -160,6 +151,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
               : AVATAR_QUANTISE_NONE,
           .compute_fp8 = settings->precision == AVATAR_PRECISION_FP8,
           .pinned_bytes = settings->pinned_bytes,
+          .loras = loras,
       },
       dry, error);
   if (!self->weights)

@@ -48,21 +48,17 @@ avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
   avatar_ops_release (ops, mark);
 }
 
-AvatarTensor
-avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x,
-    const char *name)
+void
+avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens,
+    AvatarTensor x, const char *name)
 {
-  const guint *p = self->config->patch;
-  gint64 rows = avatar_tensor_n (x) / (x.shape[0] * p[0] * p[1] * p[2]);
   AvatarTensor w = avatar_as_matrix (AVATAR_W ("%s.proj.weight", name));
-  AvatarTensor tokens = avatar_ops_alloc (ops, 2, rows, (gint64) self->config->hidden);
   gsize mark = avatar_ops_mark (ops);
-  AvatarTensor patches = avatar_ops_alloc (ops, 2, rows, w.shape[1]);
+  AvatarTensor patches = avatar_ops_alloc (ops, 2, tokens.shape[0], w.shape[1]);
 
-  avatar_op_patchify (ops, patches, x, p, FALSE);
+  avatar_op_patchify (ops, patches, x, self->config->patch, FALSE);
   avatar_op_linear (ops, tokens, patches, w, AVATAR_W ("%s.proj.bias", name), AVATAR_ACT_NONE);
   avatar_ops_release (ops, mark);
-  return tokens;
 }
 
 gint64

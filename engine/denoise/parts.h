@@ -46,7 +46,7 @@ AvatarTensor avatar_as_row (AvatarTensor v);
 void avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
     AvatarTensor x, const char *first, const char *second, AvatarAct act);
 /* tokens [T S, D] of x [C, T, h8, w8] float32 by the convolution @name (2.5, step 3) */
-AvatarTensor avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops,
+void avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens,
     AvatarTensor x, const char *name);
 
 /* Where the vectors of a block begin among the floats of the modulation: six for the image

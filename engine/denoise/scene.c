@@ -53,10 +53,10 @@ avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *
   first = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, (gint64) c->patch[0], h8, w8);
   avatar_op_upload (ops, latents, reference);
   avatar_op_copy (ops, first, avatar_tensor_slice (latents, 1, 0, c->patch[0]));
-  avatar_op_copy (ops, scene->ref_first,
-      avatar_transformer_embed_patches (self, ops, first, "img_in"));
+  avatar_transformer_embed_patches (self, ops, scene->ref_first, first, "img_in");
   avatar_transformer_enter (self, ops, AVATAR_UNIT_SCENE, 0);
-  tokens = avatar_transformer_embed_patches (self, ops, latents, "ref_in");
+  tokens = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
+  avatar_transformer_embed_patches (self, ops, tokens, latents, "ref_in");
   avatar_op_linear (ops, scene->ref_added, tokens, AVATAR_W ("before_proj.weight"),
       AVATAR_W ("before_proj.bias"), AVATAR_ACT_NONE);
   avatar_transformer_leave (self, ops, AVATAR_UNIT_SCENE, 0);

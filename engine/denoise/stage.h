@@ -77,6 +77,10 @@ typedef struct
   AvatarTensor x, v; /* [C, frames, h8, w8] */
 } AvatarStepBuffers;
 
+/* Fills the conditions' texts: from @texts [2], or from the settings' prompts if it is %NULL. A dry
+ * one needs no encoder. */
+gboolean
+avatar_denoiser_take_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error);
 AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops);
 /* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
 void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,

@@ -45,8 +45,8 @@ avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, 
   what = g_strdup_printf ("step %u of %u of window %u gave latents that are NaN or infinite", i + 1,
       self->settings.steps, window + 1);
   avatar_model_blame (self->model, parts, &self->ops->cancelled, what,
-      "these settings let the numbers overflow: try guidance-scale, motion and flow-shift nearer to "
-      "the defaults, or precision=auto",
+      "these settings or a LoRA let the numbers overflow: try without it, guidance-scale, motion and "
+      "flow-shift nearer to the defaults, or precision=auto",
       error);
   return FALSE;
 }

@@ -353,19 +353,16 @@ static void
 embed_tokens (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, AvatarTensor x,
     const AvatarScene *scene, const AvatarMoment *moment)
 {
-  gsize mark = avatar_ops_mark (ops);
   gint64 s = scene->h * scene->w;
-  AvatarTensor video = avatar_transformer_embed_patches (self, ops, x, "img_in");
 
-  if (scene->ref_added.shape[0] == video.shape[0])
-    avatar_op_axpby (ops, video, 1, scene->ref_added, 1);
+  avatar_transformer_embed_patches (self, ops, tokens->video, x, "img_in");
+  if (scene->ref_added.shape[0] == tokens->video.shape[0])
+    avatar_op_axpby (ops, tokens->video, 1, scene->ref_added, 1);
   else
     for (gint64 j = 0; j < scene->frames; j++)
-      avatar_op_axpby (ops, avatar_tensor_rows (video, j * s, s), 1, scene->ref_added, 1);
+      avatar_op_axpby (ops, avatar_tensor_rows (tokens->video, j * s, s), 1, scene->ref_added, 1);
   avatar_op_copy (ops, avatar_tensor_rows (tokens->z, 0, s), scene->ref_first);
-  avatar_op_copy (ops, tokens->video, video);
   avatar_op_upload_raw (ops, tokens->txt, moment->text);
-  avatar_ops_release (ops, mark);
 }
 
 /* Everything in front of the last single block, or what @reuse has of it. */

@@ -96,6 +96,8 @@ struct _AvatarBackend
   void (*unfold) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
       gint64 pad);
   void (*power) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  /* Optional: can it multiply e4m3 matrices? If so: */
+  gboolean (*multiplies_8bit) (AvatarBackendDevice *device);
   /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */
   void (*quantise) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   /* Optional: can it attend with q, k and v in e4m3, heads of @d? If so, quantise_all() makes them:

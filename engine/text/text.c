@@ -33,9 +33,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   const AvatarConfig *c = avatar_model_get_config (model);
   const char *file = NULL;
   GHashTable *tables = avatar_model_get_part (model, "text", &file);
-  const AvatarTensor *embed = g_hash_table_lookup (tables, "byte_embed");
-  const AvatarTensor *embed_2 = g_hash_table_lookup (tables, "byte_embed_2");
-  const AvatarTensor *position = g_hash_table_lookup (tables, "pos_embed");
+  const AvatarTensor *embed, *embed_2, *position;
   guint dim = c->transformer.text_dim, pooled_dim = c->transformer.pooled_dim;
   const char *end;
 
@@ -44,6 +42,17 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
     *states = *pooled = NULL;
     return TRUE;
   }
+  if (!tables) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "%s: its text encoders (llava_llama_image, text_encoder_2) are not read yet, so that no "
+        "prompt can be encoded; to run, give text_states, or use a model that has "
+        "text_stub.safetensors",
+        avatar_model_get_path (model));
+    return FALSE;
+  }
+  embed = g_hash_table_lookup (tables, "byte_embed");
+  embed_2 = g_hash_table_lookup (tables, "byte_embed_2");
+  position = g_hash_table_lookup (tables, "pos_embed");
   prompt = prompt ? prompt : "";
   if (!g_utf8_validate (prompt, -1, &end)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,

@@ -53,8 +53,9 @@ search_part (AvatarModel *model, const char *part, const gint *cancelled, const 
 {
   const char *file;
   GHashTable *tensors = avatar_model_get_part (model, part, &file);
-  g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
+  g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
 
+  names = g_list_sort (names, (GCompareFunc) g_strcmp0);
   for (GList *l = names; l; l = l->next) {
     guint64 at = 0;
 

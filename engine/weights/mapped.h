@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Reading mapped files that may be cut short meanwhile. Whoever touches a page behind the end that
  * a file has by then is killed by SIGBUS, and no look at the size beforehand is early enough. So
- * nobody but this room touches mapped bytes: the kernel copies them, and says so if it cannot. What remains: the last page that a file still has reads as
- * zeros behind its end, and a file that somebody writes over reads as what is there now. Neither
- * can be told from weights here, but neither kills. */
+ * weights and tables are read by this room only: the kernel copies them, and says so if it cannot.
+ * What remains:
+ * - The directory and the pickle of a PyTorch file are read where they are mapped, while it is
+ *   opened. A file that shrinks in these milliseconds still kills.
+ * - The last page that a file has reads as zeros behind its end, and a file that somebody writes
+ *   over reads as what is there now. Neither can be told from weights here; neither kills. */
 #pragma once
 
 #include <glib.h>

@@ -10,7 +10,7 @@
 G_BEGIN_DECLS
 
 /* Name (without prefixes such as "model.encoder.") -> AvatarTensor in the mapped file; %NULL if
- * there is no such part. @file: (out) (optional): its path, for messages. */
+ * there is no such part (of a released folder: "text"). @file: (out) (optional): its path, for messages. */
 GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const char **file);
 
 /* FALSE: only sizes are known, for plans; tensors have no data. */

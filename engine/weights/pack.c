@@ -2,6 +2,7 @@
 /* Packing weights: conversion and quantisation, in pieces by all cores. */
 #include "engine/weights/pack.h"
 
+#include "engine/weights/lora.h"
 #include "engine/weights/mapped.h"
 
 #include <math.h>
@@ -76,6 +77,7 @@ add_tensor (AvatarUnit *unit, GHashTable *tensors, const char *name, const Avata
 {
   AvatarPacked p = { .name = g_strdup (name),
     .source = *t,
+    .loras = avatar_lora_touches (settings->loras, name) ? settings->loras : NULL,
     .dtype = image_dtype (tensors, name, t, settings, activation),
     .expanded = activation };
   g_autofree char *scale_name = g_strdup_printf ("%s_scale", name);
@@ -191,6 +193,20 @@ quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values,
   }
 }
 
+/* What LoRAs add to rows @start .. @end, or NULL. */
+static float *
+delta_of (const AvatarPacked *p, gint64 start, gint64 end, gsize n)
+{
+  return p->loras ? avatar_lora_sum (p->loras, p->name, start, end, n) : NULL;
+}
+
+static void
+add_row (float *values, const float *delta, gsize n)
+{
+  for (gsize i = 0; delta && i < n; i++)
+    values[i] += delta[i];
+}
+
 typedef enum
 {
   PACK_DONE,
@@ -203,10 +219,11 @@ static PackResult
 pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 {
   gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
-  gboolean keep = p->source.dtype == p->dtype;
+  gboolean keep = p->source.dtype == p->dtype; /* and so no LoRA */
   float *scale = (float *) (image + p->scale_offset);
   g_autofree guint8 *raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
   g_autofree float *values = keep ? NULL : g_new (float, n);
+  g_autofree float *delta = keep ? NULL : delta_of (p, start, end, n);
 
   for (gint64 r = start; r < end; r++) {
     guint8 *dst = image + p->offset + r * n;
@@ -218,6 +235,7 @@ pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
     } else {
       if (!read_row (p, r, n, raw, values))
         return PACK_UNREADABLE;
+      add_row (values, delta ? delta + (r - start) * n : NULL, n);
       if (!avatar_is_finite (values, n))
         return PACK_NOT_FINITE;
       quantise_row (dst, &scale[r], p->dtype, values, n);
@@ -234,9 +252,9 @@ pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
   gsize n = avatar_tensor_n (p->source) / MAX (rows, 1), size = avatar_dtype_size (p->dtype);
   guint8 *dst = image + p->offset + start * n * size;
   g_autofree guint8 *raw = NULL;
-  g_autofree float *values = NULL;
+  g_autofree float *values = NULL, *delta = delta_of (p, start, end, n);
 
-  if (p->source.dtype == p->dtype && avatar_dtype_size (p->dtype) > 1)
+  if (p->source.dtype == p->dtype && avatar_dtype_size (p->dtype) > 1 && !delta)
     return avatar_mapped_read (dst, (const guint8 *) p->source.data + start * n * size,
                (end - start) * n * size)
         ? PACK_DONE
@@ -250,6 +268,7 @@ pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
       return PACK_UNREADABLE;
     for (gsize i = 0; factor != 1 && i < n; i++)
       values[i] *= factor;
+    add_row (values, delta ? delta + (r - start) * n : NULL, n);
     avatar_dtype_from_f32 (dst, p->dtype, values, n);
   }
   return PACK_DONE;

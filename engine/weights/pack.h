@@ -10,6 +10,7 @@ G_BEGIN_DECLS
 /**
  * AvatarPacked: one tensor in its unit's image.
  * @source: in the mapped file; @source_scale: of an 8-bit source, factors of its rows, or of all
+ * @loras: that add to it, or %NULL
  * @dtype: in the image; @offset: bytes from the start of the image
  * @scale_offset: of an 8-bit tensor: its rows' factors
  * @expand_offset: in the scratch memory where an 8-bit tensor becomes one of @expanded; only if
@@ -19,6 +20,7 @@ typedef struct
 {
   char *name;
   AvatarTensor source, source_scale;
+  GPtrArray *loras;
   AvatarDType dtype, expanded;
   gboolean expands;
   gsize offset, scale_offset, expand_offset;
@@ -32,7 +34,7 @@ typedef struct
 } AvatarUnit;
 
 /* Units 0 .. n - 1 and then the fixed tensors, as unit n. Array of AvatarUnit; owns all.
- * @activation: the device's dtype for matrices. */
+ * @activation: the device's dtype for matrices. The settings' LoRAs must outlive it. */
 GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
     const AvatarWeightSettings *settings, AvatarDType activation);
 /* Those of @weights; %NULL on a device that is not discrete. */

@@ -33,6 +33,12 @@ static const char json[]
       "  \"cfg_scale\": 7.5, \"motion_pose\": 25, \"motion_exp\": 30, \"fps\": 25,"
       "  \"face_mask_area\": 3.0, \"vae_tiling\": true}}";
 
+const char *
+avatar_config_released_json (void)
+{
+  return json;
+}
+
 AvatarConfig *
 avatar_config_released (void)
 {

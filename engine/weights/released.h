@@ -10,5 +10,7 @@ G_BEGIN_DECLS
 #define AVATAR_RELEASED "released"
 
 AvatarConfig *avatar_config_released (void);
+/* The same as the text of a config.json. */
+const char *avatar_config_released_json (void);
 
 G_END_DECLS

@@ -4,6 +4,7 @@
  * which a JSON parser hides. Order and alignment are free, because not every writer cares. */
 #include "engine/weights/safetensors.h"
 
+#include "engine/weights/foreign.h"
 #include "engine/weights/json.h"
 #include "engine/weights/mapped.h"
 
@@ -216,34 +217,6 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 d
 }
 
 static gboolean
-starts_with (const guint8 *data, gsize size, const char *text)
-{
-  return size >= strlen (text)
-      && g_ascii_strncasecmp ((const char *) data, text, strlen (text)) == 0;
-}
-
-/* What people have in place of a weight file when a download went wrong. */
-static const char *
-name_foreign (const guint8 *data, gsize size)
-{
-  if (size == 0)
-    return "the file is empty; fetch it again";
-  if (starts_with (data, size, "version https://git-lfs"))
-    return "this is a Git LFS pointer, not the weights; run \"git lfs pull\" or fetch the file "
-           "itself";
-  if (starts_with (data, size, "<!doctype") || starts_with (data, size, "<html")
-      || starts_with (data, size, "<?xml"))
-    return "this is a web page, not the weights; the download address was wrong or needs a login";
-  if (starts_with (data, size, "PK\003\004"))
-    return "this is a zip archive (perhaps a PyTorch file); expected safetensors";
-  if (starts_with (data, size, "GGUF"))
-    return "this is a GGUF file; expected safetensors";
-  if (size < 8)
-    return "the file is shorter than the 8 bytes a safetensors file begins with; fetch it again";
-  return NULL;
-}
-
-static gboolean
 parse (AvatarSafetensors *self, GError **error)
 {
   g_autoptr (JsonObject) table = NULL;
@@ -255,9 +228,15 @@ parse (AvatarSafetensors *self, GError **error)
 
   if (!avatar_mapped_read (start, data, MIN (size, sizeof start)))
     return fail (self, error, "the file cannot be read; fetch it again");
-  foreign = name_foreign (start, MIN (size, sizeof start));
+  foreign = avatar_foreign_name (start, MIN (size, sizeof start));
   if (foreign)
     return fail (self, error, "%s", foreign);
+  if (size >= 4 && memcmp (start, "PK\003\004", 4) == 0)
+    return fail (self, error,
+        "this is a zip archive (perhaps a PyTorch file); expected safetensors");
+  if (size < 8)
+    return fail (self, error,
+        "the file is shorter than the 8 bytes a safetensors file begins with; fetch it again");
   memcpy (&length, start, 8);
   length = GUINT64_FROM_LE (length);
   if (length > MAX_HEADER)

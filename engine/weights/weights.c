@@ -6,15 +6,20 @@
 #include "engine/weights/weights.h"
 
 #include "engine/memory/device.h"
+#include "engine/weights/lora.h"
 #include "engine/weights/mapped.h"
 #include "engine/weights/model.h"
 #include "engine/weights/residency.h"
+
+/* Values to which LoRAs are added at a time. */
+#define MERGED ((gint64) 1 << 19)
 
 struct _AvatarWeights
 {
   AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
   char *part;
   const char *file;
+  GPtrArray *loras;
   char *missing; /* the first name asked for in vain */
   /* the host's memory */
   AvatarArena *arena;
@@ -36,44 +41,100 @@ sorted_names (GHashTable *tensors)
   return g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
 }
 
+/* @n values of @source from @start as float32. */
+static gboolean
+read_piece (float *dst, guint8 *raw, const AvatarTensor *source, gsize start, gsize n)
+{
+  gsize size = avatar_dtype_size (source->dtype);
+
+  if (!avatar_mapped_read (raw, (const guint8 *) source->data + start * size, n * size))
+    return FALSE;
+  if (source->dtype == AVATAR_I8)
+    for (gsize i = 0; i < n; i++)
+      dst[i] = ((const gint8 *) raw)[i];
+  else
+    avatar_dtype_to_f32 (dst, raw, source->dtype, n);
+  return TRUE;
+}
+
 static gboolean
 read_values (float *dst, const AvatarTensor *source)
 {
-  gsize size = avatar_dtype_size (source->dtype), n = avatar_tensor_n (*source);
+  gsize n = avatar_tensor_n (*source);
   g_autofree guint8 *raw = NULL;
 
   if (source->dtype == AVATAR_F32)
-    return avatar_mapped_read (dst, source->data, n * size);
-  raw = g_malloc (MIN (n, PIECE) * size);
-  for (gsize start = 0; start < n; start += PIECE) {
-    gsize count = MIN (PIECE, n - start);
-
-    if (!avatar_mapped_read (raw, (const guint8 *) source->data + start * size, count * size))
+    return avatar_mapped_read (dst, source->data, n * sizeof (float));
+  raw = g_malloc (MIN (n, PIECE) * avatar_dtype_size (source->dtype));
+  for (gsize start = 0; start < n; start += PIECE)
+    if (!read_piece (dst + start, raw, source, start, MIN (PIECE, n - start)))
       return FALSE;
-    avatar_dtype_to_f32 (dst + start, raw, source->dtype, count);
-  }
   return TRUE;
+}
+
+/* @view = @source in float32. @scale: of an 8-bit source, or NULL. */
+static gboolean
+convert (AvatarTensor view, const AvatarTensor *source, const AvatarTensor *scale)
+{
+  gint64 rows = source->shape[0], cols = avatar_tensor_n (*source) / MAX (rows, 1);
+  g_autofree float *factors = NULL;
+  float *out = view.data;
+
+  if (!read_values (out, source))
+    return FALSE;
+  if (!scale)
+    return TRUE;
+  factors = g_new (float, avatar_tensor_n (*scale));
+  if (!read_values (factors, scale))
+    return FALSE;
+  for (gint64 r = 0; r < rows; r++)
+    for (gint64 i = 0; i < cols; i++)
+      out[r * cols + i] *= factors[avatar_tensor_n (*scale) > 1 ? r : 0];
+  return TRUE;
+}
+
+/* Adds what LoRAs have for @name, some rows at a time. */
+static void
+merge (AvatarTensor view, const char *name, GPtrArray *loras)
+{
+  gint64 rows = view.shape[0], cols = avatar_tensor_n (view) / MAX (rows, 1);
+  gint64 step = MAX (1, MERGED / MAX (cols, 1));
+
+#pragma omp parallel for schedule(dynamic)
+  for (gint64 start = 0; start < rows; start += step) {
+    gint64 end = MIN (start + step, rows);
+    g_autofree float *delta = avatar_lora_sum (loras, name, start, end, cols);
+    float *out = (float *) view.data + start * cols;
+
+    for (gint64 i = 0; i < (end - start) * cols; i++)
+      out[i] += delta[i];
+  }
 }
 
 /* @views: filled; %NULL in a dry walk. */
 static gboolean
-make_views (AvatarArena *arena, GHashTable *tensors, GHashTable *views, const char *file,
-    GError **error)
+make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTable *views,
+    const char *file, GError **error)
 {
   g_autoptr (GList) names = sorted_names (tensors);
 
   for (GList *l = names; l; l = l->next) {
     const AvatarTensor *source = g_hash_table_lookup (tensors, l->data);
+    g_autofree char *scale = g_strconcat (l->data, "_scale", NULL);
     AvatarTensor view = *source;
+    gboolean dry = avatar_arena_is_dry (arena);
 
-    if (source->dtype > AVATAR_F8_E4M3)
-      continue; /* avatar_model_open() lets none through */
+    if (g_str_has_suffix (l->data, "_scale")
+        || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
+      continue; /* belongs to another tensor; avatar_model_open() lets none through */
     view.dtype = AVATAR_F32;
     view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
-    if (!avatar_arena_is_dry (arena) && !read_values (view.data, source)) {
+    if (!dry && !convert (view, source, g_hash_table_lookup (tensors, scale))) {
       avatar_mapped_set_error (error, file, l->data);
       return FALSE;
     }
+    if (!dry && avatar_lora_touches (loras, l->data))
+      merge (view, l->data, loras);
     if (views)
       g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
   }
@@ -88,7 +149,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (self->arena, tensors, NULL, NULL, NULL);
+    make_views (self->arena, tensors, self->loras, NULL, NULL, NULL);
     bytes = avatar_arena_peak (self->arena);
     avatar_arena_free (self->arena);
     self->arena = avatar_arena_new (self->device, bytes, what, error);
@@ -96,7 +157,7 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
       return FALSE;
   }
   self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  return make_views (self->arena, tensors, self->views, self->file, error);
+  return make_views (self->arena, tensors, self->loras, self->views, self->file, error);
 }
 
 static gboolean
@@ -107,6 +168,8 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
   static const AvatarWeightUnits all_fixed = { 0 };
 
+  if (!avatar_lora_check_base (self->loras, tensors, error))
+    return FALSE;
   self->units = avatar_pack_plan (tensors, units ? units : &all_fixed,
       settings ? settings : &as_stored, backend->activation);
   self->where = g_hash_table_new (g_str_hash, g_str_equal);
@@ -134,6 +197,8 @@ weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDe
   self->part = g_strdup (part);
   self->device = avatar_device_ref (device);
   self->file = file;
+  if (settings && settings->loras)
+    self->loras = g_ptr_array_ref (settings->loras);
   if (model)
     self->model = avatar_model_ref (model);
   if (avatar_device_get_backend (device)->discrete
@@ -188,6 +253,7 @@ avatar_weights_free (AvatarWeights *self)
   avatar_arena_free (self->arena);
   avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
+  g_clear_pointer (&self->loras, g_ptr_array_unref);
   g_free (self->missing);
   g_free (self->part);
   g_free (self);

@@ -37,6 +37,8 @@ typedef struct
  * @quantise: 8-bit storage made at load, of the blocks' matrices
  * @compute_fp8: the model gets e4m3 matrices with their scales, rather than 16-bit copies of them
  * @pinned_bytes: cap on host memory that the device copies from; G_MAXUINT64 = all weights
+ * @loras: (nullable): of AvatarLora, added to 16-bit and 32-bit weights in float32 before these are
+ *   rounded, or quantised; a reference is kept
  */
 typedef enum
 {
@@ -50,6 +52,7 @@ typedef struct
   AvatarQuantise quantise;
   gboolean compute_fp8;
   guint64 pinned_bytes;
+  GPtrArray *loras;
 } AvatarWeightSettings;
 
 /* @units %NULL: all are fixed. @settings %NULL: as stored. */

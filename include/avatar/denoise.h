@@ -64,6 +64,29 @@ typedef enum
 } AvatarWeightFormat;
 
 /**
+ * AvatarLoraSetting: a LoRA to merge into the transformer's weights
+ * @path: the file, of any common format and naming; @strength: 1 is what it was trained for
+ */
+typedef struct
+{
+  const char *path;
+  double strength;
+} AvatarLoraSetting;
+
+/**
+ * AvatarTextStates: a prompt as a text encoder has it
+ * @states: [n, the model's text width]; @pooled: the pooled vector
+ * @mask: (nullable): [n], which rows the token refiner takes as valid; %NULL: all
+ * @used: rows that go on to the blocks, from the first; 1 to @n
+ */
+typedef struct
+{
+  const float *states, *pooled;
+  const guint8 *mask;
+  guint n, used;
+} AvatarTextStates;
+
+/**
  * AvatarProgress:
  * Where the denoiser stands; given to the progress callback at the start and after every step.
  * @window: index of the window being denoised (clip mode: always 0, one unit of work)
@@ -89,6 +112,10 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @cache_threshold: relative change of the modulation that AVATAR_CACHE_ADAPTIVE lets pass
  * @pinned_bytes: host memory for weights that a GPU fetches from; what is above comes from the
  *   mapped files. G_MAXUINT64: as much as there are weights
+ * @loras, @n_loras: (nullable): merged in this order, before weights are quantised; read while the
+ *   denoiser is made. Weights that are stored in 8 bits take none on a GPU
+ * @text_states: (nullable): two, in place of @prompt and @negative_prompt, for models whose text
+ *   encoder is not read and for parity tests; copied by the denoiser
  * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
  *   parity tests; must outlive the denoiser
  */
@@ -111,6 +138,9 @@ typedef struct
   AvatarPrecision precision;
   AvatarWeightFormat weight_format;
   guint64 pinned_bytes;
+  const AvatarLoraSetting *loras;
+  guint n_loras;
+  const AvatarTextStates *text_states;
   const float *noise;
   guint noise_latents;
 } AvatarDenoiseSettings;

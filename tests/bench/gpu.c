@@ -12,6 +12,7 @@
 #include "engine/denoise/window.h"
 #include "engine/memory/device.h"
 #include "engine/weights/model.h"
+#include "engine/weights/random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,30 +20,11 @@
 #include <string.h>
 
 #define FRAMES 33
+#define PIECE ((gsize) 1 << 18)
 #define TEXT 831
 #define TEXT_USED 650
-
-static guint64
-mix (guint64 z)
-{
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
-static void
-fill_uniform (guint16 *out, gsize n, guint64 seed, float centre, float width)
-{
-#pragma omp parallel for schedule(static)
-  for (gsize i = 0; i < n; i += 4) {
-    guint64 bits = mix (seed + i * 0x9e3779b97f4a7c15u);
-    float v[4];
-
-    for (guint j = 0; j < 4; j++)
-      v[j] = centre + (gint16) (bits >> (16 * j)) * (width / 32768);
-    avatar_dtype_from_f32 (out + i, AVATAR_BF16, v, MIN (4, n - i));
-  }
-}
+/* Seconds after which a forward is not timed again. */
+#define ENOUGH 6
 
 /* All tensors of the part in one block of memory; scaled so that activations stay near one. */
 static GHashTable *
@@ -59,12 +41,12 @@ random_weights (AvatarModel *model, guint16 **memory)
   for (GList *l = names; l; l = l->next) {
     AvatarTensor t = *(AvatarTensor *) g_hash_table_lookup (shapes, l->data);
     gsize n = avatar_tensor_n (t);
-    gboolean matrix = t.rank >= 2, norm = !matrix && g_str_has_suffix (l->data, ".weight");
-    double fan_in = matrix ? (double) n / t.shape[0] : 1;
+    AvatarRandom random = avatar_random_for (l->data, t, 0);
 
     t.data = *memory + at;
-    fill_uniform (t.data, n, mix (g_str_hash (l->data)), norm ? 1 : 0,
-        matrix ? sqrt (3 / fan_in) * 0.7 : 0.05);
+#pragma omp parallel for schedule(static)
+    for (gsize i = 0; i < n; i += PIECE)
+      avatar_random_fill (&random, i, MIN (PIECE, n - i), AVATAR_BF16, (guint16 *) t.data + i);
     g_hash_table_insert (table, l->data, g_memdup2 (&t, sizeof t));
     at += (n + 127) & ~127;
   }
@@ -74,10 +56,10 @@ random_weights (AvatarModel *model, guint16 **memory)
 static float *
 random_floats (gsize n, guint64 seed, float width)
 {
+  AvatarRandom random = { .stream = seed, .width = width };
   float *out = g_new (float, n);
 
-  for (gsize i = 0; i < n; i++)
-    out[i] = (gint32) mix (seed + i * 0x9e3779b97f4a7c15u) * (width / 2147483648.f);
+  avatar_random_fill (&random, 0, n, AVATAR_F32, out);
   return out;
 }
 
@@ -212,7 +194,9 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
 
   memset (mask, 1, TEXT_USED);
   if (strcmp (row->precision, "fp8") == 0)
-    settings = (AvatarWeightSettings){ AVATAR_QUANTISE_FP8, TRUE, G_MAXUINT64 };
+    settings = (AvatarWeightSettings){ .quantise = AVATAR_QUANTISE_FP8,
+      .compute_fp8 = TRUE,
+      .pinned_bytes = G_MAXUINT64 };
   else if (strcmp (row->precision, "w8") == 0)
     settings.quantise = AVATAR_QUANTISE_INT8;
   else if (strcmp (row->precision, "w8f") == 0)
@@ -288,7 +272,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
         n_full++;
         full += times[i];
       }
-      if (!row->guided && times[i] > 20)
+      if (!row->guided && total > ENOUGH)
         runs = i + 1;
     }
     done = avatar_ops_check (b.ops, error);

@@ -17,7 +17,7 @@
 #define TEXT ((gint64) 650)
 #define ARENA ((gsize) 6 << 30)
 /* Long enough that the clock falls to what the card holds under load. */
-#define SECONDS 0.6
+#define SECONDS 0.4
 
 typedef struct
 {

@@ -434,6 +434,7 @@ def main():
                                                depth_single_blocks=min(1, o.single)), weights)
                         t = seconds(lambda: kept.append(net.forward(**given)), runs, lambda: few.forward(**given))
                         v = kept[-1]
+                        del few, kept  # and with them the weights on the device
                         with Peak() as peak:  # one look: the allocator gave nothing back
                             pass
                 report(row=name, seconds=t, runs=runs, driver_mib=peak.mib, finite=bool(torch.isfinite(v).all()),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The demo model's denoiser on a GPU: close to the CPU's latents, and the same bits under every
- * budget. Skipped without a GPU. */
+ * budget, also when memory is taken away during the run. Skipped without a GPU. */
 #include "engine/denoise/denoiser.h"
 #include "engine/memory/device.h"
 
@@ -11,10 +11,41 @@
 #define CHUNK 9
 #define FRAMES (4 * CHUNK - 3)
 #define MIB ((guint64) 1 << 20)
+/* Steps. */
+#define TAKES_AT 3
+#define GIVES_AT 8
 
 static AvatarModel *model;
 static AvatarDenoiseSettings settings;
 static gsize n; /* floats of all latents */
+
+/* Another process, from one step to another of a run: it takes all but @leave bytes. */
+typedef struct
+{
+  AvatarDevice *device;
+  guint64 leave, taken;
+  void *memory;
+  AvatarDenoiseStats stats; /* of the run */
+} Other;
+
+static Other *other; /* NULL: nobody */
+
+static void
+on_progress (const AvatarProgress *progress, gpointer data)
+{
+  const AvatarBackend *backend = avatar_device_get_backend (other->device);
+  AvatarBackendDevice *handle = avatar_device_get_handle (other->device);
+  guint64 free_bytes, total;
+
+  if (progress->step == TAKES_AT) {
+    backend->memory_info (handle, &free_bytes, &total);
+    other->taken = free_bytes - MIN (free_bytes, other->leave);
+    other->memory = backend->memory_new (handle, other->taken);
+    g_assert_nonnull (other->memory);
+  } else if (progress->step == GIVES_AT) {
+    backend->memory_free (handle, other->memory, other->taken);
+  }
+}
 
 static float *
 run (AvatarDevice *device, GError **error)
@@ -30,6 +61,8 @@ run (AvatarDevice *device, GError **error)
 
   if (!self)
     return NULL;
+  if (other)
+    avatar_denoiser_set_progress_func (self, on_progress, NULL);
   for (guint i = 0; i < SIZE * SIZE * 3; i++)
     pixels[i] = i * 7 % 251;
   image = avatar_image_new (SIZE, SIZE, 3, SIZE * 3, pixels, error);
@@ -45,6 +78,8 @@ run (AvatarDevice *device, GError **error)
   for (guint i = 0; i < CHUNK; i++)
     if (avatar_denoiser_pull (self, out + i * (n / CHUNK), error) != AVATAR_PULL_OK)
       return NULL;
+  if (other)
+    avatar_denoiser_get_stats (self, &other->stats);
   return g_steal_pointer (&out);
 }
 
@@ -96,6 +131,30 @@ test_close_and_same (void)
   g_assert_cmpuint (done, >, 1);
 }
 
+/* Weights that were resident are given up, streamed, and taken back; the latents are the same. */
+static void
+test_pressure (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) gpu = avatar_device_open ("cuda", &error);
+  Other process = { .device = gpu, .leave = 100 * MIB };
+  g_autofree float *undisturbed = NULL;
+  g_autofree float *out = NULL;
+
+  avatar_device_set_budget (gpu, 0);
+  undisturbed = run (gpu, &error);
+  g_assert_no_error (error);
+  other = &process;
+  out = run (gpu, &error);
+  other = NULL;
+  g_assert_no_error (error);
+  g_print ("# %u units given up, %u taken back\n", process.stats.given_up,
+      process.stats.taken_back);
+  g_assert_cmpuint (process.stats.given_up, >, 0);
+  g_assert_cmpuint (process.stats.taken_back, >, 0);
+  g_assert_cmpmem (out, n * sizeof (float), undisturbed, n * sizeof (float));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -120,6 +179,7 @@ main (int argc, char **argv)
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
   g_test_add_func ("/gpu/denoiser", test_close_and_same);
+  g_test_add_func ("/gpu/pressure", test_pressure);
   status = g_test_run ();
   avatar_model_unref (model);
   return status;

@@ -16,6 +16,7 @@ import torch
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 import gpu_torch  # noqa: E402
 
+DEVICE = "cuda"
 GOLDEN = 0x9e3779b97f4a7c15
 U64 = (1 << 64) - 1
 
@@ -30,7 +31,7 @@ def shifted(z, n):
 
 
 def mix(z):
-    """bench-gpu's generator (splitmix64's finisher), of a tensor or of a number"""
+    """SplitMix64's last step, of a tensor or of a number"""
     if isinstance(z, int):
         z = ((z ^ (z >> 30)) * 0xbf58476d1ce4e5b9) & U64
         z = ((z ^ (z >> 27)) * 0x94d049bb133111eb) & U64
@@ -48,18 +49,20 @@ def string_hash(name):
     return h
 
 
-def uniform(n, seed, centre, width):
-    """n values of centre +- width in steps of a 16-bit number, in bf16"""
-    i = torch.arange(0, n, 4, device="cuda", dtype=torch.int64)
-    bits = mix(i * signed(GOLDEN) + signed(seed))
-    parts = torch.stack([bits << (48 - 16 * j) >> 48 for j in range(4)], 1).flatten()[:n]
-    return (centre + parts.float() * (torch.tensor(width, dtype=torch.float32).item() / 32768)).bfloat16()
+def draw(n, stream):
+    """n whole numbers of 16 bits: engine/weights/random.c"""
+    i = torch.arange(0, n, 4, device=DEVICE, dtype=torch.int64)
+    bits = mix(i * signed(GOLDEN) + signed(stream))
+    return torch.stack([bits << (48 - 16 * j) >> 48 for j in range(4)], 1).flatten()[:n].float()
 
 
-def floats(shape, seed, width):
-    n = torch.Size(shape).numel()
-    bits = mix(torch.arange(n, device="cuda", dtype=torch.int64) * signed(GOLDEN) + seed)
-    return ((bits << 32 >> 32).float() * (width / 2147483648.0)).view(shape)
+def scaled(width):
+    """width / 32768 in float32"""
+    return torch.tensor(width, dtype=torch.float32).item() / 32768
+
+
+def floats(shape, stream, width):
+    return (draw(torch.Size(shape).numel(), stream) * scaled(width)).view(shape)
 
 
 def weights():
@@ -68,20 +71,21 @@ def weights():
         matrix, n = len(shape) > 1, torch.Size(shape).numel()
         norm = not matrix and name.endswith(".weight")
         width = (3 * shape[0] / n) ** 0.5 * 0.7 if matrix else 0.05
-        out[name] = uniform(n, mix(string_hash(name)), 1.0 if norm else 0.0, width).view(shape)
+        value = (1.0 if norm else 0.0) + draw(n, mix(string_hash(name))) * scaled(width)
+        out[name] = value.bfloat16().view(shape)
     return out
 
 
 def inputs(width, height):
     c, h, w = gpu_torch.RELEASED, height // 8, width // 8
     frames, text, used = gpu_torch.FRAMES, gpu_torch.TEXT, gpu_torch.TEXT_USED
-    mask = torch.zeros(text, device="cuda")
+    mask = torch.zeros(text, device=DEVICE)
     mask[:used] = 1
-    return {"x": floats((16, frames, h, w), 4, 1.7), "t": torch.tensor([1000.], device="cuda"),
+    return {"x": floats((16, frames, h, w), 4, 1.7), "t": torch.tensor([1000.], device=DEVICE),
             "ref": floats((16, 1, h, w), 5, 1.7).repeat(1, frames, 1, 1), "text": floats((text, c["text_states_dim"]), 1, 1),
             "mask": mask, "pooled": floats((c["text_states_dim_2"],), 2, 1), "audio": floats((129, 10, 5, 384), 3, 1),
-            "face": floats((h, w), 6, 1), "motion_exp": torch.full((4,), 30, device="cuda"),
-            "motion_pose": torch.full((4,), 25, device="cuda"), "fps": torch.tensor([25.], device="cuda")}
+            "face": floats((h, w), 6, 1), "motion_exp": torch.full((4,), 30, device=DEVICE),
+            "motion_pose": torch.full((4,), 25, device=DEVICE), "fps": torch.tensor([25.], device=DEVICE)}
 
 
 def read_dump(path):

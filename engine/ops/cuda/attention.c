@@ -42,12 +42,7 @@ typedef struct
 static guint
 key_hash (gconstpointer key)
 {
-  const guint8 *bytes = key;
-  guint hash = 5381;
-
-  for (gsize i = 0; i < sizeof (Key); i++)
-    hash = hash * 33 + bytes[i];
-  return hash;
+  return avatar_cuda_hash (key, sizeof (Key));
 }
 
 static gboolean

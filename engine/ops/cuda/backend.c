@@ -104,6 +104,13 @@ power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
     avatar_cuda_check (queue, avatar_kernel_power (queue->stream, y, x), "a power spectrum");
 }
 
+/* Tensor cores with e4m3 begin with Ada. */
+static gboolean
+multiplies_8bit (AvatarBackendDevice *device)
+{
+  return device->capability >= 89;
+}
+
 static void
 quantise (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
@@ -175,6 +182,7 @@ static const AvatarBackend backend = {
   .patchify = patchify,
   .unfold = unfold,
   .power = power,
+  .multiplies_8bit = multiplies_8bit,
   .quantise = quantise,
   .attends_8bit = avatar_cuda_attends_8bit,
   .quantise_all = quantise_all,

@@ -43,6 +43,17 @@ struct _AvatarQueue
   GError *error; /* the first failure */
 };
 
+/* Of a key that is compared byte by byte. */
+static inline guint
+avatar_cuda_hash (const guint8 *bytes, gsize n)
+{
+  guint hash = 5381;
+
+  for (gsize i = 0; i < n; i++)
+    hash = hash * 33 + bytes[i];
+  return hash;
+}
+
 /* FALSE: the queue has failed before; nothing may be given to it. Makes the device current. */
 gboolean avatar_cuda_begin (AvatarQueue *queue);
 /* Keeps the failure of @what, if it is one. */

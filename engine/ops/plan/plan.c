@@ -132,10 +132,10 @@ attends_8bit (AvatarBackendDevice *self, gint64 d)
   return d == 128;
 }
 
-/* Such cards can; there is no queue to do it on. */
-static void
-quantise (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+static gboolean
+multiplies_8bit (AvatarBackendDevice *self)
 {
+  return TRUE;
 }
 
 const AvatarBackend avatar_backend_plan = {
@@ -154,7 +154,6 @@ const AvatarBackend avatar_backend_plan = {
   .linear_workspace = linear_workspace,
   .linear_add_workspace = linear_add_workspace,
   .attention_workspace = attention_workspace,
-  .quantise = quantise,
+  .multiplies_8bit = multiplies_8bit,
   .attends_8bit = attends_8bit,
-  .quantise_all = quantise,
 };

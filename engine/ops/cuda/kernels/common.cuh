@@ -90,6 +90,29 @@ activate (float x, AvatarAct act)
   }
 }
 
+/* A vector of float32 or of 16 bits. */
+struct Vector
+{
+  const void *data;
+  AvatarDType dtype;
+
+  __device__ __forceinline__ float
+  at (gint64 i) const
+  {
+    if (dtype == AVATAR_F32)
+      return ((const float *) data)[i];
+    if (dtype == AVATAR_BF16)
+      return to_float (((const __nv_bfloat16 *) data)[i]);
+    return to_float (((const __half *) data)[i]);
+  }
+};
+
+static inline Vector
+vector_of (AvatarTensor t)
+{
+  return Vector{ t.rank ? t.data : nullptr, t.dtype };
+}
+
 /* Can rows of the tensor be read in eights? */
 static inline bool
 by_eight (AvatarTensor t, gint64 n)

@@ -12,26 +12,10 @@ rows_grid (gint64 m)
   return dim3 (m < MAX_GRID ? (unsigned) m : MAX_GRID);
 }
 
-struct Bias
-{
-  const void *data;
-  AvatarDType dtype;
-
-  __device__ __forceinline__ float
-  at (gint64 i) const
-  {
-    if (dtype == AVATAR_F32)
-      return ((const float *) data)[i];
-    if (dtype == AVATAR_BF16)
-      return to_float (((const __nv_bfloat16 *) data)[i]);
-    return to_float (((const __half *) data)[i]);
-  }
-};
-
 template <typename T, bool EIGHT>
 __global__ void
 epilogue (T *y, gint64 m, gint64 n, gint64 ldy, const float *row_scale, const float *column_scale,
-    Bias b, AvatarAct act)
+    Vector b, AvatarAct act)
 {
   const int width = EIGHT ? 8 : 1;
 
@@ -65,7 +49,7 @@ avatar_kernel_epilogue (cudaStream_t stream, AvatarTensor y, const float *row_sc
 {
   gint64 m = y.rank == 2 ? y.shape[0] : 1, n = y.shape[y.rank - 1];
   gint64 ldy = y.rank == 2 ? y.stride[0] : n;
-  Bias bias = { b.rank ? b.data : nullptr, b.dtype };
+  Vector bias = vector_of (b);
   bool eight = by_eight (y, n);
 
   if (m == 0)

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* safetensors and torch behind one table. */
+#include "engine/weights/file.h"
+
+#include "engine/weights/safetensors.h"
+#include "engine/weights/torch.h"
+
+#include <string.h>
+
+struct _AvatarWeightFile
+{
+  char *name;
+  AvatarSafetensors *safetensors; /* one of them */
+  AvatarTorch *torch;
+};
+
+AvatarWeightFile *
+avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
+{
+  g_autoptr (AvatarWeightFile) self = g_new0 (AvatarWeightFile, 1);
+  gsize size;
+  const guint8 *data = g_bytes_get_data (bytes, &size);
+
+  self->name = g_strdup (name);
+  if (size >= 4 && memcmp (data, "PK\003\004", 4) == 0)
+    self->torch = avatar_torch_open_bytes (bytes, name, error);
+  else
+    self->safetensors = avatar_safetensors_open_bytes (bytes, name, error);
+  return self->torch || self->safetensors ? g_steal_pointer (&self) : NULL;
+}
+
+AvatarWeightFile *
+avatar_weight_file_open (const char *path, GError **error)
+{
+  g_autoptr (GError) map_error = NULL;
+  g_autoptr (GMappedFile) file = g_mapped_file_new (path, FALSE, &map_error);
+  g_autoptr (GBytes) bytes = NULL;
+
+  if (!file) {
+    gboolean missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+
+    g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
+        "%s: %s", path, missing ? "there is no such file" : map_error->message);
+    return NULL;
+  }
+  bytes = g_mapped_file_get_bytes (file);
+  return avatar_weight_file_open_bytes (bytes, path, error);
+}
+
+void
+avatar_weight_file_free (AvatarWeightFile *self)
+{
+  if (!self)
+    return;
+  avatar_safetensors_free (self->safetensors);
+  avatar_torch_free (self->torch);
+  g_free (self->name);
+  g_free (self);
+}
+
+const char *
+avatar_weight_file_get_name (AvatarWeightFile *self)
+{
+  return self->name;
+}
+
+guint
+avatar_weight_file_n (AvatarWeightFile *self)
+{
+  return self->torch ? avatar_torch_n (self->torch) : avatar_safetensors_n (self->safetensors);
+}
+
+const char *
+avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
+{
+  return self->torch ? avatar_torch_nth (self->torch, i, out)
+                     : avatar_safetensors_nth (self->safetensors, i, out);
+}
+
+const char *
+avatar_weight_file_why_not (AvatarWeightFile *self, const char *name)
+{
+  return self->torch ? avatar_torch_why_not (self->torch, name) : NULL;
+}
+
+const guint8 *
+avatar_weight_file_get_header (AvatarWeightFile *self, gsize *length)
+{
+  return self->torch ? avatar_torch_get_header (self->torch, length)
+                     : avatar_safetensors_get_header (self->safetensors, length);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A weight file of any format that is read, recognised by its first bytes: one table of named
+ * tensors over mapped memory. */
+#pragma once
+
+#include "engine/base/tensor.h"
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarWeightFile AvatarWeightFile;
+
+AvatarWeightFile *avatar_weight_file_open (const char *path, GError **error);
+AvatarWeightFile *avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error);
+void avatar_weight_file_free (AvatarWeightFile *self);
+const char *avatar_weight_file_get_name (AvatarWeightFile *self);
+guint avatar_weight_file_n (AvatarWeightFile *self);
+const char *avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out);
+/* Why @name, which is in the file, is not in the table; %NULL if it is not in the file at all. */
+const char *avatar_weight_file_why_not (AvatarWeightFile *self, const char *name);
+/* The bytes that describe the tensors, e.g. to hash them. */
+const guint8 *avatar_weight_file_get_header (AvatarWeightFile *self, gsize *length);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeightFile, avatar_weight_file_free)
+
+G_END_DECLS

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Finding the files of a model in the tree in which it was released (spec denoise.md 1.1). */
+#pragma once
+
+#include <avatar/error.h>
+
+G_BEGIN_DECLS
+
+/**
+ * AvatarLayout: paths, and the configuration as the text of a config.json
+ * @scales: factors of an 8-bit transformer, or %NULL
+ */
+typedef struct
+{
+  char *transformer, *scales, *vae, *whisper;
+  char *config;
+} AvatarLayout;
+
+/* Whether @path is the tree, a folder above or inside it, or a transformer's file in it. */
+gboolean avatar_layout_is_released (const char *path);
+/* @path is of a released tree. Fails if a part is missing; clear @self in any case. The sizes are the
+ * released ones, or those of avatar-config.json beside the transformer; the VAE's and Whisper's own
+ * config.json come before both. */
+gboolean avatar_layout_find (AvatarLayout *self, const char *path, GError **error);
+void avatar_layout_clear (AvatarLayout *self);
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarLayout, avatar_layout_clear)
+
+G_END_DECLS

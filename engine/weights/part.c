@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names, scales and shapes of a part's tensors. */
+#define G_LOG_DOMAIN "avatar"
+#include "engine/weights/part.h"
+
+#include "engine/weights/manifest.h"
+
+#include <string.h>
+
+/* @prefix: longest first; the first that fits is dropped from a name. @foreign: names that begin
+ * so belong to other networks of the same checkpoint and are passed over. */
+static const struct
+{
+  const char *part, *file;
+  const char *prefix[3], *foreign[4];
+} parts[AVATAR_N_PARTS] = {
+  { "transformer", "transformer.safetensors", { NULL }, { NULL } },
+  { "vae", "vae.safetensors", { "vae." }, { NULL } },
+  { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." },
+      { "model.decoder.", "decoder.", "proj_out." } },
+  { "text", "text_stub.safetensors", { NULL }, { NULL } },
+};
+
+const char *
+avatar_part_name (AvatarPartKind kind)
+{
+  return parts[kind].part;
+}
+
+const char *
+avatar_part_file (AvatarPartKind kind)
+{
+  return parts[kind].file;
+}
+
+static gboolean
+is_foreign (AvatarPartKind kind, const char *name)
+{
+  for (guint j = 0; j < G_N_ELEMENTS (parts[kind].foreign) && parts[kind].foreign[j]; j++)
+    if (g_str_has_prefix (name, parts[kind].foreign[j]))
+      return TRUE;
+  return FALSE;
+}
+
+static const char *
+bare_name (AvatarPartKind kind, const char *name)
+{
+  for (guint j = 0; j < G_N_ELEMENTS (parts[kind].prefix) && parts[kind].prefix[j]; j++)
+    if (g_str_has_prefix (name, parts[kind].prefix[j]))
+      return name + strlen (parts[kind].prefix[j]);
+  return name;
+}
+
+/* @name under the manifest's name, or that with "_scale": quantisers have conventions of their own
+ * (spec vae-text-face-formats.md 5.4). NULL: nothing that is needed. */
+static char *
+canonical_name (AvatarPartKind kind, const char *name)
+{
+  static const char *const suffixes[][2] = { { ".weight._data", ".weight" },
+    { ".weight._scale", ".weight_scale" }, { ".scale_weight", ".weight_scale" } };
+
+  if (is_foreign (kind, name) || g_str_has_suffix (name, ".input_scale")
+      || g_str_has_suffix (name, ".output_scale"))
+    return NULL;
+  name = bare_name (kind, name);
+  for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
+    if (g_str_has_suffix (name, suffixes[i][0]))
+      return g_strdup_printf ("%.*s%s", (int) (strlen (name) - strlen (suffixes[i][0])), name,
+          suffixes[i][1]);
+  return g_strdup (name);
+}
+
+static gboolean
+read_tensors (AvatarPart *self, AvatarPartKind kind, GError **error)
+{
+  self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
+    AvatarTensor tensor;
+    const char *found = avatar_weight_file_nth (self->file, i, &tensor);
+    char *name = canonical_name (kind, found);
+
+    if (name && !g_hash_table_insert (self->tensors, name, g_memdup2 (&tensor, sizeof tensor))) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+          "%s: tensor \"%s\" is there twice, with and without its prefix; keep one",
+          avatar_weight_file_get_name (self->file), found);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+static gboolean
+is_8bit (const AvatarTensor *t)
+{
+  return t->dtype == AVATAR_F8_E4M3 || t->dtype == AVATAR_I8;
+}
+
+/* Factors that are in a file of their own, by module. */
+static void
+read_scales (AvatarPart *self)
+{
+  const char *file = avatar_weight_file_get_name (self->scales);
+  g_autofree char *unused = NULL;
+  guint n_unused = 0;
+
+  for (guint i = 0; i < avatar_weight_file_n (self->scales); i++) {
+    AvatarTensor scale;
+    const char *module = avatar_weight_file_nth (self->scales, i, &scale);
+    g_autofree char *weight = g_strconcat (module, ".weight", NULL);
+    const AvatarTensor *t = g_hash_table_lookup (self->tensors, weight);
+
+    if (!t)
+      g_debug ("%s: \"%s\" is of no tensor", file, module);
+    else if (is_8bit (t))
+      g_hash_table_insert (self->tensors, g_strconcat (weight, "_scale", NULL),
+          g_memdup2 (&scale, sizeof scale));
+    else if (n_unused++ == 0)
+      unused = g_strdup (module);
+  }
+  if (unused)
+    g_warning ("%s: %u scales are not used, since their tensors are not of 8 bits (the first is "
+               "\"%s\")",
+        file, n_unused, unused);
+}
+
+static gboolean
+is_float (const AvatarTensor *t)
+{
+  return t->dtype <= AVATAR_BF16;
+}
+
+/* One factor, or one for each row. int8 means nothing without. */
+static gboolean
+check_scale (AvatarPart *self, const char *name, const AvatarTensor *t, GError **error)
+{
+  g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
+  const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
+  g_autofree char *text = NULL;
+  gint64 n;
+
+  if (!is_8bit (t)) {
+    g_hash_table_remove (self->tensors, scale_name);
+    return TRUE;
+  }
+  if (!scale && t->dtype == AVATAR_F8_E4M3 && !self->scales)
+    return TRUE; /* a plain cast */
+  n = scale ? avatar_tensor_n (*scale) : 0;
+  if (scale && is_float (scale) && (n == 1 || (n == t->shape[0] && scale->shape[0] == n)))
+    return TRUE;
+  text = scale ? avatar_tensor_describe (*scale) : g_strdup ("missing");
+  g_set_error (error, AVATAR_ERROR, scale ? AVATAR_ERROR_MISMATCH : AVATAR_ERROR_NOT_FOUND,
+      "%s: the scale of the 8-bit tensor \"%s\" is %s; expected 1 or %" G_GINT64_FORMAT
+      " floats; fetch both files again, from one place",
+      avatar_weight_file_get_name (self->scales ? self->scales : self->file), name, text,
+      t->shape[0]);
+  return FALSE;
+}
+
+static gboolean
+report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
+{
+  const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, first);
+  AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
+  g_autofree char *text = avatar_tensor_describe (expected);
+  const char *why = avatar_weight_file_why_not (self->file, want->name);
+  const char *file = avatar_weight_file_get_name (self->file);
+  guint n = 0;
+
+  for (guint i = first; i < manifest->len; i++)
+    n += !g_hash_table_contains (self->tensors,
+        g_array_index (manifest, AvatarManifestEntry, i).name);
+  if (why)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" cannot be used: %s; expected %s", file, want->name, why, text);
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "%s: tensor \"%s\" is missing, the first of %u that are; expected %s; the configuration and "
+        "the file do not belong together",
+        file, want->name, n, text);
+  return FALSE;
+}
+
+static gboolean
+check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
+{
+  const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
+  const AvatarTensor *found = g_hash_table_lookup (self->tensors, want->name);
+  AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
+  g_autofree char *want_text = NULL, *found_text = NULL;
+
+  if (!found)
+    return report_missing (self, manifest, i, error);
+  if (found->rank == want->rank
+      && memcmp (found->shape, want->shape, want->rank * sizeof (gint64)) == 0
+      && (is_float (found) || is_8bit (found)))
+    return check_scale (self, want->name, found, error);
+  want_text = avatar_tensor_describe (expected);
+  found_text = avatar_tensor_describe (*found);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: tensor \"%s\" is %s; expected %s (or another float format); config.json and the file "
+      "do not belong together",
+      avatar_weight_file_get_name (self->file), want->name, found_text, want_text);
+  return FALSE;
+}
+
+/* What the manifest does not know: an error, or listed for who looks for it and dropped. */
+static gboolean
+check_unknown (AvatarPart *self, GArray *manifest, gboolean strict, GError **error)
+{
+  g_autoptr (GHashTable) known = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  GHashTableIter iter;
+  gpointer name;
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const char *want = g_array_index (manifest, AvatarManifestEntry, i).name;
+
+    g_hash_table_add (known, g_strdup (want));
+    g_hash_table_add (known, g_strconcat (want, "_scale", NULL));
+  }
+  g_hash_table_iter_init (&iter, self->tensors);
+  while (g_hash_table_iter_next (&iter, &name, NULL)) {
+    if (g_hash_table_contains (known, name))
+      continue;
+    if (strict) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+          "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
+          "belong together",
+          avatar_weight_file_get_name (self->file), (const char *) name, manifest->len);
+      return FALSE;
+    }
+    g_debug ("%s: tensor \"%s\" is not needed", avatar_weight_file_get_name (self->file),
+        (const char *) name);
+    g_hash_table_iter_remove (&iter);
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const char *scales,
+    const AvatarConfig *config, gboolean strict, GError **error)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
+
+  self->file = avatar_weight_file_open (path, error);
+  if (!self->file || !read_tensors (self, kind, error))
+    return FALSE;
+  if (scales) {
+    self->scales = avatar_weight_file_open (scales, error);
+    if (!self->scales)
+      return FALSE;
+    read_scales (self);
+  }
+  for (guint i = 0; i < manifest->len; i++)
+    if (!check_tensor (self, manifest, i, error))
+      return FALSE;
+  return check_unknown (self, manifest, strict, error);
+}
+
+void
+avatar_part_imagine (AvatarPart *self, AvatarPartKind kind, const AvatarConfig *config)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
+
+  self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  for (guint i = 0; i < manifest->len; i++) {
+    const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
+    AvatarTensor t = avatar_tensor_of_shape (AVATAR_BF16, NULL, want->rank, want->shape);
+
+    g_hash_table_insert (self->tensors, g_strdup (want->name), g_memdup2 (&t, sizeof t));
+  }
+}
+
+void
+avatar_part_clear (AvatarPart *self)
+{
+  g_clear_pointer (&self->tensors, g_hash_table_unref);
+  g_clear_pointer (&self->scales, avatar_weight_file_free);
+  g_clear_pointer (&self->file, avatar_weight_file_free);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One part of a model: its tensors under the names of the manifest, whatever its file calls them,
+ * and checked against it, so that no stage meets a surprise later. */
+#pragma once
+
+#include "engine/weights/config.h"
+#include "engine/weights/file.h"
+
+G_BEGIN_DECLS
+
+/* The parts there are, in this order. */
+typedef enum
+{
+  AVATAR_PART_TRANSFORMER,
+  AVATAR_PART_VAE,
+  AVATAR_PART_WHISPER,
+  AVATAR_PART_TEXT,
+  AVATAR_N_PARTS,
+} AvatarPartKind;
+
+/* @tensors: name -> AvatarTensor; of an 8-bit one NAME_scale as well, one factor or one a row.
+ * @file is %NULL where only sizes are known; all is %NULL where the part is not there. */
+typedef struct
+{
+  AvatarWeightFile *file, *scales;
+  GHashTable *tensors;
+} AvatarPart;
+
+const char *avatar_part_name (AvatarPartKind kind);
+/* The part's file in a plain folder. */
+const char *avatar_part_file (AvatarPartKind kind);
+/* @scales: (nullable): file of the factors, by the names of modules. @strict: tensors that are not
+ * of the manifest are an error, rather than passed over. */
+gboolean avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path,
+    const char *scales, const AvatarConfig *config, gboolean strict, GError **error);
+/* All tensors that the architecture needs, with shapes and without data. */
+void avatar_part_imagine (AvatarPart *self, AvatarPartKind kind, const AvatarConfig *config);
+void avatar_part_clear (AvatarPart *self);
+
+G_END_DECLS

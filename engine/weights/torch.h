@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A state dict that PyTorch has saved: a table of named tensors over mapped memory, as of a
+ * safetensors file. Nothing in it is trusted, and nothing is run. */
+#pragma once
+
+#include "engine/base/tensor.h"
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarTorch AvatarTorch;
+
+/* Of a dict of dicts the one called "module", "state_dict" or "ema" is taken, in this order. */
+AvatarTorch *avatar_torch_open_bytes (GBytes *bytes, const char *name, GError **error);
+void avatar_torch_free (AvatarTorch *self);
+guint avatar_torch_n (AvatarTorch *self);
+/* In the order of the dict. The data may lie at any address. */
+const char *avatar_torch_nth (AvatarTorch *self, guint i, AvatarTensor *out);
+/* Why the tensor @name, which is in the file, is not in the table; %NULL if it is not in the file
+ * or is in the table. */
+const char *avatar_torch_why_not (AvatarTorch *self, const char *name);
+/* The bytes of the pickle, e.g. to hash them. */
+const guint8 *avatar_torch_get_header (AvatarTorch *self, gsize *length);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarTorch, avatar_torch_free)
+
+G_END_DECLS

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Writing weight files, in both formats that are read. The values come from a function, piece by
+ * piece and on all cores, so that a file may be larger than memory. */
+#pragma once
+
+#include "engine/base/tensor.h"
+
+G_BEGIN_DECLS
+
+/* @tensor: dtype and shape; its data are not looked at here. */
+typedef struct
+{
+  const char *name;
+  AvatarTensor tensor;
+} AvatarNamedTensor;
+
+/* Writes values @first .. @first + @n of @t to @out. Called from several threads at once; @first is
+ * a multiple of 4. */
+typedef void (
+    *AvatarFillFunc) (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data);
+
+/* @tensors: of AvatarNamedTensor. What was at @path is replaced when all is well. */
+gboolean avatar_write_safetensors (const char *path, GArray *tensors, AvatarFillFunc fill,
+    gpointer data, GError **error);
+/* As torch.save (@key ? {@key: tensors} : tensors) does. */
+gboolean avatar_write_torch (const char *path, const char *key, GArray *tensors,
+    AvatarFillFunc fill, gpointer data, GError **error);
+
+/* For the writers. @offsets: where in the file each tensor begins; @crcs: (optional): of each. */
+typedef struct
+{
+  char *path, *part; /* as it will be called, and is called until it is complete */
+  int fd;
+} AvatarOutput;
+
+gboolean avatar_output_open (AvatarOutput *self, const char *path, GError **error);
+gboolean
+avatar_output_put (AvatarOutput *self, guint64 at, const void *bytes, gsize n, GError **error);
+gboolean avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets,
+    guint32 *crcs, AvatarFillFunc fill, gpointer data, GError **error);
+/* Gives the file its name if @done, else removes it. Returns @done, or FALSE with @error. */
+gboolean avatar_output_close (AvatarOutput *self, gboolean done, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* LoRAs in every dialect, merged and compared with loops in double precision. */
+#include "engine/memory/device.h"
+#include "engine/ops/sim/sim.h"
+#include "engine/weights/lora.h"
+#include "engine/weights/model.h"
+#include "engine/weights/pack.h"
+#include "engine/weights/random.h"
+#include "engine/weights/writer.h"
+
+#include <avatar/avatar.h>
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+#define RANK 6
+#define ALPHA 3.f
+
+typedef struct
+{
+  AvatarModel *model;
+  const AvatarConfig *config;
+  gint64 width;
+  GArray *list;   /* of AvatarNamedTensor */
+  GHashTable *as; /* key -> name whose random values it has */
+  GStringChunk *names;
+  char *folder, *path;
+} Fixture;
+
+static void
+setup (Fixture *f, gconstpointer data)
+{
+  f->model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  f->config = avatar_model_get_config (f->model);
+  f->width = f->config->transformer.hidden;
+  f->list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  f->as = g_hash_table_new (g_str_hash, g_str_equal);
+  f->names = g_string_chunk_new (4096);
+  f->folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  f->path = g_build_filename (f->folder, "lora.safetensors", NULL);
+}
+
+static void
+teardown (Fixture *f, gconstpointer data)
+{
+  g_unlink (f->path);
+  g_rmdir (f->folder);
+  g_free (f->path);
+  g_free (f->folder);
+  g_string_chunk_free (f->names);
+  g_hash_table_unref (f->as);
+  g_array_unref (f->list);
+  avatar_model_unref (f->model);
+}
+
+/* A tensor of the file, with the random values that belong to @as. */
+static void
+add (Fixture *f, const char *prefix, const char *suffix, const char *as, AvatarDType dtype,
+    gint64 rows, gint64 cols)
+{
+  g_autofree char *key = g_strconcat (prefix, suffix, NULL);
+  AvatarNamedTensor t = { g_string_chunk_insert (f->names, key),
+    cols ? avatar_tensor (dtype, NULL, 2, rows, cols) : avatar_tensor (dtype, NULL, 1, rows) };
+
+  g_array_append_val (f->list, t);
+  g_hash_table_insert (f->as, (gpointer) t.name, g_string_chunk_insert (f->names, as));
+}
+
+/* Both matrices. The values depend on @as alone. */
+static void
+add_pair (Fixture *f, const char *prefix, const char *down, const char *up, const char *as,
+    gint64 rows, gint64 cols)
+{
+  g_autofree char *a = g_strconcat (as, "/a", NULL), *b = g_strconcat (as, "/b", NULL);
+
+  add (f, prefix, down, a, AVATAR_F32, RANK, cols);
+  add (f, prefix, up, b, AVATAR_BF16, rows, RANK);
+}
+
+static void
+fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+{
+  const char *as = g_hash_table_lookup (data, t->name);
+  AvatarRandom random = { .stream = g_str_hash (as), .width = 1 };
+  float alpha = ALPHA;
+
+  if (strcmp (as, "alpha") == 0)
+    avatar_dtype_from_f32 (out, t->tensor.dtype, &alpha, 1);
+  else if (t->tensor.dtype == AVATAR_I8)
+    memset (out, 1, n);
+  else
+    avatar_random_fill (&random, first, n, t->tensor.dtype, out);
+}
+
+static AvatarLora *
+open_lora (Fixture *f, double strength, GError **error)
+{
+  g_assert_true (avatar_write_safetensors (f->path, f->list, fill, f->as, NULL));
+  return avatar_lora_open (f->path, f->config, strength, error);
+}
+
+static GPtrArray *
+open_good (Fixture *f, double strength)
+{
+  g_autoptr (GError) error = NULL;
+  GPtrArray *loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
+
+  g_ptr_array_add (loras, open_lora (f, strength, &error));
+  g_assert_no_error (error);
+  return loras;
+}
+
+static float *
+values_of (const char *as, const char *which, AvatarDType dtype, gsize n)
+{
+  g_autofree char *name = g_strconcat (as, which, NULL);
+  AvatarRandom random = { .stream = g_str_hash (name), .width = 1 };
+  float *out = g_new (float, n);
+  g_autofree guint8 *raw = g_malloc (n * 4);
+
+  avatar_random_fill (&random, 0, n, dtype, raw);
+  avatar_dtype_to_f32 (out, raw, dtype, n);
+  return out;
+}
+
+/* What is added to @tensor at rows from @row is factor * B A of @as, of which rows from @source. */
+static void
+expect (GPtrArray *loras, const char *tensor, const char *as, double factor, gint64 row,
+    gint64 source, gint64 rows, gint64 all_rows, gint64 cols)
+{
+  g_autofree float *a = values_of (as, "/a", AVATAR_F32, RANK * cols);
+  g_autofree float *b = values_of (as, "/b", AVATAR_BF16, all_rows * RANK);
+  g_autofree float *found = avatar_lora_sum (loras, tensor, row, row + rows, cols);
+  double error = 0, sum = 0;
+
+  if (!found)
+    g_error ("nothing is added to %s", tensor);
+  for (gint64 r = 0; r < rows; r++)
+    for (gint64 c = 0; c < cols; c++) {
+      double want = 0, d;
+
+      for (guint k = 0; k < RANK; k++)
+        want += factor * b[(source + r) * RANK + k] * a[k * cols + c];
+      d = found[r * cols + c] - want;
+      error += d * d;
+      sum += want * want;
+    }
+  if (!(error <= 1e-12 * sum) || sum == 0)
+    g_error ("%s: relative error %g", tensor, sqrt (error / sum));
+}
+
+/* The same matrix in the checkpoint's, kohya's and ComfyUI's names. */
+static void
+test_whole (Fixture *f, gconstpointer data)
+{
+  static const char *const names[][3] = {
+    { "diffusion_model.double_blocks.0.img_mlp.fc1", ".lora_A.weight", ".lora_B.weight" },
+    { "double_blocks.0.img_mlp.fc1", ".lora_A.default.weight", ".lora_B.default.weight" },
+    { "transformer.double_blocks.0.img_mlp.fc1", ".lora.down.weight", ".lora.up.weight" },
+    { "base_model.model.double_blocks.0.img_mlp.fc1", ".lora.A.weight", ".lora.B.weight" },
+    { "lora_unet_double_blocks_0_img_mlp_fc1", ".lora_down.weight", ".lora_up.weight" },
+    { "diffusion_model.double_blocks.0.img_mlp.0", ".lora_A", ".lora_B" },
+    { "transformer.transformer_blocks.0.ff.net.0.proj", ".lora_A.weight", ".lora_B.weight" },
+  };
+  gint64 rows = f->config->transformer.mlp;
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_array_set_size (f->list, 0);
+    add_pair (f, names[i][0], names[i][1], names[i][2], "x", rows, f->width);
+    {
+      g_autoptr (GPtrArray) loras = open_good (f, 0.5);
+
+      g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, 1);
+      g_assert_cmpuint (avatar_lora_n_unknown (loras->pdata[0]), ==, 0);
+      expect (loras, "double_blocks.0.img_mlp.fc1.weight", "x", 0.5, 0, 0, rows, rows, f->width);
+    }
+    add (f, names[i][0], ".alpha", "alpha", AVATAR_F32, 1, 0);
+    {
+      g_autoptr (GPtrArray) loras = open_good (f, 2);
+
+      expect (loras, "double_blocks.0.img_mlp.fc1.weight", "x", 2 * ALPHA / RANK, 0, 0, rows, rows,
+          f->width);
+    }
+  }
+}
+
+/* diffusers splits what the checkpoint has in one, and swaps the halves of one matrix. */
+static void
+test_fused (Fixture *f, gconstpointer data)
+{
+  static const char *const parts[][3] = {
+    { "transformer_blocks.1.attn.to_q", "double_blocks.1.img_attn_qkv.weight", "0" },
+    { "transformer_blocks.1.attn.to_v", "double_blocks.1.img_attn_qkv.weight", "2" },
+    { "transformer_blocks.1.attn.add_k_proj", "double_blocks.1.txt_attn_qkv.weight", "1" },
+    { "single_transformer_blocks.2.attn.to_k", "single_blocks.2.linear1.weight", "1" },
+  };
+  gint64 w = f->width, mlp = f->config->transformer.mlp;
+  g_autoptr (GPtrArray) loras = NULL;
+  g_autofree float *k = NULL;
+
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++) {
+    g_autofree char *name = g_strconcat ("transformer.", parts[i][0], NULL);
+
+    add_pair (f, name, ".lora_A.weight", ".lora_B.weight", parts[i][0], w, w);
+  }
+  add_pair (f, "transformer.single_transformer_blocks.2.proj_mlp", ".lora_A.weight",
+      ".lora_B.weight", "mlp", mlp, w);
+  add_pair (f, "transformer.norm_out.linear", ".lora_A.weight", ".lora_B.weight", "out", 2 * w, w);
+  loras = open_good (f, 1);
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+    expect (loras, parts[i][1], parts[i][0], 1, (parts[i][2][0] - '0') * w, 0, w, w, w);
+  expect (loras, "single_blocks.2.linear1.weight", "mlp", 1, 3 * w, 0, mlp, mlp, w);
+  expect (loras, "final_layer.adaLN_modulation.1.weight", "out", 1, 0, w, w, 2 * w, w);
+  expect (loras, "final_layer.adaLN_modulation.1.weight", "out", 1, w, 0, w, 2 * w, w);
+  /* there is none for k */
+  k = avatar_lora_sum (loras, "double_blocks.1.img_attn_qkv.weight", w, 2 * w, w);
+  for (gint64 i = 0; i < w * w; i++)
+    g_assert_cmpfloat (k[i], ==, 0);
+  /* any rows, not from the boundary of a matrix */
+  {
+    g_autofree float *all
+        = avatar_lora_sum (loras, "double_blocks.1.img_attn_qkv.weight", 0, 3 * w, w);
+    g_autofree float *some
+        = avatar_lora_sum (loras, "double_blocks.1.img_attn_qkv.weight", w - 3, 2 * w + 5, w);
+
+    g_assert_cmpmem (some, (w + 8) * w * 4, all + (w - 3) * w, (w + 8) * w * 4);
+  }
+}
+
+static void
+test_diffs (Fixture *f, gconstpointer data)
+{
+  g_autofree float *matrix = values_of ("d", "/m", AVATAR_F16, f->width * f->width);
+  g_autofree float *vector = values_of ("d", "/v", AVATAR_F32, f->width);
+  g_autoptr (GPtrArray) loras = NULL;
+  g_autofree float *w = NULL, *b = NULL;
+
+  add (f, "double_blocks.0.img_attn_proj", ".diff", "d/m", AVATAR_F16, f->width, f->width);
+  add (f, "double_blocks.0.img_attn_proj", ".diff_b", "d/v", AVATAR_F32, f->width, 0);
+  add (f, "text_encoder.layers.0.q_proj", ".lora_A.weight", "u", AVATAR_F32, 2, 3);
+  add (f, "guidance_in.mlp.0", ".lora_A.weight", "u", AVATAR_F32, 2, 3);
+  add (f, "unheard", ".of", "u", AVATAR_F32, 2, 3);
+  loras = open_good (f, -0.25);
+  g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, 2);
+  g_assert_cmpuint (avatar_lora_n_unknown (loras->pdata[0]), ==, 3);
+  w = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.weight", 0, f->width, f->width);
+  b = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.bias", 0, f->width, 1);
+  for (gint64 i = 0; i < f->width * f->width; i++)
+    g_assert_cmpfloat (w[i], ==, -0.25f * matrix[i]);
+  for (gint64 i = 0; i < f->width; i++)
+    g_assert_cmpfloat (b[i], ==, -0.25f * vector[i]);
+}
+
+static void
+refuse (Fixture *f, double strength, const char *message)
+{
+  g_autoptr (GError) error = NULL;
+
+  g_assert_null (open_lora (f, strength, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH);
+  if (!strstr (error->message, message) || !strstr (error->message, "lora.safetensors"))
+    g_error ("expected \"%s\" in \"%s\"", message, error->message);
+  g_array_set_size (f->list, 0);
+}
+
+static void
+test_refused (Fixture *f, gconstpointer data)
+{
+  const char *proj = "double_blocks.0.img_attn_proj";
+  gint64 w = f->width;
+
+  add (f, "text_encoder.q_proj", ".lora_A.weight", "u", AVATAR_F32, 2, 3);
+  refuse (f, 1, "none of its 1 keys");
+  add (f, proj, ".lora_A.weight", "u", AVATAR_F32, RANK, w);
+  refuse (f, 1, "only one of its two");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w + 1, w);
+  refuse (f, 1, "made for another model");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w - 1);
+  refuse (f, 1, "made for another model");
+  add (f, proj, ".lora_A.weight", "u", AVATAR_F32, 2, w);
+  add (f, proj, ".lora_B.weight", "u", AVATAR_F32, w, 3);
+  refuse (f, 1, "made for another model");
+  add (f, proj, ".lora_A.weight", "u", AVATAR_I8, 2, w);
+  add (f, proj, ".lora_B.weight", "u", AVATAR_F32, w, 2);
+  refuse (f, 1, "int8");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  add (f, proj, ".dora_scale", "u", AVATAR_F32, w, 1);
+  refuse (f, 1, "kind of adapter");
+  add (f, proj, ".lokr_w1", "u", AVATAR_F32, w, 1);
+  refuse (f, 1, "kind of adapter");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  add (f, proj, ".alpha", "u", AVATAR_F32, 2, 0);
+  refuse (f, 1, "alpha");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  add (f, "transformer.double_blocks.0.img_attn_proj", ".lora_A.weight", "u", AVATAR_F32, RANK, w);
+  refuse (f, 1, "twice");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  refuse (f, NAN, "strength");
+  add (f, proj, ".diff", "u", AVATAR_F32, w, w + 1);
+  refuse (f, 1, ".diff");
+}
+
+/* W + the sum of two LoRAs, rounded once; and quantised as that sum would be. */
+static void
+test_packed (Fixture *f, gconstpointer data)
+{
+  const char *name = "single_blocks.0.linear2.weight";
+  GHashTable *table = avatar_model_get_part (f->model, "transformer", NULL);
+  const AvatarTensor *source = g_hash_table_lookup (table, name);
+  gint64 rows = source->shape[0], cols = source->shape[1], n = rows * cols;
+  g_autoptr (GPtrArray) loras = NULL;
+  g_autofree float *want = g_new (float, n);
+  g_autofree guint16 *rounded = g_new (guint16, n);
+
+  add_pair (f, "single_blocks.0.linear2", ".lora_A.weight", ".lora_B.weight", "x", rows, cols);
+  loras = open_good (f, 1);
+  g_ptr_array_add (loras, open_lora (f, 0.5, NULL));
+  avatar_dtype_to_f32 (want, source->data, source->dtype, n);
+  {
+    g_autofree float *sum = avatar_lora_sum (loras, name, 0, rows, cols);
+
+    for (gint64 i = 0; i < n; i++)
+      want[i] += sum[i];
+  }
+  avatar_dtype_from_f32 (rounded, AVATAR_BF16, want, n);
+  for (guint k = 0; k < 2; k++) {
+    AvatarWeightSettings settings
+        = { .quantise = k ? AVATAR_QUANTISE_INT8 : AVATAR_QUANTISE_NONE, .loras = loras };
+    g_autoptr (GArray) units
+        = avatar_pack_plan (table, &(AvatarWeightUnits){ 0 }, &settings, AVATAR_BF16);
+    const AvatarUnit *unit = &g_array_index (units, AvatarUnit, 0);
+    g_autofree guint8 *image = g_malloc (unit->bytes);
+
+    g_assert_true (avatar_pack_image (unit, image, NULL, NULL));
+    for (guint i = 0; i < unit->tensors->len; i++) {
+      const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
+      const float *scale = (float *) (image + p->scale_offset);
+
+      g_assert_true (!!p->loras == (strcmp (p->name, name) == 0));
+      if (!p->loras)
+        continue;
+      if (k == 0)
+        g_assert_cmpmem (image + p->offset, 2 * n, rounded, 2 * n);
+      for (gint64 j = 0; j < n && k == 1; j++)
+        g_assert_cmpfloat (fabsf (((gint8 *) image + p->offset)[j] * scale[j / cols] - want[j]), <=,
+            0.501f * scale[j / cols]);
+    }
+  }
+}
+
+/* 8-bit weights: merged where they become float32, refused where they stay as they are. */
+static void
+test_8bit (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GHashTable) table = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (AvatarDevice) cpu = avatar_device_open ("cpu", NULL);
+  g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", &error);
+  gint64 w = f->width;
+  g_autofree guint8 *bytes = g_malloc (w * w);
+  float factor = 0.125;
+  AvatarTensor t = avatar_tensor (AVATAR_F8_E4M3, bytes, 2, w, w);
+  AvatarTensor scale = avatar_tensor (AVATAR_F32, &factor, 1, (gint64) 1);
+  g_autoptr (GPtrArray) loras = NULL;
+  AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
+  g_autofree float *sum = NULL;
+
+  g_assert_no_error (error);
+  memset (bytes, 0x38, w * w); /* 1 */
+  g_hash_table_insert (table, "double_blocks.0.img_attn_proj.weight", &t);
+  g_hash_table_insert (table, "double_blocks.0.img_attn_proj.weight_scale", &scale);
+  add_pair (f, "double_blocks.0.img_attn_proj", ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  loras = settings.loras = open_good (f, 1);
+  sum = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.weight", 0, w, w);
+  {
+    g_autoptr (AvatarWeights) weights
+        = avatar_weights_new_from_table (table, cpu, "transformer", NULL, &settings, FALSE, &error);
+    AvatarTensor view = avatar_weights_get (weights, "double_blocks.0.img_attn_proj.weight");
+
+    for (gint64 i = 0; i < w * w; i++)
+      g_assert_cmpfloat (avatar_tensor_f32 (view)[i], ==, factor + sum[i]);
+  }
+  g_assert_null (
+      avatar_weights_new_from_table (table, sim, "transformer", NULL, &settings, FALSE, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "float8_e4m3"));
+}
+
+/* By the settings: the file is read when the denoiser is made, and must be right. */
+static void
+test_denoiser (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+  AvatarLoraSetting lora = { f->path, 0.5 };
+  AvatarDenoiseSettings settings;
+  AvatarMemory before, with;
+  AvatarDenoiser *denoiser;
+
+  avatar_denoise_settings_init (&settings, f->model);
+  settings.width = settings.height = 64;
+  denoiser = avatar_denoiser_new (f->model, device, &settings, NULL);
+  avatar_device_get_memory (device, &before);
+  avatar_denoiser_free (denoiser);
+  settings.loras = &lora;
+  settings.n_loras = 1;
+  g_assert_null (avatar_denoiser_new (f->model, device, &settings, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
+  g_clear_error (&error);
+  add_pair (f, "lora_unet_single_blocks_0_linear2", ".lora_down.weight", ".lora_up.weight", "x",
+      f->width, f->width + f->config->transformer.mlp);
+  g_assert_true (avatar_write_safetensors (f->path, f->list, fill, f->as, NULL));
+  denoiser = avatar_denoiser_new (f->model, device, &settings, &error);
+  g_assert_no_error (error);
+  avatar_device_get_memory (device, &with);
+  g_assert_cmpuint (with.now, >=, before.now); /* what was mapped may be a copy now */
+  avatar_denoiser_free (denoiser);
+}
+
+int
+main (int argc, char **argv)
+{
+  static const struct
+  {
+    const char *name;
+    void (*func) (Fixture *, gconstpointer);
+  } tests[] = { { "whole", test_whole }, { "fused", test_fused }, { "diffs", test_diffs },
+    { "refused", test_refused }, { "packed", test_packed }, { "8-bit", test_8bit },
+    { "denoiser", test_denoiser } };
+
+  g_test_init (&argc, &argv, NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
+    g_autofree char *path = g_strconcat ("/lora/", tests[i].name, NULL);
+
+    g_test_add (path, Fixture, NULL, setup, tests[i].func, teardown);
+  }
+  return g_test_run ();
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Random weights depend on nothing but seed, name and index; what is written is read back. */
+#include "engine/weights/random.h"
+#include "engine/weights/safetensors.h"
+#include "engine/weights/released.h"
+#include "engine/weights/writer.h"
+#include "tools/random-text.h"
+
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+
+#define N 200000
+
+static void
+test_pieces (void)
+{
+  static const AvatarDType dtypes[] = { AVATAR_F32, AVATAR_F16, AVATAR_BF16, AVATAR_F8_E4M3 };
+  AvatarTensor t = avatar_tensor (AVATAR_F32, NULL, 2, (gint64) 100, (gint64) N / 100);
+  AvatarRandom random = avatar_random_for ("single_blocks.3.linear1.weight", t, 7);
+
+  random.width = 448;
+  for (guint i = 0; i < G_N_ELEMENTS (dtypes); i++) {
+    gsize size = avatar_dtype_size (dtypes[i]);
+    g_autofree guint8 *whole = g_malloc (N * size), *pieces = g_malloc (N * size);
+
+    avatar_random_fill (&random, 0, N, dtypes[i], whole);
+    /* backwards, in pieces of odd lengths but at multiples of 4 */
+    for (gssize at = N / 1236 * 1236; at >= 0; at -= 1236)
+      avatar_random_fill (&random, at, MIN (1236, N - at), dtypes[i], pieces + at * size);
+    g_assert_cmpmem (whole, N * size, pieces, N * size);
+  }
+}
+
+static void
+test_law (void)
+{
+  AvatarTensor t = avatar_tensor (AVATAR_F32, NULL, 2, (gint64) 64, (gint64) N / 64);
+  AvatarTensor vector = avatar_tensor (AVATAR_F32, NULL, 1, (gint64) 64);
+  AvatarRandom matrix = avatar_random_for ("a.weight", t, 0), other;
+  g_autofree float *values = g_new (float, N);
+  double sum = 0, squares = 0;
+
+  avatar_random_fill (&matrix, 0, N, AVATAR_F32, values);
+  for (guint i = 0; i < N; i++) {
+    g_assert_cmpfloat (fabsf (values[i]), <=, matrix.width);
+    sum += values[i];
+    squares += values[i] * values[i];
+  }
+  g_assert_cmpfloat (fabs (sum / N), <, 0.01 * matrix.width);
+  g_assert_cmpfloat (fabs (sqrt (3 * squares / N) / matrix.width - 1), <, 0.01);
+  other = avatar_random_for ("a.weight", t, 1);
+  g_assert_cmpuint (other.stream, !=, matrix.stream);
+  other = avatar_random_for ("b.weight", t, 0);
+  g_assert_cmpuint (other.stream, !=, matrix.stream);
+  g_assert_cmpfloat (avatar_random_for ("norm.weight", vector, 0).centre, ==, 1);
+  g_assert_cmpfloat (avatar_random_for ("norm.bias", vector, 0).centre, ==, 0);
+}
+
+/* The bench's tables rest on these values. */
+static void
+test_values (void)
+{
+  AvatarRandom random = { .stream = 1, .centre = 0, .width = 32768 };
+  float values[4];
+
+  avatar_random_fill (&random, 0, 4, AVATAR_F32, values);
+  g_assert_cmpfloat (values[0], ==, (gint16) 0x5e5);
+  g_assert_cmpfloat (values[3], ==, (gint16) 0x5692);
+}
+
+static void
+fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+{
+  AvatarRandom random = avatar_random_for (t->name, t->tensor, 0);
+
+  avatar_random_fill (&random, first, n, t->tensor.dtype, out);
+}
+
+static void
+test_safetensors (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (folder, "x.safetensors", NULL);
+  g_autofree char *part = g_strconcat (path, ".part", NULL);
+  g_autoptr (AvatarSafetensors) file = NULL;
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  /* more than one piece of the writer's; 8-bit before 16-bit, which the writer must not keep */
+  AvatarNamedTensor tensors[] = {
+    { "b", avatar_tensor (AVATAR_F8_E4M3, NULL, 1, (gint64) 3) },
+    { "a", avatar_tensor (AVATAR_BF16, NULL, 2, (gint64) 1025, (gint64) 2047) },
+  };
+
+  g_array_append_vals (list, tensors, G_N_ELEMENTS (tensors));
+  g_assert_true (avatar_write_safetensors (path, list, fill, NULL, &error));
+  g_assert_no_error (error);
+  g_assert_false (g_file_test (part, G_FILE_TEST_EXISTS));
+  file = avatar_safetensors_open (path, &error);
+  g_assert_no_error (error);
+  for (guint i = 0; i < G_N_ELEMENTS (tensors); i++) {
+    gsize bytes = avatar_tensor_bytes (tensors[i].tensor);
+    g_autofree guint8 *want = g_malloc (bytes);
+    AvatarTensor found;
+
+    g_assert_true (avatar_safetensors_get (file, tensors[i].name, &found));
+    g_assert_cmpint (found.dtype, ==, tensors[i].tensor.dtype);
+    fill (&tensors[i], 0, avatar_tensor_n (found), want, NULL);
+    g_assert_cmpmem (found.data, avatar_tensor_bytes (found), want, bytes);
+  }
+  g_unlink (path);
+  g_rmdir (folder);
+  g_assert_false (avatar_write_safetensors (path, list, fill, NULL, &error)); /* no such folder */
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_READ);
+}
+
+static gint64
+count (GArray *list)
+{
+  gint64 n = 0;
+
+  for (guint i = 0; i < list->len; i++)
+    n += avatar_tensor_n (g_array_index (list, AvatarNamedTensor, i).tensor);
+  return n;
+}
+
+/* The text encoders have as many values as the released ones (spec vae-text-face-formats.md 2.1, 3). */
+static void
+test_text (void)
+{
+  g_autoptr (AvatarConfig) config = avatar_config_released ();
+  g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
+  LlavaSizes llava = random_llava_sizes (config, FALSE);
+  ClipSizes clip = random_clip_sizes (config, FALSE);
+  g_autoptr (GArray) llava_list = random_llava_list (&llava, names);
+  g_autoptr (GArray) clip_list = random_clip_list (&clip, names);
+
+  g_assert_cmpint (count (llava_list), ==, 8355272704);
+  g_assert_cmpint (count (clip_list), ==, 123060480);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/random/pieces", test_pieces);
+  g_test_add_func ("/random/law", test_law);
+  g_test_add_func ("/random/values", test_values);
+  g_test_add_func ("/random/safetensors", test_safetensors);
+  g_test_add_func ("/random/text", test_text);
+  return g_test_run ();
+}
