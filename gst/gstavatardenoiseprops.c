@@ -3,6 +3,7 @@
 #include "gst/gstavatardenoiseprops.h"
 
 #include "gst/gstavatarengine.h"
+#include "gst/gstavatarloras.h"
 
 enum
 {
@@ -21,6 +22,7 @@ enum
   PROP_MOTION_EXP,
   PROP_PRECISION,
   PROP_WEIGHT_FORMAT,
+  PROP_LORA,
   PROP_PINNED_MEMORY,
   PROP_CACHE,
   PROP_CACHE_THRESHOLD,
@@ -109,6 +111,9 @@ install_compute (GObjectClass *klass)
   install_enum (klass, PROP_WEIGHT_FORMAT, "weight-format", "Weight format",
       "How weights are kept on a GPU: 8 bits take half the memory and a little of the quality",
       enum_type ("GstAvatarWeightFormat", weight_formats));
+  install_string (klass, PROP_LORA, "lora", "LoRA",
+      "LoRA files for the transformer, as PATH[:STRENGTH][,PATH[:STRENGTH]...]; strength 1 unless "
+      "given, a comma within a path as \\,; unset = none");
   g_object_class_install_property (klass, PROP_PINNED_MEMORY,
       g_param_spec_string ("pinned-memory", "Pinned memory",
           "Most of the host's memory to pin for weights that a GPU fetches, the rest coming from "
@@ -179,6 +184,8 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->negative_prompt = g_strdup (props->negative_prompt);
   copy->face_box = g_strdup (props->face_box);
   copy->pinned_memory = g_strdup (props->pinned_memory);
+  copy->lora = g_strdup (props->lora);
+  copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
 }
 
 void
@@ -189,6 +196,8 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->negative_prompt, g_free);
   g_clear_pointer (&props->face_box, g_free);
   g_clear_pointer (&props->pinned_memory, g_free);
+  g_clear_pointer (&props->lora, g_free);
+  g_clear_pointer (&props->loras, g_array_unref);
 }
 
 static gchar **
@@ -203,6 +212,8 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->negative_prompt;
     case PROP_FACE_BOX:
       return &props->face_box;
+    case PROP_LORA:
+      return &props->lora;
     case PROP_PINNED_MEMORY:
       return &props->pinned_memory;
     default:
@@ -252,6 +263,10 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
   if (string_of (props, id)) {
     g_free (*string_of (props, id));
     *string_of (props, id) = g_value_dup_string (value);
+    if (id == PROP_LORA) { /* what is wrong with it is told by gst_avatar_denoise_props_check() */
+      g_clear_pointer (&props->loras, g_array_unref);
+      props->loras = gst_avatar_loras_parse (props->lora, NULL);
+    }
     return TRUE;
   }
   if (double_of (props, id)) {
@@ -346,6 +361,10 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   settings->cache = (AvatarCacheMode) props->cache;
   if (props->cache_threshold >= 0.0)
     settings->cache_threshold = props->cache_threshold;
+  if (props->loras) {
+    settings->loras = (const AvatarLoraSetting *) props->loras->data;
+    settings->n_loras = props->loras->len;
+  }
   /* gst_avatar_denoise_props_check() has taken it */
   avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
 }
@@ -353,8 +372,11 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
 gboolean
 gst_avatar_denoise_props_check (const GstAvatarDenoiseProps *props, GError **error)
 {
+  g_autoptr (GArray) loras = gst_avatar_loras_parse (props->lora, error);
   guint64 pinned;
 
+  if (!loras)
+    return FALSE;
   if (props->steps == 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "steps is 0: expected at least 1, or -1 for the model's default");

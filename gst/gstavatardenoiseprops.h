@@ -10,7 +10,8 @@ G_BEGIN_DECLS
 /* -1 and 0 stand for the model's own default where a blurb says so. */
 typedef struct
 {
-  gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory;
+  gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora;
+  GArray *loras; /* of AvatarLoraSetting: what @lora says */
   gint steps;
   gdouble guidance_scale, flow_shift;
   gint64 seed;
@@ -27,7 +28,7 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
 /* %FALSE: not one of ours. The caller holds the lock that guards @props. */
 gboolean gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GValue *value);
 gboolean gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *value);
-/* Strings in @settings are those of @props. */
+/* Strings and LoRAs in @settings are those of @props. */
 void gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
     AvatarDenoiseSettings *settings);
 /* What is wrong before any size is known. */

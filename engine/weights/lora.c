@@ -12,6 +12,8 @@
 
 /* Without a limit a file of a few bytes could ask for any amount of work. */
 #define MAX_RANK 4096
+/* Ranks of what is kept in two factors are rounded up to this, with zeros: tensor cores want it. */
+#define RANK_STEP 16
 
 struct _AvatarLora
 {
@@ -371,24 +373,93 @@ avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end,
   return out;
 }
 
-gboolean
-avatar_lora_check_base (GPtrArray *loras, GHashTable *tensors, GError **error)
+gint64
+avatar_lora_rank (GPtrArray *loras, const char *tensor)
 {
-  for (guint i = 0; loras && i < loras->len; i++) {
-    AvatarLora *self = loras->pdata[i];
-    GHashTableIter iter;
-    gpointer name;
+  gint64 rank = 0;
 
-    g_hash_table_iter_init (&iter, self->deltas);
-    while (g_hash_table_iter_next (&iter, &name, NULL)) {
-      const AvatarTensor *t = g_hash_table_lookup (tensors, name);
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
 
-      if (t && avatar_dtype_size (t->dtype) == 1) {
+    for (guint j = 0; list && j < list->len; j++) {
+      AvatarTensor a = g_array_index (list, AvatarLoraDelta, j).a;
+
+      rank += avatar_tensor_given (a) ? a.shape[0] : 0;
+    }
+  }
+  return (rank + RANK_STEP - 1) / RANK_STEP * RANK_STEP;
+}
+
+/* Columns from @at of rows @start .. @end of the left factor. */
+static void
+fill_up (const AvatarLoraDelta *d, gint64 start, gint64 end, gint64 at, gint64 rank, float *up)
+{
+  gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows), n = d->a.shape[0];
+  g_autofree float *b = NULL;
+
+  if (first >= last)
+    return;
+  b = to_f32 (d->b, d->source_row + first - d->row, last - first);
+  for (gint64 r = 0; r < last - first; r++)
+    for (gint64 k = 0; k < n; k++)
+      up[(first - start + r) * rank + at + k] = d->factor * b[r * n + k];
+}
+
+static void
+fill_down (const AvatarLoraDelta *d, gint64 at, gint64 rank, float *down)
+{
+  gint64 cols = d->a.shape[1];
+  g_autofree float *a = to_f32 (d->a, 0, d->a.shape[0]);
+
+  for (gint64 k = 0; k < d->a.shape[0]; k++)
+    for (gint64 c = 0; c < cols; c++)
+      down[c * rank + at + k] = a[k * cols + c];
+}
+
+void
+avatar_lora_fill (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, float *up,
+    float *down)
+{
+  gint64 rank = avatar_lora_rank (loras, tensor), at = 0;
+
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
+
+    for (guint j = 0; list && j < list->len; j++) {
+      const AvatarLoraDelta *d = &g_array_index (list, AvatarLoraDelta, j);
+
+      fill_up (d, start, end, at, rank, up);
+      if (down)
+        fill_down (d, at, rank, down);
+      at += d->a.shape[0];
+    }
+  }
+}
+
+gboolean
+avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype, gboolean computes,
+    GError **error)
+{
+  static const char way_out[]
+      = "use the 16-bit weights, which may be made 8-bit while they are loaded";
+
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
+    const char *file = avatar_weight_file_get_name (((AvatarLora *) loras->pdata[i])->file);
+
+    for (guint j = 0; list && j < list->len; j++) {
+      if (computes) {
         g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-            "%s: it adds to \"%s\", which is stored as %s: merging would round it once more; use "
-            "the 16-bit weights, which may be made 8-bit while they are loaded",
-            avatar_weight_file_get_name (self->file), (const char *) name,
-            avatar_dtype_name (t->dtype));
+            "%s: it adds to \"%s\", which is stored as %s, and precision=fp8 leaves no 16-bit copy "
+            "to add to; choose precision=auto, or %s",
+            file, tensor, avatar_dtype_name (dtype), way_out);
+        return FALSE;
+      }
+      if (!avatar_tensor_given (g_array_index (list, AvatarLoraDelta, j).a)) {
+        g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+            "%s: it adds a whole matrix (.diff) to \"%s\", which is stored as %s and takes the two "
+            "narrow ones of a LoRA only; %s",
+            file, tensor, avatar_dtype_name (dtype), way_out);
         return FALSE;
       }
     }

@@ -46,9 +46,17 @@ guint avatar_lora_n_unknown (AvatarLora *self);
 float *avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, gsize n);
 /* Whether any of them adds to @tensor. */
 gboolean avatar_lora_touches (GPtrArray *loras, const char *tensor);
-/* FALSE with @error if one of @tensors (name -> AvatarTensor) that they add to is of 8 bits, where
- * merging would round it a second time. */
-gboolean avatar_lora_check_base (GPtrArray *loras, GHashTable *tensors, GError **error);
+
+/* The sum in two factors, up [rows, rank] down^T, down [cols, rank], for weights that are 8-bit in
+ * their file. All must be of low rank: see avatar_lora_check_8bit(). */
+gint64 avatar_lora_rank (GPtrArray *loras, const char *tensor);
+/* @up: zeros for rows @start .. @end; @down: (nullable): zeros for all of it */
+void avatar_lora_fill (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, float *up,
+    float *down);
+/* FALSE with @error, which names the file, if what they add to @tensor, stored in 8 bits as @dtype,
+ * cannot be added to an expanded copy: it is not of low rank, or the model @computes in 8 bits. */
+gboolean avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
+    gboolean computes, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarLora, avatar_lora_free)
 

@@ -71,6 +71,26 @@ image_dtype (GHashTable *tensors, const char *name, const AvatarTensor *t,
   }
 }
 
+/* What is 8-bit in its file stays as it is: quantising the sum anew would round it once more. */
+static gboolean
+takes_loras_apart (const AvatarPacked *p)
+{
+  return p->loras && avatar_dtype_size (p->source.dtype) == 1 && avatar_dtype_size (p->dtype) == 1;
+}
+
+static void
+add_factors (AvatarUnit *unit, AvatarPacked *p)
+{
+  gsize row;
+
+  p->rank = avatar_lora_rank (p->loras, p->name);
+  row = p->rank * avatar_dtype_size (p->expanded);
+  p->up_offset = unit->bytes;
+  unit->bytes += aligned (p->source.shape[0] * row);
+  p->down_offset = unit->bytes;
+  unit->bytes += aligned (p->source.shape[1] * row);
+}
+
 static void
 add_tensor (AvatarUnit *unit, GHashTable *tensors, const char *name, const AvatarTensor *t,
     const AvatarWeightSettings *settings, AvatarDType activation)
@@ -97,6 +117,8 @@ add_tensor (AvatarUnit *unit, GHashTable *tensors, const char *name, const Avata
       unit->scratch += aligned (n * avatar_dtype_size (activation));
     }
   }
+  if (takes_loras_apart (&p))
+    add_factors (unit, &p);
   g_array_append_val (unit->tensors, p);
 }
 
@@ -138,6 +160,23 @@ avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
         activation);
   }
   return all;
+}
+
+gboolean
+avatar_pack_check (GArray *units, GError **error)
+{
+  for (guint i = 0; i < units->len; i++) {
+    GArray *tensors = g_array_index (units, AvatarUnit, i).tensors;
+
+    for (guint j = 0; j < tensors->len; j++) {
+      const AvatarPacked *p = &g_array_index (tensors, AvatarPacked, j);
+
+      if (takes_loras_apart (p)
+          && !avatar_lora_check_8bit (p->loras, p->name, p->dtype, !p->expands, error))
+        return FALSE;
+    }
+  }
+  return TRUE;
 }
 
 /* The factor of row @r of an 8-bit source. */
@@ -219,7 +258,7 @@ static PackResult
 pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 {
   gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
-  gboolean keep = p->source.dtype == p->dtype; /* and so no LoRA */
+  gboolean keep = p->source.dtype == p->dtype; /* LoRAs are apart, then */
   float *scale = (float *) (image + p->scale_offset);
   g_autofree guint8 *raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
   g_autofree float *values = keep ? NULL : g_new (float, n);
@@ -274,6 +313,21 @@ pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
   return PACK_DONE;
 }
 
+/* Rows @start .. @end of the left factor of LoRAs kept apart, and with the first all of the right. */
+static void
+pack_factors (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
+{
+  gint64 n_up = (end - start) * p->rank, n_down = p->source.shape[1] * p->rank;
+  gsize size = avatar_dtype_size (p->expanded);
+  g_autofree float *up = g_new0 (float, n_up);
+  g_autofree float *down = start == 0 ? g_new0 (float, n_down) : NULL;
+
+  avatar_lora_fill (p->loras, p->name, start, end, up, down);
+  avatar_dtype_from_f32 (image + p->up_offset + start * p->rank * size, p->expanded, up, n_up);
+  if (down)
+    avatar_dtype_from_f32 (image + p->down_offset, p->expanded, down, n_down);
+}
+
 /* Some rows of one tensor. */
 typedef struct
 {
@@ -306,6 +360,8 @@ avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GErr
         ? pack_8bit (piece->tensor, image, piece->start, piece->end)
         : pack_rows (piece->tensor, image, piece->start, piece->end);
 
+    if (piece->tensor->rank)
+      pack_factors (piece->tensor, image, piece->start, piece->end);
     if (result != PACK_DONE)
 #pragma omp critical
     {

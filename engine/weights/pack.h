@@ -10,11 +10,13 @@ G_BEGIN_DECLS
 /**
  * AvatarPacked: one tensor in its unit's image.
  * @source: in the mapped file; @source_scale: of an 8-bit source, factors of its rows, or of all
- * @loras: that add to it, or %NULL
+ * @loras: that add to it, or %NULL: while it is packed, or, if @rank is not 0, to its expanded copy
  * @dtype: in the image; @offset: bytes from the start of the image
  * @scale_offset: of an 8-bit tensor: its rows' factors
  * @expand_offset: in the scratch memory where an 8-bit tensor becomes one of @expanded; only if
  *   the model does not compute in 8 bits
+ * @rank: of what @loras add to a tensor that is 8-bit in its file: up [out, rank] down^T with
+ *   down [in, rank], both of @expanded, at @up_offset and @down_offset
  */
 typedef struct
 {
@@ -24,6 +26,8 @@ typedef struct
   AvatarDType dtype, expanded;
   gboolean expands;
   gsize offset, scale_offset, expand_offset;
+  gint64 rank;
+  gsize up_offset, down_offset;
 } AvatarPacked;
 
 /* @bytes: of the image; @scratch: of what is expanded */
@@ -37,6 +41,8 @@ typedef struct
  * @activation: the device's dtype for matrices. The settings' LoRAs must outlive it. */
 GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
     const AvatarWeightSettings *settings, AvatarDType activation);
+/* FALSE with AVATAR_ERROR_SETTINGS if there is a LoRA that cannot be added. */
+gboolean avatar_pack_check (GArray *units, GError **error);
 /* Those of @weights; %NULL on a device that is not discrete. */
 GArray *avatar_weights_get_units (AvatarWeights *weights);
 /* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be

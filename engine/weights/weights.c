@@ -168,8 +168,6 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
   static const AvatarWeightUnits all_fixed = { 0 };
 
-  if (!avatar_lora_check_base (self->loras, tensors, error))
-    return FALSE;
   self->units = avatar_pack_plan (tensors, units ? units : &all_fixed,
       settings ? settings : &as_stored, backend->activation);
   self->where = g_hash_table_new (g_str_hash, g_str_equal);
@@ -180,6 +178,8 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
       g_hash_table_insert (self->where, g_array_index (unit->tensors, AvatarPacked, j).name,
           GUINT_TO_POINTER ((i << 16 | j) + 1));
   }
+  if (!avatar_pack_check (self->units, error))
+    return FALSE;
   if (dry)
     return TRUE;
   self->residency = avatar_residency_new (self->device, self->units,
@@ -296,26 +296,16 @@ avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute
 }
 
 void
-avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
-{
-  if (self->residency)
-    avatar_residency_enter (self->residency, ops, unit);
-}
-
-void
 avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit)
 {
   if (self->residency)
     avatar_residency_leave (self->residency, ops, unit);
 }
 
-/* Where tensor @where of the units is now; without data if it is not on the device. */
+/* Where @p of unit @i is now; without data if it is not on the device. */
 static AvatarTensor
-discrete_view (AvatarWeights *self, guint where)
+discrete_view (AvatarWeights *self, guint i, const AvatarPacked *p)
 {
-  guint i = (where - 1) >> 16;
-  const AvatarPacked *p = &g_array_index (g_array_index (self->units, AvatarUnit, i).tensors,
-      AvatarPacked, (where - 1) & 0xffff);
   AvatarTensor t = avatar_tensor_of_shape (p->expands ? p->expanded : p->dtype, NULL,
       p->source.rank, p->source.shape);
   guint8 *memory = NULL, *scratch = NULL;
@@ -334,6 +324,43 @@ discrete_view (AvatarWeights *self, guint where)
   return t;
 }
 
+/* w += up down^T, on the expanded copy of @p, as many rows at a time as activations have. */
+static void
+add_loras (AvatarWeights *self, AvatarOps *ops, guint i, const AvatarPacked *p)
+{
+  AvatarTensor w = discrete_view (self, i, p);
+  AvatarTensor up = avatar_tensor (p->expanded, NULL, 2, w.shape[0], p->rank);
+  AvatarTensor down = avatar_tensor (p->expanded, NULL, 2, w.shape[1], p->rank);
+  guint8 *scratch,
+      *memory = self->residency ? avatar_residency_memory (self->residency, i, &scratch) : NULL;
+
+  if (memory) {
+    up.data = memory + p->up_offset;
+    down.data = memory + p->down_offset;
+  }
+  for (gint64 r = 0; r < w.shape[0]; r += ops->row_chunk) {
+    gint64 n = MIN (ops->row_chunk, w.shape[0] - r);
+
+    avatar_op_linear_add (ops, avatar_tensor_rows (w, r, n), avatar_tensor_rows (up, r, n), down,
+        AVATAR_NO_TENSOR, AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+  }
+}
+
+void
+avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
+{
+  GArray *tensors;
+
+  if (self->residency)
+    avatar_residency_enter (self->residency, ops, unit);
+  if (!self->units || !self->loras)
+    return;
+  tensors = g_array_index (self->units, AvatarUnit, unit).tensors;
+  for (guint j = 0; j < tensors->len; j++)
+    if (g_array_index (tensors, AvatarPacked, j).rank)
+      add_loras (self, ops, unit, &g_array_index (tensors, AvatarPacked, j));
+}
+
 AvatarTensor
 avatar_weights_get (AvatarWeights *self, const char *format, ...)
 {
@@ -347,8 +374,12 @@ avatar_weights_get (AvatarWeights *self, const char *format, ...)
   va_end (args);
   if (self->where) {
     where = GPOINTER_TO_UINT (g_hash_table_lookup (self->where, name));
-    if (where)
-      return discrete_view (self, where);
+    if (where) {
+      guint i = (where - 1) >> 16;
+      GArray *tensors = g_array_index (self->units, AvatarUnit, i).tensors;
+
+      return discrete_view (self, i, &g_array_index (tensors, AvatarPacked, (where - 1) & 0xffff));
+    }
   } else {
     view = g_hash_table_lookup (self->views, name);
     if (view)

@@ -37,8 +37,9 @@ typedef struct
  * @quantise: 8-bit storage made at load, of the blocks' matrices
  * @compute_fp8: the model gets e4m3 matrices with their scales, rather than 16-bit copies of them
  * @pinned_bytes: cap on host memory that the device copies from; G_MAXUINT64 = all weights
- * @loras: (nullable): of AvatarLora, added to 16-bit and 32-bit weights in float32 before these are
- *   rounded, or quantised; a reference is kept
+ * @loras: (nullable): of AvatarLora, added in float32 before weights are rounded, or quantised; on a
+ *   discrete device, to the expanded copies of those that are 8-bit in the file, whenever their unit
+ *   is entered. A reference is kept
  */
 typedef enum
 {

@@ -113,7 +113,7 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @pinned_bytes: host memory for weights that a GPU fetches from; what is above comes from the
  *   mapped files. G_MAXUINT64: as much as there are weights
  * @loras, @n_loras: (nullable): merged in this order, before weights are quantised; read while the
- *   denoiser is made. Weights that are stored in 8 bits take none on a GPU
+ *   denoiser is made. Not for weights that are stored and computed in 8 bits
  * @text_states: (nullable): two, in place of @prompt and @negative_prompt, for models whose text
  *   encoder is not read and for parity tests; copied by the denoiser
  * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for

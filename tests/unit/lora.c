@@ -348,42 +348,184 @@ test_packed (Fixture *f, gconstpointer data)
   }
 }
 
-/* 8-bit weights: merged where they become float32, refused where they stay as they are. */
+/* A fused matrix of e4m3 ones, of which the LoRAs in @f have q and v, and all rows again. */
+typedef struct
+{
+  GHashTable *table;
+  AvatarTensor matrix, scale;
+  float factor;
+} Stored;
+
+#define STORED "double_blocks.0.img_attn_qkv.weight"
+#define STORED_FACTOR 0.125f
+
+static void
+stored_init (Stored *s, gint64 width)
+{
+  s->factor = STORED_FACTOR;
+  s->matrix = avatar_tensor (AVATAR_F8_E4M3, g_malloc (3 * width * width), 2, 3 * width, width);
+  s->scale = avatar_tensor (AVATAR_F32, &s->factor, 1, (gint64) 1);
+  memset (s->matrix.data, 0x38, 3 * width * width); /* 1 */
+  s->table = g_hash_table_new (g_str_hash, g_str_equal);
+  g_hash_table_insert (s->table, STORED, &s->matrix);
+  g_hash_table_insert (s->table, STORED "_scale", &s->scale);
+}
+
+static void
+stored_clear (Stored *s)
+{
+  g_hash_table_unref (s->table);
+  g_free (s->matrix.data);
+}
+
+/* Two files, of parts and of the whole. */
+static GPtrArray *
+open_two (Fixture *f)
+{
+  gint64 w = f->width;
+  GPtrArray *loras;
+
+  add_pair (f, "transformer_blocks.0.attn.to_v", ".lora_A.weight", ".lora_B.weight", "v", w, w);
+  add_pair (f, "transformer_blocks.0.attn.to_q", ".lora_A.weight", ".lora_B.weight", "q", w, w);
+  loras = open_good (f, 1);
+  g_unlink (f->path); /* the first stays mapped */
+  g_array_set_size (f->list, 0);
+  add_pair (f, "double_blocks.0.img_attn.qkv", ".lora_A.weight", ".lora_B.weight", "x", 3 * w, w);
+  g_ptr_array_add (loras, open_lora (f, 0.5, NULL));
+  return loras;
+}
+
+/* B A at a row and a column, in double precision. */
+static double
+product (const float *a, const float *b, gint64 r, gint64 c, gint64 cols)
+{
+  double sum = 0;
+
+  for (guint k = 0; k < RANK; k++)
+    sum += (double) b[r * RANK + k] * a[k * cols + c];
+  return sum;
+}
+
+/* What STORED must be with both LoRAs. */
+static void
+expect_both (Fixture *f, const float *found)
+{
+  gint64 w = f->width;
+  g_autofree float *qa = values_of ("q", "/a", AVATAR_F32, RANK * w);
+  g_autofree float *qb = values_of ("q", "/b", AVATAR_BF16, w * RANK);
+  g_autofree float *va = values_of ("v", "/a", AVATAR_F32, RANK * w);
+  g_autofree float *vb = values_of ("v", "/b", AVATAR_BF16, w * RANK);
+  g_autofree float *xa = values_of ("x", "/a", AVATAR_F32, RANK * w);
+  g_autofree float *xb = values_of ("x", "/b", AVATAR_BF16, 3 * w * RANK);
+
+  for (gint64 r = 0; r < 3 * w; r++)
+    for (gint64 c = 0; c < w; c++) {
+      double want = STORED_FACTOR + 0.5 * product (xa, xb, r, c, w);
+
+      if (r < w)
+        want += product (qa, qb, r, c, w);
+      else if (r >= 2 * w)
+        want += product (va, vb, r - 2 * w, c, w);
+      g_assert_cmpfloat_with_epsilon (found[r * w + c], want, 1e-5);
+    }
+}
+
+static guint
+only_unit (const char *tensor, gconstpointer data)
+{
+  return 0;
+}
+
+/* Enters the unit of all @weights and brings STORED to @out; in a plan nothing. */
+static AvatarOps *
+fetch (AvatarWeights *weights, AvatarDevice *device, gsize bytes, float *out)
+{
+  static const guint units[] = { 0 };
+  AvatarRoute route = { .units = units, .n = 1, .at_once = 1 };
+  g_autoptr (GError) error = NULL;
+  AvatarArena *arena
+      = bytes ? avatar_arena_new (device, bytes, "a test", &error) : avatar_arena_new_dry ();
+  AvatarOps *ops = avatar_ops_new (device, arena, &error);
+
+  g_assert_no_error (error);
+  g_assert_true (avatar_weights_set_route (weights, ops, &route, &error));
+  avatar_weights_enter (weights, ops, 0);
+  avatar_op_download (ops, out, avatar_weights_get (weights, STORED));
+  avatar_weights_leave (weights, ops, 0);
+  g_assert_true (avatar_ops_check (ops, &error));
+  return ops;
+}
+
+/* 8-bit weights: merged where they become float32; where they stay as they are, added to what they
+ * are expanded to, with the memory and the work that a plan says. */
 static void
 test_8bit (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (GHashTable) table = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr (AvatarDevice) cpu = avatar_device_open ("cpu", NULL);
-  g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", &error);
-  gint64 w = f->width;
-  g_autofree guint8 *bytes = g_malloc (w * w);
-  float factor = 0.125;
-  AvatarTensor t = avatar_tensor (AVATAR_F8_E4M3, bytes, 2, w, w);
-  AvatarTensor scale = avatar_tensor (AVATAR_F32, &factor, 1, (gint64) 1);
-  g_autoptr (GPtrArray) loras = NULL;
-  AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
-  g_autofree float *sum = NULL;
+  g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", NULL);
+  g_autoptr (GPtrArray) loras = open_two (f);
+  AvatarWeightUnits units = { 1, only_unit, NULL };
+  AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64, .loras = loras };
+  g_autofree float *out = g_new (float, 3 * f->width * f->width);
+  Stored s;
 
-  g_assert_no_error (error);
-  memset (bytes, 0x38, w * w); /* 1 */
-  g_hash_table_insert (table, "double_blocks.0.img_attn_proj.weight", &t);
-  g_hash_table_insert (table, "double_blocks.0.img_attn_proj.weight_scale", &scale);
-  add_pair (f, "double_blocks.0.img_attn_proj", ".lora_A.weight", ".lora_B.weight", "x", w, w);
-  loras = settings.loras = open_good (f, 1);
-  sum = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.weight", 0, w, w);
+  stored_init (&s, f->width);
   {
-    g_autoptr (AvatarWeights) weights
-        = avatar_weights_new_from_table (table, cpu, "transformer", NULL, &settings, FALSE, &error);
-    AvatarTensor view = avatar_weights_get (weights, "double_blocks.0.img_attn_proj.weight");
+    g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, cpu, "transformer",
+        NULL, &settings, FALSE, &error);
 
-    for (gint64 i = 0; i < w * w; i++)
-      g_assert_cmpfloat (avatar_tensor_f32 (view)[i], ==, factor + sum[i]);
+    expect_both (f, avatar_tensor_f32 (avatar_weights_get (weights, STORED)));
   }
+  {
+    g_autoptr (AvatarOps) dry = NULL, ops = NULL; /* freed last: weights wait for its queue */
+    g_autoptr (AvatarWeights) planned = avatar_weights_new_from_table (s.table, sim, "transformer",
+        &units, &settings, TRUE, &error);
+    g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, sim, "transformer",
+        &units, &settings, FALSE, &error);
+    gsize bytes;
+
+    g_assert_no_error (error);
+    dry = fetch (planned, sim, 0, NULL);
+    bytes = avatar_arena_peak (dry->arena);
+    ops = fetch (weights, sim, MAX (bytes, 1), out);
+    expect_both (f, out);
+    g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, bytes);
+    g_assert_cmpfloat (ops->flops, ==, dry->flops);
+    g_assert_cmpfloat (ops->flops, >, 0);
+  }
+  stored_clear (&s);
+}
+
+static void
+refuse_8bit (Stored *s, const AvatarWeightSettings *settings, const char *message)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", NULL);
+
   g_assert_null (
-      avatar_weights_new_from_table (table, sim, "transformer", NULL, &settings, FALSE, &error));
+      avatar_weights_new_from_table (s->table, sim, "transformer", NULL, settings, TRUE, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_assert_nonnull (strstr (error->message, "float8_e4m3"));
+  g_assert_nonnull (strstr (error->message, "lora.safetensors"));
+  if (!strstr (error->message, message))
+    g_error ("expected \"%s\" in \"%s\"", message, error->message);
+}
+
+static void
+test_8bit_refused (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GPtrArray) loras = open_two (f), diffs = NULL;
+  Stored s;
+
+  stored_init (&s, f->width);
+  refuse_8bit (&s, &(AvatarWeightSettings){ .compute_fp8 = TRUE, .loras = loras }, "precision=fp8");
+  g_unlink (f->path);
+  g_array_set_size (f->list, 0);
+  add (f, "double_blocks.0.img_attn_qkv", ".diff", "d", AVATAR_F32, 3 * f->width, f->width);
+  diffs = open_good (f, 1);
+  refuse_8bit (&s, &(AvatarWeightSettings){ .loras = diffs }, ".diff");
+  stored_clear (&s);
 }
 
 /* By the settings: the file is read when the denoiser is made, and must be right. */
@@ -426,7 +568,7 @@ main (int argc, char **argv)
     void (*func) (Fixture *, gconstpointer);
   } tests[] = { { "whole", test_whole }, { "fused", test_fused }, { "diffs", test_diffs },
     { "refused", test_refused }, { "packed", test_packed }, { "8-bit", test_8bit },
-    { "denoiser", test_denoiser } };
+    { "8-bit-refused", test_8bit_refused }, { "denoiser", test_denoiser } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Models in the tree of the release, made by avatar-random at the demo's sizes: found from every
  * folder, the same weights as from a plain folder, 8-bit ones with their scales, and clear errors. */
+#include "engine/denoise/denoiser.h"
 #include "engine/text/text.h"
 #include "engine/weights/manifest.h"
 #include "engine/weights/model.h"
@@ -395,9 +396,10 @@ test_text (Fixture *f, gconstpointer data)
 #define SIZE 64
 #define CHUNK 2
 
-/* All latents of one short window, with random text states. */
+/* All latents of one short window, with random text states. @budget: MiB, or 0 */
 static float *
-denoise (AvatarModel *model, const char *device_name, guint used, GError **error)
+denoise_with (AvatarModel *model, const char *device_name, guint used, guint64 budget,
+    const AvatarLoraSetting *lora, GError **error)
 {
   const AvatarConfig *c = avatar_model_get_config (model);
   g_autoptr (AvatarDevice) device = avatar_device_open (device_name, NULL);
@@ -414,7 +416,10 @@ denoise (AvatarModel *model, const char *device_name, guint used, GError **error
   g_autoptr (AvatarImage) image = avatar_image_new (SIZE, SIZE, 3, SIZE * 3, pixels, NULL);
   g_autoptr (AvatarDenoiser) self = NULL;
   AvatarDenoiseSettings settings;
+  AvatarDenoiseStats stats;
+  gsize predicted, peak;
 
+  avatar_device_set_budget (device, budget << 20);
   avatar_random_fill (&random, 0, TEXT * c->transformer.text_dim, AVATAR_F32, states);
   avatar_random_fill (&random, 0, c->transformer.pooled_dim, AVATAR_F32, pooled);
   avatar_random_fill (&random, 0, n_features, AVATAR_F32, features);
@@ -425,6 +430,8 @@ denoise (AvatarModel *model, const char *device_name, guint used, GError **error
   settings.steps = 2;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   settings.text_states = texts;
+  settings.loras = lora;
+  settings.n_loras = lora ? 1 : 0;
   self = avatar_denoiser_new (model, device, &settings, error);
   if (!self)
     return NULL;
@@ -436,7 +443,30 @@ denoise (AvatarModel *model, const char *device_name, guint used, GError **error
     g_assert_cmpint (avatar_denoiser_pull (self, out + i * n, error), ==, AVATAR_PULL_OK);
   for (gsize i = 0; i < CHUNK * n; i++)
     g_assert_true (isfinite (out[i]));
+  avatar_denoiser_get_arena (self, &predicted, &peak);
+  g_assert_cmpuint (peak, ==, predicted);
+  avatar_denoiser_get_stats (self, &stats);
+  g_assert_true (budget == 0 || stats.streamed > 0);
   return g_steal_pointer (&out);
+}
+
+static float *
+denoise (AvatarModel *model, const char *device_name, guint used, GError **error)
+{
+  return denoise_with (model, device_name, used, 0, NULL, error);
+}
+
+/* The relative difference in the mean square. */
+static double
+difference (const float *a, const float *b, gsize n)
+{
+  double error = 0, sum = 0;
+
+  for (gsize i = 0; i < n; i++) {
+    error += (a[i] - b[i]) * (a[i] - b[i]);
+    sum += a[i] * a[i];
+  }
+  return sqrt (error / sum);
 }
 
 /* With text states a released folder runs, as a plain one does. */
@@ -451,7 +481,6 @@ test_denoise (Fixture *f, gconstpointer data)
   g_autoptr (AvatarModel) other = NULL;
   gsize n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
   g_autofree float *a = denoise (model, "cpu", TEXT, &error), *b = NULL, *c = NULL, *d = NULL;
-  double difference = 0, sum = 0;
 
   g_assert_no_error (error);
   make (plain, "safetensors", "transformer,vae,whisper,text");
@@ -464,14 +493,91 @@ test_denoise (Fixture *f, gconstpointer data)
   g_assert_no_error (error);
   d = denoise (fp8, "sim:512", TEXT, &error);
   g_assert_no_error (error);
-  for (gsize i = 0; i < n; i++) {
-    difference += (c[i] - d[i]) * (c[i] - d[i]);
-    sum += c[i] * c[i];
-  }
-  g_assert_cmpfloat (sqrt (difference / sum), <, 1e-4);
+  g_assert_cmpfloat (difference (c, d, n), <, 1e-4);
   g_assert_cmpint (memcmp (a, c, n * 4), !=, 0);
   g_assert_null (denoise (model, "cpu", TEXT + 1, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+}
+
+static void
+fill_small (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+{
+  AvatarRandom random = { .stream = g_str_hash (t->name), .width = 0.1 };
+
+  avatar_random_fill (&random, first, n, t->tensor.dtype, out);
+}
+
+/* Of rank 3, for matrices of every kind: parts of fused ones, in front of an activation, and of the
+ * modulation. */
+static void
+write_lora (const char *path, const AvatarTransformerConfig *c)
+{
+  gint64 d = c->hidden, mlp = c->mlp,
+         shapes[][2] = { { d, d }, { d, d }, { mlp, d }, { mlp, d }, { d, d + mlp }, { 6 * d, d } };
+  static const char *const names[][2] = { { "transformer_blocks.1.attn.to_q.lora_A.weight",
+                                              "transformer_blocks.1.attn.to_q.lora_B.weight" },
+    { "single_transformer_blocks.0.attn.to_v.lora_A.weight",
+        "single_transformer_blocks.0.attn.to_v.lora_B.weight" },
+    { "single_transformer_blocks.0.proj_mlp.lora_A.weight",
+        "single_transformer_blocks.0.proj_mlp.lora_B.weight" },
+    { "double_blocks.0.txt_mlp.fc1.lora_A.weight", "double_blocks.0.txt_mlp.fc1.lora_B.weight" },
+    { "single_blocks.1.linear2.lora_A.weight", "single_blocks.1.linear2.lora_B.weight" },
+    { "double_blocks.0.img_mod.linear.lora_A.weight",
+        "double_blocks.0.img_mod.linear.lora_B.weight" } };
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  g_autoptr (GError) error = NULL;
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    AvatarNamedTensor pair[2]
+        = { { names[i][0], avatar_tensor (AVATAR_F32, NULL, 2, (gint64) 3, shapes[i][1]) },
+            { names[i][1], avatar_tensor (AVATAR_F32, NULL, 2, shapes[i][0], (gint64) 3) } };
+
+    g_array_append_vals (list, pair, 2);
+  }
+  avatar_write_safetensors (path, list, fill_small, NULL, &error);
+  g_assert_no_error (error);
+}
+
+/* The same under the smallest budget, which is found from below. */
+static float *
+denoise_small (AvatarModel *model, const AvatarLoraSetting *lora)
+{
+  for (guint64 budget = 1;; budget++) {
+    g_autoptr (GError) error = NULL;
+    float *out = denoise_with (model, "sim:512", TEXT, budget, lora, &error);
+
+    if (out)
+      return out;
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+  }
+}
+
+/* A LoRA on 8-bit weights: what the CPU merges is the same as what a device adds to their expanded
+ * copies, whether they stay there or not. */
+static void
+test_lora (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *fp8_path = path_of (f, FP8), *path = path_of (f, "lora.safetensors");
+  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
+  gsize n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
+  AvatarLoraSetting lora = { path, 1 }, nothing = { path, 0 };
+  g_autofree float *plain = denoise (fp8, "sim:512", TEXT, &error);
+  g_autofree float *cpu = NULL, *sim = NULL, *small = NULL, *zero = NULL;
+
+  g_assert_no_error (error);
+  write_lora (path, &avatar_model_get_config (fp8)->transformer);
+  cpu = denoise_with (fp8, "cpu", TEXT, 0, &lora, &error);
+  g_assert_no_error (error);
+  sim = denoise_with (fp8, "sim:512", TEXT, 0, &lora, &error);
+  g_assert_no_error (error);
+  g_assert_cmpfloat (difference (cpu, sim, n), <, 1e-4);
+  g_assert_cmpfloat (difference (plain, sim, n), >, 1e-2);
+  small = denoise_small (fp8, &lora);
+  g_assert_cmpmem (small, n * 4, sim, n * 4);
+  zero = denoise_with (fp8, "sim:512", TEXT, 0, &nothing, &error);
+  g_assert_no_error (error);
+  g_assert_cmpmem (zero, n * 4, plain, n * 4);
 }
 
 static void
@@ -541,7 +647,7 @@ main (int argc, char **argv)
     { "bad-files", test_bad_files }, { "bad-scales", test_bad_scales },
     { "idle-scales", test_idle_scales }, { "vae-prefix", test_vae_prefix },
     { "configs", test_configs }, { "text", test_text }, { "denoise", test_denoise },
-    { "quanto", test_quanto } };
+    { "lora", test_lora }, { "quanto", test_quanto } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
