@@ -2,6 +2,8 @@
 /* Portraits: loading by gdk-pixbuf, alpha, and scaling to a size that the model can make. */
 #include <avatar/image.h>
 
+#include "engine/image/resample.h"
+
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <math.h>
 #include <string.h>
@@ -96,78 +98,97 @@ avatar_image_load (const char *path, GError **error)
 }
 
 /* RGB, with alpha blended over mid-grey. */
-static GdkPixbuf *
-to_opaque (const AvatarImage *image)
+static AvatarImage *
+to_opaque (const AvatarImage *image, GError **error)
 {
-  GdkPixbuf *out = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, image->width, image->height);
+  guint8 *out = g_try_malloc ((gsize) image->width * image->height * 3);
+  AvatarImage *self;
 
-  for (guint y = 0; out && y < image->height; y++) {
+  if (!out) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "no memory is left for a picture of %u x %u pixels; take a smaller one", image->width,
+        image->height);
+    return NULL;
+  }
+  self = g_new (AvatarImage, 1);
+  *self = (AvatarImage){ image->width, image->height, image->width * 3, 3, out };
+  for (guint y = 0; y < image->height; y++) {
     const guint8 *in = image->data + (gsize) y * image->stride;
-    guint8 *row = gdk_pixbuf_get_pixels (out) + (gsize) y * gdk_pixbuf_get_rowstride (out);
 
     for (guint x = 0; x < image->width; x++, in += image->channels)
       for (guint c = 0; c < 3; c++) {
         guint alpha = image->channels == 4 ? in[3] : 255;
 
-        row[3 * x + c] = (in[c] * alpha + GREY * (255 - alpha) + 127) / 255;
+        *out++ = (in[c] * alpha + GREY * (255 - alpha) + 127) / 255;
       }
   }
-  return out;
+  return self;
 }
 
-/* How the picture lies behind the result: scaled by @scale, then moved by @left and @top. */
-typedef struct
+/* The largest part of the picture that has the shape of @width x @height, around its centre. */
+static AvatarRegion
+crop (const AvatarImage *image, guint width, guint height)
 {
-  double scale, left, top;
-} Placing;
+  double w = image->width, h = image->height;
+  double part_w = MIN (w, h * width / height), part_h = MIN (h, w * height / width);
 
-static Placing
-place (const AvatarImage *image, guint width, guint height)
-{
-  double scale = MAX ((double) width / image->width, (double) height / image->height);
-
-  return (
-      Placing){ scale, (image->width * scale - width) / 2, (image->height * scale - height) / 2 };
+  return (AvatarRegion){ (w - part_w) / 2, (h - part_h) / 2, (w + part_w) / 2, (h + part_h) / 2 };
 }
 
 static guint
-move_edge (double value, double scale, double offset, guint limit)
+move_edge (double value, double from, double until, guint size)
 {
-  return (guint) CLAMP (floor (value * scale - offset + .5), 0., (double) limit);
+  return (guint) CLAMP (floor ((value - from) * size / (until - from) + .5), 0., (double) size);
 }
 
-static void
-move_box (AvatarBox *box, Placing p, guint width, guint height)
+static AvatarBox
+move_box (AvatarBox box, AvatarRegion r, guint width, guint height)
 {
-  guint x0, x1, y0, y1;
+  guint x0 = move_edge (box.x, r.left, r.right, width);
+  guint x1 = move_edge ((double) box.x + box.width, r.left, r.right, width);
+  guint y0 = move_edge (box.y, r.top, r.bottom, height);
+  guint y1 = move_edge ((double) box.y + box.height, r.top, r.bottom, height);
+
+  return (AvatarBox){ x0, y0, x1 - x0, y1 - y0 };
+}
+
+static gboolean
+check_video_size (guint width, guint height, const AvatarModelInfo *info, GError **error)
+{
+  if (width && height && width <= MAX_SIDE && height <= MAX_SIDE && width % info->size_multiple == 0
+      && height % info->size_multiple == 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "a video of %u x %u pixels is impossible; both sides must be multiples of %u up to %d", width,
+      height, info->size_multiple, MAX_SIDE);
+  return FALSE;
+}
+
+/* Takes @box, if there is one, from the portrait to what @region of it becomes. */
+static gboolean
+follow_box (const AvatarImage *image, AvatarRegion region, guint width, guint height,
+    AvatarBox *box, GError **error)
+{
+  AvatarBox moved;
 
   if (!box || !box->width || !box->height)
-    return;
-  x0 = move_edge (box->x, p.scale, p.left, width);
-  x1 = move_edge ((double) box->x + box->width, p.scale, p.left, width);
-  y0 = move_edge (box->y, p.scale, p.top, height);
-  y1 = move_edge ((double) box->y + box->height, p.scale, p.top, height);
-  *box = (AvatarBox){ x0, y0, x1 - x0, y1 - y0 };
-}
-
-static AvatarImage *
-scale_to (const AvatarImage *image, guint width, guint height, Placing p, GError **error)
-{
-  g_autoptr (GdkPixbuf) source = to_opaque (image);
-  g_autoptr (GdkPixbuf) result = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, width, height);
-  gboolean same = image->width == width && image->height == height;
-
-  if (!source || !result) {
-    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "no memory is left to scale the picture");
-    return NULL;
+    return TRUE;
+  if ((guint64) box->x + box->width > image->width
+      || (guint64) box->y + box->height > image->height) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the face box %u,%u %ux%u reaches beyond the portrait of %u x %u pixels", box->x, box->y,
+        box->width, box->height, image->width, image->height);
+    return FALSE;
   }
-  if (same)
-    gdk_pixbuf_copy_area (source, 0, 0, width, height, result, 0, 0);
-  else
-    gdk_pixbuf_scale (source, result, 0, 0, width, height, -p.left, -p.top, p.scale, p.scale,
-        GDK_INTERP_BILINEAR);
-  return from_pixbuf (result, error);
+  moved = move_box (*box, region, width, height);
+  if (!moved.width || !moved.height) {
+    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the face box lies outside of what is left of the portrait after cropping it to the "
+        "video's shape; choose another size or crop the portrait around the face");
+    return FALSE;
+  }
+  *box = moved;
+  return TRUE;
 }
 
 AvatarImage *
@@ -175,8 +196,8 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
     AvatarBox *box, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
-  AvatarImage *result;
-  Placing p;
+  g_autoptr (AvatarImage) opaque = NULL;
+  AvatarRegion region;
 
   if (!check_size (image->width, image->height, "the portrait", error))
     return NULL;
@@ -184,35 +205,16 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
     width = info->width;
     height = info->height;
   }
-  if (!width || !height || width > MAX_SIDE || height > MAX_SIDE || width % info->size_multiple
-      || height % info->size_multiple) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "a video of %u x %u pixels is impossible; both sides must be multiples of %u up to %d",
-        width, height, info->size_multiple, MAX_SIDE);
+  if (!check_video_size (width, height, info, error))
     return NULL;
-  }
-  if (box && box->width && box->height
-      && ((guint64) box->x + box->width > image->width
-          || (guint64) box->y + box->height > image->height)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the face box %u,%u %ux%u reaches beyond the portrait of %u x %u pixels", box->x, box->y,
-        box->width, box->height, image->width, image->height);
+  region = crop (image, width, height);
+  if (!follow_box (image, region, width, height, box, error))
     return NULL;
+  if (image->channels != 3) {
+    opaque = to_opaque (image, error);
+    if (!opaque)
+      return NULL;
   }
-  p = place (image, width, height);
-  result = scale_to (image, width, height, p, error);
-  if (result) {
-    AvatarBox moved = box ? *box : (AvatarBox){ 0 };
-
-    move_box (&moved, p, width, height);
-    if (box && box->width && box->height && (!moved.width || !moved.height)) {
-      g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-          "the face box lies outside of what is left of the portrait after cropping it to the "
-          "video's shape; choose another size or crop the portrait around the face");
-      g_clear_pointer (&result, avatar_image_free);
-    } else if (box) {
-      *box = moved;
-    }
-  }
-  return result;
+  return avatar_resample (opaque ? opaque : image, region, AVATAR_FILTER_LANCZOS, width, height,
+      error);
 }
