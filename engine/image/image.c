@@ -10,24 +10,40 @@
 
 #define MAX_SIDE 16384
 #define MAX_ASPECT 16
+/* A PNG of 64 bytes can announce any size, and has its memory before it turns out to be short. */
+#define MAX_PIXELS (1 << 26)
+#define MAX_VIDEO_SIDE 4096 /* as in AvatarDenoiseSettings */
 #define GREY 128
 
 static gboolean
 check_size (guint width, guint height, const char *name, GError **error)
 {
   if (width > 0 && height > 0 && width <= MAX_SIDE && height <= MAX_SIDE
-      && MAX (width, height) / MIN (width, height) <= MAX_ASPECT)
+      && MAX (width, height) <= MAX_ASPECT * MIN (width, height) && width * height <= MAX_PIXELS)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-      "%s is %u x %u pixels; expected sides of 1 to %d, none more than %d times the other", name,
-      width, height, MAX_SIDE, MAX_ASPECT);
+      "%s is %u x %u pixels; expected sides of 1 to %d, none more than %d times the other, and at "
+      "most %d million pixels; crop it around the face, or scale it down",
+      name, width, height, MAX_SIDE, MAX_ASPECT, MAX_PIXELS / 1000000);
   return FALSE;
+}
+
+static guint8 *
+allocate (guint width, guint height, guint channels, GError **error)
+{
+  guint8 *data = g_try_malloc ((gsize) width * height * channels);
+
+  if (!data)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "no memory is left for a picture of %u x %u pixels; take a smaller one", width, height);
+  return data;
 }
 
 AvatarImage *
 avatar_image_new (guint width, guint height, guint channels, guint stride, const guint8 *data,
     GError **error)
 {
+  g_autofree guint8 *copy = NULL;
   AvatarImage *self;
 
   if (channels != 3 && channels != 4) {
@@ -43,14 +59,13 @@ avatar_image_new (guint width, guint height, guint channels, guint stride, const
         width * channels);
     return NULL;
   }
-  self = g_new0 (AvatarImage, 1);
-  self->width = width;
-  self->height = height;
-  self->channels = channels;
-  self->stride = width * channels;
-  self->data = g_malloc ((gsize) self->stride * height);
+  copy = allocate (width, height, channels, error);
+  if (!copy)
+    return NULL;
   for (guint y = 0; y < height; y++)
-    memcpy (self->data + (gsize) y * self->stride, data + (gsize) y * stride, self->stride);
+    memcpy (copy + (gsize) y * width * channels, data + (gsize) y * stride, width * channels);
+  self = g_new (AvatarImage, 1);
+  *self = (AvatarImage){ width, height, width * channels, channels, g_steal_pointer (&copy) };
   return self;
 }
 
@@ -94,6 +109,7 @@ avatar_image_load (const char *path, GError **error)
     return NULL;
   }
   upright = gdk_pixbuf_apply_embedded_orientation (pixbuf);
+  g_clear_object (&pixbuf); /* it may be large */
   return from_pixbuf (upright, error);
 }
 
@@ -101,15 +117,11 @@ avatar_image_load (const char *path, GError **error)
 static AvatarImage *
 to_opaque (const AvatarImage *image, GError **error)
 {
-  guint8 *out = g_try_malloc ((gsize) image->width * image->height * 3);
+  guint8 *out = allocate (image->width, image->height, 3, error);
   AvatarImage *self;
 
-  if (!out) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "no memory is left for a picture of %u x %u pixels; take a smaller one", image->width,
-        image->height);
+  if (!out)
     return NULL;
-  }
   self = g_new (AvatarImage, 1);
   *self = (AvatarImage){ image->width, image->height, image->width * 3, 3, out };
   for (guint y = 0; y < image->height; y++) {
@@ -155,12 +167,12 @@ move_box (AvatarBox box, AvatarRegion r, guint width, guint height)
 static gboolean
 check_video_size (guint width, guint height, const AvatarModelInfo *info, GError **error)
 {
-  if (width && height && width <= MAX_SIDE && height <= MAX_SIDE && width % info->size_multiple == 0
-      && height % info->size_multiple == 0)
+  if (width && height && width <= MAX_VIDEO_SIDE && height <= MAX_VIDEO_SIDE
+      && width % info->size_multiple == 0 && height % info->size_multiple == 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "a video of %u x %u pixels is impossible; both sides must be multiples of %u up to %d", width,
-      height, info->size_multiple, MAX_SIDE);
+      height, info->size_multiple, MAX_VIDEO_SIDE);
   return FALSE;
 }
 

@@ -8,7 +8,6 @@
 #include "engine/image/resample.h"
 #include "engine/image/resize.h"
 
-#include <gdk-pixbuf/gdk-pixbuf.h>
 #include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
@@ -65,31 +64,57 @@ test_load_errors (void)
   g_remove (path);
 }
 
-/* A JPEG whose EXIF says that it lies on its side: 6 = turn by 90 degrees. */
-static void
-test_orientation (void)
+/* Files of tools/goldens/image.py. Where there is room they are red on the left, blue on the
+ * right, before the EXIF orientation of one turns them clockwise. */
+static const struct
 {
-  static const guint8 exif[] = { 0xff, 0xe1, 0, 34, 'E', 'x', 'i', 'f', 0, 0, 'M', 'M', 0, 42, 0, 0,
-    0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0 };
-  g_autoptr (GdkPixbuf) pixbuf = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, 32, 16);
-  g_autofree char *path = g_build_filename (g_get_tmp_dir (), "avatar-test-turned.jpg", NULL);
-  g_autoptr (GByteArray) file = g_byte_array_new ();
-  g_autofree char *jpeg = NULL;
-  g_autoptr (AvatarImage) image = NULL;
-  GError *error = NULL;
-  gsize n;
+  const char *name;
+  guint width, height;      /* 0: to be refused */
+  guint8 first[4], last[4]; /* top left and bottom right pixel */
+  guint channels, tolerance;
+} odd_files[] = {
+  { .name = "tall.png" },
+  { .name = "wide.png" },
+  { .name = "vast.png" },
+  { "dot.png", 1, 1, { 255, 0, 0 }, { 255, 0, 0 }, 3, 0 },
+  { "rgba.png", 24, 16, { 255, 0, 0, 8 }, { 0, 0, 255, 247 }, 4, 8 },
+  { "grey_alpha.png", 24, 16, { 200, 200, 200, 100 }, { 200, 200, 200, 100 }, 4, 0 },
+  { "grey.png", 24, 16, { 200, 200, 200 }, { 200, 200, 200 }, 3, 0 },
+  { "grey16.png", 24, 16, { 200, 200, 200 }, { 200, 200, 200 }, 3, 0 },
+  { "bits.png", 24, 16, { 255, 255, 255 }, { 255, 255, 255 }, 3, 0 },
+  { "cmyk.jpg", 24, 16, { 255, 0, 0, 255 }, { 0, 0, 255, 255 }, 4, 4 },
+  { "grey.jpg", 24, 16, { 200, 200, 200 }, { 200, 200, 200 }, 3, 1 },
+  { "turned.jpg", 16, 24, { 255, 0, 0 }, { 0, 0, 255 }, 3, 4 },
+};
 
-  gdk_pixbuf_fill (pixbuf, 0xff0000ff);
-  g_assert_true (gdk_pixbuf_save_to_buffer (pixbuf, &jpeg, &n, "jpeg", &error, NULL));
-  g_byte_array_append (file, (const guint8 *) jpeg, 2);
-  g_byte_array_append (file, exif, sizeof exif);
-  g_byte_array_append (file, (const guint8 *) jpeg + 2, n - 2);
-  g_assert_true (g_file_set_contents (path, (const char *) file->data, file->len, NULL));
-  image = avatar_image_load (path, &error);
-  g_remove (path);
-  g_assert_no_error (error);
-  g_assert_cmpuint (image->width, ==, 16);
-  g_assert_cmpuint (image->height, ==, 32);
+static void
+test_odd_files (void)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (odd_files); i++) {
+    g_autofree char *path = g_build_filename (CORPUS_DIR, "image", odd_files[i].name, NULL);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (AvatarImage) image = avatar_image_load (path, &error);
+    g_autoptr (AvatarImage) fitted = NULL;
+
+    g_test_message ("%s", path);
+    if (!odd_files[i].width) {
+      g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+      g_assert_nonnull (strstr (error->message, path));
+      continue;
+    }
+    g_assert_no_error (error);
+    g_assert_cmpuint (image->width, ==, odd_files[i].width);
+    g_assert_cmpuint (image->height, ==, odd_files[i].height);
+    g_assert_cmpuint (image->channels, ==, odd_files[i].channels);
+    for (guint c = 0; c < image->channels; c++) {
+      const guint8 *last = pixel (image, image->width - 1, image->height - 1);
+
+      g_assert_cmpint (ABS (image->data[c] - odd_files[i].first[c]), <=, odd_files[i].tolerance);
+      g_assert_cmpint (ABS (last[c] - odd_files[i].last[c]), <=, odd_files[i].tolerance);
+    }
+    fitted = avatar_image_fit (image, model, 0, 0, NULL, &error);
+    g_assert_no_error (error);
+  }
 }
 
 static void
@@ -102,6 +127,9 @@ test_limits (void)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
   g_clear_error (&error);
   g_assert_null (avatar_image_new (16385, 16385, 3, 65535, data, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_new (16384, 4097, 3, 49152, data, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA);
   g_clear_error (&error);
   g_assert_null (avatar_image_new (100, 1, 3, 300, data, &error));
@@ -182,6 +210,9 @@ test_fit_errors (void)
   AvatarBox outside = { 150, 0, 51, 10 }, cropped = { 0, 0, 10, 10 };
 
   g_assert_null (avatar_image_fit (image, model, 100, 128, NULL, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_image_fit (image, model, 128, 4112, NULL, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_clear_error (&error);
   g_assert_null (avatar_image_fit (image, model, 128, 0, NULL, &error));
@@ -332,7 +363,7 @@ main (int argc, char **argv)
   g_assert_no_error (error);
   g_test_add_func ("/image/load", test_load);
   g_test_add_func ("/image/load-errors", test_load_errors);
-  g_test_add_func ("/image/orientation", test_orientation);
+  g_test_add_func ("/image/odd-files", test_odd_files);
   g_test_add_func ("/image/limits", test_limits);
   g_test_add_func ("/image/fit-sizes", test_fit_sizes);
   g_test_add_func ("/image/fit-crop", test_fit_crop);
