@@ -3,6 +3,7 @@
 #include <avatar/image.h>
 
 #include "engine/image/resample.h"
+#include "engine/image/resize.h"
 
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <math.h>
@@ -147,6 +148,20 @@ crop (const AvatarImage *image, guint width, guint height)
   return (AvatarRegion){ (w - part_w) / 2, (h - part_h) / 2, (w + part_w) / 2, (h + part_h) / 2 };
 }
 
+/* The size that @model makes of the portrait if nobody asks for one. TRUE: of all of it, in
+ * nearly its shape. */
+static gboolean
+choose_size (const AvatarImage *image, AvatarModel *model, guint *width, guint *height)
+{
+  const AvatarConfig *config = avatar_model_get_config (model);
+
+  *width = *height = config->size;
+  if (!config->resize.multiple)
+    return FALSE;
+  avatar_resize_rule (&config->resize, image->width, image->height, config->size, width, height);
+  return TRUE;
+}
+
 static guint
 move_edge (double value, double from, double until, guint size)
 {
@@ -209,17 +224,16 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarImage) opaque = NULL;
-  AvatarRegion region;
+  AvatarRegion region = { 0, 0, image->width, image->height };
+  gboolean whole;
 
   if (!check_size (image->width, image->height, "the portrait", error))
     return NULL;
-  if (!width && !height) {
-    width = info->width;
-    height = info->height;
-  }
+  whole = !width && !height && choose_size (image, model, &width, &height);
   if (!check_video_size (width, height, info, error))
     return NULL;
-  region = crop (image, width, height);
+  if (!whole)
+    region = crop (image, width, height);
   if (!follow_box (image, region, width, height, box, error))
     return NULL;
   if (image->channels != 3) {

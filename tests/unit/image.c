@@ -288,21 +288,54 @@ test_resample (void)
   g_assert_cmpuint (n, ==, 128);
 }
 
-/* Sizes from spec denoise 4.1. */
+/* Sizes from spec denoise 4.1, ties, and bases that have no cap of their own. */
 static void
 test_resize_rule (void)
 {
   static const guint cases[][5] = { { 500, 500, 704, 704, 704 }, { 900, 1600, 704, 704, 1216 },
     { 900, 1600, 512, 448, 832 }, { 1000, 1090, 704, 704, 768 }, { 832, 1216, 512, 512, 768 },
-    { 600, 800, 704, 704, 960 } };
+    { 600, 800, 704, 704, 960 }, { 900, 1600, 384, 384, 640 }, { 1600, 900, 704, 1216, 704 },
+    { 704, 736, 704, 704, 768 }, { 704, 800, 704, 704, 768 }, { 864, 704, 704, 896, 704 },
+    { 900, 1600, 320, 320, 512 }, { 300, 300, 320, 320, 320 }, { 160, 10, 704, 3712, 256 } };
+  g_autoptr (AvatarModel) released = avatar_model_open ("released", NULL);
+  const AvatarConfig *config = avatar_model_get_config (released);
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
     guint width, height;
 
-    avatar_resize_rule (cases[i][0], cases[i][1], cases[i][2], &width, &height);
+    avatar_resize_rule (&config->resize, cases[i][0], cases[i][1], cases[i][2], &width, &height);
     g_assert_cmpuint (width, ==, cases[i][3]);
     g_assert_cmpuint (height, ==, cases[i][4]);
   }
+}
+
+/* The released model's video takes its shape from the portrait, unless its size is given. */
+static void
+test_fit_released (void)
+{
+  g_autoptr (AvatarModel) released = avatar_model_open ("released", NULL);
+  g_autoptr (AvatarImage) image = make_image (900, 1600, 4);
+  g_autoptr (AvatarImage) whole = NULL;
+  g_autoptr (AvatarImage) cropped = NULL;
+  AvatarBox box = { 90, 160, 450, 800 };
+  GError *error = NULL;
+
+  for (guint y = 0; y < 1600; y++)
+    for (guint x = 0; x < 900; x++)
+      memcpy (pixel (image, x, y), y < 100 ? "\xff\0\0\xff" : "\0\xff\0\xff", 4);
+  whole = avatar_image_fit (image, released, 0, 0, &box, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (whole->width, ==, 704);
+  g_assert_cmpuint (whole->height, ==, 1216);
+  g_assert_cmpuint (box.x, ==, 70);
+  g_assert_cmpuint (box.y, ==, 122);
+  g_assert_cmpuint (box.width, ==, 422 - 70);
+  g_assert_cmpuint (box.height, ==, 730 - 122);
+  g_assert_cmpmem (pixel (whole, 350, 40), 3, "\xff\0\0", 3);
+  cropped = avatar_image_fit (image, released, 704, 704, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (cropped->height, ==, 704);
+  g_assert_cmpmem (pixel (cropped, 350, 0), 3, "\0\xff\0", 3);
 }
 
 /* The slow way: a mask of pixels, then a bilinear reduction with half-pixel centres. */
@@ -371,6 +404,7 @@ main (int argc, char **argv)
   g_test_add_func ("/image/fit-errors", test_fit_errors);
   g_test_add_func ("/image/resample", test_resample);
   g_test_add_func ("/image/resize-rule", test_resize_rule);
+  g_test_add_func ("/image/fit-released", test_fit_released);
   g_test_add_func ("/image/face-mask", test_face_mask);
   g_test_add_func ("/image/face-mask-golden", test_face_mask_golden);
   result = g_test_run ();
