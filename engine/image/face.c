@@ -10,10 +10,10 @@ static void
 grow (guint start, guint length, double area, guint limit, gint64 *from, gint64 *to)
 {
   gint64 centre = ((gint64) start * 2 + length) / 2;
-  double half = floor (MIN (area * length / 2, (double) limit));
+  gint64 half = (gint64) floor (area * length / 2);
 
-  *from = MAX (centre - (gint64) half, 0);
-  *to = MIN (centre + (gint64) half, (gint64) limit);
+  *from = MAX (centre - half, 0);
+  *to = MIN (centre + half, (gint64) limit);
 }
 
 /* Of the two middle pixels of cell @i, those that lie in [from, to). */

@@ -2,30 +2,49 @@
 /* Portraits: loading by gdk-pixbuf, alpha, and scaling to a size that the model can make. */
 #include <avatar/image.h>
 
+#include "engine/image/resample.h"
+#include "engine/image/resize.h"
+
 #include <gdk-pixbuf/gdk-pixbuf.h>
 #include <math.h>
 #include <string.h>
 
 #define MAX_SIDE 16384
 #define MAX_ASPECT 16
+/* A PNG of 64 bytes can announce any size, and has its memory before it turns out to be short. */
+#define MAX_PIXELS (1 << 26)
+#define MAX_VIDEO_SIDE 4096 /* as in AvatarDenoiseSettings */
 #define GREY 128
 
 static gboolean
 check_size (guint width, guint height, const char *name, GError **error)
 {
   if (width > 0 && height > 0 && width <= MAX_SIDE && height <= MAX_SIDE
-      && MAX (width, height) / MIN (width, height) <= MAX_ASPECT)
+      && MAX (width, height) <= MAX_ASPECT * MIN (width, height) && width * height <= MAX_PIXELS)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-      "%s is %u x %u pixels; expected sides of 1 to %d, none more than %d times the other", name,
-      width, height, MAX_SIDE, MAX_ASPECT);
+      "%s is %u x %u pixels; expected sides of 1 to %d, none more than %d times the other, and at "
+      "most %d million pixels; crop it around the face, or scale it down",
+      name, width, height, MAX_SIDE, MAX_ASPECT, MAX_PIXELS / 1000000);
   return FALSE;
+}
+
+static guint8 *
+allocate (guint width, guint height, guint channels, GError **error)
+{
+  guint8 *data = g_try_malloc ((gsize) width * height * channels);
+
+  if (!data)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "no memory is left for a picture of %u x %u pixels; take a smaller one", width, height);
+  return data;
 }
 
 AvatarImage *
 avatar_image_new (guint width, guint height, guint channels, guint stride, const guint8 *data,
     GError **error)
 {
+  g_autofree guint8 *copy = NULL;
   AvatarImage *self;
 
   if (channels != 3 && channels != 4) {
@@ -41,14 +60,13 @@ avatar_image_new (guint width, guint height, guint channels, guint stride, const
         width * channels);
     return NULL;
   }
-  self = g_new0 (AvatarImage, 1);
-  self->width = width;
-  self->height = height;
-  self->channels = channels;
-  self->stride = width * channels;
-  self->data = g_malloc ((gsize) self->stride * height);
+  copy = allocate (width, height, channels, error);
+  if (!copy)
+    return NULL;
   for (guint y = 0; y < height; y++)
-    memcpy (self->data + (gsize) y * self->stride, data + (gsize) y * stride, self->stride);
+    memcpy (copy + (gsize) y * width * channels, data + (gsize) y * stride, width * channels);
+  self = g_new (AvatarImage, 1);
+  *self = (AvatarImage){ width, height, width * channels, channels, g_steal_pointer (&copy) };
   return self;
 }
 
@@ -92,82 +110,112 @@ avatar_image_load (const char *path, GError **error)
     return NULL;
   }
   upright = gdk_pixbuf_apply_embedded_orientation (pixbuf);
+  g_clear_object (&pixbuf); /* it may be large */
   return from_pixbuf (upright, error);
 }
 
 /* RGB, with alpha blended over mid-grey. */
-static GdkPixbuf *
-to_opaque (const AvatarImage *image)
+static AvatarImage *
+to_opaque (const AvatarImage *image, GError **error)
 {
-  GdkPixbuf *out = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, image->width, image->height);
+  guint8 *out = allocate (image->width, image->height, 3, error);
+  AvatarImage *self;
 
-  for (guint y = 0; out && y < image->height; y++) {
+  if (!out)
+    return NULL;
+  self = g_new (AvatarImage, 1);
+  *self = (AvatarImage){ image->width, image->height, image->width * 3, 3, out };
+  for (guint y = 0; y < image->height; y++) {
     const guint8 *in = image->data + (gsize) y * image->stride;
-    guint8 *row = gdk_pixbuf_get_pixels (out) + (gsize) y * gdk_pixbuf_get_rowstride (out);
 
     for (guint x = 0; x < image->width; x++, in += image->channels)
       for (guint c = 0; c < 3; c++) {
         guint alpha = image->channels == 4 ? in[3] : 255;
 
-        row[3 * x + c] = (in[c] * alpha + GREY * (255 - alpha) + 127) / 255;
+        *out++ = (in[c] * alpha + GREY * (255 - alpha) + 127) / 255;
       }
   }
-  return out;
+  return self;
 }
 
-/* How the picture lies behind the result: scaled by @scale, then moved by @left and @top. */
-typedef struct
+/* The largest part of the picture that has the shape of @width x @height, around its centre. */
+static AvatarRegion
+crop (const AvatarImage *image, guint width, guint height)
 {
-  double scale, left, top;
-} Placing;
+  double w = image->width, h = image->height;
+  double part_w = MIN (w, h * width / height), part_h = MIN (h, w * height / width);
 
-static Placing
-place (const AvatarImage *image, guint width, guint height)
+  return (AvatarRegion){ (w - part_w) / 2, (h - part_h) / 2, (w + part_w) / 2, (h + part_h) / 2 };
+}
+
+/* The size that @model makes of the portrait if nobody asks for one. TRUE: of all of it, in
+ * nearly its shape. */
+static gboolean
+choose_size (const AvatarImage *image, AvatarModel *model, guint *width, guint *height)
 {
-  double scale = MAX ((double) width / image->width, (double) height / image->height);
+  const AvatarConfig *config = avatar_model_get_config (model);
 
-  return (
-      Placing){ scale, (image->width * scale - width) / 2, (image->height * scale - height) / 2 };
+  *width = *height = config->size;
+  if (!config->resize.multiple)
+    return FALSE;
+  avatar_resize_rule (&config->resize, image->width, image->height, config->size, width, height);
+  return TRUE;
 }
 
 static guint
-move_edge (double value, double scale, double offset, guint limit)
+move_edge (double value, double from, double until, guint size)
 {
-  return (guint) CLAMP (floor (value * scale - offset + .5), 0., (double) limit);
+  return (guint) CLAMP (floor ((value - from) * size / (until - from) + .5), 0., (double) size);
 }
 
-static void
-move_box (AvatarBox *box, Placing p, guint width, guint height)
+static AvatarBox
+move_box (AvatarBox box, AvatarRegion r, guint width, guint height)
 {
-  guint x0, x1, y0, y1;
+  guint x0 = move_edge (box.x, r.left, r.right, width);
+  guint x1 = move_edge ((double) box.x + box.width, r.left, r.right, width);
+  guint y0 = move_edge (box.y, r.top, r.bottom, height);
+  guint y1 = move_edge ((double) box.y + box.height, r.top, r.bottom, height);
+
+  return (AvatarBox){ x0, y0, x1 - x0, y1 - y0 };
+}
+
+static gboolean
+check_video_size (guint width, guint height, const AvatarModelInfo *info, GError **error)
+{
+  if (width && height && width <= MAX_VIDEO_SIDE && height <= MAX_VIDEO_SIDE
+      && width % info->size_multiple == 0 && height % info->size_multiple == 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "a video of %u x %u pixels is impossible; both sides must be multiples of %u up to %d", width,
+      height, info->size_multiple, MAX_VIDEO_SIDE);
+  return FALSE;
+}
+
+/* Takes @box, if there is one, from the portrait to what @region of it becomes. */
+static gboolean
+follow_box (const AvatarImage *image, AvatarRegion region, guint width, guint height,
+    AvatarBox *box, GError **error)
+{
+  AvatarBox moved;
 
   if (!box || !box->width || !box->height)
-    return;
-  x0 = move_edge (box->x, p.scale, p.left, width);
-  x1 = move_edge ((double) box->x + box->width, p.scale, p.left, width);
-  y0 = move_edge (box->y, p.scale, p.top, height);
-  y1 = move_edge ((double) box->y + box->height, p.scale, p.top, height);
-  *box = (AvatarBox){ x0, y0, x1 - x0, y1 - y0 };
-}
-
-static AvatarImage *
-scale_to (const AvatarImage *image, guint width, guint height, Placing p, GError **error)
-{
-  g_autoptr (GdkPixbuf) source = to_opaque (image);
-  g_autoptr (GdkPixbuf) result = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, width, height);
-  gboolean same = image->width == width && image->height == height;
-
-  if (!source || !result) {
-    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "no memory is left to scale the picture");
-    return NULL;
+    return TRUE;
+  if ((guint64) box->x + box->width > image->width
+      || (guint64) box->y + box->height > image->height) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the face box %u,%u %ux%u reaches beyond the portrait of %u x %u pixels", box->x, box->y,
+        box->width, box->height, image->width, image->height);
+    return FALSE;
   }
-  if (same)
-    gdk_pixbuf_copy_area (source, 0, 0, width, height, result, 0, 0);
-  else
-    gdk_pixbuf_scale (source, result, 0, 0, width, height, -p.left, -p.top, p.scale, p.scale,
-        GDK_INTERP_BILINEAR);
-  return from_pixbuf (result, error);
+  moved = move_box (*box, region, width, height);
+  if (!moved.width || !moved.height) {
+    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the face box lies outside of what is left of the portrait after cropping it to the "
+        "video's shape; choose another size or crop the portrait around the face");
+    return FALSE;
+  }
+  *box = moved;
+  return TRUE;
 }
 
 AvatarImage *
@@ -175,44 +223,24 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
     AvatarBox *box, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
-  AvatarImage *result;
-  Placing p;
+  g_autoptr (AvatarImage) opaque = NULL;
+  AvatarRegion region = { 0, 0, image->width, image->height };
+  gboolean whole;
 
   if (!check_size (image->width, image->height, "the portrait", error))
     return NULL;
-  if (!width && !height) {
-    width = info->width;
-    height = info->height;
-  }
-  if (!width || !height || width > MAX_SIDE || height > MAX_SIDE || width % info->size_multiple
-      || height % info->size_multiple) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "a video of %u x %u pixels is impossible; both sides must be multiples of %u up to %d",
-        width, height, info->size_multiple, MAX_SIDE);
+  whole = !width && !height && choose_size (image, model, &width, &height);
+  if (!check_video_size (width, height, info, error))
     return NULL;
-  }
-  if (box && box->width && box->height
-      && ((guint64) box->x + box->width > image->width
-          || (guint64) box->y + box->height > image->height)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the face box %u,%u %ux%u reaches beyond the portrait of %u x %u pixels", box->x, box->y,
-        box->width, box->height, image->width, image->height);
+  if (!whole)
+    region = crop (image, width, height);
+  if (!follow_box (image, region, width, height, box, error))
     return NULL;
+  if (image->channels != 3) {
+    opaque = to_opaque (image, error);
+    if (!opaque)
+      return NULL;
   }
-  p = place (image, width, height);
-  result = scale_to (image, width, height, p, error);
-  if (result) {
-    AvatarBox moved = box ? *box : (AvatarBox){ 0 };
-
-    move_box (&moved, p, width, height);
-    if (box && box->width && box->height && (!moved.width || !moved.height)) {
-      g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-          "the face box lies outside of what is left of the portrait after cropping it to the "
-          "video's shape; choose another size or crop the portrait around the face");
-      g_clear_pointer (&result, avatar_image_free);
-    } else if (box) {
-      *box = moved;
-    }
-  }
-  return result;
+  return avatar_resample (opaque ? opaque : image, region, AVATAR_FILTER_LANCZOS, width, height,
+      error);
 }

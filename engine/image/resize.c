@@ -1,43 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Upstream's choice of a video size: the shorter side becomes the base, both are rounded to
- * multiples of 64 with ties to even, and a cap bounds the area. */
+ * multiples of 64, and a cap bounds the area. Upstream does not look again after the cap, so a
+ * long video may exceed it by what rounding adds. */
 #include "engine/image/resize.h"
 
 #include <math.h>
 
 static guint
-round_side (double side)
+round_side (double side, guint multiple)
 {
-  return (guint) (nearbyint (side / 64) * 64); /* ties to even, as Python's round() */
+  return (guint) nearbyint (side / multiple) * multiple; /* ties to even, as Python's round() */
 }
 
 static double
-cap_of (guint base)
+cap_of (const AvatarResizeConfig *rule, guint base)
 {
-  switch (base) {
-    case 704:
-      return 704. * 1216;
-    case 512:
-      return 512. * 768;
-    case 384:
-      return 384. * 576;
-    case 256:
-      return 256. * 384;
-    default:
-      return 1.5 * base * base;
-  }
+  for (guint i = 0; i < rule->n_caps; i++)
+    if (rule->shorter[i] == base)
+      return (double) rule->shorter[i] * rule->longer[i];
+  return 1.5 * base * base;
 }
 
 void
-avatar_resize_rule (guint width, guint height, guint base, guint *out_width, guint *out_height)
+avatar_resize_rule (const AvatarResizeConfig *rule, guint width, guint height, guint base,
+    guint *out_width, guint *out_height)
 {
-  double scale = (double) base / MIN (width, height), cap = cap_of (base);
+  double scale = (double) base / MIN (width, height), cap = cap_of (rule, base);
 
-  *out_width = round_side (width * scale);
-  *out_height = round_side (height * scale);
+  *out_width = round_side (width * scale, rule->multiple);
+  *out_height = round_side (height * scale, rule->multiple);
   if ((double) *out_width * *out_height <= cap)
     return;
   scale = sqrt (cap / ((double) width * height));
-  *out_width = round_side (width * scale);
-  *out_height = round_side (height * scale);
+  *out_width = round_side (width * scale, rule->multiple);
+  *out_height = round_side (height * scale, rule->multiple);
 }

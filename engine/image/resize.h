@@ -2,13 +2,13 @@
 /* Upstream's choice of a video size. */
 #pragma once
 
-#include <glib.h>
+#include "engine/weights/config.h"
 
 G_BEGIN_DECLS
 
 /* The size that upstream makes of a portrait of @width x @height with its option image-size =
- * @base (spec denoise 4.1): multiples of 64. Sides can round to 0 for absurd shapes. */
-void
-avatar_resize_rule (guint width, guint height, guint base, guint *out_width, guint *out_height);
+ * @base (spec denoise 4.1). */
+void avatar_resize_rule (const AvatarResizeConfig *rule, guint width, guint height, guint base,
+    guint *out_width, guint *out_height);
 
 G_END_DECLS

@@ -168,6 +168,28 @@ enter (Reader *parent, const char *key, const char *section)
 }
 
 static void
+read_resize (Reader *video, AvatarResizeConfig *c)
+{
+  Reader r;
+  guint n;
+
+  if (video->error || !has (video, "resize"))
+    return;
+  r = enter (video, "resize", "video.resize");
+  c->multiple = get_count (&r, "multiple", 16, 1024);
+  c->n_caps = get_counts (&r, "shorter", c->shorter, 1, AVATAR_MAX_CAPS, 16, 8192);
+  n = get_counts (&r, "longer", c->longer, 1, AVATAR_MAX_CAPS, 16, 8192);
+  if (n != c->n_caps)
+    fail (&r, "\"video.resize\" has %u numbers in \"shorter\" and %u in \"longer\"; expected pairs",
+        c->n_caps, n);
+  for (guint i = 0; i < MIN (n, c->n_caps); i++)
+    if (c->shorter[i] > c->longer[i])
+      fail (&r, "\"video.resize\": \"shorter\" %u is above \"longer\" %u", c->shorter[i],
+          c->longer[i]);
+  video->error = r.error;
+}
+
+static void
 read_video (Reader *root, AvatarConfig *c)
 {
   Reader r = enter (root, "video", "video");
@@ -176,6 +198,7 @@ read_video (Reader *root, AvatarConfig *c)
   c->fps = get_count (&r, "fps", 1, 120);
   c->frames = get_count (&r, "frames", 5, 1025);
   c->sample_rate = get_count (&r, "sample_rate", 8000, 192000);
+  read_resize (&r, &c->resize);
   root->error = r.error;
 }
 
@@ -359,6 +382,12 @@ check_rest (Reader *r, const AvatarConfig *c)
         c->sample_rate, c->fps);
   if (c->size % multiple)
     fail (r, "video.size %u is not a multiple of %u", c->size, multiple);
+  if (c->resize.multiple % multiple)
+    fail (r, "video.resize.multiple %u is not a multiple of %u", c->resize.multiple, multiple);
+  /* below, the shorter side of a portrait that is just not too long rounds to nothing */
+  if (c->size < 3 * c->resize.multiple)
+    fail (r, "video.size %u is below three times video.resize.multiple %u", c->size,
+        c->resize.multiple);
   if (c->frames % c->vae.temporal_ratio != 1)
     fail (r, "video.frames %u: expected %un + 1", c->frames, c->vae.temporal_ratio);
 }

@@ -8,6 +8,7 @@ G_BEGIN_DECLS
 
 #define AVATAR_MAX_BLOCKS 128
 #define AVATAR_MAX_STAGES 8
+#define AVATAR_MAX_CAPS 16
 
 /* Sizes of the transformer; names as in the config file. */
 typedef struct
@@ -48,6 +49,14 @@ typedef struct
   guint max_length, bos_byte;
 } AvatarTextConfig;
 
+/* The shape that a video takes from its portrait (engine/image/resize.h). */
+typedef struct
+{
+  guint multiple; /* of both sides; 0: no such rule, a video has one size */
+  guint n_caps;
+  guint shorter[AVATAR_MAX_CAPS], longer[AVATAR_MAX_CAPS]; /* sides whose product is not exceeded */
+} AvatarResizeConfig;
+
 typedef struct
 {
   char *name;
@@ -59,6 +68,7 @@ typedef struct
   AvatarVaeConfig vae;
   AvatarWhisperConfig whisper;
   AvatarTextConfig text;
+  AvatarResizeConfig resize;
 } AvatarConfig;
 
 /* Checks ranges so that no size can overflow later. @name is for messages. Free with

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* HunyuanVideo-Avatar as released (spec denoise.md 0, 2.1; vae 1.1; Whisper tiny), in the form of a
+/* HunyuanVideo-Avatar as released (spec denoise.md 0, 2.1, 4.1; vae 1.1; Whisper tiny), in the form of a
  * config.json. */
 #include "engine/weights/released.h"
 
 static const char json[]
     = "{"
       "\"name\": \"HunyuanVideo-Avatar\","
-      "\"video\": {\"size\": 704, \"fps\": 25, \"frames\": 129, \"sample_rate\": 16000},"
+      "\"video\": {\"size\": 704, \"fps\": 25, \"frames\": 129, \"sample_rate\": 16000,"
+      "  \"resize\": {\"multiple\": 64, \"shorter\": [704, 512, 384, 256],"
+      "    \"longer\": [1216, 768, 576, 384]}},"
       "\"vae\": {\"in_channels\": 3, \"out_channels\": 3, \"latent_channels\": 16,"
       "  \"block_out_channels\": [128, 256, 512, 512], \"layers_per_block\": 2,"
       "  \"norm_num_groups\": 32, \"act_fn\": \"silu\", \"spatial_compression_ratio\": 8,"

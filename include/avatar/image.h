@@ -31,10 +31,12 @@ AVATAR_API void avatar_image_free (AvatarImage *image);
 /**
  * avatar_image_fit:
  * @image: the portrait
- * @width, @height: the size to make; both 0: the size that the model was made for
+ * @width, @height: the size to make; both 0: the model's choice
  *
- * Alpha is blended over mid-grey. The picture is scaled to cover the size and cropped around the
- * centre.
+ * Alpha is blended over mid-grey. The picture is cropped around its centre to the shape of the size
+ * and scaled with a Lanczos filter. Models that make videos of several shapes, as the released one,
+ * choose the size after the portrait's: all of it is seen then, and its shape changes by what
+ * rounding to @size_multiple or more asks for. Others have one size.
  * @box: (inout) (optional): a box on @image, on return the same box on the result
  *
  * Returns: (transfer full): an RGB picture whose sides are multiples of the model's

@@ -13,7 +13,8 @@ typedef struct _AvatarModel AvatarModel;
  * What a user of the stages needs to know of a model. All values come from its config files.
  * @name: the model's own name
  * @hash: 16 hexadecimal digits over the configuration and the tensor tables, for caps
- * @width, @height: the picture size the model was made for, in pixels
+ * @width, @height: the picture size the model was made for, in pixels; of a model that follows the
+ *   portrait's shape (avatar_image_fit()), that of a square one
  * @size_multiple: width and height must be multiples of this
  * @fps: video frames a second
  * @sample_rate: audio samples a second

@@ -1,13 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Fuzz target: any bytes as a portrait file, through our own loader. Pictures are read to their
- * last pixel. */
+ * last pixel, and scaled. */
 #define _GNU_SOURCE
 #include "tests/fuzz/target.h"
 
-#include <avatar/image.h>
+#include "engine/image/resample.h"
+
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+static void
+scale (const AvatarImage *image)
+{
+  const float w = image->width, h = image->height;
+  const AvatarRegion regions[] = { { 0, 0, w, h }, { w / 3, h / 7, w / 2, h } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (regions); i++) {
+    g_autoptr (AvatarImage) scaled
+        = avatar_resample (image, regions[i], AVATAR_FILTER_LANCZOS, 33, 16, NULL);
+
+    g_assert (scaled && scaled->width == 33 && scaled->height == 16);
+  }
+}
 
 int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
@@ -28,6 +43,8 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
     for (guint y = 0; y < image->height; y++)
       for (guint x = 0; x < image->width * image->channels; x++)
         sum += image->data[(gsize) y * image->stride + x];
+    if (image->channels == 3)
+      scale (image);
   }
   return 0;
 }

@@ -167,6 +167,9 @@ refuse_config (const char *from, const char *to, const char *what)
     g_error ("expected \"%s\" in \"%s\"", what, error->message);
 }
 
+#define RESIZE(multiple, shorter, longer) \
+  "\"resize\": {\"multiple\": " multiple ", \"shorter\": " shorter ", \"longer\": " longer "}"
+
 static void
 test_bad_configs (void)
 {
@@ -183,6 +186,13 @@ test_bad_configs (void)
   refuse_config ("\"fps\": 25", "\"fps\": 30", "25");
   refuse_config ("\"encoder_layers\": 3", "\"encoder_layers\": 4", "states");
   refuse_config ("\"size\": 128", "\"size\": 130", "multiple of 16");
+  refuse_config ("\"size\": 128", "\"size\": 128, " RESIZE ("64", "[128]", "[192]"), "three times");
+  refuse_config ("\"size\": 128", "\"size\": 128, " RESIZE ("40", "[128]", "[192]"),
+      "resize.multiple 40");
+  refuse_config ("\"size\": 128", "\"size\": 128, " RESIZE ("32", "[128]", "[112]"), "above");
+  refuse_config ("\"size\": 128", "\"size\": 128, " RESIZE ("32", "[128, 96]", "[192]"), "pairs");
+  refuse_config ("\"size\": 128", "\"size\": 128, " RESIZE ("32", "[128]", "[9999]"), "longer");
+  refuse_config ("\"size\": 128", "\"size\": 128, \"resize\": 3", "video.resize");
   refuse_config ("\"frames\": 129", "\"frames\": 130", "4n + 1");
   refuse_config ("\"guidance_embed\": false", "\"guidance_embed\": true", "guidance_embed");
   refuse_config ("\"activation_function\": \"gelu\"", "\"activation_function\": \"relu\"", "relu");
