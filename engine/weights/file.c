@@ -48,6 +48,12 @@ avatar_weight_file_open (const char *path, GError **error)
   g_autoptr (GMappedFile) file = NULL;
   g_autoptr (GBytes) bytes = NULL;
 
+  /* anything but a file could keep whoever opens it waiting */
+  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+        "%s: this is not a regular file; a file of weights was expected", path);
+    return NULL;
+  }
   if (g_str_has_suffix (path, ".index.json"))
     return open_shards (path, error);
   file = g_mapped_file_new (path, FALSE, &map_error);
