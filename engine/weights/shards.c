@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* {"metadata": {...}, "weight_map": {tensor: file}}. Index and shards are fetched one by one, so that
- * they may be of different makes: whatever they do not agree on is an error, and a name that JSON's
- * parser has hidden, because it was given twice, shows that way as well. */
+ * they may be of different makes: whatever they do not agree on is an error. */
 #include "engine/weights/shards.h"
 
 #include "engine/weights/foreign.h"
