@@ -20,6 +20,8 @@ typedef enum
   AVATAR_U8,
 } AvatarDType;
 
+#define AVATAR_N_DTYPES (AVATAR_U8 + 1)
+
 /**
  * AvatarTensor: passed by value. rank 0 = no tensor (an optional operand that is not given).
  * @stride: in elements. @data is %NULL in a plan, which computes nothing.

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* safetensors and torch behind one table. */
+/* safetensors, alone or in shards, and torch behind one table. */
 #include "engine/weights/file.h"
 
 #include "engine/weights/safetensors.h"
+#include "engine/weights/shards.h"
 #include "engine/weights/torch.h"
 
 #include <string.h>
@@ -11,6 +12,7 @@ struct _AvatarWeightFile
 {
   char *name;
   AvatarSafetensors *safetensors; /* one of them */
+  AvatarShards *shards;
   AvatarTorch *torch;
 };
 
@@ -29,13 +31,32 @@ avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
   return self->torch || self->safetensors ? g_steal_pointer (&self) : NULL;
 }
 
+static AvatarWeightFile *
+open_shards (const char *path, GError **error)
+{
+  g_autoptr (AvatarWeightFile) self = g_new0 (AvatarWeightFile, 1);
+
+  self->name = g_strdup (path);
+  self->shards = avatar_shards_open (path, error);
+  return self->shards ? g_steal_pointer (&self) : NULL;
+}
+
 AvatarWeightFile *
 avatar_weight_file_open (const char *path, GError **error)
 {
   g_autoptr (GError) map_error = NULL;
-  g_autoptr (GMappedFile) file = g_mapped_file_new (path, FALSE, &map_error);
+  g_autoptr (GMappedFile) file = NULL;
   g_autoptr (GBytes) bytes = NULL;
 
+  /* anything but a file could keep whoever opens it waiting */
+  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+        "%s: this is not a regular file; a file of weights was expected", path);
+    return NULL;
+  }
+  if (g_str_has_suffix (path, ".index.json"))
+    return open_shards (path, error);
+  file = g_mapped_file_new (path, FALSE, &map_error);
   if (!file) {
     gboolean missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
 
@@ -53,6 +74,7 @@ avatar_weight_file_free (AvatarWeightFile *self)
   if (!self)
     return;
   avatar_safetensors_free (self->safetensors);
+  avatar_shards_free (self->shards);
   avatar_torch_free (self->torch);
   g_free (self->name);
   g_free (self);
@@ -65,14 +87,24 @@ avatar_weight_file_get_name (AvatarWeightFile *self)
 }
 
 guint
+avatar_weight_file_n_files (AvatarWeightFile *self)
+{
+  return self->shards ? avatar_shards_n_files (self->shards) : 1;
+}
+
+guint
 avatar_weight_file_n (AvatarWeightFile *self)
 {
+  if (self->shards)
+    return avatar_shards_n (self->shards);
   return self->torch ? avatar_torch_n (self->torch) : avatar_safetensors_n (self->safetensors);
 }
 
 const char *
 avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
 {
+  if (self->shards)
+    return avatar_shards_nth (self->shards, i, out);
   return self->torch ? avatar_torch_nth (self->torch, i, out)
                      : avatar_safetensors_nth (self->safetensors, i, out);
 }
@@ -86,6 +118,8 @@ avatar_weight_file_why_not (AvatarWeightFile *self, const char *name)
 const guint8 *
 avatar_weight_file_get_header (AvatarWeightFile *self, gsize *length)
 {
+  if (self->shards)
+    return avatar_shards_get_header (self->shards, length);
   return self->torch ? avatar_torch_get_header (self->torch, length)
                      : avatar_safetensors_get_header (self->safetensors, length);
 }

@@ -9,10 +9,13 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarWeightFile AvatarWeightFile;
 
+/* @path: also model.safetensors.index.json, which stands for all of its shards. */
 AvatarWeightFile *avatar_weight_file_open (const char *path, GError **error);
 AvatarWeightFile *avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_weight_file_free (AvatarWeightFile *self);
 const char *avatar_weight_file_get_name (AvatarWeightFile *self);
+/* How many files the tensors lie in. */
+guint avatar_weight_file_n_files (AvatarWeightFile *self);
 guint avatar_weight_file_n (AvatarWeightFile *self);
 const char *avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out);
 /* Why @name, which is in the file, is not in the table; %NULL if it is not in the file at all. */

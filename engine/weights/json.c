@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* JSON from files that nobody has checked: json-glib parses recursively and takes more than JSON,
- * so depth, text encoding and the kind of the root are looked at first. */
+/* JSON from files that nobody has checked: json-glib parses recursively, takes more than JSON, and
+ * looks through all names before one that comes again, so that a few MiB keep it busy for minutes.
+ * Depth, text encoding, the kind of the root and names given twice are looked at first. */
 #include "engine/weights/json.h"
 
 #include <string.h>
 
 #define MAX_DEPTH 32
+#define MAX_SHOWN 200
 
 typedef enum
 {
@@ -42,12 +44,123 @@ judge (const char *data, gsize length)
   return TEXT_FINE;
 }
 
+static gboolean
+read_hex (const char *p, const char *end, gunichar *c)
+{
+  *c = 0;
+  for (guint i = 0; i < 4; i++) {
+    int digit = p + i < end ? g_ascii_xdigit_value (p[i]) : -1;
+
+    if (digit < 0)
+      return FALSE;
+    *c = *c << 4 | digit;
+  }
+  return TRUE;
+}
+
+/* Appends what the escape stands for that begins at @p, behind the backslash. Returns its end, or
+ * NULL: it is none of JSON's, or of no character that a name may have. */
+static const char *
+unescape (const char *p, const char *end, GString *out)
+{
+  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+  const char *hit = p < end && *p ? strchr (from, *p) : NULL;
+  gunichar c, low;
+
+  if (hit) {
+    g_string_append_c (out, to[hit - from]);
+    return p + 1;
+  }
+  if (p == end || *p != 'u' || !read_hex (p + 1, end, &c) || c == 0)
+    return NULL;
+  p += 5;
+  if ((c & 0xf800) == 0xd800) { /* half of a pair, which the other half must follow */
+    if (c >= 0xdc00 || end - p < 2 || p[0] != '\\' || p[1] != 'u' || !read_hex (p + 2, end, &low)
+        || (low & 0xfc00) != 0xdc00)
+      return NULL;
+    c = 0x10000 + ((c & 0x3ff) << 10) + (low & 0x3ff);
+    p += 6;
+  }
+  g_string_append_unichar (out, c);
+  return p;
+}
+
+/* The name between @p and @end as the parser will have it; NULL: see unescape(). */
+static char *
+read_name (const char *p, const char *end)
+{
+  GString *name;
+
+  if (!memchr (p, '\\', end - p))
+    return g_strndup (p, end - p);
+  name = g_string_new (NULL);
+  while (p && p < end)
+    if (*p == '\\')
+      p = unescape (p + 1, end, name);
+    else
+      g_string_append_c (name, *p++);
+  return g_string_free (name, p == NULL);
+}
+
+/* The end of the string that begins at @i, or @length. */
+static gsize
+string_end (const char *data, gsize length, gsize i)
+{
+  while (i < length && data[i] != '"')
+    i += data[i] == '\\' ? 2 : 1;
+  return MIN (i, length);
+}
+
+static gboolean
+is_name (const char *data, gsize length, gsize after)
+{
+  while (after < length && g_ascii_isspace (data[after]))
+    after++;
+  return after < length && data[after] == ':';
+}
+
+/* Whether a name is given twice in one object, or cannot be read; *@which: (out): it, as it stands
+ * there. The depth is known to be within bounds. */
+static gboolean
+find_bad_name (const char *data, gsize length, char **which)
+{
+  GHashTable *names[MAX_DEPTH + 1] = { NULL };
+  guint depth = 0;
+
+  *which = NULL;
+  for (gsize i = 0; i < length && !*which; i++) {
+    gsize start = i + 1;
+    char *name;
+
+    if (data[i] == '{' || data[i] == '[') {
+      depth++;
+    } else if ((data[i] == '}' || data[i] == ']') && depth > 0) {
+      g_clear_pointer (&names[depth], g_hash_table_unref);
+      depth--;
+    }
+    if (data[i] != '"')
+      continue;
+    i = string_end (data, length, start);
+    if (!is_name (data, length, i + 1))
+      continue;
+    if (!names[depth])
+      names[depth] = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+    name = read_name (data + start, data + i);
+    if (!name || !g_hash_table_add (names[depth], name))
+      *which = g_strndup (data + start, MIN (i - start, MAX_SHOWN));
+  }
+  for (guint i = 0; i <= MAX_DEPTH; i++)
+    g_clear_pointer (&names[i], g_hash_table_unref);
+  return *which != NULL;
+}
+
 JsonObject *
 avatar_json_parse (const char *data, gsize length, const char *name, GError **error)
 {
   g_autoptr (JsonParser) parser = NULL;
   g_autoptr (GError) parse_error = NULL;
   JsonNode *root;
+  g_autofree char *bad = NULL;
   TextKind kind;
   gsize start = 0;
 
@@ -74,6 +187,14 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
           "%s: not valid JSON: characters that only strings may have stand outside of one "
           "(comments and single quotes are not JSON)",
           name);
+    return NULL;
+  }
+  if (find_bad_name (data, length, &bad)) {
+    g_autofree char *shown = g_utf8_make_valid (bad, -1);
+
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: the name \"%s\" is given twice in one JSON object, or is no valid string", name,
+        shown);
     return NULL;
   }
   parser = json_parser_new_immutable ();

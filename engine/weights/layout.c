@@ -14,6 +14,9 @@
 
 static const char *const transformers[]
     = { "mp_rank_00_model_states.pt", "mp_rank_00_model_states_fp8.pt" };
+static const char *const vae_files[]
+    = { "pytorch_model.pt", "diffusion_pytorch_model.safetensors", NULL };
+static const char *const whisper_files[] = { "model.safetensors", "pytorch_model.bin", NULL };
 
 static gboolean
 is_transformer (const char *folder, const char *file)
@@ -34,18 +37,35 @@ holds_transformer (const char *ckpts)
   return FALSE;
 }
 
-/* The folder that holds hunyuan-video-t2v-720p, or NULL. @file: (out) (optional): the transformer's
- * file, if @path is one. */
-static char *
-find_ckpts (const char *path, char **file)
+/* A download that has only begun has no transformer, but others of the tree's folders. */
+static gboolean
+holds_anything (const char *ckpts)
 {
-  static const char *const ways[] = { "weights/ckpts", "ckpts", "." };
+  static const char *const folders[] = { TRANSFORMERS, VIDEO "/vae", "whisper-tiny",
+    "llava_llama_image", "text_encoder_2", "det_align" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++) {
+    g_autofree char *folder = g_build_filename (ckpts, folders[i], NULL);
+
+    if (g_file_test (folder, G_FILE_TEST_IS_DIR))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+/* The folder that holds hunyuan-video-t2v-720p, or NULL, by @holds. @file: (out) (optional): the
+ * transformer's file, if @path is one. */
+static char *
+find_ckpts (const char *path, gboolean (*holds) (const char *ckpts), char **file)
+{
+  static const char *const ways[] = { "weights/ckpts", "ckpts", NULL };
   g_autofree char *full = g_canonicalize_filename (path, NULL);
   g_autofree char *name = g_path_get_basename (full);
 
   if (g_file_test (full, G_FILE_TEST_IS_REGULAR) && g_str_has_suffix (name, ".pt")) {
     g_autofree char *folder = g_path_get_dirname (full);
-    char *ckpts = g_str_has_suffix (folder, "/" TRANSFORMERS) ? find_ckpts (folder, NULL) : NULL;
+    char *ckpts
+        = g_str_has_suffix (folder, "/" TRANSFORMERS) ? find_ckpts (folder, holds, NULL) : NULL;
 
     if (ckpts && file)
       *file = g_steal_pointer (&name);
@@ -56,9 +76,9 @@ find_ckpts (const char *path, char **file)
   else if (g_str_has_suffix (full, "/" VIDEO))
     full[strlen (full) - strlen ("/" VIDEO)] = '\0';
   for (guint i = 0; i < G_N_ELEMENTS (ways); i++) {
-    char *ckpts = g_build_filename (full, ways[i], NULL);
+    char *ckpts = g_build_filename (full, ways[i], NULL); /* NULL: @path itself */
 
-    if (holds_transformer (ckpts))
+    if (holds (ckpts))
       return ckpts;
     g_free (ckpts);
   }
@@ -68,7 +88,7 @@ find_ckpts (const char *path, char **file)
 gboolean
 avatar_layout_is_released (const char *path)
 {
-  g_autofree char *ckpts = find_ckpts (path, NULL);
+  g_autofree char *ckpts = find_ckpts (path, holds_transformer, NULL);
 
   return ckpts != NULL;
 }
@@ -101,6 +121,12 @@ read_json (const char *path, JsonObject **object, GError **error)
   g_autofree char *text = NULL;
   gsize length;
 
+  /* anything but a file could keep whoever opens it waiting */
+  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+        "%s: this is not a regular file; a configuration in JSON was expected", path);
+    return FALSE;
+  }
   if (!g_file_get_contents (path, &text, &length, &read_error)) {
     if (g_error_matches (read_error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
       return TRUE;
@@ -189,11 +215,8 @@ find_transformer (AvatarLayout *self, const char *ckpts, const char *file, GErro
 gboolean
 avatar_layout_find (AvatarLayout *self, const char *path, GError **error)
 {
-  static const char *const vae[]
-      = { "pytorch_model.pt", "diffusion_pytorch_model.safetensors", NULL };
-  static const char *const whisper[] = { "model.safetensors", "pytorch_model.bin", NULL };
   g_autofree char *file = NULL;
-  g_autofree char *ckpts = find_ckpts (path, &file);
+  g_autofree char *ckpts = find_ckpts (path, holds_transformer, &file);
   g_autofree char *vae_folder = NULL, *whisper_folder = NULL;
 
   g_return_val_if_fail (ckpts, FALSE);
@@ -201,11 +224,44 @@ avatar_layout_find (AvatarLayout *self, const char *path, GError **error)
     return FALSE;
   vae_folder = g_build_filename (ckpts, VIDEO "/vae", NULL);
   whisper_folder = g_build_filename (ckpts, "whisper-tiny", NULL);
-  self->vae = find_file (vae_folder, vae, "VAE", error);
+  self->vae = find_file (vae_folder, vae_files, "VAE", error);
   if (!self->vae)
     return FALSE;
-  self->whisper = find_file (whisper_folder, whisper, "speech encoder", error);
+  self->whisper = find_file (whisper_folder, whisper_files, "speech encoder", error);
   return self->whisper && make_config (self, error);
+}
+
+/* Where the first of @names that is there is, or else where the first should be. */
+static char *
+expect_file (const char *ckpts, const char *folder, const char *const *names)
+{
+  g_autofree char *full = g_build_filename (ckpts, folder, NULL);
+  char *path = find_file (full, names, "", NULL);
+
+  return path ? path : g_build_filename (full, names[0], NULL);
+}
+
+gboolean
+avatar_layout_survey (AvatarLayout *self, const char *path, char **root, GError **error)
+{
+  const char *const known[] = { transformers[0], transformers[1], NULL };
+  g_autofree char *file = NULL;
+  g_autofree char *ckpts = find_ckpts (path, holds_anything, &file);
+  const char *const chosen[] = { file, NULL };
+
+  *root = NULL;
+  if (!ckpts)
+    return TRUE;
+  self->transformer = expect_file (ckpts, TRANSFORMERS, file ? chosen : known);
+  if (g_str_has_suffix (self->transformer, "_fp8.pt"))
+    self->scales = g_strdup_printf ("%.*s_map.pt",
+        (int) (strlen (self->transformer) - strlen (".pt")), self->transformer);
+  self->vae = expect_file (ckpts, VIDEO "/vae", vae_files);
+  self->whisper = expect_file (ckpts, "whisper-tiny", whisper_files);
+  if (!make_config (self, error))
+    return FALSE;
+  *root = g_steal_pointer (&ckpts);
+  return TRUE;
 }
 
 void

@@ -22,6 +22,10 @@ gboolean avatar_layout_is_released (const char *path);
  * released ones, or those of avatar-config.json beside the transformer; the VAE's and Whisper's own
  * config.json come before both. */
 gboolean avatar_layout_find (AvatarLayout *self, const char *path, GError **error);
+/* The same of a tree from which anything may be missing, also the transformer: paths are where files
+ * are, or where they should be. *@root: (out): the folder that is called ckpts in the release; %NULL
+ * if @path is of no such tree. FALSE only where sizes cannot be read. */
+gboolean avatar_layout_survey (AvatarLayout *self, const char *path, char **root, GError **error);
 void avatar_layout_clear (AvatarLayout *self);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarLayout, avatar_layout_clear)

@@ -51,10 +51,9 @@ bare_name (AvatarPartKind kind, const char *name)
   return name;
 }
 
-/* @name under the manifest's name, or that with "_scale": quantisers have conventions of their own
- * (spec vae-text-face-formats.md 5.4). NULL: nothing that is needed. */
-static char *
-canonical_name (AvatarPartKind kind, const char *name)
+/* Quantisers have conventions of their own (spec vae-text-face-formats.md 5.4). */
+char *
+avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 {
   static const char *const suffixes[][2] = { { ".weight._data", ".weight" },
     { ".weight._scale", ".weight_scale" }, { ".scale_weight", ".weight_scale" } };
@@ -77,7 +76,7 @@ read_tensors (AvatarPart *self, AvatarPartKind kind, GError **error)
   for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
     AvatarTensor tensor;
     const char *found = avatar_weight_file_nth (self->file, i, &tensor);
-    char *name = canonical_name (kind, found);
+    char *name = avatar_part_canonical_name (kind, found);
 
     if (name && !g_hash_table_insert (self->tensors, name, g_memdup2 (&tensor, sizeof tensor))) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,

@@ -29,6 +29,9 @@ typedef struct
 const char *avatar_part_name (AvatarPartKind kind);
 /* The part's file in a plain folder. */
 const char *avatar_part_file (AvatarPartKind kind);
+/* What a file calls @name under the manifest's name, or that with "_scale"; %NULL: it belongs to
+ * other networks, or to what quantisers keep for themselves. Free with g_free(). */
+char *avatar_part_canonical_name (AvatarPartKind kind, const char *name);
 /* @scales: (nullable): file of the factors, by the names of modules. @strict: tensors that are not
  * of the manifest are an error, rather than passed over. */
 gboolean avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path,

@@ -7,6 +7,7 @@
 #include "engine/weights/foreign.h"
 #include "engine/weights/json.h"
 #include "engine/weights/mapped.h"
+#include "engine/weights/tied.h"
 
 #include <string.h>
 
@@ -27,7 +28,8 @@ struct _AvatarSafetensors
   GBytes *bytes;
   guint8 *header; /* a copy: the file may be cut short */
   gsize header_length;
-  GArray *entries;   /* Entry, by start */
+  GArray *entries; /* Entry, by start; then those that have no data of their own */
+  guint n_stored;
   GHashTable *index; /* name -> position in entries + 1 */
 };
 
@@ -191,6 +193,31 @@ check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
   return TRUE;
 }
 
+/* Tensors that were left out of the file for being the same as others, in the order of their names. */
+static void
+add_tied (AvatarSafetensors *self, JsonNode *metadata)
+{
+  g_autoptr (GHashTable) tied = NULL;
+  g_autoptr (GList) names = NULL;
+
+  if (!metadata || !JSON_NODE_HOLDS_OBJECT (metadata))
+    return;
+  tied = avatar_tied_names (json_node_get_object (metadata));
+  names = g_list_sort (g_hash_table_get_keys (tied), (GCompareFunc) strcmp);
+  for (GList *l = names; l; l = l->next) {
+    guint kept
+        = GPOINTER_TO_UINT (g_hash_table_lookup (self->index, g_hash_table_lookup (tied, l->data)));
+    Entry entry;
+
+    if (!kept || kept > self->n_stored || g_hash_table_contains (self->index, l->data))
+      continue;
+    entry = g_array_index (self->entries, Entry, kept - 1);
+    entry.name = g_strdup (l->data);
+    g_array_append_val (self->entries, entry);
+    g_hash_table_insert (self->index, entry.name, GUINT_TO_POINTER (self->entries->len));
+  }
+}
+
 static gboolean
 parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 data_size,
     GError **error)
@@ -213,7 +240,11 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 d
   for (guint i = 0; i < self->entries->len; i++)
     g_hash_table_insert (self->index, g_array_index (self->entries, Entry, i).name,
         GUINT_TO_POINTER (i + 1));
-  return check_cover (self, data_size, error);
+  self->n_stored = self->entries->len;
+  if (!check_cover (self, data_size, error))
+    return FALSE;
+  add_tied (self, json_object_get_member (table, "__metadata__"));
+  return TRUE;
 }
 
 static gboolean
@@ -327,6 +358,12 @@ guint
 avatar_safetensors_n (AvatarSafetensors *self)
 {
   return self->entries->len;
+}
+
+guint
+avatar_safetensors_n_stored (AvatarSafetensors *self)
+{
+  return self->n_stored;
 }
 
 const char *

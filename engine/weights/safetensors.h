@@ -17,6 +17,9 @@ const char *avatar_safetensors_get_name (AvatarSafetensors *self);
 /* FALSE: there is no such tensor. The data may lie at any address: see avatar_dtype_to_f32(). */
 gboolean avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out);
 guint avatar_safetensors_n (AvatarSafetensors *self);
+/* How many come first that have data of their own; the rest were left out of the file because they
+ * are the same as one of these. */
+guint avatar_safetensors_n_stored (AvatarSafetensors *self);
 /* In the order of their data. @out is optional. */
 const char *avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out);
 /* The bytes of the table, e.g. to hash them. */

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Folders are laid out as those that avatar_model_open() takes, and their parts are opened by the
+ * same code, but one that fails does not keep us from the next. */
+#include "engine/weights/inspect.h"
+
+#include "engine/weights/inspect-file.h"
+#include "engine/weights/inspect-loose.h"
+#include "engine/weights/layout.h"
+#include "engine/weights/part.h"
+#include "engine/weights/released.h"
+
+#include <string.h>
+
+#define RELEASE "tencent/HunyuanVideo-Avatar"
+#define MAX_CONFIG (1u << 20)
+
+typedef struct
+{
+  AvatarInspection *self;
+  char *root;           /* what is called ckpts in the release */
+  AvatarConfig *config; /* NULL: it could not be read */
+  GHashTable *seen;     /* absolute paths of files that belong to parts */
+} Job;
+
+/* ----------------------------------------------------------------------------------- one part */
+
+static AvatarInspectedPart *
+add_part (Job *job, const char *name, const char *path, gboolean needed)
+{
+  AvatarInspectedPart *part = avatar_inspected_part_new (name, path);
+
+  part->needed = needed;
+  g_ptr_array_add (job->self->parts, part);
+  g_hash_table_add (job->seen, g_canonicalize_filename (path, NULL));
+  return part;
+}
+
+/* FALSE: @path is not there; the part is told where it comes from. */
+static gboolean
+demand (const Job *job, AvatarInspectedPart *part, const char *path)
+{
+  if (g_file_test (path, G_FILE_TEST_EXISTS))
+    return TRUE;
+  if (job->root)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+        "%s: there is no such file; fetch weights/ckpts%s of " RELEASE, path,
+        path + strlen (job->root));
+  else
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+        "%s: there is no such file; fetch it from where the rest of the folder comes from", path);
+  return FALSE;
+}
+
+static void
+list_extra (AvatarInspectedPart *part, AvatarPartKind kind, AvatarWeightFile *file,
+    const AvatarPart *opened)
+{
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+    const char *name = avatar_weight_file_nth (file, i, NULL);
+    g_autofree char *wanted = avatar_part_canonical_name (kind, name);
+
+    if (wanted && !g_hash_table_contains (opened->tensors, wanted))
+      avatar_inspected_part_add_extra (part, name);
+  }
+}
+
+/* What the architecture demands of the part. */
+static void
+check_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, const char *scales,
+    AvatarWeightFile *file)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarPart opened = { 0 };
+
+  if (avatar_part_open (&opened, kind, part->path, scales, job->config, FALSE, &error))
+    list_extra (part, kind, file, &opened);
+  else
+    avatar_inspected_part_fail (part,
+        error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
+        "%s", error->message);
+  avatar_part_clear (&opened);
+  /* the names of a plain folder's tensors are ours, so that others show that something is wrong */
+  if (!job->root && part->n_extra > 0)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+        "%s: %u tensors are none that config.json calls for, the first of them \"%s\"; the two do "
+        "not belong together",
+        part->path, part->n_extra, part->extra[0]);
+}
+
+static void
+inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, const char *scales)
+{
+  AvatarWeightFile *file = NULL, *factors = NULL;
+
+  if (demand (job, part, part->path))
+    file = avatar_inspected_part_look (part);
+  if (scales && demand (job, part, scales)) {
+    g_autoptr (AvatarInspectedPart) beside = avatar_inspected_part_new ("", scales);
+
+    g_hash_table_add (job->seen, g_canonicalize_filename (scales, NULL));
+    avatar_inspected_part_add_file (part, scales);
+    factors = avatar_inspected_part_look (beside);
+    if (!factors)
+      avatar_inspected_part_fail (part, beside->state, "%s", beside->problem);
+    else
+      avatar_inspected_part_count (part, factors);
+    part->parameters -= beside->parameters;
+  }
+  if (file && job->config && part->state == AVATAR_INSPECT_FINE)
+    check_part (job, part, kind, scales, file);
+  g_clear_pointer (&file, avatar_weight_file_free);
+  g_clear_pointer (&factors, avatar_weight_file_free);
+}
+
+/* ------------------------------------------------------------------------------- the release */
+
+/* Neither shapes nor layers are compared: that is for whoever runs the encoders. @groups: of every
+ * one there must be tensors. @known: others that such files have. @beside: files, any of "a|b". */
+typedef struct
+{
+  const char *name, *folder;
+  const char *files[4], *groups[4], *known[6], *beside[4];
+} Encoder;
+
+static const Encoder encoders[] = {
+  { "text encoder (LLaVA)", "llava_llama_image",
+      { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
+      { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." },
+      { "config.json", "tokenizer.json" } },
+  { "text encoder (CLIP)", "text_encoder_2", { "model.safetensors", "pytorch_model.bin" },
+      { "text_model." },
+      { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" },
+      { "config.json", "vocab.json|tokenizer.json", "merges.txt|tokenizer.json" } },
+};
+
+static gboolean
+begins_with (const char *name, const char *const *prefixes, guint *which)
+{
+  if (g_str_has_prefix (name, "model.")) /* newer versions of the library */
+    name += strlen ("model.");
+  for (guint i = 0; prefixes[i]; i++)
+    if (g_str_has_prefix (name, prefixes[i])) {
+      *which = i;
+      return TRUE;
+    }
+  return FALSE;
+}
+
+static void
+check_groups (AvatarInspectedPart *part, const Encoder *encoder, AvatarWeightFile *file)
+{
+  guint counts[G_N_ELEMENTS (encoder->groups)] = { 0 }, group;
+
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+    const char *name = avatar_weight_file_nth (file, i, NULL);
+
+    if (begins_with (name, encoder->groups, &group))
+      counts[group]++;
+    else if (!begins_with (name, encoder->known, &group))
+      avatar_inspected_part_add_extra (part, name);
+  }
+  for (guint i = 0; encoder->groups[i]; i++)
+    if (counts[i] == 0)
+      avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+          "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of " RELEASE,
+          part->path, encoder->groups[i]);
+}
+
+/* The first of @names [up to NULL] in @folder that is there, or else the first. */
+static char *
+expect (const char *folder, const char *const *names)
+{
+  for (guint i = 0; names[i]; i++) {
+    char *path = g_build_filename (folder, names[i], NULL);
+
+    if (g_file_test (path, G_FILE_TEST_EXISTS))
+      return path;
+    g_free (path);
+  }
+  return g_build_filename (folder, names[0], NULL);
+}
+
+static void
+inspect_encoder (Job *job, const Encoder *encoder)
+{
+  g_autofree char *folder = g_build_filename (job->root, encoder->folder, NULL);
+  g_autofree char *path = expect (folder, encoder->files);
+  AvatarInspectedPart *part = add_part (job, encoder->name, path, TRUE);
+  g_autoptr (GString) missing = g_string_new (NULL);
+  AvatarWeightFile *file = NULL;
+
+  if (!g_file_test (path, G_FILE_TEST_EXISTS))
+    g_string_append_printf (missing, "%s%s", encoder->files[0],
+        g_str_has_suffix (path, ".index.json") ? " with its shards" : "");
+  else
+    file = avatar_inspected_part_look (part);
+  if (file) {
+    part->note = g_strdup ("no prompt is encoded with it yet; see docs/weights.md");
+    check_groups (part, encoder, file);
+  }
+  g_clear_pointer (&file, avatar_weight_file_free);
+  for (guint i = 0; encoder->beside[i]; i++) {
+    g_auto (GStrv) names = g_strsplit (encoder->beside[i], "|", -1);
+    g_autofree char *beside = expect (folder, (const char *const *) names);
+
+    if (!g_file_test (beside, G_FILE_TEST_EXISTS))
+      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", names[0]);
+  }
+  if (missing->len)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+        "%s: there is no %s; fetch weights/ckpts/%s of " RELEASE, folder, missing->str,
+        encoder->folder);
+}
+
+/* The detector is a program of PyTorch, of which no tensors are listed. */
+static void
+inspect_detector (Job *job)
+{
+  g_autofree char *path = g_build_filename (job->root, "det_align", "detface.pt", NULL);
+  AvatarInspectedPart *part = add_part (job, "face detector", path, FALSE);
+  AvatarWeightFile *file = demand (job, part, path) ? avatar_inspected_part_look (part) : NULL;
+
+  if (!file && g_strcmp0 (part->format, "TorchScript") == 0) {
+    g_clear_pointer (&part->problem, g_free);
+    part->state = AVATAR_INSPECT_FINE;
+    part->note = g_strdup ("its tensors were not looked at");
+  } else if (part->state == AVATAR_INSPECT_MISSING) {
+    part->note = g_strdup ("without it the face is where face-box says, or the whole picture");
+  }
+  g_clear_pointer (&file, avatar_weight_file_free);
+}
+
+static void
+inspect_transformer (Job *job, const char *path, const char *scales, gboolean needed)
+{
+  AvatarInspectedPart *part
+      = add_part (job, scales ? "transformer (fp8)" : "transformer", path, needed);
+
+  inspect_part (job, part, AVATAR_PART_TRANSFORMER, scales);
+}
+
+/* The one that would be taken, and the other one if it is there. */
+static void
+inspect_transformers (Job *job, const AvatarLayout *layout)
+{
+  static const char ending[] = ".pt", ending8[] = "_fp8.pt";
+  const char *drop = layout->scales ? ending8 : ending;
+  g_autofree char *stem
+      = g_strndup (layout->transformer, strlen (layout->transformer) - strlen (drop));
+  g_autofree char *other = g_strconcat (stem, layout->scales ? ending : ending8, NULL);
+  g_autofree char *scales = layout->scales ? NULL : g_strconcat (stem, "_fp8_map.pt", NULL);
+
+  inspect_transformer (job, layout->transformer, layout->scales, TRUE);
+  if (g_file_test (other, G_FILE_TEST_EXISTS))
+    inspect_transformer (job, other, scales, FALSE);
+}
+
+static gboolean
+inspect_released (Job *job, const AvatarLayout *layout, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (layout->transformer);
+  g_autofree char *own = g_build_filename (folder, "avatar-config.json", NULL);
+
+  job->self->kind = AVATAR_INSPECTED_RELEASED;
+  job->self->released_sizes = !g_file_test (own, G_FILE_TEST_EXISTS);
+  job->config = avatar_config_parse (layout->config, -1, own, error);
+  if (!job->config)
+    return FALSE;
+  inspect_transformers (job, layout);
+  inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
+  inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE), AVATAR_PART_WHISPER,
+      NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (encoders); i++)
+    inspect_encoder (job, &encoders[i]);
+  inspect_detector (job);
+  return TRUE;
+}
+
+/* ----------------------------------------------------------------------------- a plain folder */
+
+/* By any of its parts: config.json alone is in every folder of Hugging Face's. */
+static gboolean
+is_plain (const char *path)
+{
+  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+    g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
+
+    if (g_file_test (file, G_FILE_TEST_EXISTS))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+static void
+read_config (Job *job, AvatarInspectedPart *part)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GMappedFile) map = NULL;
+
+  if (!demand (job, part, part->path))
+    return;
+  part->format = "JSON";
+  if (g_file_test (part->path, G_FILE_TEST_IS_REGULAR)) {
+    avatar_inspected_part_add_file (part, part->path);
+    map = g_mapped_file_new (part->path, FALSE, &error);
+  }
+  if (map && g_mapped_file_get_length (map) <= MAX_CONFIG)
+    job->config = avatar_config_parse (g_mapped_file_get_contents (map),
+        g_mapped_file_get_length (map), part->path, &error);
+  if (!job->config && error)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
+  else if (!job->config)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+        "%s: a configuration is a regular file of at most %u bytes", part->path, MAX_CONFIG);
+}
+
+static void
+inspect_plain (Job *job, const char *path)
+{
+  static const char *const names[] = { "transformer", "VAE", "speech encoder", "text stub" };
+  g_autofree char *config = g_build_filename (path, "config.json", NULL);
+
+  job->self->kind = AVATAR_INSPECTED_PLAIN;
+  read_config (job, add_part (job, "configuration", config, TRUE));
+  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+    g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
+
+    inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);
+  }
+}
+
+/* ------------------------------------------------------------------------------------- all of it */
+
+/* LoRA files and whatever else lies about. */
+static void
+inspect_rest (Job *job, const char *path)
+{
+  static const char *const folders[] = { ".", "lora", "loras" };
+  g_autoptr (AvatarConfig) released = avatar_config_released ();
+
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++) {
+    g_autofree char *folder = i ? g_build_filename (path, folders[i], NULL) : g_strdup (path);
+
+    avatar_inspect_folder (job->self, folder, job->config ? job->config : released, job->seen);
+  }
+}
+
+/* A file that is of no folder's known structure: it is all there is, so that failing is an error. */
+static gboolean
+inspect_file (Job *job, const char *path, GError **error)
+{
+  g_autoptr (AvatarConfig) released = avatar_config_released ();
+  AvatarInspectedPart *part = avatar_inspect_loose (path, released);
+
+  g_ptr_array_add (job->self->parts, part);
+  if (part->state == AVATAR_INSPECT_FINE || part->total.n > 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR,
+      part->state == AVATAR_INSPECT_MISSING ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_FORMAT, "%s",
+      part->problem);
+  return FALSE;
+}
+
+static gboolean
+inspect_any (Job *job, const char *path, GError **error)
+{
+  g_auto (AvatarLayout) layout = { 0 };
+  gboolean is_folder = g_file_test (path, G_FILE_TEST_IS_DIR);
+
+  if (!is_folder && !g_file_test (path, G_FILE_TEST_EXISTS)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "%s: there is no such file or folder; expected a model's folder or a file of weights",
+        path);
+    return FALSE;
+  }
+  if (!avatar_layout_survey (&layout, path, &job->root, error))
+    return FALSE;
+  if (job->root) {
+    if (!inspect_released (job, &layout, error))
+      return FALSE;
+  } else if (!is_folder) {
+    return inspect_file (job, path, error);
+  } else if (is_plain (path)) {
+    inspect_plain (job, path);
+  }
+  if (is_folder)
+    inspect_rest (job, path);
+  if (job->self->parts->len > 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+      "%s: nothing in this folder is known; expected the tree of " RELEASE
+      " (weights/ckpts/...), or config.json with a file a part, or files of weights",
+      path);
+  return FALSE;
+}
+
+AvatarInspection *
+avatar_inspect (const char *path, GError **error)
+{
+  Job job = { .self = g_new0 (AvatarInspection, 1),
+    .seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL) };
+  gboolean done;
+
+  job.self->kind = AVATAR_INSPECTED_FILES;
+  job.self->parts = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_part_free);
+  done = inspect_any (&job, path, error);
+  g_clear_pointer (&job.config, avatar_config_free);
+  g_hash_table_unref (job.seen);
+  g_free (job.root);
+  if (!done)
+    g_clear_pointer (&job.self, avatar_inspection_free);
+  return job.self;
+}
+
+void
+avatar_inspection_free (AvatarInspection *self)
+{
+  if (!self)
+    return;
+  g_ptr_array_unref (self->parts);
+  g_free (self);
+}
+
+gboolean
+avatar_inspection_is_usable (const AvatarInspection *self)
+{
+  for (guint i = 0; i < self->parts->len; i++) {
+    const AvatarInspectedPart *part = self->parts->pdata[i];
+
+    if (part->state != AVATAR_INSPECT_FINE
+        && (part->needed || self->kind == AVATAR_INSPECTED_FILES))
+      return FALSE;
+  }
+  return TRUE;
+}
