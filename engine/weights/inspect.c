@@ -5,6 +5,7 @@
 
 #include "engine/weights/inspect-file.h"
 #include "engine/weights/inspect-loose.h"
+#include "engine/weights/json.h"
 #include "engine/weights/layout.h"
 #include "engine/weights/part.h"
 #include "engine/weights/released.h"
@@ -12,7 +13,6 @@
 #include <string.h>
 
 #define RELEASE "tencent/HunyuanVideo-Avatar"
-#define MAX_CONFIG (1u << 20)
 
 typedef struct
 {
@@ -295,23 +295,18 @@ static void
 read_config (Job *job, AvatarInspectedPart *part)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (GMappedFile) map = NULL;
+  g_autofree char *text = NULL;
+  gsize length;
 
   if (!demand (job, part, part->path))
     return;
   part->format = "JSON";
-  if (g_file_test (part->path, G_FILE_TEST_IS_REGULAR)) {
-    avatar_inspected_part_add_file (part, part->path);
-    map = g_mapped_file_new (part->path, FALSE, &error);
-  }
-  if (map && g_mapped_file_get_length (map) <= MAX_CONFIG)
-    job->config = avatar_config_parse (g_mapped_file_get_contents (map),
-        g_mapped_file_get_length (map), part->path, &error);
-  if (!job->config && error)
+  avatar_inspected_part_add_file (part, part->path);
+  text = avatar_json_read_config (part->path, &length, &error);
+  if (text)
+    job->config = avatar_config_parse (text, length, part->path, &error);
+  if (!job->config)
     avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
-  else if (!job->config)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
-        "%s: a configuration is a regular file of at most %u bytes", part->path, MAX_CONFIG);
 }
 
 static void

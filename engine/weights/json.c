@@ -4,8 +4,12 @@
  * Depth, text encoding, the kind of the root and names given twice are looked at first. */
 #include "engine/weights/json.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#define MAX_CONFIG (1u << 20)
 #define MAX_DEPTH 32
 #define MAX_SHOWN 200
 
@@ -209,4 +213,35 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
     return NULL;
   }
   return json_object_ref (json_node_get_object (root));
+}
+
+char *
+avatar_json_read_config (const char *path, gsize *length, GError **error)
+{
+  g_autoptr (GError) read_error = NULL;
+  char *text = NULL;
+  GStatBuf st;
+
+  /* looked at first: a pipe would keep us waiting, and a file without end would fill the memory */
+  if (g_stat (path, &st) < 0) {
+    gboolean missing = errno == ENOENT || errno == ENOTDIR;
+
+    g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
+        "%s: %s", path, missing ? "there is no such file" : g_strerror (errno));
+    return NULL;
+  }
+  if (!S_ISREG (st.st_mode)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+        "%s: this is not a regular file; a configuration in JSON was expected", path);
+    return NULL;
+  }
+  if (st.st_size > MAX_CONFIG) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: %" G_GINT64_FORMAT " bytes; a configuration has at most %u", path, (gint64) st.st_size,
+        MAX_CONFIG);
+    return NULL;
+  }
+  if (!g_file_get_contents (path, &text, length, &read_error))
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ, "%s: %s", path, read_error->message);
+  return text;
 }

@@ -11,4 +11,8 @@ G_BEGIN_DECLS
 /* The object at the root of @data; unref with json_object_unref(). @name is for messages. */
 JsonObject *avatar_json_parse (const char *data, gsize length, const char *name, GError **error);
 
+/* The text of a configuration: a regular file of at most 1 MiB. AVATAR_ERROR_NOT_FOUND: there is
+ * none. */
+char *avatar_json_read_config (const char *path, gsize *length, GError **error);
+
 G_END_DECLS

@@ -10,7 +10,6 @@
 
 #define VIDEO "hunyuan-video-t2v-720p"
 #define TRANSFORMERS VIDEO "/transformers"
-#define MAX_CONFIG (1u << 20)
 
 static const char *const transformers[]
     = { "mp_rank_00_model_states.pt", "mp_rank_00_model_states_fp8.pt" };
@@ -118,24 +117,13 @@ static gboolean
 read_json (const char *path, JsonObject **object, GError **error)
 {
   g_autoptr (GError) read_error = NULL;
-  g_autofree char *text = NULL;
   gsize length;
+  g_autofree char *text = avatar_json_read_config (path, &length, &read_error);
 
-  /* anything but a file could keep whoever opens it waiting */
-  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-        "%s: this is not a regular file; a configuration in JSON was expected", path);
-    return FALSE;
-  }
-  if (!g_file_get_contents (path, &text, &length, &read_error)) {
-    if (g_error_matches (read_error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-      return TRUE;
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ, "%s: %s", path, read_error->message);
-    return FALSE;
-  }
-  if (length > MAX_CONFIG) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: %" G_GSIZE_FORMAT " bytes; a configuration has at most %u", path, length, MAX_CONFIG);
+  if (!text && g_error_matches (read_error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND))
+    return TRUE;
+  if (!text) {
+    g_propagate_error (error, g_steal_pointer (&read_error));
     return FALSE;
   }
   *object = avatar_json_parse (text, length, path, error);

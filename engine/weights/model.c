@@ -3,13 +3,12 @@
  * it was released, or the released sizes alone. */
 #include "engine/weights/model.h"
 
+#include "engine/weights/json.h"
 #include "engine/weights/layout.h"
 #include "engine/weights/part.h"
 #include "engine/weights/released.h"
 
 #include <string.h>
-
-#define MAX_CONFIG (1u << 20)
 
 struct _AvatarModel
 {
@@ -29,18 +28,14 @@ read_config (AvatarModel *self, GChecksum *hash, GError **error)
   g_autoptr (GError) read_error = NULL;
   gsize length;
 
-  if (!g_file_get_contents (path, &text, &length, &read_error)) {
-    gboolean missing = g_error_matches (read_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+  text = avatar_json_read_config (path, &length, &read_error);
+  if (!text) {
+    gboolean missing = g_error_matches (read_error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
 
-    g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
-        "%s: %s; a model is a folder with config.json and *.safetensors, or the released tree with "
-        "ckpts/hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt",
-        path, missing ? "there is no such file" : read_error->message);
-    return FALSE;
-  }
-  if (length > MAX_CONFIG) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: %" G_GSIZE_FORMAT " bytes; a configuration has at most %u", path, length, MAX_CONFIG);
+    g_set_error (error, AVATAR_ERROR, read_error->code, "%s%s", read_error->message,
+        missing ? "; a model is a folder with config.json and *.safetensors, or the released tree "
+                  "with ckpts/hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt"
+                : "");
     return FALSE;
   }
   g_checksum_update (hash, (const guchar *) text, length);
