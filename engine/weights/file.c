@@ -2,6 +2,7 @@
 /* safetensors, alone or in shards, and torch behind one table. */
 #include "engine/weights/file.h"
 
+#include "engine/weights/mapped.h"
 #include "engine/weights/safetensors.h"
 #include "engine/weights/shards.h"
 #include "engine/weights/torch.h"
@@ -44,28 +45,12 @@ open_shards (const char *path, GError **error)
 AvatarWeightFile *
 avatar_weight_file_open (const char *path, GError **error)
 {
-  g_autoptr (GError) map_error = NULL;
-  g_autoptr (GMappedFile) file = NULL;
   g_autoptr (GBytes) bytes = NULL;
 
-  /* anything but a file could keep whoever opens it waiting */
-  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-        "%s: this is not a regular file; a file of weights was expected", path);
-    return NULL;
-  }
   if (g_str_has_suffix (path, ".index.json"))
     return open_shards (path, error);
-  file = g_mapped_file_new (path, FALSE, &map_error);
-  if (!file) {
-    gboolean missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
-
-    g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
-        "%s: %s", path, missing ? "there is no such file" : map_error->message);
-    return NULL;
-  }
-  bytes = g_mapped_file_get_bytes (file);
-  return avatar_weight_file_open_bytes (bytes, path, error);
+  bytes = avatar_mapped_open (path, error);
+  return bytes ? avatar_weight_file_open_bytes (bytes, path, error) : NULL;
 }
 
 void

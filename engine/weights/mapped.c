@@ -13,6 +13,27 @@
 /* What a pipe takes at least before it blocks. */
 #define PIPE_BYTES 4096
 
+GBytes *
+avatar_mapped_open (const char *path, GError **error)
+{
+  g_autoptr (GError) map_error = NULL;
+  g_autoptr (GMappedFile) file = NULL;
+  gboolean missing;
+
+  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+        "%s: this is not a regular file; a file of weights was expected", path);
+    return NULL;
+  }
+  file = g_mapped_file_new (path, FALSE, &map_error);
+  if (file)
+    return g_mapped_file_get_bytes (file);
+  missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+  g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ, "%s: %s",
+      path, missing ? "there is no such file" : map_error->message);
+  return NULL;
+}
+
 static gboolean
 read_all (int fd, guint8 *dst, gsize bytes)
 {

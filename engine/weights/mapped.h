@@ -13,6 +13,8 @@
 
 G_BEGIN_DECLS
 
+/* The file, mapped; a pipe or a folder is refused, which could keep whoever opens it waiting. */
+GBytes *avatar_mapped_open (const char *path, GError **error);
 /* memcpy; FALSE where a mapped file ends before @bytes, or its disk fails. */
 gboolean avatar_mapped_read (void *dst, const void *src, gsize bytes);
 /* The same by its slower way, for tests. */

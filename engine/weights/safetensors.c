@@ -309,19 +309,9 @@ avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error)
 AvatarSafetensors *
 avatar_safetensors_open (const char *path, GError **error)
 {
-  g_autoptr (GError) map_error = NULL;
-  g_autoptr (GMappedFile) file = g_mapped_file_new (path, FALSE, &map_error);
-  g_autoptr (GBytes) bytes = NULL;
+  g_autoptr (GBytes) bytes = avatar_mapped_open (path, error);
 
-  if (!file) {
-    gboolean missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
-
-    g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
-        "%s: %s", path, missing ? "there is no such file" : map_error->message);
-    return NULL;
-  }
-  bytes = g_mapped_file_get_bytes (file);
-  return avatar_safetensors_open_bytes (bytes, path, error);
+  return bytes ? avatar_safetensors_open_bytes (bytes, path, error) : NULL;
 }
 
 void

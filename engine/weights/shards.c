@@ -5,6 +5,7 @@
 
 #include "engine/weights/foreign.h"
 #include "engine/weights/json.h"
+#include "engine/weights/mapped.h"
 
 #include <string.h>
 
@@ -227,22 +228,15 @@ open_shard (const char *folder, const char *file, const char *index, GError **er
 AvatarShards *
 avatar_shards_open (const char *path, GError **error)
 {
-  g_autoptr (GError) map_error = NULL;
-  g_autoptr (GMappedFile) map = g_mapped_file_new (path, FALSE, &map_error);
+  g_autoptr (GBytes) bytes = avatar_mapped_open (path, error);
   g_autoptr (AvatarShardIndex) index = NULL;
   g_autoptr (GPtrArray) shards
       = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_safetensors_free);
   g_autofree char *folder = g_path_get_dirname (path);
 
-  if (!map) {
-    gboolean missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
-
-    g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
-        "%s: %s", path, missing ? "there is no such file" : map_error->message);
-    return NULL;
-  }
-  index = avatar_shard_index_parse (g_mapped_file_get_contents (map),
-      g_mapped_file_get_length (map), path, error);
+  if (bytes)
+    index = avatar_shard_index_parse (g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes),
+        path, error);
   if (!index)
     return NULL;
   for (guint i = 0; i < index->files->len; i++) {
