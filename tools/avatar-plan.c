@@ -38,8 +38,8 @@ static const GOptionEntry entries[] = {
   { "pinned", 0, 0, G_OPTION_ARG_DOUBLE, &pinned,
       "Page-locked host memory at most (default: all that helps)", "MIB" },
   { "tflops", 0, 0, G_OPTION_ARG_DOUBLE, &tflops,
-      "What the card reaches in matrix products of 16 bits (default 750, an H200); attention is "
-      "taken for 0.73 of it, 8 bits for twice",
+      "What the card reaches in matrix products of 16 bits (default 680, an H200); its other rates "
+      "are taken to be to this as an H200's",
       "T" },
   { "bus-gbps", 0, 0, G_OPTION_ARG_DOUBLE, &bus_gbps,
       "And in copies from page-locked memory, in GB/s (default 55)", "B" },
@@ -132,21 +132,20 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
 static gboolean
 fill_options (AvatarPlanOptions *o, GError **error)
 {
-  double attention;
+  double factor;
 
   avatar_plan_options_init (o);
-  attention = o->attention_tflops / o->linear_tflops;
+  factor = tflops > 0 ? tflops / o->linear_tflops : 1;
   if (!check_number ("--frames", frames, 1, 1000000, error)
       || (budget != 0 && !check_number ("--budget", budget, 1, MOST_BUDGET, error))
       || !check_number ("--tflops", tflops, 0, 100000, error)
       || !check_number ("--bus-gbps", bus_gbps, 0, 100000, error))
     return FALSE;
   o->budget_bytes = budget * MIB;
-  if (tflops > 0) {
-    o->linear_tflops = tflops;
-    o->linear_8bit_tflops = 2 * tflops;
-    o->attention_tflops = attention * tflops;
-  }
+  o->linear_tflops *= factor;
+  o->linear_8bit_tflops *= factor;
+  o->attention_tflops *= factor;
+  o->attention_8bit_tflops *= factor;
   if (bus_gbps > 0)
     o->bus_gbps = bus_gbps;
   return TRUE;
@@ -252,16 +251,29 @@ print_host (const AvatarPlan *plan)
       plan->file_bytes / GIB);
 }
 
-static void
-print_times (const AvatarPlanGpu *gpu, const AvatarPlanOptions *o)
+/* "matrix products at 680 TFLOP/s, attention at 570", of what the blocks compute in */
+static char *
+rates (const AvatarDenoiseSettings *s, const AvatarPlanOptions *o)
 {
+  gboolean fp8 = s->precision == AVATAR_PRECISION_FP8;
+
+  return g_strdup_printf ("matrix products at %.0f TFLOP/s, attention at %.0f",
+      fp8 ? o->linear_8bit_tflops : o->linear_tflops,
+      fp8 ? o->attention_8bit_tflops : o->attention_tflops);
+}
+
+static void
+print_times (const AvatarPlanGpu *gpu, const AvatarDenoiseSettings *denoise,
+    const AvatarPlanOptions *o)
+{
+  g_autofree char *at = rates (denoise, o);
   g_autofree char *one = duration (gpu->forward_seconds);
   g_autofree char *all = duration (gpu->run_seconds);
   g_autofree char *copy = duration (gpu->copy_seconds);
 
-  g_print ("Time, an estimate: matrix products at %.0f TFLOP/s, attention at %.0f, copies at %.0f "
-           "GB/s;\nwhat lies between them is not counted, nor are the other stages\n",
-      o->linear_tflops, o->attention_tflops, o->bus_gbps);
+  g_print ("Time, an estimate: %s, copies at %.0f GB/s;\n"
+           "what lies between them is not counted, nor are the other stages\n",
+      at, o->bus_gbps);
   g_print ("  a full forward (%.0f TFLOP): %s; its copies: %s\n", gpu->forward_flops * 1e-12, one,
       copy);
   g_print ("  all %" G_GUINT64_FORMAT " full and %" G_GUINT64_FORMAT " cached forwards: %s\n",
@@ -293,7 +305,7 @@ plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_
       g_print ("The budget does not do; this is the plan for the smallest that does.\n");
     print_gpu (&plan.gpu);
     print_host (&plan);
-    print_times (&plan.gpu, options);
+    print_times (&plan.gpu, denoise, options);
   } else {
     print_stages (&plan);
   }
@@ -342,11 +354,11 @@ plan_all (AvatarModel *model, const AvatarDenoiseSettings *settings,
       = { { 384, 384 }, { 512, 512 }, { 704, 704 }, { 704, 768 }, { 704, 1216 } };
   static const guint cards[] = { 4, 6, 8, 12, 16, 24, 48, 80 };
   AvatarDenoiseSettings denoise = *settings;
+  g_autofree char *at = rates (settings, options);
 
   g_print ("%s, %d frames: parts of the blocks that stay on the card, and the estimate for a\n"
-           "full forward at %.0f and %.0f TFLOP/s and %.0f GB/s\n\n| card |",
-      avatar_model_get_info (model)->name, frames, options->linear_tflops,
-      options->attention_tflops, options->bus_gbps);
+           "full forward (%s, copies at %.0f GB/s)\n\n| card |",
+      avatar_model_get_info (model)->name, frames, at, options->bus_gbps);
   for (guint i = 0; i < G_N_ELEMENTS (pixels); i++)
     g_print (" %ux%u |", pixels[i][0], pixels[i][1]);
   g_print ("\n| --- |");

@@ -27,6 +27,7 @@ work_add (AvatarWork w, double n, AvatarWork b, AvatarWork a)
   w.counts.linear += n * (b.counts.linear - a.counts.linear);
   w.counts.linear_8bit += n * (b.counts.linear_8bit - a.counts.linear_8bit);
   w.counts.attention += n * (b.counts.attention - a.counts.attention);
+  w.counts.attention_8bit += n * (b.counts.attention_8bit - a.counts.attention_8bit);
   return w;
 }
 

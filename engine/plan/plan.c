@@ -16,9 +16,10 @@ void
 avatar_plan_options_init (AvatarPlanOptions *options)
 {
   *options = (AvatarPlanOptions){
-    .linear_tflops = 750,
-    .linear_8bit_tflops = 2 * 750,
-    .attention_tflops = 550,
+    .linear_tflops = 680,
+    .linear_8bit_tflops = 1290,
+    .attention_tflops = 570,
+    .attention_8bit_tflops = 830,
     .bus_gbps = 55,
   };
 }
@@ -26,8 +27,8 @@ avatar_plan_options_init (AvatarPlanOptions *options)
 static gboolean
 check_options (const AvatarPlanOptions *o, guint frames, GError **error)
 {
-  const double rates[]
-      = { o->linear_tflops, o->linear_8bit_tflops, o->attention_tflops, o->bus_gbps };
+  const double rates[] = { o->linear_tflops, o->linear_8bit_tflops, o->attention_tflops,
+    o->attention_8bit_tflops, o->bus_gbps };
 
   for (guint i = 0; i < G_N_ELEMENTS (rates); i++)
     if (!(rates[i] > 0 && rates[i] < 1e6)) {
@@ -49,7 +50,8 @@ compute_seconds (const AvatarWork *work, const AvatarPlanOptions *o)
   const AvatarPlanCounts *c = &work->counts;
 
   return c->linear / (o->linear_tflops * 1e12) + c->linear_8bit / (o->linear_8bit_tflops * 1e12)
-      + c->attention / (o->attention_tflops * 1e12);
+      + c->attention / (o->attention_tflops * 1e12)
+      + c->attention_8bit / (o->attention_8bit_tflops * 1e12);
 }
 
 /* Copies run under the work when both units that are in use and the next two have slots, or else

@@ -76,14 +76,15 @@ typedef struct
 /**
  * AvatarPlanOptions: fill with avatar_plan_options_init() first.
  * @budget_bytes: for the device; 0: what there is, less what is left to others
- * @linear_tflops, @linear_8bit_tflops, @attention_tflops: what the GPU reaches in matrix products
- *   of 16 and of 8 bits, and in attention; @bus_gbps: and in copies from page-locked host memory.
- *   The defaults were measured on an H200, but for 8 bits, which is taken for twice 16
+ * @linear_tflops, @linear_8bit_tflops, @attention_tflops, @attention_8bit_tflops: what the GPU
+ *   reaches under load in matrix products and in attention of 16 and of 8 bits; @bus_gbps: and in
+ *   copies from page-locked host memory. The defaults were measured on an H200
+ *   (docs/performance.md)
  */
 typedef struct
 {
   guint64 budget_bytes;
-  double linear_tflops, linear_8bit_tflops, attention_tflops, bus_gbps;
+  double linear_tflops, linear_8bit_tflops, attention_tflops, attention_8bit_tflops, bus_gbps;
 } AvatarPlanOptions;
 
 AVATAR_API void avatar_plan_options_init (AvatarPlanOptions *options);

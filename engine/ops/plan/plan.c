@@ -121,7 +121,12 @@ static gsize
 attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, gint64 causal_block,
     AvatarTensor valid)
 {
-  self->counts.attention += 4. * avatar_tensor_n (q) * k.shape[0];
+  double flops = 4. * avatar_tensor_n (q) * k.shape[0];
+
+  if (avatar_dtype_size (q.dtype) == 1)
+    self->counts.attention_8bit += flops;
+  else
+    self->counts.attention += flops;
   return avatar_cuda_attention_workspace (q);
 }
 
