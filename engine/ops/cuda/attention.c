@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+/* Heads of the released model. */
+#define RELEASED_HEAD 128
+
 /* Tensors of the graph. */
 enum
 {
@@ -287,7 +290,7 @@ run_8bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor o8,
 gboolean
 avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d)
 {
-  return device->capability >= 90 && d == 128;
+  return device->capability >= 90 && d == RELEASED_HEAD;
 }
 
 static void
@@ -306,6 +309,20 @@ attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor
         "cuDNN has no 8-bit attention for %s; choose precision=auto", queue->device->name);
 }
 
+/* Once: nobody would know otherwise why everything takes so long. */
+static void
+warn_slow (AvatarQueue *queue)
+{
+  static gint warned;
+  size_t version = cudnnGetVersion ();
+
+  if (g_atomic_int_compare_and_exchange (&warned, 0, 1))
+    g_warning (
+        "cuDNN %d.%d has no attention for heads of %d on %s: a kernel many times slower takes "
+        "its place; update cuDNN (9.14 has it)",
+        (int) (version / 10000), (int) (version / 100 % 100), RELEASED_HEAD, queue->device->name);
+}
+
 void
 avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
@@ -319,8 +336,11 @@ avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avata
     attention_8bit (queue, o, q, k, v, scale, ws);
     return;
   }
-  if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0)
+  if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0) {
     plan = find_plan (queue, o, q, k, v, scale);
+    if (!plan && q.shape[2] == RELEASED_HEAD)
+      warn_slow (queue);
+  }
   if (plan)
     run_16bit (queue, plan, o, q, k, v, ws);
   else
