@@ -5,7 +5,6 @@
 #include <stdbool.h>
 
 #define FIRST_VIRTUAL 1000
-#define MAX_RANK 5
 
 cudnnBackendDescriptor_t
 avatar_cuda_graph_make (AvatarCudaGraph *g, cudnnBackendDescriptorType_t type)
