@@ -9,7 +9,8 @@
  * rulers. */
 #pragma once
 
-#include "engine/ops/ops.h"
+#include "engine/ops/conv3d.h"
+#include "engine/ops/pixels.h"
 
 G_BEGIN_DECLS
 
@@ -22,7 +23,9 @@ struct _AvatarBackend
   const char *name;
   gboolean discrete;      /* memory of its own: a tensor's data are no host addresses */
   AvatarDType activation; /* what avatar_ops_alloc() makes */
+  AvatarDType pixels;     /* the same for networks of convolutions */
   gint64 row_chunk;       /* rows at a time that keep the device busy; results depend on it */
+  gint64 conv_pixels;     /* the same for the output pixels of convolutions */
 
   /* @name: as given to avatar_device_open(), e.g. "cuda:1". %NULL with @error. */
   AvatarBackendDevice *(*open) (const char *name, GError **error);
@@ -96,6 +99,28 @@ struct _AvatarBackend
   void (*unfold) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
       gint64 pad);
   void (*power) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+  void (*blend) (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, guint dim);
+
+  /* Convolutions (engine/ops/conv3d-backend.h). A packed weight's size; the packing, into zeroed
+   * host memory. */
+  gsize (*conv3d_bytes) (const AvatarConv3d *conv);
+  void (*conv3d_pack) (const AvatarConv3d *conv, void *packed, const float *weight,
+      const float *bias);
+  /* Takes what the stream needs from @arena, and prepares it if it is @running. */
+  void (*conv3d_begin) (AvatarQueue *queue, AvatarConvStream *stream, AvatarArena *arena,
+      gboolean running);
+  void (*conv3d_seek) (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
+  /* Input frames from stream->next; y and residual may have no frames. */
+  void (*conv3d_group) (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
+      AvatarTensor x, AvatarTensor residual);
+  void (*conv3d_end) (AvatarQueue *queue, AvatarConvStream *stream);
+  gsize (*channel_sums_workspace) (AvatarTensor x);
+  void (*channel_sums) (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws);
+  void (*group_norm) (AvatarQueue *queue, AvatarNorm *norm, const AvatarChannelSums *sums,
+      AvatarTensor gamma, AvatarTensor beta, guint groups, double eps);
+  void (*apply_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
+  void (*to_bytes) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
+      AvatarTensor bad);
   /* Optional: can it multiply e4m3 matrices? If so: */
   gboolean (*multiplies_8bit) (AvatarBackendDevice *device);
   /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */
@@ -113,7 +138,7 @@ extern const AvatarBackend avatar_backend_cpu;
 
 /* A back-end that is a module, libavatar-<name>.so, exports this, named avatar_backend_module;
  * it returns %NULL if @abi is not its own. */
-#define AVATAR_BACKEND_ABI 2
+#define AVATAR_BACKEND_ABI 3
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

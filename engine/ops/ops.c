@@ -417,6 +417,18 @@ avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
 }
 
 void
+avatar_op_blend (AvatarOps *ops, AvatarTensor y, AvatarTensor before, guint dim)
+{
+  g_assert (y.rank == 4 && before.rank == 4 && dim < 3 && y.dtype == before.dtype);
+  for (guint i = 0; i < 4; i++)
+    g_assert (y.shape[i] == before.shape[i]);
+  g_assert (y.stride[3] == 1 && before.stride[3] == 1);
+  avatar_ops_count (ops, 3. * avatar_tensor_n (y), 3. * avatar_tensor_bytes (y));
+  if (avatar_ops_running (ops))
+    ops->backend->blend (ops->queue, y, before, dim);
+}
+
+void
 avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor weight)
 {
   g_assert (x.rank == 2 && y.rank == 1 && is_vector (y, x.shape[1]));

@@ -120,6 +120,9 @@ void avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act);
 void avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, double b);
 /* Converts, if the dtypes (float32 or the context's) differ. */
 void avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
+/* In place, along dimension @dim < 3 of y [.., .., .., C], n entries there: from what @before
+ * (same shape) has to y itself, y[k] = before[k] (1 - k / n) + y[k] k / n. */
+void avatar_op_blend (AvatarOps *ops, AvatarTensor y, AvatarTensor before, guint dim);
 /* y [N] = sum of x [M, N] over rows weighted by weight [M] (optional: all 1) / sum of weights. */
 void avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
 /* y [(T/pt)(H/ph)(W/pw), C pt ph pw] = patches of x [C, T, H, W], as a convolution of stride =

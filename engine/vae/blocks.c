@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Resnets and the middle block with its attention. Residuals are added in place by the second
- * convolution, so that a level holds two tensors of its size and no more. */
+ * convolution, so that a level holds two tensors of its size and no more, or less at the price of
+ * computing frames twice. */
 #include "engine/vae/blocks.h"
 
 #include <math.h>
@@ -11,11 +12,31 @@ static AvatarTensor
 find (AvatarVaeSource *source, const char *prefix, const char *suffix)
 {
   g_autofree char *name = g_strconcat (prefix, suffix, NULL);
-  AvatarTensor t = source->lookup (source->data, name);
+  AvatarTensor t = AVATAR_NO_TENSOR;
 
+  if (source->error)
+    return t;
+  t = source->lookup (source->data, name, &source->error);
   if (!avatar_tensor_given (t) && !source->error)
     g_set_error (&source->error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "tensor \"%s\" is missing, which the video VAE needs", name);
+  return t;
+}
+
+/* To the device; a 1 x 1 x 1 convolution as a matrix. */
+static AvatarTensor
+place (AvatarVaeSource *source, AvatarTensor host)
+{
+  g_autofree float *values = host.data;
+  AvatarTensor t;
+
+  if (source->error)
+    return AVATAR_NO_TENSOR;
+  if (host.rank == 5)
+    host = avatar_tensor_reshape (host, 2, host.shape[0], avatar_tensor_n (host) / host.shape[0]);
+  t = host.rank == 2 ? avatar_ops_alloc (source->ops, 2, host.shape[0], host.shape[1])
+                     : avatar_ops_alloc (source->ops, 1, host.shape[0]);
+  avatar_op_upload (source->ops, t, values);
   return t;
 }
 
@@ -29,11 +50,8 @@ avatar_vae_weight (AvatarVaeSource *source, const char *format, ...)
   va_start (args, format);
   prefix = g_strdup_vprintf (format, args);
   va_end (args);
-  self.weight = find (source, prefix, ".weight");
-  self.bias = find (source, prefix, ".bias");
-  if (self.weight.rank == 5 && self.weight.shape[2] == 1) /* a 1 x 1 x 1 convolution */
-    self.weight
-        = avatar_tensor_reshape (self.weight, 2, self.weight.shape[0], self.weight.shape[1]);
+  self.weight = place (source, find (source, prefix, ".weight"));
+  self.bias = place (source, find (source, prefix, ".bias"));
   return self;
 }
 
@@ -41,19 +59,19 @@ AvatarConv3d *
 avatar_vae_conv (AvatarVaeSource *source, AvatarConvShape shape, const char *format, ...)
 {
   g_autofree char *prefix = NULL;
-  AvatarVaeWeight w;
-  AvatarConv3d *conv;
+  AvatarTensor weight, bias;
+  AvatarConv3d *conv = NULL;
   va_list args;
 
   va_start (args, format);
   prefix = g_strdup_vprintf (format, args);
   va_end (args);
-  w = avatar_vae_weight (source, "%s.conv", prefix);
-  if (source->error)
-    return NULL;
-  conv = avatar_conv3d_new (source->device, w.weight, w.bias, shape, source->dry, &source->error);
-  if (conv)
-    source->bytes += avatar_conv3d_bytes (conv);
+  weight = find (source, prefix, ".conv.weight");
+  bias = find (source, prefix, ".conv.bias");
+  if (!source->error)
+    conv = avatar_conv3d_new (source->ops, weight, bias, shape);
+  g_free (weight.data);
+  g_free (bias.data);
   return conv;
 }
 
@@ -129,56 +147,142 @@ avatar_vae_block_clear (AvatarVaeBlock *self)
   avatar_conv3d_free (self->resample);
 }
 
-AvatarVaeTensor
-avatar_vae_alloc (AvatarOps *ops, gint64 t, gint64 h, gint64 w, gint64 c)
-{
-  AvatarVaeTensor x;
-
-  x.t = avatar_ops_alloc (ops, 4, t, h, w, c);
-  x.sums = avatar_ops_alloc_sums (ops, c);
-  return x;
-}
-
-AvatarTensor
-avatar_vae_rows (AvatarTensor t)
-{
-  return avatar_tensor_reshape (t, 2, t.shape[0] * t.shape[1] * t.shape[2], t.shape[3]);
-}
-
 AvatarNorm
-avatar_vae_norm (AvatarOps *ops, const AvatarVaeTensor *x, AvatarVaeWeight weight, guint groups,
-    gboolean silu)
+avatar_vae_norm (AvatarOps *ops, const AvatarChannelSums *sums, AvatarVaeWeight weight,
+    guint groups, gboolean silu)
 {
   AvatarNorm norm = { .silu = silu };
 
-  norm.scale = avatar_ops_alloc (ops, 1, x->sums.channels);
-  norm.shift = avatar_ops_alloc (ops, 1, x->sums.channels);
-  avatar_op_group_norm (ops, &norm, &x->sums, weight.weight, weight.bias, groups, EPS);
+  norm.scale = avatar_ops_alloc_as (ops, AVATAR_F32, 1, sums->channels);
+  norm.shift = avatar_ops_alloc_as (ops, AVATAR_F32, 1, sums->channels);
+  avatar_op_group_norm (ops, &norm, sums, weight.weight, weight.bias, groups, EPS);
   return norm;
 }
 
-static void
-resnet (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *x)
+gboolean
+avatar_vae_resnet_widens (const AvatarVaeResnet *self)
 {
-  const gint64 *shape = x->t.shape;
-  gint64 out = avatar_conv3d_channels_out (self->conv1);
-  AvatarVaeTensor y = *x, h;
-  AvatarNorm norm;
-  gsize mark;
+  return avatar_tensor_given (self->shortcut.weight);
+}
 
-  if (avatar_tensor_given (self->shortcut.weight)) {
-    y = avatar_vae_alloc (ops, shape[0], shape[1], shape[2], out);
-    avatar_op_linear (ops, avatar_vae_rows (y.t), avatar_vae_rows (x->t), self->shortcut.weight,
-        self->shortcut.bias, AVATAR_ACT_NONE);
-  }
+gint64
+avatar_vae_resnet_channels_out (const AvatarVaeResnet *self)
+{
+  return avatar_conv3d_channels_out (self->conv1);
+}
+
+/* conv1 (silu (norm1 (x))) lies in y until conv2 has read it and puts its own output there. */
+void
+avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *y,
+    const AvatarVaeFrames *x)
+{
+  const gint64 *s = x->shape;
+  gint64 out = avatar_vae_resnet_channels_out (self), at = 0;
+  gsize start = avatar_ops_mark (ops), mark;
+  AvatarNorm norm1 = avatar_vae_norm (ops, &x->sums, self->norm1, self->groups, TRUE), norm2;
+  AvatarTensor chunk, residual;
+  AvatarConvStream conv;
+  AvatarVaeReader reader;
+
   mark = avatar_ops_mark (ops);
-  h = avatar_vae_alloc (ops, shape[0], shape[1], shape[2], out);
-  norm = avatar_vae_norm (ops, x, self->norm1, self->groups, TRUE);
-  avatar_op_conv3d (ops, h.t, x->t, self->conv1, &norm, AVATAR_NO_TENSOR, &h.sums);
-  norm = avatar_vae_norm (ops, &h, self->norm2, self->groups, TRUE);
-  avatar_op_conv3d (ops, y.t, h.t, self->conv2, &norm, y.t, &y.sums);
+  avatar_conv_stream_begin (ops, &conv, self->conv1, &norm1, s[0], s[1], s[2], &y->sums);
+  avatar_vae_reader_begin (ops, &reader, x, NULL);
+  while (chunk = avatar_vae_reader_next (ops, &reader), avatar_tensor_given (chunk)) {
+    avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (y->t, at, chunk.shape[0]), chunk,
+        AVATAR_NO_TENSOR);
+    at += chunk.shape[0];
+  }
+  avatar_conv_stream_end (ops, &conv);
   avatar_ops_release (ops, mark);
-  *x = y;
+
+  norm2 = avatar_vae_norm (ops, &y->sums, self->norm2, self->groups, TRUE);
+  avatar_conv_stream_begin (ops, &conv, self->conv2, &norm2, s[0], s[1], s[2], &y->sums);
+  avatar_vae_reader_begin (ops, &reader, x, NULL);
+  residual = avatar_ops_alloc (ops, 4, MIN (s[0], reader.group), s[1], s[2], out);
+  at = 0;
+  while (chunk = avatar_vae_reader_next (ops, &reader), avatar_tensor_given (chunk)) {
+    AvatarTensor rows = avatar_tensor_rows (y->t, at, chunk.shape[0]);
+    AvatarTensor r = avatar_tensor_rows (residual, 0, chunk.shape[0]);
+
+    avatar_op_linear (ops, avatar_vae_rows (r), avatar_vae_rows (chunk), self->shortcut.weight,
+        self->shortcut.bias, AVATAR_ACT_NONE);
+    avatar_conv_stream_push (ops, &conv, rows, rows, r);
+    at += chunk.shape[0];
+  }
+  avatar_conv_stream_end (ops, &conv);
+  avatar_ops_release (ops, start);
+}
+
+/* How many of @frames frames of @bytes each may be kept: a whole number of groups, the first of
+ * which is one frame, and at least two of them. */
+static gint64
+kept_frames (gint64 frames, gint64 group, guint64 bytes, guint64 most)
+{
+  gint64 fit = MIN ((guint64) frames, most / bytes);
+
+  if (fit == frames || frames <= 1 + group)
+    return frames;
+  return 1 + MAX (1, (fit - 1) / group) * group;
+}
+
+/* h = conv1 (silu (norm1 (x))), of which @kept frames are put into @h; the others only count for its
+ * sums. */
+static void
+first_half (AvatarOps *ops, AvatarVaeResnet *self, AvatarTensor x, const AvatarNorm *norm,
+    AvatarTensor h, AvatarChannelSums *sums, gint64 kept)
+{
+  gint64 group = avatar_conv_group (ops, x.shape[1], x.shape[2]), n;
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor room = AVATAR_NO_TENSOR;
+  AvatarConvStream conv;
+
+  avatar_conv_stream_begin (ops, &conv, self->conv1, norm, x.shape[0], x.shape[1], x.shape[2],
+      sums);
+  avatar_conv_stream_push (ops, &conv, h, avatar_tensor_rows (x, 0, kept), AVATAR_NO_TENSOR);
+  if (kept < x.shape[0])
+    room = avatar_ops_alloc (ops, 4, group, x.shape[1], x.shape[2], x.shape[3]);
+  for (gint64 t = kept; t < x.shape[0]; t += n) {
+    n = MIN (group, x.shape[0] - t);
+    avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (room, 0, n),
+        avatar_tensor_rows (x, t, n), AVATAR_NO_TENSOR);
+  }
+  avatar_conv_stream_end (ops, &conv);
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_vae_resnet (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *x, guint64 most)
+{
+  const gint64 *s = x->t.shape;
+  gint64 group = avatar_conv_group (ops, s[1], s[2]), n;
+  gint64 kept = kept_frames (s[0], group, avatar_tensor_bytes (x->t) / s[0], most);
+  gsize mark = avatar_ops_mark (ops);
+  AvatarVaeTensor h = avatar_vae_alloc (ops, kept, s[1], s[2], s[3]);
+  AvatarNorm norm1 = avatar_vae_norm (ops, &x->sums, self->norm1, self->groups, TRUE), norm2;
+  AvatarTensor room = AVATAR_NO_TENSOR;
+  AvatarConvStream conv, again;
+
+  first_half (ops, self, x->t, &norm1, h.t, &h.sums, kept);
+  norm2 = avatar_vae_norm (ops, &h.sums, self->norm2, self->groups, TRUE);
+  avatar_conv_stream_begin (ops, &conv, self->conv2, &norm2, s[0], s[1], s[2], &x->sums);
+  if (kept < s[0]) {
+    room = avatar_ops_alloc (ops, 4, group, s[1], s[2], s[3]);
+    avatar_conv_stream_begin (ops, &again, self->conv1, &norm1, s[0], s[1], s[2], NULL);
+    /* before they are written over */
+    avatar_conv_stream_seek (ops, &again, avatar_tensor_rows (x->t, kept - 2, 2), kept);
+  }
+  avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (x->t, 0, kept), h.t,
+      avatar_tensor_rows (x->t, 0, kept));
+  for (gint64 t = kept; t < s[0]; t += n) {
+    AvatarTensor rows;
+
+    n = MIN (group, s[0] - t);
+    rows = avatar_tensor_rows (x->t, t, n);
+    avatar_conv_stream_push (ops, &again, avatar_tensor_rows (room, 0, n), rows, AVATAR_NO_TENSOR);
+    avatar_conv_stream_push (ops, &conv, rows, avatar_tensor_rows (room, 0, n), rows);
+  }
+  avatar_conv_stream_end (ops, &conv);
+  avatar_ops_release (ops, mark);
 }
 
 /* x += out (attention (norm (x))): one head over all pixels of all frames [T H W, C]. */
@@ -191,7 +295,7 @@ attention (AvatarOps *ops, AvatarVaeMid *self, AvatarVaeTensor *x)
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor y = avatar_ops_alloc (ops, 2, s, c), q = avatar_ops_alloc (ops, 2, s, c);
   AvatarTensor k = avatar_ops_alloc (ops, 2, s, c), v = avatar_ops_alloc (ops, 2, s, c);
-  AvatarNorm norm = avatar_vae_norm (ops, x, self->norm, self->groups, FALSE);
+  AvatarNorm norm = avatar_vae_norm (ops, &x->sums, self->norm, self->groups, FALSE);
 
   avatar_op_apply_norm (ops, y, rows, &norm);
   avatar_op_linear (ops, q, y, self->q.weight, self->q.bias, AVATAR_ACT_NONE);
@@ -209,15 +313,8 @@ attention (AvatarOps *ops, AvatarVaeMid *self, AvatarVaeTensor *x)
 void
 avatar_vae_mid (AvatarOps *ops, AvatarVaeMid *self, AvatarVaeTensor *x)
 {
-  resnet (ops, &self->resnets[0], x);
+  avatar_vae_resnet (ops, &self->resnets[0], x, G_MAXUINT64);
   if (self->attention)
     attention (ops, self, x);
-  resnet (ops, &self->resnets[1], x);
-}
-
-void
-avatar_vae_resnets (AvatarOps *ops, AvatarVaeBlock *self, AvatarVaeTensor *x)
-{
-  for (guint i = 0; i < self->n; i++)
-    resnet (ops, &self->resnets[i], x);
+  avatar_vae_resnet (ops, &self->resnets[1], x, G_MAXUINT64);
 }

@@ -2,28 +2,26 @@
 /* The blocks that the VAE's encoder and decoder are made of (spec vae 1.4). */
 #pragma once
 
-#include "engine/ops/conv3d.h"
+#include "engine/vae/frames.h"
 #include "engine/weights/config.h"
 
 G_BEGIN_DECLS
 
-/* The tensor @name, or AVATAR_NO_TENSOR. */
-typedef AvatarTensor (*AvatarVaeLookup) (gpointer data, const char *name);
+/* The tensor @name as float32 of the host, its data to be freed with g_free(); without data in a
+ * plan. AVATAR_NO_TENSOR if there is none, with @error if it cannot be read. */
+typedef AvatarTensor (*AvatarVaeLookup) (gpointer data, const char *name, GError **error);
 
 /**
  * AvatarVaeSource: where a network's weights come from; the first failure is kept in @error and
  * what is made after it is empty.
- * @dry: sizes only
- * @bytes: packed weights so far
+ * @ops: of an arena that takes the weights and outlives the network; a dry one counts
  */
 typedef struct
 {
-  AvatarDevice *device;
+  AvatarOps *ops;
   const AvatarVaeConfig *config;
   AvatarVaeLookup lookup;
   gpointer data;
-  gboolean dry;
-  guint64 bytes;
   GError *error;
 } AvatarVaeSource;
 
@@ -56,14 +54,7 @@ typedef struct
   AvatarConv3d *resample; /* %NULL: the last level */
 } AvatarVaeBlock;
 
-/* An activation [T, H, W, C] and the sums that the next group norm needs. */
-typedef struct
-{
-  AvatarTensor t;
-  AvatarChannelSums sums;
-} AvatarVaeTensor;
-
-/* The weight and bias "@prefix.weight", "@prefix.bias". */
+/* The weight and bias "@prefix.weight", "@prefix.bias", on the device. */
 AvatarVaeWeight
 avatar_vae_weight (AvatarVaeSource *source, const char *format, ...) G_GNUC_PRINTF (2, 3);
 AvatarConv3d *avatar_vae_conv (AvatarVaeSource *source, AvatarConvShape shape, const char *format,
@@ -75,15 +66,18 @@ void avatar_vae_block_init (AvatarVaeBlock *self, AvatarVaeSource *source, const
     guint n, const char *resample, AvatarConvShape shape);
 void avatar_vae_block_clear (AvatarVaeBlock *self);
 
-AvatarVaeTensor avatar_vae_alloc (AvatarOps *ops, gint64 t, gint64 h, gint64 w, gint64 c);
-/* Pixels as rows: [T H W, C]. */
-AvatarTensor avatar_vae_rows (AvatarTensor t);
-/* The group norm of @x, its vectors in the arena. */
-AvatarNorm avatar_vae_norm (AvatarOps *ops, const AvatarVaeTensor *x, AvatarVaeWeight weight,
+/* The group norm of what @sums are of, its vectors in the arena. */
+AvatarNorm avatar_vae_norm (AvatarOps *ops, const AvatarChannelSums *sums, AvatarVaeWeight weight,
     guint groups, gboolean silu);
 void avatar_vae_mid (AvatarOps *ops, AvatarVaeMid *self, AvatarVaeTensor *x);
-/* The resnets of a level. In place while the channels stay; else @x is replaced by a tensor above
- * it in the arena. */
-void avatar_vae_resnets (AvatarOps *ops, AvatarVaeBlock *self, AvatarVaeTensor *x);
+/* Whether the resnet's output has other channels than its input. */
+gboolean avatar_vae_resnet_widens (const AvatarVaeResnet *self);
+gint64 avatar_vae_resnet_channels_out (const AvatarVaeResnet *self);
+/* @y = the resnet of @x, for one that widens. Reads @x twice. */
+void avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *y,
+    const AvatarVaeFrames *x);
+/* In place, for one that does not. Of the tensor between its two convolutions, which is as large as
+ * @x, up to @most bytes are kept; what is beyond is computed twice, to the same bits. */
+void avatar_vae_resnet (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *x, guint64 most);
 
 G_END_DECLS

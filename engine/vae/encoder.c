@@ -6,17 +6,13 @@
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
 
-#include <string.h>
-
 struct _AvatarVaeEncoder
 {
   AvatarModel *model;
   AvatarDevice *device;
-  AvatarWeights *weights;
-  AvatarVaeNetwork *network;
+  AvatarVaeModel vae;
   AvatarVaeTiles tiles;
   gint64 width, height;
-  guint64 weight_bytes;
   gsize predicted;
   AvatarOps *ops;
 };
@@ -33,12 +29,12 @@ encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *mean)
   AvatarTensor x = avatar_ops_alloc (ops, 4, (gint64) 1, self->height, self->width, (gint64) 3);
   AvatarTensor moments = avatar_ops_alloc (ops, 4, (gint64) 1, h, w, 2 * channels);
 
-  if (avatar_ops_running (ops))
-    memcpy (x.data, rgb, avatar_tensor_bytes (x));
+  avatar_op_upload (ops, x, rgb);
   avatar_vae_tiles_run (&self->tiles, ops, moments, x);
-  if (avatar_ops_running (ops)) {
-    const float *m = moments.data;
+  if (!ops->dry) {
+    g_autofree float *m = g_new0 (float, avatar_tensor_n (moments));
 
+    avatar_op_download (ops, m, moments);
     for (gint64 c = 0; c < channels; c++)
       for (gint64 i = 0; i < h * w; i++)
         mean[c * h * w + i]
@@ -58,21 +54,14 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
     return NULL;
   self = g_new0 (AvatarVaeEncoder, 1);
   self->model = avatar_model_ref (model);
-  self->device = avatar_device_or_host (device, error);
-  if (!self->device)
-    return NULL;
+  self->device = avatar_device_ref (device);
   self->width = width;
   self->height = height;
   avatar_vae_tiles_init (&self->tiles, &config->vae, FALSE, config->vae_tiling,
-      config->vae.sample_size, config->vae.sample_tsize);
-  self->weights = avatar_weights_new (model, self->device, "vae", dry, error);
-  if (!self->weights)
+      config->vae.sample_size, config->vae.sample_tsize, AVATAR_VAE_OVERLAP);
+  if (!avatar_vae_model_init (&self->vae, model, self->device, FALSE, dry, error))
     return NULL;
-  self->network = avatar_vae_network_of_model (model, self->device, self->weights, FALSE, dry,
-      &self->weight_bytes, error);
-  if (!self->network)
-    return NULL;
-  self->tiles.network = self->network;
+  self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
 }
 
@@ -86,13 +75,13 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
 
   if (!self)
     return NULL;
-  dry = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  dry = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
   encode (self, dry, NULL, NULL);
   self->predicted = avatar_arena_peak (dry->arena);
   arena = avatar_arena_new (self->device, self->predicted, "the portrait's encoder", error);
   if (!arena)
     return NULL;
-  self->ops = avatar_ops_new (self->device, arena, error);
+  self->ops = avatar_vae_ops_new (self->device, arena, error);
   if (!self->ops)
     return NULL;
   return g_steal_pointer (&self);
@@ -111,8 +100,7 @@ avatar_vae_encoder_free (AvatarVaeEncoder *self)
   if (!self)
     return;
   avatar_ops_free (self->ops);
-  avatar_vae_network_free (self->network);
-  avatar_weights_free (self->weights);
+  avatar_vae_model_clear (&self->vae);
   g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
   g_free (self);
@@ -126,9 +114,9 @@ avatar_vae_encoder_plan (AvatarModel *model, AvatarDevice *device, guint width, 
 
   if (!self)
     return FALSE;
-  self->ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  self->ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
   encode (self, self->ops, NULL, NULL);
-  *weight_bytes = self->weight_bytes;
+  *weight_bytes = self->vae.bytes;
   *arena_bytes = avatar_arena_peak (self->ops->arena);
   *flops = self->ops->flops;
   *bytes = self->ops->bytes;

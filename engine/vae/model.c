@@ -2,28 +2,104 @@
 /* From the tensors of a model folder to a network. */
 #include "engine/vae/model.h"
 
-static AvatarTensor
-lookup (gpointer weights, const char *name)
+#include "engine/memory/device.h"
+#include "engine/weights/model.h"
+
+typedef struct
 {
-  return avatar_weights_get (weights, "%s", name);
+  GHashTable *tensors;
+  const char *file;
+  gboolean dry;
+} Part;
+
+static AvatarTensor
+lookup (gpointer data, const char *name, GError **error)
+{
+  const Part *part = data;
+  const AvatarTensor *t = g_hash_table_lookup (part->tensors, name);
+  AvatarTensor found = AVATAR_NO_TENSOR;
+
+  if (!t)
+    return found;
+  if (part->dry)
+    return avatar_tensor_of_shape (AVATAR_F32, NULL, t->rank, t->shape);
+  if (!avatar_weights_read (part->tensors, name, part->file, &found, error))
+    return AVATAR_NO_TENSOR;
+  return found;
 }
 
-AvatarVaeNetwork *
-avatar_vae_network_of_model (AvatarModel *model, AvatarDevice *device, AvatarWeights *weights,
-    gboolean decoder, gboolean dry, guint64 *bytes, GError **error)
+AvatarOps *
+avatar_vae_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error)
 {
-  AvatarVaeSource source = { .device = device,
+  AvatarOps *ops = avatar_ops_new (device, arena, error);
+
+  if (ops)
+    ops->dtype = avatar_device_get_backend (device)->pixels;
+  return ops;
+}
+
+/* The network with its weights in @ops' arena. */
+static AvatarVaeNetwork *
+make (AvatarOps *ops, AvatarModel *model, gboolean decoder, gboolean dry, GError **error)
+{
+  Part part = { .dry = dry };
+  AvatarVaeSource source = { .ops = ops,
     .config = &avatar_model_get_config (model)->vae,
     .lookup = lookup,
-    .data = weights,
-    .dry = dry };
-  AvatarVaeNetwork *self = decoder ? avatar_vae_decoder_network_new (&source)
-                                   : avatar_vae_encoder_network_new (&source);
+    .data = &part };
+  AvatarVaeNetwork *network;
 
-  if (!self)
+  part.tensors = avatar_model_get_part (model, "vae", &part.file);
+  network = decoder ? avatar_vae_decoder_network_new (&source)
+                    : avatar_vae_encoder_network_new (&source);
+  if (!network)
     g_propagate_error (error, source.error);
-  *bytes = source.bytes + avatar_weights_bytes (weights);
-  return self;
+  return network;
+}
+
+static gboolean
+fill (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device, gboolean decoder,
+    GError **error)
+{
+  AvatarArena *arena
+      = avatar_arena_new (device, self->bytes, "the weights of the video VAE", error);
+  AvatarOps *ops = arena ? avatar_vae_ops_new (device, arena, error) : NULL;
+
+  if (!ops)
+    return FALSE;
+  g_clear_pointer (&self->network, avatar_vae_network_free);
+  g_clear_pointer (&self->weights, avatar_ops_free);
+  self->weights = ops;
+  self->network = make (ops, model, decoder, FALSE, error);
+  /* who computes may do so on another queue */
+  avatar_ops_finish (ops);
+  return self->network && avatar_ops_check (ops, error);
+}
+
+gboolean
+avatar_vae_model_init (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device,
+    gboolean decoder, gboolean dry, GError **error)
+{
+  *self = (AvatarVaeModel){ 0 };
+  if (!dry && !avatar_model_has_weights (model)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
+        avatar_model_get_path (model));
+    return FALSE;
+  }
+  self->weights = avatar_vae_ops_new (device, avatar_arena_new_dry (), NULL);
+  self->network = make (self->weights, model, decoder, TRUE, error);
+  if (!self->network)
+    return FALSE;
+  self->bytes = avatar_arena_peak (self->weights->arena);
+  return dry || fill (self, model, device, decoder, error);
+}
+
+void
+avatar_vae_model_clear (AvatarVaeModel *self)
+{
+  g_clear_pointer (&self->network, avatar_vae_network_free);
+  g_clear_pointer (&self->weights, avatar_ops_free);
 }
 
 gboolean

@@ -7,10 +7,24 @@
 
 G_BEGIN_DECLS
 
-/* @weights: the part "vae", which must outlive the network. @bytes: memory for packed weights and
- * for @weights. */
-AvatarVaeNetwork *avatar_vae_network_of_model (AvatarModel *model, AvatarDevice *device,
-    AvatarWeights *weights, gboolean decoder, gboolean dry, guint64 *bytes, GError **error);
+/**
+ * AvatarVaeModel: a network and its weights, which are read, packed and put on the device when it is
+ * made; the files are not needed afterwards.
+ * @weights: their arena, dry in a plan; @bytes: its size
+ */
+typedef struct
+{
+  AvatarVaeNetwork *network;
+  AvatarOps *weights;
+  guint64 bytes;
+} AvatarVaeModel;
+
+/* @self: cleared by the caller with avatar_vae_model_clear(), also after a failure. */
+gboolean avatar_vae_model_init (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device,
+    gboolean decoder, gboolean dry, GError **error);
+void avatar_vae_model_clear (AvatarVaeModel *self);
+/* A context for its activations; takes over @arena as avatar_ops_new() does. */
+AvatarOps *avatar_vae_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error);
 /* Whether a video of this size can be cut into latent cells. */
 gboolean avatar_vae_check_size (AvatarModel *model, guint width, guint height, GError **error);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Encoder and decoder as chains of levels (spec vae 1.5). A level's result is allocated before
- * the levels in front of it run, so that all they used is free again when it is there. */
+ * the levels in front of it run, so that all they used is free again when it is there. The last
+ * level is by far the largest: what enters it may be computed anew instead of stored. */
 #include "engine/vae/networks.h"
 
 struct _AvatarVaeNetwork
@@ -12,6 +13,7 @@ struct _AvatarVaeNetwork
   AvatarVaeMid mid; /* before the levels of a decoder, after those of an encoder */
   AvatarVaeBlock levels[AVATAR_MAX_STAGES];
   AvatarVaeWeight norm_out;
+  guint64 most_input, most_between;
 };
 
 static const AvatarConvShape same = { 1, 1, 1, 1 };
@@ -39,6 +41,7 @@ network_new (AvatarVaeSource *source, gboolean decoder)
   self->decoder = decoder;
   self->groups = config->groups;
   self->n_levels = config->n_stages;
+  self->most_input = self->most_between = G_MAXUINT64;
   self->quant = avatar_vae_weight (source, "%s", decoder ? "post_quant_conv" : "quant_conv");
   self->conv_in = avatar_vae_conv (source, same, "%s.conv_in", net);
   avatar_vae_mid_init (&self->mid, source, mid);
@@ -82,15 +85,6 @@ avatar_vae_network_free (AvatarVaeNetwork *self)
   g_free (self);
 }
 
-static AvatarVaeTensor
-alloc_output (AvatarOps *ops, AvatarConv3d *conv, const gint64 shape[3])
-{
-  gint64 t = shape[0], h = shape[1], w = shape[2];
-
-  avatar_conv3d_output (conv, &t, &h, &w);
-  return avatar_vae_alloc (ops, t, h, w, avatar_conv3d_channels_out (conv));
-}
-
 /* The shape of what enters level @level, for a network input x. */
 static void
 level_shape (AvatarVaeNetwork *self, guint level, AvatarTensor x, gint64 shape[3])
@@ -102,8 +96,23 @@ level_shape (AvatarVaeNetwork *self, guint level, AvatarTensor x, gint64 shape[3
       avatar_conv3d_output (self->levels[i].resample, &shape[0], &shape[1], &shape[2]);
 }
 
+static gint64
+channels_out (AvatarVaeNetwork *self, guint level)
+{
+  AvatarVaeBlock *block = &self->levels[level];
+
+  return avatar_vae_resnet_channels_out (&block->resnets[block->n - 1]);
+}
+
+/* The convolution in front of level @level. */
+static AvatarConv3d *
+conv_before (AvatarVaeNetwork *self, guint level)
+{
+  return level ? self->levels[level - 1].resample : self->conv_in;
+}
+
 static void
-enter (AvatarVaeNetwork *self, AvatarOps *ops, AvatarVaeTensor *out, AvatarTensor x)
+enter_network (AvatarVaeNetwork *self, AvatarOps *ops, AvatarVaeTensor *out, AvatarTensor x)
 {
   gsize mark = avatar_ops_mark (ops);
 
@@ -120,30 +129,81 @@ enter (AvatarVaeNetwork *self, AvatarOps *ops, AvatarVaeTensor *out, AvatarTenso
     avatar_vae_mid (ops, &self->mid, out);
 }
 
-/* @out: what enters level @level. The tensors of the levels below it are freed on return. */
-static void
-descend (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out, AvatarTensor x)
+static void run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
+    AvatarTensor x);
+
+/* A tensor for what level @level gives. */
+static AvatarVaeTensor
+alloc_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarTensor x)
 {
-  AvatarVaeBlock *block;
-  AvatarVaeTensor in;
-  gint64 shape[3];
+  gint64 s[3];
+
+  level_shape (self, level, x, s);
+  return avatar_vae_alloc (ops, s[0], s[1], s[2], channels_out (self, level));
+}
+
+/* @out: what enters level @level. */
+static void
+enter_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
+    AvatarTensor x)
+{
   gsize mark = avatar_ops_mark (ops);
+  AvatarVaeTensor before;
 
   if (level == 0) {
-    enter (self, ops, out, x);
+    enter_network (self, ops, out, x);
     return;
   }
-  block = &self->levels[level - 1];
-  level_shape (self, level - 1, x, shape);
-  if (level == 1)
-    in = alloc_output (ops, self->conv_in, shape);
-  else
-    in = avatar_vae_alloc (ops, shape[0], shape[1], shape[2],
-        avatar_conv3d_channels_out (self->levels[level - 2].resample));
-  descend (self, ops, level - 1, &in, x);
-  avatar_vae_resnets (ops, block, &in);
-  avatar_op_conv3d (ops, out->t, in.t, block->resample, NULL, AVATAR_NO_TENSOR, &out->sums);
+  before = alloc_level (self, ops, level - 1, x);
+  run_level (self, ops, level - 1, &before, x);
+  avatar_op_conv3d (ops, out->t, before.t, conv_before (self, level), NULL, AVATAR_NO_TENSOR,
+      &out->sums);
   avatar_ops_release (ops, mark);
+}
+
+/* The first resnet of a level, which widens: from what enters the level, stored or not. */
+static void
+widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out, AvatarTensor x)
+{
+  AvatarConv3d *conv = conv_before (self, level);
+  gint64 s[3], channels = avatar_conv3d_channels_out (conv);
+  gsize mark = avatar_ops_mark (ops);
+  AvatarVaeFrames frames;
+
+  level_shape (self, level, x, s);
+  if (level == 0 || level + 1 < self->n_levels
+      || s[0] * s[1] * s[2] * channels * avatar_dtype_size (ops->dtype) <= self->most_input) {
+    AvatarVaeTensor in = avatar_vae_alloc (ops, s[0], s[1], s[2], channels);
+
+    enter_level (self, ops, level, &in, x);
+    frames = avatar_vae_frames_stored (&in);
+    avatar_vae_resnet_into (ops, &self->levels[level].resnets[0], out, &frames);
+  } else {
+    AvatarVaeTensor before = alloc_level (self, ops, level - 1, x);
+    AvatarChannelSums sums = avatar_ops_alloc_sums (ops, channels);
+
+    run_level (self, ops, level - 1, &before, x);
+    frames = avatar_vae_frames_made (ops, conv, before.t, sums);
+    avatar_vae_resnet_into (ops, &self->levels[level].resnets[0], out, &frames);
+  }
+  avatar_ops_release (ops, mark);
+}
+
+/* @out: what level @level gives to the convolution behind it. */
+static void
+run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
+    AvatarTensor x)
+{
+  AvatarVaeBlock *block = &self->levels[level];
+  gboolean widens = avatar_vae_resnet_widens (&block->resnets[0]);
+
+  if (widens)
+    widen (self, ops, level, out, x);
+  else
+    enter_level (self, ops, level, out, x);
+  for (guint i = widens; i < block->n; i++)
+    avatar_vae_resnet (ops, &block->resnets[i], out,
+        level + 1 < self->n_levels ? G_MAXUINT64 : self->most_between);
 }
 
 void
@@ -151,18 +211,13 @@ avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out
 {
   guint last = self->n_levels - 1;
   gsize mark = avatar_ops_mark (ops);
-  AvatarConv3d *before = last ? self->levels[last - 1].resample : self->conv_in;
-  AvatarVaeTensor y;
+  AvatarVaeTensor y = alloc_level (self, ops, last, x);
   AvatarNorm norm;
-  gint64 shape[3];
 
-  level_shape (self, last, x, shape);
-  y = avatar_vae_alloc (ops, shape[0], shape[1], shape[2], avatar_conv3d_channels_out (before));
-  descend (self, ops, last, &y, x);
-  avatar_vae_resnets (ops, &self->levels[last], &y);
+  run_level (self, ops, last, &y, x);
   if (!self->decoder)
     avatar_vae_mid (ops, &self->mid, &y);
-  norm = avatar_vae_norm (ops, &y, self->norm_out, self->groups, TRUE);
+  norm = avatar_vae_norm (ops, &y.sums, self->norm_out, self->groups, TRUE);
   if (self->decoder) {
     avatar_op_conv3d (ops, out, y.t, self->conv_out, &norm, AVATAR_NO_TENSOR, NULL);
   } else {
@@ -174,4 +229,26 @@ avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out
         self->quant.bias, AVATAR_ACT_NONE);
   }
   avatar_ops_release (ops, mark);
+}
+
+void
+avatar_vae_network_set_limits (AvatarVaeNetwork *self, guint64 most_input, guint64 most_between)
+{
+  self->most_input = most_input;
+  self->most_between = most_between;
+}
+
+void
+avatar_vae_network_get_last_level (AvatarVaeNetwork *self, AvatarOps *ops, const gint64 in[3],
+    guint64 *input, guint64 *output)
+{
+  guint last = self->n_levels - 1;
+  AvatarTensor x = avatar_tensor (ops->dtype, NULL, 4, in[0], in[1], in[2], (gint64) 1);
+  guint64 pixel_bytes;
+  gint64 s[3];
+
+  level_shape (self, last, x, s);
+  pixel_bytes = s[0] * s[1] * s[2] * avatar_dtype_size (ops->dtype);
+  *input = pixel_bytes * avatar_conv3d_channels_out (conv_before (self, last));
+  *output = pixel_bytes * channels_out (self, last);
 }

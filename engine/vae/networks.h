@@ -8,10 +8,18 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarVaeNetwork AvatarVaeNetwork;
 
-/* Returns %NULL with @source->error. Weights that @source looks up must outlive the network. */
+/* Returns %NULL with @source->error. */
 AvatarVaeNetwork *avatar_vae_decoder_network_new (AvatarVaeSource *source);
 AvatarVaeNetwork *avatar_vae_encoder_network_new (AvatarVaeSource *source);
 void avatar_vae_network_free (AvatarVaeNetwork *self);
+/* How much of the last level is stored rather than computed again, in bytes: of what enters it, all
+ * if it is no more than @most_input, else nothing; of what lies between the convolutions of its
+ * resnets up to @most_between. The result is the same to the bit. Without limits at first. */
+void
+avatar_vae_network_set_limits (AvatarVaeNetwork *self, guint64 most_input, guint64 most_between);
+/* The bytes of what enters the last level, and of what it gives, for an input of this shape. */
+void avatar_vae_network_get_last_level (AvatarVaeNetwork *self, AvatarOps *ops, const gint64 in[3],
+    guint64 *input, guint64 *output);
 /* Decoder: out [4 (T - 1) + 1, 8 h, 8 w, 3] of latents x [T, h, w, C] (unscaled).
  * Encoder: moments out [(T - 1) / 4 + 1, H / 8, W / 8, 2 C] of pictures x [T, H, W, 3] in -1..1:
  * C means, then C log variances as they come, unclamped. */

@@ -8,7 +8,6 @@
 #include "engine/vae/tiles.h"
 #include "engine/weights/finite.h"
 
-#include <math.h>
 #include <string.h>
 
 struct _AvatarDecoder
@@ -16,11 +15,10 @@ struct _AvatarDecoder
   AvatarModel *model;
   AvatarDevice *device;
   const AvatarVaeConfig *config;
-  AvatarWeights *weights;
-  AvatarVaeNetwork *network;
+  AvatarVaeModel vae;
   AvatarVaeTiles tiles;
+  AvatarPixels pixels;
   gint64 h, w; /* of a latent frame */
-  guint64 weight_bytes;
 
   GMutex lock;    /* protects ops against cancel; the streaming thread alone replaces it */
   AvatarOps *ops; /* %NULL: a whole stream whose length is not known yet */
@@ -28,11 +26,14 @@ struct _AvatarDecoder
   gsize predicted;
   gsize mark; /* of the arena, above the state */
   AvatarVaeTimeState state;
+  AvatarTensor bytes; /* frames of the last tile, uint8 [n, frame_size] */
+  AvatarTensor bad;   /* whether they are no colours */
 
   GArray *latents; /* floats [n, C, h, w] as pushed */
   gboolean drained;
-  AvatarTensor ready; /* frames of the last tile [n, H, W, 3] */
-  gint64 next;        /* of them */
+  guint8 *host; /* what bytes holds, on a discrete device: page-locked, else NULL */
+  gsize host_size;
+  gint64 n_ready, next; /* frames of the last tile, and how many of them have been pulled */
   AvatarDecodeStats stats;
 };
 
@@ -41,15 +42,24 @@ avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
 
-  *settings = (AvatarDecodeSettings){ info->tiling, info->tile_size, info->tile_frames };
+  *settings = (AvatarDecodeSettings){ .tiling = info->tiling,
+    .tile_size = info->tile_size,
+    .tile_frames = info->tile_frames };
 }
 
 static gboolean
 check_settings (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GError **error)
 {
-  guint size = 4 * config->spatial_ratio, frames = 4 * config->temporal_ratio;
+  guint overlap = s->overlap ? s->overlap : AVATAR_VAE_OVERLAP;
+  guint size = overlap * config->spatial_ratio, frames = overlap * config->temporal_ratio;
 
-  /* upstream's integer arithmetic only adds up for quarters of whole latents */
+  if (overlap < 2 || overlap > 16) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "decoder tiles that overlap by the %u-th part: 2 to 16 were expected, or 0 for %u", overlap,
+        AVATAR_VAE_OVERLAP);
+    return FALSE;
+  }
+  /* upstream's integer arithmetic only adds up for such parts of whole latents */
   if (s->tile_size % size == 0 && s->tile_frames % frames == 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -72,32 +82,39 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self = g_new0 (AvatarDecoder, 1);
   g_mutex_init (&self->lock);
   self->model = avatar_model_ref (model);
-  self->device = avatar_device_or_host (device, error);
-  if (!self->device)
-    return NULL;
+  self->device = avatar_device_ref (device);
   self->config = config;
+  self->pixels = settings->pixels;
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
   self->latents = g_array_new (FALSE, FALSE, sizeof (float));
   avatar_vae_tiles_init (&self->tiles, config, TRUE, settings->tiling,
       settings->tile_size ? settings->tile_size : config->sample_size,
-      settings->tile_frames ? settings->tile_frames : config->sample_tsize);
-  self->weights = avatar_weights_new (model, self->device, "vae", dry, error);
-  if (!self->weights)
+      settings->tile_frames ? settings->tile_frames : config->sample_tsize,
+      settings->overlap ? settings->overlap : AVATAR_VAE_OVERLAP);
+  if (!avatar_vae_model_init (&self->vae, model, self->device, TRUE, dry, error))
     return NULL;
-  self->network = avatar_vae_network_of_model (model, self->device, self->weights, TRUE, dry,
-      &self->weight_bytes, error);
-  if (!self->network)
-    return NULL;
-  self->tiles.network = self->network;
+  self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
+}
+
+static gsize
+frame_size (AvatarDecoder *self)
+{
+  gint64 ratio = self->config->spatial_ratio;
+
+  return avatar_pixels_size (self->pixels.format, self->h * ratio, self->w * ratio);
 }
 
 /* Room for what outlives a tile of up to @latents. */
 static void
 begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
 {
+  gint64 frames = avatar_vae_tiles_frames_out (&self->tiles, latents);
+
   self->state = avatar_vae_time_state_new (&self->tiles, ops, latents, self->h, self->w);
+  self->bytes = avatar_ops_alloc_as (ops, AVATAR_U8, 2, frames, (gint64) frame_size (self));
+  self->bad = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
   self->mark = avatar_ops_mark (ops);
 }
 
@@ -107,27 +124,37 @@ latent_floats (AvatarDecoder *self)
   return (gsize) self->config->latent_channels * self->h * self->w;
 }
 
-/* Decodes the first @n latents of the queue. */
-static AvatarTensor
-decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
+/* The first @n latents of the queue as pixels [n, h, w, C], unscaled. */
+static float *
+unscaled (AvatarDecoder *self, gint64 n)
 {
   gint64 channels = self->config->latent_channels, area = self->h * self->w;
-  AvatarTensor z = avatar_ops_alloc (ops, 4, n, self->h, self->w, channels);
+  const float *latents = (const float *) self->latents->data;
+  float factor = self->config->scaling_factor, shift = self->config->shift_factor;
+  float *z = g_new (float, n *area *channels), *dst = z;
+
+  for (gint64 t = 0; t < n; t++)
+    for (gint64 i = 0; i < area; i++)
+      for (gint64 c = 0; c < channels; c++)
+        *dst++ = latents[(t * channels + c) * area + i] / factor + shift;
+  return z;
+}
+
+/* Decodes the first @n latents of the queue; returns how many frames are ready as bytes. */
+static gint64
+decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
+{
+  g_autofree float *host = ops->dry ? NULL : unscaled (self, n);
+  AvatarTensor z
+      = avatar_ops_alloc (ops, 4, n, self->h, self->w, (gint64) self->config->latent_channels);
   AvatarTensor frames;
 
-  if (avatar_ops_running (ops)) {
-    const float *latents = (const float *) self->latents->data;
-    float factor = self->config->scaling_factor, shift = self->config->shift_factor;
-    float *dst = z.data;
-
-    for (gint64 t = 0; t < n; t++)
-      for (gint64 i = 0; i < area; i++)
-        for (gint64 c = 0; c < channels; c++)
-          *dst++ = latents[(t * channels + c) * area + i] / factor + shift;
-  }
+  avatar_op_upload (ops, z, host);
   frames = avatar_vae_time_tile (&self->tiles, ops, &self->state, z, alone);
+  avatar_op_to_bytes (ops, avatar_tensor_rows (self->bytes, 0, frames.shape[0]), frames,
+      &self->pixels, self->bad);
   avatar_ops_release (ops, self->mark);
-  return frames;
+  return frames.shape[0];
 }
 
 /* The most latents of one tile when @latents are all there will be. */
@@ -141,11 +168,69 @@ tile_latents (AvatarDecoder *self, gint64 latents)
 static gsize
 plan_tile (AvatarDecoder *self, gint64 latents)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
 
   begin (self, ops, latents);
   decode (self, ops, latents, !self->tiles.tiling);
   return avatar_arena_peak (ops->arena);
+}
+
+/* Parts of the last level that are stored, from all to as little as will do. */
+#define PARTS 24
+
+/* Stores as much as @room allows of what could be computed again; returns the high-water mark. */
+static gsize
+choose_limits (AvatarDecoder *self, gint64 latents, guint64 room)
+{
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  gint64 tile = self->tiles.tiling ? self->tiles.space.length : G_MAXINT64;
+  const gint64 shape[3] = { latents, MIN (self->h, tile), MIN (self->w, tile) };
+  AvatarVaeNetwork *network = self->vae.network;
+  guint64 input, output;
+  guint low = 0, high = PARTS;
+  gsize peak;
+
+  avatar_vae_network_set_limits (network, G_MAXUINT64, G_MAXUINT64);
+  peak = plan_tile (self, latents);
+  if (peak <= room)
+    return peak;
+  avatar_vae_network_get_last_level (network, ops, shape, &input, &output);
+  /* the largest part between the convolutions with which it fits, the input being made anew */
+  while (low < high) {
+    guint middle = (low + high + 1) / 2;
+
+    avatar_vae_network_set_limits (network, 0, output * middle / PARTS);
+    if (plan_tile (self, latents) <= room)
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  /* then the largest input: that of smaller tiles at the borders may find room */
+  for (guint part = PARTS; part > 0; part--) {
+    avatar_vae_network_set_limits (network, input * part / PARTS, output * low / PARTS);
+    peak = plan_tile (self, latents);
+    if (peak <= room)
+      return peak;
+  }
+  avatar_vae_network_set_limits (network, 0, output * low / PARTS);
+  return plan_tile (self, latents);
+}
+
+static gboolean
+allocate_host (AvatarDecoder *self, GError **error)
+{
+  const AvatarBackend *backend = avatar_device_get_backend (self->device);
+
+  if (!backend->discrete || self->host)
+    return TRUE;
+  self->host_size = avatar_tensor_bytes (self->bytes) + sizeof (gint32);
+  self->host = backend->host_new (avatar_device_get_handle (self->device), self->host_size);
+  if (!self->host)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "the decoder: the system has no %.0f MiB of page-locked memory left for frames; close other "
+        "programs, or raise the limit (ulimit -l)",
+        self->host_size / 1048576.);
+  return self->host != NULL;
 }
 
 static gboolean
@@ -154,12 +239,12 @@ allocate (AvatarDecoder *self, gint64 latents, GError **error)
   AvatarArena *arena;
   AvatarOps *ops;
 
-  self->predicted = plan_tile (self, latents);
+  self->predicted = choose_limits (self, latents, avatar_device_get_room (self->device));
   self->state = (AvatarVaeTimeState){ 0 };
   arena = avatar_arena_new (self->device, self->predicted, "the decoder", error);
   if (!arena)
     return FALSE;
-  ops = avatar_ops_new (self->device, arena, error);
+  ops = avatar_vae_ops_new (self->device, arena, error);
   if (!ops)
     return FALSE;
   begin (self, ops, latents);
@@ -168,7 +253,7 @@ allocate (AvatarDecoder *self, gint64 latents, GError **error)
   if (self->cancelled)
     avatar_ops_cancel (ops);
   g_mutex_unlock (&self->lock);
-  return TRUE;
+  return allocate_host (self, error);
 }
 
 AvatarDecoder *
@@ -191,8 +276,10 @@ avatar_decoder_free (AvatarDecoder *self)
   if (!self)
     return;
   avatar_ops_free (self->ops);
-  avatar_vae_network_free (self->network);
-  avatar_weights_free (self->weights);
+  avatar_vae_model_clear (&self->vae);
+  if (self->host)
+    avatar_device_get_backend (self->device)
+        ->host_free (avatar_device_get_handle (self->device), self->host, self->host_size);
   if (self->latents)
     g_array_unref (self->latents);
   g_clear_pointer (&self->device, avatar_device_unref);
@@ -260,9 +347,15 @@ blame (AvatarDecoder *self, GError **error)
 static gboolean
 check_ready (AvatarDecoder *self, GError **error)
 {
+  gint32 bad = 0;
+
+  if (self->host)
+    avatar_op_download_raw (self->ops, self->host,
+        avatar_tensor_rows (self->bytes, 0, self->n_ready));
+  avatar_op_download_raw (self->ops, &bad, self->bad);
   if (!avatar_ops_check (self->ops, error))
     return FALSE;
-  if (avatar_is_finite (self->ready.data, avatar_tensor_n (self->ready)))
+  if (!bad)
     return TRUE;
   blame (self, error);
   return FALSE;
@@ -278,14 +371,14 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
   if (!self->ops && !allocate (self, n, error))
     return FALSE;
   self->stats.index = self->state.index;
-  self->ready = decode (self, self->ops, n, alone);
+  self->n_ready = decode (self, self->ops, n, alone);
   self->next = 0;
   if (!check_ready (self, error)) {
-    self->ready = AVATAR_NO_TENSOR;
+    self->n_ready = 0;
     return FALSE;
   }
   self->stats.latents = n;
-  self->stats.frames = self->ready.shape[0];
+  self->stats.frames = self->n_ready;
   self->stats.seconds = (g_get_monotonic_time () - start) * 1e-6;
   g_array_remove_range (self->latents, 0,
       alone ? self->latents->len
@@ -294,35 +387,59 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
 }
 
 static void
-to_rgb (guint8 *rgb, const float *frame, gint64 n)
+copy_plane (guint8 *to, gsize stride, const guint8 **from, gint64 rows, gint64 row)
 {
-  for (gint64 i = 0; i < n; i++) {
-    float v = frame[i];
+  for (gint64 y = 0; y < rows; y++, *from += row)
+    memcpy (to + y * stride, *from, row);
+}
 
-    v = v > -1 ? v : -1;
-    v = v < 1 ? v : 1;
-    rgb[i] = (guint8) lrintf ((v + 1) * 127.5f);
+static void
+copy_frame (AvatarDecoder *self, guint8 *const *planes, const gsize *strides)
+{
+  gint64 height = self->h * self->config->spatial_ratio;
+  gint64 width = self->w * self->config->spatial_ratio;
+  const guint8 *bytes = self->host ? self->host : self->bytes.data;
+
+  bytes += self->next * frame_size (self);
+  switch (self->pixels.format) {
+    case AVATAR_PIXEL_FORMAT_RGB:
+      copy_plane (planes[0], strides[0], &bytes, height, 3 * width);
+      break;
+    case AVATAR_PIXEL_FORMAT_NV12:
+      copy_plane (planes[0], strides[0], &bytes, height, width);
+      copy_plane (planes[1], strides[1], &bytes, height / 2, width);
+      break;
+    case AVATAR_PIXEL_FORMAT_I420:
+      copy_plane (planes[0], strides[0], &bytes, height, width);
+      copy_plane (planes[1], strides[1], &bytes, height / 2, width / 2);
+      copy_plane (planes[2], strides[2], &bytes, height / 2, width / 2);
+      break;
   }
 }
 
 AvatarPull
 avatar_decoder_pull (AvatarDecoder *self, guint8 *rgb, gsize stride, GError **error)
 {
-  gint64 row, n;
+  g_assert (self->pixels.format == AVATAR_PIXEL_FORMAT_RGB);
+  return avatar_decoder_pull_planes (self, &rgb, &stride, error);
+}
+
+AvatarPull
+avatar_decoder_pull_planes (AvatarDecoder *self, guint8 *const *planes, const gsize *strides,
+    GError **error)
+{
+  gint64 n;
 
   if (is_cancelled (self, error))
     return AVATAR_PULL_ERROR;
-  while (!avatar_tensor_given (self->ready) || self->next >= self->ready.shape[0]) {
+  while (self->next >= self->n_ready) {
     n = next_tile (self);
     if (n == 0)
       return AVATAR_PULL_EMPTY;
     if (!decode_next (self, n, error))
       return AVATAR_PULL_ERROR;
   }
-  row = self->ready.shape[2] * self->ready.shape[3];
-  for (gint64 y = 0; y < self->ready.shape[1]; y++)
-    to_rgb (rgb + y * stride,
-        avatar_tensor_f32 (self->ready) + (self->next * self->ready.shape[1] + y) * row, row);
+  copy_frame (self, planes, strides);
   self->next++;
   return AVATAR_PULL_OK;
 }
@@ -354,8 +471,7 @@ avatar_decoder_reset (AvatarDecoder *self)
   self->state.index = 0;
   self->state.n_tail = 0;
   self->drained = FALSE;
-  self->ready = AVATAR_NO_TENSOR;
-  self->next = 0;
+  self->n_ready = self->next = 0;
 }
 
 void
@@ -412,9 +528,9 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
     return FALSE;
   latents = (frames + self->tiles.temporal_ratio - 2) / self->tiles.temporal_ratio + 1;
   largest = tile_latents (self, latents);
-  *weight_bytes = self->weight_bytes;
+  *weight_bytes = self->vae.bytes;
   *arena_bytes = plan_tile (self, largest);
-  ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
   begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
     decode (self, ops, latents, TRUE);

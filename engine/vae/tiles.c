@@ -4,9 +4,15 @@
  * the last frames of the tile before. */
 #include "engine/vae/tiles.h"
 
+static AvatarVaeAxis
+axis (gint64 in, gint64 out, guint overlap)
+{
+  return (AvatarVaeAxis){ in, in - in / overlap, out / overlap, out - out / overlap };
+}
+
 void
 avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, gboolean decoder,
-    gboolean tiling, guint tile_size, guint tile_frames)
+    gboolean tiling, guint tile_size, guint tile_frames, guint overlap)
 {
   gint64 cells = tile_size / config->spatial_ratio, latents = tile_frames / config->temporal_ratio;
   gint64 size_in = decoder ? cells : tile_size, size_out = decoder ? tile_size : cells;
@@ -17,8 +23,8 @@ avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, gboo
   self->spatial_ratio = config->spatial_ratio;
   self->temporal_ratio = config->temporal_ratio;
   self->channels_out = decoder ? config->out_channels : 2 * config->latent_channels;
-  self->space = (AvatarVaeAxis){ size_in, size_in * 3 / 4, size_out / 4, size_out - size_out / 4 };
-  self->time = (AvatarVaeAxis){ time_in, time_in * 3 / 4, time_out / 4, time_out - time_out / 4 };
+  self->space = axis (size_in, size_out, overlap);
+  self->time = axis (time_in, time_out, overlap);
 }
 
 gint64
@@ -47,24 +53,7 @@ last (AvatarTensor t, guint dim, gint64 n)
 static void
 blend (AvatarOps *ops, AvatarTensor current, AvatarTensor before, guint dim, gint64 n)
 {
-  AvatarTensor b = last (before, dim, n), c = avatar_tensor_slice (current, dim, 0, n);
-
-  avatar_ops_count (ops, 3. * avatar_tensor_n (c), 3. * avatar_tensor_bytes (c));
-  if (!avatar_ops_running (ops))
-    return;
-#pragma omp parallel for schedule(static) collapse(2)
-  for (gint64 t = 0; t < c.shape[0]; t++)
-    for (gint64 y = 0; y < c.shape[1]; y++)
-      for (gint64 x = 0; x < c.shape[2]; x++) {
-        gint64 at[3] = { t, y, x };
-        float weight = (float) at[dim] / n;
-        float *pc = avatar_tensor_f32 (c) + t * c.stride[0] + y * c.stride[1] + x * c.stride[2];
-        const float *pb
-            = avatar_tensor_f32 (b) + t * b.stride[0] + y * b.stride[1] + x * b.stride[2];
-
-        for (gint64 i = 0; i < c.shape[3]; i++)
-          pc[i] = pb[i] * (1 - weight) + pc[i] * weight;
-      }
+  avatar_op_blend (ops, avatar_tensor_slice (current, dim, 0, n), last (before, dim, n), dim);
 }
 
 static gint64

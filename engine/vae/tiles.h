@@ -8,6 +8,9 @@
 
 G_BEGIN_DECLS
 
+/* Upstream's tiles share a quarter of their length. */
+#define AVATAR_VAE_OVERLAP 4
+
 /* Along one axis: tiles of @length begin every @step inputs; of the outputs, @keep are kept of
  * each tile and the first @blend are blended with the tile before. */
 typedef struct
@@ -32,9 +35,10 @@ typedef struct
   guint index;
 } AvatarVaeTimeState;
 
-/* @tile_size, @tile_frames: in pixels and video frames. */
+/* @tile_size, @tile_frames: in pixels and video frames; @overlap: the n-th part of a tile is shared
+ * with its neighbour. */
 void avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, gboolean decoder,
-    gboolean tiling, guint tile_size, guint tile_frames);
+    gboolean tiling, guint tile_size, guint tile_frames, guint overlap);
 gint64 avatar_vae_tiles_frames_out (const AvatarVaeTiles *self, gint64 frames_in);
 gint64 avatar_vae_tiles_size_out (const AvatarVaeTiles *self, gint64 size_in);
 /* Room for tiles of up to @frames inputs of [h, w]. */

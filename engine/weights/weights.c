@@ -93,6 +93,25 @@ convert (AvatarTensor view, const AvatarTensor *source, const AvatarTensor *scal
   return TRUE;
 }
 
+gboolean
+avatar_weights_read (GHashTable *tensors, const char *name, const char *file, AvatarTensor *t,
+    GError **error)
+{
+  const AvatarTensor *source = g_hash_table_lookup (tensors, name);
+  g_autofree char *scale = g_strconcat (name, "_scale", NULL);
+  AvatarTensor view = *source;
+
+  view.dtype = AVATAR_F32;
+  view.data = g_malloc (MAX (avatar_tensor_bytes (view), 1));
+  if (!convert (view, source, g_hash_table_lookup (tensors, scale))) {
+    avatar_mapped_set_error (error, file, name);
+    g_free (view.data);
+    return FALSE;
+  }
+  *t = view;
+  return TRUE;
+}
+
 /* Adds what LoRAs have for @name, some rows at a time. */
 static void
 merge (AvatarTensor view, const char *name, GPtrArray *loras)

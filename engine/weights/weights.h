@@ -64,6 +64,10 @@ AvatarWeights *avatar_weights_new_units (AvatarModel *model, AvatarDevice *devic
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
     const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
     gboolean dry, GError **error);
+/* One tensor of a part as float32 of the host; @t->data is to be freed with g_free(). The name must
+ * be there. @file: for messages */
+gboolean avatar_weights_read (GHashTable *tensors, const char *name, const char *file,
+    AvatarTensor *t, GError **error);
 void avatar_weights_free (AvatarWeights *self);
 /* Device memory for what is fixed. */
 guint64 avatar_weights_fixed_bytes (AvatarWeights *self);

@@ -10,17 +10,48 @@ G_BEGIN_DECLS
 typedef struct _AvatarDecoder AvatarDecoder;
 
 /**
+ * AvatarPixelFormat: of a video frame; the planes lie behind one another, without gaps
+ * @AVATAR_PIXEL_FORMAT_RGB: [height, width, 3]
+ * @AVATAR_PIXEL_FORMAT_I420: Y [height, width], U and V [height / 2, width / 2]
+ * @AVATAR_PIXEL_FORMAT_NV12: Y [height, width], UV [height / 2, width / 2, 2]
+ */
+typedef enum
+{
+  AVATAR_PIXEL_FORMAT_RGB,
+  AVATAR_PIXEL_FORMAT_I420,
+  AVATAR_PIXEL_FORMAT_NV12,
+} AvatarPixelFormat;
+
+/**
+ * AvatarPixels: how colours become bytes.
+ * @kr, @kb: what red and blue count for brightness (0.299 and 0.114 in BT.601, 0.2126 and 0.0722 in
+ *   BT.709); of no meaning for RGB
+ * @full_range: brightness from 0 to 255 instead of 16 to 235. A chroma value is the mean of the four
+ *   pixels that it is of (centred siting)
+ */
+typedef struct
+{
+  AvatarPixelFormat format;
+  double kr, kb;
+  gboolean full_range;
+} AvatarPixels;
+
+/**
  * AvatarDecodeSettings:
  * @tiling: decode in upstream's overlapping tiles (spec vae 1.8); otherwise the whole stream at
  *   once after drain
  * @tile_size: side of a spatial tile in pixels, a multiple of 8 latents; 0 = the model's
  * @tile_frames: frames of a temporal tile, a multiple of 16; 0 = the model's
+ * @overlap: neighbouring tiles share the n-th part of their length; 0 = 4, which is upstream's
+ * @pixels: RGB at first
  */
 typedef struct
 {
   gboolean tiling;
   guint tile_size;
   guint tile_frames;
+  guint overlap;
+  AvatarPixels pixels;
 } AvatarDecodeSettings;
 
 /**
@@ -35,15 +66,18 @@ typedef struct
 
 AVATAR_API void avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model);
 
-/* @width, @height: of the video in pixels, multiples of the model's latent_scale. GPUs have no
- * operations for this stage yet: for a @device that is one it computes on the CPU. */
+/* @width, @height: of the video in pixels, multiples of the model's latent_scale. Of memory it takes
+ * what is left of the budget, down to a third of what it likes best; the frames are the same. */
 AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width,
     guint height, const AvatarDecodeSettings *settings, GError **error);
 /* @latent: [channels, height / latent_scale, width / latent_scale] floats as the denoiser makes
  * them (scaled). Never computes. */
 AVATAR_API gboolean avatar_decoder_push (AvatarDecoder *self, const float *latent, GError **error);
-/* @rgb: room for height rows of @stride bytes, 3 bytes a pixel. Decodes a tile when one is
- * complete. */
+/* @planes: of the next frame, as many as the settings' format has, with room for rows of @strides
+ * bytes. Decodes a tile when one is complete. */
+AVATAR_API AvatarPull avatar_decoder_pull_planes (AvatarDecoder *self, guint8 *const *planes,
+    const gsize *strides, GError **error);
+/* The same for RGB: rows of @stride bytes, 3 bytes a pixel. */
 AVATAR_API AvatarPull avatar_decoder_pull (AvatarDecoder *self, guint8 *rgb, gsize stride,
     GError **error);
 AVATAR_API gboolean avatar_decoder_drain (AvatarDecoder *self, GError **error);

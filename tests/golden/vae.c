@@ -61,9 +61,20 @@ static const Case cases[] = {
 };
 
 static AvatarTensor
-lookup (gpointer weights, const char *name)
+lookup (gpointer weights, const char *name, GError **error)
 {
-  return avatar_weights_get (weights, "%s", name);
+  AvatarTensor t = avatar_weights_get (weights, "%s", name);
+
+  t.data = g_memdup2 (t.data, avatar_tensor_bytes (t));
+  return t;
+}
+
+static AvatarVaeNetwork *
+make_network (AvatarVaeSource *source, AvatarOps *ops, gboolean decoder)
+{
+  source->ops = ops;
+  return decoder ? avatar_vae_decoder_network_new (source)
+                 : avatar_vae_encoder_network_new (source);
 }
 
 /* The golden tensor @kind.@name [1, C, T, H, W] as [T, H, W, C]; free the data. */
@@ -109,17 +120,23 @@ check_case (gconstpointer data)
       expected.shape);
   {
     g_autoptr (AvatarWeights) weights = golden_weights (file, "weights.", device);
-    AvatarVaeSource source
-        = { .device = device, .config = &config, .lookup = lookup, .data = weights };
-    g_autoptr (AvatarVaeNetwork) network = decoder ? avatar_vae_decoder_network_new (&source)
-                                                   : avatar_vae_encoder_network_new (&source);
+    AvatarVaeSource source = { .config = &config, .lookup = lookup, .data = weights };
     g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+    g_autoptr (AvatarOps) dry_weights = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+    g_autoptr (AvatarVaeNetwork) dry_network = make_network (&source, dry_weights, decoder);
+    g_autoptr (AvatarOps) packed = avatar_ops_new (device,
+        avatar_arena_new (device, avatar_arena_peak (dry_weights->arena), "weights", &error),
+        &error);
+    g_autoptr (AvatarVaeNetwork) network = make_network (&source, packed, decoder);
     g_autoptr (AvatarOps) ops = NULL;
     AvatarVaeTiles tiles;
     double difference;
 
     g_assert_no_error (source.error);
-    avatar_vae_tiles_init (&tiles, &config, decoder, TRUE, config.sample_size, config.sample_tsize);
+    g_assert_cmpuint (avatar_arena_peak (packed->arena), ==,
+        avatar_arena_peak (dry_weights->arena));
+    avatar_vae_tiles_init (&tiles, &config, decoder, TRUE, config.sample_size, config.sample_tsize,
+        AVATAR_VAE_OVERLAP);
     tiles.network = network;
     avatar_vae_tiles_run (&tiles, dry, y, x);
     ops = avatar_ops_new (device,

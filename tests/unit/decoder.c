@@ -136,11 +136,7 @@ test_against_tiles (Fixture *f, gconstpointer data)
   g_autoptr (GByteArray) frames = decode (decoder, latents, N, 1);
   g_autofree float *z = g_new (float, N *LATENT);
   g_autofree float *expected = g_new (float, (4 * (N - 1) + 1) * FRAME);
-  g_autoptr (AvatarWeights) weights
-      = avatar_weights_new (f->model, f->device, "vae", FALSE, &error);
-  guint64 bytes;
-  g_autoptr (AvatarVaeNetwork) network
-      = avatar_vae_network_of_model (f->model, f->device, weights, TRUE, FALSE, &bytes, &error);
+  AvatarVaeModel vae;
   AvatarTensor x = avatar_tensor (AVATAR_F32, z, 4, (gint64) N, (gint64) HEIGHT / 8,
       (gint64) WIDTH / 8, (gint64) CHANNELS);
   AvatarTensor y = avatar_tensor (AVATAR_F32, expected, 4, (gint64) 4 * (N - 1) + 1,
@@ -153,8 +149,10 @@ test_against_tiles (Fixture *f, gconstpointer data)
       for (guint i = 0; i < AREA; i++)
         z[(t * AREA + i) * CHANNELS + c]
             = latents[t * LATENT + c * AREA + i] / (float) config->scaling_factor;
-  avatar_vae_tiles_init (&tiles, config, TRUE, TRUE, tiled.tile_size, tiled.tile_frames);
-  tiles.network = network;
+  g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, TRUE, FALSE, &error));
+  avatar_vae_tiles_init (&tiles, config, TRUE, TRUE, tiled.tile_size, tiled.tile_frames,
+      AVATAR_VAE_OVERLAP);
+  tiles.network = vae.network;
   ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
       &error);
   g_assert_no_error (error);
@@ -162,6 +160,7 @@ test_against_tiles (Fixture *f, gconstpointer data)
   g_assert_cmpuint (frames->len, ==, avatar_tensor_n (y));
   for (guint i = 0; i < frames->len; i++)
     g_assert_cmpint (frames->data[i], ==, lrintf ((CLAMP (expected[i], -1, 1) + 1) * 127.5f));
+  avatar_vae_model_clear (&vae);
 }
 
 static void

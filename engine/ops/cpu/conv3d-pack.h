@@ -1,27 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How a convolution's weights lie in memory, shared by packing and computing. */
+/* How a convolution's weights lie in the host's memory, shared by packing and computing: floats
+ * [phase, block of 16 outputs, taps t, taps y, taps x, in, 16], then the bias [blocks, 16], zero
+ * beyond the last channel. */
 #pragma once
 
-#include "engine/ops/conv3d.h"
+#include "engine/ops/conv3d-backend.h"
 
 G_BEGIN_DECLS
 
-/**
- * AvatarConv3d: weights [phase, block of 16 outputs, taps t, taps y, taps x, in, 16].
- * A phase is a position within the upsampled cell: [up_t, up_s, up_s]; an axis that is not
- * upsampled has one phase of 3 taps, one that is has two phases of 2 merged taps.
- * @bias: [blocks, 16], zero beyond the last channel
- */
-struct _AvatarConv3d
+static inline gint64
+avatar_conv3d_blocks (const AvatarConv3d *self)
 {
-  AvatarDevice *device;
-  AvatarConvShape shape;
-  gint64 in, out, blocks;
-  gint64 taps_t, taps_s;
-  gsize bytes;
-  float *memory; /* %NULL: dry */
-  float *weights, *bias;
-};
+  return (self->out + 15) / 16;
+}
 
 static inline gint64
 avatar_conv3d_phase_size (const AvatarConv3d *self)
@@ -35,7 +26,15 @@ avatar_conv3d_weights (const AvatarConv3d *self, gint64 pt, gint64 py, gint64 px
 {
   gint64 phase = (pt * self->shape.up_s + py) * self->shape.up_s + px;
 
-  return self->weights + (phase * self->blocks + block) * avatar_conv3d_phase_size (self);
+  return (const float *) self->packed
+      + (phase * avatar_conv3d_blocks (self) + block) * avatar_conv3d_phase_size (self);
+}
+
+static inline const float *
+avatar_conv3d_bias (const AvatarConv3d *self, gint64 block)
+{
+  return avatar_conv3d_weights (self, self->phases / (self->shape.up_s * self->shape.up_s), 0, 0, 0)
+      + block * 16;
 }
 
 G_END_DECLS

@@ -3,9 +3,10 @@
  * and with their borders copied, is all the workspace there is. Rows of an output frame are
  * shared out among the threads; sums are added in one order, whatever the number of threads. */
 #include "engine/ops/cpu/conv3d.h"
-#include "engine/ops/cpu/conv3d-pack.h"
 
-#include <math.h>
+#include "engine/ops/cpu/conv3d-pack.h"
+#include "engine/ops/cpu/cpu.h"
+
 #include <string.h>
 
 #define RING 3
@@ -15,12 +16,10 @@
 
 typedef struct
 {
-  const AvatarConv3d *conv;
+  const AvatarConvStream *stream;
   const AvatarConvLoops *loops;
-  const AvatarNorm *norm;
   AvatarTensor y, x, residual;
-  float *ring;      /* [RING, H + 2, W + 2, in] */
-  double *row_sums; /* [H', blocks, 2, 16] or %NULL */
+  gint64 first_y; /* the stream's index of the first frame of y */
 } Run;
 
 static const AvatarConvLoops *
@@ -36,37 +35,45 @@ best_loops (void)
   return &avatar_conv_loops_any;
 }
 
+/* stream->ring: [RING, H + 2, W + 2, in] */
 static float *
-slab_row (const Run *run, gint64 frame, gint64 row)
+slab_row (const AvatarConvStream *stream, gint64 frame, gint64 row)
 {
-  gint64 h = run->x.shape[1], w = run->x.shape[2], c = run->x.shape[3];
+  return (float *) stream->ring
+      + ((frame % RING * (stream->h + 2)) + row) * (stream->w + 2) * stream->conv->in;
+}
 
-  return run->ring + ((frame % RING * (h + 2)) + row) * (w + 2) * c;
+/* stream->partials: [H', blocks, 2, 16] */
+static double *
+row_sums (const AvatarConvStream *stream, gint64 row, gint64 block)
+{
+  return (double *) stream->partials + (row * avatar_conv3d_blocks (stream->conv) + block) * 32;
 }
 
 static void
-fill_frame (const Run *run, gint64 frame)
+fill_frame (const AvatarConvStream *stream, gint64 frame, const float *x)
 {
-  gint64 h = run->x.shape[1], w = run->x.shape[2], c = run->x.shape[3];
-  const float *x = avatar_tensor_f32 (run->x) + frame * h * w * c;
-  const AvatarNorm *norm = run->norm;
+  const AvatarConvLoops *loops = best_loops ();
+  gint64 h = stream->h, w = stream->w, c = stream->conv->in;
+  const AvatarNorm *norm = &stream->norm;
 
 #pragma omp parallel for schedule(static) if (h * w * c > SMALL_SLAB)
   for (gint64 row = 0; row < h + 2; row++)
-    run->loops->fill_row (slab_row (run, frame, row), x + CLAMP (row - 1, 0, h - 1) * w * c, w, c,
-        norm ? norm->scale.data : NULL, norm ? norm->shift.data : NULL, norm && norm->silu);
+    loops->fill_row (slab_row (stream, frame, row), x + CLAMP (row - 1, 0, h - 1) * w * c, w, c,
+        norm->scale.data, norm->shift.data, norm->silu);
 }
 
 /* Row @y of output frame @t, 16 channels from 16 * @block. */
 static void
 compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
 {
-  const AvatarConv3d *conv = run->conv;
+  const AvatarConvStream *stream = run->stream;
+  const AvatarConv3d *conv = stream->conv;
   const AvatarConvShape *s = &conv->shape;
-  const gint64 out_w = run->y.shape[2], up = s->up_s;
+  const gint64 out_w = stream->out_w, up = s->up_s;
   gint64 pt = 0, t_last = t * s->stride_t, py = y % up;
   gint64 y_first = up == 2 ? y / 2 + py : y * s->stride_s; /* of the slab, which begins at -1 */
-  gsize offset = ((t * run->y.shape[1] + y) * out_w) * conv->out + block * 16;
+  gsize offset = (((t - run->first_y) * stream->out_h + y) * out_w) * conv->out + block * 16;
   AvatarConvRow job = { .taps_x = conv->taps_s,
     .n_rows = conv->taps_t * conv->taps_s,
     .channels_in = conv->in,
@@ -74,7 +81,7 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
     .x_step = s->stride_s * conv->in,
     .y_step = up * conv->out,
     .width = out_w / up,
-    .bias = conv->bias + block * 16 };
+    .bias = avatar_conv3d_bias (conv, block) };
 
   if (s->up_t == 2) {
     t_last = (t + 1) / 2;
@@ -84,7 +91,7 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
     for (gint64 i = 0; i < job.n_rows; i++) {
       gint64 frame = MAX (0, t_last - (conv->taps_t - 1) + i / conv->taps_s);
 
-      job.rows[i] = slab_row (run, frame, y_first + i % conv->taps_s) + px * conv->in;
+      job.rows[i] = slab_row (stream, frame, y_first + i % conv->taps_s) + px * conv->in;
     }
     job.weights = avatar_conv3d_weights (conv, pt, py, px, block);
     job.y = avatar_tensor_f32 (run->y) + offset + px * conv->out;
@@ -93,84 +100,80 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
         : NULL;
     run->loops->conv_row (&job);
   }
-  if (run->row_sums)
-    run->loops->sum_row (run->row_sums + (y * conv->blocks + block) * 32,
-        avatar_tensor_f32 (run->y) + offset, out_w, conv->out, job.channels_out);
+  if (stream->sums)
+    run->loops->sum_row (row_sums (stream, y, block), avatar_tensor_f32 (run->y) + offset, out_w,
+        conv->out, job.channels_out);
 }
 
 static void
-add_row_sums (const Run *run, AvatarChannelSums *sums)
+add_row_sums (const AvatarConvStream *stream)
 {
-  const AvatarConv3d *conv = run->conv;
+  const gint64 out = stream->conv->out;
 
-  for (gint64 row = 0; row < run->y.shape[1]; row++)
-    for (gint64 c = 0; c < conv->out; c++) {
-      const double *s = run->row_sums + (row * conv->blocks + c / 16) * 32;
+  for (gint64 row = 0; row < stream->out_h; row++)
+    for (gint64 c = 0; c < out; c++) {
+      const double *s = row_sums (stream, row, c / 16);
 
-      sums->sums[c] += s[c % 16];
-      sums->sums[conv->out + c] += s[16 + c % 16];
+      stream->sums->sums[c] += s[c % 16];
+      stream->sums->sums[out + c] += s[16 + c % 16];
     }
 }
 
 static void
-compute (AvatarOps *ops, Run *run, AvatarChannelSums *sums)
+compute_frame (const Run *run, gint64 t)
 {
-  const AvatarConv3d *conv = run->conv;
-  gint64 rows = run->y.shape[1], filled = 0;
-  gint64 work = rows * run->y.shape[2] * conv->blocks * avatar_conv3d_phase_size (conv);
+  const AvatarConvStream *stream = run->stream;
+  const gint64 rows = stream->out_h, blocks = avatar_conv3d_blocks (stream->conv);
+  gint64 work = rows * stream->out_w * blocks * avatar_conv3d_phase_size (stream->conv);
 
-  if (sums)
-    memset (sums->sums, 0, 2 * conv->out * sizeof (double));
-  for (gint64 t = 0; t < run->y.shape[0] && avatar_ops_running (ops); t++) {
-    gint64 last = conv->shape.up_t == 2 ? (t + 1) / 2 : t * conv->shape.stride_t;
-
-    for (; filled <= last; filled++)
-      fill_frame (run, filled);
 /* dynamic: a thread that the machine takes away must not hold up the frame */
 #pragma omp parallel for schedule(dynamic, 2) if (work > SMALL_FRAME)
-    for (gint64 i = 0; i < rows * conv->blocks; i++)
-      compute_row (run, t, i / conv->blocks, i % conv->blocks);
-    if (sums)
-      add_row_sums (run, sums);
-  }
-}
-
-static gboolean
-same_shape (AvatarTensor a, AvatarTensor b)
-{
-  return a.rank == b.rank && memcmp (a.shape, b.shape, a.rank * sizeof *a.shape) == 0
-      && avatar_tensor_is_contiguous (a) && avatar_tensor_is_contiguous (b);
+  for (gint64 i = 0; i < rows * blocks; i++)
+    compute_row (run, t, i / blocks, i % blocks);
+  if (stream->sums)
+    add_row_sums (stream);
 }
 
 void
-avatar_op_conv3d (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarConv3d *conv,
-    const AvatarNorm *norm, AvatarTensor residual, AvatarChannelSums *sums)
+avatar_cpu_conv3d_begin (AvatarQueue *queue, AvatarConvStream *stream, AvatarArena *arena,
+    gboolean running)
 {
-  gint64 t = x.shape[0], h = x.shape[1], w = x.shape[2];
-  gsize mark = avatar_ops_mark (ops);
-  Run run = { .conv = conv, .norm = norm, .y = y, .x = x, .residual = residual };
+  const AvatarConv3d *conv = stream->conv;
 
-  avatar_conv3d_output (conv, &t, &h, &w);
-  g_assert (x.rank == 4 && x.shape[3] == conv->in && avatar_tensor_is_contiguous (x));
-  g_assert (y.rank == 4 && y.shape[0] == t && y.shape[1] == h && y.shape[2] == w
-      && y.shape[3] == conv->out && avatar_tensor_is_contiguous (y));
-  g_assert (!avatar_tensor_given (residual) || same_shape (residual, y));
-  g_assert (!norm || (norm->scale.shape[0] == conv->in && norm->shift.shape[0] == conv->in));
-  g_assert (!sums || sums->channels == conv->out);
+  stream->ring = avatar_arena_push (arena,
+      RING * (stream->h + 2) * (stream->w + 2) * conv->in * sizeof (float));
+  if (!stream->sums)
+    return;
+  stream->partials = avatar_arena_push (arena,
+      stream->out_h * avatar_conv3d_blocks (conv) * 32 * sizeof (double));
+  if (running)
+    memset (stream->sums->sums, 0, 2 * conv->out * sizeof (double));
+}
 
-  run.ring = avatar_arena_push (ops->arena,
-      RING * (x.shape[1] + 2) * (x.shape[2] + 2) * conv->in * sizeof (float));
-  if (sums) {
-    sums->pixels = t * h * w;
-    run.row_sums = avatar_arena_push (ops->arena, h * conv->blocks * 32 * sizeof (double));
+void
+avatar_cpu_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context)
+{
+  for (gint64 i = 0; i < 2; i++)
+    fill_frame (stream, stream->first - 2 + i, avatar_tensor_f32 (context) + i * context.stride[0]);
+}
+
+void
+avatar_cpu_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
+    AvatarTensor x, AvatarTensor residual)
+{
+  const AvatarConv3d *conv = stream->conv;
+  Run run = { .stream = stream, .loops = best_loops (), .y = y, .x = x, .residual = residual };
+  gint64 t = avatar_conv_frames (conv, stream->next);
+
+  run.first_y = t;
+  for (gint64 i = 0; i < x.shape[0]; i++) {
+    fill_frame (stream, stream->next + i, avatar_tensor_f32 (x) + i * x.stride[0]);
+    for (; t < avatar_conv_frames (conv, stream->next + i + 1); t++)
+      compute_frame (&run, t);
   }
-  avatar_ops_count (ops,
-      2. * conv->taps_t * conv->taps_s * conv->taps_s * conv->in * avatar_tensor_n (y),
-      (double) avatar_tensor_bytes (x) + conv->bytes
-          + avatar_tensor_bytes (y) * (avatar_tensor_given (residual) ? 2. : 1.));
-  if (avatar_ops_running (ops)) {
-    run.loops = best_loops ();
-    compute (ops, &run, sums);
-  }
-  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_cpu_conv3d_end (AvatarQueue *queue, AvatarConvStream *stream)
+{
 }

@@ -39,5 +39,25 @@ void avatar_cpu_patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, co
 void avatar_cpu_unfold (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel,
     gint64 stride, gint64 pad);
 void avatar_cpu_power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+void avatar_cpu_blend (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, guint dim);
+
+gsize avatar_cpu_conv3d_bytes (const AvatarConv3d *conv);
+void avatar_cpu_conv3d_pack (const AvatarConv3d *conv, void *packed, const float *weight,
+    const float *bias);
+void avatar_cpu_conv3d_begin (AvatarQueue *queue, AvatarConvStream *stream, AvatarArena *arena,
+    gboolean running);
+void avatar_cpu_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
+void avatar_cpu_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
+    AvatarTensor x, AvatarTensor residual);
+void avatar_cpu_conv3d_end (AvatarQueue *queue, AvatarConvStream *stream);
+gsize avatar_cpu_channel_sums_workspace (AvatarTensor x);
+void
+avatar_cpu_channel_sums (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws);
+void avatar_cpu_group_norm (AvatarQueue *queue, AvatarNorm *norm, const AvatarChannelSums *sums,
+    AvatarTensor gamma, AvatarTensor beta, guint groups, double eps);
+void
+avatar_cpu_apply_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
+void avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x,
+    const AvatarPixels *pixels, AvatarTensor bad);
 
 G_END_DECLS

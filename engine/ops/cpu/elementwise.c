@@ -264,3 +264,24 @@ avatar_cpu_power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
       row[j] = re[j] * re[j] + im[j] * im[j];
   }
 }
+
+void
+avatar_cpu_blend (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, guint dim)
+{
+#pragma omp parallel for schedule(static) collapse(2)
+  for (gint64 t = 0; t < y.shape[0]; t++)
+    for (gint64 row = 0; row < y.shape[1]; row++)
+      for (gint64 column = 0; column < y.shape[2]; column++) {
+        gint64 at[3] = { t, row, column };
+        float weight = (float) at[dim] / y.shape[dim];
+        float *to = avatar_tensor_f32 (y);
+        const float *from = avatar_tensor_f32 (before);
+
+        for (guint i = 0; i < 3; i++) {
+          to += at[i] * y.stride[i];
+          from += at[i] * before.stride[i];
+        }
+        for (gint64 c = 0; c < y.shape[3]; c++)
+          to[c] = from[c] * (1 - weight) + to[c] * weight;
+      }
+}

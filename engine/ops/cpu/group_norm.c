@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Group norms over whole tensors: sums in double precision, folded into a scale and a shift for
  * each channel, which the next convolution applies as it reads. */
-#include "engine/ops/conv3d.h"
+#include "engine/ops/cpu/cpu.h"
 
 #include <math.h>
 #include <string.h>
 
 #define PIECES 64 /* parts of the sum; fixed, so that the result does not depend on the threads */
 
-AvatarChannelSums
-avatar_ops_alloc_sums (AvatarOps *ops, gint64 channels)
+gsize
+avatar_cpu_channel_sums_workspace (AvatarTensor x)
 {
-  AvatarChannelSums sums = { .channels = channels };
-
-  sums.sums = avatar_arena_push (ops->arena, 2 * channels * sizeof (double));
-  return sums;
+  return PIECES * 2 * x.shape[x.rank - 1] * sizeof (double);
 }
 
 static void
@@ -31,40 +28,28 @@ sum_piece (double *sums, const float *x, gint64 pixels, gint64 channels)
 }
 
 void
-avatar_op_channel_sums (AvatarOps *ops, AvatarChannelSums *sums, AvatarTensor x)
+avatar_cpu_channel_sums (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws)
 {
-  gint64 channels = x.shape[x.rank - 1], pixels = avatar_tensor_n (x) / channels;
-  gsize mark = avatar_ops_mark (ops);
-  double *parts = avatar_arena_push (ops->arena, PIECES * 2 * channels * sizeof (double));
+  gint64 channels = sums->channels, pixels = sums->pixels;
+  double *parts = ws;
 
-  g_assert (avatar_tensor_is_contiguous (x) && sums->channels == channels);
-  sums->pixels = pixels;
-  avatar_ops_count (ops, 3. * avatar_tensor_n (x), avatar_tensor_bytes (x));
-  if (avatar_ops_running (ops)) {
 #pragma omp parallel for schedule(static)
-    for (gint64 i = 0; i < PIECES; i++)
-      sum_piece (parts + i * 2 * channels, avatar_tensor_f32 (x) + pixels * i / PIECES * channels,
-          pixels * (i + 1) / PIECES - pixels * i / PIECES, channels);
-    memset (sums->sums, 0, 2 * channels * sizeof (double));
-    for (gint64 i = 0; i < PIECES * 2 * channels; i++)
-      sums->sums[i % (2 * channels)] += parts[i];
-  }
-  avatar_ops_release (ops, mark);
+  for (gint64 i = 0; i < PIECES; i++)
+    sum_piece (parts + i * 2 * channels, avatar_tensor_f32 (x) + pixels * i / PIECES * channels,
+        pixels * (i + 1) / PIECES - pixels * i / PIECES, channels);
+  memset (sums->sums, 0, 2 * channels * sizeof (double));
+  for (gint64 i = 0; i < PIECES * 2 * channels; i++)
+    sums->sums[i % (2 * channels)] += parts[i];
 }
 
 void
-avatar_op_group_norm (AvatarOps *ops, AvatarNorm *norm, const AvatarChannelSums *sums,
+avatar_cpu_group_norm (AvatarQueue *queue, AvatarNorm *norm, const AvatarChannelSums *sums,
     AvatarTensor gamma, AvatarTensor beta, guint groups, double eps)
 {
   gint64 channels = sums->channels, size = channels / groups;
   const float *g = gamma.data, *b = beta.data;
   float *scale = norm->scale.data, *shift = norm->shift.data;
 
-  g_assert (channels % groups == 0 && norm->scale.shape[0] == channels
-      && norm->shift.shape[0] == channels);
-  g_assert (gamma.shape[0] == channels && beta.shape[0] == channels);
-  if (!avatar_ops_running (ops))
-    return;
   for (guint group = 0; group < groups; group++) {
     double n = (double) size * sums->pixels, mean = 0, square = 0, rstd;
 
@@ -81,18 +66,12 @@ avatar_op_group_norm (AvatarOps *ops, AvatarNorm *norm, const AvatarChannelSums 
 }
 
 void
-avatar_op_apply_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm)
+avatar_cpu_apply_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm)
 {
   gint64 channels = x.shape[x.rank - 1], pixels = avatar_tensor_n (x) / channels;
   const float *in = x.data, *scale = norm->scale.data, *shift = norm->shift.data;
   float *out = y.data;
 
-  g_assert (avatar_tensor_is_contiguous (x) && avatar_tensor_is_contiguous (y));
-  g_assert (avatar_tensor_n (x) == avatar_tensor_n (y) && norm->scale.shape[0] == channels);
-  avatar_ops_count (ops, 2. * avatar_tensor_n (x),
-      (double) avatar_tensor_bytes (x) + avatar_tensor_bytes (y));
-  if (!avatar_ops_running (ops))
-    return;
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < pixels; i++)
     for (gint64 c = 0; c < channels; c++) {

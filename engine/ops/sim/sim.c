@@ -3,6 +3,8 @@
  * waited for: who forgets to wait computes NaNs. */
 #include "engine/ops/sim/sim.h"
 
+#include "engine/ops/cpu/cpu.h"
+
 #include <string.h>
 
 struct _AvatarBackendDevice
@@ -368,7 +370,9 @@ const AvatarBackend avatar_backend_sim = {
   .name = "sim",
   .discrete = TRUE,
   .activation = AVATAR_F32,
+  .pixels = AVATAR_F32,
   .row_chunk = 1024,
+  .conv_pixels = 1,
   .open = open_device,
   .close = close_device,
   .describe = describe,
@@ -405,4 +409,16 @@ const AvatarBackend avatar_backend_sim = {
   .copy = copy,
   .mean_rows = mean_rows,
   .patchify = patchify,
+  .blend = avatar_cpu_blend,
+  .conv3d_bytes = avatar_cpu_conv3d_bytes,
+  .conv3d_pack = avatar_cpu_conv3d_pack,
+  .conv3d_begin = avatar_cpu_conv3d_begin,
+  .conv3d_seek = avatar_cpu_conv3d_seek,
+  .conv3d_group = avatar_cpu_conv3d_group,
+  .conv3d_end = avatar_cpu_conv3d_end,
+  .channel_sums_workspace = avatar_cpu_channel_sums_workspace,
+  .channel_sums = avatar_cpu_channel_sums,
+  .group_norm = avatar_cpu_group_norm,
+  .apply_norm = avatar_cpu_apply_norm,
+  .to_bytes = avatar_cpu_to_bytes,
 };

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Decoded pictures as bytes. */
+#include "engine/ops/pixels.h"
+
+#include "engine/ops/cpu/cpu.h"
+
+#include <math.h>
+
+static float
+clamp1 (float v)
+{
+  v = v > -1 ? v : -1;
+  return v < 1 ? v : 1;
+}
+
+static guint8
+byte (float v)
+{
+  return (guint8) CLAMP (lrintf (v), 0, 255);
+}
+
+static float
+weigh (const float factors[3], const float *pixel)
+{
+  float sum = 0;
+
+  for (guint i = 0; i < 3; i++)
+    sum += factors[i] * (clamp1 (pixel[i]) + 1);
+  return sum;
+}
+
+/* The mean of the four pixels from @x. */
+static float
+weigh4 (const float factors[3], const float *x, gint64 width)
+{
+  return (weigh (factors, x) + weigh (factors, x + 3) + weigh (factors, x + 3 * width)
+             + weigh (factors, x + 3 * width + 3))
+      / 4;
+}
+
+/* Row @row of a frame. */
+static void
+to_rgb (guint8 *y, const float *x, gint64 row, gint64 width)
+{
+  for (gint64 i = row * 3 * width; i < (row + 1) * 3 * width; i++)
+    y[i] = (guint8) lrintf ((clamp1 (x[i]) + 1) * 127.5f);
+}
+
+static void
+to_yuv (guint8 *y, const float *x, gint64 row, gint64 height, gint64 width,
+    const AvatarPixelMatrix *m, gboolean interleaved)
+{
+  guint8 *u = y + height * width + row / 2 * (interleaved ? width : width / 2);
+  guint8 *v = interleaved ? u + 1 : u + height * width / 4;
+  gint64 step = interleaved ? 2 : 1;
+
+  for (gint64 i = 0; i < width; i++)
+    y[row * width + i] = byte (m->y_offset + weigh (m->y, x + (row * width + i) * 3));
+  for (gint64 i = 0; row % 2 == 0 && i < width / 2; i++) {
+    const float *cell = x + (row * width + 2 * i) * 3;
+
+    u[i * step] = byte (128 + weigh4 (m->u, cell, width));
+    v[i * step] = byte (128 + weigh4 (m->v, cell, width));
+  }
+}
+
+void
+avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
+    AvatarTensor bad)
+{
+  gint64 height = x.shape[1], width = x.shape[2];
+  gsize size = avatar_pixels_size (pixels->format, height, width);
+  AvatarPixelMatrix m = avatar_pixel_matrix (pixels);
+
+  *(gint32 *) bad.data = !avatar_is_finite (x.data, avatar_tensor_n (x));
+#pragma omp parallel for schedule(static)
+  for (gint64 i = 0; i < x.shape[0] * height; i++) {
+    const float *frame = avatar_tensor_f32 (x) + i / height * height * width * 3;
+    guint8 *bytes = (guint8 *) y.data + i / height * size;
+
+    if (pixels->format == AVATAR_PIXEL_FORMAT_RGB)
+      to_rgb (bytes, frame, i % height, width);
+    else
+      to_yuv (bytes, frame, i % height, height, width, &m,
+          pixels->format == AVATAR_PIXEL_FORMAT_NV12);
+  }
+}
