@@ -17,8 +17,8 @@
 #define FRAME (WIDTH * HEIGHT * 3)
 
 /* Latent tiles of 4 x 4 cells and 4 + 1 frames, a new one every 3. */
-static const AvatarDecodeSettings tiled = { TRUE, 32, 16 };
-static const AvatarDecodeSettings whole = { FALSE, 0, 0 };
+static const AvatarDecodeSettings tiled = { .tiling = TRUE, .tile_size = 32, .tile_frames = 16 };
+static const AvatarDecodeSettings whole = { .tiling = FALSE };
 
 typedef struct
 {
@@ -285,7 +285,7 @@ test_cancel_running (Fixture *f, gconstpointer data)
 static void
 test_refusals (Fixture *f, gconstpointer data)
 {
-  AvatarDecodeSettings odd = { TRUE, 40, 16 };
+  AvatarDecodeSettings odd = { .tiling = TRUE, .tile_size = 40, .tile_frames = 16 };
   g_autoptr (GError) error = NULL;
 
   g_assert_null (avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, &odd, &error));
@@ -314,11 +314,8 @@ test_still (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarVaeEncoder) encoder
       = avatar_vae_encoder_new (f->model, f->device, WIDTH, HEIGHT, &error);
-  g_autoptr (AvatarWeights) weights
-      = avatar_weights_new (f->model, f->device, "vae", FALSE, &error);
   guint64 weight_bytes, arena_bytes;
-  g_autoptr (AvatarVaeNetwork) network = avatar_vae_network_of_model (f->model, f->device, weights,
-      FALSE, FALSE, &weight_bytes, &error);
+  AvatarVaeModel vae;
   g_autofree float *rgb = g_new (float, N *FRAME);
   g_autofree float *moments = g_new (float, 3 * 2 * LATENT);
   g_autoptr (AvatarOps) ops = NULL;
@@ -337,9 +334,10 @@ test_still (Fixture *f, gconstpointer data)
   g_assert_cmpuint (arena_bytes, ==, predicted);
   g_assert_cmpuint (arena_bytes, ==, peak);
 
+  g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, FALSE, FALSE, &error));
   ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
       &error);
-  avatar_vae_network_run (network, ops,
+  avatar_vae_network_run (vae.network, ops,
       avatar_tensor (AVATAR_F32, moments, 4, (gint64) 3, (gint64) HEIGHT / 8, (gint64) WIDTH / 8,
           (gint64) 2 * CHANNELS),
       avatar_tensor (AVATAR_F32, rgb, 4, (gint64) N, (gint64) HEIGHT, (gint64) WIDTH, (gint64) 3));
@@ -349,6 +347,7 @@ test_still (Fixture *f, gconstpointer data)
         g_assert_cmpfloat (fabs (moments[(t * AREA + i) * 2 * CHANNELS + c] * config->scaling_factor
                                - mean[c * AREA + i]),
             <=, 1e-4);
+  avatar_vae_model_clear (&vae);
 }
 
 int
