@@ -106,9 +106,10 @@ struct _AvatarBackend
   gsize (*conv3d_bytes) (const AvatarConv3d *conv);
   void (*conv3d_pack) (const AvatarConv3d *conv, void *packed, const float *weight,
       const float *bias);
-  /* Takes what the stream needs from @arena, and prepares it if it is @running. */
-  void (*conv3d_begin) (AvatarQueue *queue, AvatarConvStream *stream, AvatarArena *arena,
-      gboolean running);
+  /* Bytes of stream->ring, scratch and partials, each 0 if it is not needed; fills ring_frames. Then
+   * the preparation, optional. */
+  void (*conv3d_sizes) (AvatarConvStream *stream, gsize sizes[3]);
+  void (*conv3d_begin) (AvatarQueue *queue, AvatarConvStream *stream);
   void (*conv3d_seek) (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
   /* Input frames from stream->next; y and residual may have no frames. */
   void (*conv3d_group) (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
@@ -120,7 +121,7 @@ struct _AvatarBackend
       AvatarTensor gamma, AvatarTensor beta, guint groups, double eps);
   void (*apply_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
   void (*to_bytes) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
-      AvatarTensor bad);
+      const AvatarPixelMatrix *matrix, AvatarTensor bad);
   /* Optional: can it multiply e4m3 matrices? If so: */
   gboolean (*multiplies_8bit) (AvatarBackendDevice *device);
   /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */

@@ -67,6 +67,20 @@ avatar_conv_group (AvatarOps *ops, gint64 h, gint64 w)
   return 2 * MAX (1, ops->backend->conv_pixels / (2 * h * w));
 }
 
+static void
+take_workspace (AvatarOps *ops, AvatarConvStream *self)
+{
+  void **places[3] = { &self->ring, &self->scratch, &self->partials };
+  gsize sizes[3];
+
+  ops->backend->conv3d_sizes (self, sizes);
+  for (guint i = 0; i < 3; i++)
+    if (sizes[i])
+      *places[i] = avatar_arena_push (ops->arena, sizes[i]);
+  if (avatar_ops_running (ops) && ops->backend->conv3d_begin)
+    ops->backend->conv3d_begin (ops->queue, self);
+}
+
 void
 avatar_conv_stream_begin (AvatarOps *ops, AvatarConvStream *self, AvatarConv3d *conv,
     const AvatarNorm *norm, gint64 frames, gint64 h, gint64 w, AvatarChannelSums *sums)
@@ -85,7 +99,7 @@ avatar_conv_stream_begin (AvatarOps *ops, AvatarConvStream *self, AvatarConv3d *
   self->group = avatar_conv_group (ops, s->up_s * h, s->up_s * w) / s->up_t;
   if (sums)
     sums->pixels = t * self->out_h * self->out_w;
-  ops->backend->conv3d_begin (ops->queue, self, ops->arena, avatar_ops_running (ops));
+  take_workspace (ops, self);
 }
 
 /* Frames of the group that begins at @self->next, of @n that are there. */

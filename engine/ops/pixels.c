@@ -4,8 +4,8 @@
 
 #include "engine/ops/backend.h"
 
-AvatarPixelMatrix
-avatar_pixel_matrix (const AvatarPixels *p)
+static AvatarPixelMatrix
+matrix_of (const AvatarPixels *p)
 {
   double k[3] = { p->kr, 1 - p->kr - p->kb, p->kb };
   double luma = (p->full_range ? 255 : 219) / 2., chroma = (p->full_range ? 255 : 224) / 2.;
@@ -23,6 +23,8 @@ void
 avatar_op_to_bytes (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
     AvatarTensor bad)
 {
+  AvatarPixelMatrix matrix = matrix_of (pixels);
+
   g_assert (x.rank == 4 && x.shape[3] == 3 && avatar_tensor_is_contiguous (x));
   g_assert (x.shape[1] % 2 == 0 && x.shape[2] % 2 == 0);
   g_assert (y.dtype == AVATAR_U8 && avatar_tensor_is_contiguous (y));
@@ -32,5 +34,5 @@ avatar_op_to_bytes (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const Avatar
   avatar_ops_count (ops, 6. * avatar_tensor_n (x),
       (double) avatar_tensor_bytes (x) + avatar_tensor_bytes (y));
   if (avatar_ops_running (ops))
-    ops->backend->to_bytes (ops->queue, y, x, pixels, bad);
+    ops->backend->to_bytes (ops->queue, y, x, pixels, &matrix, bad);
 }

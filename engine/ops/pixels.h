@@ -21,12 +21,10 @@ void avatar_op_to_bytes (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const A
     AvatarTensor bad);
 
 /* A colour of -1..1 as the brightness and the two chroma values before they are rounded: the
- * factors by which r + 1, g + 1 and b + 1 count, and what is added. For back-ends. */
+ * factors by which r + 1, g + 1 and b + 1 count, and what is added. */
 typedef struct
 {
   float y[3], u[3], v[3], y_offset;
 } AvatarPixelMatrix;
-
-AvatarPixelMatrix avatar_pixel_matrix (const AvatarPixels *pixels);
 
 G_END_DECLS

@@ -47,6 +47,35 @@ avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model)
     .tile_frames = info->tile_frames };
 }
 
+/* The smallest tile of whole parts in which @size is covered without a remainder that is much smaller
+ * than the others. */
+static guint
+even_tile (guint size, guint unit, guint most)
+{
+  guint n = 1, tile;
+
+  /* n tiles of which all but one give 7 of their 8 parts */
+  do {
+    tile = (size * 8 + 7 * n + 1 - 1) / (7 * n + 1);
+    tile = (tile + unit - 1) / unit * unit;
+    n++;
+  } while (tile > most);
+  return tile;
+}
+
+void
+avatar_decode_settings_fast (AvatarDecodeSettings *settings, AvatarModel *model, guint width,
+    guint height)
+{
+  const AvatarVaeConfig *config = &avatar_model_get_config (model)->vae;
+  guint unit = 8 * config->spatial_ratio, most = MAX (2 * config->sample_size, unit);
+
+  settings->tiling = TRUE;
+  settings->overlap = 8;
+  settings->tile_size = MAX (even_tile (width, unit, most), even_tile (height, unit, most));
+  settings->tile_frames = 8 * config->temporal_ratio * MAX (1, config->sample_tsize / 32);
+}
+
 static gboolean
 check_settings (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GError **error)
 {

@@ -66,6 +66,12 @@ typedef struct
 
 AVATAR_API void avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model);
 
+/* Fewer and larger tiles that share an eighth, up to 512 pixels: faster, and seams less even; the
+ * picture is not upstream's, because group norms see another part of it (docs/performance.md says how
+ * far it is from it). */
+AVATAR_API void avatar_decode_settings_fast (AvatarDecodeSettings *settings, AvatarModel *model,
+    guint width, guint height);
+
 /* @width, @height: of the video in pixels, multiples of the model's latent_scale. Of memory it takes
  * what is left of the budget, down to a third of what it likes best; the frames are the same. */
 AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width,

@@ -135,19 +135,20 @@ compute_frame (const Run *run, gint64 t)
 }
 
 void
-avatar_cpu_conv3d_begin (AvatarQueue *queue, AvatarConvStream *stream, AvatarArena *arena,
-    gboolean running)
+avatar_cpu_conv3d_sizes (AvatarConvStream *stream, gsize sizes[3])
 {
   const AvatarConv3d *conv = stream->conv;
 
-  stream->ring = avatar_arena_push (arena,
-      RING * (stream->h + 2) * (stream->w + 2) * conv->in * sizeof (float));
-  if (!stream->sums)
-    return;
-  stream->partials = avatar_arena_push (arena,
-      stream->out_h * avatar_conv3d_blocks (conv) * 32 * sizeof (double));
-  if (running)
-    memset (stream->sums->sums, 0, 2 * conv->out * sizeof (double));
+  sizes[0] = RING * (stream->h + 2) * (stream->w + 2) * conv->in * sizeof (float);
+  sizes[1] = 0;
+  sizes[2] = stream->sums ? stream->out_h * avatar_conv3d_blocks (conv) * 32 * sizeof (double) : 0;
+}
+
+void
+avatar_cpu_conv3d_begin (AvatarQueue *queue, AvatarConvStream *stream)
+{
+  if (stream->sums)
+    memset (stream->sums->sums, 0, 2 * stream->conv->out * sizeof (double));
 }
 
 void

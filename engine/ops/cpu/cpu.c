@@ -92,6 +92,7 @@ const AvatarBackend avatar_backend_cpu = {
   .blend = avatar_cpu_blend,
   .conv3d_bytes = avatar_cpu_conv3d_bytes,
   .conv3d_pack = avatar_cpu_conv3d_pack,
+  .conv3d_sizes = avatar_cpu_conv3d_sizes,
   .conv3d_begin = avatar_cpu_conv3d_begin,
   .conv3d_seek = avatar_cpu_conv3d_seek,
   .conv3d_group = avatar_cpu_conv3d_group,

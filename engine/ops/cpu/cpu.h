@@ -44,8 +44,8 @@ void avatar_cpu_blend (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, 
 gsize avatar_cpu_conv3d_bytes (const AvatarConv3d *conv);
 void avatar_cpu_conv3d_pack (const AvatarConv3d *conv, void *packed, const float *weight,
     const float *bias);
-void avatar_cpu_conv3d_begin (AvatarQueue *queue, AvatarConvStream *stream, AvatarArena *arena,
-    gboolean running);
+void avatar_cpu_conv3d_sizes (AvatarConvStream *stream, gsize sizes[3]);
+void avatar_cpu_conv3d_begin (AvatarQueue *queue, AvatarConvStream *stream);
 void avatar_cpu_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
 void avatar_cpu_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
     AvatarTensor x, AvatarTensor residual);
@@ -58,6 +58,6 @@ void avatar_cpu_group_norm (AvatarQueue *queue, AvatarNorm *norm, const AvatarCh
 void
 avatar_cpu_apply_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
 void avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x,
-    const AvatarPixels *pixels, AvatarTensor bad);
+    const AvatarPixels *pixels, const AvatarPixelMatrix *matrix, AvatarTensor bad);
 
 G_END_DECLS

@@ -66,11 +66,10 @@ to_yuv (guint8 *y, const float *x, gint64 row, gint64 height, gint64 width,
 
 void
 avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
-    AvatarTensor bad)
+    const AvatarPixelMatrix *matrix, AvatarTensor bad)
 {
   gint64 height = x.shape[1], width = x.shape[2];
   gsize size = avatar_pixels_size (pixels->format, height, width);
-  AvatarPixelMatrix m = avatar_pixel_matrix (pixels);
 
   *(gint32 *) bad.data = !avatar_is_finite (x.data, avatar_tensor_n (x));
 #pragma omp parallel for schedule(static)
@@ -81,7 +80,7 @@ avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const A
     if (pixels->format == AVATAR_PIXEL_FORMAT_RGB)
       to_rgb (bytes, frame, i % height, width);
     else
-      to_yuv (bytes, frame, i % height, height, width, &m,
+      to_yuv (bytes, frame, i % height, height, width, matrix,
           pixels->format == AVATAR_PIXEL_FORMAT_NV12);
   }
 }

@@ -336,6 +336,10 @@ avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avata
     attention_8bit (queue, o, q, k, v, scale, ws);
     return;
   }
+  if (avatar_cuda_attention_is_wide (q, k, causal_block, q_start, valid)) {
+    avatar_cuda_attention_wide (queue, o, q, k, v, scale, causal_block, ws);
+    return;
+  }
   if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0) {
     plan = find_plan (queue, o, q, k, v, scale);
     if (!plan && q.shape[2] == RELEASED_HEAD)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The CUDA back-end's table, and the one symbol of its module. */
+#include "engine/ops/cuda/conv3d.h"
 #include "engine/ops/cuda/cuda.h"
 #include "engine/ops/cuda/kernels/kernels.h"
 #include "engine/ops/cuda/workspace.h"
@@ -20,7 +21,7 @@ static gsize
 attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
     gint64 causal_block, AvatarTensor valid)
 {
-  return avatar_cuda_attention_workspace (q);
+  return avatar_cuda_attention_workspace (q, k, causal_block);
 }
 
 static void
@@ -139,11 +140,46 @@ expand (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
     avatar_cuda_check (queue, avatar_kernel_expand (queue->stream, y, x), "expanding weights");
 }
 
+static void
+blend (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, guint dim)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_blend (queue->stream, y, before, dim), "blending");
+}
+
+static void
+group_norm (AvatarQueue *queue, AvatarNorm *norm, const AvatarChannelSums *sums, AvatarTensor gamma,
+    AvatarTensor beta, guint groups, double eps)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue,
+        avatar_kernel_group_norm (queue->stream, norm, sums, gamma, beta, groups, eps),
+        "a group norm");
+}
+
+static void
+apply_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_apply_norm (queue->stream, y, x, norm), "a group norm");
+}
+
+static void
+to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
+    const AvatarPixelMatrix *matrix, AvatarTensor bad)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_to_bytes (queue->stream, y, x, pixels, matrix, bad),
+        "making bytes");
+}
+
 static const AvatarBackend backend = {
   .name = "cuda",
   .discrete = TRUE,
   .activation = AVATAR_BF16,
+  .pixels = AVATAR_F16,
   .row_chunk = AVATAR_CUDA_ROW_CHUNK,
+  .conv_pixels = AVATAR_CUDA_CONV_PIXELS,
   .open = avatar_cuda_open,
   .close = avatar_cuda_close,
   .describe = avatar_cuda_describe,
@@ -182,6 +218,18 @@ static const AvatarBackend backend = {
   .patchify = patchify,
   .unfold = unfold,
   .power = power,
+  .blend = blend,
+  .conv3d_bytes = avatar_cuda_conv3d_bytes,
+  .conv3d_pack = avatar_cuda_conv3d_pack,
+  .conv3d_sizes = avatar_cuda_conv3d_sizes,
+  .conv3d_seek = avatar_cuda_conv3d_seek,
+  .conv3d_group = avatar_cuda_conv3d_group,
+  .conv3d_end = avatar_cuda_conv3d_end,
+  .channel_sums_workspace = avatar_cuda_channel_sums_workspace,
+  .channel_sums = avatar_cuda_channel_sums,
+  .group_norm = group_norm,
+  .apply_norm = apply_norm,
+  .to_bytes = to_bytes,
   .multiplies_8bit = multiplies_8bit,
   .quantise = quantise,
   .attends_8bit = avatar_cuda_attends_8bit,

@@ -35,6 +35,7 @@ struct _AvatarQueue
   cudnnHandle_t dnn;
   GHashTable *linears;    /* AvatarCudaLinearKey -> plan */
   GHashTable *attentions; /* AvatarCudaAttentionKey -> plan */
+  GHashTable *convs;      /* of conv3d.c */
   guint8 *staging[2];     /* pinned, AVATAR_CUDA_STAGING bytes each */
   cudaEvent_t staged[2];  /* passed: the staging may be written again */
   guint next_staging;
@@ -74,6 +75,21 @@ void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
 GHashTable *avatar_cuda_attentions_new (void);
 /* Has the device attention in e4m3 for heads of @d? */
 gboolean avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d);
+/* attention-wide.c: queries of one head, in F16 */
+gboolean avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block,
+    gint64 q_start, AvatarTensor valid);
+void avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, guint8 *ws);
+/* conv3d.c */
+GHashTable *avatar_cuda_convs_new (void);
+void avatar_cuda_conv3d_pack (const AvatarConv3d *conv, void *packed, const float *weight,
+    const float *bias);
+void avatar_cuda_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
+void avatar_cuda_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
+    AvatarTensor x, AvatarTensor residual);
+void avatar_cuda_conv3d_end (AvatarQueue *queue, AvatarConvStream *stream);
+void
+avatar_cuda_channel_sums (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws);
 /* device.c */
 AvatarBackendDevice *avatar_cuda_open (const char *name, GError **error);
 void avatar_cuda_close (AvatarBackendDevice *device);

@@ -143,6 +143,39 @@ avatar_cuda_graph_matmul (AvatarCudaGraph *g, cudnnBackendDescriptor_t c,
   avatar_cuda_graph_add (g, op);
 }
 
+void
+avatar_cuda_graph_convolution (AvatarCudaGraph *g, cudnnBackendDescriptor_t y,
+    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t w, const gint64 stride[3])
+{
+  static const gint64 zeros[3] = { 0, 0, 0 }, ones[3] = { 1, 1, 1 }, axes = 3;
+  cudnnBackendDescriptor_t how = avatar_cuda_graph_make (g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  cudnnBackendDescriptor_t op;
+  cudnnDataType_t type = CUDNN_DATA_FLOAT;
+  cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
+  float one = 1, zero = 0;
+
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1,
+      &mode);
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &axes);
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 3, ones);
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 3,
+      stride);
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 3, zeros);
+  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 3, zeros);
+  avatar_cuda_graph_finish (g, how);
+  op = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, how);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
+  avatar_cuda_graph_put (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_TYPE_FLOAT, 1,
+      &one);
+  avatar_cuda_graph_put (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA, CUDNN_TYPE_FLOAT, 1,
+      &zero);
+  avatar_cuda_graph_add (g, op);
+}
+
 /* A plan of the engine configuration @config, or %NULL. */
 static cudnnBackendDescriptor_t
 try_config (cudnnHandle_t handle, cudnnBackendDescriptor_t config, gsize most, gint64 *workspace)

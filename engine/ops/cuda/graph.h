@@ -42,6 +42,9 @@ void avatar_cuda_graph_pointwise (AvatarCudaGraph *graph, cudnnPointwiseMode_t m
     cudnnBackendDescriptor_t y, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b);
 void avatar_cuda_graph_reduce (AvatarCudaGraph *graph, cudnnReduceTensorOp_t op,
     cudnnBackendDescriptor_t y, cudnnBackendDescriptor_t x);
+/* y = x convolved with w, without padding; strides in time, height and width. */
+void avatar_cuda_graph_convolution (AvatarCudaGraph *graph, cudnnBackendDescriptor_t y,
+    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t w, const gint64 stride[3]);
 void avatar_cuda_graph_matmul (AvatarCudaGraph *graph, cudnnBackendDescriptor_t c,
     cudnnBackendDescriptor_t a, cudnnBackendDescriptor_t b);
 

@@ -83,6 +83,7 @@ avatar_cuda_queue_new (AvatarBackendDevice *device, GError **error)
   self->device = device;
   self->linears = avatar_cuda_linears_new ();
   self->attentions = avatar_cuda_attentions_new ();
+  self->convs = avatar_cuda_convs_new ();
   if (!avatar_cuda_begin (self) || !queue_init (self)) {
     g_propagate_error (error, g_steal_pointer (&self->error));
     avatar_cuda_queue_free (self);
@@ -99,6 +100,7 @@ avatar_cuda_queue_free (AvatarQueue *self)
   cudaSetDevice (self->device->index);
   if (self->stream)
     cudaStreamSynchronize (self->stream);
+  g_hash_table_unref (self->convs);
   g_hash_table_unref (self->attentions);
   g_hash_table_unref (self->linears);
   if (self->dnn)

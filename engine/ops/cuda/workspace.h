@@ -41,11 +41,24 @@ avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w
 /* In 8 bits there are scalars beside it, and the output before its factor. */
 #define AVATAR_CUDA_SCALARS ((gsize) 4096)
 
+/* Queries at a time of a head that is too wide for fused kernels: a frame's, if causal. */
+#define AVATAR_CUDA_WIDE_ROWS 1024
+
+static inline gint64
+avatar_cuda_wide_rows (AvatarTensor q, gint64 causal_block)
+{
+  return causal_block ? causal_block : MIN (q.shape[0], AVATAR_CUDA_WIDE_ROWS);
+}
+
 static inline gsize
-avatar_cuda_attention_workspace (AvatarTensor q)
+avatar_cuda_attention_workspace (AvatarTensor q, AvatarTensor k, gint64 causal_block)
 {
   gsize bytes = AVATAR_CUDA_ATTENTION_WORKSPACE;
 
+  /* products, scores in float32, weights, and the values turned */
+  if (q.dtype == AVATAR_F16 && q.shape[1] == 1)
+    return AVATAR_CUDA_GEMM_WORKSPACE
+        + k.shape[0] * (avatar_cuda_wide_rows (q, causal_block) * 6 + q.shape[2] * 2);
   if (q.dtype == AVATAR_F8_E4M3)
     bytes += AVATAR_CUDA_SCALARS + avatar_tensor_n (q);
   return bytes;

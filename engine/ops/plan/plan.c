@@ -4,6 +4,7 @@
 #include "engine/ops/plan/plan.h"
 
 #include "engine/memory/device.h"
+#include "engine/ops/cuda/conv3d.h"
 #include "engine/ops/cuda/overhead.h"
 #include "engine/ops/cuda/workspace.h"
 
@@ -127,7 +128,7 @@ attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, 
     self->counts.attention_8bit += flops;
   else
     self->counts.attention += flops;
-  return avatar_cuda_attention_workspace (q);
+  return avatar_cuda_attention_workspace (q, k, causal_block);
 }
 
 /* As on the latest cards: a plan cannot know which one is meant. */
@@ -147,7 +148,9 @@ const AvatarBackend avatar_backend_plan = {
   .name = "plan",
   .discrete = TRUE,
   .activation = AVATAR_BF16,
+  .pixels = AVATAR_F16,
   .row_chunk = AVATAR_CUDA_ROW_CHUNK,
+  .conv_pixels = AVATAR_CUDA_CONV_PIXELS,
   .open = open_device,
   .close = close_device,
   .describe = describe,
@@ -159,6 +162,9 @@ const AvatarBackend avatar_backend_plan = {
   .linear_workspace = linear_workspace,
   .linear_add_workspace = linear_add_workspace,
   .attention_workspace = attention_workspace,
+  .conv3d_bytes = avatar_cuda_conv3d_bytes,
+  .conv3d_sizes = avatar_cuda_conv3d_sizes,
+  .channel_sums_workspace = avatar_cuda_channel_sums_workspace,
   .multiplies_8bit = multiplies_8bit,
   .attends_8bit = attends_8bit,
 };

@@ -307,3 +307,48 @@ avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor
     return cudaGetLastError ();
   });
 }
+
+#define SOFTMAX_THREADS 512
+
+__device__ float
+block_reduce (float v, bool sum)
+{
+  __shared__ float parts[SOFTMAX_THREADS / WARP];
+  int warp = threadIdx.x / WARP;
+
+  v = sum ? warp_sum (v) : warp_max (v);
+  __syncthreads ();
+  if (threadIdx.x % WARP == 0)
+    parts[warp] = v;
+  __syncthreads ();
+  v = parts[0];
+  for (int i = 1; i < SOFTMAX_THREADS / WARP; i++)
+    v = sum ? v + parts[i] : fmaxf (v, parts[i]);
+  return v;
+}
+
+/* A block a row. */
+__global__ void
+softmax (__half *y, const float *x, gint64 n, float scale)
+{
+  float most = -INFINITY, sum = 0;
+
+  y += blockIdx.x * n;
+  x += blockIdx.x * n;
+  for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
+    most = fmaxf (most, x[i]);
+  most = block_reduce (most, false);
+  for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
+    sum += __expf ((x[i] - most) * scale);
+  sum = block_reduce (sum, true);
+  for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
+    y[i] = __float2half_rn (__expf ((x[i] - most) * scale) / sum);
+}
+
+extern "C" cudaError_t
+avatar_kernel_softmax (cudaStream_t stream, AvatarTensor y, AvatarTensor x, double scale)
+{
+  softmax<<<(unsigned) x.shape[0], SOFTMAX_THREADS, 0, stream>>> ((__half *) y.data,
+      (const float *) x.data, x.shape[1], (float) scale);
+  return cudaGetLastError ();
+}

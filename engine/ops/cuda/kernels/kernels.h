@@ -3,7 +3,8 @@
  * what the launch said. */
 #pragma once
 
-#include "engine/ops/ops.h"
+#include "engine/ops/conv3d.h"
+#include "engine/ops/pixels.h"
 
 #include <cuda_runtime_api.h>
 
@@ -53,7 +54,47 @@ avatar_kernel_scalars (cudaStream_t stream, float *out, int stride, const float 
 cudaError_t
 avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid);
+/* y = softmax (x * scale) over rows; x float32, y F16, both contiguous */
+cudaError_t
+avatar_kernel_softmax (cudaStream_t stream, AvatarTensor y, AvatarTensor x, double scale);
 cudaError_t avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q,
     AvatarTensor k, AvatarTensor v, double scale);
+/* conv.cu */
+/* y [n, H + 2, W + 2, C rounded up to 8] = norm (x [n, H, W, C]), borders repeated; or of one frame
+ * x, n times. */
+cudaError_t
+avatar_kernel_fill (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
+cudaError_t avatar_kernel_apply_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
+    const AvatarNorm *norm);
+
+/**
+ * AvatarConvEpilogue: from what cuDNN has made to an output.
+ * @raw: [frames, H, W, row] F16; upsampled: [frames, H / 2 + 1, W / 2 + 1, row], a phase's channels
+ *   @phase values behind those of the phase before
+ * @first: phases of time to be passed over, 0 or 1
+ * @partials: (nullable): [blocks, 2, channels], sums and sums of squares
+ */
+typedef struct
+{
+  const void *raw;
+  const float *bias;
+  float *partials;
+  gint64 row, phase;
+  gint32 up_t, up_s, first;
+} AvatarConvEpilogue;
+
+/* y = raw + bias + residual (optional) */
+cudaError_t avatar_kernel_conv_epilogue (cudaStream_t stream, AvatarTensor y,
+    const AvatarConvEpilogue *e, AvatarTensor residual);
+cudaError_t avatar_kernel_channel_sums (cudaStream_t stream, float *partials, AvatarTensor x);
+cudaError_t avatar_kernel_sum_partials (cudaStream_t stream, AvatarChannelSums *sums,
+    const float *partials, gint64 n);
+cudaError_t avatar_kernel_group_norm (cudaStream_t stream, AvatarNorm *norm,
+    const AvatarChannelSums *sums, AvatarTensor gamma, AvatarTensor beta, guint groups, double eps);
+/* pixels.cu */
+cudaError_t
+avatar_kernel_blend (cudaStream_t stream, AvatarTensor y, AvatarTensor before, guint dim);
+cudaError_t avatar_kernel_to_bytes (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
+    const AvatarPixels *pixels, const AvatarPixelMatrix *matrix, AvatarTensor bad);
 
 G_END_DECLS

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The video VAE on a device: decoding a clip of random latents, and encoding a portrait, for each
+ * size, budget and way of tiling. One JSON object a line.
+ *
+ *   bench-gpu-vae DEVICE MODEL [--dump FILE] ROW...
+ *
+ * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0. --dump writes the frames of the
+ * next row as bytes [frames, H, W, 3], and before them, in FILE.latents, what they were decoded
+ * from. BUDGET 0: none. */
+#include "engine/memory/device.h"
+#include "engine/vae/encoder.h"
+#include "engine/vae/stage.h"
+#include "engine/weights/random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LATENTS 33
+#define RUNS 3
+
+typedef struct
+{
+  AvatarDevice *device;
+  gint quit;
+  guint64 peak;
+} Watch;
+
+static gpointer
+watch (gpointer data)
+{
+  Watch *w = data;
+  const AvatarBackend *backend = avatar_device_get_backend (w->device);
+  guint64 free_bytes, total;
+
+  while (backend->discrete && !g_atomic_int_get (&w->quit)) {
+    backend->memory_info (avatar_device_get_handle (w->device), &free_bytes, &total);
+    w->peak = MAX (w->peak, total - free_bytes);
+    g_usleep (1000);
+  }
+  return NULL;
+}
+
+static void
+die (GError *error)
+{
+  g_printerr ("bench-gpu-vae: %s\n", error->message);
+  exit (1);
+}
+
+typedef struct
+{
+  char what[8], tiling[8];
+  guint width, height;
+  guint64 budget;
+} Row;
+
+static float *
+random_floats (gsize n, double width)
+{
+  AvatarRandom random = { .stream = 1, .width = width };
+  float *out = g_new (float, n);
+
+  avatar_random_fill (&random, 0, n, AVATAR_F32, out);
+  return out;
+}
+
+/* Decodes the clip; @out: (nullable): takes the frames. Returns how many there are. */
+static guint
+decode (AvatarDecoder *self, const Row *row, const float *latents, gsize latent, FILE *out)
+{
+  gsize size = (gsize) row->width * row->height * 3;
+  g_autofree guint8 *rgb = g_malloc (size);
+  GError *error = NULL;
+  guint n = 0;
+
+  for (guint i = 0; i < LATENTS; i++)
+    if (!avatar_decoder_push (self, latents + i * latent, &error))
+      die (error);
+  if (!avatar_decoder_drain (self, &error))
+    die (error);
+  while (avatar_decoder_pull (self, rgb, (gsize) row->width * 3, &error) == AVATAR_PULL_OK) {
+    n++;
+    if (out)
+      fwrite (rgb, 1, size, out);
+  }
+  if (error)
+    die (error);
+  avatar_decoder_reset (self);
+  return n;
+}
+
+static guint
+decode_row (AvatarModel *model, AvatarDevice *device, const Row *row, const char *dump,
+    double *seconds, double *first)
+{
+  gsize latent = (gsize) 16 * (row->width / 8) * (row->height / 8);
+  g_autofree float *latents = random_floats (LATENTS * latent, 1.7);
+  AvatarDecodeSettings settings;
+  GError *error = NULL;
+  g_autoptr (AvatarDecoder) self = NULL;
+  guint frames = 0;
+
+  avatar_decode_settings_init (&settings, model);
+  if (strcmp (row->tiling, "fast") == 0)
+    avatar_decode_settings_fast (&settings, model, row->width, row->height);
+  self = avatar_decoder_new (model, device, row->width, row->height, &settings, &error);
+  if (!self)
+    die (error);
+  for (guint i = 0; i <= RUNS; i++) {
+    gint64 start = g_get_monotonic_time ();
+    FILE *out = i == 0 && dump ? fopen (dump, "wb") : NULL;
+    double took;
+
+    frames = decode (self, row, latents, latent, out);
+    took = (g_get_monotonic_time () - start) * 1e-6;
+    if (i == 0)
+      *first = took;
+    else
+      *seconds = MIN (*seconds, took);
+    if (out) {
+      g_autofree char *name = g_strconcat (dump, ".latents", NULL);
+
+      fclose (out);
+      if (!g_file_set_contents (name, (const char *) latents, LATENTS * latent * sizeof (float),
+              &error))
+        die (error);
+    }
+  }
+  return frames;
+}
+
+static guint
+encode_row (AvatarModel *model, AvatarDevice *device, const Row *row, double *seconds,
+    double *first)
+{
+  gsize n = (gsize) row->width * row->height * 3;
+  g_autofree float *rgb = random_floats (n, 1);
+  g_autofree float *latent = g_new (float, n);
+  GError *error = NULL;
+  g_autoptr (AvatarVaeEncoder) self
+      = avatar_vae_encoder_new (model, device, row->width, row->height, &error);
+
+  if (!self)
+    die (error);
+  for (guint i = 0; i <= RUNS; i++) {
+    gint64 start = g_get_monotonic_time ();
+    double took;
+
+    if (!avatar_vae_encode_image (self, rgb, latent, &error))
+      die (error);
+    took = (g_get_monotonic_time () - start) * 1e-6;
+    if (i == 0)
+      *first = took;
+    else
+      *seconds = MIN (*seconds, took);
+  }
+  return 1;
+}
+
+static void
+run_row (AvatarModel *model, AvatarDevice *device, const char *text, const char *dump)
+{
+  Row row = { .tiling = "exact" };
+  Watch w = { .device = device };
+  double seconds = INFINITY, first = 0;
+  guint frames;
+  AvatarMemory memory;
+  GThread *thread;
+
+  if (sscanf (text, "%7[^/]/%ux%u/%" G_GUINT64_FORMAT "/%7s", row.what, &row.width, &row.height,
+          &row.budget, row.tiling)
+      < 4) {
+    g_printerr ("bench-gpu-vae: \"%s\" is no row\n", text);
+    exit (1);
+  }
+  avatar_device_set_budget (device, row.budget << 20);
+  thread = g_thread_new ("watch", watch, &w);
+  if (strcmp (row.what, "encode") == 0)
+    frames = encode_row (model, device, &row, &seconds, &first);
+  else
+    frames = decode_row (model, device, &row, dump, &seconds, &first);
+  g_atomic_int_set (&w.quit, 1);
+  g_thread_join (thread);
+  avatar_device_get_memory (device, &memory);
+  avatar_device_set_budget (device, 0);
+  g_print ("{\"row\": \"%s\", \"seconds\": %.4f, \"first\": %.4f, \"frames\": %u, "
+           "\"driver_peak\": %" G_GUINT64_FORMAT ", \"ledger_peak\": %" G_GUINT64_FORMAT "}\n",
+      text, seconds, first, frames, w.peak, memory.peak);
+}
+
+int
+main (int argc, char **argv)
+{
+  GError *error = NULL;
+  AvatarDevice *device = argc > 3 ? avatar_device_open (argv[1], &error) : NULL;
+  AvatarModel *model = device ? avatar_model_open (argv[2], &error) : NULL;
+  const char *dump = NULL;
+
+  if (argc < 4) {
+    g_printerr ("bench-gpu-vae DEVICE MODEL [--dump FILE] ROW...\n");
+    return 1;
+  }
+  if (!model)
+    die (error);
+  for (int i = 3; i < argc; i++) {
+    if (strcmp (argv[i], "--dump") == 0 && i + 1 < argc) {
+      dump = argv[++i];
+      continue;
+    }
+    run_row (model, device, argv[i], dump);
+    dump = NULL;
+  }
+  avatar_model_unref (model);
+  avatar_device_unref (device);
+  return 0;
+}
