@@ -224,6 +224,14 @@ avatar_op_upload (AvatarOps *ops, AvatarTensor y, const float *host)
 }
 
 void
+avatar_op_clear (AvatarOps *ops, AvatarTensor y)
+{
+  g_autofree void *zeros = avatar_ops_running (ops) ? g_malloc0 (avatar_tensor_bytes (y)) : NULL;
+
+  avatar_op_upload_raw (ops, y, zeros);
+}
+
+void
 avatar_op_download_raw (AvatarOps *ops, void *host, AvatarTensor x)
 {
   gsize bytes = avatar_tensor_bytes (x);

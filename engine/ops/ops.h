@@ -77,6 +77,8 @@ AvatarTensor avatar_ops_alloc_operand (AvatarOps *ops, gint64 m, gint64 k, Avata
 void avatar_op_upload (AvatarOps *ops, AvatarTensor y, const float *host);
 /* y contiguous, of any dtype: avatar_tensor_bytes (y) bytes as they are. */
 void avatar_op_upload_raw (AvatarOps *ops, AvatarTensor y, const void *host);
+/* y = 0 in all its bits; y contiguous. */
+void avatar_op_clear (AvatarOps *ops, AvatarTensor y);
 /* The other way; waits until x is there. x contiguous. */
 void avatar_op_download (AvatarOps *ops, float *host, AvatarTensor x);
 void avatar_op_download_raw (AvatarOps *ops, void *host, AvatarTensor x);

@@ -16,7 +16,7 @@ avatar_pixels_size (AvatarPixelFormat format, gint64 height, gint64 width)
 }
 
 /* y uint8 [n, avatar_pixels_size ()] = the frames x [n, H, W, 3] in -1..1, which is clamped; H and W
- * are even. @bad: int32 [1], becomes 1 if a value is NaN or infinite, else 0. */
+ * are even. @bad: int32 [1], becomes 1 if a value is NaN or infinite, else stays. */
 void avatar_op_to_bytes (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
     AvatarTensor bad);
 

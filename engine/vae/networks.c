@@ -161,32 +161,15 @@ enter_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTenso
   avatar_ops_release (ops, mark);
 }
 
-/* The first resnet of a level, which widens: from what enters the level, stored or not. */
+/* The resnets of level @level behind the first @done. */
 static void
-widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out, AvatarTensor x)
+run_resnets (AvatarVaeNetwork *self, AvatarOps *ops, guint level, guint done, AvatarVaeTensor *x)
 {
-  AvatarConv3d *conv = conv_before (self, level);
-  gint64 s[3], channels = avatar_conv3d_channels_out (conv);
-  gsize mark = avatar_ops_mark (ops);
-  AvatarVaeFrames frames;
+  AvatarVaeBlock *block = &self->levels[level];
 
-  level_shape (self, level, x, s);
-  if (level == 0 || level + 1 < self->n_levels
-      || s[0] * s[1] * s[2] * channels * avatar_dtype_size (ops->dtype) <= self->most_input) {
-    AvatarVaeTensor in = avatar_vae_alloc (ops, s[0], s[1], s[2], channels);
-
-    enter_level (self, ops, level, &in, x);
-    frames = avatar_vae_frames_stored (&in);
-    avatar_vae_resnet_into (ops, &self->levels[level].resnets[0], out, &frames);
-  } else {
-    AvatarVaeTensor before = alloc_level (self, ops, level - 1, x);
-    AvatarChannelSums sums = avatar_ops_alloc_sums (ops, channels);
-
-    run_level (self, ops, level - 1, &before, x);
-    frames = avatar_vae_frames_made (ops, conv, before.t, sums);
-    avatar_vae_resnet_into (ops, &self->levels[level].resnets[0], out, &frames);
-  }
-  avatar_ops_release (ops, mark);
+  for (guint i = done; i < block->n; i++)
+    avatar_vae_resnet (ops, &block->resnets[i], x,
+        level + 1 < self->n_levels ? G_MAXUINT64 : self->most_between);
 }
 
 /* @out: what level @level gives to the convolution behind it. */
@@ -194,16 +177,87 @@ static void
 run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
     AvatarTensor x)
 {
-  AvatarVaeBlock *block = &self->levels[level];
-  gboolean widens = avatar_vae_resnet_widens (&block->resnets[0]);
+  AvatarVaeResnet *first = &self->levels[level].resnets[0];
+  gboolean widens = avatar_vae_resnet_widens (first);
 
-  if (widens)
-    widen (self, ops, level, out, x);
-  else
+  if (widens) {
+    gint64 s[3], channels = avatar_conv3d_channels_out (conv_before (self, level));
+    gsize mark = avatar_ops_mark (ops);
+    AvatarVaeFrames frames;
+    AvatarVaeTensor in;
+
+    level_shape (self, level, x, s);
+    in = avatar_vae_alloc (ops, s[0], s[1], s[2], channels);
+    enter_level (self, ops, level, &in, x);
+    frames = avatar_vae_frames_stored (&in);
+    avatar_vae_resnet_into (ops, first, out, &frames);
+    avatar_ops_release (ops, mark);
+  } else {
     enter_level (self, ops, level, out, x);
-  for (guint i = widens; i < block->n; i++)
-    avatar_vae_resnet (ops, &block->resnets[i], out,
-        level + 1 < self->n_levels ? G_MAXUINT64 : self->most_between);
+  }
+  run_resnets (self, ops, level, widens, out);
+}
+
+/* Level @level, which widens, from conv (before), stored or not. */
+static void
+widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out, AvatarTensor from)
+{
+  AvatarConv3d *conv = conv_before (self, level);
+  AvatarVaeResnet *first = &self->levels[level].resnets[0];
+  gint64 t = from.shape[0], h = from.shape[1], w = from.shape[2];
+  gint64 channels = avatar_conv3d_channels_out (conv);
+  AvatarVaeFrames frames;
+  AvatarTensor moved;
+
+  avatar_conv3d_output (conv, &t, &h, &w);
+  if (t * h * w * channels * avatar_dtype_size (ops->dtype) <= self->most_input) {
+    AvatarVaeTensor in = avatar_vae_alloc (ops, t, h, w, channels);
+    gsize mark = avatar_ops_mark (ops);
+
+    moved = avatar_ops_alloc (ops, 4, from.shape[0], from.shape[1], from.shape[2], from.shape[3]);
+    avatar_op_copy (ops, moved, from);
+    avatar_op_conv3d (ops, in.t, moved, conv, NULL, AVATAR_NO_TENSOR, &in.sums);
+    avatar_ops_release (ops, mark);
+    frames = avatar_vae_frames_stored (&in);
+  } else {
+    AvatarChannelSums sums = avatar_ops_alloc_sums (ops, channels);
+
+    moved = avatar_ops_alloc (ops, 4, from.shape[0], from.shape[1], from.shape[2], from.shape[3]);
+    avatar_op_copy (ops, moved, from);
+    frames = avatar_vae_frames_made (ops, conv, moved, sums);
+  }
+  avatar_vae_resnet_into (ops, first, out, &frames);
+}
+
+/* The last level of a decoder into a new tensor. The levels before it run where that tensor and what
+ * enters the level will lie, and what they gave is moved behind those: so their memory and the last
+ * level's, which is the larger, are never held together. */
+static AvatarVaeTensor
+run_last_level (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor x)
+{
+  guint last = self->n_levels - 1;
+  gboolean widens = avatar_vae_resnet_widens (&self->levels[last].resnets[0]);
+  gsize start = avatar_ops_mark (ops), mark;
+  AvatarVaeTensor before = alloc_level (self, ops, last - 1, x), y;
+
+  run_level (self, ops, last - 1, &before, x);
+  avatar_ops_release (ops, start);
+  y = alloc_level (self, ops, last, x);
+  mark = avatar_ops_mark (ops);
+  /* what was released is still there, below the new tensor's end */
+  g_assert (avatar_tensor_bytes (y.t) >= avatar_tensor_bytes (before.t));
+  if (widens) {
+    widen (self, ops, last, &y, before.t);
+  } else {
+    AvatarTensor from = before.t, moved;
+
+    moved = avatar_ops_alloc (ops, 4, from.shape[0], from.shape[1], from.shape[2], from.shape[3]);
+    avatar_op_copy (ops, moved, from);
+    avatar_op_conv3d (ops, y.t, moved, conv_before (self, last), NULL, AVATAR_NO_TENSOR, &y.sums);
+  }
+  avatar_ops_release (ops, mark);
+  run_resnets (self, ops, last, widens, &y);
+  return y;
 }
 
 void
@@ -211,10 +265,15 @@ avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out
 {
   guint last = self->n_levels - 1;
   gsize mark = avatar_ops_mark (ops);
-  AvatarVaeTensor y = alloc_level (self, ops, last, x);
+  AvatarVaeTensor y;
   AvatarNorm norm;
 
-  run_level (self, ops, last, &y, x);
+  if (self->decoder && last > 0) {
+    y = run_last_level (self, ops, x);
+  } else {
+    y = alloc_level (self, ops, last, x);
+    run_level (self, ops, last, &y, x);
+  }
   if (!self->decoder)
     avatar_vae_mid (ops, &self->mid, &y);
   norm = avatar_vae_norm (ops, &y.sums, self->norm_out, self->groups, TRUE);

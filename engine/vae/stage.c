@@ -26,8 +26,9 @@ struct _AvatarDecoder
   gsize predicted;
   gsize mark; /* of the arena, above the state */
   AvatarVaeTimeState state;
-  AvatarTensor bytes; /* frames of the last tile, uint8 [n, frame_size] */
-  AvatarTensor bad;   /* whether they are no colours */
+  AvatarTensor
+      bytes; /* frames of the last tile, uint8 [n, frame_size], or on a discrete device a few */
+  AvatarTensor bad; /* whether they are no colours */
 
   GArray *latents; /* floats [n, C, h, w] as pushed */
   gboolean drained;
@@ -135,12 +136,17 @@ frame_size (AvatarDecoder *self)
   return avatar_pixels_size (self->pixels.format, self->h * ratio, self->w * ratio);
 }
 
+/* Frames that become bytes at a time on a device from which they are copied. */
+#define PIECE 8
+
 /* Room for what outlives a tile of up to @latents. */
 static void
 begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
 {
   gint64 frames = avatar_vae_tiles_frames_out (&self->tiles, latents);
 
+  if (ops->backend->discrete)
+    frames = MIN (frames, PIECE);
   self->state = avatar_vae_time_state_new (&self->tiles, ops, latents, self->h, self->w);
   self->bytes = avatar_ops_alloc_as (ops, AVATAR_U8, 2, frames, (gint64) frame_size (self));
   self->bad = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
@@ -169,6 +175,22 @@ unscaled (AvatarDecoder *self, gint64 n)
   return z;
 }
 
+static void
+to_bytes (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
+{
+  gint64 n = frames.shape[0], most = self->bytes.shape[0];
+
+  for (gint64 i = 0; i < n; i += most) {
+    gint64 piece = MIN (most, n - i);
+    AvatarTensor bytes = avatar_tensor_rows (self->bytes, 0, piece);
+
+    avatar_op_to_bytes (ops, bytes, avatar_tensor_rows (frames, i, piece), &self->pixels,
+        self->bad);
+    if (ops->backend->discrete)
+      avatar_op_download_raw (ops, self->host ? self->host + i * frame_size (self) : NULL, bytes);
+  }
+}
+
 /* Decodes the first @n latents of the queue; returns how many frames are ready as bytes. */
 static gint64
 decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
@@ -180,8 +202,8 @@ decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
 
   avatar_op_upload (ops, z, host);
   frames = avatar_vae_time_tile (&self->tiles, ops, &self->state, z, alone);
-  avatar_op_to_bytes (ops, avatar_tensor_rows (self->bytes, 0, frames.shape[0]), frames,
-      &self->pixels, self->bad);
+  avatar_op_clear (ops, self->bad);
+  to_bytes (self, ops, frames);
   avatar_ops_release (ops, self->mark);
   return frames.shape[0];
 }
@@ -193,14 +215,18 @@ tile_latents (AvatarDecoder *self, gint64 latents)
   return self->tiles.tiling ? self->tiles.time.length + 1 : latents;
 }
 
-/* The high-water mark of decoding a tile of up to @latents. */
+/* The high-water mark of decoding tiles of up to @latents: of each length, because a shorter one may
+ * be stored where a longer one is not. */
 static gsize
 plan_tile (AvatarDecoder *self, gint64 latents)
 {
   g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  AvatarVaeTimeState state = self->state;
 
   begin (self, ops, latents);
-  decode (self, ops, latents, !self->tiles.tiling);
+  for (gint64 n = self->tiles.tiling ? 1 : latents; n <= latents; n++)
+    decode (self, ops, n, !self->tiles.tiling);
+  self->state = state;
   return avatar_arena_peak (ops->arena);
 }
 
@@ -245,20 +271,31 @@ choose_limits (AvatarDecoder *self, gint64 latents, guint64 room)
   return plan_tile (self, latents);
 }
 
+static void
+free_host (AvatarDecoder *self)
+{
+  if (self->host)
+    avatar_device_get_backend (self->device)
+        ->host_free (avatar_device_get_handle (self->device), self->host, self->host_size);
+  self->host = NULL;
+}
+
 static gboolean
 allocate_host (AvatarDecoder *self, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (self->device);
+  gsize size = self->state.tile.shape[0] * frame_size (self);
 
-  if (!backend->discrete || self->host)
+  if (!backend->discrete || (self->host && self->host_size >= size))
     return TRUE;
-  self->host_size = avatar_tensor_bytes (self->bytes) + sizeof (gint32);
-  self->host = backend->host_new (avatar_device_get_handle (self->device), self->host_size);
+  free_host (self);
+  self->host_size = size;
+  self->host = backend->host_new (avatar_device_get_handle (self->device), size);
   if (!self->host)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "the decoder: the system has no %.0f MiB of page-locked memory left for frames; close other "
         "programs, or raise the limit (ulimit -l)",
-        self->host_size / 1048576.);
+        size / 1048576.);
   return self->host != NULL;
 }
 
@@ -306,9 +343,8 @@ avatar_decoder_free (AvatarDecoder *self)
     return;
   avatar_ops_free (self->ops);
   avatar_vae_model_clear (&self->vae);
-  if (self->host)
-    avatar_device_get_backend (self->device)
-        ->host_free (avatar_device_get_handle (self->device), self->host, self->host_size);
+  if (self->device)
+    free_host (self);
   if (self->latents)
     g_array_unref (self->latents);
   g_clear_pointer (&self->device, avatar_device_unref);
@@ -378,9 +414,6 @@ check_ready (AvatarDecoder *self, GError **error)
 {
   gint32 bad = 0;
 
-  if (self->host)
-    avatar_op_download_raw (self->ops, self->host,
-        avatar_tensor_rows (self->bytes, 0, self->n_ready));
   avatar_op_download_raw (self->ops, &bad, self->bad);
   if (!avatar_ops_check (self->ops, error))
     return FALSE;

@@ -4,11 +4,14 @@
  *
  *   bench-gpu-vae DEVICE MODEL [--dump FILE] ROW...
  *
- * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0. --dump writes the frames of the
+ * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0; or layers: every kind of
+ * convolution of the released decoder on its largest tile, with its norm in front and its sums
+ * behind. --dump writes the frames of the
  * next row as bytes [frames, H, W, 3], and before them, in FILE.latents, what they were decoded
  * from. BUDGET 0: none. */
 #include "engine/memory/device.h"
 #include "engine/vae/encoder.h"
+#include "engine/vae/model.h"
 #include "engine/vae/stage.h"
 #include "engine/weights/random.h"
 
@@ -159,6 +162,89 @@ encode_row (AvatarModel *model, AvatarDevice *device, const Row *row, double *se
   return 1;
 }
 
+typedef struct
+{
+  const char *name;
+  gint64 t, h, w, in, out; /* of the input */
+  guint up_t, up_s;
+  gboolean norm, residual;
+} Layer;
+
+static const Layer layers[] = {
+  { "conv_in", 17, 32, 32, 16, 512, 1, 1, FALSE, FALSE },
+  { "mid, up 0", 17, 32, 32, 512, 512, 1, 1, TRUE, TRUE },
+  { "up 0, upsampling", 17, 32, 32, 512, 512, 1, 2, FALSE, FALSE },
+  { "up 1", 17, 64, 64, 512, 512, 1, 1, TRUE, TRUE },
+  { "up 1, upsampling", 17, 64, 64, 512, 512, 2, 2, FALSE, FALSE },
+  { "up 2, first", 33, 128, 128, 512, 256, 1, 1, TRUE, FALSE },
+  { "up 2", 33, 128, 128, 256, 256, 1, 1, TRUE, TRUE },
+  { "up 2, upsampling", 33, 128, 128, 256, 256, 2, 2, FALSE, FALSE },
+  { "up 3, first", 65, 256, 256, 256, 128, 1, 1, TRUE, FALSE },
+  { "up 3", 65, 256, 256, 128, 128, 1, 1, TRUE, TRUE },
+  { "conv_out", 65, 256, 256, 128, 3, 1, 1, TRUE, FALSE },
+};
+
+/* On the device; the values do not matter, but zeros would be too easy on it. */
+static AvatarTensor
+filled (AvatarOps *ops, AvatarTensor t)
+{
+  gsize piece = MIN ((gsize) avatar_tensor_n (t), (gsize) 1 << 22);
+  g_autofree float *values = random_floats (piece, 1);
+
+  for (gsize at = 0; at < (gsize) avatar_tensor_n (t); at += piece) {
+    gsize n = MIN (piece, (gsize) avatar_tensor_n (t) - at);
+
+    avatar_op_upload (ops,
+        avatar_tensor (t.dtype, (guint8 *) t.data + at * avatar_dtype_size (t.dtype), 1,
+            (gint64) n),
+        values);
+  }
+  return t;
+}
+
+static void
+run_layer (AvatarDevice *device, const Layer *l)
+{
+  AvatarConvShape shape = { 1, 1, l->up_t, l->up_s };
+  gsize n = l->out * l->in * 27;
+  g_autofree float *weights = random_floats (n, 0.7 / sqrt (l->in * 9));
+  GError *error = NULL;
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (device,
+      avatar_arena_new (device, (gsize) 6 << 30, "the bench", &error), &error);
+  g_autoptr (AvatarConv3d) conv = NULL;
+  AvatarTensor x, y, ones;
+  AvatarNorm norm = { .silu = TRUE };
+  AvatarChannelSums sums;
+  gint64 t = l->t, h = l->h, w = l->w, start;
+  double flops, seconds;
+
+  if (!ops)
+    die (error);
+  conv = avatar_conv3d_new (ops,
+      avatar_tensor (AVATAR_F32, weights, 5, l->out, l->in, (gint64) 3, (gint64) 3, (gint64) 3),
+      avatar_tensor (AVATAR_F32, weights, 1, l->out), shape);
+  x = filled (ops, avatar_ops_alloc (ops, 4, t, h, w, l->in));
+  ones = filled (ops, avatar_ops_alloc_as (ops, AVATAR_F32, 1, l->in));
+  norm.scale = norm.shift = ones;
+  avatar_conv3d_output (conv, &t, &h, &w);
+  y = filled (ops, avatar_ops_alloc (ops, 4, t, h, w, l->out));
+  sums = avatar_ops_alloc_sums (ops, l->out);
+  for (guint i = 0; i < 2; i++) {
+    avatar_ops_finish (ops);
+    flops = ops->flops;
+    start = g_get_monotonic_time ();
+    for (guint j = 0; j < RUNS; j++)
+      avatar_op_conv3d (ops, y, x, conv, l->norm ? &norm : NULL, l->residual ? y : AVATAR_NO_TENSOR,
+          l->out > 3 ? &sums : NULL);
+    avatar_ops_finish (ops);
+    seconds = (g_get_monotonic_time () - start) * 1e-6 / RUNS;
+    flops = (ops->flops - flops) / RUNS;
+  }
+  if (!avatar_ops_check (ops, &error))
+    die (error);
+  g_print ("{\"layer\": \"%s\", \"seconds\": %.6f, \"flops\": %.4g}\n", l->name, seconds, flops);
+}
+
 static void
 run_row (AvatarModel *model, AvatarDevice *device, const char *text, const char *dump)
 {
@@ -169,6 +255,11 @@ run_row (AvatarModel *model, AvatarDevice *device, const char *text, const char 
   AvatarMemory memory;
   GThread *thread;
 
+  if (strcmp (text, "layers") == 0) {
+    for (guint i = 0; i < G_N_ELEMENTS (layers); i++)
+      run_layer (device, &layers[i]);
+    return;
+  }
   if (sscanf (text, "%7[^/]/%ux%u/%" G_GUINT64_FORMAT "/%7s", row.what, &row.width, &row.height,
           &row.budget, row.tiling)
       < 4) {

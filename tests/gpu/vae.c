@@ -176,6 +176,8 @@ test_operations (void)
   CASE (conv, ROUNDED, 3, 18, 34, 128, 128, 1, 1, 1, 1, 1, 1);
   CASE (conv, ROUNDED, 5, 10, 14, 3, 48, 1, 1, 1, 1, 0, 0);
   CASE (conv, ROUNDED, 6, 10, 14, 48, 3, 1, 1, 1, 1, 1, 0);
+  CASE (conv, ROUNDED, 5, 256, 258, 16, 3, 1, 1, 1, 1, 1, 1);
+  CASE (conv, ROUNDED, 3, 10, 14, 16, 12, 1, 1, 1, 1, 0, 0);
   CASE (conv, ROUNDED, 5, 16, 20, 16, 32, 1, 2, 1, 1, 0, 0);
   CASE (conv, ROUNDED, 9, 16, 20, 16, 32, 2, 2, 1, 1, 0, 0);
   CASE (conv, ROUNDED, 8, 16, 20, 16, 32, 2, 2, 1, 1, 0, 0);

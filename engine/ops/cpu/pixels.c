@@ -71,7 +71,8 @@ avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const A
   gint64 height = x.shape[1], width = x.shape[2];
   gsize size = avatar_pixels_size (pixels->format, height, width);
 
-  *(gint32 *) bad.data = !avatar_is_finite (x.data, avatar_tensor_n (x));
+  if (!avatar_is_finite (x.data, avatar_tensor_n (x)))
+    *(gint32 *) bad.data = 1;
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < x.shape[0] * height; i++) {
     const float *frame = avatar_tensor_f32 (x) + i / height * height * width * 3;

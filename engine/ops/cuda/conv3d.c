@@ -124,13 +124,24 @@ pack_channel (const AvatarConv3d *self, float *dst, const float *w, gint64 phase
   }
 }
 
-void
-avatar_cuda_conv3d_pack (const AvatarConv3d *self, void *packed, const float *weight,
-    const float *bias)
+/* [taps, out, in] */
+static void
+pack_narrow (const AvatarConv3d *self, guint16 *dst, const float *w)
+{
+  gint64 in = avatar_cuda_channels (self->in);
+
+  for (gint64 k = 0; k < 27; k++)
+    for (gint64 o = 0; o < self->out; o++)
+      for (gint64 i = 0; i < self->in; i++)
+        avatar_dtype_from_f32 (dst + (k * self->out + o) * in + i, AVATAR_F16,
+            w + (o * self->in + i) * 27 + k, 1);
+}
+
+static void
+pack_wide (const AvatarConv3d *self, guint16 *dst, const float *weight)
 {
   gint64 in = avatar_cuda_channels (self->in), out = avatar_cuda_channels (self->out);
   gint64 row = self->taps_t * self->taps_s * self->taps_s * in;
-  float *biases = (float *) ((guint8 *) packed + avatar_cuda_conv3d_bias_at (self));
 
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < self->phases * self->out; i++) {
@@ -138,8 +149,20 @@ avatar_cuda_conv3d_pack (const AvatarConv3d *self, void *packed, const float *we
     g_autofree float *taps = g_new0 (float, row);
 
     pack_channel (self, taps, weight, phase, o);
-    avatar_dtype_from_f32 ((guint16 *) packed + (phase * out + o) * row, AVATAR_F16, taps, row);
+    avatar_dtype_from_f32 (dst + (phase * out + o) * row, AVATAR_F16, taps, row);
   }
+}
+
+void
+avatar_cuda_conv3d_pack (const AvatarConv3d *self, void *packed, const float *weight,
+    const float *bias)
+{
+  float *biases = (float *) ((guint8 *) packed + avatar_cuda_conv3d_bias_at (self));
+
+  if (avatar_cuda_conv3d_is_narrow (self))
+    pack_narrow (self, packed, weight);
+  else
+    pack_wide (self, packed, weight);
   for (gint64 o = 0; o < self->out; o++) {
     guint16 half;
 
@@ -224,12 +247,12 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
 
   memset (&key, 0, sizeof key); /* it is compared byte by byte */
   key.in = avatar_cuda_channels (conv->in);
-  key.out = conv->phases * avatar_cuda_channels (conv->out);
+  key.out = avatar_cuda_conv3d_row (conv);
   key.d = before + n;
   key.h = stream->h + 2;
   key.w = stream->w + 2;
-  key.taps_t = conv->taps_t;
-  key.taps_s = conv->taps_s;
+  key.taps_t = avatar_cuda_conv3d_is_narrow (conv) ? 1 : conv->taps_t;
+  key.taps_s = avatar_cuda_conv3d_is_narrow (conv) ? 1 : conv->taps_s;
   key.stride_t = conv->shape.stride_t;
   key.stride_s = conv->shape.stride_s;
   plan = find_plan (queue, &key);
@@ -251,7 +274,8 @@ avatar_cuda_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTe
   const AvatarConv3d *conv = stream->conv;
   AvatarConvEpilogue e = { .raw = stream->scratch,
     .bias = (const float *) ((const guint8 *) conv->packed + avatar_cuda_conv3d_bias_at (conv)),
-    .row = conv->phases * avatar_cuda_channels (conv->out),
+    .row = avatar_cuda_conv3d_row (conv),
+    .narrow = avatar_cuda_conv3d_is_narrow (conv),
     .phase = avatar_cuda_channels (conv->out),
     .up_t = conv->shape.up_t,
     .up_s = conv->shape.up_s,

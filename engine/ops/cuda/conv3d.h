@@ -3,7 +3,11 @@
  * libraries, so that a plan can be made where there is no GPU.
  *
  * Channels are padded to multiples of 8, which is what tensor cores take. A packed weight is float16
- * [phase, out, taps t, taps y, taps x, in], then the bias as float32. */
+ * [phase, out, taps t, taps y, taps x, in], then the bias as float32.
+ *
+ * Few outputs (the picture's three colours) would leave tensor cores idle. Then every tap of every
+ * output is an output of a product at each padded pixel, [taps, out] of them, and the last kernel adds
+ * up the taps where they meet. */
 #pragma once
 
 #include "engine/ops/conv3d-backend.h"
@@ -31,11 +35,30 @@ avatar_cuda_partials (gint64 pixels)
   return (pixels + AVATAR_CUDA_PARTIAL - 1) / AVATAR_CUDA_PARTIAL;
 }
 
+/* At most this many outputs are computed tap by tap. */
+#define AVATAR_CUDA_NARROW 4
+
+static inline gboolean
+avatar_cuda_conv3d_is_narrow (const AvatarConv3d *conv)
+{
+  return conv->out <= AVATAR_CUDA_NARROW && conv->phases == 1 && conv->shape.stride_t == 1
+      && conv->shape.stride_s == 1;
+}
+
+/* Outputs of cuDNN's convolution. */
+static inline gint64
+avatar_cuda_conv3d_row (const AvatarConv3d *conv)
+{
+  return avatar_cuda_conv3d_is_narrow (conv) ? avatar_cuda_channels (27 * conv->out)
+                                             : conv->phases * avatar_cuda_channels (conv->out);
+}
+
 static inline gsize
 avatar_cuda_conv3d_bias_at (const AvatarConv3d *conv)
 {
-  gsize n = conv->phases * avatar_cuda_channels (conv->out) * conv->taps_t * conv->taps_s
-      * conv->taps_s * avatar_cuda_channels (conv->in);
+  gint64 taps
+      = avatar_cuda_conv3d_is_narrow (conv) ? 1 : conv->taps_t * conv->taps_s * conv->taps_s;
+  gsize n = avatar_cuda_conv3d_row (conv) * taps * avatar_cuda_channels (conv->in);
 
   return (n * 2 + 255) / 256 * 256;
 }
@@ -59,10 +82,12 @@ avatar_cuda_conv3d_raw (const AvatarConvStream *stream)
 {
   const AvatarConv3d *conv = stream->conv;
   gint64 n = MIN (stream->frames, stream->group);
-  gint64 row = conv->phases * avatar_cuda_channels (conv->out);
+  gint64 row = avatar_cuda_conv3d_row (conv);
   gsize bytes = n * stream->out_h * stream->out_w * row * 2;
 
-  if (conv->shape.up_s == 2)
+  if (avatar_cuda_conv3d_is_narrow (conv))
+    bytes = (n + 2) * (stream->h + 2) * (stream->w + 2) * row * 2;
+  else if (conv->shape.up_s == 2)
     bytes = n * (stream->h + 1) * (stream->w + 1) * row * 2;
   return (bytes + 255) / 256 * 256;
 }

@@ -202,17 +202,28 @@ epilogue (Epilogue k)
   write_partials (k.e.partials, sums, lanes, k.channels);
 }
 
-/* Few channels, which are no eights: a thread a value, and no sums. */
+/* Few channels: a thread a value, and no sums. */
 __global__ void
 epilogue_narrow (Epilogue k)
 {
   gint64 i = (gint64) blockIdx.x * THREADS + threadIdx.x, p = i / k.channels;
-  int c = (int) (i % k.channels);
+  int c = (int) (i % k.channels), x = (int) (p % k.w), y = (int) (p / k.w % k.h);
+  gint64 t = p / ((gint64) k.w * k.h);
+  const __half *raw;
   float v;
 
   if (p >= k.pixels)
     return;
-  v = to_float (raw_pixel (k, p)[c]) + k.e.bias[c];
+  v = k.e.bias[c];
+  if (k.e.narrow) {
+    raw = (const __half *) k.e.raw + ((t * (k.h + 2) + y) * (k.w + 2) + x) * k.e.row + c;
+    for (int tap = 0; tap < 27; tap++)
+      v += to_float (raw[(((gint64) (tap / 9) * (k.h + 2) + tap / 3 % 3) * (k.w + 2) + tap % 3)
+              * k.e.row
+          + tap * k.channels]);
+  } else {
+    v += to_float (raw_pixel (k, p)[c]);
+  }
   if (k.residual)
     v += to_float (k.residual[i]);
   k.y[i] = from_float<__half> (v);
@@ -236,7 +247,7 @@ avatar_kernel_conv_epilogue (cudaStream_t stream, AvatarTensor y, const AvatarCo
   Epilogue k = { *e, (__half *) y.data, residual.rank ? (const __half *) residual.data : nullptr,
     y.shape[0] * y.shape[1] * y.shape[2], (int) y.shape[1], (int) y.shape[2], (int) y.shape[3] };
 
-  if (k.channels % 8 == 0)
+  if (k.channels % 8 == 0 && !e->narrow)
     return launch_epilogue (stream, k);
   if (e->partials)
     return cudaErrorInvalidValue;

@@ -71,6 +71,7 @@ cudaError_t avatar_kernel_apply_norm (cudaStream_t stream, AvatarTensor y, Avata
  * AvatarConvEpilogue: from what cuDNN has made to an output.
  * @raw: [frames, H, W, row] F16; upsampled: [frames, H / 2 + 1, W / 2 + 1, row], a phase's channels
  *   @phase values behind those of the phase before
+ * @narrow: raw is [frames + 2, H + 2, W + 2, row], of each tap [out] values, which are to be added
  * @first: phases of time to be passed over, 0 or 1
  * @partials: (nullable): [blocks, 2, channels], sums and sums of squares
  */
@@ -80,7 +81,7 @@ typedef struct
   const float *bias;
   float *partials;
   gint64 row, phase;
-  gint32 up_t, up_s, first;
+  gint32 up_t, up_s, first, narrow;
 } AvatarConvEpilogue;
 
 /* y = raw + bias + residual (optional) */
