@@ -46,6 +46,29 @@ avatar_arena_free (AvatarArena *self)
   g_free (self);
 }
 
+void
+avatar_arena_drop (AvatarArena *self)
+{
+  if (self->memory)
+    avatar_device_memory_free (self->device, self->memory, self->size);
+  self->memory = NULL;
+  self->used = 0;
+}
+
+gboolean
+avatar_arena_renew (AvatarArena *self, const char *what, GError **error)
+{
+  g_assert (!self->memory && self->device);
+  self->memory = avatar_device_memory_new (self->device, self->size, what, error);
+  return self->memory != NULL;
+}
+
+gsize
+avatar_arena_size (AvatarArena *self)
+{
+  return self->size;
+}
+
 gboolean
 avatar_arena_is_dry (AvatarArena *self)
 {
@@ -61,6 +84,7 @@ avatar_arena_push (AvatarArena *self, gsize bytes)
   self->peak = MAX (self->peak, self->used);
   if (!self->device)
     return NULL;
+  g_assert (self->memory);
   if (self->used > self->size)
     g_error ("arena of %" G_GSIZE_FORMAT " bytes: %" G_GSIZE_FORMAT " were asked for; "
              "the plan did not run the same code",

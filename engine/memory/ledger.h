@@ -23,6 +23,11 @@ AvatarArena *avatar_arena_new_dry (void);
 /* @bytes of device memory, entered in the ledger. */
 AvatarArena *avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
 void avatar_arena_free (AvatarArena *self);
+/* Gives the memory back, with all that was pushed, and takes as much again. */
+void avatar_arena_drop (AvatarArena *self);
+gboolean avatar_arena_renew (AvatarArena *self, const char *what, GError **error);
+/* Bytes that it was made with. */
+gsize avatar_arena_size (AvatarArena *self);
 gboolean avatar_arena_is_dry (AvatarArena *self);
 /* 256-byte aligned in a discrete device, else 64; contents are undefined. Aborts if the plan was wrong, which is a bug. */
 void *avatar_arena_push (AvatarArena *self, gsize bytes);

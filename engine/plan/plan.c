@@ -182,6 +182,7 @@ plan_others (AvatarModel *model, const AvatarDenoiseSettings *denoise,
   AvatarPlanStage *audio = &plan->stages[0], *portrait = &plan->stages[1];
   AvatarPlanStage *decoder = &plan->stages[3];
   guint width = denoise->width, height = denoise->height;
+  guint64 least;
   g_autoptr (AvatarDevice) host = avatar_device_open ("cpu", error);
 
   audio->name = "audio encoder";
@@ -192,8 +193,9 @@ plan_others (AvatarModel *model, const AvatarDenoiseSettings *denoise,
           &audio->flops, &audio->bytes, error)
       && avatar_vae_encoder_plan (model, host, width, height, &portrait->weight_bytes,
           &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      && avatar_decoder_plan (model, host, width, height, decode, frames, &decoder->weight_bytes,
-          &decoder->arena_bytes, &decoder->flops, &decoder->bytes, error);
+      && avatar_decoder_plan (model, host, width, height, decode, frames, G_MAXUINT64,
+          &decoder->weight_bytes, &decoder->arena_bytes, &least, &decoder->flops, &decoder->bytes,
+          error);
 }
 
 gboolean

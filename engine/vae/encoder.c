@@ -3,6 +3,7 @@
 #include "engine/vae/encoder.h"
 
 #include "engine/memory/device.h"
+#include "engine/memory/turns.h"
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
 
@@ -65,14 +66,44 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   return g_steal_pointer (&self);
 }
 
+/* Never asked: who makes an encoder uses it at once, and frees it. */
+static AvatarYield
+yield_nothing (gpointer stage)
+{
+  return AVATAR_YIELD_DONE;
+}
+
+/* Asks other stages on the device for what the encoder will take. */
+static gboolean
+make_room (AvatarModel *model, AvatarDevice *device, guint width, guint height, GError **error)
+{
+  static const gint never;
+  g_autoptr (AvatarTenant) tenant = NULL;
+  guint64 weights, arena, bytes;
+  double flops, moved;
+
+  if (!avatar_device_get_backend (device)->discrete)
+    return TRUE;
+  if (!avatar_vae_encoder_plan (model, device, width, height, &weights, &arena, &flops, &moved,
+          error))
+    return FALSE;
+  bytes = avatar_device_rounded (device, weights) + avatar_device_rounded (device, arena);
+  tenant = avatar_tenant_new (device, yield_nothing, NULL);
+  avatar_tenant_make_room (tenant, bytes, bytes, &never);
+  return TRUE;
+}
+
 AvatarVaeEncoder *
 avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
     GError **error)
 {
-  g_autoptr (AvatarVaeEncoder) self = encoder_new (model, device, width, height, FALSE, error);
+  g_autoptr (AvatarVaeEncoder) self = NULL;
   g_autoptr (AvatarOps) dry = NULL;
   AvatarArena *arena;
 
+  if (!make_room (model, device, width, height, error))
+    return NULL;
+  self = encoder_new (model, device, width, height, FALSE, error);
   if (!self)
     return NULL;
   dry = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);

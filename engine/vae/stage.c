@@ -1,42 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The decoding stage: latents queue up until a tile in time is complete, its frames leave before
  * the next tile is decoded. Without tiling the whole stream is one tile. */
-#include "engine/vae/stage.h"
+#include "engine/vae/memory.h"
 
 #include "engine/memory/device.h"
-#include "engine/vae/model.h"
-#include "engine/vae/tiles.h"
 #include "engine/weights/finite.h"
 
 #include <string.h>
-
-struct _AvatarDecoder
-{
-  AvatarModel *model;
-  AvatarDevice *device;
-  const AvatarVaeConfig *config;
-  AvatarVaeModel vae;
-  AvatarVaeTiles tiles;
-  AvatarPixels pixels;
-  gint64 h, w; /* of a latent frame */
-
-  GMutex lock;    /* protects ops against cancel; the streaming thread alone replaces it */
-  AvatarOps *ops; /* %NULL: a whole stream whose length is not known yet */
-  gboolean cancelled;
-  gsize predicted;
-  gsize mark; /* of the arena, above the state */
-  AvatarVaeTimeState state;
-  AvatarTensor
-      bytes; /* frames of the last tile, uint8 [n, frame_size], or on a discrete device a few */
-  AvatarTensor bad; /* whether they are no colours */
-
-  GArray *latents; /* floats [n, C, h, w] as pushed */
-  gboolean drained;
-  guint8 *host; /* what bytes holds, on a discrete device: page-locked, else NULL */
-  gsize host_size;
-  gint64 n_ready, next; /* frames of the last tile, and how many of them have been pulled */
-  AvatarDecodeStats stats;
-};
 
 void
 avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model)
@@ -111,6 +81,7 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
     return NULL;
   self = g_new0 (AvatarDecoder, 1);
   g_mutex_init (&self->lock);
+  g_mutex_init (&self->turn);
   self->model = avatar_model_ref (model);
   self->device = avatar_device_ref (device);
   self->config = config;
@@ -126,31 +97,6 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
     return NULL;
   self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
-}
-
-static gsize
-frame_size (AvatarDecoder *self)
-{
-  gint64 ratio = self->config->spatial_ratio;
-
-  return avatar_pixels_size (self->pixels.format, self->h * ratio, self->w * ratio);
-}
-
-/* Frames that become bytes at a time on a device from which they are copied. */
-#define PIECE 8
-
-/* Room for what outlives a tile of up to @latents. */
-static void
-begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
-{
-  gint64 frames = avatar_vae_tiles_frames_out (&self->tiles, latents);
-
-  if (ops->backend->discrete)
-    frames = MIN (frames, PIECE);
-  self->state = avatar_vae_time_state_new (&self->tiles, ops, latents, self->h, self->w);
-  self->bytes = avatar_ops_alloc_as (ops, AVATAR_U8, 2, frames, (gint64) frame_size (self));
-  self->bad = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
-  self->mark = avatar_ops_mark (ops);
 }
 
 static gsize
@@ -187,13 +133,13 @@ to_bytes (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
     avatar_op_to_bytes (ops, bytes, avatar_tensor_rows (frames, i, piece), &self->pixels,
         self->bad);
     if (ops->backend->discrete)
-      avatar_op_download_raw (ops, self->host ? self->host + i * frame_size (self) : NULL, bytes);
+      avatar_op_download_raw (ops,
+          self->host ? self->host + i * avatar_decoder_frame_size (self) : NULL, bytes);
   }
 }
 
-/* Decodes the first @n latents of the queue; returns how many frames are ready as bytes. */
-static gint64
-decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
+gint64
+avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
 {
   g_autofree float *host = ops->dry ? NULL : unscaled (self, n);
   AvatarTensor z
@@ -215,113 +161,6 @@ tile_latents (AvatarDecoder *self, gint64 latents)
   return self->tiles.tiling ? self->tiles.time.length + 1 : latents;
 }
 
-/* The high-water mark of decoding tiles of up to @latents: of each length, because a shorter one may
- * be stored where a longer one is not. */
-static gsize
-plan_tile (AvatarDecoder *self, gint64 latents)
-{
-  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  AvatarVaeTimeState state = self->state;
-
-  begin (self, ops, latents);
-  for (gint64 n = self->tiles.tiling ? 1 : latents; n <= latents; n++)
-    decode (self, ops, n, !self->tiles.tiling);
-  self->state = state;
-  return avatar_arena_peak (ops->arena);
-}
-
-/* Parts of the last level that are stored, from all to as little as will do. */
-#define PARTS 24
-
-/* Stores as much as @room allows of what could be computed again; returns the high-water mark. */
-static gsize
-choose_limits (AvatarDecoder *self, gint64 latents, guint64 room)
-{
-  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  gint64 tile = self->tiles.tiling ? self->tiles.space.length : G_MAXINT64;
-  const gint64 shape[3] = { latents, MIN (self->h, tile), MIN (self->w, tile) };
-  AvatarVaeNetwork *network = self->vae.network;
-  guint64 input, output;
-  guint low = 0, high = PARTS;
-  gsize peak;
-
-  avatar_vae_network_set_limits (network, G_MAXUINT64, G_MAXUINT64);
-  peak = plan_tile (self, latents);
-  if (peak <= room)
-    return peak;
-  avatar_vae_network_get_last_level (network, ops, shape, &input, &output);
-  /* the largest part between the convolutions with which it fits, the input being made anew */
-  while (low < high) {
-    guint middle = (low + high + 1) / 2;
-
-    avatar_vae_network_set_limits (network, 0, output * middle / PARTS);
-    if (plan_tile (self, latents) <= room)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  /* then the largest input: that of smaller tiles at the borders may find room */
-  for (guint part = PARTS; part > 0; part--) {
-    avatar_vae_network_set_limits (network, input * part / PARTS, output * low / PARTS);
-    peak = plan_tile (self, latents);
-    if (peak <= room)
-      return peak;
-  }
-  avatar_vae_network_set_limits (network, 0, output * low / PARTS);
-  return plan_tile (self, latents);
-}
-
-static void
-free_host (AvatarDecoder *self)
-{
-  if (self->host)
-    avatar_device_get_backend (self->device)
-        ->host_free (avatar_device_get_handle (self->device), self->host, self->host_size);
-  self->host = NULL;
-}
-
-static gboolean
-allocate_host (AvatarDecoder *self, GError **error)
-{
-  const AvatarBackend *backend = avatar_device_get_backend (self->device);
-  gsize size = self->state.tile.shape[0] * frame_size (self);
-
-  if (!backend->discrete || (self->host && self->host_size >= size))
-    return TRUE;
-  free_host (self);
-  self->host_size = size;
-  self->host = backend->host_new (avatar_device_get_handle (self->device), size);
-  if (!self->host)
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "the decoder: the system has no %.0f MiB of page-locked memory left for frames; close other "
-        "programs, or raise the limit (ulimit -l)",
-        size / 1048576.);
-  return self->host != NULL;
-}
-
-static gboolean
-allocate (AvatarDecoder *self, gint64 latents, GError **error)
-{
-  AvatarArena *arena;
-  AvatarOps *ops;
-
-  self->predicted = choose_limits (self, latents, avatar_device_get_room (self->device));
-  self->state = (AvatarVaeTimeState){ 0 };
-  arena = avatar_arena_new (self->device, self->predicted, "the decoder", error);
-  if (!arena)
-    return FALSE;
-  ops = avatar_vae_ops_new (self->device, arena, error);
-  if (!ops)
-    return FALSE;
-  begin (self, ops, latents);
-  g_mutex_lock (&self->lock);
-  self->ops = ops;
-  if (self->cancelled)
-    avatar_ops_cancel (ops);
-  g_mutex_unlock (&self->lock);
-  return allocate_host (self, error);
-}
-
 AvatarDecoder *
 avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
     const AvatarDecodeSettings *settings, GError **error)
@@ -331,8 +170,14 @@ avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint
 
   if (!self)
     return NULL;
-  if (self->tiles.tiling && !allocate (self, tile_latents (self, 0), error))
+  if (avatar_device_get_backend (device)->discrete) {
+    /* memory is taken with the first tile: others may need theirs until then */
+    self->tenant = avatar_tenant_new (device, avatar_decoder_yield, self);
+    if (self->tiles.tiling && !avatar_decoder_check_least (self, tile_latents (self, 0), error))
+      return NULL;
+  } else if (self->tiles.tiling && !avatar_decoder_allocate (self, tile_latents (self, 0), error)) {
     return NULL;
+  }
   return g_steal_pointer (&self);
 }
 
@@ -341,14 +186,17 @@ avatar_decoder_free (AvatarDecoder *self)
 {
   if (!self)
     return;
+  avatar_tenant_free (self->tenant);
   avatar_ops_free (self->ops);
   avatar_vae_model_clear (&self->vae);
   if (self->device)
-    free_host (self);
+    avatar_decoder_free_host (self);
   if (self->latents)
     g_array_unref (self->latents);
+  g_free (self->tail);
   g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
+  g_mutex_clear (&self->turn);
   g_mutex_clear (&self->lock);
   g_free (self);
 }
@@ -356,14 +204,10 @@ avatar_decoder_free (AvatarDecoder *self)
 static gboolean
 is_cancelled (AvatarDecoder *self, GError **error)
 {
-  gboolean cancelled;
-
-  g_mutex_lock (&self->lock);
-  cancelled = self->cancelled;
-  g_mutex_unlock (&self->lock);
-  if (cancelled)
-    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
-  return cancelled;
+  if (!g_atomic_int_get (&self->cancelled))
+    return FALSE;
+  g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
+  return TRUE;
 }
 
 gboolean
@@ -401,7 +245,7 @@ blame (AvatarDecoder *self, GError **error)
       = g_strdup_printf ("tile %u was decoded to NaN or infinity", self->stats.index + 1);
 
   if (avatar_is_finite ((const float *) self->latents->data, self->latents->len))
-    avatar_model_blame (self->model, parts, &self->ops->cancelled, what,
+    avatar_model_blame (self->model, parts, &self->cancelled, what,
         "the latents are far beyond what this model makes; look at what makes them", error);
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -423,17 +267,17 @@ check_ready (AvatarDecoder *self, GError **error)
   return FALSE;
 }
 
+/* With the turn. */
 static gboolean
-decode_next (AvatarDecoder *self, gint64 n, GError **error)
+decode_tile (AvatarDecoder *self, gint64 n, GError **error)
 {
-  gint64 start = g_get_monotonic_time ();
   gboolean alone = !self->tiles.tiling
       || (self->state.index == 0 && self->drained && n <= self->tiles.time.length);
 
-  if (!self->ops && !allocate (self, n, error))
+  if (!self->ops && !avatar_decoder_allocate (self, tile_latents (self, n), error))
     return FALSE;
   self->stats.index = self->state.index;
-  self->n_ready = decode (self, self->ops, n, alone);
+  self->n_ready = avatar_decoder_decode (self, self->ops, n, alone);
   self->next = 0;
   if (!check_ready (self, error)) {
     self->n_ready = 0;
@@ -441,11 +285,25 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
   }
   self->stats.latents = n;
   self->stats.frames = self->n_ready;
-  self->stats.seconds = (g_get_monotonic_time () - start) * 1e-6;
   g_array_remove_range (self->latents, 0,
       alone ? self->latents->len
             : MIN (self->latents->len, self->tiles.time.step * latent_floats (self)));
+  if (self->tenant && avatar_tenant_is_wanted (self->tenant))
+    avatar_decoder_park (self);
   return TRUE;
+}
+
+static gboolean
+decode_next (AvatarDecoder *self, gint64 n, GError **error)
+{
+  gint64 start = g_get_monotonic_time ();
+  gboolean ok;
+
+  g_mutex_lock (&self->turn);
+  ok = decode_tile (self, n, error);
+  g_mutex_unlock (&self->turn);
+  self->stats.seconds = (g_get_monotonic_time () - start) * 1e-6;
+  return ok;
 }
 
 static void
@@ -462,7 +320,7 @@ copy_frame (AvatarDecoder *self, guint8 *const *planes, const gsize *strides)
   gint64 width = self->w * self->config->spatial_ratio;
   const guint8 *bytes = self->host ? self->host : self->bytes.data;
 
-  bytes += self->next * frame_size (self);
+  bytes += self->next * avatar_decoder_frame_size (self);
   switch (self->pixels.format) {
     case AVATAR_PIXEL_FORMAT_RGB:
       copy_plane (planes[0], strides[0], &bytes, height, 3 * width);
@@ -518,20 +376,23 @@ avatar_decoder_drain (AvatarDecoder *self, GError **error)
 void
 avatar_decoder_reset (AvatarDecoder *self)
 {
+  g_mutex_lock (&self->turn);
   g_mutex_lock (&self->lock);
-  self->cancelled = FALSE;
+  g_atomic_int_set (&self->cancelled, FALSE);
   if (self->ops) {
     g_autoptr (GError) forgotten = NULL;
 
     avatar_ops_uncancel (self->ops);
     avatar_ops_check (self->ops, &forgotten);
   }
-  if (!self->tiles.tiling) /* the next stream has another length */
-    g_clear_pointer (&self->ops, avatar_ops_free);
   g_mutex_unlock (&self->lock);
-  g_array_set_size (self->latents, 0);
+  if (!self->tiles.tiling) /* the next stream has another length */
+    avatar_decoder_drop (self);
+  g_clear_pointer (&self->tail, g_free);
   self->state.index = 0;
   self->state.n_tail = 0;
+  g_mutex_unlock (&self->turn);
+  g_array_set_size (self->latents, 0);
   self->drained = FALSE;
   self->n_ready = self->next = 0;
 }
@@ -540,7 +401,7 @@ void
 avatar_decoder_cancel (AvatarDecoder *self)
 {
   g_mutex_lock (&self->lock);
-  self->cancelled = TRUE;
+  g_atomic_int_set (&self->cancelled, TRUE);
   if (self->ops)
     avatar_ops_cancel (self->ops);
   g_mutex_unlock (&self->lock);
@@ -566,20 +427,20 @@ decode_tiles (AvatarDecoder *self, AvatarOps *ops, gint64 latents, gint64 larges
   gint64 step = self->tiles.time.step, n = (latents - largest) / step + 1;
   double flops, bytes;
 
-  decode (self, ops, largest, FALSE);
+  avatar_decoder_decode (self, ops, largest, FALSE);
   flops = ops->flops;
   bytes = ops->bytes;
   if (n > 1)
-    decode (self, ops, largest, FALSE); /* blended with the one before */
+    avatar_decoder_decode (self, ops, largest, FALSE); /* blended with the one before */
   avatar_ops_count (ops, (n - 2) * (ops->flops - flops), (n - 2) * (ops->bytes - bytes));
   for (gint64 i = n * step; i + 1 < latents; i += step)
-    decode (self, ops, latents - i, FALSE);
+    avatar_decoder_decode (self, ops, latents - i, FALSE);
 }
 
 gboolean
 avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guint height,
-    const AvatarDecodeSettings *settings, guint frames, guint64 *weight_bytes, guint64 *arena_bytes,
-    double *flops, double *bytes, GError **error)
+    const AvatarDecodeSettings *settings, guint frames, guint64 room, guint64 *weight_bytes,
+    guint64 *arena_bytes, guint64 *least, double *flops, double *bytes, GError **error)
 {
   g_autoptr (AvatarDecoder) self
       = decoder_new (model, device, width, height, settings, TRUE, error);
@@ -591,11 +452,12 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
   latents = (frames + self->tiles.temporal_ratio - 2) / self->tiles.temporal_ratio + 1;
   largest = tile_latents (self, latents);
   *weight_bytes = self->vae.bytes;
-  *arena_bytes = plan_tile (self, largest);
+  *least = avatar_decoder_choose (self, largest, 0);
+  *arena_bytes = avatar_decoder_choose (self, largest, room - MIN (room, *weight_bytes));
   ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  begin (self, ops, largest);
+  avatar_decoder_begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
-    decode (self, ops, latents, TRUE);
+    avatar_decoder_decode (self, ops, latents, TRUE);
   else
     decode_tiles (self, ops, latents, largest);
   *flops = ops->flops;

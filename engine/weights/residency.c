@@ -6,6 +6,7 @@
 #include "engine/weights/residency.h"
 
 #include "engine/memory/device.h"
+#include "engine/memory/turns.h"
 
 #include <string.h>
 
@@ -527,14 +528,15 @@ least_needed (AvatarResidency *self)
   return best;
 }
 
-/* Bytes that others want back: of the driver's free memory, and of the budget. */
+/* Bytes that others want back: of the driver's free memory, of the budget, for a stage that waits. */
 static guint64
 missing_bytes (AvatarResidency *self)
 {
   guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
 
   avatar_device_get_info (self->device, &free_bytes, &total);
-  return MAX (reserve - MIN (reserve, free_bytes), avatar_device_get_excess (self->device));
+  return MAX (reserve - MIN (reserve, free_bytes),
+      MAX (avatar_device_get_excess (self->device), avatar_device_get_wanted (self->device)));
 }
 
 /* Locked. */
