@@ -42,7 +42,7 @@ encode_texts (AvatarDenoiser *self, GError **error)
   for (guint i = 0; i < 2; i++) {
     AvatarText *text = &self->conditions.text[i];
     float *states = NULL, *pooled = NULL;
-    guint n = avatar_model_get_config (self->model)->text.max_length;
+    guint n = avatar_model_get_config (self->model)->text.max_states;
 
     /* a plan needs no more than the length, at the most */
     if ((encoder || !self->dry)

@@ -38,7 +38,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   const char *end;
 
   if (!avatar_model_has_weights (model)) {
-    *n = c->text.max_length;
+    *n = c->text.max_states;
     *states = *pooled = NULL;
     return TRUE;
   }
@@ -60,7 +60,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
         (gsize) (end - prompt));
     return FALSE;
   }
-  *n = (guint) MIN (strlen (prompt) + 1, c->text.max_length);
+  *n = (guint) MIN (strlen (prompt) + 1, c->text.max_states);
   *states = g_new0 (float, (gsize) *n *dim);
   *pooled = g_new0 (float, pooled_dim);
   for (guint i = 0; i < *n; i++) {

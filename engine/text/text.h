@@ -10,7 +10,7 @@ G_BEGIN_DECLS
  * avatar_text_encode:
  * @prompt: (nullable): UTF-8; %NULL is the empty prompt
  * @states: (out): [n, text_dim] floats; free with g_free()
- * @n: (out): tokens, at most the model's max_length
+ * @n: (out): tokens, at most the model's max_states
  * @pooled: (out): [pooled_dim] floats; free with g_free()
  *
  * The demo model's conditioning: tokens are a start byte and the bytes of the text; what is

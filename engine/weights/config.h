@@ -44,9 +44,30 @@ typedef struct
   guint mels, width, layers, heads, ffn, positions; /* positions: 1500 */
 } AvatarWhisperConfig;
 
+typedef enum
+{
+  AVATAR_TEXT_BYTES,      /* tables of bytes stand in for the encoders, as in the demo model */
+  AVATAR_TEXT_LLAVA_CLIP, /* "llava+clip": the two encoders of the release */
+} AvatarTextKind;
+
+/**
+ * AvatarTextConfig: what is made of a prompt (spec vae-text-face-formats.md 2.4, 3)
+ * @max_states: rows of text that the transformer is given at most; 831 in the release
+ * @bos_byte: the first byte, of AVATAR_TEXT_BYTES
+ * @max_length: ids of the prompt in its template, with BOS and @suffix, at most; 351 in the release
+ * @crop_start: ids of what stands before the prompt, with BOS; 95 in the release
+ * @image_tokens: rows of the portrait, which take the place of one id; 576 in the release
+ * @clip_length: ids of the prompt alone, with BOS and EOS; 77 in the release
+ * @template_head, @template_tail: what stands before and behind the prompt
+ * @quality: stands before a positive prompt, in its template and alone
+ * @suffix: follows @template_tail; ends with the image's token
+ */
 typedef struct
 {
-  guint max_length, bos_byte;
+  AvatarTextKind kind;
+  guint max_states, bos_byte;
+  guint max_length, crop_start, image_tokens, clip_length;
+  char *template_head, *template_tail, *quality, *suffix;
 } AvatarTextConfig;
 
 /* The shape that a video takes from its portrait (engine/image/resize.h). */

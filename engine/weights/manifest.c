@@ -296,7 +296,7 @@ text (GArray *list, const AvatarConfig *c)
 
   want (list, g_strdup ("byte_embed"), 2, (gint64) 256, d);
   want (list, g_strdup ("byte_embed_2"), 2, (gint64) 256, pooled);
-  want (list, g_strdup ("pos_embed"), 2, (gint64) c->text.max_length, d);
+  want (list, g_strdup ("pos_embed"), 2, (gint64) c->text.max_states, d);
 }
 
 GArray *
