@@ -22,7 +22,7 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .width = info->width,
     .height = info->height,
     .prompt = "",
-    .negative_prompt = "",
+    .negative_prompt = config->text.negative ? config->text.negative : "",
     .steps = info->steps,
     .guidance_scale = info->guidance_scale,
     .flow_shift = info->flow_shift,

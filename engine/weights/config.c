@@ -3,6 +3,7 @@
  * bits wherever they are made later, and parts that must agree are compared here. */
 #include "engine/weights/config.h"
 
+#include "engine/weights/config-text.h"
 #include "engine/weights/json.h"
 #include "engine/weights/released.h"
 
@@ -332,6 +333,7 @@ read_prompt (Reader *r, AvatarTextConfig *c)
   c->template_tail = g_strdup (place + MIN (strlen (place), 2));
   c->quality = get_text (r, "quality", AVATAR_RELEASED_QUALITY);
   c->suffix = get_text (r, "suffix", AVATAR_RELEASED_SUFFIX);
+  c->negative = get_text (r, "negative", AVATAR_RELEASED_NEGATIVE);
   c->crop_start = get_count_or (r, "crop_start", 1, 4096, 95);
   c->max_length = get_count_or (r, "max_length", 2, 8192, c->crop_start + 256);
   c->image_tokens = get_count_or (r, "image_tokens", 1, 4096, 576);
@@ -477,6 +479,10 @@ avatar_config_parse (const char *json, gssize length, const char *name, GError *
   read_whisper (&root, self);
   read_transformer (&root, self);
   read_text (&root, &self->text);
+  if (self->text.kind == AVATAR_TEXT_LLAVA_CLIP) { /* the encoders' own files may say otherwise */
+    avatar_config_read_llava (&self->llava, NULL, name, NULL);
+    avatar_config_read_clip (&self->clip, NULL, name, NULL);
+  }
   read_defaults (&root, self);
   if (!root.error)
     check_vae (&root, &self->vae);
@@ -500,6 +506,7 @@ avatar_config_free (AvatarConfig *self)
   g_free (self->text.template_tail);
   g_free (self->text.quality);
   g_free (self->text.suffix);
+  g_free (self->text.negative);
   g_free (self->name);
   g_free (self);
 }

@@ -61,14 +61,42 @@ typedef enum
  * @template_head, @template_tail: what stands before and behind the prompt
  * @quality: stands before a positive prompt, in its template and alone
  * @suffix: follows @template_tail; ends with the image's token
+ * @negative: (nullable): the negative prompt, unless another is given
  */
 typedef struct
 {
   AvatarTextKind kind;
   guint max_states, bos_byte;
   guint max_length, crop_start, image_tokens, clip_length;
-  char *template_head, *template_tail, *quality, *suffix;
+  char *template_head, *template_tail, *quality, *suffix, *negative;
 } AvatarTextConfig;
+
+/* Layers of CLIP (spec vae-text-face-formats.md 2.3, 3). */
+typedef struct
+{
+  guint hidden, layers, heads, mlp;
+  double eps;
+} AvatarTowerConfig;
+
+/**
+ * AvatarLlavaConfig: LLaMA with eyes (spec vae-text-face-formats.md 2.1); as in the file, all of whose
+ * layers are not run
+ * @vision: what sees the portrait, @image pixels square, in patches of @patch
+ */
+typedef struct
+{
+  guint hidden, layers, heads, kv_heads, head_dim, mlp, vocab;
+  double eps, rope_theta;
+  guint image_token, pad_token; /* ids */
+  AvatarTowerConfig vision;
+  guint image, patch;
+} AvatarLlavaConfig;
+
+typedef struct
+{
+  AvatarTowerConfig tower;
+  guint vocab, positions;
+} AvatarClipConfig;
 
 /* The shape that a video takes from its portrait (engine/image/resize.h). */
 typedef struct
@@ -89,6 +117,8 @@ typedef struct
   AvatarVaeConfig vae;
   AvatarWhisperConfig whisper;
   AvatarTextConfig text;
+  AvatarLlavaConfig llava; /* of AVATAR_TEXT_LLAVA_CLIP, else zeros */
+  AvatarClipConfig clip;
   AvatarResizeConfig resize;
 } AvatarConfig;
 

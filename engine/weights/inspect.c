@@ -282,7 +282,7 @@ inspect_released (Job *job, const AvatarLayout *layout, GError **error)
 static gboolean
 is_plain (const char *path)
 {
-  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
 
     if (g_file_test (file, G_FILE_TEST_EXISTS))
@@ -317,7 +317,7 @@ inspect_plain (Job *job, const char *path)
 
   job->self->kind = AVATAR_INSPECTED_PLAIN;
   read_config (job, add_part (job, "configuration", config, TRUE));
-  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
 
     inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);

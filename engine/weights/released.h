@@ -20,6 +20,10 @@ G_BEGIN_DECLS
   "video:<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
 #define AVATAR_RELEASED_QUALITY "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "
 #define AVATAR_RELEASED_SUFFIX "\nThe person looks like<image>"
+/* sample_inference_audio.py, where no other can be given */
+#define AVATAR_RELEASED_NEGATIVE                                                              \
+  "Aerial view, aerial view, overexposed, low quality, deformation, a poor composition, bad " \
+  "hands, bad teeth, bad eyes, bad limbs, distortion, blurring, Lens changes"
 
 AvatarConfig *avatar_config_released (void);
 /* The same as the text of a config.json. */
