@@ -15,8 +15,7 @@ G_BEGIN_DECLS
  *
  * The demo model's conditioning: tokens are a start byte and the bytes of the text; what is
  * longer than the model's length is cut off. Of a model without weights only the longest length
- * is known; @states and @pooled are %NULL. Of a released folder no text encoder is read: the call
- * fails.
+ * is known; @states and @pooled are %NULL. Models with text encoders: engine/text/encoder.h.
  */
 gboolean avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guint *n,
     float **pooled, GError **error);

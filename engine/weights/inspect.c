@@ -3,6 +3,7 @@
  * same code, but one that fails does not keep us from the next. */
 #include "engine/weights/inspect.h"
 
+#include "engine/weights/config-text.h"
 #include "engine/weights/inspect-file.h"
 #include "engine/weights/inspect-loose.h"
 #include "engine/weights/json.h"
@@ -114,21 +115,22 @@ inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, co
 
 /* ------------------------------------------------------------------------------- the release */
 
-/* Neither shapes nor layers are compared: that is for whoever runs the encoders. @groups: of every
- * one there must be tensors. @known: others that such files have. @beside: files, any of "a|b". */
+/* @groups: of every one there must be tensors. @known: others that such files have. @beside: files, any
+ * of "a|b". */
 typedef struct
 {
+  AvatarPartKind kind;
   const char *name, *folder;
   const char *files[4], *groups[4], *known[6], *beside[4];
 } Encoder;
 
 static const Encoder encoders[] = {
-  { "text encoder (LLaVA)", "llava_llama_image",
+  { AVATAR_PART_LLAVA, "text encoder (LLaVA)", "llava_llama_image",
       { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
       { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." },
       { "config.json", "tokenizer.json" } },
-  { "text encoder (CLIP)", "text_encoder_2", { "model.safetensors", "pytorch_model.bin" },
-      { "text_model." },
+  { AVATAR_PART_CLIP, "text encoder (CLIP)", "text_encoder_2",
+      { "model.safetensors", "pytorch_model.bin" }, { "text_model." },
       { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" },
       { "config.json", "vocab.json|tokenizer.json", "merges.txt|tokenizer.json" } },
 };
@@ -166,6 +168,23 @@ check_groups (AvatarInspectedPart *part, const Encoder *encoder, AvatarWeightFil
           part->path, encoder->groups[i]);
 }
 
+/* What the architecture demands of the tensors that are used; others are in every such file. */
+static void
+check_encoder (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarPart opened = { 0 };
+
+  if (job->config->text.kind != AVATAR_TEXT_LLAVA_CLIP)
+    part->note = g_strdup ("not used: text.kind of the configuration is \"bytes\"");
+  else if (part->state == AVATAR_INSPECT_FINE
+      && !avatar_part_open (&opened, kind, part->path, NULL, job->config, FALSE, &error))
+    avatar_inspected_part_fail (part,
+        error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
+        "%s", error->message);
+  avatar_part_clear (&opened);
+}
+
 /* The first of @names [up to NULL] in @folder that is there, or else the first. */
 static char *
 expect (const char *folder, const char *const *names)
@@ -195,8 +214,8 @@ inspect_encoder (Job *job, const Encoder *encoder)
   else
     file = avatar_inspected_part_look (part);
   if (file) {
-    part->note = g_strdup ("no prompt is encoded with it yet; see docs/weights.md");
     check_groups (part, encoder, file);
+    check_encoder (job, part, encoder->kind);
   }
   g_clear_pointer (&file, avatar_weight_file_free);
   for (guint i = 0; encoder->beside[i]; i++) {
@@ -264,7 +283,12 @@ inspect_released (Job *job, const AvatarLayout *layout, GError **error)
   job->self->kind = AVATAR_INSPECTED_RELEASED;
   job->self->released_sizes = !g_file_test (own, G_FILE_TEST_EXISTS);
   job->config = avatar_config_parse (layout->config, -1, own, error);
-  if (!job->config)
+  if (!job->config
+      || (job->config->text.kind == AVATAR_TEXT_LLAVA_CLIP
+          && (!avatar_config_read_llava (&job->config->llava, layout->llava_config, layout->llava,
+                  error)
+              || !avatar_config_read_clip (&job->config->clip, layout->clip_config, layout->clip,
+                  error))))
     return FALSE;
   inspect_transformers (job, layout);
   inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
