@@ -409,7 +409,6 @@ run (int argc, char **argv, GError **error)
   if (!model)
     return EXIT_FAILURE;
   avatar_denoise_settings_init (&denoise, model);
-  denoise.prompt = NULL; /* it is for whatever will be said */
   if (!fill_settings (&denoise, error))
     return EXIT_FAILURE;
   on_gpu = is_for_gpu (argc == 2 ? argv[1] : NULL);

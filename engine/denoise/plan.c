@@ -304,9 +304,13 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, guint frames, guint64 room, AvatarDenoiserPlan *plan,
     GError **error)
 {
-  g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, TRUE, error);
+  AvatarDenoiseSettings any = *settings;
+  g_autoptr (AvatarDenoiser) self = NULL;
   AvatarSettled settled;
 
+  if (avatar_text_encoder_is_for (model))
+    any.prompt = NULL; /* as long as it may be; tokenizers need not be there */
+  self = avatar_denoiser_open (model, device, &any, TRUE, error);
   if (!self)
     return FALSE;
   *plan = (AvatarDenoiserPlan){ .fixed = avatar_weights_fixed_bytes (self->weights) };

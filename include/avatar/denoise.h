@@ -116,7 +116,6 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * AvatarDenoiseSettings:
  * Fill with avatar_denoise_settings_init() first. Strings are copied by the denoiser.
  * @width, @height: of the video, in pixels
- * @prompt: in a plan %NULL: as long as any
  * @chunk: latent frames of a window (stream mode), 2 .. the model's window_latents
  * @overlap: latent frames that a stream window shares with the one before, 1 .. chunk - 1
  * @guidance_scale: classifier-free guidance; <= 1: none (one forward a step instead of two)
