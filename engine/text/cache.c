@@ -95,7 +95,7 @@ fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data
 typedef struct
 {
   char *path;
-  gint64 used; /* seconds */
+  gint64 used; /* microseconds */
   guint64 bytes;
 } Entry;
 
@@ -136,7 +136,7 @@ list_entries (const char *folder)
       g_free (entry.path);
       continue;
     }
-    entry.used = st.st_mtime;
+    entry.used = st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
     entry.bytes = st.st_size;
     g_array_append_val (entries, entry);
   }

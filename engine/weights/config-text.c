@@ -170,6 +170,15 @@ read_llama (Reader *r, AvatarLlavaConfig *c)
     fail (r, "%u attention heads do not divide among %u key-value heads", c->heads, c->kv_heads);
 }
 
+/* The config.json beside @weights; free with g_free(). */
+static char *
+beside (const char *weights)
+{
+  g_autofree char *folder = g_path_get_dirname (weights);
+
+  return g_build_filename (folder, "config.json", NULL);
+}
+
 static gboolean
 open_json (Reader *r, const char *json, JsonObject **object)
 {
@@ -180,9 +189,11 @@ open_json (Reader *r, const char *json, JsonObject **object)
 }
 
 gboolean
-avatar_config_read_llava (AvatarLlavaConfig *c, const char *json, const char *file, GError **error)
+avatar_config_read_llava (AvatarLlavaConfig *c, const char *json, const char *weights,
+    GError **error)
 {
   g_autoptr (JsonObject) object = NULL;
+  g_autofree char *file = beside (weights);
   Reader root = { .file = file, .error = error }, r;
 
   *c = released_llava;
@@ -210,9 +221,10 @@ avatar_config_read_llava (AvatarLlavaConfig *c, const char *json, const char *fi
 }
 
 gboolean
-avatar_config_read_clip (AvatarClipConfig *c, const char *json, const char *file, GError **error)
+avatar_config_read_clip (AvatarClipConfig *c, const char *json, const char *weights, GError **error)
 {
   g_autoptr (JsonObject) object = NULL;
+  g_autofree char *file = beside (weights);
   Reader root = { .file = file, .error = error }, r;
 
   *c = released_clip;

@@ -6,11 +6,11 @@
 
 G_BEGIN_DECLS
 
-/* @json: (nullable): the text of such a file, called @file in messages; what it does not say, or all
- * of it, is as in the release. FALSE with AVATAR_ERROR_MISMATCH or _FORMAT. */
-gboolean avatar_config_read_llava (AvatarLlavaConfig *config, const char *json, const char *file,
+/* @json: (nullable): the text of such a file, that beside @weights; what it does not say, or all of it,
+ * is as in the release. FALSE with AVATAR_ERROR_MISMATCH or _FORMAT. */
+gboolean avatar_config_read_llava (AvatarLlavaConfig *config, const char *json, const char *weights,
     GError **error);
-gboolean avatar_config_read_clip (AvatarClipConfig *config, const char *json, const char *file,
+gboolean avatar_config_read_clip (AvatarClipConfig *config, const char *json, const char *weights,
     GError **error);
 /* Whether encoders and transformer belong together. @file is for the message. */
 gboolean avatar_config_check_text (const AvatarConfig *config, const char *file, GError **error);

@@ -12,6 +12,7 @@
 #include <avatar/avatar.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <utime.h>
 
 #define TEXT GOLDEN_DIR "/text/"
@@ -55,37 +56,59 @@ copy (Fixture *f, const char *from, const char *name)
   put (f, name, text);
 }
 
+/* What newer versions of the library call a tensor of the released file, or the same name. */
+static const char *
+new_name (GStringChunk *names, const char *name)
+{
+  g_autofree char *changed = NULL;
+
+  if (g_str_has_prefix (name, "language_model.model."))
+    changed = g_strconcat ("model.language_model.", name + strlen ("language_model.model."), NULL);
+  else if (g_str_has_prefix (name, "language_model."))
+    changed = g_strdup (name + strlen ("language_model."));
+  else if (!g_str_has_prefix (name, "text_model."))
+    changed = g_strconcat ("model.", name, NULL);
+  return changed ? g_string_chunk_insert (names, changed) : name;
+}
+
+/* @data: (nullable): name in the file -> the one whose values it has */
 static void
 fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
 {
-  /* whatever a file calls a tensor, it has the same values */
-  AvatarRandom random = avatar_random_for (data ? "any.weight" : t->name, t->tensor, 0);
+  const char *name = data ? g_hash_table_lookup (data, t->name) : t->name;
+  AvatarRandom random = avatar_random_for (name, t->tensor, 0);
 
   avatar_random_fill (&random, first, n, t->tensor.dtype, out);
 }
 
-/* @drop: (nullable): a tensor that is left out. @renamed: as newer versions of the library do, all with
- * the same values. */
+/* @drop: (nullable): a tensor that is left out */
 static void
-write_weights (Fixture *f, const char *name, GArray *list, const char *drop)
+write_weights (Fixture *f, const char *name, GArray *list, const char *drop, gboolean renamed)
 {
   g_autofree char *path = path_of (f, name), *folder = g_path_get_dirname (path);
   g_autoptr (GArray) some = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  g_autoptr (GHashTable) old = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
   g_autoptr (GError) error = NULL;
 
   for (guint i = 0; i < list->len; i++) {
     AvatarNamedTensor t = g_array_index (list, AvatarNamedTensor, i);
+    const char *before = t.name;
 
-    if (g_strcmp0 (t.name, drop) != 0)
-      g_array_append_val (some, t);
+    if (g_strcmp0 (t.name, drop) == 0)
+      continue;
+    if (renamed)
+      t.name = new_name (names, t.name);
+    g_hash_table_insert (old, (char *) t.name, (char *) before);
+    g_array_append_val (some, t);
   }
   g_mkdir_with_parents (folder, 0777);
-  avatar_write_safetensors (path, some, fill, NULL, &error);
+  avatar_write_safetensors (path, some, fill, old, &error);
   g_assert_no_error (error);
 }
 
 static void
-write_encoders (Fixture *f, const char *drop)
+write_encoders (Fixture *f, const char *drop, gboolean renamed)
 {
   AvatarConfig config = { .transformer = { .text_dim = 64, .pooled_dim = 32 } };
   g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
@@ -100,8 +123,8 @@ write_encoders (Fixture *f, const char *drop)
   clip_list = random_clip_list (&clip, names);
   llava_config = random_llava_config (&llava);
   clip_config = random_clip_config (&clip);
-  write_weights (f, LLAVA "/model.safetensors", llava_list, drop);
-  write_weights (f, CLIP "/model.safetensors", clip_list, drop);
+  write_weights (f, LLAVA "/model.safetensors", llava_list, drop, renamed);
+  write_weights (f, CLIP "/model.safetensors", clip_list, drop, renamed);
   put (f, LLAVA "/config.json", llava_config);
   put (f, CLIP "/config.json", clip_config);
 }
@@ -111,7 +134,7 @@ static char *
 make_config (void)
 {
   static const char other[]
-      = "\"text\": {\"kind\": \"llava+clip\", \"max_length\": 60, \"crop_start\": 12, "
+      = "\"text\": {\"kind\": \"llava+clip\", \"max_length\": 120, \"crop_start\": 6, "
         "\"image_tokens\": 16, \"template\": "
         "\"<|start_header_id|>a video:<|eot_id|>{}<|eot_id|>\"}, \"unused\": {";
   g_autofree char *text = NULL;
@@ -124,28 +147,50 @@ make_config (void)
   return g_strconcat (text, other, at + strlen ("\"text\": {"), NULL);
 }
 
+/* The parts that no test changes, made once. */
+static char *shared;
+
 static void
-setup (Fixture *f, gconstpointer data)
+make_shared (void)
 {
-  g_autofree char *config = make_config (), *config_path = NULL;
-  g_autofree guint8 *pixels = g_malloc (SIDE * SIDE * 3);
+  g_autofree char *config = make_config (), *path = NULL;
   g_autoptr (GError) error = NULL;
   int status;
 
-  f->folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
-  f->cache = path_of (f, "cache/text");
-  put (f, "small.json", config);
-  config_path = path_of (f, "small.json");
+  shared = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  path = g_build_filename (shared, "small.json", NULL);
+  g_assert_true (g_file_set_contents (path, config, -1, NULL));
   {
-    const char *argv[] = { AVATAR_RANDOM, "--config", config_path, "--parts",
-      "transformer,vae,whisper", f->folder, NULL };
+    const char *argv[]
+        = { AVATAR_RANDOM, "--config", path, "--parts", "transformer,vae,whisper", shared, NULL };
 
     g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, NULL,
         &status, &error);
     g_assert_no_error (error);
     g_assert_true (g_spawn_check_wait_status (status, NULL));
   }
-  write_encoders (f, NULL);
+}
+
+static void
+link_shared (Fixture *f, const char *name)
+{
+  g_autofree char *from = g_build_filename (shared, name, NULL), *to = path_of (f, name);
+
+  g_assert_cmpint (symlink (from, to), ==, 0);
+}
+
+static void
+setup (Fixture *f, gconstpointer data)
+{
+  g_autofree guint8 *pixels = g_malloc (SIDE * SIDE * 3);
+  g_autoptr (GError) error = NULL;
+
+  f->folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  f->cache = path_of (f, "cache/text");
+  write_encoders (f, NULL, FALSE);
+  link_shared (f, "small.json");
+  link_shared (f, "ckpts/hunyuan-video-t2v-720p");
+  link_shared (f, "ckpts/whisper-tiny");
   copy (f, TEXT "llama/tokenizer.json", LLAVA "/tokenizer.json");
   copy (f, TEXT "llama/tokenizer_config.json", LLAVA "/tokenizer_config.json");
   copy (f, TEXT "clip/vocab.json", CLIP "/vocab.json");
@@ -160,7 +205,8 @@ setup (Fixture *f, gconstpointer data)
 static void
 remove_tree (const char *path)
 {
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  g_autoptr (GDir) dir
+      = g_file_test (path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open (path, 0, NULL);
   const char *name;
 
   while (dir && (name = g_dir_read_name (dir))) {
@@ -240,7 +286,9 @@ encode_model (Fixture *f, AvatarModel *model, const Job *job, guint *parts, GErr
   *parts = progress.told;
   if (progress.told > 0) {
     g_assert_cmpuint (progress.told, ==, progress.parts + 1);
-    g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, needs.arena);
+    g_assert_cmpuint (avatar_arena_peak (ops->arena), <=, needs.arena);
+    if (!job->cache) /* which may have one of them */
+      g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, needs.arena);
   }
   avatar_device_get_memory (device, &memory);
   if (job->budget)
@@ -328,6 +376,23 @@ test_plan (Fixture *f, gconstpointer data)
     g_assert_null (encode_model (f, f->model, &job, &parts, &error));
     g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
   }
+}
+
+static void
+test_new_names (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GByteArray) released = NULL, renamed = NULL;
+  g_autoptr (AvatarModel) model = NULL;
+  guint parts;
+
+  released = encode (f, &two, &parts);
+  write_encoders (f, NULL, TRUE);
+  model = avatar_model_open (f->folder, &error);
+  g_assert_no_error (error);
+  renamed = encode_model (f, model, &two, &parts, &error);
+  g_assert_no_error (error);
+  g_assert_true (is_same (released, renamed));
 }
 
 /* ----------------------------------------------------------------------------------------- the cache */
@@ -446,14 +511,19 @@ test_limit (Fixture *f, gconstpointer data)
   Job job = { .prompts = { "one", "two" }, .cache = f->cache };
   struct utimbuf old = { 1000000, 1000000 };
   guint parts;
+  guint64 all = 0, most = 0;
   GStatBuf st;
 
   g_byte_array_unref (encode (f, &job, &parts));
   first = list_cache (f);
   g_assert_cmpuint (first->len, ==, 2);
-  g_assert_cmpint (g_stat (g_ptr_array_index (first, 0), &st), ==, 0);
+  for (guint i = 0; i < 2; i++) {
+    g_assert_cmpint (g_stat (g_ptr_array_index (first, i), &st), ==, 0);
+    all += st.st_size;
+    most = MAX (most, (guint64) st.st_size);
+  }
   /* room for three; the two there are have not been used for long, but "two" is now */
-  job.limit = 3 * st.st_size + 500;
+  job.limit = all + most + most / 4;
   for (guint i = 0; i < 2; i++)
     g_assert_cmpint (g_utime (g_ptr_array_index (first, i), &old), ==, 0);
   job.prompts[0] = "three";
@@ -517,13 +587,13 @@ test_missing (Fixture *f, gconstpointer data)
   AvatarModel *model;
 
   for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
-    write_encoders (f, names[i]);
+    write_encoders (f, names[i], FALSE);
     refuse (f, AVATAR_ERROR_NOT_FOUND, names[i]);
   }
-  write_encoders (f, "text_model.final_layer_norm.bias");
+  write_encoders (f, "text_model.final_layer_norm.bias", FALSE);
   refuse (f, AVATAR_ERROR_NOT_FOUND, "\"final_layer_norm.bias\"");
   /* those that are not used may be missing */
-  write_encoders (f, "language_model.model.layers.3.mlp.up_proj.weight");
+  write_encoders (f, "language_model.model.layers.3.mlp.up_proj.weight", FALSE);
   model = avatar_model_open (f->folder, &error);
   g_assert_no_error (error);
   g_byte_array_unref (encode_model (f, model, &two, &parts, &error));
@@ -562,18 +632,19 @@ test_configs (Fixture *f, gconstpointer data)
     { LLAVA, "{\"vision_config\": {\"hidden_act\": \"gelu\"}}", "hidden_act" },
     { LLAVA, "{}", "do not belong together" }, /* the released sizes */
     { CLIP, "{\"hidden_size\": \"many\"}", "hidden_size" },
-    { CLIP, "{\"text_config\": {\"hidden_size\": 32, \"max_position_embeddings\": 70}}",
+    { CLIP,
+        "{\"text_config\": {\"hidden_size\": 32, \"num_attention_heads\": 4, \"max_position_embeddings\": 70}}",
         "70 positions" },
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
     g_autofree char *name = g_strconcat (cases[i].file, "/config.json", NULL);
 
-    write_encoders (f, NULL);
+    write_encoders (f, NULL, FALSE);
     put (f, name, cases[i].config);
     refuse (f, AVATAR_ERROR_MISMATCH, cases[i].text);
   }
-  write_encoders (f, NULL);
+  write_encoders (f, NULL, FALSE);
   put (f, CLIP "/config.json", "[]");
   refuse (f, AVATAR_ERROR_FORMAT, "config.json");
 }
@@ -590,8 +661,7 @@ test_prompts (Fixture *f, gconstpointer data)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_clear_error (&error);
   job.prompts[0] = long_text;
-  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*too long*LLaVA*");
-  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*too long*CLIP*");
+  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*too long*not seen*");
   g_byte_array_unref (encode (f, &job, &parts));
   g_test_assert_expected_messages ();
 }
@@ -679,6 +749,7 @@ denoise (Fixture *f, const char *device_name, guint64 budget, const char *prompt
   settings.guidance_scale = 4;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   settings.prompt = prompt;
+  settings.negative_prompt = "bad";
   settings.text_cache = twice ? f->cache : "none";
   self = avatar_denoiser_new (f->model, device, &settings, error);
   if (!self)
@@ -744,17 +815,22 @@ main (int argc, char **argv)
   {
     const char *name;
     void (*test) (Fixture *f, gconstpointer data);
-  } tests[] = { { "budgets", test_budgets }, { "plan", test_plan }, { "cache", test_cache },
-    { "broken-entries", test_broken_entries }, { "limit", test_limit },
+  } tests[] = { { "budgets", test_budgets }, { "plan", test_plan }, { "new-names", test_new_names },
+    { "cache", test_cache }, { "broken-entries", test_broken_entries }, { "limit", test_limit },
     { "no-folder", test_no_folder }, { "missing", test_missing }, { "configs", test_configs },
     { "prompts", test_prompts }, { "cut", test_cut }, { "cancel", test_cancel },
     { "denoise", test_denoise } };
+  int status;
 
   g_test_init (&argc, &argv, NULL);
+  make_shared ();
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
     g_autofree char *path = g_strconcat ("/text-encoder/", tests[i].name, NULL);
 
     g_test_add (path, Fixture, NULL, setup, tests[i].test, teardown);
   }
-  return g_test_run ();
+  status = g_test_run ();
+  remove_tree (shared);
+  g_free (shared);
+  return status;
 }
