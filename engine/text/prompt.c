@@ -31,7 +31,7 @@ make_prompt (const AvatarTextConfig *config, const char *prompt, AvatarPromptKin
   return g_strconcat (kind == AVATAR_PROMPT_POSITIVE ? config->quality : "", prompt, NULL);
 }
 
-/* Appends to @ids; BOS first, if there is none yet. */
+/* All four as one text; BOS first, if @bos. */
 static GArray *
 encode (const AvatarTokenizer *self, gboolean bos, const char *first, const char *second,
     const char *third, const char *fourth)
@@ -47,18 +47,26 @@ encode (const AvatarTokenizer *self, gboolean bos, const char *first, const char
 
 /* ---------------------------------------------------------------------------------------- LLaVA */
 
+guint
+avatar_tokens_count_head (const AvatarTokenizer *self, const AvatarTextConfig *config)
+{
+  g_autoptr (GArray) head = encode (self, TRUE, config->template_head, "", "", "");
+
+  return head->len;
+}
+
 static gboolean
 check_head (const AvatarTokenizer *self, const AvatarTextConfig *c, GError **error)
 {
-  g_autoptr (GArray) head = encode (self, TRUE, c->template_head, "", "", "");
+  guint n = avatar_tokens_count_head (self, c);
 
-  if (head->len == c->crop_start)
+  if (n == c->crop_start)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: what stands before the prompt is %u ids with this tokenizer, but the configuration has "
       "crop_start %u; the tokenizer is not the one that the transformer was trained with, or "
       "\"text\": {\"crop_start\": %u} is missing in the configuration",
-      self->name, head->len, c->crop_start, head->len);
+      self->name, n, c->crop_start, n);
   return FALSE;
 }
 
