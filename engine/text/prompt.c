@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A prompt is put into its template, and both are encoded together, as upstream does it. What does not
  * fit is cut from the prompt and never from what follows it: there the portrait has its place. */
+#define G_LOG_DOMAIN "avatar"
 #include "engine/text/tokenizer.h"
 
 #include <string.h>
