@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A prompt is put into its template, and both are encoded together, as upstream does it. What does not
  * fit is cut from the prompt and never from what follows it: there the portrait has its place. */
+#define G_LOG_DOMAIN "avatar"
 #include "engine/text/tokenizer.h"
 
 #include <string.h>
@@ -31,7 +32,7 @@ make_prompt (const AvatarTextConfig *config, const char *prompt, AvatarPromptKin
   return g_strconcat (kind == AVATAR_PROMPT_POSITIVE ? config->quality : "", prompt, NULL);
 }
 
-/* Appends to @ids; BOS first, if there is none yet. */
+/* All four as one text; BOS first, if @bos. */
 static GArray *
 encode (const AvatarTokenizer *self, gboolean bos, const char *first, const char *second,
     const char *third, const char *fourth)
@@ -47,18 +48,26 @@ encode (const AvatarTokenizer *self, gboolean bos, const char *first, const char
 
 /* ---------------------------------------------------------------------------------------- LLaVA */
 
+guint
+avatar_tokens_count_head (const AvatarTokenizer *self, const AvatarTextConfig *config)
+{
+  g_autoptr (GArray) head = encode (self, TRUE, config->template_head, "", "", "");
+
+  return head->len;
+}
+
 static gboolean
 check_head (const AvatarTokenizer *self, const AvatarTextConfig *c, GError **error)
 {
-  g_autoptr (GArray) head = encode (self, TRUE, c->template_head, "", "", "");
+  guint n = avatar_tokens_count_head (self, c);
 
-  if (head->len == c->crop_start)
+  if (n == c->crop_start)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: what stands before the prompt is %u ids with this tokenizer, but the configuration has "
       "crop_start %u; the tokenizer is not the one that the transformer was trained with, or "
       "\"text\": {\"crop_start\": %u} is missing in the configuration",
-      self->name, head->len, c->crop_start, head->len);
+      self->name, n, c->crop_start, n);
   return FALSE;
 }
 

@@ -63,6 +63,8 @@ guint avatar_tokenizer_get_n_ids (const AvatarTokenizer *self);
 /* The id of the token that is called @name; -1: there is none. */
 gint32 avatar_tokenizer_find (const AvatarTokenizer *self, const char *name);
 
+/* Ids of what stands before the prompt, with BOS: what crop_start must be. */
+guint avatar_tokens_count_head (const AvatarTokenizer *self, const AvatarTextConfig *config);
 /* @prompt: (nullable): UTF-8; %NULL is the empty prompt. AVATAR_ERROR_SETTINGS: it is not UTF-8, or has
  * the image's token; _MISMATCH: tokenizer and @config do not belong together. */
 gboolean avatar_tokens_llava (const AvatarTokenizer *self, const AvatarTextConfig *config,

@@ -115,8 +115,7 @@ inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, co
 
 /* ------------------------------------------------------------------------------- the release */
 
-/* @groups: of every one there must be tensors. @known: others that such files have. @beside: files, any
- * of "a|b". */
+/* @groups: of every one there must be tensors. @known: others that such files have. @beside: files. */
 typedef struct
 {
   AvatarPartKind kind;
@@ -125,14 +124,14 @@ typedef struct
 } Encoder;
 
 static const Encoder encoders[] = {
-  { AVATAR_PART_LLAVA, "text encoder (LLaVA)", "llava_llama_image",
+  { AVATAR_PART_LLAVA, AVATAR_INSPECT_LLAVA, "llava_llama_image",
       { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
       { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." },
       { "config.json", "tokenizer.json" } },
-  { AVATAR_PART_CLIP, "text encoder (CLIP)", "text_encoder_2",
+  { AVATAR_PART_CLIP, AVATAR_INSPECT_CLIP, "text_encoder_2",
       { "model.safetensors", "pytorch_model.bin" }, { "text_model." },
       { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" },
-      { "config.json", "vocab.json|tokenizer.json", "merges.txt|tokenizer.json" } },
+      { "config.json", "vocab.json", "merges.txt" } },
 };
 
 static gboolean
@@ -219,11 +218,10 @@ inspect_encoder (Job *job, const Encoder *encoder)
   }
   g_clear_pointer (&file, avatar_weight_file_free);
   for (guint i = 0; encoder->beside[i]; i++) {
-    g_auto (GStrv) names = g_strsplit (encoder->beside[i], "|", -1);
-    g_autofree char *beside = expect (folder, (const char *const *) names);
+    g_autofree char *beside = g_build_filename (folder, encoder->beside[i], NULL);
 
     if (!g_file_test (beside, G_FILE_TEST_EXISTS))
-      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", names[0]);
+      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", encoder->beside[i]);
   }
   if (missing->len)
     avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
@@ -423,7 +421,7 @@ avatar_inspect (const char *path, GError **error)
   job.self->kind = AVATAR_INSPECTED_FILES;
   job.self->parts = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_part_free);
   done = inspect_any (&job, path, error);
-  g_clear_pointer (&job.config, avatar_config_free);
+  job.self->config = job.config;
   g_hash_table_unref (job.seen);
   g_free (job.root);
   if (!done)
@@ -436,6 +434,7 @@ avatar_inspection_free (AvatarInspection *self)
 {
   if (!self)
     return;
+  g_clear_pointer (&self->config, avatar_config_free);
   g_ptr_array_unref (self->parts);
   g_free (self);
 }
