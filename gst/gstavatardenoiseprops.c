@@ -23,6 +23,7 @@ enum
   PROP_PRECISION,
   PROP_WEIGHT_FORMAT,
   PROP_LORA,
+  PROP_TEXT_CACHE,
   PROP_PINNED_MEMORY,
   PROP_CACHE,
   PROP_CACHE_THRESHOLD,
@@ -119,6 +120,9 @@ install_compute (GObjectClass *klass)
           "Most of the host's memory to pin for weights that a GPU fetches, the rest coming from "
           "the files: MiB as a number (0 = none), N% of the machine's memory, or auto (half)",
           DEFAULT_PINNED_MEMORY, FLAGS));
+  install_string (klass, PROP_TEXT_CACHE, "text-cache", "Text cache",
+      "Folder in which encoded prompts are kept for the next run, of models that have a text encoder; "
+      "none = nowhere; unset = gst-avatar/text in the user's cache folder");
   install_enum (klass, PROP_CACHE, "cache", "Step cache",
       "Which steps run the last block of the transformer only, on what they had before",
       enum_type ("GstAvatarCache", caches));
@@ -185,6 +189,7 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->face_box = g_strdup (props->face_box);
   copy->pinned_memory = g_strdup (props->pinned_memory);
   copy->lora = g_strdup (props->lora);
+  copy->text_cache = g_strdup (props->text_cache);
   copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
 }
 
@@ -197,6 +202,7 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->face_box, g_free);
   g_clear_pointer (&props->pinned_memory, g_free);
   g_clear_pointer (&props->lora, g_free);
+  g_clear_pointer (&props->text_cache, g_free);
   g_clear_pointer (&props->loras, g_array_unref);
 }
 
@@ -214,6 +220,8 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->face_box;
     case PROP_LORA:
       return &props->lora;
+    case PROP_TEXT_CACHE:
+      return &props->text_cache;
     case PROP_PINNED_MEMORY:
       return &props->pinned_memory;
     default:
@@ -338,6 +346,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->prompt = props->prompt;
   if (props->negative_prompt)
     settings->negative_prompt = props->negative_prompt;
+  settings->text_cache = props->text_cache;
   if (props->steps >= 0)
     settings->steps = props->steps;
   if (props->guidance_scale >= 0.0)

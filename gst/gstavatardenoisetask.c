@@ -63,15 +63,18 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (user_data);
   GstProgressType type = GST_PROGRESS_TYPE_CONTINUE;
-  g_autofree gchar *text = g_strdup_printf ("window %u, step %u/%u", progress->window + 1,
-      progress->step, progress->steps);
+  gboolean prompts = progress->phase == AVATAR_PROGRESS_TEXT;
+  g_autofree gchar *text = prompts
+      ? g_strdup_printf ("prompts, part %u/%u", progress->step, progress->steps)
+      : g_strdup_printf ("window %u, step %u/%u", progress->window + 1, progress->step,
+          progress->steps);
 
   /* An application may wait for COMPLETE before it plays, so each window has its own. */
   if (progress->step == 0)
     type = GST_PROGRESS_TYPE_START;
   else if (progress->step >= progress->steps)
     type = GST_PROGRESS_TYPE_COMPLETE;
-  gst_avatar_report_progress (GST_ELEMENT (self), type, "denoise",
+  gst_avatar_report_progress (GST_ELEMENT (self), type, prompts ? "text" : "denoise",
       progress->steps ? (gint) (100 * progress->step / progress->steps) : 0, text);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-inspect: what a folder or a file of weights is, what is missing, and the memory it needs. */
+#include "engine/text/inspect.h"
 #include "tools/inspect-print.h"
 
 #include <avatar/avatar.h>
@@ -98,6 +99,7 @@ run (int argc, char **argv, GError **error)
   inspection = avatar_inspect (argv[1], error);
   if (!inspection)
     return EXIT_FAILURE;
+  avatar_text_inspect (inspection);
   /* why there is no plan is told by the parts */
   needs = no_memory ? NULL : plan_sizes (argv[1], inspection, NULL);
   if (json)

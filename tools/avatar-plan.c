@@ -2,6 +2,7 @@
 /* avatar-plan: what a run will need, printed before anything is computed. */
 #include <avatar/avatar.h>
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,6 +192,9 @@ print_stages (const AvatarPlan *plan)
     g_print ("%-18s %12.1f %12.1f %12.1f %12.2f\n", s->name, s->weight_bytes / MIB,
         s->arena_bytes / MIB, s->flops * 1e-9, s->bytes * 1e-9);
   }
+  for (guint i = 0; i < plan->n_stages; i++)
+    if (plan->stages[i].within)
+      g_print ("%s: before anything is denoised, in the denoiser's memory\n", plan->stages[i].name);
   g_print ("peak of all stages together: %.1f MiB (mapped weight files not counted)\n",
       plan->peak_bytes / MIB);
 }
@@ -213,6 +217,11 @@ print_gpu (const AvatarPlanGpu *gpu)
   line ("smallest budget that does", gpu->least_bytes);
   if (gpu->shares_tokens)
     g_print ("  Both branches of guidance share what they have in common.\n");
+  if (gpu->text_least_bytes)
+    g_print (
+        "  The prompts are encoded before anything else, in %.0f MiB or more; %.1f GiB of weights go\n"
+        "  through the GPU for it, once, unless the prompts and the portrait are known already.\n",
+        ceil (gpu->text_least_bytes / MIB), gpu->text_read_bytes / GIB);
   g_print ("  Before the first forward %.1f GiB are copied to the GPU, once.\n",
       gpu->ahead_bytes / GIB);
   if (gpu->streamed_bytes)
@@ -228,7 +237,7 @@ print_host (const AvatarPlan *plan)
   guint64 stages = 0;
 
   for (guint i = 0; i < plan->n_stages; i++)
-    if (!plan->stages[i].on_gpu)
+    if (!plan->stages[i].on_gpu && !plan->stages[i].within)
       stages += plan->stages[i].weight_bytes + plan->stages[i].arena_bytes;
   g_print ("On the host\n");
   line ("weights for the GPU, page-locked", plan->gpu.pinned_bytes);
@@ -236,7 +245,7 @@ print_host (const AvatarPlan *plan)
   for (guint i = 0; i < plan->n_stages; i++) {
     const AvatarPlanStage *s = &plan->stages[i];
 
-    if (!s->on_gpu)
+    if (!s->on_gpu && !s->within)
       line (s->name, s->weight_bytes + s->arena_bytes);
   }
   line ("together", plan->host_bytes);

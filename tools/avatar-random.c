@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-random: a folder of weights as released, filled with seeded random values, for tests and
  * measurements where the real weights are not. */
+#include "engine/text/tokens.h"
 #include "engine/weights/json.h"
 #include "engine/weights/manifest.h"
 #include "engine/weights/random.h"
 #include "engine/weights/released.h"
 #include "engine/weights/writer.h"
+#include "tools/random-config.h"
 #include "tools/random-text.h"
+#include "tools/random-tokenizer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,6 +41,8 @@ typedef struct
   AvatarConfig *config;
   char *json;
   JsonObject *sections;
+  GStrv parts;
+  gboolean own_sizes; /* not the released ones, which need no saying */
 } Job;
 
 static void
@@ -187,10 +192,7 @@ write_transformer (const Job *job, gboolean fp8, GError **error)
   return write_tensors (job, file, "module", list, fill, NULL, error)
       && (!fp8
           || write_tensors (job, VIDEO "/transformers/mp_rank_00_model_states_fp8_map.pt", "module",
-              scales, fill_scale, widths, error))
-      /* where the sizes are not the released ones, which need no saying */
-      && (!config_path
-          || write_text (job, VIDEO "/transformers/avatar-config.json", job->json, error));
+              scales, fill_scale, widths, error));
 }
 
 static gboolean
@@ -262,26 +264,45 @@ write_shards (const Job *job, const char *folder, GArray *list, GError **error)
   return write_text (job, index_path, index->str, error);
 }
 
-/* The text encoders; there are no tokenizers, which cannot be random. */
+/* The text encoders, and tokenizers that know what is put around a prompt. */
 static gboolean
-write_encoder (const Job *job, gboolean clip, GError **error)
+write_llava (const Job *job, GError **error)
 {
+  static const char folder[] = "ckpts/llava_llama_image";
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
-  LlavaSizes llava_sizes = random_llava_sizes (job->config, config_path != NULL);
-  ClipSizes clip_sizes = random_clip_sizes (job->config, config_path != NULL);
-  g_autoptr (GArray) list
-      = clip ? random_clip_list (&clip_sizes, names) : random_llava_list (&llava_sizes, names);
-  g_autofree char *config
-      = clip ? random_clip_config (&clip_sizes) : random_llava_config (&llava_sizes);
+  LlavaSizes sizes = random_llava_sizes (job->config, config_path != NULL);
+  g_autoptr (GArray) list = random_llava_list (&sizes, names);
+  g_autofree char *config = random_llava_config (&sizes);
+  g_auto (GStrv) texts = random_config_texts (job->config);
+  g_auto (RandomTokenizer) tokenizer
+      = random_tokenizer_llama (sizes.vocab, (const char *const *) texts);
   Job plain = *job;
 
   plain.torch = FALSE;
-  if (clip)
-    return write_tensors (&plain, "ckpts/text_encoder_2/model.safetensors", NULL, list, fill, NULL,
-               error)
-        && write_text (job, "ckpts/text_encoder_2/config.json", config, error);
-  return write_shards (&plain, "ckpts/llava_llama_image", list, error)
-      && write_text (job, "ckpts/llava_llama_image/config.json", config, error);
+  return write_shards (&plain, folder, list, error)
+      && write_text (job, "ckpts/llava_llama_image/config.json", config, error)
+      && write_text (job, "ckpts/llava_llama_image/tokenizer.json", tokenizer.json, error)
+      && write_text (job, "ckpts/llava_llama_image/tokenizer_config.json", tokenizer.config, error);
+}
+
+static gboolean
+write_clip (const Job *job, GError **error)
+{
+  g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
+  ClipSizes sizes = random_clip_sizes (job->config, config_path != NULL);
+  g_autoptr (GArray) list = random_clip_list (&sizes, names);
+  g_autofree char *config = random_clip_config (&sizes), *merges = NULL;
+  g_auto (GStrv) texts = random_config_texts (job->config);
+  g_autofree char *vocab
+      = random_tokenizer_clip (sizes.vocab, (const char *const *) texts, &merges);
+  Job plain = *job;
+
+  plain.torch = FALSE;
+  return write_tensors (&plain, "ckpts/text_encoder_2/model.safetensors", NULL, list, fill, NULL,
+             error)
+      && write_text (job, "ckpts/text_encoder_2/config.json", config, error)
+      && write_text (job, "ckpts/text_encoder_2/vocab.json", vocab, error)
+      && write_text (job, "ckpts/text_encoder_2/merges.txt", merges, error);
 }
 
 static gboolean
@@ -298,7 +319,7 @@ write_one (const Job *job, const char *part, GError **error)
   if (strcmp (part, "whisper") == 0)
     return write_whisper (job, error);
   if (job->torch && (strcmp (part, "llava") == 0 || strcmp (part, "clip") == 0))
-    return write_encoder (job, part[0] == 'c', error);
+    return part[0] == 'c' ? write_clip (job, error) : write_llava (job, error);
   if (strcmp (part, "text") == 0 && !job->torch)
     return write_part (job, "text", AVATAR_F32, NULL, "text_stub.safetensors", error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -309,34 +330,68 @@ write_one (const Job *job, const char *part, GError **error)
 }
 
 static gboolean
+has_part (const Job *job, const char *part)
+{
+  return g_strv_contains ((const char *const *) job->parts, part);
+}
+
+static gboolean
 write_all (const Job *job, GError **error)
 {
-  g_auto (GStrv) parts = g_strsplit (part_list ? part_list
-          : job->torch                         ? "transformer,vae,whisper"
-                                               : "transformer,vae,whisper,text",
-      ",", -1);
+  gboolean sized = has_part (job, "transformer") || has_part (job, "transformer-fp8")
+      || has_part (job, "llava") || has_part (job, "clip");
 
-  for (guint i = 0; parts[i]; i++)
-    if (!write_one (job, parts[i], error))
+  for (guint i = 0; job->parts[i]; i++)
+    if (!write_one (job, job->parts[i], error))
       return FALSE;
-  return job->torch || write_text (job, "config.json", job->json, error);
+  if (!job->torch)
+    return write_text (job, "config.json", job->json, error);
+  return !sized || !job->own_sizes
+      || write_text (job, VIDEO "/transformers/avatar-config.json", job->json, error);
+}
+
+static gboolean
+parse_config (Job *job, const char *name, GError **error)
+{
+  g_clear_pointer (&job->config, avatar_config_free);
+  g_clear_pointer (&job->sections, json_object_unref);
+  job->config = avatar_config_parse (job->json, -1, name, error);
+  if (job->config)
+    job->sections = avatar_json_parse (job->json, strlen (job->json), name, error);
+  return job->sections != NULL;
+}
+
+/* With text encoders the configuration tells of their tokenizers, unless they are as released. */
+static gboolean
+fit_config (Job *job, const char *name, GError **error)
+{
+  guint crop = job->config->text.crop_start;
+  char *fitting;
+
+  if (!job->torch || !(has_part (job, "llava") || has_part (job, "clip")))
+    return TRUE;
+  fitting = random_config_with_text (job->json, job->config, config_path != NULL, error);
+  if (!fitting)
+    return FALSE;
+  g_free (job->json);
+  job->json = fitting;
+  if (!parse_config (job, name, error))
+    return FALSE;
+  job->own_sizes |= crop != job->config->text.crop_start;
+  return TRUE;
 }
 
 static gboolean
 read_config (Job *job, GError **error)
 {
   const char *name = config_path ? config_path : AVATAR_RELEASED;
-  gsize length;
 
+  job->own_sizes = config_path != NULL;
   if (!config_path)
     job->json = g_strdup (avatar_config_released_json ());
   else if (!g_file_get_contents (config_path, &job->json, NULL, error))
     return FALSE;
-  length = strlen (job->json);
-  job->config = avatar_config_parse (job->json, length, name, error);
-  if (job->config)
-    job->sections = avatar_json_parse (job->json, length, name, error);
-  return job->sections != NULL;
+  return parse_config (job, name, error) && fit_config (job, name, error);
 }
 
 static gboolean
@@ -359,9 +414,14 @@ run (int argc, char **argv, GError **error)
   }
   job.folder = argv[1];
   job.torch = !format || strcmp (format, "torch") == 0;
+  job.parts = g_strsplit (part_list ? part_list
+          : job.torch               ? "transformer,vae,whisper"
+                                    : "transformer,vae,whisper,text",
+      ",", -1);
   done = read_config (&job, error) && write_all (&job, error);
   g_clear_pointer (&job.config, avatar_config_free);
   g_clear_pointer (&job.sections, json_object_unref);
+  g_strfreev (job.parts);
   g_free (job.json);
   return done;
 }

@@ -22,7 +22,7 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .width = info->width,
     .height = info->height,
     .prompt = "",
-    .negative_prompt = "",
+    .negative_prompt = config->text.negative ? config->text.negative : "",
     .steps = info->steps,
     .guidance_scale = info->guidance_scale,
     .flow_shift = info->flow_shift,
@@ -33,6 +33,7 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .motion_exp = config->motion_exp,
     .cache_threshold = 0.05,
     .pinned_bytes = G_MAXUINT64,
+    .text_cache_bytes = AVATAR_TEXT_CACHE_BYTES,
   };
 }
 
@@ -124,6 +125,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->settings = *settings;
   self->settings.prompt = g_strdup (settings->prompt);
   self->settings.negative_prompt = g_strdup (settings->negative_prompt);
+  self->settings.text_cache = g_strdup (settings->text_cache);
   self->settings.loras = NULL; /* the caller's; opened below */
   self->settings.n_loras = 0;
   self->channels = info->latent_channels;
@@ -141,6 +143,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
       error);
   if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error))
     return NULL;
+  avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
   units = avatar_transformer_units (self->transformer.config);
   self->weights = avatar_weights_new_units (model, device, "transformer", &units,
       &(AvatarWeightSettings){
@@ -239,7 +242,7 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
   avatar_face_mask (self->conditions.face, width, height, self->settings.face_box,
       config->face_mask_area, avatar_model_get_info (self->model)->latent_scale);
   self->begun = FALSE;
-  return TRUE;
+  return avatar_denoiser_encode_texts (self, image, error);
 }
 
 void
@@ -253,7 +256,7 @@ avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func
 void
 avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step)
 {
-  AvatarProgress progress = { window, step, self->settings.steps };
+  AvatarProgress progress = { AVATAR_PROGRESS_DENOISE, window, step, self->settings.steps };
 
   if (self->progress)
     self->progress (&progress, self->progress_data);
@@ -412,6 +415,8 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_array_unref (self->ready);
   g_free ((char *) self->settings.prompt);
   g_free ((char *) self->settings.negative_prompt);
+  g_free ((char *) self->settings.text_cache);
+  avatar_text_encoder_free (self->text);
   avatar_device_unref (self->device);
   avatar_model_unref (self->model);
   g_free (self);

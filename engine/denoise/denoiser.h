@@ -2,7 +2,7 @@
 /* What other rooms of the engine may ask of the denoiser. */
 #pragma once
 
-#include "engine/ops/plan/plan.h"
+#include "engine/text/encoder.h"
 
 #include <avatar/denoise.h>
 
@@ -26,6 +26,8 @@ typedef struct
  * @pinned: of @host, what the device copies from; @file: bytes of the mapped tensors
  * @n_full, @n_cached: forwards of all windows; @full, @cached: their work; @once: what is ahead of
  *   them; @forward: one full forward
+ * @text: of the text encoders, before anything else; zeros if there are none. Their arena is a part of
+ *   @arena
  */
 typedef struct
 {
@@ -35,6 +37,7 @@ typedef struct
   guint64 streamed, ahead, pinned, host, file;
   guint64 n_full, n_cached;
   AvatarWork once, full, cached, forward;
+  AvatarTextEncoderNeeds text;
 } AvatarDenoiserPlan;
 
 /* @room: bytes of the device for the stage; G_MAXUINT64: no limit. */

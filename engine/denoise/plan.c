@@ -78,7 +78,7 @@ run_dry (AvatarDenoiser *self)
   avatar_window_listen (&self->window, ops, NULL);
   out.full = work_add (out.full, 1, work_of (ops), before);
   run_steps (self, ops, &out);
-  out.arena = avatar_arena_peak (ops->arena);
+  out.arena = MAX (avatar_arena_peak (ops->arena), self->text_needs.arena);
   return out;
 }
 
@@ -104,12 +104,13 @@ try (AvatarDenoiser *self, gboolean share, AvatarTokenStorage storage, guint64 r
   }
 }
 
-/* Bytes for @slots slots on the way ahead of forwards and on theirs, whichever is more. */
+/* Bytes for @slots slots on the way ahead of forwards and on theirs, or for the text encoders, which
+ * are gone by then: whichever is more. */
 static guint64
 slots_bytes (AvatarDenoiser *self, guint slots)
 {
   GArray *units = avatar_weights_get_units (self->weights);
-  guint64 most = 0;
+  guint64 most = self->text_needs.least;
 
   for (guint ahead = 0; units && ahead < 2; ahead++) {
     g_autofree AvatarRoute *route = avatar_transformer_route (self->transformer.config, ahead);
@@ -232,8 +233,10 @@ static gboolean
 place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GError **error)
 {
   GArray *units = avatar_weights_get_units (self->weights);
-  guint64 most = 0;
+  guint64 most;
 
+  avatar_denoiser_plan_texts (self, room, &plan->text);
+  most = plan->text.weights;
   for (guint ahead = 0; units && ahead < 2; ahead++) {
     g_autofree AvatarRoute *route = avatar_transformer_route (self->transformer.config, ahead);
     g_auto (AvatarPlacing) placing = { 0 };
@@ -257,7 +260,7 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
     for (guint i = 0; i < route->n; i++)
       plan->ahead += g_array_index (units, AvatarUnit, route->units[i]).bytes;
     plan->ahead -= placing.streamed_bytes;
-    plan->host += staging_bytes (units);
+    plan->host += MAX (staging_bytes (units), plan->text.host);
   }
   plan->peak = plan->fixed + plan->arena + most;
   return TRUE;
@@ -301,9 +304,13 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, guint frames, guint64 room, AvatarDenoiserPlan *plan,
     GError **error)
 {
-  g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, TRUE, error);
+  AvatarDenoiseSettings any = *settings;
+  g_autoptr (AvatarDenoiser) self = NULL;
   AvatarSettled settled;
 
+  if (avatar_text_encoder_is_for (model))
+    any.prompt = NULL; /* as long as it may be; tokenizers need not be there */
+  self = avatar_denoiser_open (model, device, &any, TRUE, error);
   if (!self)
     return FALSE;
   *plan = (AvatarDenoiserPlan){ .fixed = avatar_weights_fixed_bytes (self->weights) };

@@ -6,6 +6,7 @@
 #include "engine/denoise/denoiser.h"
 #include "engine/denoise/sampler.h"
 #include "engine/denoise/window.h"
+#include "engine/text/encoder.h"
 
 G_BEGIN_DECLS
 
@@ -17,6 +18,8 @@ struct _AvatarDenoiser
   AvatarWeights *weights;
   AvatarTransformer transformer;
   AvatarConditions conditions;
+  AvatarTextEncoder *text; /* NULL: the texts are known from the start */
+  AvatarTextEncoderNeeds text_needs;
   AvatarWindow window;
   AvatarOps *ops;
   gsize predicted; /* bytes of the arena */
@@ -77,10 +80,15 @@ typedef struct
   AvatarTensor x, v; /* [C, frames, h8, w8] */
 } AvatarStepBuffers;
 
-/* Fills the conditions' texts: from @texts [2], or from the settings' prompts if it is %NULL. A dry
- * one needs no encoder. */
+/* Fills the conditions' texts: from @texts [2], or from the settings' prompts if it is %NULL. Of models
+ * whose encoder sees the portrait only their rows are known then. A dry one needs no encoder. */
 gboolean
 avatar_denoiser_take_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error);
+/* And the rest of them, when there is @image. Takes the device's memory from what was prepared so far. */
+gboolean
+avatar_denoiser_encode_texts (AvatarDenoiser *self, const AvatarImage *image, GError **error);
+/* What that needs of the device's memory with @room bytes for weights; zeros if there is no encoder. */
+void avatar_denoiser_plan_texts (AvatarDenoiser *self, guint64 room, AvatarTextEncoderNeeds *needs);
 AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops);
 /* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
 void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,

@@ -26,6 +26,8 @@ struct _AvatarBackend
   AvatarDType pixels;     /* the same for networks of convolutions */
   gint64 row_chunk;       /* rows at a time that keep the device busy; results depend on it */
   gint64 conv_pixels;     /* the same for the output pixels of convolutions */
+  double piece_flops;     /* a linear layer is cut to pieces of no more, between which it can be
+                             cancelled; 0: no need, calls return at once */
 
   /* @name: as given to avatar_device_open(), e.g. "cuda:1". %NULL with @error. */
   AvatarBackendDevice *(*open) (const char *name, GError **error);
@@ -85,12 +87,15 @@ struct _AvatarBackend
   /* In place (y = x) unless y is 8-bit. */
   void (*rms_norm_rope) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
       AvatarTensor cos, AvatarTensor sin, double eps);
+  void (*rms_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps);
+  void (*rope_half) (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
   void (*attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
       AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid,
       void *ws, const gint *cancelled);
   void (*frame_attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
       AvatarTensor v, double scale);
   void (*act) (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
+  void (*silu_product) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   void (*axpby) (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b);
   void (*copy) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   void (*mean_rows) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);

@@ -284,11 +284,32 @@ is_heads (AvatarTensor t, gint64 heads, gint64 d)
   return t.rank == 3 && t.shape[1] == heads && t.shape[2] == d && t.stride[2] == 1;
 }
 
+/* Rows of a product [m, n] over k that are computed in one call. */
+static gint64
+rows_at_once (AvatarOps *ops, gint64 m, gint64 n, gint64 k)
+{
+  double flops = 2. * n * k, most = ops->backend->piece_flops;
+
+  if (most == 0 || flops * m <= most)
+    return MAX (m, 1);
+  return MAX (1, (gint64) (most / flops));
+}
+
+/* Rows @start .. @start + @n of @t, as far as there are such. */
+static AvatarTensor
+rows_of (AvatarTensor t, gint64 start, gint64 n)
+{
+  n = MIN (n, t.shape[0] - start);
+  if (t.scale && !t.one_scale)
+    t.scale += start;
+  return avatar_tensor_rows (t, start, n);
+}
+
 void
 avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
     AvatarAct act)
 {
-  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0], step = rows_at_once (ops, m, n, k);
   gsize mark = avatar_ops_mark (ops);
   void *ws;
 
@@ -297,8 +318,8 @@ avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w
   ws = avatar_arena_push (ops->arena,
       ops->backend->linear_workspace (avatar_device_get_handle (ops->device), y, x, w));
   avatar_ops_count (ops, 2. * m * n * k, bytes_of (x) + bytes_of (w) + bytes_of (y));
-  if (avatar_ops_running (ops))
-    ops->backend->linear (ops->queue, y, x, w, b, act, ws);
+  for (gint64 i = 0; i < m && avatar_ops_running (ops); i += step)
+    ops->backend->linear (ops->queue, rows_of (y, i, step), rows_of (x, i, step), w, b, act, ws);
   avatar_ops_release (ops, mark);
 }
 
@@ -306,7 +327,7 @@ void
 avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale)
 {
-  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0], step = rows_at_once (ops, m, n, k);
   gsize mark = avatar_ops_mark (ops);
   void *ws;
 
@@ -316,8 +337,9 @@ avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
   ws = avatar_arena_push (ops->arena,
       ops->backend->linear_add_workspace (avatar_device_get_handle (ops->device), y, x, w));
   avatar_ops_count (ops, 2. * m * n * k, bytes_of (x) + bytes_of (w) + 2 * bytes_of (y));
-  if (avatar_ops_running (ops))
-    ops->backend->linear_add (ops->queue, y, x, w, b, gate, row_scale, ws);
+  for (gint64 i = 0; i < m && avatar_ops_running (ops); i += step)
+    ops->backend->linear_add (ops->queue, rows_of (y, i, step), rows_of (x, i, step), w, b, gate,
+        row_scale.rank ? rows_of (row_scale, i, step) : row_scale, ws);
   avatar_ops_release (ops, mark);
 }
 
@@ -348,6 +370,30 @@ avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarT
   avatar_ops_count (ops, 10. * avatar_tensor_n (x), bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
     ops->backend->rms_norm_rope (ops->queue, y, x, w, cos, sin, eps);
+}
+
+void
+avatar_op_rms_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+
+  g_assert (is_matrix (x, m, n) && is_matrix (y, m, n) && is_vector (w, n) && w.rank == 1);
+  avatar_ops_count (ops, 4. * m * n, bytes_of (x) + bytes_of (y));
+  if (avatar_ops_running (ops))
+    ops->backend->rms_norm (ops->queue, y, x, w, eps);
+}
+
+void
+avatar_op_rope_half (AvatarOps *ops, AvatarTensor x, AvatarTensor cos, AvatarTensor sin)
+{
+  gint64 l = x.shape[0], d = x.shape[2];
+
+  g_assert (is_heads (x, x.shape[1], d) && d % 2 == 0);
+  g_assert (is_matrix (cos, l, d / 2) && is_matrix (sin, l, d / 2));
+  g_assert (cos.dtype == AVATAR_F32 && sin.dtype == AVATAR_F32);
+  avatar_ops_count (ops, 3. * avatar_tensor_n (x), 2 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->rope_half (ops->queue, x, cos, sin);
 }
 
 void
@@ -401,6 +447,16 @@ avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act)
   avatar_ops_count (ops, 10. * avatar_tensor_n (x), 2 * bytes_of (x));
   if (avatar_ops_running (ops))
     ops->backend->act (ops->queue, x, act);
+}
+
+void
+avatar_op_silu_product (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
+{
+  g_assert (is_matrix (x, y.shape[0], y.shape[1]) && is_matrix (y, y.shape[0], y.shape[1]));
+  g_assert (x.dtype == y.dtype);
+  avatar_ops_count (ops, 11. * avatar_tensor_n (x), 3 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->silu_product (ops->queue, y, x);
 }
 
 void

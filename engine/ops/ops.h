@@ -42,7 +42,10 @@ typedef enum
   AVATAR_ACT_RELU,
   AVATAR_ACT_GELU, /* erf */
   AVATAR_ACT_GELU_TANH,
+  AVATAR_ACT_QUICK_GELU, /* x sigmoid (1.702 x) */
 } AvatarAct;
+
+#define AVATAR_N_ACTS (AVATAR_ACT_QUICK_GELU + 1)
 
 /* Takes over @arena, also when it fails. @arena dry = a plan, which never fails. */
 AvatarOps *avatar_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error);
@@ -98,6 +101,12 @@ void avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, Avata
  * w [d]; cos, sin [L, d / 2] float32, optional. y is x, or of avatar_ops_alloc_normed(). */
 void avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor cos, AvatarTensor sin, double eps);
+/* y = x / rms (x) * w over the last dimension of [M, N]; w [N]. */
+void
+avatar_op_rms_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps);
+/* In place: rotary embedding of the pairs (i, i + d / 2), for x [L, heads, d]; cos, sin [L, d / 2]
+ * float32. */
+void avatar_op_rope_half (AvatarOps *ops, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
 /* May q, k and v of attention be 8-bit, for heads of @d? */
 gboolean avatar_ops_attends_8bit (AvatarOps *ops, gint64 d);
 /* x [M, N] in e4m3 with one factor for all, from the arena. */
@@ -107,9 +116,10 @@ AvatarTensor avatar_ops_quantise_all (AvatarOps *ops, AvatarTensor x);
 AvatarTensor
 avatar_ops_alloc_normed (AvatarOps *ops, gint64 m, gint64 n, AvatarTensor w, AvatarTensor w2);
 /* o = softmax (q k^T * scale) v, for every head. q, o [Lq, heads, d], k, v [Lk, heads, d]; q, k, v
- * of the context's dtype or of avatar_ops_quantise_all().
+ * of the context's dtype or of avatar_ops_quantise_all(). Heads of k and v may lie at a stride of 0:
+ * one for all queries' heads (grouped keys and values).
  * @causal_block: 0 = every query sees every key; else query i sees the keys of blocks
- *   0 .. (i + q_start) / causal_block of causal_block keys each.
+ *   0 .. (i + q_start) / causal_block of causal_block keys each, as far as there are such.
  * @valid: optional uint8 [Lk], for Lq = Lk only: (valid[q] and valid[k]) or k = 0. */
 void avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid);
@@ -118,6 +128,8 @@ void avatar_op_frame_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, 
     AvatarTensor v, double scale);
 /* In place. */
 void avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act);
+/* y = silu (y) * x, both [M, N]. */
+void avatar_op_silu_product (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
 /* y = a * x + b * y, same shape [M, N] (or any contiguous shape). */
 void avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, double b);
 /* Converts, if the dtypes (float32 or the context's) differ. */

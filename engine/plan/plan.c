@@ -11,6 +11,8 @@
 
 /* A million video frames are eleven hours. */
 #define MOST_FRAMES 1000000
+/* Without the text encoders. */
+#define N_STAGES 4
 
 void
 avatar_plan_options_init (AvatarPlanOptions *options)
@@ -102,6 +104,9 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
     .pinned_bytes = d->pinned,
     .shares_tokens = d->shares,
     .keeps_tokens = d->keeps,
+    .text_least_bytes
+    = d->text.parts ? overhead + avatar_device_rounded (device, d->text.arena) + d->text.least : 0,
+    .text_read_bytes = d->text.read,
     .forwards = d->n_full,
     .cached_forwards = d->n_cached,
   };
@@ -138,9 +143,27 @@ host_bytes (const AvatarPlan *plan)
   guint64 bytes = 0;
 
   for (guint i = 0; i < plan->n_stages; i++)
-    if (!plan->stages[i].on_gpu)
+    if (!plan->stages[i].on_gpu && !plan->stages[i].within)
       bytes += stage_bytes (&plan->stages[i]);
   return bytes;
+}
+
+/* Prompts and portrait through the text encoders, if there are any. */
+static void
+add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
+{
+  if (d->text.parts == 0)
+    return;
+  plan->n_stages = N_STAGES + 1;
+  plan->stages[N_STAGES] = (AvatarPlanStage){
+    .name = "text encoders",
+    .on_gpu = on_gpu,
+    .within = TRUE,
+    .weight_bytes = d->text.weights,
+    .arena_bytes = d->text.arena,
+    .flops = d->text.flops,
+    .bytes = d->text.bytes,
+  };
 }
 
 /* @host_room: bytes for it, if it is planned for the host. Call again when other stages are known. */
@@ -160,10 +183,12 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   }
   if (!avatar_denoiser_plan (model, device, settings, frames, room, &d, error))
     return FALSE;
+  add_text (plan, &d, backend->discrete);
   *stage = (AvatarPlanStage){
     .name = "denoiser",
     .on_gpu = backend->discrete,
-    .weight_bytes = d.fixed + d.slots + d.expand + d.resident,
+    /* the text encoders' weights are gone when the blocks' come */
+    .weight_bytes = d.fixed + MAX (d.slots + d.expand + d.resident, d.text.weights),
     .arena_bytes = d.arena,
     .flops = d.once.flops + d.full.flops + d.cached.flops,
     .bytes = d.once.bytes + d.full.bytes + d.cached.bytes,
@@ -216,7 +241,7 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
   device = avatar_device_open (device_name, error);
   if (!device)
     return FALSE;
-  *plan = (AvatarPlan){ .n_stages = 4, .fits = TRUE };
+  *plan = (AvatarPlan){ .n_stages = N_STAGES, .fits = TRUE };
   if (!plan_denoiser (model, device, denoise, frames, options, room, plan, error)
       || !plan_others (model, denoise, decode, frames, plan, error))
     return FALSE;

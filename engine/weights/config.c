@@ -3,12 +3,15 @@
  * bits wherever they are made later, and parts that must agree are compared here. */
 #include "engine/weights/config.h"
 
+#include "engine/weights/config-text.h"
 #include "engine/weights/json.h"
+#include "engine/weights/released.h"
 
 #include <math.h>
 #include <string.h>
 
 #define MAX_DIM 65536
+#define MAX_TEXT 4096 /* bytes of a prompt's template */
 
 /* One object of the file; the first failure sticks, and what is read after it does not count. */
 typedef struct
@@ -292,16 +295,79 @@ read_transformer (Reader *root, AvatarConfig *config)
   root->error = r.error;
 }
 
+/* Of an optional member; never NULL. */
+static char *
+get_text (Reader *r, const char *key, const char *otherwise)
+{
+  JsonNode *node = has (r, key) ? member (r, key) : NULL;
+  const char *value = otherwise;
+
+  if (node)
+    value = JSON_NODE_HOLDS_VALUE (node) ? json_node_get_string (node) : NULL;
+  if (value && strlen (value) <= MAX_TEXT)
+    return g_strdup (value);
+  fail (r, "\"%s.%s\": expected a string of at most %d bytes", r->section, key, MAX_TEXT);
+  return g_strdup (otherwise);
+}
+
+static guint
+get_count_or (Reader *r, const char *key, guint min, guint max, guint otherwise)
+{
+  return has (r, key) ? get_count (r, key, min, max) : otherwise;
+}
+
+/* Upstream's values, for what the file does not say. */
 static void
-read_text_and_defaults (Reader *root, AvatarConfig *c)
+read_prompt (Reader *r, AvatarTextConfig *c)
+{
+  g_autofree char *template = get_text (r, "template", AVATAR_RELEASED_TEMPLATE);
+  const char *place = strstr (template, "{}");
+
+  if (!place || strpbrk (place + 2, "{}") || strpbrk (template, "{}") != place) {
+    fail (r,
+        "\"text.template\": expected a string with {} once, where the prompt is put, and no "
+        "other braces");
+    place = template;
+  }
+  c->template_head = g_strndup (template, place - template);
+  c->template_tail = g_strdup (place + MIN (strlen (place), 2));
+  c->quality = get_text (r, "quality", AVATAR_RELEASED_QUALITY);
+  c->suffix = get_text (r, "suffix", AVATAR_RELEASED_SUFFIX);
+  c->negative = get_text (r, "negative", AVATAR_RELEASED_NEGATIVE);
+  c->crop_start = get_count_or (r, "crop_start", 1, 4096, 95);
+  c->max_length = get_count_or (r, "max_length", 2, 8192, c->crop_start + 256);
+  c->image_tokens = get_count_or (r, "image_tokens", 1, 4096, 576);
+  c->clip_length = get_count_or (r, "clip_length", 3, 1024, 77);
+  if (c->max_length <= c->crop_start + 1)
+    fail (r, "text.max_length %u leaves no place behind text.crop_start %u", c->max_length,
+        c->crop_start);
+  c->max_states = c->max_length - 1 + c->image_tokens - c->crop_start;
+}
+
+static void
+read_text (Reader *root, AvatarTextConfig *c)
 {
   Reader r = enter (root, "text", "text");
+  g_autofree char *kind = get_text (&r, "kind", "bytes");
 
-  c->text.max_length = get_count (&r, "max_length", 1, 4096);
-  c->text.bos_byte = get_count (&r, "bos_byte", 0, 255);
+  if (strcmp (kind, "llava+clip") == 0) {
+    c->kind = AVATAR_TEXT_LLAVA_CLIP;
+    c->bos_byte = get_count_or (&r, "bos_byte", 0, 255, 2); /* of tables that stand in */
+    read_prompt (&r, c);
+  } else if (strcmp (kind, "bytes") == 0) {
+    c->max_states = c->max_length = get_count (&r, "max_length", 1, 4096);
+    c->bos_byte = get_count (&r, "bos_byte", 0, 255);
+  } else {
+    fail (&r, "\"text.kind\" is \"%s\"; expected \"llava+clip\" or \"bytes\"", kind);
+  }
   root->error = r.error;
+}
 
-  r = enter (root, "defaults", "defaults");
+static void
+read_defaults (Reader *root, AvatarConfig *c)
+{
+  Reader r = enter (root, "defaults", "defaults");
+
   c->steps = get_count (&r, "infer_steps", 1, 1000);
   c->flow_shift = get_number (&r, "flow_shift", .01, 1000);
   only_flag (&r, "flow_reverse", TRUE);
@@ -412,7 +478,12 @@ avatar_config_parse (const char *json, gssize length, const char *name, GError *
   read_vae (&root, self);
   read_whisper (&root, self);
   read_transformer (&root, self);
-  read_text_and_defaults (&root, self);
+  read_text (&root, &self->text);
+  if (self->text.kind == AVATAR_TEXT_LLAVA_CLIP) { /* the encoders' own files may say otherwise */
+    avatar_config_read_llava (&self->llava, NULL, name, NULL);
+    avatar_config_read_clip (&self->clip, NULL, name, NULL);
+  }
+  read_defaults (&root, self);
   if (!root.error)
     check_vae (&root, &self->vae);
   if (!root.error)
@@ -431,6 +502,11 @@ avatar_config_free (AvatarConfig *self)
 {
   if (!self)
     return;
+  g_free (self->text.template_head);
+  g_free (self->text.template_tail);
+  g_free (self->text.quality);
+  g_free (self->text.suffix);
+  g_free (self->text.negative);
   g_free (self->name);
   g_free (self);
 }

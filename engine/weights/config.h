@@ -44,10 +44,59 @@ typedef struct
   guint mels, width, layers, heads, ffn, positions; /* positions: 1500 */
 } AvatarWhisperConfig;
 
+typedef enum
+{
+  AVATAR_TEXT_BYTES,      /* tables of bytes stand in for the encoders, as in the demo model */
+  AVATAR_TEXT_LLAVA_CLIP, /* "llava+clip": the two encoders of the release */
+} AvatarTextKind;
+
+/**
+ * AvatarTextConfig: what is made of a prompt (spec vae-text-face-formats.md 2.4, 3)
+ * @max_states: rows of text that the transformer is given at most; 831 in the release
+ * @bos_byte: the first byte, of AVATAR_TEXT_BYTES
+ * @max_length: ids of the prompt in its template, with BOS and @suffix, at most; 351 in the release
+ * @crop_start: ids of what stands before the prompt, with BOS; 95 in the release
+ * @image_tokens: rows of the portrait, which take the place of one id; 576 in the release
+ * @clip_length: ids of the prompt alone, with BOS and EOS; 77 in the release
+ * @template_head, @template_tail: what stands before and behind the prompt
+ * @quality: stands before a positive prompt, in its template and alone
+ * @suffix: follows @template_tail; ends with the image's token
+ * @negative: (nullable): the negative prompt, unless another is given
+ */
 typedef struct
 {
-  guint max_length, bos_byte;
+  AvatarTextKind kind;
+  guint max_states, bos_byte;
+  guint max_length, crop_start, image_tokens, clip_length;
+  char *template_head, *template_tail, *quality, *suffix, *negative;
 } AvatarTextConfig;
+
+/* Layers of CLIP (spec vae-text-face-formats.md 2.3, 3). */
+typedef struct
+{
+  guint hidden, layers, heads, mlp;
+  double eps;
+} AvatarTowerConfig;
+
+/**
+ * AvatarLlavaConfig: LLaMA with eyes (spec vae-text-face-formats.md 2.1); as in the file, all of whose
+ * layers are not run
+ * @vision: what sees the portrait, @image pixels square, in patches of @patch
+ */
+typedef struct
+{
+  guint hidden, layers, heads, kv_heads, head_dim, mlp, vocab;
+  double eps, rope_theta;
+  guint image_token, pad_token; /* ids */
+  AvatarTowerConfig vision;
+  guint image, patch;
+} AvatarLlavaConfig;
+
+typedef struct
+{
+  AvatarTowerConfig tower;
+  guint vocab, positions;
+} AvatarClipConfig;
 
 /* The shape that a video takes from its portrait (engine/image/resize.h). */
 typedef struct
@@ -68,6 +117,8 @@ typedef struct
   AvatarVaeConfig vae;
   AvatarWhisperConfig whisper;
   AvatarTextConfig text;
+  AvatarLlavaConfig llava; /* of AVATAR_TEXT_LLAVA_CLIP, else zeros */
+  AvatarClipConfig clip;
   AvatarResizeConfig resize;
 } AvatarConfig;
 

@@ -3,6 +3,7 @@
  * same code, but one that fails does not keep us from the next. */
 #include "engine/weights/inspect.h"
 
+#include "engine/weights/config-text.h"
 #include "engine/weights/inspect-file.h"
 #include "engine/weights/inspect-loose.h"
 #include "engine/weights/json.h"
@@ -114,23 +115,23 @@ inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, co
 
 /* ------------------------------------------------------------------------------- the release */
 
-/* Neither shapes nor layers are compared: that is for whoever runs the encoders. @groups: of every
- * one there must be tensors. @known: others that such files have. @beside: files, any of "a|b". */
+/* @groups: of every one there must be tensors. @known: others that such files have. @beside: files. */
 typedef struct
 {
+  AvatarPartKind kind;
   const char *name, *folder;
   const char *files[4], *groups[4], *known[6], *beside[4];
 } Encoder;
 
 static const Encoder encoders[] = {
-  { "text encoder (LLaVA)", "llava_llama_image",
+  { AVATAR_PART_LLAVA, AVATAR_INSPECT_LLAVA, "llava_llama_image",
       { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
       { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." },
       { "config.json", "tokenizer.json" } },
-  { "text encoder (CLIP)", "text_encoder_2", { "model.safetensors", "pytorch_model.bin" },
-      { "text_model." },
+  { AVATAR_PART_CLIP, AVATAR_INSPECT_CLIP, "text_encoder_2",
+      { "model.safetensors", "pytorch_model.bin" }, { "text_model." },
       { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" },
-      { "config.json", "vocab.json|tokenizer.json", "merges.txt|tokenizer.json" } },
+      { "config.json", "vocab.json", "merges.txt" } },
 };
 
 static gboolean
@@ -166,6 +167,23 @@ check_groups (AvatarInspectedPart *part, const Encoder *encoder, AvatarWeightFil
           part->path, encoder->groups[i]);
 }
 
+/* What the architecture demands of the tensors that are used; others are in every such file. */
+static void
+check_encoder (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarPart opened = { 0 };
+
+  if (job->config->text.kind != AVATAR_TEXT_LLAVA_CLIP)
+    part->note = g_strdup ("not used: text.kind of the configuration is \"bytes\"");
+  else if (part->state == AVATAR_INSPECT_FINE
+      && !avatar_part_open (&opened, kind, part->path, NULL, job->config, FALSE, &error))
+    avatar_inspected_part_fail (part,
+        error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
+        "%s", error->message);
+  avatar_part_clear (&opened);
+}
+
 /* The first of @names [up to NULL] in @folder that is there, or else the first. */
 static char *
 expect (const char *folder, const char *const *names)
@@ -195,16 +213,15 @@ inspect_encoder (Job *job, const Encoder *encoder)
   else
     file = avatar_inspected_part_look (part);
   if (file) {
-    part->note = g_strdup ("no prompt is encoded with it yet; see docs/weights.md");
     check_groups (part, encoder, file);
+    check_encoder (job, part, encoder->kind);
   }
   g_clear_pointer (&file, avatar_weight_file_free);
   for (guint i = 0; encoder->beside[i]; i++) {
-    g_auto (GStrv) names = g_strsplit (encoder->beside[i], "|", -1);
-    g_autofree char *beside = expect (folder, (const char *const *) names);
+    g_autofree char *beside = g_build_filename (folder, encoder->beside[i], NULL);
 
     if (!g_file_test (beside, G_FILE_TEST_EXISTS))
-      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", names[0]);
+      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", encoder->beside[i]);
   }
   if (missing->len)
     avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
@@ -264,7 +281,12 @@ inspect_released (Job *job, const AvatarLayout *layout, GError **error)
   job->self->kind = AVATAR_INSPECTED_RELEASED;
   job->self->released_sizes = !g_file_test (own, G_FILE_TEST_EXISTS);
   job->config = avatar_config_parse (layout->config, -1, own, error);
-  if (!job->config)
+  if (!job->config
+      || (job->config->text.kind == AVATAR_TEXT_LLAVA_CLIP
+          && (!avatar_config_read_llava (&job->config->llava, layout->llava_config, layout->llava,
+                  error)
+              || !avatar_config_read_clip (&job->config->clip, layout->clip_config, layout->clip,
+                  error))))
     return FALSE;
   inspect_transformers (job, layout);
   inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
@@ -282,7 +304,7 @@ inspect_released (Job *job, const AvatarLayout *layout, GError **error)
 static gboolean
 is_plain (const char *path)
 {
-  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
 
     if (g_file_test (file, G_FILE_TEST_EXISTS))
@@ -317,7 +339,7 @@ inspect_plain (Job *job, const char *path)
 
   job->self->kind = AVATAR_INSPECTED_PLAIN;
   read_config (job, add_part (job, "configuration", config, TRUE));
-  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
 
     inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);
@@ -399,7 +421,7 @@ avatar_inspect (const char *path, GError **error)
   job.self->kind = AVATAR_INSPECTED_FILES;
   job.self->parts = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_part_free);
   done = inspect_any (&job, path, error);
-  g_clear_pointer (&job.config, avatar_config_free);
+  job.self->config = job.config;
   g_hash_table_unref (job.seen);
   g_free (job.root);
   if (!done)
@@ -412,6 +434,7 @@ avatar_inspection_free (AvatarInspection *self)
 {
   if (!self)
     return;
+  g_clear_pointer (&self->config, avatar_config_free);
   g_ptr_array_unref (self->parts);
   g_free (self);
 }

@@ -4,11 +4,16 @@
 #pragma once
 
 #include "engine/base/tensor.h"
+#include "engine/weights/config.h"
 
 G_BEGIN_DECLS
 
 /* Names of tensors that are kept for a message. */
 #define AVATAR_INSPECT_NAMES 4
+
+/* Names of the parts whose tokenizers engine/text/inspect.h looks at. */
+#define AVATAR_INSPECT_LLAVA "text encoder (LLaVA)"
+#define AVATAR_INSPECT_CLIP "text encoder (CLIP)"
 
 typedef enum
 {
@@ -63,6 +68,7 @@ typedef enum
  * AvatarInspection:
  * @parts: of AvatarInspectedPart
  * @released_sizes: a tree that has no sizes of its own
+ * @config: what a model's folder says of sizes; %NULL: nothing that can be read, or it is no model's
  * @n_passed_over: files of the folder that were not looked at, because there are so many
  */
 typedef struct
@@ -70,6 +76,7 @@ typedef struct
   AvatarInspectedKind kind;
   GPtrArray *parts;
   gboolean released_sizes;
+  AvatarConfig *config;
   guint n_passed_over;
 } AvatarInspection;
 

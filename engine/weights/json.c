@@ -218,6 +218,12 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
 char *
 avatar_json_read_config (const char *path, gsize *length, GError **error)
 {
+  return avatar_json_read (path, MAX_CONFIG, "a configuration", length, error);
+}
+
+char *
+avatar_json_read (const char *path, gsize most, const char *what, gsize *length, GError **error)
+{
   g_autoptr (GError) read_error = NULL;
   char *text = NULL;
   GStatBuf st;
@@ -232,13 +238,13 @@ avatar_json_read_config (const char *path, gsize *length, GError **error)
   }
   if (!S_ISREG (st.st_mode)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-        "%s: this is not a regular file; a configuration in JSON was expected", path);
+        "%s: this is not a regular file; %s was expected", path, what);
     return NULL;
   }
-  if (st.st_size > MAX_CONFIG) {
+  if (st.st_size < 0 || (guint64) st.st_size > most) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: %" G_GINT64_FORMAT " bytes; a configuration has at most %u", path, (gint64) st.st_size,
-        MAX_CONFIG);
+        "%s: %" G_GINT64_FORMAT " bytes; %s has at most %" G_GSIZE_FORMAT, path,
+        (gint64) st.st_size, what, most);
     return NULL;
   }
   if (!g_file_get_contents (path, &text, length, &read_error))

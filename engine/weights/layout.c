@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* weights/ckpts/{hunyuan-video-t2v-720p/{transformers,vae},whisper-tiny}: a user may name any folder
- * from above weights/ down to transformers/, or a transformer's file. */
+/* weights/ckpts/{hunyuan-video-t2v-720p/{transformers,vae},whisper-tiny,llava_llama_image,
+ * text_encoder_2}: a user may name any folder from above weights/ down to transformers/, or a
+ * transformer's file. */
 #include "engine/weights/layout.h"
 
 #include "engine/weights/json.h"
@@ -16,6 +17,9 @@ static const char *const transformers[]
 static const char *const vae_files[]
     = { "pytorch_model.pt", "diffusion_pytorch_model.safetensors", NULL };
 static const char *const whisper_files[] = { "model.safetensors", "pytorch_model.bin", NULL };
+static const char *const llava_files[]
+    = { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin", NULL };
+static const char *const clip_files[] = { "model.safetensors", "pytorch_model.bin", NULL };
 
 static gboolean
 is_transformer (const char *folder, const char *file)
@@ -200,6 +204,42 @@ find_transformer (AvatarLayout *self, const char *ckpts, const char *file, GErro
   return FALSE;
 }
 
+/* Where the first of @names that is there is, or else where the first should be. */
+static char *
+expect_file (const char *ckpts, const char *folder, const char *const *names)
+{
+  g_autofree char *full = g_build_filename (ckpts, folder, NULL);
+  char *path = find_file (full, names, "", NULL);
+
+  return path ? path : g_build_filename (full, names[0], NULL);
+}
+
+/* The text of the config.json beside @weights; FALSE only with @error. */
+static gboolean
+read_own (const char *weights, char **text, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (weights);
+  g_autofree char *path = g_build_filename (folder, "config.json", NULL);
+  g_autoptr (GError) read_error = NULL;
+  gsize length;
+
+  *text = avatar_json_read_config (path, &length, &read_error);
+  if (*text || g_error_matches (read_error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND))
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&read_error));
+  return FALSE;
+}
+
+/* The text encoders, without which everything but prompts is there. */
+static gboolean
+find_text (AvatarLayout *self, const char *ckpts, GError **error)
+{
+  self->llava = expect_file (ckpts, "llava_llama_image", llava_files);
+  self->clip = expect_file (ckpts, "text_encoder_2", clip_files);
+  return read_own (self->llava, &self->llava_config, error)
+      && read_own (self->clip, &self->clip_config, error);
+}
+
 gboolean
 avatar_layout_find (AvatarLayout *self, const char *path, GError **error)
 {
@@ -216,17 +256,7 @@ avatar_layout_find (AvatarLayout *self, const char *path, GError **error)
   if (!self->vae)
     return FALSE;
   self->whisper = find_file (whisper_folder, whisper_files, "speech encoder", error);
-  return self->whisper && make_config (self, error);
-}
-
-/* Where the first of @names that is there is, or else where the first should be. */
-static char *
-expect_file (const char *ckpts, const char *folder, const char *const *names)
-{
-  g_autofree char *full = g_build_filename (ckpts, folder, NULL);
-  char *path = find_file (full, names, "", NULL);
-
-  return path ? path : g_build_filename (full, names[0], NULL);
+  return self->whisper && find_text (self, ckpts, error) && make_config (self, error);
 }
 
 gboolean
@@ -246,7 +276,7 @@ avatar_layout_survey (AvatarLayout *self, const char *path, char **root, GError 
         (int) (strlen (self->transformer) - strlen (".pt")), self->transformer);
   self->vae = expect_file (ckpts, VIDEO "/vae", vae_files);
   self->whisper = expect_file (ckpts, "whisper-tiny", whisper_files);
-  if (!make_config (self, error))
+  if (!find_text (self, ckpts, error) || !make_config (self, error))
     return FALSE;
   *root = g_steal_pointer (&ckpts);
   return TRUE;
@@ -259,6 +289,10 @@ avatar_layout_clear (AvatarLayout *self)
   g_free (self->scales);
   g_free (self->vae);
   g_free (self->whisper);
+  g_free (self->llava);
+  g_free (self->clip);
   g_free (self->config);
+  g_free (self->llava_config);
+  g_free (self->clip_config);
   *self = (AvatarLayout){ 0 };
 }

@@ -9,11 +9,13 @@ G_BEGIN_DECLS
 /**
  * AvatarLayout: paths, and the configuration as the text of a config.json
  * @scales: factors of an 8-bit transformer, or %NULL
+ * @llava, @clip: the text encoders' weights; these alone need not be there
+ * @llava_config, @clip_config: the texts of their own config.json, or %NULL
  */
 typedef struct
 {
-  char *transformer, *scales, *vae, *whisper;
-  char *config;
+  char *transformer, *scales, *vae, *whisper, *llava, *clip;
+  char *config, *llava_config, *clip_config;
 } AvatarLayout;
 
 /* Whether @path is the tree, a folder above or inside it, or a transformer's file in it. */

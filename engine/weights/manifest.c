@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The parameter tables of spec denoise 2.1 and 3.3 and vae 1.2, for any sizes. Names are those of
+/* The parameter tables of spec denoise 2.1 and 3.3 and vae 1.2, 2.2 and 3, for any sizes. Names are those of
  * the published checkpoints. */
 #include "engine/weights/manifest.h"
 
@@ -296,7 +296,78 @@ text (GArray *list, const AvatarConfig *c)
 
   want (list, g_strdup ("byte_embed"), 2, (gint64) 256, d);
   want (list, g_strdup ("byte_embed_2"), 2, (gint64) 256, pooled);
-  want (list, g_strdup ("pos_embed"), 2, (gint64) c->text.max_length, d);
+  want (list, g_strdup ("pos_embed"), 2, (gint64) c->text.max_states, d);
+}
+
+/* Layers of CLIP, in the text encoder's @prefix and in the vision tower's. */
+static void
+clip_layers (GArray *list, const char *prefix, const AvatarTowerConfig *c, guint layers)
+{
+  gint64 d = c->hidden;
+
+  for (guint i = 0; i < layers; i++) {
+    g_autofree char *p = g_strdup_printf ("%sencoder.layers.%u", prefix, i);
+
+    want_norm (list, p, ".layer_norm1", d);
+    want_norm (list, p, ".layer_norm2", d);
+    want_linear (list, p, ".self_attn.q_proj", d, d);
+    want_linear (list, p, ".self_attn.k_proj", d, d);
+    want_linear (list, p, ".self_attn.v_proj", d, d);
+    want_linear (list, p, ".self_attn.out_proj", d, d);
+    want_mlp (list, p, ".mlp", d, c->mlp);
+  }
+}
+
+/* Of LLaMA the layers up to hidden_states[-3], of the tower those up to hidden_states[-2]. */
+static void
+llava (GArray *list, const AvatarLlavaConfig *c)
+{
+  static const char tower[] = "vision_tower.vision_model.";
+  gint64 d = c->hidden, kv = (gint64) c->kv_heads * c->head_dim, v = c->vision.hidden;
+  gint64 patches = (gint64) (c->image / c->patch) * (c->image / c->patch);
+
+  want (list, g_strconcat (tower, "embeddings.class_embedding", NULL), 1, v);
+  want (list, g_strconcat (tower, "embeddings.patch_embedding.weight", NULL), 4, v, (gint64) 3,
+      (gint64) c->patch, (gint64) c->patch);
+  want (list, g_strconcat (tower, "embeddings.position_embedding.weight", NULL), 2, patches + 1, v);
+  want_norm (list, tower, "pre_layrnorm", v); /* so spelt */
+  clip_layers (list, tower, &c->vision, c->vision.layers - 1);
+  want_linear (list, "multi_modal_projector", ".linear_1", v, d);
+  want_linear (list, "multi_modal_projector", ".linear_2", d, d);
+  want_matrix (list, "language_model.model.embed_tokens", d, c->vocab);
+  for (guint i = 0; i + 2 < c->layers; i++) {
+    static const char *const norms[] = { "input_layernorm", "post_attention_layernorm" };
+    const struct
+    {
+      const char *name;
+      gint64 in, out;
+    } matrices[] = { { "self_attn.q_proj", d, d }, { "self_attn.k_proj", d, kv },
+      { "self_attn.v_proj", d, kv }, { "self_attn.o_proj", d, d }, { "mlp.gate_proj", d, c->mlp },
+      { "mlp.up_proj", d, c->mlp }, { "mlp.down_proj", c->mlp, d } };
+
+    for (guint j = 0; j < G_N_ELEMENTS (norms); j++) {
+      g_autofree char *name = g_strdup_printf ("language_model.model.layers.%u.%s", i, norms[j]);
+
+      want_vector (list, name, d);
+    }
+    for (guint j = 0; j < G_N_ELEMENTS (matrices); j++) {
+      g_autofree char *name
+          = g_strdup_printf ("language_model.model.layers.%u.%s", i, matrices[j].name);
+
+      want_matrix (list, name, matrices[j].in, matrices[j].out);
+    }
+  }
+}
+
+static void
+clip (GArray *list, const AvatarClipConfig *c)
+{
+  gint64 d = c->tower.hidden;
+
+  want_matrix (list, "embeddings.token_embedding", d, c->vocab);
+  want_matrix (list, "embeddings.position_embedding", d, c->positions);
+  clip_layers (list, "", &c->tower, c->tower.layers);
+  want_norm (list, "final_layer_norm", "", d);
 }
 
 GArray *
@@ -313,5 +384,9 @@ avatar_manifest_new (const AvatarConfig *config, const char *part)
     whisper (list, &config->whisper);
   else if (strcmp (part, "text") == 0)
     text (list, config);
+  else if (strcmp (part, "llava") == 0 && config->llava.layers > 0)
+    llava (list, &config->llava);
+  else if (strcmp (part, "clip") == 0 && config->clip.tower.layers > 0)
+    clip (list, &config->clip);
   return list;
 }

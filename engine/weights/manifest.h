@@ -14,7 +14,7 @@ typedef struct
   gint64 shape[AVATAR_MAX_RANK];
 } AvatarManifestEntry;
 
-/* @part: "transformer", "vae", "whisper", "text". Array of AvatarManifestEntry, which owns the
+/* @part: "transformer", "vae", "whisper", "text", "llava", "clip". Array of AvatarManifestEntry, which owns the
  * names. */
 GArray *avatar_manifest_new (const AvatarConfig *config, const char *part);
 

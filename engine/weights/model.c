@@ -3,6 +3,7 @@
  * it was released, or the released sizes alone. */
 #include "engine/weights/model.h"
 
+#include "engine/weights/config-text.h"
 #include "engine/weights/json.h"
 #include "engine/weights/layout.h"
 #include "engine/weights/part.h"
@@ -18,6 +19,7 @@ struct _AvatarModel
   AvatarModelInfo info;
   char *hash;
   AvatarPart parts[AVATAR_N_PARTS];
+  char *text_folders[2]; /* of LLaVA and CLIP, in the released tree */
 };
 
 static gboolean
@@ -80,7 +82,8 @@ imagine (AvatarModel *self)
   self->config = avatar_config_released ();
   self->hash = g_strdup ("0000000000000000");
   for (guint i = 0; i < AVATAR_N_PARTS; i++)
-    avatar_part_imagine (&self->parts[i], i, self->config);
+    if (i != AVATAR_PART_TEXT) /* the encoders themselves are known */
+      avatar_part_imagine (&self->parts[i], i, self->config);
   fill_info (self);
 }
 
@@ -105,7 +108,7 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
 {
   if (!read_config (self, hash, error))
     return FALSE;
-  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
     g_autofree char *path = g_build_filename (self->path, avatar_part_file (i), NULL);
 
     if (!open_part (self, i, path, NULL, TRUE, hash, error))
@@ -114,8 +117,30 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
   return TRUE;
 }
 
-/* Without its text encoders, which are not read: see avatar_text_encode(). Checkpoints of training
- * carry more than is needed, so that unknown tensors are passed over. */
+/* The text encoders, each of them if it is there: whoever gives text_states needs none. They do not
+ * count for the hash, by which stages on several machines know each other. */
+static gboolean
+open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
+{
+  const char *const paths[] = { layout->llava, layout->clip };
+
+  for (guint i = 0; i < 2; i++)
+    self->text_folders[i] = g_path_get_dirname (paths[i]);
+  if (self->config->text.kind != AVATAR_TEXT_LLAVA_CLIP)
+    return TRUE;
+  if (!avatar_config_read_llava (&self->config->llava, layout->llava_config, layout->llava, error)
+      || !avatar_config_read_clip (&self->config->clip, layout->clip_config, layout->clip, error)
+      || !avatar_config_check_text (self->config, layout->llava, error))
+    return FALSE;
+  for (guint i = 0; i < 2; i++)
+    if (g_file_test (paths[i], G_FILE_TEST_EXISTS)
+        && !avatar_part_open (&self->parts[AVATAR_PART_LLAVA + i], AVATAR_PART_LLAVA + i, paths[i],
+            NULL, self->config, FALSE, error))
+      return FALSE;
+  return TRUE;
+}
+
+/* Checkpoints of training carry more than is needed, so that unknown tensors are passed over. */
 static gboolean
 open_released (AvatarModel *self, GChecksum *hash, GError **error)
 {
@@ -129,7 +154,8 @@ open_released (AvatarModel *self, GChecksum *hash, GError **error)
       && open_part (self, AVATAR_PART_TRANSFORMER, layout.transformer, layout.scales, FALSE, hash,
           error)
       && open_part (self, AVATAR_PART_VAE, layout.vae, NULL, FALSE, hash, error)
-      && open_part (self, AVATAR_PART_WHISPER, layout.whisper, NULL, FALSE, hash, error);
+      && open_part (self, AVATAR_PART_WHISPER, layout.whisper, NULL, FALSE, hash, error)
+      && open_encoders (self, &layout, error);
 }
 
 AvatarModel *
@@ -167,6 +193,8 @@ avatar_model_unref (AvatarModel *self)
     return;
   for (guint i = 0; i < AVATAR_N_PARTS; i++)
     avatar_part_clear (&self->parts[i]);
+  for (guint i = 0; i < 2; i++)
+    g_free (self->text_folders[i]);
   avatar_config_free (self->config);
   g_free (self->hash);
   g_free (self->path);
@@ -207,6 +235,12 @@ avatar_model_get_part (AvatarModel *self, const char *part, const char **file)
       return self->parts[i].tensors;
     }
   return NULL;
+}
+
+const char *
+avatar_model_get_text_folder (AvatarModel *self, gboolean clip)
+{
+  return self->text_folders[clip ? 1 : 0];
 }
 
 char *

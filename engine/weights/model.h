@@ -10,8 +10,11 @@
 G_BEGIN_DECLS
 
 /* Name (without prefixes such as "model.encoder.") -> AvatarTensor in the mapped file; %NULL if
- * there is no such part (of a released folder: "text"). @file: (out) (optional): its path, for messages. */
+ * there is no such part. @file: (out) (optional): its path, for messages. */
 GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const char **file);
+
+/* Where the tokenizer of LLaVA, or of CLIP, is, whether it is there or not; %NULL: no released tree. */
+const char *avatar_model_get_text_folder (AvatarModel *model, gboolean clip);
 
 /* FALSE: only sizes are known, for plans; tensors have no data. */
 gboolean avatar_model_has_weights (AvatarModel *model);

@@ -154,7 +154,8 @@ avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
     const AvatarTensor *t = g_hash_table_lookup (tensors, l->data);
     guint i = units->unit_of ? units->unit_of (l->data, units->data) : AVATAR_UNIT_FIXED;
 
-    if (g_str_has_suffix (l->data, "_scale") || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32)
+    if (g_str_has_suffix (l->data, "_scale") || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32
+        || i == AVATAR_UNIT_NOWHERE)
       continue; /* belongs to another tensor; is not a weight */
     add_tensor (&g_array_index (all, AvatarUnit, MIN (i, units->n)), tensors, l->data, t, settings,
         activation);
@@ -336,7 +337,8 @@ typedef struct
 } Piece;
 
 gboolean
-avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GError **error)
+avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, const gint *cancelled,
+    GError **error)
 {
   g_autoptr (GArray) pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
   const char *broken = NULL;
@@ -356,10 +358,13 @@ avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GErr
 #pragma omp parallel for schedule(dynamic)
   for (guint i = 0; i < pieces->len; i++) {
     const Piece *piece = &g_array_index (pieces, Piece, i);
-    PackResult result = avatar_dtype_size (piece->tensor->dtype) == 1
+    PackResult result;
+
+    if (cancelled && g_atomic_int_get (cancelled))
+      continue;
+    result = avatar_dtype_size (piece->tensor->dtype) == 1
         ? pack_8bit (piece->tensor, image, piece->start, piece->end)
         : pack_rows (piece->tensor, image, piece->start, piece->end);
-
     if (piece->tensor->rank)
       pack_factors (piece->tensor, image, piece->start, piece->end);
     if (result != PACK_DONE)
@@ -368,6 +373,10 @@ avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GErr
       broken = piece->tensor->name;
       worst = result;
     }
+  }
+  if (cancelled && g_atomic_int_get (cancelled)) {
+    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
+    return FALSE;
   }
   if (!broken)
     return TRUE;

@@ -46,8 +46,9 @@ gboolean avatar_pack_check (GArray *units, GError **error);
 /* Those of @weights; %NULL on a device that is not discrete. */
 GArray *avatar_weights_get_units (AvatarWeights *weights);
 /* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be
- * read (it has been cut short since it was mapped). @file is for the message. */
-gboolean
-avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, GError **error);
+ * read (it has been cut short since it was mapped), or AVATAR_ERROR_CANCELLED as soon as @cancelled
+ * (optional) is not 0. @file is for the message. */
+gboolean avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file,
+    const gint *cancelled, GError **error);
 
 G_END_DECLS

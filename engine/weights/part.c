@@ -7,18 +7,25 @@
 
 #include <string.h>
 
-/* @prefix: longest first; the first that fits is dropped from a name. @foreign: names that begin
- * so belong to other networks of the same checkpoint and are passed over. */
+/* @prefix: longest first; the first that fits is dropped from a name, or becomes @instead. @foreign:
+ * names that begin so belong to other networks of the same checkpoint and are passed over. */
 static const struct
 {
   const char *part, *file;
-  const char *prefix[3], *foreign[4];
+  const char *prefix[4], *instead[4], *foreign[5];
 } parts[AVATAR_N_PARTS] = {
-  { "transformer", "transformer.safetensors", { NULL }, { NULL } },
-  { "vae", "vae.safetensors", { "vae." }, { NULL } },
-  { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." },
+  { "transformer", "transformer.safetensors", { NULL }, { NULL }, { NULL } },
+  { "vae", "vae.safetensors", { "vae." }, { NULL }, { NULL } },
+  { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." }, { NULL },
       { "model.decoder.", "decoder.", "proj_out." } },
-  { "text", "text_stub.safetensors", { NULL }, { NULL } },
+  { "text", "text_stub.safetensors", { NULL }, { NULL }, { NULL } },
+  /* newer versions of the library have other names (spec vae-text-face-formats.md 2.2) */
+  { "llava", NULL,
+      { "model.language_model.", "model.vision_tower.", "model.multi_modal_projector." },
+      { "language_model.model.", "vision_tower.", "multi_modal_projector." },
+      { "language_model.lm_head.", "lm_head." } },
+  { "clip", NULL, { "text_model." }, { NULL },
+      { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" } },
 };
 
 const char *
@@ -42,13 +49,17 @@ is_foreign (AvatarPartKind kind, const char *name)
   return FALSE;
 }
 
-static const char *
+/* Free with g_free(). */
+static char *
 bare_name (AvatarPartKind kind, const char *name)
 {
   for (guint j = 0; j < G_N_ELEMENTS (parts[kind].prefix) && parts[kind].prefix[j]; j++)
-    if (g_str_has_prefix (name, parts[kind].prefix[j]))
-      return name + strlen (parts[kind].prefix[j]);
-  return name;
+    if (g_str_has_prefix (name, parts[kind].prefix[j])) {
+      const char *instead = parts[kind].instead[j];
+
+      return g_strconcat (instead ? instead : "", name + strlen (parts[kind].prefix[j]), NULL);
+    }
+  return g_strdup (name);
 }
 
 /* Quantisers have conventions of their own (spec vae-text-face-formats.md 5.4). */
@@ -58,15 +69,17 @@ avatar_part_canonical_name (AvatarPartKind kind, const char *name)
   static const char *const suffixes[][2] = { { ".weight._data", ".weight" },
     { ".weight._scale", ".weight_scale" }, { ".scale_weight", ".weight_scale" } };
 
+  g_autofree char *bare = NULL;
+
   if (is_foreign (kind, name) || g_str_has_suffix (name, ".input_scale")
       || g_str_has_suffix (name, ".output_scale"))
     return NULL;
-  name = bare_name (kind, name);
+  bare = bare_name (kind, name);
   for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
-    if (g_str_has_suffix (name, suffixes[i][0]))
-      return g_strdup_printf ("%.*s%s", (int) (strlen (name) - strlen (suffixes[i][0])), name,
+    if (g_str_has_suffix (bare, suffixes[i][0]))
+      return g_strdup_printf ("%.*s%s", (int) (strlen (bare) - strlen (suffixes[i][0])), bare,
           suffixes[i][1]);
-  return g_strdup (name);
+  return g_steal_pointer (&bare);
 }
 
 static gboolean

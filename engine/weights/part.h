@@ -14,9 +14,14 @@ typedef enum
   AVATAR_PART_TRANSFORMER,
   AVATAR_PART_VAE,
   AVATAR_PART_WHISPER,
-  AVATAR_PART_TEXT,
+  AVATAR_PART_TEXT, /* what stands in for the two below */
+  AVATAR_PART_LLAVA,
+  AVATAR_PART_CLIP,
   AVATAR_N_PARTS,
 } AvatarPartKind;
+
+/* Those of a plain folder, which come first. */
+#define AVATAR_N_PLAIN_PARTS (AVATAR_PART_TEXT + 1)
 
 /* @tensors: name -> AvatarTensor; of an 8-bit one NAME_scale as well, one factor or one a row.
  * @file is %NULL where only sizes are known; all is %NULL where the part is not there. */
@@ -27,7 +32,7 @@ typedef struct
 } AvatarPart;
 
 const char *avatar_part_name (AvatarPartKind kind);
-/* The part's file in a plain folder. */
+/* The part's file in a plain folder; %NULL: it is in the released tree only. */
 const char *avatar_part_file (AvatarPartKind kind);
 /* What a file calls @name under the manifest's name, or that with "_scale"; %NULL: it belongs to
  * other networks, or to what quantisers keep for themselves. Free with g_free(). */

@@ -28,9 +28,8 @@ static const char json[]
       "  \"audio_adapter_dim\": 1024,"
       "  \"double_stream_list\": [1, 3, 5, 7, 9, 11, 13, 15, 17, 19],"
       "  \"frequency_embedding_size\": 256},"
-      "\"text\": {\"max_length\": 831, \"bos_byte\": 2,"
-      "  \"states\": \"byte_embed[b_i] + pos_embed[i]\","
-      "  \"pooled\": \"sum_i byte_embed_2[b_i] / sqrt(n)\"},"
+      "\"text\": {\"kind\": \"llava+clip\", \"crop_start\": 95, \"max_length\": 351,"
+      "  \"image_tokens\": 576, \"clip_length\": 77},"
       "\"defaults\": {\"infer_steps\": 50, \"flow_shift\": 5.0, \"flow_reverse\": true,"
       "  \"cfg_scale\": 7.5, \"motion_pose\": 25, \"motion_exp\": 30, \"fps\": 25,"
       "  \"face_mask_area\": 3.0, \"vae_tiling\": true}}";

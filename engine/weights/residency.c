@@ -12,6 +12,8 @@
 
 /* As many units are used at once, which is as many as are expanded at once. */
 #define SCRATCHES 2
+/* How often who waits for a unit looks whether it was cancelled. */
+#define LOOK (10 * G_TIME_SPAN_MILLISECOND)
 /* Units are given up when less than the device's reserve is free, and taken back well above. */
 #define RESERVES_TO_TAKE_BACK 3
 
@@ -74,6 +76,7 @@ struct _AvatarResidency
   gboolean once;           /* the route is run through once */
   GError *error;
   AvatarResidencyStats stats;
+  gint stop; /* atomic: what the feeder packs is not wanted any more */
 
   /* the feeder's own */
   AvatarQueue *queue;
@@ -135,7 +138,7 @@ find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging,
 
     if (!image)
       self->pinned_left = 0; /* the system gives no more: the rest comes through staging */
-    if (image && !avatar_pack_image (unit_at (self, unit), image, self->file, error)) {
+    if (image && !avatar_pack_image (unit_at (self, unit), image, self->file, &self->stop, error)) {
       self->backend->host_free (handle, image, bytes);
       return NULL;
     }
@@ -154,7 +157,7 @@ find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging,
   self->next_staging = (self->next_staging + 1) % AVATAR_STAGINGS;
   if (s->used)
     self->backend->fence_sync (s->copied);
-  if (!avatar_pack_image (unit_at (self, unit), s->memory, self->file, error))
+  if (!avatar_pack_image (unit_at (self, unit), s->memory, self->file, &self->stop, error))
     return NULL;
   *staging = s;
   *pinned = s->pinned;
@@ -231,7 +234,7 @@ feed (gpointer data)
     place->state = sent ? PLACE_SENT : PLACE_FAILED;
     if (sent)
       self->stats.uploaded += unit_at (self, place->unit)->bytes;
-    else if (!self->error)
+    else if (!self->error && !g_atomic_int_get (&self->stop))
       self->error = g_steal_pointer (&error);
     g_clear_error (&error);
     g_cond_broadcast (&self->changed);
@@ -318,8 +321,10 @@ free_places (AvatarResidency *self)
     if (p->state == PLACE_ASKED)
       p->state = PLACE_EMPTY;
   }
+  g_atomic_int_set (&self->stop, 1);
   while (self->busy)
     g_cond_wait (&self->changed, &self->lock);
+  g_atomic_int_set (&self->stop, 0);
   for (guint i = 0; i < self->places->len; i++)
     place_free (self, g_ptr_array_index (self->places, i));
   g_ptr_array_set_size (self->places, 0);
@@ -395,7 +400,7 @@ avatar_residency_load_fixed (AvatarResidency *self, GError **error)
     return TRUE;
   self->fixed = avatar_device_memory_new (self->device, unit->bytes, "fixed weights", error);
   image = g_malloc0 (unit->bytes);
-  if (!self->fixed || !avatar_pack_image (unit, image, self->file, error))
+  if (!self->fixed || !avatar_pack_image (unit, image, self->file, NULL, error))
     return FALSE;
   self->backend->upload (self->queue, self->fixed, image, unit->bytes, FALSE);
   return self->backend->queue_sync (self->queue, error);
@@ -493,20 +498,25 @@ find_room (AvatarResidency *self, const AvatarRoute *route)
       MIN (least, avatar_device_get_room (self->device)));
 }
 
+void
+avatar_residency_drop_route (AvatarResidency *self)
+{
+  free_places (self);
+  free_scratch (self);
+}
+
 gboolean
 avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const AvatarRoute *route,
     GError **error)
 {
   if (ops->dry)
     return TRUE;
-  free_places (self);
-  free_scratch (self);
+  avatar_residency_drop_route (self);
   if (!self->feeder)
     self->feeder = g_thread_new ("weights", feed, self);
   if (take_route (self, route, find_room (self, route), error))
     return TRUE;
-  free_places (self);
-  free_scratch (self);
+  avatar_residency_drop_route (self);
   return FALSE;
 }
 
@@ -669,16 +679,17 @@ avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
       ask (self, place, unit);
   }
   g_assert (place); /* no more units are used at once than there are slots */
-  while (place->state == PLACE_ASKED)
-    g_cond_wait (&self->changed, &self->lock);
+  while (place->state == PLACE_ASKED && avatar_ops_running (ops))
+    g_cond_wait_until (&self->changed, &self->lock, g_get_monotonic_time () + LOOK);
   place->entered++;
   if (self->position[unit] != G_MAXUINT && !ops->error)
     refill (self);
   if (place->state == PLACE_FAILED && !ops->error)
     ops->error = g_error_copy (self->error);
-  if (!place->waited && !ops->error)
+  if (!place->waited && !ops->error) {
     self->backend->fence_wait (place->copied, ops->queue);
-  place->waited = TRUE;
+    place->waited = TRUE;
+  }
   g_mutex_unlock (&self->lock);
   if (!ops->error)
     expand (self, ops, unit, place->memory);

@@ -18,6 +18,9 @@ void avatar_residency_free (AvatarResidency *self);
 gboolean avatar_residency_load_fixed (AvatarResidency *self, GError **error);
 gboolean avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops,
     const AvatarRoute *route, GError **error);
+/* Gives the memory of the route back; a new one must be set before units are entered. What runs on the
+ * device must be done. */
+void avatar_residency_drop_route (AvatarResidency *self);
 void avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit);
 void avatar_residency_leave (AvatarResidency *self, AvatarOps *ops, guint unit);
 /* Where the image of @unit lies on the device, and its scratch; %NULL unless it was entered. */

@@ -10,6 +10,7 @@
 #include "engine/weights/mapped.h"
 #include "engine/weights/model.h"
 #include "engine/weights/residency.h"
+#include "engine/weights/slot.h"
 
 /* Values to which LoRAs are added at a time. */
 #define MERGED ((gint64) 1 << 19)
@@ -21,14 +22,15 @@ struct _AvatarWeights
   const char *file;
   GPtrArray *loras;
   char *missing; /* the first name asked for in vain */
-  /* the host's memory */
+  /* the host's memory, where all weights are always there */
   AvatarArena *arena;
   GHashTable *views; /* name -> AvatarTensor */
-  /* a discrete device */
+  /* a discrete device, or units that come and go */
   AvatarDevice *device;
   GArray *units;              /* of AvatarUnit */
   GHashTable *where;          /* name -> index of unit << 16 | of tensor, + 1 */
-  AvatarResidency *residency; /* NULL: dry */
+  AvatarResidency *residency; /* NULL: dry, or the host's memory */
+  AvatarSlot *slot;           /* NULL: dry, or a discrete device */
 };
 
 /* Values that are converted at a time. */
@@ -179,6 +181,14 @@ host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **erro
   return make_views (self->arena, tensors, self->loras, self->views, self->file, error);
 }
 
+AvatarDType
+avatar_weights_dtype (AvatarDevice *device, gboolean half)
+{
+  AvatarDType own = avatar_device_get_backend (device)->activation;
+
+  return half && own == AVATAR_BF16 ? AVATAR_F16 : own;
+}
+
 static gboolean
 discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits *units,
     const AvatarWeightSettings *settings, gboolean dry, GError **error)
@@ -187,8 +197,9 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
   static const AvatarWeightUnits all_fixed = { 0 };
 
-  self->units = avatar_pack_plan (tensors, units ? units : &all_fixed,
-      settings ? settings : &as_stored, backend->activation);
+  self->units
+      = avatar_pack_plan (tensors, units ? units : &all_fixed, settings ? settings : &as_stored,
+          avatar_weights_dtype (self->device, settings && settings->half));
   self->where = g_hash_table_new (g_str_hash, g_str_equal);
   for (guint i = 0; i < self->units->len; i++) {
     const AvatarUnit *unit = &g_array_index (self->units, AvatarUnit, i);
@@ -201,6 +212,8 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
     return FALSE;
   if (dry)
     return TRUE;
+  if (!backend->discrete)
+    return (self->slot = avatar_slot_new (self->device, self->units, self->file, error)) != NULL;
   self->residency = avatar_residency_new (self->device, self->units,
       (settings ? settings : &as_stored)->pinned_bytes, self->file);
   return avatar_residency_load_fixed (self->residency, error);
@@ -220,7 +233,7 @@ weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDe
     self->loras = g_ptr_array_ref (settings->loras);
   if (model)
     self->model = avatar_model_ref (model);
-  if (avatar_device_get_backend (device)->discrete
+  if (avatar_device_get_backend (device)->discrete || (settings && settings->once)
           ? discrete_init (self, tensors, units, settings, dry, error)
           : host_init (self, tensors, dry, error))
     return g_steal_pointer (&self);
@@ -266,6 +279,7 @@ avatar_weights_free (AvatarWeights *self)
   if (!self)
     return;
   avatar_residency_free (self->residency);
+  avatar_slot_free (self->slot);
   g_clear_pointer (&self->where, g_hash_table_unref);
   g_clear_pointer (&self->units, g_array_unref);
   g_clear_pointer (&self->views, g_hash_table_unref);
@@ -283,6 +297,8 @@ avatar_weights_fixed_bytes (AvatarWeights *self)
 {
   if (!self->units)
     return avatar_arena_peak (self->arena);
+  if (!avatar_device_get_backend (self->device)->discrete)
+    return avatar_slot_bytes (self->units);
   return avatar_device_rounded (self->device,
       g_array_index (self->units, AvatarUnit, self->units->len - 1).bytes);
 }
@@ -315,10 +331,19 @@ avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute
 }
 
 void
+avatar_weights_drop_route (AvatarWeights *self)
+{
+  if (self->residency)
+    avatar_residency_drop_route (self->residency);
+}
+
+void
 avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit)
 {
   if (self->residency)
     avatar_residency_leave (self->residency, ops, unit);
+  if (self->slot)
+    avatar_slot_leave (self->slot, unit);
 }
 
 /* Where @p of unit @i is now; without data if it is not on the device. */
@@ -331,6 +356,8 @@ discrete_view (AvatarWeights *self, guint i, const AvatarPacked *p)
 
   if (self->residency)
     memory = avatar_residency_memory (self->residency, i, &scratch);
+  if (self->slot)
+    memory = avatar_slot_memory (self->slot, i);
   if (!memory)
     return t;
   if (p->expands) {
@@ -372,6 +399,8 @@ avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
 
   if (self->residency)
     avatar_residency_enter (self->residency, ops, unit);
+  if (self->slot)
+    avatar_slot_enter (self->slot, ops, unit);
   if (!self->units || !self->loras)
     return;
   tensors = g_array_index (self->units, AvatarUnit, unit).tensors;

@@ -15,7 +15,7 @@ G_BEGIN_DECLS
  */
 typedef struct _AvatarWeights AvatarWeights;
 
-/* @part: "transformer", "vae", "whisper", "text". Returns %NULL with @error. */
+/* @part: "transformer", "vae", "whisper", "text", "llava", "clip". Returns %NULL with @error. */
 AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part,
     gboolean dry, GError **error);
 
@@ -30,7 +30,8 @@ typedef struct
   gconstpointer data;
 } AvatarWeightUnits;
 
-#define AVATAR_UNIT_FIXED G_MAXUINT /* always on the device */
+#define AVATAR_UNIT_FIXED G_MAXUINT         /* always on the device */
+#define AVATAR_UNIT_NOWHERE (G_MAXUINT - 1) /* never: the stage reads it on the host */
 
 /**
  * AvatarWeightSettings:
@@ -40,6 +41,8 @@ typedef struct
  * @loras: (nullable): of AvatarLora, added in float32 before weights are rounded, or quantised; on a
  *   discrete device, to the expanded copies of those that are 8-bit in the file, whenever their unit
  *   is entered. A reference is kept
+ * @once: units are used once, one after the other: on the host, too, they come and go. No LoRAs
+ * @half: matrices in float16 where the device computes in bfloat16: see avatar_weights_dtype()
  */
 typedef enum
 {
@@ -54,7 +57,11 @@ typedef struct
   gboolean compute_fp8;
   guint64 pinned_bytes;
   GPtrArray *loras;
+  gboolean once, half;
 } AvatarWeightSettings;
+
+/* What matrices become on @device, and activations with them. */
+AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
 
 /* @units %NULL: all are fixed. @settings %NULL: as stored. */
 AvatarWeights *avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
@@ -69,7 +76,7 @@ AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice 
 gboolean avatar_weights_read (GHashTable *tensors, const char *name, const char *file,
     AvatarTensor *t, GError **error);
 void avatar_weights_free (AvatarWeights *self);
-/* Device memory for what is fixed. */
+/* Device memory for what is fixed; on the host, if units come and go, for one of them as well. */
 guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
 /* Of all tensors as they are stored in the mapped file. */
 guint64 avatar_weights_file_bytes (AvatarWeights *self);
@@ -92,6 +99,8 @@ typedef struct
  * would do. */
 gboolean avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute *route,
     GError **error);
+/* Gives that memory back, for others to use in between. */
+void avatar_weights_drop_route (AvatarWeights *self);
 /* The unit's tensors are on the device, for what is given to @ops' queue, until leave. No-ops in
  * a plan and on devices that are not discrete. Failures are kept in @ops. */
 void avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit);

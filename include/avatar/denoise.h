@@ -87,13 +87,25 @@ typedef struct
 } AvatarTextStates;
 
 /**
+ * AvatarProgressPhase:
+ * @AVATAR_PROGRESS_DENOISE: a window is denoised
+ * @AVATAR_PROGRESS_TEXT: prompts and portrait go through the text encoders, when the reference is set
+ */
+typedef enum
+{
+  AVATAR_PROGRESS_DENOISE,
+  AVATAR_PROGRESS_TEXT,
+} AvatarProgressPhase;
+
+/**
  * AvatarProgress:
  * Where the denoiser stands; given to the progress callback at the start and after every step.
  * @window: index of the window being denoised (clip mode: always 0, one unit of work)
- * @step, @steps: steps done, of how many
+ * @step, @steps: steps done, of how many; of text, layers of the encoders
  */
 typedef struct
 {
+  AvatarProgressPhase phase;
   guint window;
   guint step, steps;
 } AvatarProgress;
@@ -114,8 +126,12 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   mapped files. G_MAXUINT64: as much as there are weights
  * @loras, @n_loras: (nullable): merged in this order, before weights are quantised; read while the
  *   denoiser is made. Not for weights that are stored and computed in 8 bits
- * @text_states: (nullable): two, in place of @prompt and @negative_prompt, for models whose text
- *   encoder is not read and for parity tests; copied by the denoiser
+ * @text_states: (nullable): two, in place of @prompt and @negative_prompt, where the text encoders
+ *   are not there and for parity tests; copied by the denoiser
+ * @text_cache: (nullable): folder in which encoded prompts are kept, "none" for nowhere; %NULL: the
+ *   user's cache folder. @text_cache_bytes: of all of them; those used last stay
+ * @exact_rope: the text encoder's positions as they are meant, rather than in the rounding with which
+ *   the transformer was trained
  * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
  *   parity tests; must outlive the denoiser
  */
@@ -141,6 +157,9 @@ typedef struct
   const AvatarLoraSetting *loras;
   guint n_loras;
   const AvatarTextStates *text_states;
+  const char *text_cache;
+  guint64 text_cache_bytes;
+  gboolean exact_rope;
   const float *noise;
   guint noise_latents;
 } AvatarDenoiseSettings;
@@ -167,7 +186,8 @@ AVATAR_API void avatar_denoise_settings_init (AvatarDenoiseSettings *settings, A
 
 AVATAR_API AvatarDenoiser *avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
-/* @image: already fitted, exactly the settings' size, RGB. Encodes it; needed once before pull. */
+/* @image: already fitted, exactly the settings' size, RGB. Encodes it, and with it the prompts where the
+ * model's text encoder sees the portrait; needed once before pull. */
 AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image,
     GError **error);
 AVATAR_API void avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,

@@ -11,6 +11,7 @@ G_BEGIN_DECLS
  * AvatarPlanStage:
  * @name: of the stage
  * @on_gpu: its memory is the GPU's; else the host's
+ * @within: it is over before the denoiser begins, in memory that is the denoiser's then: it is no more
  * @weight_bytes: memory for weights beyond the mapped files
  * @arena_bytes: high-water mark of the activations
  * @flops: of the whole run (a multiply-add counts 2); @bytes: read and written by its operations
@@ -18,7 +19,7 @@ G_BEGIN_DECLS
 typedef struct
 {
   const char *name;
-  gboolean on_gpu;
+  gboolean on_gpu, within;
   guint64 weight_bytes, arena_bytes;
   double flops, bytes;
 } AvatarPlanStage;
@@ -38,6 +39,8 @@ typedef struct
  * @pinned_bytes: page-locked host memory that these copies come from; part of the plan's host_bytes
  * @shares_tokens: what both branches of guidance have in common is computed once
  * @keeps_tokens: the step cache is on the GPU, else on the host
+ * @text_least_bytes: the smallest budget that would do for the text encoders; @text_read_bytes: of their
+ *   weights, each of which is copied once; 0: there are none
  * @forwards, @cached_forwards: of the whole run
  * @forward_flops: of one full forward
  * @forward_seconds, @run_seconds: estimates, of matrix products, attention and copies at the rates
@@ -52,6 +55,7 @@ typedef struct
   guint slots, resident, units;
   guint64 streamed_bytes, ahead_bytes, pinned_bytes;
   gboolean shares_tokens, keeps_tokens;
+  guint64 text_least_bytes, text_read_bytes;
   guint64 forwards, cached_forwards;
   double forward_flops;
   double forward_seconds, copy_seconds, run_seconds;

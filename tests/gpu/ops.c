@@ -179,6 +179,98 @@ rms_norm_rope (Run *run, const gint64 *p)
   output (run, wide);
 }
 
+/* The type of activations: what text encoders compute in where the device has 16 bits. */
+static void
+use_half (Run *run)
+{
+  if (run->ops->backend->discrete)
+    run->ops->dtype = AVATAR_F16;
+}
+
+/* p: m, n, half */
+static void
+rms_norm (Run *run, const gint64 *p)
+{
+  AvatarTensor x = input_f32 (run, p[0], p[1]), w = input_f32 (run, p[1]), y, z;
+
+  if (p[2])
+    use_half (run);
+  y = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], p[1]));
+  z = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], p[1]));
+  avatar_op_rms_norm (run->ops, y, x, w, 1e-5);
+  avatar_op_rms_norm (run->ops, z, y, w, 1e-5);
+  output (run, y);
+  output (run, z);
+}
+
+/* p: rows, heads, d, half */
+static void
+rope_half (Run *run, const gint64 *p)
+{
+  AvatarTensor wide, x, c = input_f32 (run, p[0], p[2] / 2), s = input_f32 (run, p[0], p[2] / 2);
+
+  if (p[3])
+    use_half (run);
+  wide = input (run, p[0], 2 * p[1] * p[2]);
+  x = avatar_tensor_split_last (avatar_tensor_cols (wide, p[1] * p[2], p[1] * p[2]), p[2]);
+  avatar_op_rope_half (run->ops, x, c, s);
+  output (run, wide);
+}
+
+/* p: m, n, half */
+static void
+silu_product (Run *run, const gint64 *p)
+{
+  AvatarTensor wide, y;
+
+  if (p[2])
+    use_half (run);
+  wide = input (run, p[0], 2 * p[1]);
+  y = input (run, p[0], p[1]);
+  avatar_op_silu_product (run->ops, y, avatar_tensor_cols (wide, p[1], p[1]));
+  output (run, y);
+}
+
+/* p: lq, lk, heads, d: causal, one key and value for all heads, more queries than keys */
+static void
+grouped_attention (Run *run, const gint64 *p)
+{
+  AvatarTensor q, kv, k, v, o;
+
+  use_half (run);
+  q = input (run, p[0], p[2] * p[3]);
+  kv = input (run, p[1], 2 * p[3]);
+  o = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], p[2] * p[3]));
+  k = avatar_tensor_reshape (avatar_tensor_rows (kv, 0, 1), 3, (gint64) 1, (gint64) 2, p[3]);
+  k.shape[0] = p[1];
+  k.shape[1] = p[2];
+  k.stride[0] = 2 * p[3];
+  k.stride[1] = 0;
+  v = k;
+  v.data = (guint8 *) v.data + p[3] * avatar_dtype_size (kv.dtype);
+  avatar_op_attention (run->ops, avatar_tensor_split_last (o, p[3]),
+      avatar_tensor_split_last (q, p[3]), k, v, 3 / sqrt (p[3]), 1, 0, AVATAR_NO_TENSOR);
+  output (run, o);
+}
+
+/* p: m, n, k: a product of float16, added to float32 */
+static void
+linear_half (Run *run, const gint64 *p)
+{
+  AvatarTensor y = input_f32 (run, p[0], p[1]), x, w, b;
+
+  use_half (run);
+  x = input (run, p[0], p[2]);
+  w = input (run, p[1], p[2]);
+  b = input (run, p[1]);
+  avatar_op_linear_add (run->ops, y, x, w, AVATAR_NO_TENSOR, AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+  avatar_op_linear_add (run->ops, y, x, w, b, AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+  output (run, y);
+  x = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], p[1]));
+  avatar_op_linear (run->ops, x, input (run, p[0], p[2]), w, b, AVATAR_ACT_QUICK_GELU);
+  output (run, x);
+}
+
 /* p: lq, lk, heads, d, causal block, q start, masked */
 static void
 attention (Run *run, const gint64 *p)
@@ -369,6 +461,18 @@ test_all (void)
   CASE (rms_norm_rope, ROUNDED, 300, 24, 128, 0);
   CASE (rms_norm_rope, ROUNDED, 41, 5, 32, 1);
   CASE (rms_norm_rope, ROUNDED, 41, 3, 128, 1);
+  CASE (rms_norm, ROUNDED, 300, 4096, 0);
+  CASE (rms_norm, ROUNDED, 300, 4096, 1);
+  CASE (rms_norm, ROUNDED, 7, 45, 1);
+  CASE (rope_half, ROUNDED, 300, 32, 128, 1);
+  CASE (rope_half, ROUNDED, 41, 3, 10, 0);
+  CASE (silu_product, ROUNDED, 100, 14336, 1);
+  CASE (silu_product, ROUNDED, 33, 45, 0);
+  CASE (linear_half, ROUNDED, 642, 4096, 4096);
+  CASE (linear_half, ROUNDED, 577, 1024, 588);
+  CASE (linear_half, ROUNDED, 77, 768, 3072);
+  CASE (grouped_attention, ROUNDED, 738, 737, 4, 128);
+  CASE (grouped_attention, ROUNDED, 20, 20, 1, 64);
   CASE (attention, 8e-3, 300, 700, 3, 128, 0, 0, 0);
   CASE (attention, 8e-3, 7, 1027, 24, 128, 0, 0, 0);
   CASE (attention, 8e-3, 129, 515, 5, 32, 0, 0, 0);
@@ -377,7 +481,7 @@ test_all (void)
   CASE (attention, 8e-3, 300, 300, 1, 256, 0, 0, 0);
   CASE (frame_attention, 8e-3, 3, 130, 1024, 16);
   CASE (frame_attention, 8e-3, 2, 65, 96, 16);
-  for (gint64 a = AVATAR_ACT_NONE; a <= AVATAR_ACT_GELU_TANH; a++)
+  for (gint64 a = AVATAR_ACT_NONE; a < AVATAR_N_ACTS; a++)
     CASE (act, ROUNDED, a);
   CASE (sums_and_copies, ROUNDED, 0);
   CASE (patchify, EXACT, 16, 3, 8, 12, 2);

@@ -331,7 +331,7 @@ test_packed (Fixture *f, gconstpointer data)
     const AvatarUnit *unit = &g_array_index (units, AvatarUnit, 0);
     g_autofree guint8 *image = g_malloc (unit->bytes);
 
-    g_assert_true (avatar_pack_image (unit, image, NULL, NULL));
+    g_assert_true (avatar_pack_image (unit, image, NULL, NULL, NULL));
     for (guint i = 0; i < unit->tensors->len; i++) {
       const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
       const float *scale = (float *) (image + p->scale_offset);

@@ -4,10 +4,13 @@
 
 #include "engine/weights/config.h"
 #include "engine/weights/model.h"
+#include "engine/weights/released.h"
 #include "engine/weights/weights.h"
 
 #include <gio/gio.h>
 #include <glib/gstdio.h>
+
+#define LLAVA_CLIP "\"kind\": \"llava+clip\", "
 
 static const char *const files[] = { "config.json", "transformer.safetensors", "vae.safetensors",
   "whisper_encoder.safetensors", "text_stub.safetensors" };
@@ -182,6 +185,13 @@ test_bad_configs (void)
   refuse_config ("\"hidden_size\": 160", "\"hidden_size\": -160", "hidden_size");
   refuse_config ("\"norm_num_groups\": 8", "\"norm_num_groups\": 5", "groups");
   refuse_config ("\"max_length\": 32", "\"max_length\": 99999999", "max_length");
+  refuse_config ("\"max_length\": 32", "\"kind\": \"t5\"", "text.kind");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"template\": \"none\"", "text.template");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"template\": \"{} and {}\"", "text.template");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"template\": \"{0}\"", "text.template");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"suffix\": 3", "text.suffix");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"max_length\": 96", "no place");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"crop_start\": -1", "crop_start");
   refuse_config ("\"max_source_positions\": 1500", "\"max_source_positions\": 1501", "odd");
   refuse_config ("\"fps\": 25", "\"fps\": 30", "25");
   refuse_config ("\"encoder_layers\": 3", "\"encoder_layers\": 4", "states");
@@ -199,6 +209,31 @@ test_bad_configs (void)
   refuse_config ("\"vae\": {", "\"vea\": {", "\"vae\"");
   refuse_config ("\"name\": \"toonhead-demo\"", "\"name\": 3", "name");
   refuse_config ("   1,\n   3\n", "   3,\n   1\n", "double_stream_list");
+}
+
+/* What a configuration does not say of the prompt is as upstream has it. */
+static void
+test_text_config (void)
+{
+  gsize length;
+  g_autofree char *text = read_demo ("config.json", &length);
+  g_autoptr (GString) changed = g_string_new (text);
+  g_autoptr (AvatarConfig) released = avatar_config_released ();
+  g_autoptr (AvatarConfig) config = NULL;
+
+  g_assert_cmpuint (released->text.kind, ==, AVATAR_TEXT_LLAVA_CLIP);
+  g_assert_cmpuint (released->text.max_length, ==, 351);
+  g_assert_cmpuint (released->text.max_states, ==, 831);
+  g_assert_cmpstr (released->text.template_tail, ==, "<|eot_id|>");
+  g_assert_true (g_str_has_suffix (released->text.template_head, "<|end_header_id|>\n\n"));
+
+  g_string_replace (changed, "\"max_length\": 32", LLAVA_CLIP "\"crop_start\": 20", 1);
+  config = avatar_config_parse (changed->str, changed->len, "c.json", NULL);
+  g_assert_nonnull (config);
+  g_assert_cmpuint (config->text.max_length, ==, 276);
+  g_assert_cmpuint (config->text.max_states, ==, 831);
+  g_assert_cmpuint (config->text.clip_length, ==, 77);
+  g_assert_cmpstr (config->text.suffix, ==, released->text.suffix);
 }
 
 static void
@@ -252,6 +287,7 @@ main (int argc, char **argv)
   g_test_add_func ("/model/bad-tensors", test_bad_tensors);
   g_test_add_func ("/model/foreign-tensor", test_foreign_tensor);
   g_test_add_func ("/model/bad-configs", test_bad_configs);
+  g_test_add_func ("/model/text-config", test_text_config);
   g_test_add_func ("/model/weights", test_weights);
   g_test_add_func ("/model/budget", test_budget);
   return g_test_run ();

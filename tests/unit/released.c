@@ -220,7 +220,7 @@ test_packed (Fixture *f, gconstpointer data)
   g_autofree guint8 *image = g_malloc (unit->bytes);
   guint n = 0;
 
-  g_assert_true (avatar_pack_image (unit, image, NULL, NULL));
+  g_assert_true (avatar_pack_image (unit, image, NULL, NULL, NULL));
   for (guint i = 0; i < unit->tensors->len; i++) {
     const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
     g_autofree char *name = g_strconcat (p->name, "_scale", NULL);

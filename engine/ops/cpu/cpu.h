@@ -23,6 +23,9 @@ void avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, 
     AvatarTensor shift, gboolean plus_one, double eps);
 void avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor cos, AvatarTensor sin, double eps);
+void avatar_cpu_rms_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    double eps);
+void avatar_cpu_rope_half (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
 gsize avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
     gint64 causal_block, AvatarTensor valid);
 void avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
@@ -31,6 +34,7 @@ void avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, A
 void avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale);
 void avatar_cpu_act (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
+void avatar_cpu_silu_product (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 void avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b);
 void avatar_cpu_copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 void avatar_cpu_mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);

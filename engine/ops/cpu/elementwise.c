@@ -30,6 +30,13 @@ gelu_tanh_row (float *x, gint64 n)
   }
 }
 
+AVATAR_SIMD static void
+quick_gelu_row (float *x, gint64 n)
+{
+  for (gint64 i = 0; i < n; i++)
+    x[i] = x[i] / (1.f + avatar_expf (-1.702f * x[i]));
+}
+
 void
 avatar_cpu_act_row (float *x, gint64 n, AvatarAct act)
 {
@@ -48,6 +55,9 @@ avatar_cpu_act_row (float *x, gint64 n, AvatarAct act)
       return;
     case AVATAR_ACT_GELU_TANH:
       gelu_tanh_row (x, n);
+      return;
+    case AVATAR_ACT_QUICK_GELU:
+      quick_gelu_row (x, n);
       return;
   }
 }
@@ -133,6 +143,22 @@ avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Av
         rotate_row (row, avatar_tensor_f32 (cos) + i * cos.stride[0],
             avatar_tensor_f32 (sin) + i * sin.stride[0], x.shape[2] / 2);
     }
+}
+
+AVATAR_SIMD static void
+silu_product_row (float *y, const float *x, gint64 n)
+{
+  for (gint64 i = 0; i < n; i++)
+    y[i] = y[i] / (1.f + avatar_expf (-y[i])) * x[i];
+}
+
+void
+avatar_cpu_silu_product (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+#pragma omp parallel for schedule(static)
+  for (gint64 i = 0; i < y.shape[0]; i++)
+    silu_product_row (avatar_tensor_f32 (y) + i * y.stride[0],
+        avatar_tensor_f32 (x) + i * x.stride[0], y.shape[1]);
 }
 
 void

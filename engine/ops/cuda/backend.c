@@ -44,6 +44,21 @@ rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor 
 }
 
 static void
+rms_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_rms_norm (queue->stream, y, x, w, eps), "an RMS norm");
+}
+
+static void
+rope_half (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_rope_half (queue->stream, x, cos, sin),
+        "a rotary embedding");
+}
+
+static void
 frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
     double scale)
 {
@@ -59,6 +74,13 @@ act (AvatarQueue *queue, AvatarTensor x, AvatarAct a)
     avatar_cuda_check (queue,
         avatar_kernel_epilogue (queue->stream, x, NULL, NULL, AVATAR_NO_TENSOR, a),
         "an activation");
+}
+
+static void
+silu_product (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_silu_product (queue->stream, y, x), "a gated product");
 }
 
 static void
@@ -209,9 +231,12 @@ static const AvatarBackend backend = {
   .linear_add = avatar_cuda_linear_add,
   .layer_norm = layer_norm,
   .rms_norm_rope = rms_norm_rope,
+  .rms_norm = rms_norm,
+  .rope_half = rope_half,
   .attention = avatar_cuda_attention,
   .frame_attention = frame_attention,
   .act = act,
+  .silu_product = silu_product,
   .axpby = axpby,
   .copy = copy,
   .mean_rows = mean_rows,

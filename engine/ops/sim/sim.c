@@ -335,6 +335,10 @@ CPU (rms_norm_rope,
     (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
         AvatarTensor sin, double eps),
     (NULL, y, x, w, cos, sin, eps))
+CPU (rms_norm, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps),
+    (NULL, y, x, w, eps))
+CPU (rope_half, (AvatarQueue * queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin),
+    (NULL, x, cos, sin))
 CPU (attention,
     (AvatarQueue * queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
         double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
@@ -345,6 +349,7 @@ CPU (frame_attention,
         double scale),
     (NULL, o, q, k, v, scale))
 CPU (act, (AvatarQueue * queue, AvatarTensor x, AvatarAct a), (NULL, x, a))
+CPU (silu_product, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x), (NULL, y, x))
 CPU (axpby, (AvatarQueue * queue, AvatarTensor y, double a, AvatarTensor x, double b),
     (NULL, y, a, x, b))
 CPU (copy, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x), (NULL, y, x))
@@ -373,6 +378,7 @@ const AvatarBackend avatar_backend_sim = {
   .pixels = AVATAR_F32,
   .row_chunk = 1024,
   .conv_pixels = 1,
+  .piece_flops = 4e9,
   .open = open_device,
   .close = close_device,
   .describe = describe,
@@ -402,9 +408,12 @@ const AvatarBackend avatar_backend_sim = {
   .linear_add = linear_add,
   .layer_norm = layer_norm,
   .rms_norm_rope = rms_norm_rope,
+  .rms_norm = rms_norm,
+  .rope_half = rope_half,
   .attention = attention,
   .frame_attention = frame_attention,
   .act = act,
+  .silu_product = silu_product,
   .axpby = axpby,
   .copy = copy,
   .mean_rows = mean_rows,

@@ -85,6 +85,8 @@ activate (float x, AvatarAct act)
       return 0.5f * x * (1.f + erff (x * 0.70710678f));
     case AVATAR_ACT_GELU_TANH:
       return 0.5f * x * (1.f + tanhf (0.79788456f * (x + 0.044715f * x * x * x)));
+    case AVATAR_ACT_QUICK_GELU:
+      return x / (1.f + __expf (-1.702f * x));
     default:
       return x;
   }

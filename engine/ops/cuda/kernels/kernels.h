@@ -17,6 +17,12 @@ cudaError_t avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, Av
     AvatarTensor w, AvatarTensor cos, AvatarTensor sin, double eps);
 cudaError_t
 avatar_kernel_norm_factor (cudaStream_t stream, float *factor, AvatarTensor w, AvatarTensor w2);
+/* rotary.cu */
+cudaError_t avatar_kernel_rms_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
+    AvatarTensor w, double eps);
+cudaError_t
+avatar_kernel_rope_half (cudaStream_t stream, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
+cudaError_t avatar_kernel_silu_product (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 /* elementwise.cu */
 /* y = act (y * row_scale * column_scale + b) in place; scales and b optional. */
 cudaError_t avatar_kernel_epilogue (cudaStream_t stream, AvatarTensor y, const float *row_scale,

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* transformers' CLIPVisionTransformer up to hidden_states[-2], and LlavaMultiModalProjector. */
+#include "engine/image/vision.h"
+
+#include "engine/image/resample.h"
+
+#include <string.h>
+
+#define W(...) avatar_weights_get (self->weights, __VA_ARGS__)
+#define TOWER "vision_tower.vision_model."
+
+/* upstream data_kits/audio_dataset.py; the third mean has a digit less than CLIP's own */
+static const float mean[3] = { 0.48145466f, 0.4578275f, 0.4082107f };
+static const float deviation[3] = { 0.26862954f, 0.26130258f, 0.27577711f };
+
+guint
+avatar_vision_patches (const AvatarLlavaConfig *config)
+{
+  return (config->image / config->patch) * (config->image / config->patch);
+}
+
+AvatarImage *
+avatar_vision_prepare (const AvatarLlavaConfig *config, const AvatarImage *image, GError **error)
+{
+  AvatarRegion all = { 0, 0, image->width, image->height };
+
+  return avatar_resample (image, all, AVATAR_FILTER_BILINEAR, config->image, config->image, error);
+}
+
+/* [3, side, side] */
+static void
+normalise (float *out, const AvatarImage *image)
+{
+  gsize side = image->width;
+
+  for (guint c = 0; c < 3; c++)
+    for (gsize y = 0; y < side; y++)
+      for (gsize x = 0; x < side; x++)
+        out[(c * side + y) * side + x]
+            = (image->data[y * image->stride + 3 * x + c] / 255.f - mean[c]) / deviation[c];
+}
+
+static AvatarTower
+tower_of (const AvatarVision *self)
+{
+  return (AvatarTower){ self->ops, &self->config->vision, self->weights, TOWER };
+}
+
+void
+avatar_vision_embed (const AvatarVision *self, AvatarTensor x, const AvatarImage *square)
+{
+  AvatarOps *ops = self->ops;
+  const AvatarTower tower = tower_of (self);
+  const guint patch[3] = { 1, self->config->patch, self->config->patch };
+  gint64 n = avatar_vision_patches (self->config), d = self->config->vision.hidden;
+  gint64 side = self->config->image, width = 3 * (gint64) patch[1] * patch[2];
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor pixels
+      = avatar_ops_alloc_as (ops, AVATAR_F32, 4, (gint64) 3, (gint64) 1, side, side);
+  AvatarTensor patches = avatar_ops_alloc (ops, 2, n, width);
+  g_autofree float *host = NULL;
+
+  if (avatar_ops_running (ops)) {
+    host = g_new (float, 3 * side * side);
+    normalise (host, square);
+  }
+  avatar_op_upload (ops, pixels, host);
+  avatar_op_patchify (ops, patches, pixels, patch, FALSE);
+  /* the class' row, then those of the patches, from the top left; no bias */
+  avatar_op_copy (ops, avatar_tensor_rows (x, 0, 1),
+      avatar_tensor_reshape (W (TOWER "embeddings.class_embedding"), 2, (gint64) 1, d));
+  avatar_op_linear (ops, avatar_tensor_rows (x, 1, n), patches,
+      avatar_tensor_reshape (W (TOWER "embeddings.patch_embedding.weight"), 2, d, width),
+      AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
+  avatar_op_axpby (ops, x, 1, W (TOWER "embeddings.position_embedding.weight"), 1);
+  avatar_tower_norm (&tower, "pre_layrnorm", x, x); /* so spelt */
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_vision_layer (const AvatarVision *self, guint i, AvatarTensor x)
+{
+  const AvatarTower tower = tower_of (self);
+
+  avatar_tower_layer (&tower, i, x, FALSE);
+}
+
+void
+avatar_vision_project (const AvatarVision *self, AvatarTensor features, AvatarTensor x)
+{
+  AvatarOps *ops = self->ops;
+  gint64 n = features.shape[0], d = features.shape[1];
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor seen = avatar_ops_alloc (ops, 2, n, x.shape[1]);
+  AvatarTensor inner = avatar_ops_alloc (ops, 2, n, d);
+
+  /* without the class' row, and without a norm */
+  avatar_op_copy (ops, seen, avatar_tensor_rows (x, 1, n));
+  avatar_op_linear (ops, inner, seen, W ("multi_modal_projector.linear_1.weight"),
+      W ("multi_modal_projector.linear_1.bias"), AVATAR_ACT_GELU);
+  avatar_op_linear (ops, features, inner, W ("multi_modal_projector.linear_2.weight"),
+      W ("multi_modal_projector.linear_2.bias"), AVATAR_ACT_NONE);
+  avatar_ops_release (ops, mark);
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which prompts are not in the cache goes through LLaVA, and then through CLIP; each one's weights are
+ * gone before the other's come. */
+#define G_LOG_DOMAIN "avatar"
+#include "engine/text/encoder.h"
+
+#include "engine/memory/device.h"
+#include "engine/text/clip.h"
+#include "engine/text/key.h"
+#include "engine/weights/finite.h"
+#include "engine/weights/model.h"
+#include "engine/weights/placing.h"
+
+/* What a run of either encoder needs. */
+typedef struct
+{
+  const char *part;
+  AvatarWeightUnits units;
+  AvatarRoute *route;
+  AvatarWeights *sizes; /* without data, for plans */
+} Half;
+
+enum
+{
+  LLAVA,
+  CLIP,
+  HALVES,
+};
+
+struct _AvatarTextEncoder
+{
+  AvatarModel *model;
+  AvatarDevice *device;
+  const AvatarConfig *config;
+  gboolean exact_rope;
+  AvatarTextCache cache;
+  AvatarEncoding prompts[2];
+  guint n_prompts;
+  Half halves[HALVES];
+  /* of a run */
+  AvatarTextProgressFunc progress;
+  gpointer progress_data;
+  guint done, parts;
+};
+
+/* bfloat16 would lose three bits of what the files have. */
+static const AvatarWeightSettings once = { .pinned_bytes = 0, .once = TRUE, .half = TRUE };
+
+gboolean
+avatar_text_encoder_is_for (AvatarModel *model)
+{
+  return avatar_model_get_config (model)->text.kind == AVATAR_TEXT_LLAVA_CLIP
+      && !avatar_model_get_part (model, "text", NULL);
+}
+
+static gboolean
+check_parts (AvatarModel *model, GError **error)
+{
+  static const char *const parts[] = { "llava", "clip" };
+  static const char *const folders[] = { "llava_llama_image", "text_encoder_2" };
+
+  for (guint i = 0; i < 2; i++)
+    if (!avatar_model_get_part (model, parts[i], NULL)) {
+      const char *folder = avatar_model_get_text_folder (model, i);
+
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+          "%s: there are no weights of a text encoder, without which no prompt can be encoded; fetch "
+          "weights/ckpts/%s of tencent/HunyuanVideo-Avatar, or give text_states",
+          folder ? folder : avatar_model_get_path (model), folders[i]);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+/* CLIP's 77 are soon used up, and LLaVA sees what it does not. */
+static void
+tell_dropped (const char *prompt, guint llava, guint clip)
+{
+  if (llava)
+    g_warning ("the prompt is too long: the last %u tokens of it are not seen: \"%.40s...\"", llava,
+        prompt);
+  else if (clip)
+    g_info ("the last %u tokens of the prompt are seen by LLaVA alone, not by CLIP", clip);
+}
+
+static gboolean
+make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
+{
+  g_autoptr (AvatarTokenizer) llama
+      = avatar_tokenizer_new_llama (avatar_model_get_text_folder (self->model, FALSE), error);
+  g_autoptr (AvatarTokenizer) clip = NULL;
+
+  if (llama)
+    clip = avatar_tokenizer_new_clip (avatar_model_get_text_folder (self->model, TRUE), error);
+  if (!clip)
+    return FALSE;
+  for (guint i = 0; i < self->n_prompts; i++) {
+    g_auto (AvatarLlavaTokens) a = { 0 };
+    g_auto (AvatarClipTokens) b = { 0 };
+    AvatarPromptKind kind = i ? AVATAR_PROMPT_NEGATIVE : AVATAR_PROMPT_POSITIVE;
+
+    if (!avatar_tokens_llava (llama, &self->config->text, prompts[i], kind, &a, error)
+        || !avatar_tokens_clip (clip, &self->config->text, prompts[i], kind, &b, error))
+      return FALSE;
+    tell_dropped (prompts[i], a.dropped, b.dropped);
+    if (!avatar_encoding_init (&self->prompts[i], self->config, &a, &b, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+init_halves (AvatarTextEncoder *self, GError **error)
+{
+  self->halves[LLAVA] = (Half){ "llava", avatar_llava_units (&self->config->llava),
+    avatar_llava_route (&self->config->llava), NULL };
+  self->halves[CLIP] = (Half){ "clip", avatar_clip_units (&self->config->clip),
+    avatar_clip_route (&self->config->clip), NULL };
+  for (guint i = 0; i < HALVES; i++) {
+    Half *half = &self->halves[i];
+
+    half->sizes = avatar_weights_new_units (self->model, self->device, half->part, &half->units,
+        &once, TRUE, error);
+    if (!half->sizes)
+      return FALSE;
+    self->parts += half->units.n;
+  }
+  return TRUE;
+}
+
+AvatarTextEncoder *
+avatar_text_encoder_new (AvatarModel *model, AvatarDevice *device,
+    const AvatarTextEncoderSettings *s, GError **error)
+{
+  g_autoptr (AvatarTextEncoder) self = g_new0 (AvatarTextEncoder, 1);
+
+  self->model = avatar_model_ref (model);
+  self->device = avatar_device_ref (device);
+  self->config = avatar_model_get_config (model);
+  self->exact_rope = s->exact_rope;
+  self->n_prompts = s->n_prompts;
+  self->cache = (AvatarTextCache){ g_strdup (s->cache.folder), s->cache.limit };
+  for (guint i = 0; i < self->n_prompts && s->longest; i++)
+    avatar_encoding_init_longest (&self->prompts[i], self->config);
+  if (!check_parts (model, error) || !init_halves (self, error)
+      || (!s->longest && !make_ids (self, s->prompts, error)))
+    return NULL;
+  return g_steal_pointer (&self);
+}
+
+void
+avatar_text_encoder_free (AvatarTextEncoder *self)
+{
+  if (!self)
+    return;
+  for (guint i = 0; i < HALVES; i++) {
+    avatar_weights_free (self->halves[i].sizes);
+    g_free (self->halves[i].route);
+  }
+  for (guint i = 0; i < self->n_prompts; i++)
+    avatar_encoding_clear (&self->prompts[i]);
+  g_free ((char *) self->cache.folder);
+  avatar_device_unref (self->device);
+  avatar_model_unref (self->model);
+  g_free (self);
+}
+
+AvatarEncoding *
+avatar_text_encoder_get (AvatarTextEncoder *self, guint i)
+{
+  return &self->prompts[i];
+}
+
+/* ------------------------------------------------------------------------------------ computing */
+
+static void
+count_part (gpointer data)
+{
+  AvatarTextEncoder *self = data;
+
+  self->done++;
+  if (self->progress)
+    self->progress (self->done, self->parts, self->progress_data);
+}
+
+/* Runs one encoder with its @weights. */
+static gboolean
+run_half (AvatarTextEncoder *self, guint half, AvatarWeights *weights, AvatarOps *ops,
+    const AvatarImage *square, AvatarEncoding *const *prompts, guint n, GError **error)
+{
+  const char *file = NULL;
+  GHashTable *tensors = avatar_model_get_part (self->model, self->halves[half].part, &file);
+  AvatarDType dtype = ops->dtype;
+  gboolean done;
+
+  ops->dtype = avatar_weights_dtype (self->device, once.half);
+  if (half == LLAVA) {
+    const AvatarLlava llava
+        = { self->config, weights, tensors, file, self->exact_rope, count_part, self };
+
+    done = avatar_llava_run (&llava, ops, square, prompts, n, error);
+  } else {
+    const AvatarClip clip = { self->config, weights, tensors, file, count_part, self };
+
+    done = avatar_clip_run (&clip, ops, prompts, n, error);
+  }
+  ops->dtype = dtype;
+  return done;
+}
+
+/* The same with weights that come and go. */
+static gboolean
+stream_half (AvatarTextEncoder *self, guint i, AvatarOps *ops, const AvatarImage *square,
+    AvatarEncoding *const *prompts, guint n, GError **error)
+{
+  const Half *half = &self->halves[i];
+  g_autoptr (AvatarWeights) weights = NULL;
+  gboolean done;
+
+  weights = avatar_weights_new_units (self->model, self->device, half->part, &half->units, &once,
+      FALSE, error);
+  if (!weights)
+    return FALSE;
+  done = avatar_weights_set_route (weights, ops, half->route, error)
+      && run_half (self, i, weights, ops, square, prompts, n, error)
+      && avatar_ops_check (ops, error) && avatar_weights_check (weights, error);
+  avatar_ops_finish (ops); /* before what it works on goes */
+  return done;
+}
+
+static gboolean
+check_finite (AvatarTextEncoder *self, AvatarOps *ops, const AvatarEncoding *prompt, GError **error)
+{
+  static const char *const parts[] = { "llava", "clip", NULL };
+  gsize n = (gsize) prompt->n * self->config->llava.hidden;
+
+  if (avatar_is_finite (prompt->states, n)
+      && avatar_is_finite (prompt->pooled, self->config->clip.tower.hidden))
+    return TRUE;
+  avatar_model_blame (self->model, parts, &ops->cancelled,
+      "the text encoders computed NaN or infinity", "they must be too large for float16", error);
+  return FALSE;
+}
+
+/* The key of prompt @i in the cache; %NULL: there is none. */
+static char *
+key_of (AvatarTextEncoder *self, const AvatarEncoding *prompt, const AvatarImage *square)
+{
+  g_autofree char *options
+      = g_strdup_printf ("%s %s%s", avatar_device_get_backend (self->device)->name,
+          avatar_dtype_name (avatar_weights_dtype (self->device, once.half)),
+          self->exact_rope ? " exact" : "");
+
+  return self->cache.folder ? avatar_text_key (self->model, prompt, square, options) : NULL;
+}
+
+static void
+alloc_prompt (AvatarTextEncoder *self, AvatarEncoding *prompt)
+{
+  g_free (prompt->states);
+  g_free (prompt->pooled);
+  prompt->states = g_new0 (float, (gsize) prompt->n * self->config->llava.hidden);
+  prompt->pooled = g_new0 (float, self->config->clip.tower.hidden);
+}
+
+/* Those that are not in the cache. */
+static gboolean
+encode (AvatarTextEncoder *self, AvatarOps *ops, const AvatarImage *square,
+    AvatarEncoding *const *prompts, guint n, GError **error)
+{
+  self->done = 0;
+  if (self->progress)
+    self->progress (0, self->parts, self->progress_data);
+  for (guint i = 0; i < HALVES; i++)
+    if (!stream_half (self, i, ops, square, prompts, n, error))
+      return FALSE;
+  for (guint i = 0; i < n; i++) {
+    avatar_encoding_spread (prompts[i], prompts[i]->states, self->config->llava.hidden);
+    if (!check_finite (self, ops, prompts[i], error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarImage *image,
+    AvatarTextProgressFunc progress, gpointer data, GError **error)
+{
+  gsize hidden = self->config->llava.hidden, pooled = self->config->clip.tower.hidden;
+  g_autoptr (AvatarImage) square = avatar_vision_prepare (&self->config->llava, image, error);
+  g_auto (GStrv) keys = g_new0 (char *, G_N_ELEMENTS (self->prompts) + 1);
+  AvatarEncoding *missing[G_N_ELEMENTS (self->prompts)];
+  guint n = 0;
+
+  if (!square)
+    return FALSE;
+  self->progress = progress;
+  self->progress_data = data;
+  for (guint i = 0; i < self->n_prompts; i++) {
+    AvatarEncoding *prompt = &self->prompts[i];
+    g_autofree char *key = key_of (self, prompt, square);
+
+    alloc_prompt (self, prompt);
+    if (key
+        && avatar_text_cache_load (&self->cache, key, prompt->states,
+            avatar_encoding_distinct (prompt) * hidden, prompt->pooled, pooled)) {
+      avatar_encoding_spread (prompt, prompt->states, hidden);
+      continue;
+    }
+    keys[n] = key ? g_steal_pointer (&key) : g_strdup ("");
+    missing[n++] = prompt;
+  }
+  if (n > 0 && !encode (self, ops, square, missing, n, error))
+    return FALSE;
+  for (guint i = 0; i < n; i++)
+    if (keys[i][0])
+      avatar_text_cache_store (&self->cache, keys[i], missing[i]->states,
+          avatar_encoding_distinct (missing[i]) * hidden, missing[i]->pooled, pooled);
+  return TRUE;
+}
+
+/* ------------------------------------------------------------------------------------- planning */
+
+static void
+plan_weights (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *needs)
+{
+  for (guint i = 0; i < HALVES; i++) {
+    const Half *half = &self->halves[i];
+    guint64 fixed = avatar_weights_fixed_bytes (half->sizes), least = fixed, most = fixed;
+    GArray *units = avatar_weights_get_units (half->sizes);
+    g_auto (AvatarPlacing) placing = { 0 };
+
+    needs->read += avatar_weights_file_bytes (half->sizes);
+    if (avatar_device_get_backend (self->device)->discrete) {
+      guint64 largest = 0;
+
+      for (guint j = 0; j < half->units.n; j++)
+        largest = MAX (largest, g_array_index (units, AvatarUnit, j).bytes);
+      least += avatar_placing_slots_bytes (self->device, units, half->route, AVATAR_MIN_SLOTS);
+      if (avatar_placing_init (&placing, self->device, units, half->route, room - MIN (room, fixed),
+              NULL))
+        most += placing.slots_bytes;
+      needs->host = MAX (needs->host, AVATAR_STAGINGS * largest);
+    }
+    needs->least = MAX (needs->least, least);
+    needs->weights = MAX (needs->weights, most);
+  }
+  needs->weights = MAX (needs->weights, needs->least);
+}
+
+void
+avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *needs)
+{
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  AvatarPlanCounts before = avatar_plan_counts (self->device), after;
+  AvatarEncoding *prompts[] = { &self->prompts[0], &self->prompts[1] };
+
+  *needs = (AvatarTextEncoderNeeds){ .parts = self->parts };
+  plan_weights (self, room, needs);
+  for (guint i = 0; i < HALVES; i++)
+    run_half (self, i, self->halves[i].sizes, ops, NULL, prompts, self->n_prompts, NULL);
+  after = avatar_plan_counts (self->device);
+  needs->arena = avatar_arena_peak (ops->arena);
+  needs->flops = ops->flops;
+  needs->bytes = ops->bytes;
+  needs->counts.linear = after.linear - before.linear;
+  needs->counts.attention = after.attention - before.attention;
+}

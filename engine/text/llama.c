@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* transformers' LlamaDecoderLayer (Touvron et al. 2023; Dubey et al. 2024). The residual stream is
+ * float32.
+ *
+ * Rows of padding are all the same: a zero embedding at position 1, which sees every valid row and
+ * none of the padding, itself included. So one of them, behind the valid rows, is all of them, and
+ * one causal mask does for both kinds: a row sees those up to its own, as far as they have keys. */
+#include "engine/text/llama.h"
+
+#include <math.h>
+
+#define W(i, name) avatar_weights_get (self->weights, "language_model.model.layers.%u." name, i)
+
+/* Position of all rows of padding in transformers 4.45's merge. */
+#define PAD_POSITION 1
+
+/* theta^(-2 i / d). Upstream's .to (float16) takes this buffer along (2.6). */
+static double
+frequency (const AvatarLlavaConfig *c, gint64 i, gboolean exact)
+{
+  float f = (float) (1 / pow (c->rope_theta, 2. * i / c->head_dim));
+  guint16 half;
+
+  if (!exact) {
+    avatar_dtype_from_f32 (&half, AVATAR_F16, &f, 1);
+    avatar_dtype_to_f32 (&f, &half, AVATAR_F16, 1);
+  }
+  return f;
+}
+
+void
+avatar_llama_begin (const AvatarLlama *self, AvatarSequence *s, gint64 rows, gint64 valid,
+    gboolean exact)
+{
+  gint64 half = self->config->head_dim / 2;
+  g_autofree float *cosines = NULL, *sines = NULL;
+
+  s->valid = valid;
+  s->x = avatar_ops_alloc_as (self->ops, AVATAR_F32, 2, rows, (gint64) self->config->hidden);
+  s->h = avatar_ops_alloc (self->ops, 2, rows, (gint64) self->config->hidden);
+  s->gate = avatar_ops_alloc (self->ops, 2, rows, (gint64) self->config->mlp);
+  s->cos = avatar_ops_alloc_as (self->ops, AVATAR_F32, 2, rows, half);
+  s->sin = avatar_ops_alloc_as (self->ops, AVATAR_F32, 2, rows, half);
+  if (avatar_ops_running (self->ops)) {
+    cosines = g_new (float, rows *half);
+    sines = g_new (float, rows *half);
+    for (gint64 i = 0; i < half; i++) {
+      float f = frequency (self->config, i, exact);
+
+      for (gint64 r = 0; r < rows; r++) {
+        float angle = f * (r < valid ? r : PAD_POSITION);
+
+        cosines[r * half + i] = cos (angle);
+        sines[r * half + i] = sin (angle);
+      }
+    }
+  }
+  avatar_op_upload (self->ops, s->cos, cosines);
+  avatar_op_upload (self->ops, s->sin, sines);
+}
+
+/* Head @j of t [rows, heads, d] in the place of @n of them. */
+static AvatarTensor
+shared_head (AvatarTensor t, gint64 j, gint64 n)
+{
+  t = avatar_tensor_slice (t, 1, j, 1);
+  t.shape[1] = n;
+  t.stride[1] = 0;
+  return t;
+}
+
+/* o, q [rows, heads, d]; k, v [valid, kv_heads, d], each for heads / kv_heads heads of q */
+static void
+attend (const AvatarLlama *self, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v)
+{
+  gint64 group = q.shape[1] / k.shape[1];
+
+  for (gint64 j = 0; j < k.shape[1]; j++)
+    avatar_op_attention (self->ops, avatar_tensor_slice (o, 1, j * group, group),
+        avatar_tensor_slice (q, 1, j * group, group), shared_head (k, j, group),
+        shared_head (v, j, group), 1 / sqrt (q.shape[2]), 1, 0, AVATAR_NO_TENSOR);
+}
+
+/* x += o_proj (attention (norm (x))) */
+static void
+attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
+{
+  AvatarOps *ops = self->ops;
+  const AvatarLlavaConfig *c = self->config;
+  gint64 rows = s->x.shape[0], d = c->hidden, head = c->head_dim, kv = c->kv_heads * head;
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor h = s->h, q = avatar_ops_alloc (ops, 2, rows, d);
+  AvatarTensor k = avatar_ops_alloc (ops, 2, s->valid, kv);
+  AvatarTensor v = avatar_ops_alloc (ops, 2, s->valid, kv);
+  AvatarTensor keyed = avatar_tensor_rows (h, 0, s->valid);
+
+  avatar_op_rms_norm (ops, h, s->x, W (i, "input_layernorm.weight"), c->eps);
+  avatar_op_linear (ops, q, h, W (i, "self_attn.q_proj.weight"), AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
+  avatar_op_linear (ops, k, keyed, W (i, "self_attn.k_proj.weight"), AVATAR_NO_TENSOR,
+      AVATAR_ACT_NONE);
+  avatar_op_linear (ops, v, keyed, W (i, "self_attn.v_proj.weight"), AVATAR_NO_TENSOR,
+      AVATAR_ACT_NONE);
+  avatar_op_rope_half (ops, avatar_tensor_split_last (q, head), s->cos, s->sin);
+  avatar_op_rope_half (ops, avatar_tensor_split_last (k, head),
+      avatar_tensor_rows (s->cos, 0, s->valid), avatar_tensor_rows (s->sin, 0, s->valid));
+  attend (self, avatar_tensor_split_last (h, head), avatar_tensor_split_last (q, head),
+      avatar_tensor_split_last (k, head), avatar_tensor_split_last (v, head));
+  avatar_op_linear_add (ops, s->x, h, W (i, "self_attn.o_proj.weight"), AVATAR_NO_TENSOR,
+      AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+  avatar_ops_release (ops, mark);
+}
+
+/* x += down (silu (gate (h)) * up (h)), h = norm (x), in three steps */
+
+static void
+mlp_gate (const AvatarLlama *self, guint i, const AvatarSequence *s)
+{
+  avatar_op_rms_norm (self->ops, s->h, s->x, W (i, "post_attention_layernorm.weight"),
+      self->config->eps);
+  avatar_op_linear (self->ops, s->gate, s->h, W (i, "mlp.gate_proj.weight"), AVATAR_NO_TENSOR,
+      AVATAR_ACT_NONE);
+}
+
+static void
+mlp_up (const AvatarLlama *self, guint i, const AvatarSequence *s)
+{
+  gsize mark = avatar_ops_mark (self->ops);
+  AvatarTensor up = avatar_ops_alloc (self->ops, 2, s->gate.shape[0], s->gate.shape[1]);
+
+  avatar_op_linear (self->ops, up, s->h, W (i, "mlp.up_proj.weight"), AVATAR_NO_TENSOR,
+      AVATAR_ACT_NONE);
+  avatar_op_silu_product (self->ops, s->gate, up);
+  avatar_ops_release (self->ops, mark);
+}
+
+static void
+mlp_down (const AvatarLlama *self, guint i, const AvatarSequence *s)
+{
+  avatar_op_linear_add (self->ops, s->x, s->gate, W (i, "mlp.down_proj.weight"), AVATAR_NO_TENSOR,
+      AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+}
+
+void
+avatar_llama_step (const AvatarLlama *self, guint i, AvatarLlamaStep step, const AvatarSequence *s)
+{
+  static void (*const steps[AVATAR_LLAMA_STEPS]) (const AvatarLlama *self, guint i,
+      const AvatarSequence *s)
+      = { attention, mlp_gate, mlp_up, mlp_down };
+
+  steps[step](self, i, s);
+}
+
+AvatarLlamaStep
+avatar_llama_step_of (const char *name)
+{
+  if (g_str_has_prefix (name, "mlp.up_proj."))
+    return AVATAR_LLAMA_UP;
+  if (g_str_has_prefix (name, "mlp.down_proj."))
+    return AVATAR_LLAMA_DOWN;
+  if (g_str_has_prefix (name, "mlp.") || g_str_has_prefix (name, "post_attention_"))
+    return AVATAR_LLAMA_GATE;
+  return AVATAR_LLAMA_ATTENTION;
+}

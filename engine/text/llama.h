@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* LLaMA-3's layers (spec vae-text-face-formats.md 2.6): a sequence whose last row may stand for all
+ * rows of padding. */
+#pragma once
+
+#include "engine/ops/ops.h"
+#include "engine/weights/config.h"
+#include "engine/weights/weights.h"
+
+G_BEGIN_DECLS
+
+typedef struct
+{
+  AvatarOps *ops;
+  const AvatarLlavaConfig *config;
+  AvatarWeights *weights;
+} AvatarLlama;
+
+/* A layer in parts of about one size, as its weights come to the device: at the released widths of 42
+ * and three times 59 million values, less than the parts of the transformer's blocks. */
+typedef enum
+{
+  AVATAR_LLAMA_ATTENTION,
+  AVATAR_LLAMA_GATE,
+  AVATAR_LLAMA_UP,
+  AVATAR_LLAMA_DOWN,
+  AVATAR_LLAMA_STEPS,
+} AvatarLlamaStep;
+
+/**
+ * AvatarSequence: rows of one prompt
+ * @x: [rows, hidden] float32
+ * @h, @gate: [rows, hidden], [rows, mlp]: what a step leaves for the next one
+ * @valid: how many of them are not padding: all, or all but the last
+ * @cos, @sin: [rows, head_dim / 2] float32
+ */
+typedef struct
+{
+  AvatarTensor x, h, gate, cos, sin;
+  gint64 valid;
+} AvatarSequence;
+
+/* Room for a sequence of @rows, and the tables of its positions. @exact: of the frequencies as they
+ * are meant; else of what is left of them in float16, which is what the model computed with. */
+void avatar_llama_begin (const AvatarLlama *self, AvatarSequence *sequence, gint64 rows,
+    gint64 valid, gboolean exact);
+/* Step @step of layer @i, in place. */
+void avatar_llama_step (const AvatarLlama *self, guint i, AvatarLlamaStep step,
+    const AvatarSequence *sequence);
+/* Which step tensor "layers.I.@name" belongs to. */
+AvatarLlamaStep avatar_llama_step_of (const char *name);
+
+G_END_DECLS

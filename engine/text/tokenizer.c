@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What both tokenizers share: added tokens are taken out, the rest is cut into pieces, and pieces are
+ * encoded. */
+#include "engine/text/tokenizer.h"
+
+#include "engine/text/clean.h"
+#include "engine/text/split.h"
+
+#include <string.h>
+
+AvatarTokenizer *
+avatar_tokenizer_new (AvatarTokenizerKind kind, const char *name, const AvatarBpeRules *rules)
+{
+  AvatarTokenizer *self = g_new0 (AvatarTokenizer, 1);
+
+  self->kind = kind;
+  self->name = g_strdup (name);
+  self->bpe = avatar_bpe_new (rules);
+  self->added = avatar_added_new ();
+  self->bos = self->eos = -1;
+  return self;
+}
+
+void
+avatar_tokenizer_free (AvatarTokenizer *self)
+{
+  if (!self)
+    return;
+  avatar_added_free (self->added);
+  avatar_bpe_free (self->bpe);
+  g_free (self->name);
+  g_free (self);
+}
+
+guint
+avatar_tokenizer_get_n_ids (const AvatarTokenizer *self)
+{
+  return self->n_ids;
+}
+
+gint32
+avatar_tokenizer_find (const AvatarTokenizer *self, const char *name)
+{
+  const AvatarAddedToken *added = avatar_added_find (self->added, name);
+
+  return added ? added->id : avatar_bpe_find (self->bpe, name);
+}
+
+gboolean
+avatar_tokenizer_add (AvatarTokenizer *self, const char *name, JsonNode *id, GError **error)
+{
+  gint64 value = -1;
+
+  if (JSON_NODE_HOLDS_VALUE (id) && json_node_get_value_type (id) == G_TYPE_INT64)
+    value = json_node_get_int (id);
+  if (value < 0 || value > AVATAR_MAX_TOKEN_ID || name[0] == '\0') {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: the token \"%.100s\" has no usable id; expected a whole number of 0 to %d", self->name,
+        name, AVATAR_MAX_TOKEN_ID);
+    return FALSE;
+  }
+  if (!avatar_bpe_add_token (self->bpe, name, value)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the token \"%.100s\" comes twice",
+        self->name, name);
+    return FALSE;
+  }
+  self->n_ids = MAX (self->n_ids, (guint) value + 1);
+  return TRUE;
+}
+
+gboolean
+avatar_tokenizer_finish (AvatarTokenizer *self, GError **error)
+{
+  int missing = avatar_bpe_finish (self->bpe);
+
+  if (missing < 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: the vocabulary has no token for the byte 0x%02x alone; expected one for each of the 256 "
+      "bytes, as byte-level BPE has it%s",
+      self->name, missing,
+      self->kind == AVATAR_TOKENIZER_CLIP ? ", both with and without </w>" : "");
+  return FALSE;
+}
+
+typedef struct
+{
+  const AvatarTokenizer *self;
+  GArray *ids;
+} Encoding;
+
+static void
+encode_piece (const char *piece, gsize n, gpointer data)
+{
+  Encoding *e = data;
+
+  if (e->self->kind == AVATAR_TOKENIZER_CLIP && n > 4 && piece[0] == '<') {
+    /* a special one that was written in other letters, which are small by now */
+    g_autofree char *name = g_strndup (piece, n);
+    const AvatarAddedToken *token = avatar_added_find (e->self->added, name);
+
+    if (token) {
+      g_array_append_val (e->ids, token->id);
+      return;
+    }
+  }
+  avatar_bpe_encode (e->self->bpe, piece, n, e->ids);
+}
+
+static void
+encode_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpointer data)
+{
+  Encoding *e = data;
+
+  if (token) {
+    g_array_append_val (e->ids, token->id);
+  } else if (e->self->kind == AVATAR_TOKENIZER_CLIP) {
+    g_autofree char *clean = avatar_clean_clip (text, n);
+
+    avatar_split_clip (clean, strlen (clean), encode_piece, e);
+  } else {
+    avatar_split_llama (text, n, encode_piece, e);
+  }
+}
+
+void
+avatar_tokenizer_encode (const AvatarTokenizer *self, const char *text, gsize n, GArray *ids)
+{
+  Encoding e = { self, ids };
+
+  avatar_added_split (self->added, text, n, encode_stretch, &e);
+}

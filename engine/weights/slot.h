@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Weights that are used once, one unit after the other, where memory is the host's: a single place,
+ * into which each unit is converted when it is entered. */
+#pragma once
+
+#include "engine/weights/pack.h"
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarSlot AvatarSlot;
+
+/* @units: see avatar_pack_plan(); must outlive it. Takes memory for the largest unit and for the fixed
+ * tensors, which are read. */
+AvatarSlot *avatar_slot_new (AvatarDevice *device, GArray *units, const char *file, GError **error);
+void avatar_slot_free (AvatarSlot *self);
+/* What it takes. */
+guint64 avatar_slot_bytes (GArray *units);
+/* Failures are kept in @ops. */
+void avatar_slot_enter (AvatarSlot *self, AvatarOps *ops, guint unit);
+void avatar_slot_leave (AvatarSlot *self, guint unit);
+/* Where the image of @unit lies; %NULL unless it was entered. */
+guint8 *avatar_slot_memory (AvatarSlot *self, guint unit);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarSlot, avatar_slot_free)
+
+G_END_DECLS

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Texts and prompts as ids: those that Hugging Face's own tokenizers give (tools/goldens/tokens.py). */
+#include "engine/text/clean.h"
+#include "engine/text/split.h"
+#include "engine/text/tokenizer.h"
+#include "engine/weights/released.h"
+
+#include <string.h>
+
+#define TEXT GOLDEN_DIR "/text/"
+
+static AvatarTokenizer *llama, *clip;
+
+static char *
+read_file (const char *path)
+{
+  char *text;
+  GError *error = NULL;
+
+  g_file_get_contents (path, &text, NULL, &error);
+  g_assert_no_error (error);
+  return text;
+}
+
+static GArray *
+encode (const AvatarTokenizer *t, const char *text)
+{
+  GArray *ids = g_array_new (FALSE, FALSE, sizeof (gint32));
+
+  avatar_tokenizer_encode (t, text, strlen (text), ids);
+  return ids;
+}
+
+static char *
+print_ids (const gint32 *ids, guint n)
+{
+  GString *out = g_string_new (NULL);
+
+  for (guint i = 0; i < n; i++)
+    g_string_append_printf (out, "%s%d", i ? " " : "", ids[i]);
+  return g_string_free (out, FALSE);
+}
+
+/* "N#CHECKSUM": FNV-1a over the ids' bytes. */
+static char *
+checksum (const gint32 *ids, guint n)
+{
+  guint32 h = 2166136261u;
+
+  for (guint i = 0; i < n; i++)
+    for (guint k = 0; k < 4; k++)
+      h = (h ^ ((guint32) ids[i] >> (8 * k) & 0xff)) * 16777619u;
+  return g_strdup_printf ("%u#%08x", n, h);
+}
+
+static void
+compare (const char *who, const char *text, const char *expected, const gint32 *ids, guint n)
+{
+  g_autofree char *found = strchr (expected, '#') ? checksum (ids, n) : print_ids (ids, n);
+
+  if (strcmp (found, expected) != 0) {
+    g_autofree char *all = print_ids (ids, n), *shown = g_strescape (text, NULL);
+
+    g_error ("%s: \"%s\": expected %s, found %s: %s", who, shown, expected, found, all);
+  }
+}
+
+/* The lines of a golden file that are no comments, in columns. */
+static GPtrArray *
+read_lines (const char *path)
+{
+  g_autofree char *text = read_file (path);
+  g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+  GPtrArray *rows = g_ptr_array_new_with_free_func ((GDestroyNotify) g_strfreev);
+
+  for (guint i = 0; lines[i]; i++) {
+    GStrv row = g_strsplit (lines[i], "\t", -1);
+
+    if (lines[i][0] == '#' || g_strv_length (row) != 3)
+      g_strfreev (row);
+    else
+      g_ptr_array_add (rows, row);
+  }
+  return rows;
+}
+
+static void
+test_texts (void)
+{
+  g_autoptr (GPtrArray) rows = read_lines (TEXT "texts.txt");
+
+  g_assert_cmpuint (rows->len, >, 2000);
+  for (guint i = 0; i < rows->len; i++) {
+    const char *const *row = rows->pdata[i];
+    g_autofree char *text = g_strcompress (row[0]);
+    g_autoptr (GArray) a = encode (llama, text), b = encode (clip, text);
+
+    compare ("LLaMA", text, row[1], (gint32 *) a->data, a->len);
+    compare ("CLIP", text, row[2], (gint32 *) b->data, b->len);
+  }
+}
+
+/* --------------------------------------------------------------------------------------- prompts */
+
+/* Upstream's, but for a shorter template, as tokens.py has it. */
+static AvatarConfig *
+make_config (void)
+{
+  AvatarConfig *config = avatar_config_released ();
+  char *text = read_file (TEXT "prompts.txt"), *found = strstr (text, "crop_start ");
+
+  g_assert_nonnull (found);
+  config->text.crop_start = strtoul (found + strlen ("crop_start "), NULL, 10);
+  g_assert_cmpuint (config->text.max_length, ==, 351);
+  g_free (config->text.template_head);
+  config->text.template_head = g_strdup (
+      "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the "
+      "following aspects: 1. The main content and theme of the video.2. The "
+      "color.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n");
+  g_free (text);
+  return config;
+}
+
+static void
+test_prompts (void)
+{
+  g_autoptr (GPtrArray) rows = read_lines (TEXT "prompts.txt");
+  g_autoptr (AvatarConfig) config = make_config ();
+
+  g_assert_cmpuint (rows->len, >, 50);
+  for (guint i = 0; i < rows->len; i++) {
+    const char *const *row = rows->pdata[i];
+    g_autofree char *text = g_strcompress (row[0]);
+    g_auto (AvatarLlavaTokens) a = { 0 };
+    g_auto (AvatarClipTokens) b = { 0 };
+    g_autoptr (GError) error = NULL;
+
+    avatar_tokens_llava (llama, &config->text, text, AVATAR_PROMPT_NEGATIVE, &a, &error);
+    g_assert_no_error (error);
+    avatar_tokens_clip (clip, &config->text, text, AVATAR_PROMPT_NEGATIVE, &b, &error);
+    g_assert_no_error (error);
+    compare ("LLaVA's prompt", text, row[1], a.ids, a.n);
+    compare ("CLIP's prompt", text, row[2], b.ids, b.n);
+    g_assert_cmpuint (a.length, ==, 351);
+    g_assert_cmpuint (a.crop, ==, config->text.crop_start);
+    g_assert_cmpuint (a.dropped, ==, 0);
+    g_assert_cmpint (b.ids[b.eos], ==, avatar_tokenizer_find (clip, "<|endoftext|>"));
+    for (guint k = 0; k < b.eos; k++)
+      g_assert_cmpint (b.ids[k], !=, b.ids[b.eos]);
+  }
+}
+
+/* A positive prompt has the quality words before it, for both encoders. */
+static void
+test_quality (void)
+{
+  g_autoptr (AvatarConfig) config = make_config ();
+  g_auto (AvatarLlavaTokens) a = { 0 }, b = { 0 };
+  g_auto (AvatarClipTokens) c = { 0 }, d = { 0 };
+  const char *full = "Authentic, Realistic, Natural, High-quality, Lens-Fixed, A man";
+
+  g_assert_true (
+      avatar_tokens_llava (llama, &config->text, "A man", AVATAR_PROMPT_POSITIVE, &a, NULL));
+  g_assert_true (
+      avatar_tokens_llava (llama, &config->text, full, AVATAR_PROMPT_NEGATIVE, &b, NULL));
+  g_assert_cmpmem (a.ids, a.n * 4, b.ids, b.n * 4);
+  g_assert_true (
+      avatar_tokens_clip (clip, &config->text, "A man", AVATAR_PROMPT_POSITIVE, &c, NULL));
+  g_assert_true (avatar_tokens_clip (clip, &config->text, full, AVATAR_PROMPT_NEGATIVE, &d, NULL));
+  g_assert_cmpmem (c.ids, c.n * 4, d.ids, d.n * 4);
+  g_assert_cmpuint (c.eos, >, 5);
+}
+
+/* The prompt is cut, and all that follows it stays. */
+static void
+test_truncation (void)
+{
+  g_autoptr (AvatarConfig) config = make_config ();
+  g_autoptr (GArray) tail = encode (llama, "<|eot_id|>\nThe person looks like<image>");
+  g_autoptr (GString) prompt = g_string_new ("a");
+  guint room = 351 - config->text.crop_start - tail->len;
+  guint expected = 0;
+
+  /* "a" and " a" are an id each */
+  for (guint words = 1; words < room + 30; words++, g_string_append (prompt, " a")) {
+    g_auto (AvatarLlavaTokens) t = { 0 };
+
+    g_assert_true (
+        avatar_tokens_llava (llama, &config->text, prompt->str, AVATAR_PROMPT_NEGATIVE, &t, NULL));
+    g_assert_cmpuint (t.n, ==, MIN (351, config->text.crop_start + words + tail->len));
+    g_assert_cmpuint (t.dropped, ==, expected);
+    g_assert_cmpmem (t.ids + t.n - tail->len, tail->len * 4, tail->data, tail->len * 4);
+    expected += words >= room;
+  }
+  for (guint words = 1; words < 100; words++) {
+    g_autofree char *text = g_strnfill (words, '!');
+    g_auto (AvatarClipTokens) t = { 0 };
+
+    for (guint i = 1; i < words; i += 2)
+      text[i] = ' ';
+    g_assert_true (
+        avatar_tokens_clip (clip, &config->text, text, AVATAR_PROMPT_NEGATIVE, &t, NULL));
+    g_assert_cmpuint (t.n, ==, 77);
+    g_assert_cmpuint (t.eos, ==, MIN (76, 1 + (words + 1) / 2));
+    g_assert_cmpuint (t.dropped, ==, (words + 1) / 2 > 75 ? (words + 1) / 2 - 75 : 0);
+  }
+}
+
+static void
+refuse_prompt (const AvatarTextConfig *c, const char *prompt, int code, const char *what)
+{
+  g_auto (AvatarLlavaTokens) t = { 0 };
+  g_autoptr (GError) error = NULL;
+
+  g_assert_false (avatar_tokens_llava (llama, c, prompt, AVATAR_PROMPT_POSITIVE, &t, &error));
+  g_assert_error (error, AVATAR_ERROR, code);
+  if (!strstr (error->message, what))
+    g_error ("expected \"%s\" in \"%s\"", what, error->message);
+  g_assert_null (t.ids);
+}
+
+static void
+test_bad_prompts (void)
+{
+  g_autoptr (AvatarConfig) config = make_config ();
+  AvatarTextConfig c = config->text;
+  g_autofree char *endless = g_strnfill ((1 << 20) + 1, 'a');
+  g_auto (AvatarClipTokens) t = { 0 };
+  g_autoptr (GError) error = NULL;
+
+  refuse_prompt (&c, "abc\xff", AVATAR_ERROR_SETTINGS, "UTF-8 at byte 3");
+  refuse_prompt (&c, "an <image> of", AVATAR_ERROR_SETTINGS, "portrait");
+  refuse_prompt (&c, endless, AVATAR_ERROR_SETTINGS, "1048577 bytes");
+  g_assert_false (avatar_tokens_clip (clip, &c, "\xc0\x80", AVATAR_PROMPT_NEGATIVE, &t, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  c.crop_start++;
+  refuse_prompt (&c, "a", AVATAR_ERROR_MISMATCH, "crop_start");
+  c.crop_start--;
+  c.max_length = c.crop_start + 3;
+  refuse_prompt (&c, "a", AVATAR_ERROR_MISMATCH, "max_length");
+  c.max_length = 351;
+  c.suffix = "nothing";
+  refuse_prompt (&c, "a", AVATAR_ERROR_MISMATCH, "<image>");
+  c.suffix = "nothing<image> ";
+  refuse_prompt (&c, "a", AVATAR_ERROR_MISMATCH, "<image>");
+}
+
+/* ------------------------------------------------------------------------------------------- BPE */
+
+/* Everything that is made of a is a token, up to 1024 of them; a MiB of them must not take long. */
+static void
+test_long_piece (void)
+{
+  static const AvatarBpeRules rules = { 0 };
+  g_autoptr (AvatarBpe) bpe = avatar_bpe_new (&rules);
+  g_autoptr (GArray) ids = g_array_new (FALSE, FALSE, sizeof (gint32));
+  g_autofree char *text = g_strnfill (1 << 20, 'a');
+  gint64 start;
+
+  for (guint byte = 0; byte < 256; byte++) {
+    g_autoptr (GString) name = g_string_new (NULL);
+
+    avatar_bpe_name_byte (byte, name);
+    g_assert_true (avatar_bpe_add_token (bpe, name->str, byte));
+  }
+  for (guint n = 1; n < 1024; n *= 2) {
+    g_autofree char *half = g_strnfill (n, 'a'), *all = g_strnfill (2 * n, 'a');
+
+    g_assert_true (avatar_bpe_add_token (bpe, all, 1000 + 2 * n));
+    g_assert_true (avatar_bpe_add_merge (bpe, half, half));
+  }
+  g_assert_cmpint (avatar_bpe_finish (bpe), ==, -1);
+  start = g_get_monotonic_time ();
+  avatar_bpe_encode (bpe, text, 1 << 20, ids);
+  g_test_message ("%.2f s", (g_get_monotonic_time () - start) * 1e-6);
+  g_assert_cmpuint (ids->len, ==, 1024);
+  for (guint i = 0; i < ids->len; i++)
+    g_assert_cmpint (g_array_index (ids, gint32, i), ==, 2024);
+  g_assert_cmpint (g_get_monotonic_time () - start, <, 20 * G_USEC_PER_SEC);
+}
+
+/* Of abcabc, with "b c" before "abc a" before "a bc": one after the other, abca is made of the first abc
+ * at once; in passes, both abc are made before it is looked at. */
+static void
+test_passes (void)
+{
+  for (guint passes = 0; passes < 2; passes++) {
+    const AvatarBpeRules rules = { .in_passes = passes };
+    g_autoptr (AvatarBpe) bpe = avatar_bpe_new (&rules);
+    g_autoptr (GArray) ids = g_array_new (FALSE, FALSE, sizeof (gint32));
+    g_autofree char *found = NULL;
+
+    for (guint byte = 0; byte < 256; byte++) {
+      g_autoptr (GString) name = g_string_new (NULL);
+
+      avatar_bpe_name_byte (byte, name);
+      avatar_bpe_add_token (bpe, name->str, byte);
+    }
+    avatar_bpe_add_token (bpe, "bc", 300);
+    avatar_bpe_add_token (bpe, "abc", 301);
+    avatar_bpe_add_token (bpe, "abca", 302);
+    g_assert_false (avatar_bpe_add_token (bpe, "bc", 303));
+    g_assert_true (avatar_bpe_add_merge (bpe, "b", "c"));
+    g_assert_true (avatar_bpe_add_merge (bpe, "abc", "a"));
+    g_assert_true (avatar_bpe_add_merge (bpe, "a", "bc"));
+    g_assert_false (avatar_bpe_add_merge (bpe, "a", "b"));
+    avatar_bpe_finish (bpe);
+    avatar_bpe_encode (bpe, "abcabc", 6, ids);
+    found = print_ids ((gint32 *) ids->data, ids->len);
+    g_assert_cmpstr (found, ==, passes ? "301 301" : "302 300");
+  }
+}
+
+/* Runs that a careless reading takes the square of their length for. */
+static void
+test_long_texts (void)
+{
+  static const char *const patterns[] = { " ", "<", "<|", "\n ", "\xcc\x81\xcc\xa3", "\xce\xa3.",
+    "'", "1", "<|reserved_special_token_" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (patterns); i++) {
+    gint64 start = g_get_monotonic_time ();
+    g_autoptr (GString) text = g_string_new (NULL);
+    g_autoptr (GArray) a = NULL, b = NULL;
+
+    while (text->len < 1 << 18)
+      g_string_append (text, patterns[i]);
+    a = encode (llama, text->str);
+    b = encode (clip, text->str);
+    g_assert_cmpuint (a->len, >, 0);
+    g_assert_cmpint (g_get_monotonic_time () - start, <, 20 * G_USEC_PER_SEC);
+  }
+}
+
+static void
+test_clean (void)
+{
+  static const struct
+  {
+    const char *text, *clean;
+  } cases[] = {
+    { "  A\tB\r\n C ", "a b c" },
+    { "\xe4\xb8\xad\xe6\x96\x87x", "\xe4\xb8\xad \xe6\x96\x87 x" },
+    { "a\xcc\x81", "\xc3\xa1" },
+    { "\xc4\xb0", "i\xcc\x87" },
+    { "\xce\x91\xce\xa3 \xce\xa3\xce\x91", "\xce\xb1\xcf\x82 \xcf\x83\xce\xb1" },
+    { "a\xe2\x80\x8d\x62\xef\xbf\xbd\x01", "ab" },
+    { "a\xe2\x80\xa8\xe2\x80\xa9z", "a z" },
+    { "", "" },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree char *clean = avatar_clean_clip (cases[i].text, strlen (cases[i].text));
+
+    g_assert_cmpstr (clean, ==, cases[i].clean);
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  GError *error = NULL;
+
+  g_test_init (&argc, &argv, NULL);
+  llama = avatar_tokenizer_new_llama (TEXT "llama", &error);
+  g_assert_no_error (error);
+  clip = avatar_tokenizer_new_clip (TEXT "clip", &error);
+  g_assert_no_error (error);
+  g_test_add_func ("/tokens/texts", test_texts);
+  g_test_add_func ("/tokens/prompts", test_prompts);
+  g_test_add_func ("/tokens/quality", test_quality);
+  g_test_add_func ("/tokens/truncation", test_truncation);
+  g_test_add_func ("/tokens/bad-prompts", test_bad_prompts);
+  g_test_add_func ("/tokens/long-piece", test_long_piece);
+  g_test_add_func ("/tokens/passes", test_passes);
+  g_test_add_func ("/tokens/long-texts", test_long_texts);
+  g_test_add_func ("/tokens/clean", test_clean);
+  return g_test_run ();
+}
