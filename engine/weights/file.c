@@ -7,8 +7,6 @@
 #include "engine/weights/shards.h"
 #include "engine/weights/torch.h"
 
-#include <string.h>
-
 struct _AvatarWeightFile
 {
   char *name;
@@ -25,7 +23,7 @@ avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
   const guint8 *data = g_bytes_get_data (bytes, &size);
 
   self->name = g_strdup (name);
-  if (size >= 4 && memcmp (data, "PK\003\004", 4) == 0)
+  if (avatar_torch_is (data, size))
     self->torch = avatar_torch_open_bytes (bytes, name, error);
   else
     self->safetensors = avatar_safetensors_open_bytes (bytes, name, error);
