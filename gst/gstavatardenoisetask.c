@@ -113,6 +113,37 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
   return FALSE;
 }
 
+/* Where the face is on @fitted: @given, or as the model's detector says. */
+static gboolean
+find_face (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarBox *given,
+    AvatarFaceBox *face, GError **error)
+{
+  const gchar *source = "face-box";
+
+  *face = (AvatarFaceBox){ given->x, given->y, given->width, given->height };
+  if (!given->width)
+    switch (avatar_image_find_face (fitted, self->user.engine->model, self->user.engine->device,
+        face, error)) {
+      case AVATAR_FACE_ERROR:
+        return FALSE;
+      case AVATAR_FACE_FOUND:
+        source = "detector";
+        break;
+      case AVATAR_FACE_NONE:
+        GST_INFO_OBJECT (self, "no face was found: the whole picture may move");
+        source = "none";
+        break;
+      case AVATAR_FACE_NO_DETECTOR:
+        GST_INFO_OBJECT (self, "the model has no face detector: the whole picture may move");
+        source = "none";
+        break;
+    }
+  GST_INFO_OBJECT (self, "face of %s: %g,%g %gx%g", source, face->x, face->y, face->width,
+      face->height);
+  gst_avatar_report_face (GST_ELEMENT (self), source, face, fitted->width, fitted->height);
+  return TRUE;
+}
+
 /* The portrait fitted to the size that downstream wants, and the settings for it. */
 static AvatarImage *
 fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
@@ -121,7 +152,8 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
   const AvatarModelInfo *info = self->user.engine->info;
   g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
   const AvatarImage *image = gst_avatar_reference_wait (&self->reference, error);
-  AvatarImage *fitted;
+  g_autoptr (AvatarImage) fitted = NULL;
+  AvatarBox box;
   guint width = 0, height = 0;
 
   if (!image)
@@ -134,15 +166,14 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
         width, height, info->name, info->size_multiple);
     return NULL;
   }
-  if (!gst_avatar_box_parse (props->face_box, &settings->face_box, error))
+  if (!gst_avatar_box_parse (props->face_box, &box, error))
     return NULL;
-  fitted = avatar_image_fit (image, self->user.engine->model, width, height, &settings->face_box,
-      error);
-  if (fitted) {
-    self->width = settings->width = fitted->width;
-    self->height = settings->height = fitted->height;
-  }
-  return fitted;
+  fitted = avatar_image_fit (image, self->user.engine->model, width, height, &box, error);
+  if (!fitted || !find_face (self, fitted, &box, &settings->face_box, error))
+    return NULL;
+  self->width = settings->width = fitted->width;
+  self->height = settings->height = fitted->height;
+  return g_steal_pointer (&fitted);
 }
 
 static AvatarDenoiser *

@@ -9,10 +9,11 @@ G_BEGIN_DECLS
 /**
  * AvatarLayout: paths, and the configuration as the text of a config.json
  * @scales: factors of an 8-bit transformer, or %NULL
+ * @detector: the face detector, which may be missing: then %NULL, or, of a survey, where it should be
  */
 typedef struct
 {
-  char *transformer, *scales, *vae, *whisper;
+  char *transformer, *scales, *vae, *whisper, *detector;
   char *config;
 } AvatarLayout;
 

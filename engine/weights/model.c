@@ -13,7 +13,7 @@
 struct _AvatarModel
 {
   gatomicrefcount refs;
-  char *path;
+  char *path, *detector; /* detector: its file, or NULL */
   AvatarConfig *config;
   AvatarModelInfo info;
   char *hash;
@@ -125,6 +125,7 @@ open_released (AvatarModel *self, GChecksum *hash, GError **error)
     return FALSE;
   g_checksum_update (hash, (const guchar *) layout.config, strlen (layout.config));
   self->config = avatar_config_parse (layout.config, -1, self->path, error);
+  self->detector = g_steal_pointer (&layout.detector);
   return self->config
       && open_part (self, AVATAR_PART_TRANSFORMER, layout.transformer, layout.scales, FALSE, hash,
           error)
@@ -169,6 +170,7 @@ avatar_model_unref (AvatarModel *self)
     avatar_part_clear (&self->parts[i]);
   avatar_config_free (self->config);
   g_free (self->hash);
+  g_free (self->detector);
   g_free (self->path);
   g_free (self);
 }
@@ -189,6 +191,12 @@ const AvatarConfig *
 avatar_model_get_config (AvatarModel *self)
 {
   return self->config;
+}
+
+const char *
+avatar_model_get_detector (AvatarModel *self)
+{
+  return self->detector;
 }
 
 gboolean

@@ -13,6 +13,9 @@ G_BEGIN_DECLS
  * there is no such part (of a released folder: "text"). @file: (out) (optional): its path, for messages. */
 GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const char **file);
 
+/* The file of the face detector, which no stage needs; %NULL: there is none. */
+const char *avatar_model_get_detector (AvatarModel *model);
+
 /* FALSE: only sizes are known, for plans; tensors have no data. */
 gboolean avatar_model_has_weights (AvatarModel *model);
 
