@@ -6,6 +6,9 @@
 
 G_BEGIN_DECLS
 
+/* The face detector of a plain folder, which may be missing. */
+#define AVATAR_PLAIN_DETECTOR "detface.pt"
+
 /**
  * AvatarLayout: paths, and the configuration as the text of a config.json
  * @scales: factors of an 8-bit transformer, or %NULL

@@ -111,6 +111,9 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
     if (!open_part (self, i, path, NULL, TRUE, hash, error))
       return FALSE;
   }
+  self->detector = g_build_filename (self->path, AVATAR_PLAIN_DETECTOR, NULL);
+  if (!g_file_test (self->detector, G_FILE_TEST_EXISTS))
+    g_clear_pointer (&self->detector, g_free);
   return TRUE;
 }
 

@@ -5,7 +5,7 @@ the released det_align/detface.pt is; what it says of a picture; non-maximum sup
     python3 tools/goldens/make_face.py     (torch, torchvision, numpy, opencv-python-headless, Pillow for image.py)
 
 Writes tests/fuzz/corpus/detector/{detface.pt,detface_fused.pt} and tests/golden/image/{face.safetensors,opencv.txt}. The files here are of
-torch 2.15.0, torchvision 0.29.2, OpenCV 5.0.0.
+torch 2.15.0, torchvision 0.29.2, OpenCV 4.9.0 (upstream's; 5.0.0 gives the same), numpy 1.26.
 """
 import hashlib
 import io
