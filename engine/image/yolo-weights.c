@@ -4,6 +4,8 @@
  * before it. */
 #include "engine/image/yolo-weights.h"
 
+#include "engine/weights/mapped.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -177,48 +179,50 @@ take_all (Loader *l)
   take_detect (l, 2, x);
 }
 
-/* @t as float32, in memory of its own. */
+/* @t, of @module, as float32, in memory of its own; %NULL after a failure. */
 static float *
-read_floats (const AvatarTensor *t)
+read_floats (Loader *l, const char *module, const AvatarTensor *t)
 {
-  float *out = g_new (float, avatar_tensor_n (*t));
+  g_autofree guint8 *raw = g_malloc (MAX (avatar_tensor_bytes (*t), 1));
+  float *out;
 
-  avatar_dtype_to_f32 (out, t->data, t->dtype, avatar_tensor_n (*t));
+  if (!avatar_mapped_read (raw, t->data, avatar_tensor_bytes (*t))) {
+    if (!l->error)
+      avatar_mapped_set_error (&l->error, avatar_weight_file_get_name (l->file), module);
+    return NULL;
+  }
+  out = g_new (float, avatar_tensor_n (*t));
+  avatar_dtype_to_f32 (out, raw, t->dtype, avatar_tensor_n (*t));
   return out;
 }
 
-/* y = x * factor + offset: the norm of @module, or only a bias; g_free() both. */
+/* y = x * factor + offset: the norm of @module, or only a bias. */
 static gboolean
 read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset)
 {
   static const char *const parts[]
       = { ".bn.weight", ".bn.bias", ".bn.running_mean", ".bn.running_var" };
   const AvatarTensor *bias = look_up (l, module, ".conv.bias");
-  float *v[G_N_ELEMENTS (parts)] = { NULL };
-  gboolean done = TRUE;
+  float *v[G_N_ELEMENTS (parts) + 1] = { NULL };
+  gboolean done, norm = look_up (l, module, ".bn.weight") != NULL;
 
-  for (gint64 i = 0; i < n; i++) {
-    factor[i] = 1;
-    offset[i] = 0;
-  }
   if (!bias)
     bias = look_up (l, module, ".bias"); /* of the last ones */
   if (bias && bias->rank == 1 && bias->shape[0] == n && bias->dtype <= AVATAR_BF16)
-    avatar_dtype_to_f32 (offset, bias->data, bias->dtype, n);
-  if (!look_up (l, module, ".bn.weight"))
-    return TRUE;
-  for (guint i = 0; i < G_N_ELEMENTS (parts) && done; i++) {
+    v[4] = read_floats (l, module, bias);
+  for (guint i = 0; i < G_N_ELEMENTS (parts) && norm && !l->error; i++) {
     const AvatarTensor *t = demand_vector (l, module, parts[i], n);
 
-    done = t != NULL;
-    if (t)
-      v[i] = read_floats (t);
+    v[i] = t ? read_floats (l, module, t) : NULL;
   }
+  done = !l->error;
   for (gint64 i = 0; i < n && done; i++) {
-    factor[i] = v[0][i] / sqrt (v[3][i] + EPS);
-    offset[i] = (offset[i] - v[2][i]) * factor[i] + v[1][i];
+    factor[i] = norm ? v[0][i] / sqrt (v[3][i] + EPS) : 1;
+    offset[i] = v[4] ? v[4][i] : 0;
+    if (norm)
+      offset[i] = (offset[i] - v[2][i]) * factor[i] + v[1][i];
   }
-  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+  for (guint i = 0; i < G_N_ELEMENTS (v); i++)
     g_free (v[i]);
   return done;
 }
@@ -237,12 +241,14 @@ fill (Loader *l, const char *module, AvatarYoloConv *c)
     t = look_up (l, module, ".weight");
   if (!read_norm (l, module, out, factor, c->b.data))
     return;
-  weights = read_floats (t);
-  for (gint64 o = 0; o < out; o++)
+  weights = read_floats (l, module, t);
+  for (gint64 o = 0; o < out && weights; o++)
     for (gint64 tap = 0; tap < taps; tap++)
       for (gint64 i = 0; i < in; i++)
         *w++ = weights[(o * in + i) * taps + tap] * factor[o];
-  if (!avatar_is_finite (c->w.data, avatar_tensor_n (c->w)) || !avatar_is_finite (c->b.data, out))
+  if (weights
+      && (!avatar_is_finite (c->w.data, avatar_tensor_n (c->w))
+          || !avatar_is_finite (c->b.data, out)))
     fail (l, module, "has values that are NaN or infinite");
 }
 
@@ -290,6 +296,7 @@ read_anchors (Loader *l)
           { { 146, 217 }, { 231, 300 }, { 335, 433 } } };
   const AvatarTensor *t = g_hash_table_lookup (l->tensors, "23.anchors");
   float (*anchors)[AVATAR_YOLO_ANCHORS][2] = l->self->anchors;
+  g_autofree float *own = NULL;
 
   memcpy (anchors, built_in, sizeof built_in);
   if (!t)
@@ -301,7 +308,10 @@ read_anchors (Loader *l)
     fail (l, "23.anchors", "is %s where [3, 3, 2] floats were expected", found);
     return;
   }
-  avatar_dtype_to_f32 (&anchors[0][0][0], t->data, t->dtype, avatar_tensor_n (*t));
+  own = read_floats (l, "23.anchors", t);
+  if (!own)
+    return;
+  memcpy (anchors, own, sizeof built_in);
   for (guint grid = 0; grid < AVATAR_YOLO_GRIDS; grid++)
     for (guint i = 0; i < AVATAR_YOLO_ANCHORS; i++)
       for (guint k = 0; k < 2; k++) {

@@ -3,11 +3,15 @@
  * called: shapes, strides and offsets are checked against the bytes that are there. */
 #include "engine/weights/torch-tensor.h"
 
+#include "engine/weights/mapped.h"
+
 #include <string.h>
 
 #define MAX_KEY 1024
 #define MAX_WRAPS 4 /* parameters in parameters */
 #define MAX_COPIES ((guint64) 1 << 30)
+/* Views of one storage lie between each other, so that more is read than is copied. */
+#define READ_FACTOR 8
 
 typedef const AvatarPickleNode Node;
 
@@ -93,6 +97,7 @@ avatar_torch_reader_init (AvatarTorchReader *self, gsize file_size)
 {
   self->copies = g_ptr_array_new_with_free_func (g_free);
   self->room = MIN (file_size, MAX_COPIES);
+  self->reading = READ_FACTOR * self->room;
 }
 
 void
@@ -283,23 +288,29 @@ gather (const AvatarTensor *t, const gint64 *stride, Stored stored, guint8 *out,
   }
 }
 
+/* @in: the first of @span elements. */
 static const char *
 copy_tensor (AvatarTorchReader *self, AvatarTensor *t, const gint64 *stride, Stored stored,
-    const guint8 *in)
+    const guint8 *in, guint64 span)
 {
-  guint64 bytes = avatar_tensor_bytes (*t);
+  guint64 bytes = avatar_tensor_bytes (*t), n_raw = bytes ? span * item_size (stored) : 0;
+  g_autofree guint8 *raw = NULL;
   guint8 *out;
 
-  if (bytes > self->room)
+  if (bytes > self->room || n_raw > MIN (self->reading, MAX_COPIES))
     return "it is not contiguous in its storage, or float64, and too much of the file is for all of it "
            "to be copied; save it again with .float() or .contiguous()";
+  raw = g_try_malloc (MAX (n_raw, 1));
   out = g_try_malloc (MAX (bytes, 1));
-  if (!out)
-    return "there is no memory left for a copy of it";
+  if (!raw || !out || !avatar_mapped_read (raw, in, n_raw)) {
+    g_free (out);
+    return "there is no memory left for a copy of it, or its file has been cut short";
+  }
   self->room -= bytes;
+  self->reading -= n_raw;
   g_ptr_array_add (self->copies, out);
   if (bytes)
-    gather (t, stride, stored, out, in);
+    gather (t, stride, stored, out, raw);
   t->data = out;
   return NULL;
 }
@@ -337,7 +348,7 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensor *t)
     return "it reaches beyond its storage";
   data += offset * item_size (stored);
   if (stored.wide || (n > 0 && !lies_straight (t, stride)))
-    return copy_tensor (self, t, stride, stored, data);
+    return copy_tensor (self, t, stride, stored, data, span);
   t->data = (guint8 *) data;
   return NULL;
 }

@@ -15,7 +15,7 @@ typedef const guint8 *(*AvatarStorageFunc) (const char *key, gsize *size, gpoint
  * AvatarTorchReader:
  * @find, @data: where storages are
  * @copies: of tensors that could not be used as they lie in the file; they live as long as this
- * @room: bytes that may still be copied
+ * @room: bytes of copies that may still be made; @reading: that may be looked at for them
  */
 typedef struct
 {
@@ -23,7 +23,7 @@ typedef struct
   AvatarStorageFunc find;
   gpointer data;
   GPtrArray *copies;
-  guint64 room;
+  guint64 room, reading;
 } AvatarTorchReader;
 
 /* @file_size: copies are never larger than the file that they are made of. */
