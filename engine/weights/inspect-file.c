@@ -3,6 +3,7 @@
 #include "engine/weights/inspect-file.h"
 
 #include "engine/weights/foreign.h"
+#include "engine/weights/gguf.h"
 #include "engine/weights/torch.h"
 #include "engine/weights/zip.h"
 
@@ -75,6 +76,8 @@ format_of (const char *path)
     return foreign;
   if (g_str_has_suffix (path, ".index.json"))
     return "safetensors in shards";
+  if (avatar_gguf_is (data, size))
+    return "GGUF";
   if (avatar_torch_is (data, size))
     return data[0] == 'P' ? zip_kind (bytes) : "PyTorch, old kind";
   /* a table of less than 4 GiB, and its first character */
