@@ -450,6 +450,37 @@ test_writer (void)
   g_rmdir (folder);
 }
 
+/* A module and what is in it, as PyTorch's own archives are read. */
+static void
+test_script_writer (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (folder, "x.pt", NULL);
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  g_autoptr (AvatarWeightFile) file = NULL;
+  static const char *const names[] = { "top", "model.0.stem_1.conv.weight",
+    "model.0.stem_1.bn.running_var", "model.0.other.weight", "model.10.bias", "last.bias" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    AvatarNamedTensor t
+        = { names[i], avatar_tensor (AVATAR_F32, NULL, 2, (gint64) i + 1, (gint64) 3) };
+
+    g_array_append_val (list, t);
+  }
+  g_assert_true (avatar_write_torch_script (path, list, fill, NULL, &error));
+  g_assert_no_error (error);
+  file = avatar_weight_file_open (path, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (avatar_weight_file_n (file), ==, G_N_ELEMENTS (names));
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_assert_cmpstr (avatar_weight_file_nth (file, i, NULL), ==, names[i]);
+    expect (file, names[i], 3 * (i + 1), 0);
+  }
+  g_unlink (path);
+  g_rmdir (folder);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -473,6 +504,7 @@ main (int argc, char **argv)
   g_test_add_func ("/torch/refused", test_refused);
   g_test_add_func ("/torch/bomb", test_bomb);
   g_test_add_func ("/torch/writer", test_writer);
+  g_test_add_func ("/torch/script-writer", test_script_writer);
   g_test_add_func ("/pickle/protocols", test_protocols);
   g_test_add_func ("/pickle/bad", test_bad_pickles);
   g_test_add_func ("/pickle/many-values", test_many_values);
