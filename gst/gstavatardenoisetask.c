@@ -113,33 +113,45 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
   return FALSE;
 }
 
+/* Asks the model's detector. One that is another network than is known is no reason not to go on. */
+static AvatarFaceSearch
+ask_detector (GstAvatarDenoise *self, const AvatarImage *fitted, AvatarFaceBox *face,
+    GError **error)
+{
+  g_autoptr (GError) local_error = NULL;
+  AvatarFaceSearch result = avatar_image_find_face (fitted, self->user.engine->model,
+      self->user.engine->device, face, &local_error);
+
+  if (g_error_matches (local_error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH)) {
+    gst_avatar_report_warning (self, g_steal_pointer (&local_error));
+    return AVATAR_FACE_NO_DETECTOR;
+  }
+  if (local_error)
+    g_propagate_error (error, g_steal_pointer (&local_error));
+  return result;
+}
+
 /* Where the face is on @fitted: @given, or as the model's detector says. */
 static gboolean
 find_face (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarBox *given,
     AvatarFaceBox *face, GError **error)
 {
+  static const gchar *const found[] = {
+    [AVATAR_FACE_FOUND] = "a face was found",
+    [AVATAR_FACE_NONE] = "no face was found: the whole picture may move",
+    [AVATAR_FACE_NO_DETECTOR] = "there is no face detector: the whole picture may move",
+  };
   const gchar *source = "face-box";
 
   *face = (AvatarFaceBox){ given->x, given->y, given->width, given->height };
-  if (!given->width)
-    switch (avatar_image_find_face (fitted, self->user.engine->model, self->user.engine->device,
-        face, error)) {
-      case AVATAR_FACE_ERROR:
-        return FALSE;
-      case AVATAR_FACE_FOUND:
-        source = "detector";
-        break;
-      case AVATAR_FACE_NONE:
-        GST_INFO_OBJECT (self, "no face was found: the whole picture may move");
-        source = "none";
-        break;
-      case AVATAR_FACE_NO_DETECTOR:
-        GST_INFO_OBJECT (self, "the model has no face detector: the whole picture may move");
-        source = "none";
-        break;
-    }
-  GST_INFO_OBJECT (self, "face of %s: %g,%g %gx%g", source, face->x, face->y, face->width,
-      face->height);
+  if (!given->width) {
+    AvatarFaceSearch result = ask_detector (self, fitted, face, error);
+
+    if (result == AVATAR_FACE_ERROR)
+      return FALSE;
+    GST_INFO_OBJECT (self, "%s", found[result]);
+    source = result == AVATAR_FACE_FOUND ? "detector" : "none";
+  }
   gst_avatar_report_face (GST_ELEMENT (self), source, face, fitted->width, fitted->height);
   return TRUE;
 }

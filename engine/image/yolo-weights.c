@@ -43,7 +43,7 @@ fail (Loader *l, const char *name, const char *format, ...)
   va_end (args);
   l->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" %s%s%s; expected a YOLOv5-face detector (l, m or s), as det_align/detface.pt "
-      "of tencent/HunyuanVideo-Avatar",
+      "of tencent/HunyuanVideo-Avatar; say where the face is (face-box) to do without it",
       avatar_weight_file_get_name (l->file), full, text, why ? ", because " : "", why ? why : "");
 }
 
