@@ -171,6 +171,23 @@ take_property (AvatarGguf *self)
   skip_values (self, type, n);
 }
 
+/* How many values a shape has; FALSE: more than any memory, also in its strides, which must fit where a
+ * dimension is 0 as well. */
+static gboolean
+count (const gint64 *shape, guint rank, guint64 *n)
+{
+  guint64 extent = sizeof (gint64);
+
+  *n = 1;
+  for (guint i = 0; i < rank; i++) {
+    if (shape[i] < 0 || !g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1))
+        || extent > G_MAXINT64)
+      return FALSE;
+    *n *= shape[i];
+  }
+  return TRUE;
+}
+
 /* What is said of a tensor. */
 typedef struct
 {
@@ -184,21 +201,19 @@ take_info (AvatarGguf *self, Info *info)
 {
   const char *why = NULL;
 
-  info->n = 1;
   info->rank = take_le (self, 4);
   if (info->rank > AVATAR_MAX_RANK || info->rank == 0) {
     self->failed = self->failed || info->rank > 64;
     why = "it has more dimensions than are known, or none";
   }
   for (guint i = 0; i < info->rank && !self->failed; i++) {
-    guint64 side = take_le (self, 8);
+    gint64 side = take_le (self, 8);
 
-    if (!g_uint64_checked_mul (&info->n, info->n, side) || info->n > G_MAXINT64 / 8
-        || side > G_MAXINT64 / 8)
-      why = "its shape is too large for any memory";
     if (!why)
       info->shape[info->rank - 1 - i] = side;
   }
+  if (!why && !count (info->shape, info->rank, &info->n))
+    why = "its shape is too large for any memory";
   info->type = take_le (self, 4);
   info->offset = take_le (self, 8);
   return why;
@@ -209,12 +224,9 @@ static void
 unflatten (AvatarGguf *self, const char *name, Info *info)
 {
   const Shape *shape = g_hash_table_lookup (self->shapes, name);
-  guint64 n = 1;
+  guint64 n;
 
-  for (guint i = 0; shape && i < shape->rank; i++)
-    if (shape->shape[i] < 0 || !g_uint64_checked_mul (&n, n, shape->shape[i]))
-      return;
-  if (!shape || n != info->n)
+  if (!shape || !count (shape->shape, shape->rank, &n) || n != info->n)
     return;
   info->rank = shape->rank;
   memcpy (info->shape, shape->shape, sizeof info->shape);

@@ -146,13 +146,14 @@ test_odd (void)
 {
   static const char *const fine[] = { "one", "version2", "overlap", "same" };
   static const char *const without[][2] = { { "huge", "too large" }, { "huger", "too large" },
-    { "wide", "dimensions" }, { "no_dimensions", "dimensions" }, { "half_block", "whole number" },
-    { "unknown", "not read" } };
+    { "empty", "too large" }, { "wide", "dimensions" }, { "no_dimensions", "dimensions" },
+    { "half_block", "whole number" }, { "unknown", "not read" } };
   static const struct
   {
     const char *name;
     guint rank;
-  } shapes[] = { { "shape0", 2 }, { "shape1", 1 }, { "shape2", 1 }, { "shape3", 1 } };
+  } shapes[]
+      = { { "shape0", 2 }, { "shape1", 1 }, { "shape2", 1 }, { "shape3", 1 }, { "shape4", 1 } };
   g_autoptr (AvatarWeightFile) none = open_good ("none");
   AvatarTensor t;
 

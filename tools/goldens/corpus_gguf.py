@@ -93,6 +93,7 @@ def hostile():
     write("overlap", one + info("b", [4], 0, 4), 2)
     write("wide", info("a", [1] * 9, 0, 0))
     write("none", info("a", [0, 4], 8, 0) + info("b", [0], 8, 0), 2)
+    write("empty", info("a", [0, 1 << 40, 1 << 40], 0, 0) + info("b", [4], 0, 0), 2)
     write("half_block", info("a", [16], 8, 0))
     write("unknown", info("a", [4], 99, 0))
     write("no_dimensions", info("a", [], 0, 0))
@@ -109,7 +110,7 @@ def hostile():
     write("longer_array", one, properties=array + struct.pack("<IQ", 12, 1 << 61), n_properties=1)
     write("type", one, properties=text("x") + struct.pack("<I", 77), n_properties=1)
     shape = text("comfy.gguf.orig_shape.a") + struct.pack("<IIQ", 9, 11, 2)
-    for i, sides in enumerate(((2, 2), (-2, -2), (1 << 62, 4), (3, 3))):
+    for i, sides in enumerate(((2, 2), (-2, -2), (1 << 62, 4), (3, 3), (0, 1 << 62))):
         write(f"shape{i}", one, properties=shape + struct.pack("<qq", *sides), n_properties=1)
 
 
