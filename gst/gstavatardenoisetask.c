@@ -116,6 +116,49 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
   return FALSE;
 }
 
+/* Asks the model's detector. One that is another network than is known is no reason not to go on. */
+static AvatarFaceSearch
+ask_detector (GstAvatarDenoise *self, const AvatarImage *fitted, AvatarFaceBox *face,
+    GError **error)
+{
+  g_autoptr (GError) local_error = NULL;
+  AvatarFaceSearch result = avatar_image_find_face (fitted, self->user.engine->model,
+      self->user.engine->device, face, &local_error);
+
+  if (g_error_matches (local_error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH)) {
+    gst_avatar_report_warning (self, g_steal_pointer (&local_error));
+    return AVATAR_FACE_NO_DETECTOR;
+  }
+  if (local_error)
+    g_propagate_error (error, g_steal_pointer (&local_error));
+  return result;
+}
+
+/* Where the face is on @fitted: @given, or as the model's detector says. */
+static gboolean
+find_face (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarBox *given,
+    AvatarFaceBox *face, GError **error)
+{
+  static const gchar *const found[] = {
+    [AVATAR_FACE_FOUND] = "a face was found",
+    [AVATAR_FACE_NONE] = "no face was found: the whole picture may move",
+    [AVATAR_FACE_NO_DETECTOR] = "there is no face detector: the whole picture may move",
+  };
+  const gchar *source = "face-box";
+
+  *face = (AvatarFaceBox){ given->x, given->y, given->width, given->height };
+  if (!given->width) {
+    AvatarFaceSearch result = ask_detector (self, fitted, face, error);
+
+    if (result == AVATAR_FACE_ERROR)
+      return FALSE;
+    GST_INFO_OBJECT (self, "%s", found[result]);
+    source = result == AVATAR_FACE_FOUND ? "detector" : "none";
+  }
+  gst_avatar_report_face (GST_ELEMENT (self), source, face, fitted->width, fitted->height);
+  return TRUE;
+}
+
 /* The portrait fitted to the size that downstream wants, and the settings for it. */
 static AvatarImage *
 fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
@@ -124,7 +167,8 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
   const AvatarModelInfo *info = self->user.engine->info;
   g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
   const AvatarImage *image = gst_avatar_reference_wait (&self->reference, error);
-  AvatarImage *fitted;
+  g_autoptr (AvatarImage) fitted = NULL;
+  AvatarBox box;
   guint width = 0, height = 0;
 
   if (!image)
@@ -137,15 +181,14 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
         width, height, info->name, info->size_multiple);
     return NULL;
   }
-  if (!gst_avatar_box_parse (props->face_box, &settings->face_box, error))
+  if (!gst_avatar_box_parse (props->face_box, &box, error))
     return NULL;
-  fitted = avatar_image_fit (image, self->user.engine->model, width, height, &settings->face_box,
-      error);
-  if (fitted) {
-    self->width = settings->width = fitted->width;
-    self->height = settings->height = fitted->height;
-  }
-  return fitted;
+  fitted = avatar_image_fit (image, self->user.engine->model, width, height, &box, error);
+  if (!fitted || !find_face (self, fitted, &box, &settings->face_box, error))
+    return NULL;
+  self->width = settings->width = fitted->width;
+  self->height = settings->height = fitted->height;
+  return g_steal_pointer (&fitted);
 }
 
 static AvatarDenoiser *

@@ -119,3 +119,15 @@ gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAva
       gst_message_new_element (GST_OBJECT (element), gst_structure_copy (structure)));
   return structure;
 }
+
+void
+gst_avatar_report_face (GstElement *element, const gchar *source, const AvatarFaceBox *box,
+    guint width, guint height)
+{
+  GstStructure *structure = gst_structure_new ("avatar-face", "source", G_TYPE_STRING, source, "x",
+      G_TYPE_DOUBLE, box->x, "y", G_TYPE_DOUBLE, box->y, "width", G_TYPE_DOUBLE, box->width,
+      "height", G_TYPE_DOUBLE, box->height, "picture-width", G_TYPE_UINT, width, "picture-height",
+      G_TYPE_UINT, height, NULL);
+
+  gst_element_post_message (element, gst_message_new_element (GST_OBJECT (element), structure));
+}

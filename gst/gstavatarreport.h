@@ -2,7 +2,7 @@
 /* What the elements tell the application: errors, progress and statistics on the bus. */
 #pragma once
 
-#include <avatar/device.h>
+#include <avatar/image.h>
 #include <gst/gst.h>
 
 G_BEGIN_DECLS
@@ -62,5 +62,10 @@ void gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device);
 /* Posts the element message "avatar-chunk" with the memory of @device and returns its structure, for the stats property. */
 GstStructure *
 gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk);
+
+/* Posts the element message "avatar-face": whence @box is, on a picture of @width x @height pixels, and
+ * where it is: the face that moves. @source: "face-box", "detector", or "none": the whole picture. */
+void gst_avatar_report_face (GstElement *element, const gchar *source, const AvatarFaceBox *box,
+    guint width, guint height);
 
 G_END_DECLS

@@ -3,11 +3,13 @@
  * measurements where the real weights are not. */
 #include "engine/text/tokens.h"
 #include "engine/weights/json.h"
+#include "engine/weights/layout.h"
 #include "engine/weights/manifest.h"
 #include "engine/weights/random.h"
 #include "engine/weights/released.h"
 #include "engine/weights/writer.h"
 #include "tools/random-config.h"
+#include "tools/random-face.h"
 #include "tools/random-text.h"
 #include "tools/random-tokenizer.h"
 
@@ -23,8 +25,8 @@ static gint64 seed = 0;
 
 static const GOptionEntry entries[] = {
   { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
-      "transformer, transformer-fp8, vae, whisper; with torch llava, clip; with safetensors text; "
-      "default: transformer,vae,whisper, and with safetensors text",
+      "transformer, transformer-fp8, vae, whisper, detface; with torch llava, clip; with safetensors "
+      "text; default: transformer,vae,whisper, and with safetensors text",
       "LIST" },
   { "format", 'f', 0, G_OPTION_ARG_STRING, &format,
       "torch (as released; default) or safetensors (one file a part)", "F" },
@@ -305,6 +307,21 @@ write_clip (const Job *job, GError **error)
       && write_text (job, "ckpts/text_encoder_2/merges.txt", merges, error);
 }
 
+/* The face detector, a module's archive. */
+static gboolean
+write_detector (const Job *job, GError **error)
+{
+  g_autoptr (GStringChunk) names = g_string_chunk_new (16384);
+  g_autoptr (GArray) list = random_face_list (config_path != NULL, names);
+  g_autofree char *path
+      = make_path (job, job->torch ? "ckpts/det_align/detface.pt" : AVATAR_PLAIN_DETECTOR, error);
+
+  if (!path || !avatar_write_torch_script (path, list, fill, NULL, error))
+    return FALSE;
+  g_print ("%s: %u tensors\n", path, list->len);
+  return TRUE;
+}
+
 static gboolean
 write_one (const Job *job, const char *part, GError **error)
 {
@@ -320,11 +337,13 @@ write_one (const Job *job, const char *part, GError **error)
     return write_whisper (job, error);
   if (job->torch && (strcmp (part, "llava") == 0 || strcmp (part, "clip") == 0))
     return part[0] == 'c' ? write_clip (job, error) : write_llava (job, error);
+  if (strcmp (part, "detface") == 0)
+    return write_detector (job, error);
   if (strcmp (part, "text") == 0 && !job->torch)
     return write_part (job, "text", AVATAR_F32, NULL, "text_stub.safetensors", error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "there is no part \"%s\"; expected transformer, transformer-fp8, vae, whisper, or llava or "
-      "clip, or, with --format safetensors, text",
+      "there is no part \"%s\"; expected transformer, transformer-fp8, vae, whisper or detface, "
+      "or llava or clip, or, with --format safetensors, text",
       part);
   return FALSE;
 }

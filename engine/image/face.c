@@ -7,13 +7,12 @@
 
 /* One axis: the grown side clipped to the picture, [*from, *to). */
 static void
-grow (guint start, guint length, double area, guint limit, gint64 *from, gint64 *to)
+grow (double start, double length, double area, guint limit, gint64 *from, gint64 *to)
 {
-  gint64 centre = ((gint64) start * 2 + length) / 2;
-  gint64 half = (gint64) floor (area * length / 2);
+  double centre = floor ((start + (start + length)) / 2), half = floor (area * length / 2);
 
-  *from = MAX (centre - half, 0);
-  *to = MIN (centre + half, (gint64) limit);
+  *from = (gint64) CLAMP (centre - half, 0, limit);
+  *to = (gint64) CLAMP (centre + half, 0, limit);
 }
 
 /* Of the two middle pixels of cell @i, those that lie in [from, to). */
@@ -26,12 +25,13 @@ middle_pixels (guint i, guint scale, gint64 from, gint64 to)
 }
 
 void
-avatar_face_mask (float *mask, guint width, guint height, AvatarBox box, double area, guint scale)
+avatar_face_mask (float *mask, guint width, guint height, AvatarFaceBox box, double area,
+    guint scale)
 {
   gint64 x0 = 0, x1 = width, y0 = 0, y1 = height;
   guint cells_x = width / scale, cells_y = height / scale;
 
-  if (box.width && box.height) {
+  if (box.width > 0 && box.height > 0 && isfinite (box.x + box.y + box.width + box.height)) {
     grow (box.x, box.width, area, width, &x0, &x1);
     grow (box.y, box.height, area, height, &y0, &y1);
   }

@@ -10,11 +10,11 @@ G_BEGIN_DECLS
  * avatar_face_mask:
  * @mask: (out): [height / scale, width / scale] floats, 0 to 1
  * @width, @height: of the picture, multiples of @scale
- * @box: the face; all zero, or empty: the whole picture
+ * @box: the face; without width or height, or not finite: the whole picture
  * @area: factor on each side of the box
  * @scale: pixels of a latent cell, even
  */
-void
-avatar_face_mask (float *mask, guint width, guint height, AvatarBox box, double area, guint scale);
+void avatar_face_mask (float *mask, guint width, guint height, AvatarFaceBox box, double area,
+    guint scale);
 
 G_END_DECLS

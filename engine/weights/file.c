@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* safetensors, alone or in shards, and torch behind one table. */
+/* safetensors, alone or in shards, torch and GGUF behind one table. */
 #include "engine/weights/file.h"
 
+#include "engine/weights/gguf.h"
 #include "engine/weights/mapped.h"
 #include "engine/weights/safetensors.h"
 #include "engine/weights/shards.h"
 #include "engine/weights/torch.h"
-
-#include <string.h>
 
 struct _AvatarWeightFile
 {
@@ -15,6 +14,7 @@ struct _AvatarWeightFile
   AvatarSafetensors *safetensors; /* one of them */
   AvatarShards *shards;
   AvatarTorch *torch;
+  AvatarGguf *gguf;
 };
 
 AvatarWeightFile *
@@ -25,11 +25,13 @@ avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
   const guint8 *data = g_bytes_get_data (bytes, &size);
 
   self->name = g_strdup (name);
-  if (size >= 4 && memcmp (data, "PK\003\004", 4) == 0)
+  if (avatar_torch_is (data, size))
     self->torch = avatar_torch_open_bytes (bytes, name, error);
+  else if (avatar_gguf_is (data, size))
+    self->gguf = avatar_gguf_open_bytes (bytes, name, error);
   else
     self->safetensors = avatar_safetensors_open_bytes (bytes, name, error);
-  return self->torch || self->safetensors ? g_steal_pointer (&self) : NULL;
+  return self->torch || self->gguf || self->safetensors ? g_steal_pointer (&self) : NULL;
 }
 
 static AvatarWeightFile *
@@ -61,6 +63,7 @@ avatar_weight_file_free (AvatarWeightFile *self)
   avatar_safetensors_free (self->safetensors);
   avatar_shards_free (self->shards);
   avatar_torch_free (self->torch);
+  avatar_gguf_free (self->gguf);
   g_free (self->name);
   g_free (self);
 }
@@ -82,6 +85,8 @@ avatar_weight_file_n (AvatarWeightFile *self)
 {
   if (self->shards)
     return avatar_shards_n (self->shards);
+  if (self->gguf)
+    return avatar_gguf_n (self->gguf);
   return self->torch ? avatar_torch_n (self->torch) : avatar_safetensors_n (self->safetensors);
 }
 
@@ -90,6 +95,8 @@ avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
 {
   if (self->shards)
     return avatar_shards_nth (self->shards, i, out);
+  if (self->gguf)
+    return avatar_gguf_nth (self->gguf, i, out);
   return self->torch ? avatar_torch_nth (self->torch, i, out)
                      : avatar_safetensors_nth (self->safetensors, i, out);
 }
@@ -97,6 +104,8 @@ avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
 const char *
 avatar_weight_file_why_not (AvatarWeightFile *self, const char *name)
 {
+  if (self->gguf)
+    return avatar_gguf_why_not (self->gguf, name);
   return self->torch ? avatar_torch_why_not (self->torch, name) : NULL;
 }
 
@@ -105,6 +114,8 @@ avatar_weight_file_get_header (AvatarWeightFile *self, gsize *length)
 {
   if (self->shards)
     return avatar_shards_get_header (self->shards, length);
+  if (self->gguf)
+    return avatar_gguf_get_header (self->gguf, length);
   return self->torch ? avatar_torch_get_header (self->torch, length)
                      : avatar_safetensors_get_header (self->safetensors, length);
 }

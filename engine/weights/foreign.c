@@ -24,11 +24,9 @@ recognise (const guint8 *data, gsize size)
     "this is a Git LFS pointer, not the weights; run \"git lfs pull\" or fetch the file itself" };
   static const Foreign page = { "web page",
     "this is a web page, not the weights; the download address was wrong or needs a login" };
-  static const Foreign gguf
-      = { "GGUF", "this is a GGUF file, which is not read; use the released file or safetensors" };
-  static const Foreign old = { "PyTorch, old kind",
-    "this is a PyTorch file of the old kind, which is not read; load it with a current PyTorch and "
-    "save it again" };
+  static const Foreign tar = { "tar archive",
+    "this is a tar archive, as the first versions of PyTorch wrote them, which is not read; load it "
+    "with PyTorch and save it again, or unpack it" };
 
   if (size == 0)
     return &empty;
@@ -37,10 +35,8 @@ recognise (const guint8 *data, gsize size)
   if (starts_with (data, size, "<!doctype") || starts_with (data, size, "<html")
       || starts_with (data, size, "<?xml"))
     return &page;
-  if (starts_with (data, size, "GGUF"))
-    return &gguf;
-  if (size >= 4 && memcmp (data, "\x80\x02\x8a\x0a", 4) == 0)
-    return &old;
+  if (size >= 262 && memcmp (data + 257, "ustar", 5) == 0)
+    return &tar;
   return NULL;
 }
 

@@ -3,6 +3,8 @@
 #include "engine/weights/inspect-file.h"
 
 #include "engine/weights/foreign.h"
+#include "engine/weights/gguf.h"
+#include "engine/weights/torch.h"
 #include "engine/weights/zip.h"
 
 #include <glib/gstdio.h>
@@ -74,8 +76,10 @@ format_of (const char *path)
     return foreign;
   if (g_str_has_suffix (path, ".index.json"))
     return "safetensors in shards";
-  if (size >= 4 && memcmp (data, "PK\003\004", 4) == 0)
-    return zip_kind (bytes);
+  if (avatar_gguf_is (data, size))
+    return "GGUF";
+  if (avatar_torch_is (data, size))
+    return data[0] == 'P' ? zip_kind (bytes) : "PyTorch, old kind";
   /* a table of less than 4 GiB, and its first character */
   if (size > 8 && memcmp (data + 4, "\0\0\0\0{", 5) == 0)
     return "safetensors";

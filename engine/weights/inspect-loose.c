@@ -55,6 +55,7 @@ whose (AvatarWeightFile *file)
     { "encoder.layers.0.self_attn.", "speech encoder" },
     { "layers.0.self_attn.", "speech encoder" },
     { "byte_embed", "text stub" },
+    { "0.stem_1.conv.", "face detector" },
   };
 
   for (guint k = 0; k < G_N_ELEMENTS (known); k++)

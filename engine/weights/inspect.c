@@ -229,21 +229,34 @@ inspect_encoder (Job *job, const Encoder *encoder)
         encoder->folder);
 }
 
-/* The detector is a program of PyTorch, of which no tensors are listed. */
+/* Shapes are compared by who uses it. */
 static void
-inspect_detector (Job *job)
+check_detector (AvatarInspectedPart *part, AvatarWeightFile *file)
 {
-  g_autofree char *path = g_build_filename (job->root, "det_align", "detface.pt", NULL);
+  static const char *const ends[] = { "0.stem_1.conv.weight", "23.m.2.weight" };
+
+  for (guint k = 0; k < G_N_ELEMENTS (ends); k++) {
+    gboolean found = FALSE;
+
+    for (guint i = 0; i < avatar_weight_file_n (file) && !found; i++)
+      found = g_str_has_suffix (avatar_weight_file_nth (file, i, NULL), ends[k]);
+    if (!found)
+      avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+          "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of " RELEASE,
+          part->path, ends[k]);
+  }
+}
+
+static void
+inspect_detector (Job *job, const char *path)
+{
   AvatarInspectedPart *part = add_part (job, "face detector", path, FALSE);
   AvatarWeightFile *file = demand (job, part, path) ? avatar_inspected_part_look (part) : NULL;
 
-  if (!file && g_strcmp0 (part->format, "TorchScript") == 0) {
-    g_clear_pointer (&part->problem, g_free);
-    part->state = AVATAR_INSPECT_FINE;
-    part->note = g_strdup ("its tensors were not looked at");
-  } else if (part->state == AVATAR_INSPECT_MISSING) {
+  if (file)
+    check_detector (part, file);
+  else if (part->state == AVATAR_INSPECT_MISSING)
     part->note = g_strdup ("without it the face is where face-box says, or the whole picture");
-  }
   g_clear_pointer (&file, avatar_weight_file_free);
 }
 
@@ -294,7 +307,7 @@ inspect_released (Job *job, const AvatarLayout *layout, GError **error)
       NULL);
   for (guint i = 0; i < G_N_ELEMENTS (encoders); i++)
     inspect_encoder (job, &encoders[i]);
-  inspect_detector (job);
+  inspect_detector (job, layout->detector);
   return TRUE;
 }
 
@@ -336,6 +349,7 @@ inspect_plain (Job *job, const char *path)
 {
   static const char *const names[] = { "transformer", "VAE", "speech encoder", "text stub" };
   g_autofree char *config = g_build_filename (path, "config.json", NULL);
+  g_autofree char *detector = g_build_filename (path, AVATAR_PLAIN_DETECTOR, NULL);
 
   job->self->kind = AVATAR_INSPECTED_PLAIN;
   read_config (job, add_part (job, "configuration", config, TRUE));
@@ -344,6 +358,8 @@ inspect_plain (Job *job, const char *path)
 
     inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);
   }
+  if (g_file_test (detector, G_FILE_TEST_EXISTS))
+    inspect_detector (job, detector);
 }
 
 /* ------------------------------------------------------------------------------------- all of it */

@@ -11,6 +11,7 @@
 
 #define VIDEO "hunyuan-video-t2v-720p"
 #define TRANSFORMERS VIDEO "/transformers"
+#define DETECTOR "det_align/detface.pt"
 
 static const char *const transformers[]
     = { "mp_rank_00_model_states.pt", "mp_rank_00_model_states_fp8.pt" };
@@ -256,6 +257,9 @@ avatar_layout_find (AvatarLayout *self, const char *path, GError **error)
   if (!self->vae)
     return FALSE;
   self->whisper = find_file (whisper_folder, whisper_files, "speech encoder", error);
+  self->detector = g_build_filename (ckpts, DETECTOR, NULL);
+  if (!g_file_test (self->detector, G_FILE_TEST_EXISTS))
+    g_clear_pointer (&self->detector, g_free);
   return self->whisper && find_text (self, ckpts, error) && make_config (self, error);
 }
 
@@ -276,6 +280,7 @@ avatar_layout_survey (AvatarLayout *self, const char *path, char **root, GError 
         (int) (strlen (self->transformer) - strlen (".pt")), self->transformer);
   self->vae = expect_file (ckpts, VIDEO "/vae", vae_files);
   self->whisper = expect_file (ckpts, "whisper-tiny", whisper_files);
+  self->detector = g_build_filename (ckpts, DETECTOR, NULL);
   if (!find_text (self, ckpts, error) || !make_config (self, error))
     return FALSE;
   *root = g_steal_pointer (&ckpts);
@@ -291,6 +296,7 @@ avatar_layout_clear (AvatarLayout *self)
   g_free (self->whisper);
   g_free (self->llava);
   g_free (self->clip);
+  g_free (self->detector);
   g_free (self->config);
   g_free (self->llava_config);
   g_free (self->clip_config);

@@ -6,15 +6,19 @@
 
 G_BEGIN_DECLS
 
+/* The face detector of a plain folder, which may be missing. */
+#define AVATAR_PLAIN_DETECTOR "detface.pt"
+
 /**
  * AvatarLayout: paths, and the configuration as the text of a config.json
  * @scales: factors of an 8-bit transformer, or %NULL
  * @llava, @clip: the text encoders' weights; these alone need not be there
  * @llava_config, @clip_config: the texts of their own config.json, or %NULL
+ * @detector: the face detector, which may be missing: then %NULL, or, of a survey, where it should be
  */
 typedef struct
 {
-  char *transformer, *scales, *vae, *whisper, *llava, *clip;
+  char *transformer, *scales, *vae, *whisper, *detector, *llava, *clip;
   char *config, *llava_config, *clip_config;
 } AvatarLayout;
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -78,8 +79,70 @@ avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes)
   return done;
 }
 
-gboolean
-avatar_mapped_read (void *dst, const void *src, gsize bytes)
+/* What was reserved, under a lock: files are opened and read by several threads. */
+typedef struct
+{
+  guint8 *start;
+  guint64 bytes;
+  AvatarVirtualFunc func;
+  gpointer data;
+} Reserved;
+
+static GRWLock lock;
+static GArray *reserved; /* of Reserved */
+
+void *
+avatar_mapped_reserve (guint64 bytes, AvatarVirtualFunc func, gpointer data)
+{
+  Reserved r = { NULL, bytes, func, data };
+  void *start;
+
+  if (bytes == 0 || bytes > G_MAXINT64)
+    return NULL;
+  start = mmap (NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED)
+    return NULL;
+  r.start = start;
+  g_rw_lock_writer_lock (&lock);
+  if (!reserved)
+    reserved = g_array_new (FALSE, FALSE, sizeof (Reserved));
+  g_array_append_val (reserved, r);
+  g_rw_lock_writer_unlock (&lock);
+  return start;
+}
+
+void
+avatar_mapped_unreserve (void *start)
+{
+  g_rw_lock_writer_lock (&lock);
+  for (guint i = 0; i < reserved->len; i++)
+    if (g_array_index (reserved, Reserved, i).start == start) {
+      munmap (start, g_array_index (reserved, Reserved, i).bytes);
+      g_array_remove_index_fast (reserved, i);
+      break;
+    }
+  if (reserved->len == 0)
+    g_clear_pointer (&reserved, g_array_unref);
+  g_rw_lock_writer_unlock (&lock);
+}
+
+/* FALSE: @src is none of these addresses. */
+static gboolean
+find_reserved (const void *src, Reserved *out)
+{
+  gboolean found = FALSE;
+
+  g_rw_lock_reader_lock (&lock);
+  for (guint i = 0; reserved && i < reserved->len && !found; i++) {
+    *out = g_array_index (reserved, Reserved, i);
+    found = (const guint8 *) src >= out->start && (const guint8 *) src < out->start + out->bytes;
+  }
+  g_rw_lock_reader_unlock (&lock);
+  return found;
+}
+
+static gboolean
+read_memory (void *dst, const void *src, gsize bytes)
 {
   struct iovec to = { dst, bytes }, from = { (void *) src, bytes };
 
@@ -97,6 +160,15 @@ avatar_mapped_read (void *dst, const void *src, gsize bytes)
     from.iov_len -= n;
   }
   return TRUE;
+}
+
+gboolean
+avatar_mapped_read (void *dst, const void *src, gsize bytes)
+{
+  Reserved r = { 0 };
+
+  return find_reserved (src, &r) ? r.func (dst, (const guint8 *) src - r.start, bytes, r.data)
+                                 : read_memory (dst, src, bytes);
 }
 
 void

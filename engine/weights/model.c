@@ -14,7 +14,7 @@
 struct _AvatarModel
 {
   gatomicrefcount refs;
-  char *path;
+  char *path, *detector; /* detector: its file, or NULL */
   AvatarConfig *config;
   AvatarModelInfo info;
   char *hash;
@@ -114,6 +114,9 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
     if (!open_part (self, i, path, NULL, TRUE, hash, error))
       return FALSE;
   }
+  self->detector = g_build_filename (self->path, AVATAR_PLAIN_DETECTOR, NULL);
+  if (!g_file_test (self->detector, G_FILE_TEST_EXISTS))
+    g_clear_pointer (&self->detector, g_free);
   return TRUE;
 }
 
@@ -150,6 +153,7 @@ open_released (AvatarModel *self, GChecksum *hash, GError **error)
     return FALSE;
   g_checksum_update (hash, (const guchar *) layout.config, strlen (layout.config));
   self->config = avatar_config_parse (layout.config, -1, self->path, error);
+  self->detector = g_steal_pointer (&layout.detector);
   return self->config
       && open_part (self, AVATAR_PART_TRANSFORMER, layout.transformer, layout.scales, FALSE, hash,
           error)
@@ -197,6 +201,7 @@ avatar_model_unref (AvatarModel *self)
     g_free (self->text_folders[i]);
   avatar_config_free (self->config);
   g_free (self->hash);
+  g_free (self->detector);
   g_free (self->path);
   g_free (self);
 }
@@ -217,6 +222,12 @@ const AvatarConfig *
 avatar_model_get_config (AvatarModel *self)
 {
   return self->config;
+}
+
+const char *
+avatar_model_get_detector (AvatarModel *self)
+{
+  return self->detector;
 }
 
 gboolean

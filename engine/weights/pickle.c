@@ -360,6 +360,16 @@ op_object (AvatarPickle *self)
         (AvatarPickleNode){ .type = AVATAR_PICKLE_OBJECT, .first = callee, .second = args });
 }
 
+/* BUILD: what an object's attributes are; of an OrderedDict something beside its items. */
+static void
+op_build (AvatarPickle *self)
+{
+  guint attributes = pop (self), object = top (self);
+
+  if (!self->error && node_at (self, object)->type == AVATAR_PICKLE_OBJECT)
+    node_at (self, object)->built = attributes + 1;
+}
+
 static void
 op_persistent (AvatarPickle *self)
 {
@@ -537,9 +547,8 @@ run_other (AvatarPickle *self, guint8 op)
     case 0x81:
       op_object (self);
       return TRUE;
-    case 'b': /* BUILD: attributes of an object, of which none is needed */
-      pop (self);
-      top (self);
+    case 'b':
+      op_build (self);
       return TRUE;
     case 'q': /* BINPUT, LONG_BINPUT, MEMOIZE */
       memo_put (self, take_le (self, 1));
@@ -641,6 +650,18 @@ guint
 avatar_pickle_root (AvatarPickle *self)
 {
   return g_array_index (self->stack, guint, 0);
+}
+
+gsize
+avatar_pickle_size (AvatarPickle *self)
+{
+  return self->at;
+}
+
+guint
+avatar_pickle_n_nodes (AvatarPickle *self)
+{
+  return self->nodes->len;
 }
 
 const AvatarPickleNode *

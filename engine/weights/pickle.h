@@ -19,15 +19,16 @@ typedef enum
   AVATAR_PICKLE_DICT,   /* items: key, value, key, value ... */
   AVATAR_PICKLE_GLOBAL, /* text "module.name", length */
   AVATAR_PICKLE_STORED, /* something kept outside, known by @first */
-  AVATAR_PICKLE_OBJECT, /* @first called with @second; items as of a dict */
+  AVATAR_PICKLE_OBJECT, /* @first called with @second; items as of a dict; @built */
   AVATAR_PICKLE_OTHER,  /* bytes, numbers of more than 64 bits */
 } AvatarPickleType;
 
-/* Nodes are known by number; the same node may be in many places, also inside itself. */
+/* Nodes are known by number; the same node may be in many places, also inside itself. @built: 1 + the
+ * node of an object's attributes, 0: it was given none. */
 typedef struct
 {
   AvatarPickleType type;
-  guint first, second;
+  guint first, second, built;
   guint length;
   union
   {
@@ -40,11 +41,14 @@ typedef struct
 
 typedef struct _AvatarPickle AvatarPickle;
 
-/* @data must outlive it. @name is for messages. */
+/* @data must outlive it, and may go on behind the pickle. @name is for messages. */
 AvatarPickle *
 avatar_pickle_parse (const guint8 *data, gsize size, const char *name, GError **error);
 void avatar_pickle_free (AvatarPickle *self);
 guint avatar_pickle_root (AvatarPickle *self);
+/* Bytes of the data that are the pickle's. */
+gsize avatar_pickle_size (AvatarPickle *self);
+guint avatar_pickle_n_nodes (AvatarPickle *self);
 const AvatarPickleNode *avatar_pickle_get (AvatarPickle *self, guint node);
 /* Of lists, tuples, dicts and objects. */
 guint avatar_pickle_n_items (const AvatarPickleNode *node);

@@ -17,7 +17,9 @@ mix (guint64 z)
 AvatarRandom
 avatar_random_for (const char *name, AvatarTensor t, guint64 seed)
 {
-  gboolean matrix = t.rank >= 2, norm = !matrix && g_str_has_suffix (name, ".weight");
+  gboolean matrix = t.rank >= 2,
+           norm
+      = !matrix && (g_str_has_suffix (name, ".weight") || g_str_has_suffix (name, ".running_var"));
   double fan_in = matrix ? (double) avatar_tensor_n (t) / t.shape[0] : 1;
 
   return (AvatarRandom){

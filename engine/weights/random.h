@@ -15,7 +15,7 @@ typedef struct
 } AvatarRandom;
 
 /* For the tensor @name of the shape of @t: matrices such that what they give is about as large as
- * what they take, norms about one, biases small. */
+ * what they take, norms (and variances) about one, biases small. */
 AvatarRandom avatar_random_for (const char *name, AvatarTensor t, guint64 seed);
 /* Values @first .. @first + @n, of any float dtype; @first is a multiple of 4. */
 void

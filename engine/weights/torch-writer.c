@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What torch.save writes (spec denoise.md 1.2): a zip archive of stored entries, each storage on a
  * boundary of 64 bytes, and a pickle that says which tensor is in which storage. */
-#include "engine/weights/writer.h"
+#include "engine/weights/torch-writer.h"
 
 #include <string.h>
 #include <zlib.h>
@@ -22,8 +22,8 @@ put_text (GByteArray *out, const char *text)
 }
 
 /* BINUNICODE */
-static void
-pickle_string (GByteArray *out, const char *text)
+void
+avatar_torch_put_string (GByteArray *out, const char *text)
 {
   put_text (out, "X");
   put_le (out, strlen (text), 4);
@@ -67,8 +67,8 @@ storage_class (AvatarDType dtype)
 
 /* _rebuild_tensor_v2 (storage, offset, size, stride, requires_grad, hooks); _v3 also has the dtype,
  * for those that have no class of storages. */
-static void
-pickle_tensor (GByteArray *out, AvatarTensor t, guint key)
+void
+avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
 {
   gboolean v3 = t.dtype == AVATAR_F8_E4M3;
   g_autofree char *name = g_strdup_printf ("%u", key);
@@ -76,10 +76,10 @@ pickle_tensor (GByteArray *out, AvatarTensor t, guint key)
   put_text (out,
       v3 ? "ctorch._utils\n_rebuild_tensor_v3\n" : "ctorch._utils\n_rebuild_tensor_v2\n");
   put_text (out, "((");
-  pickle_string (out, "storage");
+  avatar_torch_put_string (out, "storage");
   put_text (out, storage_class (t.dtype));
-  pickle_string (out, name);
-  pickle_string (out, "cpu");
+  avatar_torch_put_string (out, name);
+  avatar_torch_put_string (out, "cpu");
   pickle_int (out, avatar_tensor_n (t)); /* of an untyped storage: bytes, which are as many */
   put_text (out, "tQ");
   pickle_int (out, 0);
@@ -101,14 +101,14 @@ make_pickle (const char *key, GArray *tensors)
   put_text (out, "\x80\x02");
   if (key) {
     put_text (out, "}");
-    pickle_string (out, key);
+    avatar_torch_put_string (out, key);
   }
   put_text (out, "ccollections\nOrderedDict\n)R(");
   for (guint i = 0; i < tensors->len; i++) {
     const AvatarNamedTensor *t = &g_array_index (tensors, AvatarNamedTensor, i);
 
-    pickle_string (out, t->name);
-    pickle_tensor (out, t->tensor, i);
+    avatar_torch_put_string (out, t->name);
+    avatar_torch_put_tensor (out, t->tensor, i);
   }
   put_text (out, "u");
   put_text (out, key ? "s." : ".");
@@ -284,10 +284,9 @@ put_entries (AvatarOutput *out, GArray *entries, guint64 end, GError **error)
 }
 
 gboolean
-avatar_write_torch (const char *path, const char *key, GArray *tensors, AvatarFillFunc fill,
-    gpointer data, GError **error)
+avatar_write_torch_archive (const char *path, GByteArray *pickle, const AvatarTorchExtra *extras,
+    guint n_extras, GArray *tensors, AvatarFillFunc fill, gpointer data, GError **error)
 {
-  g_autoptr (GByteArray) pickle = make_pickle (key, tensors);
   g_autoptr (GArray) entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_autofree char *base = g_path_get_basename (path);
   g_autofree guint64 *offsets = g_new0 (guint64, tensors->len + 1);
@@ -304,6 +303,8 @@ avatar_write_torch (const char *path, const char *key, GArray *tensors, AvatarFi
     add_entry (entries, g_strdup_printf ("%s/data/%u", base, i), NULL,
         avatar_tensor_bytes (g_array_index (tensors, AvatarNamedTensor, i).tensor));
   add_entry (entries, g_strconcat (base, "/data.pkl", NULL), pickle->data, pickle->len);
+  for (guint i = 0; i < n_extras; i++)
+    add_entry (entries, g_strconcat (base, extras[i].name, NULL), extras[i].bytes, extras[i].size);
   add_entry (entries, g_strconcat (base, "/byteorder", NULL), "little", 6);
   add_entry (entries, g_strconcat (base, "/version", NULL), "3\n", 2);
   end = place (entries);
@@ -316,4 +317,13 @@ avatar_write_torch (const char *path, const char *key, GArray *tensors, AvatarFi
     g_array_index (entries, Entry, i).crc = crcs[i];
   done = done && put_entries (&out, entries, end, error);
   return avatar_output_close (&out, done, error);
+}
+
+gboolean
+avatar_write_torch (const char *path, const char *key, GArray *tensors, AvatarFillFunc fill,
+    gpointer data, GError **error)
+{
+  g_autoptr (GByteArray) pickle = make_pickle (key, tensors);
+
+  return avatar_write_torch_archive (path, pickle, NULL, 0, tensors, fill, data, error);
 }

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* torch.save's format (spec denoise.md 1.2, vae-text-face-formats.md 5.2): ROOT/data.pkl says which
- * tensors there are, ROOT/data/KEY are their storages. What cannot be used as it lies there is
- * remembered with the reason, and is an error only for who needs it: checkpoints carry much that
- * nobody asks for. */
+ * tensors there are, ROOT/data/KEY are their storages; and the two others that PyTorch has: a module's
+ * archive, with constants.pkl beside it (5.3), and the old kind, which is no archive. What cannot be
+ * used is remembered with the reason, and is an error only for who needs it: checkpoints carry much
+ * that nobody asks for. */
 #include "engine/weights/torch.h"
 
-#include "engine/weights/pickle.h"
+#include "engine/weights/torch-legacy.h"
+#include "engine/weights/torch-script.h"
+#include "engine/weights/torch-tensor.h"
 #include "engine/weights/zip.h"
 
 #include <string.h>
 
 #define MAX_NAME 1024
-#define MAX_WRAPS 4 /* parameters in parameters */
 
 typedef struct
 {
@@ -22,13 +24,15 @@ typedef struct
 struct _AvatarTorch
 {
   char *name, *root;
-  AvatarZip *zip;
-  AvatarPickle *pickle;
+  GBytes *bytes;
+  AvatarZip *zip; /* one of the two */
+  AvatarTorchLegacy *legacy;
+  AvatarTorchReader reader;
+  const char *storages; /* the archive's folder of those that are being read */
   const guint8 *header;
   gsize header_length;
   GArray *entries;     /* of Entry */
   GHashTable *reasons; /* name -> why it is not among the entries */
-  GPtrArray *numbers;  /* tensors made of plain numbers */
 };
 
 typedef const AvatarPickleNode Node;
@@ -52,207 +56,26 @@ join (AvatarTorch *self, const char *rest)
   return g_strconcat (self->root, rest, NULL);
 }
 
-static gboolean
-dtype_of (Node *global, AvatarDType *dtype)
+/* An AvatarStorageFunc over the archive. */
+static const guint8 *
+find_storage (const char *key, gsize *size, gpointer data)
 {
-  static const struct
-  {
-    const char *name;
-    AvatarDType dtype;
-  } known[] = {
-    { "torch.FloatStorage", AVATAR_F32 },
-    { "torch.HalfStorage", AVATAR_F16 },
-    { "torch.BFloat16Storage", AVATAR_BF16 },
-    { "torch.LongStorage", AVATAR_I64 },
-    { "torch.IntStorage", AVATAR_I32 },
-    { "torch.CharStorage", AVATAR_I8 },
-    { "torch.ByteStorage", AVATAR_U8 },
-    { "torch.BoolStorage", AVATAR_U8 },
-    { "torch.float32", AVATAR_F32 },
-    { "torch.float16", AVATAR_F16 },
-    { "torch.bfloat16", AVATAR_BF16 },
-    { "torch.float8_e4m3fn", AVATAR_F8_E4M3 },
-    { "torch.int64", AVATAR_I64 },
-    { "torch.int32", AVATAR_I32 },
-    { "torch.int8", AVATAR_I8 },
-    { "torch.uint8", AVATAR_U8 },
-    { "torch.bool", AVATAR_U8 },
-  };
+  AvatarTorch *self = data;
+  g_autofree char *entry = g_strdup_printf ("%s/%s/%s", self->root, self->storages, key);
 
-  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
-    if (avatar_pickle_is (global, AVATAR_PICKLE_GLOBAL, known[i].name)) {
-      *dtype = known[i].dtype;
-      return TRUE;
-    }
-  return FALSE;
-}
-
-/* What is known of a tensor before its bounds are. */
-typedef struct
-{
-  Node *stored; /* ('storage', class, key, location, count) */
-  Node *offset, *size, *stride;
-  Node *dtype; /* of _v3 */
-} Call;
-
-/* The call that @node is; FALSE: none that makes a tensor. */
-static gboolean
-find_call (AvatarPickle *p, Node *node, Call *call)
-{
-  static const char *const names[] = { "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_tensor" };
-
-  for (guint wraps = 0; wraps < MAX_WRAPS && node->type == AVATAR_PICKLE_OBJECT; wraps++) {
-    Node *callee = avatar_pickle_get (p, node->first), *args = avatar_pickle_get (p, node->second);
-    guint n = args->type == AVATAR_PICKLE_TUPLE ? avatar_pickle_n_items (args) : 0;
-
-    for (guint i = 0; i < G_N_ELEMENTS (names) && n >= 4; i++)
-      if (avatar_pickle_is (callee, AVATAR_PICKLE_GLOBAL, names[i])) {
-        *call = (Call){ avatar_pickle_item (p, args, 0), avatar_pickle_item (p, args, 1),
-          avatar_pickle_item (p, args, 2), avatar_pickle_item (p, args, 3), NULL };
-        if (i == 1 && n >= 7)
-          call->dtype = avatar_pickle_item (p, args, 6);
-        return i != 1 || call->dtype;
-      }
-    if (!avatar_pickle_is (callee, AVATAR_PICKLE_GLOBAL, "torch._utils._rebuild_parameter")
-        || n < 1)
-      return FALSE;
-    node = avatar_pickle_item (p, args, 0);
-  }
-  return FALSE;
-}
-
-/* @n whole numbers >= 0, or FALSE. */
-static gboolean
-get_sizes (AvatarPickle *p, Node *tuple, guint n, gint64 *out)
-{
-  for (guint i = 0; i < n; i++) {
-    Node *value = avatar_pickle_item (p, tuple, i);
-
-    if (value->type != AVATAR_PICKLE_INT || value->integer < 0)
-      return FALSE;
-    out[i] = value->integer;
-  }
-  return TRUE;
-}
-
-/* Size and strides; NULL, or the reason why it cannot be used. */
-static const char *
-get_shape (AvatarPickle *p, const Call *call, AvatarDType dtype, AvatarTensor *t)
-{
-  guint rank = avatar_pickle_n_items (call->size);
-  gint64 shape[AVATAR_MAX_RANK] = { 1 }, stride[AVATAR_MAX_RANK] = { 1 };
-  guint64 extent = avatar_dtype_size (dtype);
-  gboolean any = TRUE;
-
-  if (call->size->type != AVATAR_PICKLE_TUPLE || call->stride->type != AVATAR_PICKLE_TUPLE
-      || avatar_pickle_n_items (call->stride) != rank)
-    return "its size and stride are not of one length";
-  if (rank > AVATAR_MAX_RANK)
-    return "it has more dimensions than are known";
-  if (!get_sizes (p, call->size, rank, shape) || !get_sizes (p, call->stride, rank, stride))
-    return "its size and stride are not whole numbers";
-  for (guint i = 0; i < rank; i++) {
-    /* strides must fit as well, also where a dimension is 0 */
-    if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
-      return "its shape is too large for any memory";
-    any = any && shape[i] > 0;
-  }
-  *t = avatar_tensor_of_shape (dtype, NULL, MAX (rank, 1), shape);
-  for (guint i = 0; i < rank && any; i++)
-    if (shape[i] > 1 && stride[i] != t->stride[i])
-      return "it is not contiguous in its storage; save it again with .contiguous()";
-  return NULL;
-}
-
-/* Dtype and storage; NULL, or the reason why it cannot be used. */
-static const char *
-get_storage (AvatarTorch *self, const Call *call, AvatarDType *dtype, const guint8 **data,
-    gsize *size)
-{
-  AvatarPickle *p = self->pickle;
-  Node *id, *class, *key, *count;
-  g_autofree char *entry = NULL;
-  gboolean untyped;
-
-  id = call->stored->type == AVATAR_PICKLE_STORED ? avatar_pickle_get (p, call->stored->first)
-                                                  : call->stored;
-  if (call->stored->type != AVATAR_PICKLE_STORED || id->type != AVATAR_PICKLE_TUPLE
-      || avatar_pickle_n_items (id) < 5
-      || !avatar_pickle_is (avatar_pickle_item (p, id, 0), AVATAR_PICKLE_STRING, "storage"))
-    return "its storage is not described as PyTorch does";
-  class = avatar_pickle_item (p, id, 1);
-  key = avatar_pickle_item (p, id, 2);
-  count = avatar_pickle_item (p, id, 4);
-  untyped = avatar_pickle_is (class, AVATAR_PICKLE_GLOBAL, "torch.storage.UntypedStorage");
-  if (!dtype_of (call->dtype ? call->dtype : class, dtype))
-    return "its dtype is none that is read (float32, float16, bfloat16, float8_e4m3fn, int64, "
-           "int32, int8, uint8)";
-  if (key->type != AVATAR_PICKLE_STRING || key->length > MAX_NAME
-      || memchr (key->text, 0, key->length))
-    return "its storage has no proper key";
-  entry = g_strdup_printf ("%s/data/%.*s", self->root, (int) key->length, key->text);
-  *data = avatar_zip_get (self->zip, entry, size, NULL);
-  if (!*data)
-    return "its storage is not in the archive, or is compressed";
-  /* the count of an untyped storage is in bytes */
-  if (count->type != AVATAR_PICKLE_INT || count->integer < 0
-      || (guint64) count->integer > *size / (untyped ? 1 : avatar_dtype_size (*dtype)))
-    return "its storage is shorter than it says";
-  return NULL;
-}
-
-/* NULL, or the reason why it cannot be used. */
-static const char *
-get_tensor (AvatarTorch *self, const Call *call, AvatarTensor *t)
-{
-  AvatarDType dtype;
-  const guint8 *data;
-  gsize size;
-  const char *why = get_storage (self, call, &dtype, &data, &size);
-  guint64 offset, bytes;
-
-  if (!why)
-    why = get_shape (self->pickle, call, dtype, t);
-  if (why)
-    return why;
-  bytes = avatar_tensor_bytes (*t);
-  if (call->offset->type != AVATAR_PICKLE_INT || call->offset->integer < 0
-      || !g_uint64_checked_mul (&offset, call->offset->integer, avatar_dtype_size (dtype))
-      || offset > size || bytes > size - offset)
-    return "it reaches beyond its storage";
-  t->data = (guint8 *) data + offset;
-  return NULL;
-}
-
-/* Scales are plain numbers in some files. */
-static void
-get_number (AvatarTorch *self, Node *node, AvatarTensor *t)
-{
-  float *value = g_new (float, 1);
-
-  *value = node->type == AVATAR_PICKLE_FLOAT ? node->number : node->integer;
-  g_ptr_array_add (self->numbers, value);
-  *t = avatar_tensor (AVATAR_F32, value, 1, (gint64) 1);
+  return avatar_zip_get (self->zip, entry, size, NULL);
 }
 
 static void
-add_entry (AvatarTorch *self, Node *key, Node *value)
+add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, gboolean numbers)
 {
   Entry entry = { 0 };
   const char *why = NULL;
-  Call call;
 
-  if (key->type != AVATAR_PICKLE_STRING || key->length > MAX_NAME
-      || !g_utf8_validate_len (key->text, key->length, NULL))
-    return;
-  if (value->type == AVATAR_PICKLE_FLOAT || value->type == AVATAR_PICKLE_INT)
-    get_number (self, value, &entry.tensor);
-  else if (find_call (self->pickle, value, &call))
-    why = get_tensor (self, &call, &entry.tensor);
-  else
+  if (!(numbers && avatar_torch_reader_get_number (&self->reader, value, &entry.tensor))
+      && !avatar_torch_reader_get (&self->reader, value, &entry.tensor, &why))
     return; /* an object of another kind, which only Python could make */
-  entry.name = g_strndup (key->text, key->length);
+  entry.name = g_strndup (name, length);
   if (why)
     g_hash_table_insert (self->reasons, entry.name, (gpointer) why);
   else
@@ -280,48 +103,82 @@ find_dict (AvatarPickle *p, Node *dict, const char *key)
 }
 
 static gboolean
-read_dict (AvatarTorch *self, GError **error)
+read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
 {
   static const char *const keys[] = { "module", "state_dict", "ema" };
-  Node *dict = avatar_pickle_get (self->pickle, avatar_pickle_root (self->pickle));
+  Node *dict = avatar_pickle_get (p, avatar_pickle_root (p));
 
-  if (!is_dict (self->pickle, dict))
+  if (!is_dict (p, dict))
     return fail (self, error,
         "it holds something else than a dict of tensors (perhaps a whole model object); save its "
         "state_dict()");
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++) {
-    Node *inner = find_dict (self->pickle, dict, keys[i]);
+    Node *inner = find_dict (p, dict, keys[i]);
 
     if (inner) {
       dict = inner;
       break;
     }
   }
-  for (guint i = 0; i + 1 < avatar_pickle_n_items (dict); i += 2)
-    add_entry (self, avatar_pickle_item (self->pickle, dict, i),
-        avatar_pickle_item (self->pickle, dict, i + 1));
+  self->reader.pickle = p;
+  for (guint i = 0; i + 1 < avatar_pickle_n_items (dict); i += 2) {
+    Node *key = avatar_pickle_item (p, dict, i);
+
+    if (key->type == AVATAR_PICKLE_STRING && key->length <= MAX_NAME
+        && g_utf8_validate_len (key->text, key->length, NULL))
+      add_tensor (self, key->text, key->length, avatar_pickle_item (p, dict, i + 1), TRUE);
+  }
   return TRUE;
+}
+
+static void
+add_attribute (const char *name, Node *value, gpointer data)
+{
+  add_tensor (data, name, strlen (name), value, FALSE);
+}
+
+/* A pickle of the archive; *@size: of its bytes. */
+static AvatarPickle *
+open_pickle (AvatarTorch *self, const char *rest, const guint8 **bytes, gsize *size, GError **error)
+{
+  g_autofree char *entry = join (self, rest);
+
+  *bytes = avatar_zip_get (self->zip, entry, size, error);
+  return *bytes ? avatar_pickle_parse (*bytes, *size, self->name, error) : NULL;
+}
+
+/* The attributes of a module, and its program's constants as CONSTANTS.0, CONSTANTS.1 ... */
+static gboolean
+read_script (AvatarTorch *self, AvatarPickle *module, GError **error)
+{
+  const guint8 *bytes;
+  gsize size;
+  g_autoptr (AvatarPickle) constants = open_pickle (self, "/constants.pkl", &bytes, &size, error);
+
+  if (!constants)
+    return FALSE;
+  self->reader.pickle = module;
+  if (!avatar_torch_script_walk (module, avatar_pickle_get (module, avatar_pickle_root (module)),
+          "", add_attribute, self, self->name, error))
+    return FALSE;
+  self->reader.pickle = constants;
+  self->storages = "constants";
+  return avatar_torch_script_walk (constants,
+      avatar_pickle_get (constants, avatar_pickle_root (constants)), "CONSTANTS", add_attribute,
+      self, self->name, error);
 }
 
 /* The archive's only folder, by its pickle. */
 static gboolean
 find_root (AvatarTorch *self, GError **error)
 {
-  g_autofree char *constants = NULL;
-
   for (guint i = 0; i < avatar_zip_n (self->zip) && !self->root; i++) {
     const char *name = avatar_zip_nth (self->zip, i), *slash = strchr (name, '/');
 
     if (slash && strcmp (slash, "/data.pkl") == 0)
       self->root = g_strndup (name, slash - name);
   }
-  if (!self->root)
-    return fail (self, error, "this is a zip archive, but none that PyTorch has saved");
-  constants = join (self, "/constants.pkl");
-  if (avatar_zip_has (self->zip, constants))
-    return fail (self, error,
-        "this is a TorchScript archive; expected a state dict, as torch.save() writes it");
-  return TRUE;
+  return self->root || fail (self, error, "this is a zip archive, but none that PyTorch has saved");
 }
 
 static gboolean
@@ -341,22 +198,48 @@ check_order (AvatarTorch *self, GError **error)
 }
 
 static gboolean
-parse (AvatarTorch *self, GBytes *bytes, GError **error)
+parse_archive (AvatarTorch *self, GBytes *bytes, GError **error)
 {
-  g_autofree char *entry = NULL;
+  g_autofree char *constants = NULL;
+  g_autoptr (AvatarPickle) pickle = NULL;
 
   self->zip = avatar_zip_open_bytes (bytes, self->name, error);
   if (!self->zip || !find_root (self, error) || !check_order (self, error))
     return FALSE;
-  entry = join (self, "/data.pkl");
-  self->header = avatar_zip_get (self->zip, entry, &self->header_length, error);
-  if (!self->header)
+  self->storages = "data";
+  self->reader.find = find_storage;
+  self->reader.data = self;
+  constants = join (self, "/constants.pkl");
+  pickle = open_pickle (self, "/data.pkl", &self->header, &self->header_length, error);
+  if (!pickle)
     return FALSE;
-  self->pickle = avatar_pickle_parse (self->header, self->header_length, self->name, error);
-  if (!self->pickle || !read_dict (self, error))
+  return avatar_zip_has (self->zip, constants) ? read_script (self, pickle, error)
+                                               : read_dict (self, pickle, error);
+}
+
+static gboolean
+parse (AvatarTorch *self, GBytes *bytes, GError **error)
+{
+  gsize size;
+  const guint8 *data = g_bytes_get_data (bytes, &size);
+
+  avatar_torch_reader_init (&self->reader, size);
+  if (!avatar_torch_legacy_is (data, size))
+    return parse_archive (self, bytes, error);
+  self->legacy = avatar_torch_legacy_open (data, size, self->name, error);
+  if (!self->legacy)
     return FALSE;
-  g_clear_pointer (&self->pickle, avatar_pickle_free);
-  return TRUE;
+  self->header = data;
+  self->header_length = avatar_torch_legacy_header_size (self->legacy);
+  self->reader.find = avatar_torch_legacy_find;
+  self->reader.data = self->legacy;
+  return read_dict (self, avatar_torch_legacy_get_pickle (self->legacy), error);
+}
+
+gboolean
+avatar_torch_is (const guint8 *data, gsize size)
+{
+  return (size >= 4 && memcmp (data, "PK\003\004", 4) == 0) || avatar_torch_legacy_is (data, size);
 }
 
 AvatarTorch *
@@ -365,10 +248,10 @@ avatar_torch_open_bytes (GBytes *bytes, const char *name, GError **error)
   AvatarTorch *self = g_new0 (AvatarTorch, 1);
 
   self->name = g_strdup (name);
+  self->bytes = g_bytes_ref (bytes);
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_array_set_clear_func (self->entries, entry_clear);
   self->reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  self->numbers = g_ptr_array_new_with_free_func (g_free);
   if (!parse (self, bytes, error))
     g_clear_pointer (&self, avatar_torch_free);
   return self;
@@ -379,11 +262,12 @@ avatar_torch_free (AvatarTorch *self)
 {
   if (!self)
     return;
-  g_ptr_array_unref (self->numbers);
+  avatar_torch_reader_clear (&self->reader);
   g_hash_table_unref (self->reasons);
   g_array_unref (self->entries);
-  avatar_pickle_free (self->pickle);
   avatar_zip_free (self->zip);
+  avatar_torch_legacy_free (self->legacy);
+  g_bytes_unref (self->bytes);
   g_free (self->root);
   g_free (self->name);
   g_free (self);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A state dict that PyTorch has saved: a table of named tensors over mapped memory, as of a
- * safetensors file. Nothing in it is trusted, and nothing is run. */
+/* A state dict or a module that PyTorch has saved: a table of named tensors over mapped memory, as of
+ * a safetensors file. Nothing in it is trusted, and nothing is run. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -9,7 +9,10 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarTorch AvatarTorch;
 
-/* Of a dict of dicts the one called "module", "state_dict" or "ema" is taken, in this order. */
+/* Whether @data begins as such a file; what it is will only show when it is opened. */
+gboolean avatar_torch_is (const guint8 *data, gsize size);
+/* Of a dict of dicts the one called "module", "state_dict" or "ema" is taken, in this order. The names
+ * of a module's tensors are the ways to them, as "model.0.conv.weight". */
 AvatarTorch *avatar_torch_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_torch_free (AvatarTorch *self);
 guint avatar_torch_n (AvatarTorch *self);

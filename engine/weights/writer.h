@@ -26,6 +26,11 @@ gboolean avatar_write_safetensors (const char *path, GArray *tensors, AvatarFill
 gboolean avatar_write_torch (const char *path, const char *key, GArray *tensors,
     AvatarFillFunc fill, gpointer data, GError **error);
 
+/* As torch.jit.save() of a module without methods: names are ways through modules, "a.0.weight"; those of
+ * one module follow each other. */
+gboolean avatar_write_torch_script (const char *path, GArray *tensors, AvatarFillFunc fill,
+    gpointer data, GError **error);
+
 /* For the writers. @offsets: where in the file each tensor begins; @crcs: (optional): of each. */
 typedef struct
 {

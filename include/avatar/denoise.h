@@ -120,7 +120,8 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @overlap: latent frames that a stream window shares with the one before, 1 .. chunk - 1
  * @guidance_scale: classifier-free guidance; <= 1: none (one forward a step instead of two)
  * @motion_pose, @motion_exp: strength of head motion (25 normal) and of expression (30 normal)
- * @face_box: the face on the fitted portrait; all zero: the whole picture
+ * @face_box: the face on the fitted portrait, given or of avatar_image_find_face(); all zero: the whole
+ *   picture
  * @cache_threshold: relative change of the modulation that AVATAR_CACHE_ADAPTIVE lets pass
  * @pinned_bytes: host memory for weights that a GPU fetches from; what is above comes from the
  *   mapped files. G_MAXUINT64: as much as there are weights
@@ -148,7 +149,7 @@ typedef struct
   guint chunk;
   guint overlap;
   double motion_pose, motion_exp;
-  AvatarBox face_box;
+  AvatarFaceBox face_box;
   AvatarCacheMode cache;
   double cache_threshold;
   AvatarPrecision precision;

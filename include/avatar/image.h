@@ -2,6 +2,7 @@
 /* Portraits: loading, and fitting to a size the model can make. */
 #pragma once
 
+#include <avatar/device.h>
 #include <avatar/model.h>
 
 G_BEGIN_DECLS
@@ -20,6 +21,12 @@ typedef struct
 {
   guint x, y, width, height;
 } AvatarBox;
+
+/* The same where edges may lie between pixels. May reach beyond the picture. */
+typedef struct
+{
+  double x, y, width, height;
+} AvatarFaceBox;
 
 /* PNG, JPEG and whatever gdk-pixbuf reads; the EXIF orientation is applied. */
 AVATAR_API AvatarImage *avatar_image_load (const char *path, GError **error);
@@ -44,6 +51,31 @@ AVATAR_API void avatar_image_free (AvatarImage *image);
  */
 AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width,
     guint height, AvatarBox *box, GError **error);
+
+/**
+ * AvatarFaceSearch:
+ * @AVATAR_FACE_NONE: the detector found no face
+ * @AVATAR_FACE_NO_DETECTOR: the model has none
+ */
+typedef enum
+{
+  AVATAR_FACE_FOUND,
+  AVATAR_FACE_NONE,
+  AVATAR_FACE_NO_DETECTOR,
+  AVATAR_FACE_ERROR,
+} AvatarFaceSearch;
+
+/**
+ * avatar_image_find_face:
+ * @image: a fitted portrait
+ * @model: whose detector (det_align/detface.pt of the release) is read, used and forgotten
+ * @box: (out): the largest face; all zero where there is none
+ * @error: set with AVATAR_FACE_ERROR only
+ *
+ * Takes a second or two on a CPU, which computes it for any @device, and memory of some hundred MiB.
+ */
+AVATAR_API AvatarFaceSearch avatar_image_find_face (const AvatarImage *image, AvatarModel *model,
+    AvatarDevice *device, AvatarFaceBox *box, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarImage, avatar_image_free)
 

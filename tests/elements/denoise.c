@@ -2,6 +2,9 @@
 /* avatardenoise: how many latents, their times, the portrait's two doors, sizes, statistics. */
 #include "support.h"
 
+#include <glib/gstdio.h>
+#include <unistd.h>
+
 #define LATENTS " ! " SMALL_LATENTS " ! fakesink name=sink"
 
 static void
@@ -107,6 +110,112 @@ GST_START_TEST (test_chunks)
 }
 GST_END_TEST;
 
+/* Where the face was said to be. */
+typedef struct
+{
+  guint n, n_warnings;
+  GstStructure *said;
+} Faces;
+
+static void
+take_face (GstElement *pipeline, GstMessage *message, gpointer data)
+{
+  Faces *faces = data;
+
+  if (message && GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING)
+    faces->n_warnings++;
+  if (!message || !gst_message_has_name (message, "avatar-face"))
+    return;
+  faces->n++;
+  gst_clear_structure (&faces->said);
+  faces->said = gst_structure_copy (gst_message_get_structure (message));
+}
+
+static GByteArray *
+expect_face (const gchar *settings, const gchar *source, gdouble x, gdouble width, guint n_warnings)
+{
+  g_autofree gchar *launch
+      = g_strdup_printf (AUDIO (5) " ! " DENOISE " seed=1 %s" LATENTS, settings);
+  g_autoptr (Run) run = NULL;
+  Faces faces = { 0 };
+  gdouble found_x = -1, found_width = -1;
+
+  run = run_play (pipeline_new (launch, TRUE), take_face, &faces);
+  g_assert_no_error (run->error);
+  fail_unless_equals_int (faces.n, 1);
+  fail_unless_equals_int (faces.n_warnings, n_warnings);
+  fail_unless_equals_string (gst_structure_get_string (faces.said, "source"), source);
+  fail_unless (gst_structure_get_double (faces.said, "x", &found_x));
+  fail_unless (gst_structure_get_double (faces.said, "width", &found_width));
+  GST_INFO ("%s: %" GST_PTR_FORMAT, settings, faces.said);
+  if (width >= 0) {
+    fail_unless_equals_float (found_x, x);
+    fail_unless_equals_float (found_width, width);
+  }
+  gst_clear_structure (&faces.said);
+  return g_byte_array_ref (run->bytes);
+}
+
+/* The demo with a face detector, whose weights are random, so that it finds something anywhere. */
+static gchar *
+folder_with_detector (const gchar *file)
+{
+  const gchar *demo = g_getenv ("AVATAR_MODEL");
+  gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *detector = g_build_filename (g_getenv ("AVATAR_CORPUS"), file, NULL);
+  g_autofree gchar *link = g_build_filename (folder, "detface.pt", NULL);
+  g_autoptr (GDir) dir = g_dir_open (demo, 0, NULL);
+  const gchar *name;
+
+  while ((name = g_dir_read_name (dir))) {
+    g_autofree gchar *from = g_build_filename (demo, name, NULL);
+    g_autofree gchar *to = g_build_filename (folder, name, NULL);
+
+    fail_unless (symlink (from, to) == 0);
+  }
+  fail_unless (symlink (detector, link) == 0);
+  return folder;
+}
+
+static void
+remove_links (const gchar *folder)
+{
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  const gchar *name;
+
+  while ((name = g_dir_read_name (dir))) {
+    g_autofree gchar *path = g_build_filename (folder, name, NULL);
+
+    g_unlink (path);
+  }
+  g_rmdir (folder);
+}
+
+/* A box that is given comes before the detector's, that before the whole picture; which it is as well
+ * when the detector is some other network. */
+GST_START_TEST (test_face)
+{
+  g_autofree gchar *folder = folder_with_detector ("detector/detface.pt");
+  g_autofree gchar *other = folder_with_detector ("torch/script.pt");
+  g_autofree gchar *finding = g_strdup_printf ("model=%s", folder);
+  g_autofree gchar *given = g_strdup_printf ("model=%s face-box=0,0,128,128", folder);
+  g_autofree gchar *puzzled = g_strdup_printf ("model=%s", other);
+  g_autoptr (GByteArray) whole = expect_face ("", "none", 0, 0, 0);
+  g_autoptr (GByteArray) boxed = expect_face ("face-box=0,0,128,128", "face-box", 0, 16, 0);
+  g_autoptr (GByteArray) found = expect_face (finding, "detector", 0, -1, 0);
+  g_autoptr (GByteArray) told = expect_face (given, "face-box", 0, 16, 0);
+  g_autoptr (GByteArray) lost = expect_face (puzzled, "none", 0, 0, 1);
+
+  fail_unless (whole->len > 0 && whole->len == boxed->len && whole->len == found->len);
+  fail_if (memcmp (whole->data, boxed->data, whole->len) == 0);
+  fail_if (memcmp (whole->data, found->data, whole->len) == 0);
+  fail_unless (memcmp (told->data, boxed->data, whole->len) == 0);
+  fail_unless (memcmp (lost->data, whole->data, whole->len) == 0);
+  remove_links (folder);
+  remove_links (other);
+}
+GST_END_TEST;
+
 static Suite *
 denoise_suite (void)
 {
@@ -119,6 +228,7 @@ denoise_suite (void)
   tcase_add_test (tc, test_reference_pad);
   tcase_add_test (tc, test_size);
   tcase_add_test (tc, test_chunks);
+  tcase_add_test (tc, test_face);
   return suite;
 }
 

@@ -7,6 +7,7 @@
 #include "engine/image/face.h"
 #include "engine/image/resample.h"
 #include "engine/image/resize.h"
+#include "tests/unit/noise.h"
 
 #include <glib/gstdio.h>
 #include <math.h>
@@ -225,23 +226,6 @@ test_fit_errors (void)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
 }
 
-/* The pictures of tools/goldens/image.py, made again: noise, all of it black or white if @seed is
- * odd. Some have shapes that no portrait may have. */
-static AvatarImage *
-make_noise (guint width, guint height, guint32 seed)
-{
-  AvatarImage *image = g_new (AvatarImage, 1);
-  gsize n = (gsize) width * height * 3;
-  guint32 state = seed;
-
-  *image = (AvatarImage){ width, height, 3 * width, 3, g_malloc (n) };
-  for (gsize i = 0; i < n; i++) {
-    state = state * 1664525 + 1013904223;
-    image->data[i] = seed % 2 ? (state >> 31) * 255 : state >> 24;
-  }
-  return image;
-}
-
 static void
 check_against_pillow (const char *line)
 {
@@ -384,7 +368,8 @@ check_mask (guint width, guint height, AvatarBox box, double area, guint scale)
   g_autofree float *pixels = pixel_mask (width, height, box, area);
   g_autofree float *mask = g_new (float, w *h);
 
-  avatar_face_mask (mask, width, height, box, area, scale);
+  avatar_face_mask (mask, width, height, (AvatarFaceBox){ box.x, box.y, box.width, box.height },
+      area, scale);
   for (guint y = 0; y < h; y++)
     for (guint x = 0; x < w; x++) {
       double expected
@@ -432,7 +417,7 @@ test_face_mask_golden (void)
   g_autoptr (AvatarSafetensors) golden = golden_open ("demo/tensors.safetensors");
   float mask[16 * 16];
 
-  avatar_face_mask (mask, 128, 128, (AvatarBox){ 28, 27, 65, 74 }, 1.3, 8);
+  avatar_face_mask (mask, 128, 128, (AvatarFaceBox){ 28, 27, 65, 74 }, 1.3, 8);
   golden_compare (golden, "face_mask", mask, 16 * 16, 0);
 }
 

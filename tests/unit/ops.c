@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every operation of the CPU against loops in double precision, at odd sizes and strides. */
-#include "engine/ops/ops.h"
+#include "engine/ops/conv2d.h"
 
 #include <math.h>
 #include <string.h>
@@ -406,6 +406,99 @@ test_budget (void)
   g_assert_null (avatar_device_open ("abacus", NULL));
 }
 
+/* A random picture, with poison in the channels between its pixels. */
+static AvatarTensor
+picture (AvatarOps *ops, gint64 h, gint64 w, gint64 c, gint64 gap)
+{
+  AvatarTensor rows = matrix (ops, h * w, c, gap),
+               t = avatar_tensor (AVATAR_F32, rows.data, 3, h, w, c);
+
+  t.stride[1] = c + gap;
+  t.stride[0] = w * (c + gap);
+  return t;
+}
+
+/* x at (y, x), or zero outside. */
+static double
+seen (AvatarTensor x, gint64 i, gint64 j, gint64 c)
+{
+  return i >= 0 && j >= 0 && i < x.shape[0] && j < x.shape[1] ? at3 (x, i, j, c) : 0;
+}
+
+static void
+check_conv2d (gint64 h, gint64 w, gint64 in, gint64 out, gint64 kernel, gint64 stride,
+    AvatarAct act)
+{
+  g_autoptr (AvatarOps) ops = make_ops ();
+  AvatarTensor x = picture (ops, h, w, in, 3), weight = matrix (ops, out, kernel * kernel * in, 0);
+  AvatarTensor y = picture (ops, (h + stride - 1) / stride, (w + stride - 1) / stride, out, 2);
+  AvatarTensor b = vector (ops, out);
+  Error e = { 0 };
+
+  avatar_op_conv2d (ops, y, x, weight, b, kernel, stride, act);
+  g_assert_true (avatar_ops_check (ops, NULL));
+  for (gint64 i = 0; i < y.shape[0]; i++)
+    for (gint64 j = 0; j < y.shape[1]; j++)
+      for (gint64 o = 0; o < out; o++) {
+        double sum = avatar_tensor_f32 (b)[o];
+
+        for (gint64 k = 0; k < kernel * kernel * in; k++)
+          sum += at (weight, o, k)
+              * seen (x, i * stride + k / in / kernel - kernel / 2,
+                  j * stride + k / in % kernel - kernel / 2, k % in);
+        add_error (&e, at3 (y, i, j, o), act == AVATAR_ACT_SILU ? sum / (1 + exp (-sum)) : sum);
+      }
+  check_error (&e);
+  g_assert_true (isnan (avatar_tensor_f32 (y)[out])); /* what lies between stays */
+}
+
+static void
+test_conv2d (void)
+{
+  check_conv2d (5, 7, 3, 4, 3, 1, AVATAR_ACT_SILU);
+  check_conv2d (6, 8, 5, 2, 3, 2, AVATAR_ACT_NONE);
+  check_conv2d (7, 5, 4, 6, 3, 2, AVATAR_ACT_SILU);
+  check_conv2d (9, 4, 7, 5, 1, 1, AVATAR_ACT_SILU);
+  check_conv2d (9, 4, 7, 5, 1, 2, AVATAR_ACT_NONE);
+  check_conv2d (4, 9, 2, 3, 5, 1, AVATAR_ACT_NONE);
+  check_conv2d (1, 1, 1, 1, 3, 1, AVATAR_ACT_NONE);
+  check_conv2d (60, 90, 16, 8, 3, 1, AVATAR_ACT_NONE); /* in several stretches of rows */
+}
+
+static void
+test_pictures (void)
+{
+  static const guint cases[][3] = { { 2, 2, 0 }, { 3, 1, 1 }, { 7, 1, 3 }, { 5, 2, 2 } };
+  g_autoptr (AvatarOps) ops = make_ops ();
+  AvatarTensor x = picture (ops, 6, 9, 5, 2), twice = picture (ops, 12, 18, 5, 1);
+
+  for (guint k = 0; k < G_N_ELEMENTS (cases); k++) {
+    gint64 kernel = cases[k][0], stride = cases[k][1], pad = cases[k][2];
+    AvatarTensor y = picture (ops, (6 + stride - 1) / stride, (9 + stride - 1) / stride, 5, 1);
+
+    avatar_op_max_pool (ops, y, x, kernel, stride, pad);
+    for (gint64 i = 0; i < avatar_tensor_n (y); i++) {
+      gint64 row = i / 5 / y.shape[1], column = i / 5 % y.shape[1];
+      double most = -INFINITY;
+
+      for (gint64 p = 0; p < kernel * kernel; p++) {
+        gint64 from_row = row * stride - pad + p / kernel;
+        gint64 from_column = column * stride - pad + p % kernel;
+
+        if (from_row >= 0 && from_column >= 0 && from_row < 6 && from_column < 9)
+          most = fmax (most, at3 (x, from_row, from_column, i % 5));
+      }
+      g_assert_cmpfloat (at3 (y, row, column, i % 5), ==, most);
+    }
+  }
+  avatar_op_double_pixels (ops, twice, x);
+  for (gint64 i = 0; i < 12; i++)
+    for (gint64 j = 0; j < 18; j++)
+      for (gint64 c = 0; c < 5; c++)
+        g_assert_cmpfloat (at3 (twice, i, j, c), ==, at3 (x, i / 2, j / 2, c));
+  g_assert_true (avatar_ops_check (ops, NULL));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -420,6 +513,8 @@ main (int argc, char **argv)
   g_test_add_func ("/ops/frame-attention", test_frame_attention);
   g_test_add_func ("/ops/layouts", test_layouts);
   g_test_add_func ("/ops/sums", test_sums);
+  g_test_add_func ("/ops/conv2d", test_conv2d);
+  g_test_add_func ("/ops/pictures", test_pictures);
   g_test_add_func ("/ops/cancel", test_cancel);
   g_test_add_func ("/memory/budget", test_budget);
   status = g_test_run ();

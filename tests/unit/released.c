@@ -635,6 +635,49 @@ test_quanto (Fixture *f, gconstpointer data)
   }
 }
 
+static AvatarFaceSearch
+look_for_face (const char *folder, AvatarFaceBox *box, GError **error)
+{
+  g_autoptr (AvatarModel) model = open_good (folder);
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+  g_autofree guint8 *grey = g_malloc (128 * 192 * 3);
+  g_autoptr (AvatarImage) image = NULL;
+  AvatarMemory memory;
+  AvatarFaceSearch result;
+
+  memset (grey, 128, 128 * 192 * 3);
+  image = avatar_image_new (128, 192, 3, 128 * 3, grey, NULL);
+  result = avatar_image_find_face (image, model, device, box, error);
+  avatar_device_get_memory (device, &memory);
+  g_assert_cmpuint (memory.now, ==, 0);
+  g_assert_true (result > AVATAR_FACE_NONE || memory.peak > 0);
+  return result;
+}
+
+/* Nobody needs the detector, but it is found, here and in a plain folder. A broken one is an error. */
+static void
+test_detector (Fixture *f, gconstpointer data)
+{
+  g_autofree char *path = path_of (f, "ckpts/det_align/detface.pt");
+  g_autofree char *plain = g_build_filename (f->top, "plain", NULL);
+  g_autoptr (GError) error = NULL;
+  AvatarFaceBox box = { 1, 1, 1, 1 };
+
+  g_assert_cmpint (look_for_face (f->weights, &box, &error), ==, AVATAR_FACE_NO_DETECTOR);
+  g_assert_no_error (error);
+  g_assert_cmpfloat (box.width, ==, 0);
+  make (f->weights, "torch", "detface");
+  g_assert_cmpint (look_for_face (f->weights, &box, &error), <=, AVATAR_FACE_NONE);
+  g_assert_no_error (error);
+  make (plain, "safetensors", "transformer,vae,whisper,text,detface");
+  g_assert_cmpint (look_for_face (plain, &box, &error), <=, AVATAR_FACE_NONE);
+  g_assert_no_error (error);
+  g_assert_true (g_file_set_contents (path, "<!DOCTYPE html>", -1, NULL));
+  g_assert_cmpint (look_for_face (f->weights, &box, &error), ==, AVATAR_FACE_ERROR);
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT);
+  g_assert_nonnull (strstr (error->message, "detface.pt"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -647,7 +690,7 @@ main (int argc, char **argv)
     { "bad-files", test_bad_files }, { "bad-scales", test_bad_scales },
     { "idle-scales", test_idle_scales }, { "vae-prefix", test_vae_prefix },
     { "configs", test_configs }, { "text", test_text }, { "denoise", test_denoise },
-    { "lora", test_lora }, { "quanto", test_quanto } };
+    { "lora", test_lora }, { "quanto", test_quanto }, { "detector", test_detector } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {

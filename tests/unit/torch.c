@@ -105,10 +105,26 @@ test_dtypes (gconstpointer data)
   }
 }
 
+/* @name is there, of these values. */
 static void
-test_views (void)
+expect_values (AvatarWeightFile *file, const char *name, guint n, const double *values)
 {
-  g_autoptr (AvatarWeightFile) file = open_good ("views.pt");
+  AvatarTensor t;
+
+  if (!find (file, name, &t))
+    g_error ("%s: \"%s\" is not there", avatar_weight_file_get_name (file), name);
+  g_assert_cmpint (avatar_tensor_n (t), ==, n);
+  for (guint i = 0; i < n; i++)
+    g_assert_cmpfloat (value (t, i), ==, values[i]);
+}
+
+static void
+test_views (gconstpointer data)
+{
+  static const double columns[] = { 1, 2, 3, 5, 6, 7, 9, 10, 11 };
+  static const double turned[] = { 0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11 };
+  static const double turned6[] = { 0, 3, 1, 4, 2, 5 };
+  g_autoptr (AvatarWeightFile) file = open_good (data);
   AvatarTensor t;
 
   expect (file, "whole", 12, 0);
@@ -122,11 +138,81 @@ test_views (void)
   g_assert_true (find (file, "one_row", &t));
   g_assert_cmpuint (t.rank, ==, 3);
   g_assert_false (find (file, "text", &t));
-  expect_not (file, "columns", "contiguous");
-  expect_not (file, "turned", "contiguous");
+  expect_values (file, "columns", 9, columns);
+  expect_values (file, "turned", 12, turned);
+  expect (file, "last", 24, 0); /* channels last, in their order all the same */
+  expect (file, "double", 2, 0);
+  expect_values (file, "double_turned", 6, turned6);
   expect_not (file, "spread", "contiguous");
   expect_not (file, "many", "dimensions");
-  expect_not (file, "double", "dtype");
+  expect_not (file, "short", "dtype");
+}
+
+static void
+test_strides (void)
+{
+  static const double turned[] = { 0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11 };
+  static const double steps[] = { 2, 5, 8 };
+  g_autoptr (AvatarWeightFile) file = open_good ("strides.pt");
+  g_autoptr (AvatarWeightFile) copies = open_good ("copies.pt");
+
+  expect (file, "wide", 12, 0);
+  expect_values (file, "wide_turned", 12, turned);
+  expect_values (file, "steps", 3, steps);
+  expect (file, "none", 0, 0);
+  expect (file, "ones", 3, 0);
+  expect_not (file, "repeats", "contiguous");
+  expect_not (file, "overlaps", "contiguous");
+  expect_not (file, "far", "beyond its storage");
+  expect_not (file, "far_steps", "beyond its storage");
+  /* as much is copied as there is in the file */
+  g_assert_cmpuint (avatar_weight_file_n (copies), ==, 1);
+  expect_not (copies, "t1", "too much");
+}
+
+static void
+test_scripts (gconstpointer data)
+{
+  static const double table[] = { 0, 2, 1, 3 };
+  g_autoptr (AvatarWeightFile) file = open_good (data);
+  gboolean traced = strcmp (data, "traced.pt") == 0; /* which leaves lists away */
+  AvatarTensor t;
+
+  expect (file, "row.0.weight", 2, 0);
+  expect (file, "row.0.bias", 2, 0);
+  expect (file, "row.1.weight", 2, 0);
+  expect_values (file, "row.1.running_var", 2, (const double[]){ 1, 1 });
+  expect (file, "first.weight", 2, 0);
+  expect (file, "again.weight", 2, 0);
+  expect_values (file, "table", 4, table);
+  expect (file, "small", 3, 0);
+  g_assert_true (find (file, "small", &t) && t.dtype == AVATAR_F16);
+  g_assert_false (find (file, "number", &t) || find (file, "row", &t) || find (file, "none", &t));
+  if (!traced) {
+    expect (file, "list.0", 2, 0);
+    expect (file, "list.1", 3, 0);
+  }
+}
+
+static void
+test_odd_scripts (void)
+{
+  g_autoptr (AvatarWeightFile) frozen = open_good ("frozen.pt");
+  g_autoptr (AvatarWeightFile) list = open_good ("script_list.pt");
+  g_autoptr (AvatarWeightFile) shapes = open_good ("script_shapes.pt");
+  g_autoptr (AvatarWeightFile) constants = open_good ("script_constants.pt");
+  AvatarTensor t;
+
+  /* with the norm folded in */
+  g_assert_true (find (frozen, "CONSTANTS.0", &t) && t.rank == 4);
+  g_assert_true (find (frozen, "CONSTANTS.1", &t) && t.rank == 1);
+  g_assert_cmpuint (avatar_weight_file_n (list), ==, 3);
+  g_assert_cmpstr (avatar_weight_file_nth (list, 2, NULL), ==, "l.2");
+  g_assert_cmpuint (avatar_weight_file_n (shapes), ==, 1);
+  expect_not (shapes, "huge", "too large");
+  expect_not (shapes, "far", "beyond its storage");
+  /* its storage is one of data/ alone */
+  expect_not (constants, "CONSTANTS.0", "not in the archive");
 }
 
 static void
@@ -186,8 +272,21 @@ static void
 test_refused (void)
 {
   refuse ("object.pt", "state_dict()");
-  refuse ("legacy.pt", "old kind");
-  refuse ("script.pt", "TorchScript");
+  refuse ("legacy_object.pt", "state_dict()");
+  refuse ("legacy_truncated.pt", "truncated");
+  refuse ("legacy_empty.pt", "more bytes are needed");
+  refuse ("legacy_long.pt", "not of the size");
+  refuse ("legacy_negative.pt", "not of the size");
+  refuse ("legacy_other.pt", "not of the size");
+  refuse ("legacy_big_endian.pt", "not little-endian");
+  refuse ("legacy_1002.pt", "version");
+  refuse ("script_deep.pt", "more than 32 deep");
+  refuse ("script_laughs.pt", "65536 attributes");
+  refuse ("script_selfish.pt", "more than 32 deep");
+  refuse ("script_names.pt", "no proper name");
+  refuse ("script_tensor.pt", "something else than a module");
+  refuse ("script_unbuilt.pt", "something else than a module");
+  refuse ("script_odd_constants.pt", "values are left");
   refuse ("truncated.pt", "truncated");
   refuse ("lfs.pt", "Git LFS pointer");
   refuse ("page.pt", "web page");
@@ -351,18 +450,61 @@ test_writer (void)
   g_rmdir (folder);
 }
 
+/* A module and what is in it, as PyTorch's own archives are read. */
+static void
+test_script_writer (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree char *path = g_build_filename (folder, "x.pt", NULL);
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  g_autoptr (AvatarWeightFile) file = NULL;
+  static const char *const names[] = { "top", "model.0.stem_1.conv.weight",
+    "model.0.stem_1.bn.running_var", "model.0.other.weight", "model.10.bias", "last.bias" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    AvatarNamedTensor t
+        = { names[i], avatar_tensor (AVATAR_F32, NULL, 2, (gint64) i + 1, (gint64) 3) };
+
+    g_array_append_val (list, t);
+  }
+  g_assert_true (avatar_write_torch_script (path, list, fill, NULL, &error));
+  g_assert_no_error (error);
+  file = avatar_weight_file_open (path, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (avatar_weight_file_n (file), ==, G_N_ELEMENTS (names));
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_assert_cmpstr (avatar_weight_file_nth (file, i, NULL), ==, names[i]);
+    expect (file, names[i], 3 * (i + 1), 0);
+  }
+  g_unlink (path);
+  g_rmdir (folder);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_data_func ("/torch/dtypes", "dtypes.pt", test_dtypes);
   g_test_add_data_func ("/torch/protocol4", "protocol4.pt", test_dtypes);
-  g_test_add_func ("/torch/views", test_views);
+  for (guint i = 0; i < 4; i++) {
+    static const char *const names[] = { "legacy2.pt", "legacy3.pt", "legacy4.pt", "legacy5.pt" };
+    g_autofree char *path = g_strdup_printf ("/torch/legacy%u", i + 2);
+
+    g_test_add_data_func (path, names[i], test_dtypes);
+  }
+  g_test_add_data_func ("/torch/views", "views.pt", test_views);
+  g_test_add_data_func ("/torch/legacy-views", "legacy_views.pt", test_views);
+  g_test_add_func ("/torch/strides", test_strides);
+  g_test_add_data_func ("/torch/script", "script.pt", test_scripts);
+  g_test_add_data_func ("/torch/traced", "traced.pt", test_scripts);
+  g_test_add_func ("/torch/odd-scripts", test_odd_scripts);
   g_test_add_func ("/torch/dicts", test_dicts);
   g_test_add_func ("/torch/shapes", test_shapes);
   g_test_add_func ("/torch/refused", test_refused);
   g_test_add_func ("/torch/bomb", test_bomb);
   g_test_add_func ("/torch/writer", test_writer);
+  g_test_add_func ("/torch/script-writer", test_script_writer);
   g_test_add_func ("/pickle/protocols", test_protocols);
   g_test_add_func ("/pickle/bad", test_bad_pickles);
   g_test_add_func ("/pickle/many-values", test_many_values);

@@ -36,7 +36,7 @@ def str_hash(name):
 def law(name, shape):
     matrix = len(shape) >= 2
     width = math.sqrt(3 / (math.prod(shape) / shape[0])) * 0.7 if matrix else 0.05
-    centre = 1.0 if not matrix and name.endswith(".weight") else 0.0
+    centre = 1.0 if not matrix and name.endswith((".weight", ".running_var")) else 0.0
     return np.float32(centre), np.float32(width)
 
 
@@ -108,6 +108,9 @@ def main():
     path = ckpts / "whisper-tiny" / "model.safetensors"
     if path.exists():
         compare(path, safetensors(path), seed)
+    path = ckpts / "det_align" / "detface.pt"
+    if path.exists():
+        compare(path, torch.jit.load(path).state_dict(), seed)
 
 
 main()

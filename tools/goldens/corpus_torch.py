@@ -34,14 +34,19 @@ def good():
     dtypes = collections.OrderedDict((str(k).removeprefix("torch."), count(6, k).reshape(2, 3)) for k in kinds)
     save("dtypes.pt", {"module": dtypes})
     save("protocol4.pt", {"module": dtypes}, pickle_protocol=4)
+    for protocol in (2, 3, 4, 5):
+        save(f"legacy{protocol}.pt", {"module": dtypes}, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
     save("state_dict.pt", {"state_dict": {"vae.a": count(4)}, "step": 3})
     save("ema.pt", {"ema": {"a": count(4)}})
     whole = count(12).reshape(3, 4)
-    save("views.pt", {
+    views = {
         "whole": whole, "rows": whole[1:], "columns": whole[:, 1:], "turned": whole.t(), "spread": count(1).expand(5),
         "one_row": whole[1:2, :].unsqueeze(0), "scalar": torch.tensor(2.5), "none": torch.zeros(0, 7),
         "parameter": torch.nn.Parameter(count(3)), "many": torch.zeros(1, 1, 1, 1, 1, 1), "double": count(2, torch.float64),
-        "number": 1.5, "text": "abc", "again": whole})
+        "number": 1.5, "text": "abc", "again": whole, "last": count(24).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last),
+        "double_turned": count(6, torch.float64).reshape(2, 3).t(), "short": count(2, torch.int16)}
+    save("views.pt", views)
+    save("legacy_views.pt", views, _use_new_zipfile_serialization=False)
     save("map.pt", {"module": {"double_blocks.0.img_mod.linear": torch.tensor([0.25]), "single_blocks.0.linear1": 0.5}})
     training = {
         "module": {"a": count(4)}, "args": argparse.Namespace(lr=1e-4, names=["a", {"b": (1, 2)}]), "seed": numpy.int64(3),
@@ -51,10 +56,43 @@ def good():
     save("training4.pt", training, pickle_protocol=4)
 
 
+class Branch(torch.nn.Module):
+    """What a module can hold: modules in a row, one of them twice, buffers, whole numbers, lists, constants."""
+    def __init__(self):
+        super().__init__()
+        self.row = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+        self.first, self.again = self.row[0], self.row[0]
+        self.register_buffer("table", count(4).reshape(2, 2).t())
+        self.register_buffer("small", count(3, torch.float16))
+        self.list = [count(2), count(3)]
+        self.number, self.text, self.none = 3, "abc", None
+
+    def forward(self, x):
+        return self.row(x) + self.table[0, 0]
+
+
+def modules():
+    torch.manual_seed(1)
+    whole = Branch().eval()
+    with torch.no_grad():
+        for p in whole.parameters():
+            p.copy_(count(p.numel()).reshape(p.shape))
+    torch.jit.save(torch.jit.script(whole), TORCH / "script.pt")
+    torch.jit.save(torch.jit.trace(whole, torch.zeros(1, 1, 2, 2)), TORCH / "traced.pt")
+    torch.jit.save(torch.jit.freeze(torch.jit.script(whole)), TORCH / "frozen.pt")
+
+
 def refused():
     save("object.pt", torch.nn.Linear(2, 2))
     save("legacy.pt", {"a": count(4)}, _use_new_zipfile_serialization=False)
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), TORCH / "script.pt")
+    save("legacy_object.pt", torch.nn.Linear(2, 2), _use_new_zipfile_serialization=False)
+    old = (TORCH / "legacy.pt").read_bytes()
+    (TORCH / "legacy_truncated.pt").write_bytes(old[:-1])
+    (TORCH / "legacy_empty.pt").write_bytes(old[:14])
+    for name, n in (("long", 1 << 62), ("negative", -1), ("other", 3)):
+        (TORCH / f"legacy_{name}.pt").write_bytes(old[:-24] + struct.pack("<q", n) + old[-16:])
+    (TORCH / "legacy_big_endian.pt").write_bytes(old.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"))
+    (TORCH / "legacy_1002.pt").write_bytes(old.replace(b"\x80\x02M\xe9\x03.", b"\x80\x02M\xea\x03."))
     whole = (TORCH / "dtypes.pt").read_bytes()
     (TORCH / "truncated.pt").write_bytes(whole[:-200])
     (TORCH / "lfs.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 25982986368\n")
@@ -73,13 +111,15 @@ def refused():
     (TORCH / "many_entries.pt").write_bytes(lies)
 
 
-def archive(name, data, method=zipfile.ZIP_STORED, storages=None):
+def archive(name, data, method=zipfile.ZIP_STORED, storages=None, constants=None):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as z:
-        z.writestr("archive/data.pkl", data)
-        z.writestr("archive/byteorder", "little")
+        z.writestr(zipfile.ZipInfo("archive/data.pkl"), data, method)
+        if constants is not None:
+            z.writestr(zipfile.ZipInfo("archive/constants.pkl"), constants)
+        z.writestr(zipfile.ZipInfo("archive/byteorder"), "little")
         for key, value in (storages or {"0": bytes(range(16))}).items():
-            z.writestr(f"archive/data/{key}", value)
+            z.writestr(zipfile.ZipInfo(f"archive/data/{key}"), value, method)
     (TORCH / name).write_bytes(out.getvalue())
 
 
@@ -131,6 +171,49 @@ def hostile():
             archive(f"pickle_{name}.pt", data)
 
 
+def module(*attributes, name=b"M"):
+    return (b"c__torch__\n" + name + b"\n)\x81}(" + b"".join(text(key) + value for key, value in attributes) + b"ub")
+
+
+def scripts():
+    """Modules that would take for ever, or name what is not there."""
+    none = b"\x80\x02)."
+    one = tensor([4], [1])
+    deep = module(("w", one))
+    for _ in range(60):
+        deep = module(("m", deep))
+    # each holds the one before it ten times: 10^12 ways to one tensor
+    laughs = b"\x80\x02" + module(("w", one)) + b"q\x00"
+    for i in range(12):
+        laughs += b"0" + module(*((str(j), b"h" + bytes([i])) for j in range(10))) + b"q" + bytes([i + 1])
+    selfish = b"\x80\x02c__torch__\nM\n)\x81q\x00}(" + text("me") + b"h\x00" + text("too") + b"h\x00ub."
+    for name, data in {
+            "deep": b"\x80\x02" + deep + b".", "laughs": laughs + b".", "selfish": selfish,
+            "names": b"\x80\x02" + module(("a" * 600, one), ("b", one)) + b".", "tensor": b"\x80\x02" + one + b".",
+            "unbuilt": b"\x80\x02c__torch__\nM\n)\x81.", "list": b"\x80\x02" + module(("l", b"](" + one * 3 + b"e")) + b".",
+            "shapes": b"\x80\x02" + module(("good", one), ("huge", tensor([1 << 62, 4], [4, 1])), ("call", b"cposix\nsystem\nNR"),
+                                           ("far", tensor([4], [1], offset=1)), ("state", b"N")) + b".",
+    }.items():
+        archive(f"script_{name}.pt", data, constants=none)
+    archive("script_constants.pt", b"\x80\x02" + module(("w", one)) + b".", constants=b"\x80\x02" + tensor([1], [1]) + b"\x85.")
+    archive("script_odd_constants.pt", b"\x80\x02" + module(("w", one)) + b".", constants=b"\x80\x02(.")
+
+
+def strides():
+    """Tensors that have to be copied, and those that only seem so."""
+    f64 = b"ctorch\nDoubleStorage\n"
+    data = struct.pack("<12d", *range(12))
+    archive("strides.pt", dict_of(
+        wide=tensor([3, 4], [4, 1], n=12, kind=f64), wide_turned=tensor([4, 3], [1, 4], n=12, kind=f64),
+        steps=tensor([3], [3], offset=2, n=12, kind=f64), repeats=tensor([3, 4], [0, 1], n=12, kind=f64),
+        overlaps=tensor([10, 4], [1, 1], n=12, kind=f64), far=tensor([3, 4], [5, 1], n=12, kind=f64),
+        far_steps=tensor([2, 2], [1 << 62, 1 << 62], n=12, kind=f64), none=tensor([0, 4], [1, 9], n=12, kind=f64),
+        ones=tensor([1, 1, 3], [1 << 40, 7, 1], n=12, kind=f64)), storages={"0": data})
+    # each copy is as large as the file: the second and all after it are refused
+    many = {f"t{i}": tensor([4, 1024], [1, 4], n=4096) for i in range(50)}
+    archive("copies.pt", dict_of(**many), storages={"0": bytes(16384)})
+
+
 def pickles():
     value = {"a": [1, 300, 70000, -1, 1 << 40, -(1 << 40), 1 << 80, 1.5, None, True, False], "b": ("x", (), (1,), (1, 2), (1, 2, 3)),
              "c": {"set": {1}, "bytes": b"abc"}, "d": collections.OrderedDict(x=1), "é": torch.float16}
@@ -141,6 +224,9 @@ def pickles():
 TORCH.mkdir(parents=True, exist_ok=True)
 PICKLE.mkdir(parents=True, exist_ok=True)
 good()
+modules()
 refused()
 hostile()
+scripts()
+strides()
 pickles()

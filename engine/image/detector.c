@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Scaling a picture to what the network takes, and what it found back (spec vae-text-face-formats.md 4). */
+#include "engine/image/detector.h"
+
+#include "engine/image/linear.h"
+#include "engine/memory/device.h"
+#include "engine/weights/model.h"
+
+#define SHORTER_SIDE 416
+#define CONFIDENCE .5f
+#define OVERLAP .45f
+
+static guint
+seen (guint side, double scale)
+{
+  return (guint) (side * scale + 31) / 32 * 32;
+}
+
+void
+avatar_detector_size (guint width, guint height, guint *seen_width, guint *seen_height)
+{
+  double scale = (double) SHORTER_SIDE / MIN (width, height);
+
+  *seen_width = seen (width, scale);
+  *seen_height = seen (height, scale);
+}
+
+static void
+scale_face (AvatarFace *face, double x, double y)
+{
+  face->x *= x;
+  face->width *= x;
+  face->y *= y;
+  face->height *= y;
+  for (guint i = 0; i < G_N_ELEMENTS (face->points); i++) {
+    face->points[i][0] *= x;
+    face->points[i][1] *= y;
+  }
+}
+
+GArray *
+avatar_detector_find (AvatarYolo *network, const AvatarImage *image, GError **error)
+{
+  guint w, h;
+  g_autofree guint8 *bytes = NULL;
+  g_autofree float *rgb = NULL, *rows = NULL;
+  GArray *faces;
+  gint64 n;
+
+  g_return_val_if_fail (image->channels == 3, NULL);
+  avatar_detector_size (image->width, image->height, &w, &h);
+  bytes = g_malloc ((gsize) w * h * 3);
+  avatar_resize_linear (bytes, w, h, image);
+  rgb = g_new (float, (gsize) w *h * 3);
+  for (gsize i = 0; i < (gsize) w * h * 3; i++)
+    rgb[i] = bytes[i] / 255.f;
+  n = avatar_yolo_n_rows (h, w);
+  rows = g_new (float, n *AVATAR_YOLO_COLUMNS);
+  if (!avatar_yolo_run (network, rgb, h, w, rows, error))
+    return NULL;
+  faces = avatar_faces_select (rows, n, CONFIDENCE, OVERLAP);
+  for (guint i = 0; i < faces->len; i++)
+    scale_face (&g_array_index (faces, AvatarFace, i), (double) image->width / w,
+        (double) image->height / h);
+  return faces;
+}
+
+AvatarFaceSearch
+avatar_image_find_face (const AvatarImage *image, AvatarModel *model, AvatarDevice *device,
+    AvatarFaceBox *box, GError **error)
+{
+  const char *path = avatar_model_get_detector (model);
+  g_autoptr (AvatarDevice) host = NULL;
+  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarYolo) network = NULL;
+  g_autoptr (GArray) faces = NULL;
+  const AvatarFace *face;
+
+  *box = (AvatarFaceBox){ 0 };
+  if (!path)
+    return AVATAR_FACE_NO_DETECTOR;
+  if (image->channels != 3) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "a picture with %u channels; faces are looked for in fitted ones, which have 3",
+        image->channels);
+    return AVATAR_FACE_ERROR;
+  }
+  host = avatar_device_or_host (device, error);
+  file = host ? avatar_weight_file_open (path, error) : NULL;
+  network = file ? avatar_yolo_new (file, host, error) : NULL;
+  faces = network ? avatar_detector_find (network, image, error) : NULL;
+  if (!faces)
+    return AVATAR_FACE_ERROR;
+  face = avatar_faces_largest (faces);
+  if (!face)
+    return AVATAR_FACE_NONE;
+  *box = (AvatarFaceBox){ face->x, face->y, face->width, face->height };
+  return AVATAR_FACE_FOUND;
+}

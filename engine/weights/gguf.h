@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* GGUF files: a table of named tensors, as of a safetensors file. */
+#pragma once
+
+#include "engine/base/tensor.h"
+
+G_BEGIN_DECLS
+
+typedef struct _AvatarGguf AvatarGguf;
+
+/* Whether @data begins as such a file. */
+gboolean avatar_gguf_is (const guint8 *data, gsize size);
+/* What is quantised is a float32 tensor whose values are there for avatar_mapped_read() alone. */
+AvatarGguf *avatar_gguf_open_bytes (GBytes *bytes, const char *name, GError **error);
+void avatar_gguf_free (AvatarGguf *self);
+guint avatar_gguf_n (AvatarGguf *self);
+/* In the order of the file. */
+const char *avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensor *out);
+/* Why the tensor @name, which is in the file, is not in the table; or %NULL. */
+const char *avatar_gguf_why_not (AvatarGguf *self, const char *name);
+/* All of the file before the tensors' bytes. */
+const guint8 *avatar_gguf_get_header (AvatarGguf *self, gsize *length);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarGguf, avatar_gguf_free)
+
+G_END_DECLS

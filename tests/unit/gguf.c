@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* GGUF files that ggml's own package has written, and files that try to break the reader (both made by
+ * tools/goldens/corpus_gguf.py). */
+#include "engine/weights/file.h"
+#include "engine/weights/mapped.h"
+#include "engine/weights/weights.h"
+
+#include <string.h>
+
+static AvatarWeightFile *
+open_file (const char *name, GError **error)
+{
+  g_autofree char *path = g_build_filename (CORPUS_DIR, "gguf", name, NULL);
+
+  return avatar_weight_file_open (path, error);
+}
+
+static AvatarWeightFile *
+open_good (const char *name)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarWeightFile *file = open_file (name, &error);
+
+  g_assert_no_error (error);
+  return file;
+}
+
+static gboolean
+find (AvatarWeightFile *file, const char *name, AvatarTensor *t)
+{
+  for (guint i = 0; i < avatar_weight_file_n (file); i++)
+    if (strcmp (avatar_weight_file_nth (file, i, t), name) == 0)
+      return TRUE;
+  return FALSE;
+}
+
+/* The values of @name, as everybody reads them; free with g_free(). */
+static float *
+values_of (AvatarWeightFile *file, const char *name, gint64 *n)
+{
+  g_autofree guint8 *raw = NULL;
+  AvatarTensor t;
+  float *out;
+
+  if (!find (file, name, &t))
+    g_error ("\"%s\" is not there", name);
+  *n = avatar_tensor_n (t);
+  raw = g_malloc (avatar_tensor_bytes (t));
+  g_assert_true (avatar_mapped_read (raw, t.data, avatar_tensor_bytes (t)));
+  out = g_new (float, *n);
+  avatar_dtype_to_f32 (out, raw, t.dtype, *n);
+  return out;
+}
+
+static void
+test_plain (void)
+{
+  static const char *const names[] = { "f32", "f16", "bf16", "flat" };
+  g_autoptr (AvatarWeightFile) file = open_good ("kinds.gguf");
+  AvatarTensor t;
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    gint64 n;
+    g_autofree float *values = values_of (file, names[i], &n);
+
+    for (gint64 j = 0; j < n; j++)
+      g_assert_cmpfloat (values[j], ==, j);
+  }
+  g_assert_true (find (file, "f16", &t) && t.dtype == AVATAR_F16 && t.rank == 2);
+  g_assert_true (t.shape[0] == 2 && t.shape[1] == 3);
+  g_assert_true (find (file, "bf16", &t) && t.dtype == AVATAR_BF16);
+  g_assert_true (find (file, "i32", &t) && t.dtype == AVATAR_I32);
+  g_assert_true (find (file, "i8", &t) && t.dtype == AVATAR_I8);
+  /* as it was before it had to be flattened */
+  g_assert_true (find (file, "flat", &t) && t.rank == 5 && t.shape[0] == 2 && t.shape[2] == 3);
+  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "Q5_K"), "not read"));
+  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "short"), "not read"));
+  g_assert_null (avatar_weight_file_why_not (file, "f32"));
+}
+
+/* To the last bit, and from any place in a tensor. */
+static void
+test_blocks (gconstpointer name)
+{
+  g_autoptr (AvatarWeightFile) file = open_good ("kinds.gguf");
+  g_autofree char *truth_name = g_strconcat (name, ".f32", NULL);
+  gint64 n, m;
+  g_autofree float *found = values_of (file, name, &n);
+  g_autofree float *truth = values_of (file, truth_name, &m);
+  AvatarTensor t;
+  float some[700];
+
+  g_assert_cmpint (n, ==, 3 * 512);
+  for (gint64 i = 0; i < n; i++)
+    g_assert_cmpfloat (found[i], ==, truth[i]);
+  g_assert_true (find (file, name, &t) && t.shape[0] == 3 && t.shape[1] == 512);
+  for (guint i = 0; i < 300; i++) {
+    gint64 first = g_test_rand_int_range (0, n), count = g_test_rand_int_range (0, 700);
+
+    count = MIN (count, n - first);
+    g_assert_true (avatar_mapped_read (some, avatar_tensor_f32 (t) + first, count * 4));
+    g_assert_cmpmem (some, count * 4, truth + first, count * 4);
+  }
+  /* no tensor ends there, or begins */
+  g_assert_false (avatar_mapped_read (some, avatar_tensor_f32 (t) + n - 1, 8));
+  g_assert_false (avatar_mapped_read (some, (guint8 *) t.data + 2, 4));
+}
+
+/* As weights, with nothing between them and the file that knows of blocks. */
+static void
+test_weights (void)
+{
+  g_autoptr (AvatarWeightFile) file = open_good ("kinds.gguf");
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+  g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autoptr (AvatarWeights) weights = NULL;
+  g_autofree float *truth = NULL;
+  AvatarTensor t;
+  gint64 n;
+
+  g_assert_true (find (file, "Q4_K", &t));
+  g_hash_table_insert (table, g_strdup ("w"), g_memdup2 (&t, sizeof t));
+  weights = avatar_weights_new_from_table (table, device, "test", NULL, NULL, FALSE, NULL);
+  g_assert_nonnull (weights);
+  truth = values_of (file, "Q4_K.f32", &n);
+  t = avatar_weights_get (weights, "w");
+  g_assert_cmpmem (t.data, n * 4, truth, n * 4);
+}
+
+/* Addresses come back, and are taken again. */
+static void
+test_many_times (void)
+{
+  for (guint i = 0; i < 200; i++) {
+    g_autoptr (AvatarWeightFile) a = open_good ("kinds.gguf");
+    g_autoptr (AvatarWeightFile) b = open_good ("kinds.gguf");
+    AvatarTensor x, y;
+
+    g_assert_true (find (a, "Q8_0", &x) && find (b, "Q8_0", &y));
+    g_assert_true (x.data != y.data);
+  }
+}
+
+static void
+test_odd (void)
+{
+  static const char *const fine[] = { "one", "version2", "overlap", "same" };
+  static const char *const without[][2] = { { "huge", "too large" }, { "huger", "too large" },
+    { "empty", "too large" }, { "wide", "dimensions" }, { "no_dimensions", "dimensions" },
+    { "half_block", "whole number" }, { "unknown", "not read" } };
+  static const struct
+  {
+    const char *name;
+    guint rank;
+  } shapes[]
+      = { { "shape0", 2 }, { "shape1", 1 }, { "shape2", 1 }, { "shape3", 1 }, { "shape4", 1 } };
+  g_autoptr (AvatarWeightFile) none = open_good ("none");
+  AvatarTensor t;
+
+  for (guint i = 0; i < G_N_ELEMENTS (fine); i++) {
+    g_autoptr (AvatarWeightFile) file = open_good (fine[i]);
+
+    g_assert_cmpuint (avatar_weight_file_n (file), >, 0);
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (without); i++) {
+    g_autoptr (AvatarWeightFile) file = open_good (without[i][0]);
+
+    g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "a"), without[i][1]));
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (shapes); i++) {
+    g_autoptr (AvatarWeightFile) file = open_good (shapes[i].name);
+
+    g_assert_true (find (file, "a", &t) && t.rank == shapes[i].rank);
+  }
+  g_assert_cmpuint (avatar_weight_file_n (none), ==, 2);
+}
+
+static void
+test_refused (void)
+{
+  static const char *const bad[][2] = { { "version1", "version" }, { "version4", "version" },
+    { "short", "truncated" }, { "truncated", "truncated" }, { "many_tensors", "more than 65536" },
+    { "many_properties", "more than 65536" }, { "long_name", "within its table" },
+    { "bad_name", "within its table" }, { "far", "truncated" }, { "far_shape", "truncated" },
+    { "twice", "one name" }, { "dimensions", "within its table" }, { "alignment0", "alignment" },
+    { "alignment", "alignment" }, { "nested", "within its table" },
+    { "long_array", "within its table" }, { "longer_array", "within its table" },
+    { "type", "within its table" } };
+  gint64 start = g_get_monotonic_time ();
+
+  for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (AvatarWeightFile) file = open_file (bad[i][0], &error);
+
+    if (file)
+      g_error ("%s was not refused", bad[i][0]);
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT);
+    if (!strstr (error->message, bad[i][1]) || !strstr (error->message, bad[i][0]))
+      g_error ("expected \"%s\" in \"%s\"", bad[i][1], error->message);
+  }
+  g_assert_cmpint (g_get_monotonic_time () - start, <, G_USEC_PER_SEC);
+}
+
+int
+main (int argc, char **argv)
+{
+  static const char *const blocks[] = { "Q4_0", "Q8_0", "Q4_K", "Q6_K" };
+
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/gguf/plain", test_plain);
+  for (guint i = 0; i < G_N_ELEMENTS (blocks); i++) {
+    g_autofree char *path = g_strconcat ("/gguf/", blocks[i], NULL);
+
+    g_test_add_data_func (path, blocks[i], test_blocks);
+  }
+  g_test_add_func ("/gguf/weights", test_weights);
+  g_test_add_func ("/gguf/many-times", test_many_times);
+  g_test_add_func ("/gguf/odd", test_odd);
+  g_test_add_func ("/gguf/refused", test_refused);
+  return g_test_run ();
+}
