@@ -120,6 +120,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   if (!check_settings (settings, model, error) || !check_precision (settings, device, error))
     return NULL;
   self = g_new0 (AvatarDenoiser, 1);
+  g_mutex_init (&self->turn);
   self->model = avatar_model_ref (model);
   self->device = avatar_device_ref (device);
   self->settings = *settings;
@@ -185,6 +186,10 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   self->ops = avatar_ops_new (device, arena, error);
   if (!self->ops || !avatar_weights_check (self->weights, error))
     return NULL;
+  if (avatar_device_get_backend (device)->discrete) {
+    self->tenant = avatar_tenant_new (device, avatar_denoiser_yield, self);
+    avatar_tenant_set_holds (self->tenant, TRUE);
+  }
   return g_steal_pointer (&self);
 }
 
@@ -210,14 +215,52 @@ avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak)
   *peak = avatar_arena_peak (self->ops->arena);
 }
 
+/* The portrait as a latent, in @latent. */
+static gboolean
+encode_reference (AvatarDenoiser *self, const AvatarImage *image, float *latent, GError **error)
+{
+  guint width = self->settings.width, height = self->settings.height;
+  g_autoptr (AvatarVaeEncoder) encoder
+      = avatar_vae_encoder_new (self->model, self->device, width, height, error);
+  g_autofree float *rgb = NULL;
+
+  if (!encoder)
+    return FALSE;
+  rgb = g_new (float, (gsize) width *height * 3);
+  for (guint y = 0; y < height; y++)
+    for (guint x = 0; x < 3 * width; x++)
+      rgb[(gsize) y * 3 * width + x] = image->data[(gsize) y * image->stride + x] / 127.5f - 1.f;
+  return avatar_vae_encode_image (encoder, rgb, latent, error);
+}
+
+/* With the turn. */
+static gboolean
+take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+{
+  guint width = self->settings.width, height = self->settings.height;
+  g_autofree float *latent = g_new (float, self->channels * self->h8 * self->w8);
+
+  if (self->tenant)
+    avatar_denoiser_park (self); /* in turns with the portrait's encoder */
+  if (!encode_reference (self, image, latent, error))
+    return FALSE;
+  g_free (self->conditions.reference);
+  self->conditions.reference = g_steal_pointer (&latent);
+  g_free (self->conditions.face);
+  self->conditions.face = g_new (float, self->h8 * self->w8);
+  avatar_face_mask (self->conditions.face, width, height, self->settings.face_box,
+      avatar_model_get_config (self->model)->face_mask_area,
+      avatar_model_get_info (self->model)->latent_scale);
+  self->begun = FALSE;
+  return (!self->tenant || avatar_denoiser_unpark (self, error))
+      && avatar_denoiser_encode_texts (self, image, error);
+}
+
 gboolean
 avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
 {
   guint width = self->settings.width, height = self->settings.height;
-  const AvatarConfig *config = avatar_model_get_config (self->model);
-  g_autoptr (AvatarVaeEncoder) encoder = NULL;
-  g_autofree float *rgb = NULL;
-  g_autofree float *latent = NULL;
+  gboolean ok;
 
   if (image->width != width || image->height != height || image->channels != 3) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -225,24 +268,10 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
         image->height, image->channels, width, height);
     return FALSE;
   }
-  encoder = avatar_vae_encoder_new (self->model, self->device, width, height, error);
-  if (!encoder)
-    return FALSE;
-  rgb = g_new (float, (gsize) width *height * 3);
-  for (guint y = 0; y < height; y++)
-    for (guint x = 0; x < 3 * width; x++)
-      rgb[(gsize) y * 3 * width + x] = image->data[(gsize) y * image->stride + x] / 127.5f - 1.f;
-  latent = g_new (float, self->channels * self->h8 * self->w8);
-  if (!avatar_vae_encode_image (encoder, rgb, latent, error))
-    return FALSE;
-  g_free (self->conditions.reference);
-  self->conditions.reference = g_steal_pointer (&latent);
-  g_free (self->conditions.face);
-  self->conditions.face = g_new (float, self->h8 * self->w8);
-  avatar_face_mask (self->conditions.face, width, height, self->settings.face_box,
-      config->face_mask_area, avatar_model_get_info (self->model)->latent_scale);
-  self->begun = FALSE;
-  return avatar_denoiser_encode_texts (self, image, error);
+  g_mutex_lock (&self->turn);
+  ok = take_reference (self, image, error);
+  g_mutex_unlock (&self->turn);
+  return ok;
 }
 
 void
@@ -316,6 +345,8 @@ ensure_begun (AvatarDenoiser *self, GError **error)
         "no reference portrait was given; set one before the first audio arrives");
     return FALSE;
   }
+  if (self->tenant && !avatar_denoiser_unpark (self, error))
+    return FALSE;
   avatar_ops_release (self->ops, 0);
   if (!self->window.moments && !prepare (self, error))
     return FALSE;
@@ -333,6 +364,24 @@ check_budget (AvatarDenoiser *self, GError **error)
       || avatar_device_check_budget (self->device, error);
 }
 
+/* With the turn: the next window joins what is ready. */
+static AvatarPull
+denoise (AvatarDenoiser *self, GError **error)
+{
+  AvatarPull pull;
+
+  if (!check_budget (self, error) || !ensure_begun (self, error))
+    return AVATAR_PULL_ERROR;
+  self->stats.forwards = 0;
+  self->stats.steps = self->settings.steps;
+  pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
+                                                         : avatar_denoiser_run_window (self, error);
+  avatar_ops_release (self->ops, self->mark);
+  if (self->tenant && avatar_tenant_is_wanted (self->tenant))
+    avatar_denoiser_park (self);
+  return pull;
+}
+
 AvatarPull
 avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {
@@ -345,14 +394,9 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
     self->ready_next = 0;
     if (!avatar_denoiser_wants_window (self))
       return AVATAR_PULL_EMPTY;
-    if (!check_budget (self, error) || !ensure_begun (self, error))
-      return AVATAR_PULL_ERROR;
-    self->stats.forwards = 0;
-    self->stats.steps = self->settings.steps;
-    pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP
-        ? avatar_denoiser_run_clip (self, error)
-        : avatar_denoiser_run_window (self, error);
-    avatar_ops_release (self->ops, self->mark);
+    g_mutex_lock (&self->turn);
+    pull = denoise (self, error);
+    g_mutex_unlock (&self->turn);
     if (pull != AVATAR_PULL_OK)
       return pull;
   }
@@ -399,6 +443,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
 {
   if (!self)
     return;
+  avatar_tenant_free (self->tenant);
   avatar_window_clear (&self->window);
   avatar_ops_finish (self->ops); /* before what it works on goes */
   avatar_weights_free (self->weights);
@@ -419,5 +464,6 @@ avatar_denoiser_free (AvatarDenoiser *self)
   avatar_text_encoder_free (self->text);
   avatar_device_unref (self->device);
   avatar_model_unref (self->model);
+  g_mutex_clear (&self->turn);
   g_free (self);
 }

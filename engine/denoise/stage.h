@@ -6,6 +6,7 @@
 #include "engine/denoise/denoiser.h"
 #include "engine/denoise/sampler.h"
 #include "engine/denoise/window.h"
+#include "engine/memory/turns.h"
 #include "engine/text/encoder.h"
 
 G_BEGIN_DECLS
@@ -22,8 +23,11 @@ struct _AvatarDenoiser
   AvatarTextEncoderNeeds text_needs;
   AvatarWindow window;
   AvatarOps *ops;
-  gsize predicted; /* bytes of the arena */
-  gsize mark;      /* of the arena, above the constants of all windows */
+  GMutex turn;          /* held at work; who has it may give the device's memory back */
+  AvatarTenant *tenant; /* NULL: not of a discrete device */
+  gboolean parked;      /* it was given back */
+  gsize predicted;      /* bytes of the arena */
+  gsize mark;           /* of the arena, above the constants of all windows */
   gboolean dry;
   gboolean begun;
   gint64 frames; /* latent frames of a window */
@@ -73,6 +77,13 @@ gboolean avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 com
  * than budget and free memory stay as they are. */
 void avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
+
+/* With the turn, between two windows: gives the device's memory back, but for what is always there. */
+void avatar_denoiser_park (AvatarDenoiser *self);
+/* Takes it again, in the place of other stages at rest if need be. */
+gboolean avatar_denoiser_unpark (AvatarDenoiser *self, GError **error);
+/* AvatarYieldFunc */
+AvatarYield avatar_denoiser_yield (gpointer denoiser);
 
 /* Latents and velocity of a window in the arena. */
 typedef struct

@@ -25,8 +25,8 @@ gboolean avatar_device_check_budget (AvatarDevice *device, GError **error);
 guint64 avatar_device_get_reserve (AvatarDevice *device);
 /* What the driver says; %FALSE: not a discrete device, nobody knows. */
 gboolean avatar_device_get_info (AvatarDevice *device, guint64 *free_bytes, guint64 *total_bytes);
-/* The device of a stage for which discrete back-ends have no operations yet: @device itself, or a
- * CPU in its place. (transfer full) */
+/* The device of a stage that computes on the host alone (the audio encoder: 8 million parameters in
+ * float32, as upstream has it): @device itself, or a CPU in its place. (transfer full) */
 AvatarDevice *avatar_device_or_host (AvatarDevice *device, GError **error);
 /* What an allocation of @bytes really takes: a GPU gives whole pages. */
 guint64 avatar_device_rounded (AvatarDevice *device, guint64 bytes);
