@@ -18,6 +18,7 @@
 #include "gst/gstavatarvaedecode.h"
 
 #include <avatar/decode.h>
+#include <string.h>
 #include <gst/video/video.h>
 
 #include "gst/gstavatarcaps.h"
@@ -30,8 +31,8 @@ GST_DEBUG_CATEGORY_STATIC (avatar_vae_decode_debug);
 
 typedef enum
 {
-  TILING_AUTO,
-  TILING_ON,
+  TILING_EXACT,
+  TILING_FAST,
   TILING_OFF,
 } Tiling;
 
@@ -52,10 +53,9 @@ struct _GstAvatarVaeDecode
 
   AvatarDecoder *decoder; /* set and freed under the object lock, for cancel */
   GstAvatarLatentInfo latent;
-  GstVideoInfo rgb, out;
-  GstVideoConverter *converter; /* NULL: the output is RGB */
-  GstBuffer *rgb_buffer;        /* what the converter reads */
-  GstClockTime base;            /* PTS of the first frame */
+  GstVideoInfo out;
+  AvatarPixels pixels; /* of out */
+  GstClockTime base;   /* PTS of the first frame */
   guint64 n_latents, n_frames, frames_wanted;
   guint64 next_offset;
   guint last_tile;
@@ -79,8 +79,8 @@ tiling_get_type (void)
 {
   static gsize type;
   static const GEnumValue values[] = {
-    { TILING_AUTO, "Tiles of the model's size; what is smaller is decoded whole", "auto" },
-    { TILING_ON, "Tiles", "on" },
+    { TILING_EXACT, "The model's tiles; what is smaller is decoded whole", "exact" },
+    { TILING_FAST, "Fewer, larger tiles that overlap less; not the picture of the model", "fast" },
     { TILING_OFF, "The whole stream at once, after it has ended", "off" },
     { 0, NULL, NULL },
   };
@@ -121,8 +121,6 @@ close_decoder (GstAvatarVaeDecode *self)
   GST_OBJECT_UNLOCK (self);
   if (decoder)
     avatar_decoder_free (decoder);
-  g_clear_pointer (&self->converter, gst_video_converter_free);
-  gst_clear_buffer (&self->rgb_buffer);
 }
 
 static void
@@ -171,35 +169,24 @@ acquire_buffer (GstAvatarVaeDecode *self, GstFlowReturn *ret)
   return gst_buffer_new_allocate (NULL, GST_VIDEO_INFO_SIZE (&self->out), NULL);
 }
 
-/* Decodes the next frame into @frame, which is RGB. */
-static AvatarPull
-pull_rgb (GstAvatarVaeDecode *self, GstVideoFrame *frame, GError **error)
-{
-  return avatar_decoder_pull (self->decoder, GST_VIDEO_FRAME_PLANE_DATA (frame, 0),
-      GST_VIDEO_FRAME_PLANE_STRIDE (frame, 0), error);
-}
-
-/* Decodes the next frame and converts it into @out. */
+/* Decodes the next frame into @out. */
 static AvatarPull
 pull_frame (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
 {
-  GstVideoFrame frame, rgb;
-  AvatarPull pull = AVATAR_PULL_ERROR;
+  guint8 *planes[GST_VIDEO_MAX_PLANES];
+  gsize strides[GST_VIDEO_MAX_PLANES];
+  GstVideoFrame frame;
+  AvatarPull pull;
 
   if (!gst_video_frame_map (&frame, &self->out, out, GST_MAP_WRITE)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "the video buffer cannot be mapped");
-    return pull;
+    return AVATAR_PULL_ERROR;
   }
-  if (!self->converter) {
-    pull = pull_rgb (self, &frame, error);
-  } else if (gst_video_frame_map (&rgb, &self->rgb, self->rgb_buffer, GST_MAP_READWRITE)) {
-    pull = pull_rgb (self, &rgb, error);
-    if (pull == AVATAR_PULL_OK)
-      gst_video_converter_frame (self->converter, &rgb, &frame);
-    gst_video_frame_unmap (&rgb);
-  } else {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "the RGB buffer cannot be mapped");
+  for (guint i = 0; i < GST_VIDEO_FRAME_N_PLANES (&frame); i++) {
+    planes[i] = GST_VIDEO_FRAME_PLANE_DATA (&frame, i);
+    strides[i] = GST_VIDEO_FRAME_PLANE_STRIDE (&frame, i);
   }
+  pull = avatar_decoder_pull_planes (self->decoder, planes, strides, error);
   gst_video_frame_unmap (&frame);
   return pull;
 }
@@ -379,6 +366,29 @@ gst_avatar_vae_decode_accept_caps (GstBaseTransform *trans, GstPadDirection dire
   return gst_avatar_caps_parse_latents (caps, NULL, &latent, NULL);
 }
 
+/* The engine's name for what the caps say. */
+static AvatarPixels
+pixels_of (const GstVideoInfo *info)
+{
+  AvatarPixels pixels = { .kr = 0.299, .kb = 0.114 }; /* BT.601, should nothing be said */
+
+  switch (GST_VIDEO_INFO_FORMAT (info)) {
+    case GST_VIDEO_FORMAT_I420:
+      pixels.format = AVATAR_PIXEL_FORMAT_I420;
+      break;
+    case GST_VIDEO_FORMAT_NV12:
+      pixels.format = AVATAR_PIXEL_FORMAT_NV12;
+      break;
+    default:
+      pixels.format = AVATAR_PIXEL_FORMAT_RGB;
+      break;
+  }
+  gst_video_color_matrix_get_Kr_Kb (info->colorimetry.matrix, &pixels.kr, &pixels.kb);
+  pixels.full_range = info->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255;
+  pixels.cosited = (GST_VIDEO_INFO_CHROMA_SITE (info) & GST_VIDEO_CHROMA_SITE_H_COSITED) != 0;
+  return pixels;
+}
+
 static gboolean
 create_decoder (GstAvatarVaeDecode *self, GError **error)
 {
@@ -397,6 +407,10 @@ create_decoder (GstAvatarVaeDecode *self, GError **error)
   /* Whole streams need memory that grows with them, so tiles unless told otherwise; a stream that
    * is shorter than one comes out the same. */
   settings.tiling = self->tiling != TILING_OFF;
+  settings.pixels = self->pixels;
+  if (self->tiling == TILING_FAST)
+    avatar_decode_settings_fast (&settings, self->user.engine->model,
+        self->latent.width * info->latent_scale, self->latent.height * info->latent_scale);
   if (self->tile_size)
     settings.tile_size = self->tile_size;
   if (self->tile_frames)
@@ -421,6 +435,7 @@ gst_avatar_vae_decode_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCap
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (trans);
   const AvatarModelInfo *info = self->user.engine->info;
   GstAvatarLatentInfo latent;
+  AvatarPixels before = self->pixels;
   GError *error = NULL;
   gboolean same;
 
@@ -436,6 +451,8 @@ gst_avatar_vae_decode_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCap
     return FALSE;
   same = self->decoder && latent.width == self->latent.width && latent.height == self->latent.height
       && latent.channels == self->latent.channels;
+  self->pixels = pixels_of (&self->out);
+  same = same && memcmp (&before, &self->pixels, sizeof before) == 0;
   self->latent = latent;
   if (!same) {
     close_decoder (self);
@@ -444,16 +461,6 @@ gst_avatar_vae_decode_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCap
       return FALSE;
     }
     restart (self);
-  }
-  g_clear_pointer (&self->converter, gst_video_converter_free);
-  gst_clear_buffer (&self->rgb_buffer);
-  gst_video_info_set_format (&self->rgb, GST_VIDEO_FORMAT_RGB, GST_VIDEO_INFO_WIDTH (&self->out),
-      GST_VIDEO_INFO_HEIGHT (&self->out));
-  if (GST_VIDEO_INFO_FORMAT (&self->out) != GST_VIDEO_FORMAT_RGB) {
-    self->rgb.fps_n = self->out.fps_n;
-    self->rgb.fps_d = self->out.fps_d;
-    self->converter = gst_video_converter_new (&self->rgb, &self->out, NULL);
-    self->rgb_buffer = gst_buffer_new_allocate (NULL, GST_VIDEO_INFO_SIZE (&self->rgb), NULL);
   }
   return TRUE;
 }
@@ -701,8 +708,8 @@ gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
   gst_avatar_engine_install_properties (object_class);
   g_object_class_install_property (object_class, PROP_TILING,
       g_param_spec_enum ("tiling", "Tiling",
-          "Whether to decode in overlapping tiles, which bounds memory and lets frames leave early",
-          tiling_get_type (), TILING_AUTO, flags));
+          "How to decode in overlapping tiles, which bounds memory and lets frames leave early",
+          tiling_get_type (), TILING_EXACT, flags));
   g_object_class_install_property (object_class, PROP_TILE_SIZE,
       g_param_spec_uint ("tile-size", "Tile size",
           "Side of a tile in pixels, a multiple of 64; 0 = the model's", 0, 8192, 0, flags));

@@ -26,14 +26,15 @@ typedef enum
  * AvatarPixels: how colours become bytes.
  * @kr, @kb: what red and blue count for brightness (0.299 and 0.114 in BT.601, 0.2126 and 0.0722 in
  *   BT.709); of no meaning for RGB
- * @full_range: brightness from 0 to 255 instead of 16 to 235. A chroma value is the mean of the four
- *   pixels that it is of (centred siting)
+ * @full_range: brightness from 0 to 255 instead of 16 to 235
+ * @cosited: a chroma value lies on the left column of the two that it is of, and is made of three (1, 2,
+ *   1); else between them. In height it always lies between two rows
  */
 typedef struct
 {
   AvatarPixelFormat format;
   double kr, kb;
-  gboolean full_range;
+  gboolean full_range, cosited;
 } AvatarPixels;
 
 /**

@@ -76,10 +76,10 @@ smallest (const gchar *launch)
   return mib;
 }
 
-/* All three elements: what a GPU has no operations for is computed on the CPU, and said. */
+/* All three elements: the audio encoder computes on the CPU, and says so. */
 GST_START_TEST (test_chain)
 {
-  static const gchar *const on[] = { "cpu", "sim:4096", "cpu" };
+  static const gchar *const on[] = { "cpu", "sim:4096", "sim:4096" };
   g_autoptr (Run) gpu = run_pipeline (AUDIO (5) " " DEVICE " ! " TWO_WINDOWS " steps=1 " DEVICE
                                                 " ! avatarvaedecode " DEVICE " ! " SMALL_VIDEO
                                                 " ! fakesink name=sink",
@@ -103,6 +103,53 @@ GST_START_TEST (test_chain)
     if (i == 1)
       fail_unless (uint_of (s, "resident-units") > 0 && uint64_of (s, "uploaded-bytes") > 0);
   }
+}
+GST_END_TEST;
+
+/* The chain with less than denoiser and decoder hold together: they take turns, and the video is the
+ * same. */
+GST_START_TEST (test_turns)
+{
+  static const gchar chain[] = AUDIO (13) " device=cpu ! " TWO_WINDOWS " steps=1 " DEVICE
+                                          " vram-budget=%u ! avatarvaedecode tile-frames=16 " DEVICE
+                                          " ! " SMALL_VIDEO " ! fakesink name=sink";
+  g_autoptr (Run) cpu = run_pipeline (AUDIO (13) " device=cpu ! " TWO_WINDOWS " steps=1 device=cpu"
+                                                 " ! avatarvaedecode tile-frames=16 device=cpu"
+                                                 " ! " SMALL_VIDEO " ! fakesink name=sink",
+      TRUE);
+  guint64 denoise = 0, decode = 0, now = 0;
+  guint mib = 10;
+
+  for (; mib < 200; mib++) {
+    g_autofree gchar *launch = g_strdup_printf (chain, mib);
+    g_autoptr (Run) run = run_pipeline (launch, TRUE);
+
+    if (run->error) {
+      fail_unless (g_error_matches (run->error, GST_RESOURCE_ERROR,
+                       GST_RESOURCE_ERROR_NO_SPACE_LEFT),
+          "%s", run->error->message);
+      continue;
+    }
+    expect_same (run, cpu);
+    for (guint i = 0; i < run->chunks->len; i++) {
+      const GstStructure *s = run->chunks->pdata[i];
+
+      if (g_str_equal (gst_structure_get_string (s, "stage"), "audio"))
+        continue;
+      fail_unless (uint64_of (s, "memory-peak") <= uint64_of (s, "budget"));
+      now = uint64_of (s, "memory-now");
+      if (g_str_equal (gst_structure_get_string (s, "stage"), "denoise"))
+        denoise = MAX (denoise, now);
+      else if (g_str_equal (gst_structure_get_string (s, "stage"), "decode"))
+        decode = MAX (decode, now);
+    }
+    break;
+  }
+  fail_unless (mib < 200);
+  /* neither had room beside the other */
+  fail_unless (denoise > 0 && decode > 0);
+  fail_unless (denoise - OVERHEAD + decode > mib * MIB,
+      "%u MiB: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT, mib, denoise, decode);
 }
 GST_END_TEST;
 
@@ -316,6 +363,7 @@ memory_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_chain);
+  tcase_add_test (tc, test_turns);
   tcase_add_test (tc, test_lowered_and_raised);
   tcase_add_test (tc, test_small);
   tcase_add_test (tc, test_too_low);

@@ -55,7 +55,7 @@ GST_END_TEST;
 GST_START_TEST (test_tiling)
 {
   g_autoptr (Run) tiled
-      = run_pipeline (AUDIO (9) " ! " DENOISE " ! avatarvaedecode tiling=on ! " SMALL_VIDEO
+      = run_pipeline (AUDIO (9) " ! " DENOISE " ! avatarvaedecode tiling=exact ! " SMALL_VIDEO
                                 ",format=RGB ! fakesink name=sink",
           TRUE);
   g_autoptr (Run) whole

@@ -29,13 +29,18 @@ weigh (const float factors[3], const float *pixel)
   return sum;
 }
 
-/* The mean of the four pixels from @x. */
+/* Of the cell of 2 x 2 pixels at @x, column @column of @width. */
 static float
-weigh4 (const float factors[3], const float *x, gint64 width)
+chroma (const float factors[3], const float *x, gint64 column, gint64 width, gboolean cosited)
 {
-  return (weigh (factors, x) + weigh (factors, x + 3) + weigh (factors, x + 3 * width)
-             + weigh (factors, x + 3 * width + 3))
-      / 4;
+  const float *below = x + 3 * width;
+  float right = weigh (factors, x + 3) + weigh (factors, below + 3), left;
+
+  if (!cosited)
+    return (weigh (factors, x) + weigh (factors, below) + right) / 4;
+  left = column == 0 ? weigh (factors, x) + weigh (factors, below)
+                     : weigh (factors, x - 3) + weigh (factors, below - 3);
+  return (left + 2 * (weigh (factors, x) + weigh (factors, below)) + right) / 8;
 }
 
 /* Row @row of a frame. */
@@ -48,8 +53,9 @@ to_rgb (guint8 *y, const float *x, gint64 row, gint64 width)
 
 static void
 to_yuv (guint8 *y, const float *x, gint64 row, gint64 height, gint64 width,
-    const AvatarPixelMatrix *m, gboolean interleaved)
+    const AvatarPixelMatrix *m, const AvatarPixels *pixels)
 {
+  gboolean interleaved = pixels->format == AVATAR_PIXEL_FORMAT_NV12;
   guint8 *u = y + height * width + row / 2 * (interleaved ? width : width / 2);
   guint8 *v = interleaved ? u + 1 : u + height * width / 4;
   gint64 step = interleaved ? 2 : 1;
@@ -59,8 +65,8 @@ to_yuv (guint8 *y, const float *x, gint64 row, gint64 height, gint64 width,
   for (gint64 i = 0; row % 2 == 0 && i < width / 2; i++) {
     const float *cell = x + (row * width + 2 * i) * 3;
 
-    u[i * step] = byte (128 + weigh4 (m->u, cell, width));
-    v[i * step] = byte (128 + weigh4 (m->v, cell, width));
+    u[i * step] = byte (128 + chroma (m->u, cell, 2 * i, width, pixels->cosited));
+    v[i * step] = byte (128 + chroma (m->v, cell, 2 * i, width, pixels->cosited));
   }
 }
 
@@ -81,7 +87,6 @@ avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const A
     if (pixels->format == AVATAR_PIXEL_FORMAT_RGB)
       to_rgb (bytes, frame, i % height, width);
     else
-      to_yuv (bytes, frame, i % height, height, width, matrix,
-          pixels->format == AVATAR_PIXEL_FORMAT_NV12);
+      to_yuv (bytes, frame, i % height, height, width, matrix, pixels);
   }
 }

@@ -64,6 +64,7 @@ struct Pixels
   int h, w;
   gint64 size; /* of a frame in bytes */
   AvatarPixelFormat format;
+  bool cosited;
   AvatarPixelMatrix m;
   int *bad;
 };
@@ -80,6 +81,21 @@ weigh (const float factors[3], const float *colour)
   return factors[0] * colour[0] + factors[1] * colour[1] + factors[2] * colour[2];
 }
 
+/* A colour of a frame, from 0 to 2. */
+__device__ __forceinline__ void
+read_colour (const Pixels &k, int x, int y, float colour[3])
+{
+  const __half *pixel = k.x + (((gint64) blockIdx.y * k.h + y) * k.w + x) * 3;
+
+  for (int c = 0; c < 3; c++) {
+    float v = __half2float (pixel[c]);
+
+    if (!isfinite (v))
+      *k.bad = 1;
+    colour[c] = fminf (fmaxf (v, -1.f), 1.f) + 1.f;
+  }
+}
+
 /* A thread a cell of 2 x 2 pixels. */
 __global__ void
 to_bytes (Pixels k)
@@ -91,24 +107,23 @@ to_bytes (Pixels k)
 
   if (cell >= cells)
     return;
-  for (int i = 0; i < 4; i++) {
-    gint64 p = (gint64) (y + i / 2) * k.w + x + i % 2;
-    const __half *pixel = k.x + ((gint64) blockIdx.y * k.h * k.w + p) * 3;
-    float colour[3];
+  /* the column on the left counts for chroma alone */
+  for (int i = k.cosited ? -1 : 0; i < 2; i++)
+    for (int row = 0; row < 2; row++) {
+      float colour[3], weight = k.cosited ? (i == 0 ? 0.25f : 0.125f) : 0.25f;
+      gint64 p = (gint64) (y + row) * k.w + x + i;
 
-    for (int c = 0; c < 3; c++) {
-      float v = __half2float (pixel[c]);
-
-      if (!isfinite (v))
-        *k.bad = 1;
-      colour[c] = fminf (fmaxf (v, -1.f), 1.f) + 1.f;
-      mean[c] += colour[c] / 4;
+      read_colour (k, max (x + i, 0), y + row, colour);
+      for (int c = 0; c < 3; c++)
+        mean[c] += weight * colour[c];
+      if (i < 0)
+        continue;
       if (k.format == AVATAR_PIXEL_FORMAT_RGB)
-        out[p * 3 + c] = byte (colour[c] * 127.5f);
+        for (int c = 0; c < 3; c++)
+          out[p * 3 + c] = byte (colour[c] * 127.5f);
+      else
+        out[p] = byte (k.m.y_offset + weigh (k.m.y, colour));
     }
-    if (k.format != AVATAR_PIXEL_FORMAT_RGB)
-      out[p] = byte (k.m.y_offset + weigh (k.m.y, colour));
-  }
   if (k.format == AVATAR_PIXEL_FORMAT_NV12) {
     chroma[cell * 2] = byte (128 + weigh (k.m.u, mean));
     chroma[cell * 2 + 1] = byte (128 + weigh (k.m.v, mean));
@@ -123,8 +138,8 @@ avatar_kernel_to_bytes (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
     const AvatarPixels *pixels, const AvatarPixelMatrix *matrix, AvatarTensor bad)
 {
   Pixels k = { (guint8 *) y.data, (const __half *) x.data, (int) x.shape[1], (int) x.shape[2],
-    (gint64) avatar_pixels_size (pixels->format, x.shape[1], x.shape[2]), pixels->format, *matrix,
-    (int *) bad.data };
+    (gint64) avatar_pixels_size (pixels->format, x.shape[1], x.shape[2]), pixels->format,
+    pixels->cosited && pixels->format != AVATAR_PIXEL_FORMAT_RGB, *matrix, (int *) bad.data };
   dim3 grid (blocks_for (x.shape[1] * x.shape[2] / 4, THREADS), (unsigned) x.shape[0]);
 
   if (x.shape[0] == 0)
