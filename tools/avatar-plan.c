@@ -208,11 +208,14 @@ print_gpu (const AvatarPlanGpu *gpu)
 
   g_print ("On the GPU\n");
   line ("context, libraries, kernels", gpu->overhead_bytes);
+  line ("weights of the decoder", gpu->decoder_weight_bytes);
   line ("activations and workspaces", gpu->arena_bytes);
   line (slots, gpu->slots_bytes);
   if (gpu->expand_bytes)
     line ("room to expand 8-bit weights in", gpu->expand_bytes);
   line (resident, gpu->fixed_bytes + gpu->resident_bytes);
+  line ("in turns with the denoiser: the portrait's encoder", gpu->portrait_bytes);
+  line ("in turns with the denoiser: the decoder", gpu->decoder_bytes);
   line ("peak", gpu->peak_bytes);
   line ("smallest budget that does", gpu->least_bytes);
   if (gpu->shares_tokens)

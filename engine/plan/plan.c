@@ -79,18 +79,31 @@ fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOpt
       + seconds_with_copies (compute_seconds (&d->full, o), d->n_full * copy, d->n_slots);
 }
 
+/* Stages on the GPU beside the denoiser. */
+typedef struct
+{
+  guint64 weights;     /* of the decoder */
+  guint64 turn, least; /* of the decoder: its arena */
+  guint64 portrait;    /* of the portrait's encoder: all of it */
+} Turns;
+
 static void
-fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
+fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, const Turns *turns,
     const AvatarPlanOptions *o, guint64 budget)
 {
   guint64 overhead
       = avatar_device_get_backend (device)->overhead (avatar_device_get_handle (device));
+  guint64 least_turn = d->fixed + MAX (turns->least, turns->portrait);
+  guint64 turn = d->fixed + MAX (turns->turn, turns->portrait);
 
   plan->gpu = (AvatarPlanGpu){
     .budget_bytes = budget,
-    .least_bytes = overhead + d->least,
-    .peak_bytes = overhead + d->peak,
+    .least_bytes = overhead + turns->weights + MAX (d->least, least_turn),
+    .peak_bytes = overhead + turns->weights + MAX (d->peak, turn),
     .overhead_bytes = overhead,
+    .decoder_weight_bytes = turns->weights,
+    .decoder_bytes = turns->turn,
+    .portrait_bytes = turns->portrait,
     .fixed_bytes = d->fixed,
     .arena_bytes = d->arena,
     .slots_bytes = d->slots,
@@ -111,7 +124,7 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
     .cached_forwards = d->n_cached,
   };
   fill_times (&plan->gpu, d, o);
-  plan->fits = d->fits;
+  plan->fits = d->fits && plan->gpu.least_bytes <= budget;
   plan->peak_bytes = plan->gpu.peak_bytes;
 }
 
@@ -169,7 +182,8 @@ add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
 /* @host_room: bytes for it, if it is planned for the host. Call again when other stages are known. */
 static gboolean
 plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    guint frames, const AvatarPlanOptions *o, guint64 host_room, AvatarPlan *plan, GError **error)
+    guint frames, const AvatarPlanOptions *o, guint64 host_room, const Turns *turns,
+    AvatarPlan *plan, guint64 *fixed, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (device);
   AvatarPlanStage *stage = &plan->stages[2];
@@ -177,9 +191,9 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   AvatarDenoiserPlan d;
 
   if (backend->discrete) {
-    guint64 overhead = backend->overhead (avatar_device_get_handle (device));
+    guint64 others = backend->overhead (avatar_device_get_handle (device)) + turns->weights;
 
-    room = budget - MIN (budget, overhead);
+    room = budget - MIN (budget, others);
   }
   if (!avatar_denoiser_plan (model, device, settings, frames, room, &d, error))
     return FALSE;
@@ -195,32 +209,52 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   };
   plan->host_bytes = host_bytes (plan) + d.host + d.pinned;
   plan->file_bytes = d.file;
+  *fixed = d.fixed;
   if (backend->discrete)
-    fill_gpu (plan, device, &d, o, budget);
+    fill_gpu (plan, device, &d, turns, o, budget);
+  return TRUE;
+}
+
+/* The portrait's encoder and the decoder, the latter with @room bytes for its arena. */
+static gboolean
+plan_vae (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *denoise,
+    const AvatarDecodeSettings *decode, guint frames, guint64 room, AvatarPlan *plan, Turns *turns,
+    GError **error)
+{
+  AvatarPlanStage *portrait = &plan->stages[1], *decoder = &plan->stages[3];
+  guint width = denoise->width, height = denoise->height;
+  gboolean on_gpu = avatar_device_get_backend (device)->discrete;
+  guint64 least;
+
+  portrait->name = "portrait encoder";
+  decoder->name = "decoder";
+  portrait->on_gpu = decoder->on_gpu = on_gpu;
+  if (!avatar_vae_encoder_plan (model, device, width, height, &portrait->weight_bytes,
+          &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
+      || !avatar_decoder_plan (model, device, width, height, decode, frames, room,
+          &decoder->weight_bytes, &decoder->arena_bytes, &least, &decoder->flops, &decoder->bytes,
+          error))
+    return FALSE;
+  *turns = (Turns){ 0 };
+  if (on_gpu)
+    *turns = (Turns){ .weights = avatar_device_rounded (device, decoder->weight_bytes),
+      .turn = avatar_device_rounded (device, decoder->arena_bytes),
+      .least = avatar_device_rounded (device, least),
+      .portrait = avatar_device_rounded (device, portrait->weight_bytes)
+          + avatar_device_rounded (device, portrait->arena_bytes) };
   return TRUE;
 }
 
 static gboolean
-plan_others (AvatarModel *model, const AvatarDenoiseSettings *denoise,
-    const AvatarDecodeSettings *decode, guint frames, AvatarPlan *plan, GError **error)
+plan_audio (AvatarModel *model, guint frames, AvatarPlan *plan, GError **error)
 {
-  AvatarPlanStage *audio = &plan->stages[0], *portrait = &plan->stages[1];
-  AvatarPlanStage *decoder = &plan->stages[3];
-  guint width = denoise->width, height = denoise->height;
-  guint64 least;
+  AvatarPlanStage *audio = &plan->stages[0];
   g_autoptr (AvatarDevice) host = avatar_device_open ("cpu", error);
 
   audio->name = "audio encoder";
-  portrait->name = "portrait encoder";
-  decoder->name = "decoder";
   return host
       && avatar_audio_encoder_plan (model, host, frames, &audio->weight_bytes, &audio->arena_bytes,
-          &audio->flops, &audio->bytes, error)
-      && avatar_vae_encoder_plan (model, host, width, height, &portrait->weight_bytes,
-          &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      && avatar_decoder_plan (model, host, width, height, decode, frames, G_MAXUINT64,
-          &decoder->weight_bytes, &decoder->arena_bytes, &least, &decoder->flops, &decoder->bytes,
-          error);
+          &audio->flops, &audio->bytes, error);
 }
 
 gboolean
@@ -229,7 +263,8 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
     AvatarPlan *plan, GError **error)
 {
   AvatarPlanOptions defaults;
-  guint64 budget, room = G_MAXUINT64;
+  guint64 budget, room = G_MAXUINT64, fixed = 0;
+  Turns turns = { 0 };
   g_autoptr (AvatarDevice) device = NULL;
 
   avatar_plan_options_init (&defaults);
@@ -242,17 +277,25 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
   if (!device)
     return FALSE;
   *plan = (AvatarPlan){ .n_stages = N_STAGES, .fits = TRUE };
-  if (!plan_denoiser (model, device, denoise, frames, options, room, plan, error)
-      || !plan_others (model, denoise, decode, frames, plan, error))
+  if (!plan_audio (model, frames, plan, error)
+      || !plan_vae (model, device, denoise, decode, frames, G_MAXUINT64, plan, &turns, error)
+      || !plan_denoiser (model, device, denoise, frames, options, room, &turns, plan, &fixed,
+          error))
     return FALSE;
-  /* the portrait is encoded once, before the first window, and its memory given back: but an
-   * element that starts while another still encodes finds all of it in use */
-  if (!plan->stages[2].on_gpu && budget) {
+  if (plan->stages[2].on_gpu) {
+    guint64 others = plan->gpu.overhead_bytes + fixed;
+
+    room = plan->gpu.budget_bytes - MIN (plan->gpu.budget_bytes, others);
+    if (!plan_vae (model, device, denoise, decode, frames, room, plan, &turns, error))
+      return FALSE;
+  } else if (budget) {
+    /* the portrait is encoded once, before the first window, and its memory given back: but an
+     * element that starts while another still encodes finds all of it in use */
     guint64 others = host_bytes (plan) - stage_bytes (&plan->stages[2]);
 
     room = budget - MIN (budget, others);
   }
-  if (!plan_denoiser (model, device, denoise, frames, options, room, plan, error))
+  if (!plan_denoiser (model, device, denoise, frames, options, room, &turns, plan, &fixed, error))
     return FALSE;
   if (!plan->stages[2].on_gpu) {
     plan->peak_bytes = host_bytes (plan);
