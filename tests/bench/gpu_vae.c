@@ -4,7 +4,8 @@
  *
  *   bench-gpu-vae DEVICE MODEL [--dump FILE] ROW...
  *
- * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0; or layers: every kind of
+ * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0; compare/WxH: how far a made
+ * clip in exact tiles, in fast ones and decoded whole are from one another (for trained models); or layers: every kind of
  * convolution of the released decoder on its largest tile, with its norm in front and its sums
  * behind. --dump writes the frames of the
  * next row as bytes [frames, H, W, 3], and before them, in FILE.latents, what they were decoded
@@ -245,6 +246,92 @@ run_layer (AvatarDevice *device, const Layer *l)
   g_print ("{\"layer\": \"%s\", \"seconds\": %.6f, \"flops\": %.4g}\n", l->name, seconds, flops);
 }
 
+/* A disc that moves over a pattern, as latents. */
+static float *
+made_clip (AvatarModel *model, AvatarDevice *device, guint width, guint height)
+{
+  gsize latent = (gsize) 16 * (width / 8) * (height / 8);
+  g_autofree float *rgb = g_new (float, (gsize) width *height * 3);
+  float *latents = g_new (float, LATENTS *latent);
+  GError *error = NULL;
+  g_autoptr (AvatarVaeEncoder) encoder
+      = avatar_vae_encoder_new (model, device, width, height, &error);
+
+  if (!encoder)
+    die (error);
+  for (guint t = 0; t < LATENTS; t++) {
+    for (guint y = 0; y < height; y++)
+      for (guint x = 0; x < width; x++) {
+        double dx = (double) x / width - 0.5 - 0.1 * sin (t * 0.3), dy = (double) y / height - 0.5;
+        float *p = rgb + ((gsize) y * width + x) * 3;
+
+        p[0] = 0.5 * sin (x * 0.03) * cos (y * 0.02);
+        p[1] = 0.4 * cos (x * 0.011 + y * 0.023);
+        p[2] = (double) y / height - 0.5;
+        if (dx * dx + dy * dy < 0.06)
+          for (guint c = 0; c < 3; c++)
+            p[c] = 0.8 - 0.3 * c - dy;
+      }
+    if (!avatar_vae_encode_image (encoder, rgb, latents + t * latent, &error))
+      die (error);
+  }
+  return latents;
+}
+
+static void
+compare (AvatarModel *model, AvatarDevice *device, const char *text)
+{
+  Row row = { 0 };
+  g_autofree float *latents = NULL;
+  gsize latent, size;
+  guint8 *rgb[3];
+  guint n = 4 * LATENTS - 3;
+  double db[3];
+
+  if (sscanf (text, "compare/%ux%u", &row.width, &row.height) != 2) {
+    g_printerr ("bench-gpu-vae: \"%s\" is no row\n", text);
+    exit (1);
+  }
+  latent = (gsize) 16 * (row.width / 8) * (row.height / 8);
+  size = (gsize) row.width * row.height * 3;
+  latents = made_clip (model, device, row.width, row.height);
+  for (guint i = 0; i < 3; i++) { /* exact, fast, whole */
+    AvatarDecodeSettings settings;
+    GError *error = NULL;
+    g_autoptr (AvatarDecoder) self = NULL;
+
+    avatar_decode_settings_init (&settings, model);
+    if (i == 1)
+      avatar_decode_settings_fast (&settings, model, row.width, row.height);
+    settings.tiling = i < 2;
+    self = avatar_decoder_new (model, device, row.width, row.height, &settings, &error);
+    if (!self)
+      die (error);
+    rgb[i] = g_malloc (n * size);
+    for (guint t = 0; t < LATENTS; t++)
+      if (!avatar_decoder_push (self, latents + t * latent, &error))
+        die (error);
+    avatar_decoder_drain (self, NULL);
+    for (guint t = 0; t < n; t++)
+      if (avatar_decoder_pull (self, rgb[i] + t * size, (gsize) row.width * 3, &error)
+          != AVATAR_PULL_OK)
+        die (error);
+  }
+  for (guint i = 0; i < 3; i++) {
+    const guint8 *a = rgb[i == 1 ? 2 : 0], *b = rgb[i == 2 ? 2 : 1];
+    double sum = 0;
+
+    for (gsize j = 0; j < n * size; j++)
+      sum += (a[j] - b[j]) * (a[j] - b[j]);
+    db[i] = 10 * log10 (255. * 255. * n * size / MAX (sum, 1));
+  }
+  g_print ("{\"row\": \"%s\", \"model\": \"%s\", \"fast_exact\": %.2f, \"fast_whole\": %.2f, "
+           "\"exact_whole\": %.2f}\n",
+      text, avatar_model_get_info (model)->name, db[0], db[1], db[2]);
+  for (guint i = 0; i < 3; i++)
+    g_free (rgb[i]);
+}
+
 static void
 run_row (AvatarModel *model, AvatarDevice *device, const char *text, const char *dump)
 {
@@ -258,6 +345,10 @@ run_row (AvatarModel *model, AvatarDevice *device, const char *text, const char 
   if (strcmp (text, "layers") == 0) {
     for (guint i = 0; i < G_N_ELEMENTS (layers); i++)
       run_layer (device, &layers[i]);
+    return;
+  }
+  if (g_str_has_prefix (text, "compare/")) {
+    compare (model, device, text);
     return;
   }
   if (sscanf (text, "%7[^/]/%ux%u/%" G_GUINT64_FORMAT "/%7s", row.what, &row.width, &row.height,
