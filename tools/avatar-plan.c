@@ -208,7 +208,6 @@ print_gpu (const AvatarPlanGpu *gpu)
 
   g_print ("On the GPU\n");
   line ("context, libraries, kernels", gpu->overhead_bytes);
-  line ("weights of the decoder", gpu->decoder_weight_bytes);
   line ("activations and workspaces", gpu->arena_bytes);
   line (slots, gpu->slots_bytes);
   if (gpu->expand_bytes)

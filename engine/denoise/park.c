@@ -73,7 +73,7 @@ avatar_denoiser_unpark (AvatarDenoiser *self, GError **error)
 }
 
 AvatarYield
-avatar_denoiser_yield (gpointer denoiser)
+avatar_denoiser_yield (gpointer denoiser, gboolean all)
 {
   AvatarDenoiser *self = denoiser;
 

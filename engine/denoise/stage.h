@@ -83,7 +83,7 @@ void avatar_denoiser_park (AvatarDenoiser *self);
 /* Takes it again, in the place of other stages at rest if need be. */
 gboolean avatar_denoiser_unpark (AvatarDenoiser *self, GError **error);
 /* AvatarYieldFunc */
-AvatarYield avatar_denoiser_yield (gpointer denoiser);
+AvatarYield avatar_denoiser_yield (gpointer denoiser, gboolean all);
 
 /* Latents and velocity of a window in the arena. */
 typedef struct

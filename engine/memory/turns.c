@@ -60,7 +60,7 @@ avatar_tenant_set_holds (AvatarTenant *self, gboolean holds)
 
 /* Locked. Asks all others; returns whether one of them is at work. */
 static gboolean
-ask_others (AvatarTenant *self, guint64 best)
+ask_others (AvatarTenant *self, guint64 wanted, gboolean all)
 {
   gboolean busy = FALSE;
 
@@ -68,9 +68,9 @@ ask_others (AvatarTenant *self, guint64 best)
     AvatarTenant *other = g_ptr_array_index (tenants, i);
 
     if (other == self || other->device != self->device || !g_atomic_int_get (&other->holds)
-        || avatar_device_get_room (self->device) >= best)
+        || avatar_device_get_room (self->device) >= wanted)
       continue;
-    busy |= other->yield (other->stage) == AVATAR_YIELD_BUSY;
+    busy |= other->yield (other->stage, all) == AVATAR_YIELD_BUSY;
   }
   return busy;
 }
@@ -85,7 +85,8 @@ avatar_tenant_make_room (AvatarTenant *self, guint64 best, guint64 least, const 
   while (room < best && busy && !g_atomic_int_get (cancelled)) {
     g_mutex_lock (&lock);
     self->wants = best;
-    busy = ask_others (self, best);
+    busy = ask_others (self, best, FALSE);
+    busy |= ask_others (self, least, TRUE);
     g_mutex_unlock (&lock);
     room = avatar_device_get_room (self->device);
     if (room >= least && g_get_monotonic_time () - start > PATIENCE)

@@ -12,13 +12,13 @@ typedef struct _AvatarTenant AvatarTenant;
 
 typedef enum
 {
-  AVATAR_YIELD_DONE, /* all of it was given back; or there was nothing */
+  AVATAR_YIELD_DONE, /* it was given back; or there was nothing */
   AVATAR_YIELD_BUSY, /* it is in use */
 } AvatarYield;
 
-/* Gives back what can be got anew. Called from the thread of another stage; must not wait for the
- * stage's own work, but for nothing else may it return BUSY. */
-typedef AvatarYield (*AvatarYieldFunc) (gpointer stage);
+/* Gives back what can be got anew at once or, if @all, at some cost. Called from the thread of another
+ * stage; must not wait for the stage's own work, but for nothing else may it return BUSY. */
+typedef AvatarYield (*AvatarYieldFunc) (gpointer stage, gboolean all);
 
 AvatarTenant *avatar_tenant_new (AvatarDevice *device, AvatarYieldFunc yield, gpointer stage);
 /* Waits for a call of the function that is going on. */
@@ -30,9 +30,9 @@ void avatar_tenant_set_holds (AvatarTenant *self, gboolean holds);
  * @best: bytes that the stage, which must hold nothing, would like to take; @least: that will do
  * @cancelled: atomic; ends the waiting
  *
- * Asks other stages for their memory until there is room for @best; where one is at work it gives up
- * what it can do without (avatar_device_get_wanted()), and if that is less than @least the call waits
- * until it has done. On return there may be less room than @least, if nobody is left to ask.
+ * Asks other stages for their memory until there is room for @best, and, while there is none for
+ * @least, for all of it; where one is at work it gives up what it can do without
+ * (avatar_device_get_wanted()), and if that is not enough the call waits until it has done. On return there may be less room than @least, if nobody is left to ask.
  */
 void
 avatar_tenant_make_room (AvatarTenant *self, guint64 best, guint64 least, const gint *cancelled);

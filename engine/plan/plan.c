@@ -79,12 +79,11 @@ fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOpt
       + seconds_with_copies (compute_seconds (&d->full, o), d->n_full * copy, d->n_slots);
 }
 
-/* Stages on the GPU beside the denoiser. */
+/* Bytes of weights and arenas of the stages that share the GPU with the denoiser, in turns. */
 typedef struct
 {
-  guint64 weights;     /* of the decoder */
-  guint64 turn, least; /* of the decoder: its arena */
-  guint64 portrait;    /* of the portrait's encoder: all of it */
+  guint64 decoder, least; /* of the decoder, and the least that does */
+  guint64 portrait;       /* of the portrait's encoder */
 } Turns;
 
 static void
@@ -94,15 +93,14 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, c
   guint64 overhead
       = avatar_device_get_backend (device)->overhead (avatar_device_get_handle (device));
   guint64 least_turn = d->fixed + MAX (turns->least, turns->portrait);
-  guint64 turn = d->fixed + MAX (turns->turn, turns->portrait);
+  guint64 turn = d->fixed + MAX (turns->decoder, turns->portrait);
 
   plan->gpu = (AvatarPlanGpu){
     .budget_bytes = budget,
-    .least_bytes = overhead + turns->weights + MAX (d->least, least_turn),
-    .peak_bytes = overhead + turns->weights + MAX (d->peak, turn),
+    .least_bytes = overhead + MAX (d->least, least_turn),
+    .peak_bytes = overhead + MAX (d->peak, turn),
     .overhead_bytes = overhead,
-    .decoder_weight_bytes = turns->weights,
-    .decoder_bytes = turns->turn,
+    .decoder_bytes = turns->decoder,
     .portrait_bytes = turns->portrait,
     .fixed_bytes = d->fixed,
     .arena_bytes = d->arena,
@@ -190,11 +188,8 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   guint64 budget = find_budget (device, o), room = host_room;
   AvatarDenoiserPlan d;
 
-  if (backend->discrete) {
-    guint64 others = backend->overhead (avatar_device_get_handle (device)) + turns->weights;
-
-    room = budget - MIN (budget, others);
-  }
+  if (backend->discrete)
+    room = budget - MIN (budget, backend->overhead (avatar_device_get_handle (device)));
   if (!avatar_denoiser_plan (model, device, settings, frames, room, &d, error))
     return FALSE;
   add_text (plan, &d, backend->discrete);
@@ -237,11 +232,14 @@ plan_vae (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings 
     return FALSE;
   *turns = (Turns){ 0 };
   if (on_gpu)
-    *turns = (Turns){ .weights = avatar_device_rounded (device, decoder->weight_bytes),
-      .turn = avatar_device_rounded (device, decoder->arena_bytes),
-      .least = avatar_device_rounded (device, least),
+    *turns = (Turns){
+      .decoder = avatar_device_rounded (device, decoder->weight_bytes)
+          + avatar_device_rounded (device, decoder->arena_bytes),
+      .least = avatar_device_rounded (device, decoder->weight_bytes)
+          + avatar_device_rounded (device, least),
       .portrait = avatar_device_rounded (device, portrait->weight_bytes)
-          + avatar_device_rounded (device, portrait->arena_bytes) };
+          + avatar_device_rounded (device, portrait->arena_bytes),
+    };
   return TRUE;
 }
 
@@ -277,10 +275,9 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
   if (!device)
     return FALSE;
   *plan = (AvatarPlan){ .n_stages = N_STAGES, .fits = TRUE };
-  if (!plan_audio (model, frames, plan, error)
-      || !plan_vae (model, device, denoise, decode, frames, G_MAXUINT64, plan, &turns, error)
-      || !plan_denoiser (model, device, denoise, frames, options, room, &turns, plan, &fixed,
-          error))
+  if (!plan_denoiser (model, device, denoise, frames, options, room, &turns, plan, &fixed, error)
+      || !plan_audio (model, frames, plan, error)
+      || !plan_vae (model, device, denoise, decode, frames, G_MAXUINT64, plan, &turns, error))
     return FALSE;
   if (plan->stages[2].on_gpu) {
     guint64 others = plan->gpu.overhead_bytes + fixed;

@@ -68,7 +68,7 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
 
 /* Never asked: who makes an encoder uses it at once, and frees it. */
 static AvatarYield
-yield_nothing (gpointer stage)
+yield_nothing (gpointer stage, gboolean all)
 {
   return AVATAR_YIELD_DONE;
 }

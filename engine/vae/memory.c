@@ -36,8 +36,7 @@ avatar_decoder_begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
   self->mark = avatar_ops_mark (ops);
 }
 
-/* The high-water mark of decoding tiles of up to @latents: of each length, because a shorter one may
- * be stored where a longer one is not. */
+/* The high-water mark of decoding tiles of up to @latents. */
 static gsize
 plan_tile (AvatarDecoder *self, gint64 latents)
 {
@@ -45,8 +44,7 @@ plan_tile (AvatarDecoder *self, gint64 latents)
   AvatarVaeTimeState state = self->state;
 
   avatar_decoder_begin (self, ops, latents);
-  for (gint64 n = self->tiles.tiling ? 1 : latents; n <= latents; n++)
-    avatar_decoder_decode (self, ops, n, !self->tiles.tiling);
+  avatar_decoder_decode (self, ops, latents, !self->tiles.tiling);
   self->state = state;
   return avatar_arena_peak (ops->arena);
 }
@@ -65,7 +63,7 @@ avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room)
   guint low = 0, high = PARTS;
   gsize peak;
 
-  avatar_vae_network_set_limits (network, G_MAXUINT64, G_MAXUINT64);
+  avatar_vae_network_set_limits (network, latents, G_MAXUINT64, G_MAXUINT64);
   peak = plan_tile (self, latents);
   if (peak <= room)
     return peak;
@@ -74,7 +72,7 @@ avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room)
   while (low < high) {
     guint middle = (low + high + 1) / 2;
 
-    avatar_vae_network_set_limits (network, 0, output * middle / PARTS);
+    avatar_vae_network_set_limits (network, latents, 0, output * middle / PARTS);
     if (plan_tile (self, latents) <= room)
       low = middle;
     else
@@ -82,12 +80,12 @@ avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room)
   }
   /* then the largest input: that of smaller tiles at the borders may find room */
   for (guint part = PARTS; part > 0; part--) {
-    avatar_vae_network_set_limits (network, input * part / PARTS, output * low / PARTS);
+    avatar_vae_network_set_limits (network, latents, input * part / PARTS, output * low / PARTS);
     peak = plan_tile (self, latents);
     if (peak <= room)
       return peak;
   }
-  avatar_vae_network_set_limits (network, 0, output * low / PARTS);
+  avatar_vae_network_set_limits (network, latents, 0, output * low / PARTS);
   return plan_tile (self, latents);
 }
 
@@ -140,6 +138,41 @@ allocate_host (AvatarDecoder *self, GError **error)
   return self->host != NULL;
 }
 
+gboolean
+avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error)
+{
+  gboolean ok;
+
+  avatar_vae_model_clear (&self->vae);
+  ok = avatar_vae_model_init (&self->vae, self->model, self->device, TRUE, dry, error);
+  self->tiles.network = self->vae.network;
+  return ok;
+}
+
+/* For the arena, and for the weights if they were given back. */
+static void
+make_room (AvatarDecoder *self, gint64 latents)
+{
+  guint64 best
+      = avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, G_MAXUINT64));
+  guint64 least = avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, 0));
+  guint64 weights = 0;
+
+  if (avatar_vae_model_is_dry (&self->vae))
+    weights = avatar_device_rounded (self->device, self->vae.bytes);
+  avatar_tenant_make_room (self->tenant, weights + best, weights + least, &self->cancelled);
+}
+
+/* The weights, if they are not there; sizes alone after a failure. */
+static gboolean
+ensure_weights (AvatarDecoder *self, GError **error)
+{
+  if (!avatar_vae_model_is_dry (&self->vae) || avatar_decoder_load (self, FALSE, error))
+    return TRUE;
+  avatar_decoder_load (self, TRUE, NULL);
+  return FALSE;
+}
+
 /* As much as there is room for, after others were asked for theirs. */
 static AvatarArena *
 take_arena (AvatarDecoder *self, gint64 latents, GError **error)
@@ -150,10 +183,9 @@ take_arena (AvatarDecoder *self, gint64 latents, GError **error)
   for (guint i = 0; i < ATTEMPTS && !arena; i++) {
     g_clear_error (&reason);
     if (self->tenant)
-      avatar_tenant_make_room (self->tenant,
-          avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, G_MAXUINT64)),
-          avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, 0)),
-          &self->cancelled);
+      make_room (self, latents);
+    if (!ensure_weights (self, &reason))
+      continue;
     self->predicted = avatar_decoder_choose (self, latents, avatar_device_get_room (self->device));
     arena = avatar_arena_new (self->device, self->predicted, "the decoder", &reason);
     if (!self->tenant)
@@ -197,8 +229,6 @@ avatar_decoder_drop (AvatarDecoder *self)
   g_mutex_lock (&self->lock);
   g_clear_pointer (&self->ops, avatar_ops_free);
   g_mutex_unlock (&self->lock);
-  if (self->tenant)
-    avatar_tenant_set_holds (self->tenant, FALSE);
 }
 
 void
@@ -214,13 +244,17 @@ avatar_decoder_park (AvatarDecoder *self)
 }
 
 AvatarYield
-avatar_decoder_yield (gpointer decoder)
+avatar_decoder_yield (gpointer decoder, gboolean all)
 {
   AvatarDecoder *self = decoder;
 
   if (!g_mutex_trylock (&self->turn))
     return AVATAR_YIELD_BUSY;
   avatar_decoder_park (self);
+  if (all) {
+    avatar_decoder_load (self, TRUE, NULL); /* sizes alone */
+    avatar_tenant_set_holds (self->tenant, FALSE);
+  }
   g_mutex_unlock (&self->turn);
   return AVATAR_YIELD_DONE;
 }

@@ -53,6 +53,8 @@ gint64 avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gbo
 gsize avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room);
 /* Whether the least is within the budget at all. */
 gboolean avatar_decoder_check_least (AvatarDecoder *self, gint64 latents, GError **error);
+/* Reads the weights, if they are not there. */
+gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error);
 /* With the turn: takes the memory for tiles of up to @latents, in the place of other stages at rest if
  * need be. */
 gboolean avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error);
@@ -62,6 +64,6 @@ void avatar_decoder_park (AvatarDecoder *self);
 void avatar_decoder_drop (AvatarDecoder *self);
 void avatar_decoder_free_host (AvatarDecoder *self);
 /* AvatarYieldFunc */
-AvatarYield avatar_decoder_yield (gpointer decoder);
+AvatarYield avatar_decoder_yield (gpointer decoder, gboolean all);
 
 G_END_DECLS

@@ -103,6 +103,12 @@ avatar_vae_model_clear (AvatarVaeModel *self)
 }
 
 gboolean
+avatar_vae_model_is_dry (const AvatarVaeModel *self)
+{
+  return avatar_arena_is_dry (self->weights->arena);
+}
+
+gboolean
 avatar_vae_check_size (AvatarModel *model, guint width, guint height, GError **error)
 {
   guint ratio = avatar_model_get_config (model)->vae.spatial_ratio;

@@ -13,6 +13,7 @@ struct _AvatarVaeNetwork
   AvatarVaeMid mid; /* before the levels of a decoder, after those of an encoder */
   AvatarVaeBlock levels[AVATAR_MAX_STAGES];
   AvatarVaeWeight norm_out;
+  gint64 longest; /* of inputs of the network, in frames: set_limits() */
   guint64 most_input, most_between;
 };
 
@@ -198,6 +199,20 @@ run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor 
   run_resnets (self, ops, level, widens, out);
 }
 
+/* Whether what enters the last level, [.., h, w, channels], is stored. */
+static gboolean
+stores_input (AvatarVaeNetwork *self, AvatarOps *ops, gint64 h, gint64 w, gint64 channels)
+{
+  AvatarTensor longest
+      = avatar_tensor (ops->dtype, NULL, 4, self->longest, (gint64) 1, (gint64) 1, (gint64) 1);
+  gint64 s[3];
+
+  if (self->most_input == G_MAXUINT64)
+    return TRUE;
+  level_shape (self, self->n_levels - 1, longest, s);
+  return s[0] * h * w * channels * avatar_dtype_size (ops->dtype) <= self->most_input;
+}
+
 /* Level @level, which widens, from conv (before), stored or not. */
 static void
 widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out, AvatarTensor from)
@@ -210,7 +225,7 @@ widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out
   AvatarTensor moved;
 
   avatar_conv3d_output (conv, &t, &h, &w);
-  if (t * h * w * channels * avatar_dtype_size (ops->dtype) <= self->most_input) {
+  if (stores_input (self, ops, h, w, channels)) {
     AvatarVaeTensor in = avatar_vae_alloc (ops, t, h, w, channels);
     gsize mark = avatar_ops_mark (ops);
 
@@ -291,8 +306,10 @@ avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out
 }
 
 void
-avatar_vae_network_set_limits (AvatarVaeNetwork *self, guint64 most_input, guint64 most_between)
+avatar_vae_network_set_limits (AvatarVaeNetwork *self, gint64 longest, guint64 most_input,
+    guint64 most_between)
 {
+  self->longest = longest;
   self->most_input = most_input;
   self->most_between = most_between;
 }

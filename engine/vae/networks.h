@@ -13,10 +13,11 @@ AvatarVaeNetwork *avatar_vae_decoder_network_new (AvatarVaeSource *source);
 AvatarVaeNetwork *avatar_vae_encoder_network_new (AvatarVaeSource *source);
 void avatar_vae_network_free (AvatarVaeNetwork *self);
 /* How much of the last level is stored rather than computed again, in bytes: of what enters it, all
- * if it is no more than @most_input, else nothing; of what lies between the convolutions of its
- * resnets up to @most_between. The result is the same to the bit. Without limits at first. */
-void
-avatar_vae_network_set_limits (AvatarVaeNetwork *self, guint64 most_input, guint64 most_between);
+ * if of an input of @longest frames (of the same height and width) it were no more than @most_input, else
+ * nothing; of what lies between the convolutions of its resnets up to @most_between. The result is the same
+ * to the bit, and shorter inputs never take more memory. Without limits at first. */
+void avatar_vae_network_set_limits (AvatarVaeNetwork *self, gint64 longest, guint64 most_input,
+    guint64 most_between);
 /* The bytes of what enters the last level, and of what it gives, for an input of this shape. */
 void avatar_vae_network_get_last_level (AvatarVaeNetwork *self, AvatarOps *ops, const gint64 in[3],
     guint64 *input, guint64 *output);

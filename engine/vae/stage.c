@@ -165,12 +165,13 @@ AvatarDecoder *
 avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
     const AvatarDecodeSettings *settings, GError **error)
 {
+  gboolean discrete = avatar_device_get_backend (device)->discrete;
   g_autoptr (AvatarDecoder) self
-      = decoder_new (model, device, width, height, settings, FALSE, error);
+      = decoder_new (model, device, width, height, settings, discrete, error);
 
   if (!self)
     return NULL;
-  if (avatar_device_get_backend (device)->discrete) {
+  if (discrete) {
     /* memory is taken with the first tile: others may need theirs until then */
     self->tenant = avatar_tenant_new (device, avatar_decoder_yield, self);
     if (self->tiles.tiling && !avatar_decoder_check_least (self, tile_latents (self, 0), error))

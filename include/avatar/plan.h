@@ -29,9 +29,8 @@ typedef struct
  * @budget_bytes: planned for; @least_bytes: the smallest budget that would do; @peak_bytes: of
  *   this run. If @least_bytes is above the budget, what follows is the plan for @least_bytes
  * @overhead_bytes: the context, its libraries and kernels
- * @decoder_weight_bytes: of the decoder, always there; @decoder_bytes, @portrait_bytes: what the decoder
- *   and the portrait's encoder, with its weights, take in their turns, in which the denoiser gives back
- *   all but @fixed_bytes if there is no room for both
+ * @decoder_bytes, @portrait_bytes: what the decoder and the portrait's encoder take, with their weights,
+ *   in turns with the denoiser, which then gives back all but @fixed_bytes if there is no room for both
  * @fixed_bytes: weights that are always there; @arena_bytes: activations and the workspaces of the
  *   vendor's libraries
  * @slots_bytes: @slots places for blocks that come and go; @expand_bytes: memory to expand 8-bit
@@ -58,7 +57,7 @@ typedef struct
   guint slots, resident, units;
   guint64 streamed_bytes, ahead_bytes, pinned_bytes;
   gboolean shares_tokens, keeps_tokens;
-  guint64 decoder_weight_bytes, decoder_bytes, portrait_bytes;
+  guint64 decoder_bytes, portrait_bytes;
   guint64 text_least_bytes, text_read_bytes;
   guint64 forwards, cached_forwards;
   double forward_flops;
