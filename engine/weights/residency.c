@@ -74,6 +74,7 @@ struct _AvatarResidency
   guint *route, *position; /* [n_route]; [n]: where in the route, or G_MAXUINT */
   guint n_route, at;       /* at: of the unit entered last */
   gboolean once;           /* the route is run through once */
+  gboolean begun;          /* a unit of it was entered */
   GError *error;
   AvatarResidencyStats stats;
   gint stop; /* atomic: what the feeder packs is not wanted any more */
@@ -298,11 +299,14 @@ ask (AvatarResidency *self, Place *place, guint unit)
   g_cond_broadcast (&self->changed);
 }
 
-/* Locked: the next unit of the route that is nowhere, or -1. */
+/* Locked: the next unit of the route that is nowhere, or -1. What is run through once does not begin
+ * again behind its end. */
 static gint
 next_missing (AvatarResidency *self)
 {
-  for (guint i = 1; i < self->n_route; i++) {
+  guint end = self->once && self->begun ? self->n_route - self->at : self->n_route;
+
+  for (guint i = 1; i < end; i++) {
     guint unit = self->route[(self->at + i) % self->n_route];
 
     if (!self->place_of[unit])
@@ -474,6 +478,7 @@ take_route (AvatarResidency *self, const AvatarRoute *route, guint64 room, GErro
   self->n_route = route->n;
   self->at = route->n - 1; /* the first comes next */
   self->once = route->once;
+  self->begun = FALSE;
   for (guint i = 0; i < self->n; i++)
     self->position[i] = G_MAXUINT;
   for (guint i = 0; i < route->n; i++)
@@ -668,8 +673,10 @@ avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
   if (!avatar_ops_running (ops))
     return;
   g_mutex_lock (&self->lock);
-  if (self->position[unit] != G_MAXUINT)
+  if (self->position[unit] != G_MAXUINT) {
     self->at = self->position[unit];
+    self->begun = TRUE;
+  }
   give_up (self, ops);
   place = self->place_of[unit];
   if (!place) {
