@@ -369,7 +369,7 @@ test_configs (Fixture *f, gconstpointer data)
   refuse (f, AVATAR_ERROR_MISMATCH, "audio_proj", "whisper");
 }
 
-/* There is no text encoder yet: plans are made, prompts refused. */
+/* Without text encoders plans are made, prompts refused. */
 static void
 test_text (Fixture *f, gconstpointer data)
 {
