@@ -54,13 +54,14 @@ typedef struct
 
 typedef enum
 {
-  AVATAR_INSPECTED_RELEASED, /* the tree of the release */
+  AVATAR_INSPECTED_DOWNLOAD, /* as it comes from where it is published (engine/weights/layout.h) */
   AVATAR_INSPECTED_PLAIN,    /* config.json and a file a part */
   AVATAR_INSPECTED_FILES,    /* a file, or a folder of files, that are no model by themselves */
 } AvatarInspectedKind;
 
 /**
  * AvatarInspection:
+ * @word: the kind for programs; @what: in words
  * @parts: of AvatarInspectedPart
  * @released_sizes: a tree that has no sizes of its own
  * @n_passed_over: files of the folder that were not looked at, because there are so many
@@ -68,6 +69,7 @@ typedef enum
 typedef struct
 {
   AvatarInspectedKind kind;
+  const char *word, *what;
   GPtrArray *parts;
   gboolean released_sizes;
   guint n_passed_over;
