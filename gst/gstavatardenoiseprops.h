@@ -11,6 +11,8 @@ G_BEGIN_DECLS
 typedef struct
 {
   gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora;
+  gchar *noise, *posterior_noise;
+  gboolean parity;
   GArray *loras; /* of AvatarLoraSetting: what @lora says */
   gint steps;
   gdouble guidance_scale, flow_shift;

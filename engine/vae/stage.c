@@ -5,10 +5,10 @@
 
 #include "engine/memory/device.h"
 #include "engine/vae/model.h"
+#include "engine/vae/pixels.h"
 #include "engine/vae/tiles.h"
 #include "engine/weights/finite.h"
 
-#include <math.h>
 #include <string.h>
 
 struct _AvatarDecoder
@@ -20,6 +20,7 @@ struct _AvatarDecoder
   AvatarVaeNetwork *network;
   AvatarVaeTiles tiles;
   gint64 h, w; /* of a latent frame */
+  gboolean parity;
   guint64 weight_bytes;
 
   GMutex lock;    /* protects ops against cancel; the streaming thread alone replaces it */
@@ -41,7 +42,7 @@ avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
 
-  *settings = (AvatarDecodeSettings){ info->tiling, info->tile_size, info->tile_frames };
+  *settings = (AvatarDecodeSettings){ info->tiling, info->tile_size, info->tile_frames, FALSE };
 }
 
 static gboolean
@@ -76,6 +77,7 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   if (!self->device)
     return NULL;
   self->config = config;
+  self->parity = settings->parity;
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
   self->latents = g_array_new (FALSE, FALSE, sizeof (float));
@@ -293,18 +295,6 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
   return TRUE;
 }
 
-static void
-to_rgb (guint8 *rgb, const float *frame, gint64 n)
-{
-  for (gint64 i = 0; i < n; i++) {
-    float v = frame[i];
-
-    v = v > -1 ? v : -1;
-    v = v < 1 ? v : 1;
-    rgb[i] = (guint8) lrintf ((v + 1) * 127.5f);
-  }
-}
-
 AvatarPull
 avatar_decoder_pull (AvatarDecoder *self, guint8 *rgb, gsize stride, GError **error)
 {
@@ -321,8 +311,9 @@ avatar_decoder_pull (AvatarDecoder *self, guint8 *rgb, gsize stride, GError **er
   }
   row = self->ready.shape[2] * self->ready.shape[3];
   for (gint64 y = 0; y < self->ready.shape[1]; y++)
-    to_rgb (rgb + y * stride,
-        avatar_tensor_f32 (self->ready) + (self->next * self->ready.shape[1] + y) * row, row);
+    avatar_vae_pixels (rgb + y * stride,
+        avatar_tensor_f32 (self->ready) + (self->next * self->ready.shape[1] + y) * row, row,
+        self->parity);
   self->next++;
   return AVATAR_PULL_OK;
 }

@@ -236,27 +236,34 @@ get_number (AvatarTorch *self, Node *node, AvatarTensor *t)
   *t = avatar_tensor (AVATAR_F32, value, 1, (gint64) 1);
 }
 
+/* Takes @name. */
 static void
-add_entry (AvatarTorch *self, Node *key, Node *value)
+add_value (AvatarTorch *self, char *name, Node *value)
 {
-  Entry entry = { 0 };
+  Entry entry = { .name = name };
   const char *why = NULL;
   Call call;
 
-  if (key->type != AVATAR_PICKLE_STRING || key->length > MAX_NAME
-      || !g_utf8_validate_len (key->text, key->length, NULL))
-    return;
-  if (value->type == AVATAR_PICKLE_FLOAT || value->type == AVATAR_PICKLE_INT)
+  if (value->type == AVATAR_PICKLE_FLOAT || value->type == AVATAR_PICKLE_INT) {
     get_number (self, value, &entry.tensor);
-  else if (find_call (self->pickle, value, &call))
+  } else if (find_call (self->pickle, value, &call)) {
     why = get_tensor (self, &call, &entry.tensor);
-  else
-    return; /* an object of another kind, which only Python could make */
-  entry.name = g_strndup (key->text, key->length);
+  } else {
+    g_free (name); /* an object of another kind, which only Python could make */
+    return;
+  }
   if (why)
     g_hash_table_insert (self->reasons, entry.name, (gpointer) why);
   else
     g_array_append_val (self->entries, entry);
+}
+
+static void
+add_entry (AvatarTorch *self, Node *key, Node *value)
+{
+  if (key->type == AVATAR_PICKLE_STRING && key->length <= MAX_NAME
+      && g_utf8_validate_len (key->text, key->length, NULL))
+    add_value (self, g_strndup (key->text, key->length), value);
 }
 
 static gboolean
@@ -284,11 +291,16 @@ read_dict (AvatarTorch *self, GError **error)
 {
   static const char *const keys[] = { "module", "state_dict", "ema" };
   Node *dict = avatar_pickle_get (self->pickle, avatar_pickle_root (self->pickle));
+  Call call;
 
+  if (find_call (self->pickle, dict, &call)) {
+    add_value (self, g_strdup (AVATAR_TORCH_ALONE), dict);
+    return TRUE;
+  }
   if (!is_dict (self->pickle, dict))
     return fail (self, error,
-        "it holds something else than a dict of tensors (perhaps a whole model object); save its "
-        "state_dict()");
+        "it holds something else than a tensor or a dict of them (perhaps a whole model object); save "
+        "its state_dict()");
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++) {
     Node *inner = find_dict (self->pickle, dict, keys[i]);
 

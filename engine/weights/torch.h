@@ -9,6 +9,9 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarTorch AvatarTorch;
 
+/* What a tensor is called that was saved alone. */
+#define AVATAR_TORCH_ALONE "tensor"
+
 /* Of a dict of dicts the one called "module", "state_dict" or "ema" is taken, in this order. */
 AvatarTorch *avatar_torch_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_torch_free (AvatarTorch *self);

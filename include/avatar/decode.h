@@ -15,12 +15,15 @@ typedef struct _AvatarDecoder AvatarDecoder;
  *   once after drain
  * @tile_size: side of a spatial tile in pixels, a multiple of 8 latents; 0 = the model's
  * @tile_frames: frames of a temporal tile, a multiple of 16; 0 = the model's
+ * @parity: pixels are made of what was decoded as upstream does it, in 16 bits and cut off rather than
+ *   rounded
  */
 typedef struct
 {
   gboolean tiling;
   guint tile_size;
   guint tile_frames;
+  gboolean parity;
 } AvatarDecodeSettings;
 
 /**

@@ -17,8 +17,8 @@
 #define FRAME (WIDTH * HEIGHT * 3)
 
 /* Latent tiles of 4 x 4 cells and 4 + 1 frames, a new one every 3. */
-static const AvatarDecodeSettings tiled = { TRUE, 32, 16 };
-static const AvatarDecodeSettings whole = { FALSE, 0, 0 };
+static const AvatarDecodeSettings tiled = { TRUE, 32, 16, FALSE };
+static const AvatarDecodeSettings whole = { FALSE, 0, 0, FALSE };
 
 typedef struct
 {
@@ -286,7 +286,7 @@ test_cancel_running (Fixture *f, gconstpointer data)
 static void
 test_refusals (Fixture *f, gconstpointer data)
 {
-  AvatarDecodeSettings odd = { TRUE, 40, 16 };
+  AvatarDecodeSettings odd = { TRUE, 40, 16, FALSE };
   g_autoptr (GError) error = NULL;
 
   g_assert_null (avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, &odd, &error));

@@ -118,6 +118,10 @@ folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
   settings.loras = run->lora;
   settings.n_loras = run->lora ? 1 : 0;
   settings.weight_format = run->weight_format;
+  settings.noise = run->noise;
+  settings.noise_file = run->noise_file;
+  settings.posterior_noise = run->posterior_noise;
+  settings.parity = run->parity;
   self = avatar_denoiser_new (model, device, &settings, error);
   if (!self)
     return NULL;
@@ -146,7 +150,7 @@ listen (AvatarModel *model, AvatarDevice *device)
   gsize n = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   g_autofree float *samples = g_new (float, n_samples);
   float *features = g_new (float, FOLDER_FRAMES *n);
-  AvatarAudioSettings settings = { 0, AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings settings = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
   g_autoptr (AvatarAudioEncoder) self = avatar_audio_encoder_new (model, device, &settings, NULL);
 
   for (gsize i = 0; i < n_samples; i++)

@@ -34,7 +34,9 @@ typedef struct
   guint used;
   guint64 budget;
   const AvatarLoraSetting *lora;
-  const float *features;
+  const float *features, *noise;
+  const char *noise_file, *posterior_noise;
+  gboolean parity;
   AvatarWeightFormat weight_format;
 } FolderRun;
 
