@@ -40,6 +40,7 @@ enum
 {
   PROP_WINDOW = GST_AVATAR_PROP_LAST,
   PROP_CONTEXT,
+  PROP_PARITY,
 };
 
 /* A stretch of samples that are silence because of a gap, [start, end) since the base. */
@@ -645,6 +646,9 @@ gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *valu
     case PROP_CONTEXT:
       self->settings.context = g_value_get_uint (value);
       break;
+    case PROP_PARITY:
+      self->settings.parity = g_value_get_boolean (value);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
@@ -666,6 +670,9 @@ gst_avatar_audio_enc_get_property (GObject *object, guint id, GValue *value, GPa
       break;
     case PROP_CONTEXT:
       g_value_set_uint (value, self->settings.context);
+      break;
+    case PROP_PARITY:
+      g_value_set_boolean (value, self->settings.parity);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -706,6 +713,9 @@ gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
           "Video frames (40 ms) heard beyond both ends of a window, so that windows join without "
           "a seam",
           0, 375, AVATAR_AUDIO_CONTEXT_DEFAULT, flags));
+  g_object_class_install_property (object_class, PROP_PARITY,
+      g_param_spec_boolean ("parity", "Parity",
+          "Round the spectrogram to 16 bits as upstream does, for comparisons", FALSE, flags));
 
   gst_element_class_set_static_metadata (element_class, "Avatar audio encoder",
       "Filter/Converter/Audio", "Speech to one tensor of audio features per video frame",

@@ -27,6 +27,9 @@ enum
   PROP_PINNED_MEMORY,
   PROP_CACHE,
   PROP_CACHE_THRESHOLD,
+  PROP_NOISE,
+  PROP_POSTERIOR_NOISE,
+  PROP_PARITY,
 };
 
 #define DEFAULT_PINNED_MEMORY "auto"
@@ -103,6 +106,23 @@ install_uint (GObjectClass *klass, guint id, const gchar *name, const gchar *nic
       g_param_spec_uint (name, nick, blurb, 0, max, 0, FLAGS));
 }
 
+/* For comparisons with other implementations. */
+static void
+install_parity (GObjectClass *klass)
+{
+  install_string (klass, PROP_NOISE, "noise", "Noise",
+      "File with the initial noise in place of noise by seed: safetensors or PyTorch's, one tensor of "
+      "[channels, frames, height, width] of the latents, at most a 1 before that");
+  install_string (klass, PROP_POSTERIOR_NOISE, "posterior-noise", "Posterior noise",
+      "What of the portrait's posterior is taken: mode = its mean, seeded = a sample for every latent "
+      "frame, by seed, or a file of noise as for noise (upstream takes a sample without a seed); "
+      "unset = mode");
+  g_object_class_install_property (klass, PROP_PARITY,
+      g_param_spec_boolean ("parity", "Parity",
+          "Round what is between the networks to 16 bits where upstream does, for comparisons",
+          FALSE, FLAGS));
+}
+
 /* How it is computed rather than what. */
 static void
 install_compute (GObjectClass *klass)
@@ -168,6 +188,7 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
   install_double (klass, PROP_MOTION_EXP, "motion-exp", "Motion of the face",
       "Strength of expression, 30 is normal; -1 = the model's default", 1000.0);
   install_compute (klass);
+  install_parity (klass);
 }
 
 void
@@ -191,6 +212,8 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->pinned_memory = g_strdup (props->pinned_memory);
   copy->lora = g_strdup (props->lora);
   copy->text_cache = g_strdup (props->text_cache);
+  copy->noise = g_strdup (props->noise);
+  copy->posterior_noise = g_strdup (props->posterior_noise);
   copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
 }
 
@@ -204,6 +227,8 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->pinned_memory, g_free);
   g_clear_pointer (&props->lora, g_free);
   g_clear_pointer (&props->text_cache, g_free);
+  g_clear_pointer (&props->noise, g_free);
+  g_clear_pointer (&props->posterior_noise, g_free);
   g_clear_pointer (&props->loras, g_array_unref);
 }
 
@@ -225,6 +250,10 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->text_cache;
     case PROP_PINNED_MEMORY:
       return &props->pinned_memory;
+    case PROP_NOISE:
+      return &props->noise;
+    case PROP_POSTERIOR_NOISE:
+      return &props->posterior_noise;
     default:
       return NULL;
   }
@@ -299,6 +328,9 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     case PROP_OVERLAP:
       props->overlap = g_value_get_uint (value);
       return TRUE;
+    case PROP_PARITY:
+      props->parity = g_value_get_boolean (value);
+      return TRUE;
     default:
       return FALSE;
   }
@@ -331,6 +363,9 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
       return TRUE;
     case PROP_OVERLAP:
       g_value_set_uint (value, props->overlap);
+      return TRUE;
+    case PROP_PARITY:
+      g_value_set_boolean (value, props->parity);
       return TRUE;
     default:
       return FALSE;
@@ -375,6 +410,11 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->loras = (const AvatarLoraSetting *) props->loras->data;
     settings->n_loras = props->loras->len;
   }
+  if (props->noise && *props->noise)
+    settings->noise_file = props->noise;
+  if (props->posterior_noise && *props->posterior_noise)
+    settings->posterior_noise = props->posterior_noise;
+  settings->parity = props->parity;
   /* gst_avatar_denoise_props_check() has taken it */
   avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
 }

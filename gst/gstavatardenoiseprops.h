@@ -12,6 +12,8 @@ typedef struct
 {
   gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora;
   gchar *text_cache;
+  gchar *noise, *posterior_noise;
+  gboolean parity;
   GArray *loras; /* of AvatarLoraSetting: what @lora says */
   gint steps;
   gdouble guidance_scale, flow_shift;

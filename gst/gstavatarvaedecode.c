@@ -41,6 +41,7 @@ enum
   PROP_TILING = GST_AVATAR_PROP_LAST,
   PROP_TILE_SIZE,
   PROP_TILE_FRAMES,
+  PROP_PARITY,
 };
 
 struct _GstAvatarVaeDecode
@@ -48,8 +49,9 @@ struct _GstAvatarVaeDecode
   GstBaseTransform parent;
 
   GstAvatarEngineUser user;
-  Tiling tiling;                /* object lock, as the two below */
+  Tiling tiling;                /* object lock, as the three below */
   guint tile_size, tile_frames; /* 0: the model's */
+  gboolean parity;
 
   AvatarDecoder *decoder; /* set and freed under the object lock, for cancel */
   GstAvatarLatentInfo latent;
@@ -415,6 +417,7 @@ create_decoder (GstAvatarVaeDecode *self, GError **error)
     settings.tile_size = self->tile_size;
   if (self->tile_frames)
     settings.tile_frames = self->tile_frames;
+  settings.pixels.parity = self->parity;
   GST_OBJECT_UNLOCK (self);
   decoder = avatar_decoder_new (self->user.engine->model, self->user.engine->device,
       self->latent.width * info->latent_scale, self->latent.height * info->latent_scale, &settings,
@@ -655,6 +658,9 @@ gst_avatar_vae_decode_set_property (GObject *object, guint id, const GValue *val
     case PROP_TILE_FRAMES:
       self->tile_frames = g_value_get_uint (value);
       break;
+    case PROP_PARITY:
+      self->parity = g_value_get_boolean (value);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
@@ -679,6 +685,9 @@ gst_avatar_vae_decode_get_property (GObject *object, guint id, GValue *value, GP
       break;
     case PROP_TILE_FRAMES:
       g_value_set_uint (value, self->tile_frames);
+      break;
+    case PROP_PARITY:
+      g_value_set_boolean (value, self->parity);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -716,6 +725,10 @@ gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
   g_object_class_install_property (object_class, PROP_TILE_FRAMES,
       g_param_spec_uint ("tile-frames", "Tile frames",
           "Video frames (40 ms) of a tile, a multiple of 16; 0 = the model's", 0, 4096, 0, flags));
+  g_object_class_install_property (object_class, PROP_PARITY,
+      g_param_spec_boolean ("parity", "Parity",
+          "Make pixels as upstream does, in 16 bits and cut off rather than rounded, for comparisons",
+          FALSE, flags));
 
   gst_element_class_set_static_metadata (element_class, "Avatar video decoder", "Decoder/Video",
       "Latent frames of a talking video to video", "The gst-avatar authors");

@@ -1,33 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-random: a folder of weights as released, filled with seeded random values, for tests and
- * measurements where the real weights are not. */
+/* avatar-random: a folder of weights as released, or as Wan2GP has them, filled with seeded random values,
+ * for tests and measurements where the real weights are not. */
 #include "engine/text/tokens.h"
 #include "engine/weights/json.h"
 #include "engine/weights/layout.h"
 #include "engine/weights/manifest.h"
-#include "engine/weights/random.h"
 #include "engine/weights/released.h"
 #include "engine/weights/writer.h"
 #include "tools/random-config.h"
 #include "tools/random-face.h"
+#include "tools/random-job.h"
 #include "tools/random-text.h"
 #include "tools/random-tokenizer.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LIMIT 448.f /* of e4m3 */
 #define VIDEO "ckpts/hunyuan-video-t2v-720p"
 
-static char *format = NULL, *config_path = NULL, *part_list = NULL;
+static char *format = NULL, *layout = NULL, *config_path = NULL, *part_list = NULL;
 static gint64 seed = 0;
 
 static const GOptionEntry entries[] = {
   { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
-      "transformer, transformer-fp8, vae, whisper, detface; with torch llava, clip; with safetensors "
-      "text; default: transformer,vae,whisper, and with safetensors text",
+      "transformer, vae, whisper (default), detface, and as released transformer-fp8, llava, clip; with "
+      "safetensors transformer-fp8, text (default, too); for wan2gp transformer-int8, llava, clip",
       "LIST" },
+  { "layout", 'l', 0, G_OPTION_ARG_STRING, &layout, "released (default) or wan2gp", "L" },
   { "format", 'f', 0, G_OPTION_ARG_STRING, &format,
       "torch (as released; default) or safetensors (one file a part)", "F" },
   { "config", 'c', 0, G_OPTION_ARG_FILENAME, &config_path,
@@ -38,41 +37,21 @@ static const GOptionEntry entries[] = {
 
 typedef struct
 {
-  const char *folder;
-  gboolean torch;
-  AvatarConfig *config;
-  char *json;
-  JsonObject *sections;
-  GStrv parts;
-  gboolean own_sizes; /* not the released ones, which need no saying */
-} Job;
+  const RandomJob *job;
+  GHashTable *factors; /* name of a factor -> its float */
+} Scales;
 
+/* What brings the values of 8-bit tensors back to the width they were drawn from; all else as it is. */
 static void
 fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
 {
-  AvatarRandom random = avatar_random_for (t->name, t->tensor, seed);
+  const Scales *scales = data;
+  const float *factor = g_hash_table_lookup (scales->factors, t->name);
 
-  if (t->tensor.dtype == AVATAR_F8_E4M3)
-    random.width = LIMIT; /* the rest is in the scale */
-  avatar_random_fill (&random, first, n, t->tensor.dtype, out);
-}
-
-/* The scales of 8-bit tensors: what brings their values back to the width they were drawn from. */
-static void
-fill_scale (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
-{
-  GHashTable *widths = data;
-
-  *(float *) out = *(float *) g_hash_table_lookup (widths, t->name) / LIMIT;
-}
-
-static void
-fill_both (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
-{
-  if (g_hash_table_contains (data, t->name))
-    fill_scale (t, first, n, out, data);
+  if (factor)
+    *(float *) out = *factor;
   else
-    fill (t, first, n, out, NULL);
+    random_fill (t, first, n, out, (gpointer) scales->job);
 }
 
 static gboolean
@@ -83,161 +62,110 @@ is_quantised (const AvatarManifestEntry *e)
           || g_str_has_prefix (e->name, "single_blocks."));
 }
 
-/* What a part consists of; its names belong to @manifest. */
+/* Makes the large matrices of @list 8-bit. Returns their factors, called after their modules as in the
+ * released map, or "NAME_scale". The names belong to @scales. */
 static GArray *
-list_tensors (GArray *manifest, AvatarDType dtype, gboolean fp8)
+quantise (GArray *list, GArray *manifest, gboolean map, Scales *scales)
 {
-  GArray *list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
-
-  for (guint i = 0; i < manifest->len; i++) {
-    const AvatarManifestEntry *e = &g_array_index (manifest, AvatarManifestEntry, i);
-    AvatarNamedTensor t = { e->name,
-      avatar_tensor_of_shape (fp8 && is_quantised (e) ? AVATAR_F8_E4M3 : dtype, NULL, e->rank,
-          e->shape) };
-
-    g_array_append_val (list, t);
-  }
-  return list;
-}
-
-/* Scales of the 8-bit tensors of @list, called after their modules as in the released map, or
- * "NAME_scale". The names belong to @widths. */
-static GArray *
-list_scales (GArray *list, gboolean map, GHashTable *widths)
-{
-  GArray *scales = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  GArray *factors = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
 
   for (guint i = 0; i < list->len; i++) {
-    const AvatarNamedTensor *t = &g_array_index (list, AvatarNamedTensor, i);
+    AvatarNamedTensor *t = &g_array_index (list, AvatarNamedTensor, i);
     AvatarNamedTensor scale = { NULL, avatar_tensor (AVATAR_F32, NULL, 1, (gint64) 1) };
-    AvatarRandom random = avatar_random_for (t->name, t->tensor, seed);
-    char *name = map ? g_strndup (t->name, strlen (t->name) - strlen (".weight"))
-                     : g_strconcat (t->name, "_scale", NULL);
+    float factor;
+    char *name;
 
-    if (t->tensor.dtype != AVATAR_F8_E4M3) {
-      g_free (name);
+    if (!is_quantised (&g_array_index (manifest, AvatarManifestEntry, i)))
       continue;
-    }
-    scale.name = name;
-    g_hash_table_insert (widths, name, g_memdup2 (&random.width, sizeof (float)));
-    g_array_append_val (scales, scale);
+    t->tensor.dtype = AVATAR_F8_E4M3;
+    factor = random_width (scales->job, t);
+    scale.name = name = map ? g_strndup (t->name, strlen (t->name) - strlen (".weight"))
+                            : g_strconcat (t->name, "_scale", NULL);
+    g_hash_table_insert (scales->factors, name, g_memdup2 (&factor, sizeof factor));
+    g_array_append_val (factors, scale);
   }
-  return scales;
-}
-
-static char *
-make_path (const Job *job, const char *file, GError **error)
-{
-  char *path = g_build_filename (job->folder, file, NULL);
-  g_autofree char *folder = g_path_get_dirname (path);
-
-  if (g_mkdir_with_parents (folder, 0777) == 0)
-    return path;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-      "%s: the folder cannot be made: %s; choose a place that you may write to", folder,
-      g_strerror (errno));
-  g_free (path);
-  return NULL;
+  return factors;
 }
 
 static gboolean
-write_text (const Job *job, const char *file, const char *text, GError **error)
-{
-  g_autofree char *path = make_path (job, file, error);
-
-  return path && g_file_set_contents (path, text, -1, error);
-}
-
-/* A section of the configuration as a file of its own. */
-static gboolean
-write_section (const Job *job, const char *section, const char *file, GError **error)
-{
-  JsonNode *node = json_object_get_member (job->sections, section);
-  g_autofree char *text = json_to_string (node, TRUE);
-
-  return write_text (job, file, text, error);
-}
-
-static gboolean
-write_tensors (const Job *job, const char *file, const char *key, GArray *list, AvatarFillFunc func,
-    gpointer data, GError **error)
-{
-  g_autofree char *path = make_path (job, file, error);
-  gint64 start = g_get_monotonic_time ();
-  double bytes = 0;
-
-  for (guint i = 0; i < list->len; i++)
-    bytes += avatar_tensor_bytes (g_array_index (list, AvatarNamedTensor, i).tensor);
-  if (!path
-      || !(job->torch ? avatar_write_torch (path, key, list, func, data, error)
-                      : avatar_write_safetensors (path, list, func, data, error)))
-    return FALSE;
-  g_print ("%s: %u tensors, %.1f MiB in %.1f s\n", path, list->len, bytes / 1048576,
-      (g_get_monotonic_time () - start) * 1e-6);
-  return TRUE;
-}
-
-static gboolean
-write_transformer (const Job *job, gboolean fp8, GError **error)
+write_transformer (const RandomJob *job, gboolean fp8, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, "transformer");
-  g_autoptr (GArray) list = list_tensors (manifest, AVATAR_BF16, fp8);
-  g_autoptr (GHashTable) widths = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autoptr (GArray) scales = list_scales (list, job->torch, widths);
+  g_autoptr (GArray) list = random_list (manifest, AVATAR_BF16);
+  g_autoptr (GHashTable) factors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  Scales scales = { job, factors };
+  gboolean torch = job->form == RANDOM_RELEASED;
+  g_autoptr (GArray) scale_list = fp8 ? quantise (list, manifest, torch, &scales) : NULL;
   const char *file = fp8 ? VIDEO "/transformers/mp_rank_00_model_states_fp8.pt"
                          : VIDEO "/transformers/mp_rank_00_model_states.pt";
 
-  if (!job->torch) {
-    g_array_append_vals (list, scales->data, scales->len);
-    return write_tensors (job, "transformer.safetensors", NULL, list, fill_both, widths, error);
+  if (!torch) {
+    if (fp8)
+      g_array_append_vals (list, scale_list->data, scale_list->len);
+    return random_write_tensors (job, "transformer.safetensors", FALSE, NULL, list, fill, &scales,
+        error);
   }
-  return write_tensors (job, file, "module", list, fill, NULL, error)
+  return random_write_tensors (job, file, TRUE, "module", list, fill, &scales, error)
       && (!fp8
-          || write_tensors (job, VIDEO "/transformers/mp_rank_00_model_states_fp8_map.pt", "module",
-              scales, fill_scale, widths, error));
+          || random_write_tensors (job, VIDEO "/transformers/mp_rank_00_model_states_fp8_map.pt",
+              TRUE, "module", scale_list, fill, &scales, error));
 }
 
+/* The whole of a part in one file. */
 static gboolean
-write_part (const Job *job, const char *part, AvatarDType dtype, const char *released,
-    const char *plain, GError **error)
+write_part (const RandomJob *job, const char *part, AvatarDType dtype, const char *file,
+    gboolean torch, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, part);
-  g_autoptr (GArray) list = list_tensors (manifest, dtype, FALSE);
+  g_autoptr (GArray) list = random_list (manifest, dtype);
 
-  if (job->torch)
-    return write_tensors (job, released, NULL, list, fill, NULL, error);
-  return write_tensors (job, plain, NULL, list, fill, NULL, error);
+  return random_write_tensors (job, file, torch, NULL, list, random_fill, (gpointer) job, error);
 }
 
-/* A safetensors file in the release, too, under the names of Hugging Face. */
 static gboolean
-write_whisper (const Job *job, GError **error)
+write_vae (const RandomJob *job, GError **error)
+{
+  switch (job->form) {
+    case RANDOM_PLAIN:
+      return write_part (job, "vae", AVATAR_F32, "vae.safetensors", FALSE, error);
+    case RANDOM_WAN2GP:
+      return write_part (job, "vae", AVATAR_F32, "ckpts/hunyuan_video_custom_VAE_fp32.safetensors",
+                 FALSE, error)
+          && random_write_section (job, "vae", "ckpts/hunyuan_video_custom_VAE_config.json", error);
+    default:
+      return write_part (job, "vae", AVATAR_F32, VIDEO "/vae/pytorch_model.pt", TRUE, error)
+          && random_write_section (job, "vae", VIDEO "/vae/config.json", error);
+  }
+}
+
+/* A safetensors file everywhere; in downloads under the names of Hugging Face. */
+static gboolean
+write_whisper (const RandomJob *job, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, "whisper");
   g_autoptr (GArray) list = NULL;
-  Job plain = *job;
 
-  plain.torch = FALSE;
-  for (guint i = 0; i < manifest->len && job->torch; i++) {
+  for (guint i = 0; i < manifest->len && job->form != RANDOM_PLAIN; i++) {
     AvatarManifestEntry *e = &g_array_index (manifest, AvatarManifestEntry, i);
     char *name = g_strconcat ("model.encoder.", e->name, NULL);
 
     g_free (e->name);
     e->name = name;
   }
-  list = list_tensors (manifest, AVATAR_F32, FALSE);
-  if (!job->torch)
-    return write_tensors (&plain, "whisper_encoder.safetensors", NULL, list, fill, NULL, error);
-  return write_tensors (&plain, "ckpts/whisper-tiny/model.safetensors", NULL, list, fill, NULL,
-             error)
-      && write_section (job, "whisper", "ckpts/whisper-tiny/config.json", error);
+  list = random_list (manifest, AVATAR_F32);
+  if (job->form == RANDOM_PLAIN)
+    return random_write_tensors (job, "whisper_encoder.safetensors", FALSE, NULL, list, random_fill,
+        (gpointer) job, error);
+  return random_write_tensors (job, "ckpts/whisper-tiny/model.safetensors", FALSE, NULL, list,
+             random_fill, (gpointer) job, error)
+      && random_write_section (job, "whisper", "ckpts/whisper-tiny/config.json", error);
 }
 
 #define SHARDS 4
 
 /* Shards as Hugging Face makes them, and the index that says what is where. */
 static gboolean
-write_shards (const Job *job, const char *folder, GArray *list, GError **error)
+write_shards (const RandomJob *job, const char *folder, GArray *list, GError **error)
 {
   g_autoptr (GString) index = g_string_new ("{\n  \"weight_map\": {");
   g_autofree char *index_path = g_strconcat (folder, "/model.safetensors.index.json", NULL);
@@ -258,19 +186,30 @@ write_shards (const Job *job, const char *folder, GArray *list, GError **error)
       done += avatar_tensor_bytes (t->tensor);
       g_string_append_printf (index, "%s\n    \"%s\": \"%s\"", next ? "," : "", t->name, name);
     }
-    if (!write_tensors (job, file, NULL, some, fill, NULL, error))
+    if (!random_write_tensors (job, file, FALSE, NULL, some, random_fill, (gpointer) job, error))
       return FALSE;
   }
   g_string_append_printf (index,
       "\n  },\n  \"metadata\": {\"total_size\": %" G_GUINT64_FORMAT "}\n}\n", total);
-  return write_text (job, index_path, index->str, error);
+  return random_write_text (job, index_path, index->str, error);
+}
+
+/* @name: of a file in @folder */
+static gboolean
+write_beside (const RandomJob *job, const char *folder, const char *name, const char *text,
+    GError **error)
+{
+  g_autofree char *file = g_strconcat (folder, "/", name, NULL);
+
+  return random_write_text (job, file, text, error);
 }
 
 /* The text encoders, and tokenizers that know what is put around a prompt. */
 static gboolean
-write_llava (const Job *job, GError **error)
+write_llava (const RandomJob *job, GError **error)
 {
-  static const char folder[] = "ckpts/llava_llama_image";
+  gboolean wan2gp = job->form == RANDOM_WAN2GP;
+  const char *folder = wan2gp ? "ckpts/llava-llama-3-8b" : "ckpts/llava_llama_image";
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
   LlavaSizes sizes = random_llava_sizes (job->config, config_path != NULL);
   g_autoptr (GArray) list = random_llava_list (&sizes, names);
@@ -278,18 +217,23 @@ write_llava (const Job *job, GError **error)
   g_auto (GStrv) texts = random_config_texts (job->config);
   g_auto (RandomTokenizer) tokenizer
       = random_tokenizer_llama (sizes.vocab, (const char *const *) texts);
-  Job plain = *job;
 
-  plain.torch = FALSE;
-  return write_shards (&plain, folder, list, error)
-      && write_text (job, "ckpts/llava_llama_image/config.json", config, error)
-      && write_text (job, "ckpts/llava_llama_image/tokenizer.json", tokenizer.json, error)
-      && write_text (job, "ckpts/llava_llama_image/tokenizer_config.json", tokenizer.config, error);
+  if (!(wan2gp ? random_write_tensors (job,
+            "ckpts/llava-llama-3-8b/llava-llama-3-8b-v1_1_vlm_fp16.safetensors", FALSE, NULL, list,
+            random_fill, (gpointer) job, error)
+               : write_shards (job, folder, list, error)))
+    return FALSE;
+  return write_beside (job, folder, "config.json", config, error)
+      && write_beside (job, folder, "tokenizer.json", tokenizer.json, error)
+      && write_beside (job, folder, "tokenizer_config.json", tokenizer.config, error);
 }
 
 static gboolean
-write_clip (const Job *job, GError **error)
+write_clip (const RandomJob *job, GError **error)
 {
+  gboolean wan2gp = job->form == RANDOM_WAN2GP;
+  const char *folder = wan2gp ? "ckpts/clip_vit_large_patch14" : "ckpts/text_encoder_2";
+  g_autofree char *file = g_strconcat (folder, "/model.safetensors", NULL);
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
   ClipSizes sizes = random_clip_sizes (job->config, config_path != NULL);
   g_autoptr (GArray) list = random_clip_list (&sizes, names);
@@ -297,80 +241,111 @@ write_clip (const Job *job, GError **error)
   g_auto (GStrv) texts = random_config_texts (job->config);
   g_autofree char *vocab
       = random_tokenizer_clip (sizes.vocab, (const char *const *) texts, &merges);
-  Job plain = *job;
 
-  plain.torch = FALSE;
-  return write_tensors (&plain, "ckpts/text_encoder_2/model.safetensors", NULL, list, fill, NULL,
-             error)
-      && write_text (job, "ckpts/text_encoder_2/config.json", config, error)
-      && write_text (job, "ckpts/text_encoder_2/vocab.json", vocab, error)
-      && write_text (job, "ckpts/text_encoder_2/merges.txt", merges, error);
+  return random_write_tensors (job, file, FALSE, NULL, list, random_fill, (gpointer) job, error)
+      && write_beside (job, folder, wan2gp ? "text_config.json" : "config.json", config, error)
+      && write_beside (job, folder, "vocab.json", vocab, error)
+      && write_beside (job, folder, "merges.txt", merges, error);
 }
 
 /* The face detector, a module's archive. */
 static gboolean
-write_detector (const Job *job, GError **error)
+write_detector (const RandomJob *job, GError **error)
 {
+  gboolean plain = job->form == RANDOM_PLAIN;
   g_autoptr (GStringChunk) names = g_string_chunk_new (16384);
   g_autoptr (GArray) list = random_face_list (config_path != NULL, names);
   g_autofree char *path
-      = make_path (job, job->torch ? "ckpts/det_align/detface.pt" : AVATAR_PLAIN_DETECTOR, error);
+      = random_path (job, plain ? AVATAR_PLAIN_DETECTOR : "ckpts/det_align/detface.pt", error);
 
-  if (!path || !avatar_write_torch_script (path, list, fill, NULL, error))
+  if (!path || !avatar_write_torch_script (path, list, random_fill, (gpointer) job, error))
     return FALSE;
   g_print ("%s: %u tensors\n", path, list->len);
   return TRUE;
 }
 
 static gboolean
-write_one (const Job *job, const char *part, GError **error)
+write_one (const RandomJob *job, const char *part, GError **error)
 {
+  gboolean plain = job->form == RANDOM_PLAIN, wan2gp = job->form == RANDOM_WAN2GP;
+
   if (strcmp (part, "transformer") == 0)
-    return write_transformer (job, FALSE, error);
-  if (strcmp (part, "transformer-fp8") == 0)
+    return wan2gp ? random_write_wan2gp (job, FALSE, error) : write_transformer (job, FALSE, error);
+  if (strcmp (part, "transformer-int8") == 0 && wan2gp)
+    return random_write_wan2gp (job, TRUE, error);
+  if (strcmp (part, "transformer-fp8") == 0 && !wan2gp)
     return write_transformer (job, TRUE, error);
   if (strcmp (part, "vae") == 0)
-    return write_part (job, "vae", AVATAR_F32, VIDEO "/vae/pytorch_model.pt", "vae.safetensors",
-               error)
-        && (!job->torch || write_section (job, "vae", VIDEO "/vae/config.json", error));
+    return write_vae (job, error);
   if (strcmp (part, "whisper") == 0)
     return write_whisper (job, error);
-  if (job->torch && (strcmp (part, "llava") == 0 || strcmp (part, "clip") == 0))
-    return part[0] == 'c' ? write_clip (job, error) : write_llava (job, error);
+  if (strcmp (part, "llava") == 0 && !plain)
+    return write_llava (job, error);
+  if (strcmp (part, "clip") == 0 && !plain)
+    return write_clip (job, error);
   if (strcmp (part, "detface") == 0)
     return write_detector (job, error);
-  if (strcmp (part, "text") == 0 && !job->torch)
-    return write_part (job, "text", AVATAR_F32, NULL, "text_stub.safetensors", error);
+  if (strcmp (part, "text") == 0 && plain)
+    return write_part (job, "text", AVATAR_F32, "text_stub.safetensors", FALSE, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "there is no part \"%s\"; expected transformer, transformer-fp8, vae, whisper or detface, "
-      "or llava or clip, or, with --format safetensors, text",
-      part);
+      "there is no part \"%s\" here; expected transformer, vae, whisper, detface, %s", part,
+      plain        ? "transformer-fp8 or text"
+          : wan2gp ? "transformer-int8, llava or clip"
+                   : "transformer-fp8, llava or clip");
   return FALSE;
 }
 
-static gboolean
-has_part (const Job *job, const char *part)
+/* Free with g_strfreev(). */
+static GStrv
+list_parts (const RandomJob *job)
 {
-  return g_strv_contains ((const char *const *) job->parts, part);
+  const char *parts
+      = job->form == RANDOM_PLAIN ? "transformer,vae,whisper,text" : "transformer,vae,whisper";
+
+  return g_strsplit (part_list ? part_list : parts, ",", -1);
 }
 
 static gboolean
-write_all (const Job *job, GError **error)
+has_part (const RandomJob *job, const char *part)
 {
-  gboolean sized = has_part (job, "transformer") || has_part (job, "transformer-fp8")
-      || has_part (job, "llava") || has_part (job, "clip");
+  g_auto (GStrv) parts = list_parts (job);
 
-  for (guint i = 0; job->parts[i]; i++)
-    if (!write_one (job, job->parts[i], error))
+  return g_strv_contains ((const char *const *) parts, part);
+}
+
+/* Sizes, where a model that is opened looks for them. */
+static gboolean
+write_sizes (const RandomJob *job, GError **error)
+{
+  switch (job->form) {
+    case RANDOM_PLAIN:
+      return random_write_text (job, "config.json", job->json, error);
+    case RANDOM_WAN2GP:
+      return !job->sized || random_write_text (job, "ckpts/avatar-config.json", job->json, error);
+    default:
+      return !job->sized
+          || random_write_text (job, VIDEO "/transformers/avatar-config.json", job->json, error);
+  }
+}
+
+static gboolean
+write_all (const RandomJob *job, GError **error)
+{
+  static const char *const sized[]
+      = { "transformer", "transformer-fp8", "transformer-int8", "llava", "clip" };
+  gboolean sizes = job->form == RANDOM_PLAIN;
+  g_auto (GStrv) parts = list_parts (job);
+
+  for (guint i = 0; parts[i]; i++)
+    if (!write_one (job, parts[i], error))
       return FALSE;
-  if (!job->torch)
-    return write_text (job, "config.json", job->json, error);
-  return !sized || !job->own_sizes
-      || write_text (job, VIDEO "/transformers/avatar-config.json", job->json, error);
+  for (guint i = 0; i < G_N_ELEMENTS (sized); i++)
+    sizes |= has_part (job, sized[i]);
+  return !sizes || write_sizes (job, error);
 }
 
 static gboolean
-parse_config (Job *job, const char *name, GError **error)
+parse_config (RandomJob *job, const char *name, GError **error)
 {
   g_clear_pointer (&job->config, avatar_config_free);
   g_clear_pointer (&job->sections, json_object_unref);
@@ -382,12 +357,12 @@ parse_config (Job *job, const char *name, GError **error)
 
 /* With text encoders the configuration tells of their tokenizers, unless they are as released. */
 static gboolean
-fit_config (Job *job, const char *name, GError **error)
+fit_config (RandomJob *job, const char *name, GError **error)
 {
   guint crop = job->config->text.crop_start;
   char *fitting;
 
-  if (!job->torch || !(has_part (job, "llava") || has_part (job, "clip")))
+  if (job->form == RANDOM_PLAIN || !(has_part (job, "llava") || has_part (job, "clip")))
     return TRUE;
   fitting = random_config_with_text (job->json, job->config, config_path != NULL, error);
   if (!fitting)
@@ -396,16 +371,16 @@ fit_config (Job *job, const char *name, GError **error)
   job->json = fitting;
   if (!parse_config (job, name, error))
     return FALSE;
-  job->own_sizes |= crop != job->config->text.crop_start;
+  job->sized |= crop != job->config->text.crop_start;
   return TRUE;
 }
 
 static gboolean
-read_config (Job *job, GError **error)
+read_config (RandomJob *job, GError **error)
 {
   const char *name = config_path ? config_path : AVATAR_RELEASED;
 
-  job->own_sizes = config_path != NULL;
+  job->sized = config_path != NULL;
   if (!config_path)
     job->json = g_strdup (avatar_config_released_json ());
   else if (!g_file_get_contents (config_path, &job->json, NULL, error))
@@ -413,34 +388,45 @@ read_config (Job *job, GError **error)
   return parse_config (job, name, error) && fit_config (job, name, error);
 }
 
+/* FALSE: the options name no form. */
+static gboolean
+choose_form (RandomForm *form)
+{
+  gboolean wan2gp = g_strcmp0 (layout, "wan2gp") == 0;
+
+  if ((layout && !wan2gp && strcmp (layout, "released") != 0)
+      || (format && (wan2gp || (strcmp (format, "torch") && strcmp (format, "safetensors")))))
+    return FALSE;
+  *form = wan2gp                               ? RANDOM_WAN2GP
+      : g_strcmp0 (format, "safetensors") == 0 ? RANDOM_PLAIN
+                                               : RANDOM_RELEASED;
+  return TRUE;
+}
+
 static gboolean
 run (int argc, char **argv, GError **error)
 {
   g_autoptr (GOptionContext) context = g_option_context_new ("FOLDER");
-  Job job = { 0 };
+  RandomJob job = { 0 };
   gboolean done;
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
       "Writes a folder of weights as released, of seeded random values: FOLDER/ckpts/... "
-      "At the released sizes the transformer takes 24.2 GiB, or 12.6 GiB in fp8.");
+      "At the released sizes the transformer takes 24.2 GiB, or 12.6 GiB in 8 bits.");
   if (!g_option_context_parse (context, &argc, &argv, error))
     return FALSE;
-  if (argc != 2 || (format && strcmp (format, "torch") && strcmp (format, "safetensors"))) {
+  if (argc != 2 || !choose_form (&job.form)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "one folder, and torch or safetensors as --format, were expected; see --help");
+        "one folder was expected, released or wan2gp as --layout, and of the former torch or "
+        "safetensors as --format; see --help");
     return FALSE;
   }
   job.folder = argv[1];
-  job.torch = !format || strcmp (format, "torch") == 0;
-  job.parts = g_strsplit (part_list ? part_list
-          : job.torch               ? "transformer,vae,whisper"
-                                    : "transformer,vae,whisper,text",
-      ",", -1);
+  job.seed = seed;
   done = read_config (&job, error) && write_all (&job, error);
   g_clear_pointer (&job.config, avatar_config_free);
   g_clear_pointer (&job.sections, json_object_unref);
-  g_strfreev (job.parts);
   g_free (job.json);
   return done;
 }

@@ -174,12 +174,10 @@ print_needs (GArray *needs)
 void
 inspect_print_text (const char *path, const AvatarInspection *self, GArray *needs)
 {
-  static const char *const kinds[]
-      = { "the tree of the release", "a model's folder", "weights, but no model by themselves" };
   g_autofree char *printable = inspect_printable (path);
 
-  g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, kinds[self->kind], "part",
-      "state", "format", "files", "size", "parameters", "tensors");
+  g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, self->what, "part", "state",
+      "format", "files", "size", "parameters", "tensors");
   for (guint i = 0; i < self->parts->len; i++)
     print_row (self->parts->pdata[i]);
   if (self->n_passed_over)
@@ -290,14 +288,13 @@ put_need (JsonBuilder *b, const InspectNeed *need)
 void
 inspect_print_json (const char *path, const AvatarInspection *self, GArray *needs)
 {
-  static const char *const kinds[] = { "released", "plain", "files" };
   g_autoptr (JsonBuilder) b = json_builder_new ();
   g_autoptr (JsonNode) root = NULL;
   g_autofree char *text = NULL;
 
   json_builder_begin_object (b);
   put_text (b, "path", path);
-  put_text (b, "kind", kinds[self->kind]);
+  put_text (b, "kind", self->word);
   put_boolean (b, "usable", avatar_inspection_is_usable (self));
   json_builder_set_member_name (b, "parts");
   json_builder_begin_array (b);

@@ -29,6 +29,7 @@ typedef struct
   AvatarMel mel;
   AvatarTensor hidden; /* [positions, states, channels] of the window heard last */
   AvatarTensor input;
+  gboolean parity;
 } Net;
 
 struct _AvatarAudioEncoder
@@ -77,6 +78,8 @@ net_run (Net *net, AvatarOps *ops, const float *samples, gsize n)
     memset (input + n, 0, (frames * AVATAR_MEL_HOP - n) * sizeof (float));
   }
   avatar_mel_run (&net->mel, ops, mel, net->input);
+  if (net->parity && avatar_ops_running (ops))
+    avatar_dtype_round (avatar_tensor_f32 (mel), avatar_tensor_n (mel), AVATAR_F16);
   avatar_whisper_run (ops, c, net->weights, net->hidden, mel);
   avatar_ops_release (ops, mark);
 }
@@ -141,6 +144,7 @@ apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, G
   self->context
       = settings ? settings->context : MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (self->most - 1) / 2);
   self->window = settings ? settings->window : 0;
+  self->net.parity = settings && settings->parity;
   if (self->window > self->most) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "an audio window of %u frames is longer than the %u that the model can hear; choose 1 to "

@@ -172,6 +172,19 @@ avatar_dtype_from_f32 (void *dst, AvatarDType dtype, const float *src, gsize n)
   }
 }
 
+void
+avatar_dtype_round (float *values, gsize n, AvatarDType dtype)
+{
+  guint16 rounded[512];
+
+  for (gsize i = 0; i < n; i += G_N_ELEMENTS (rounded)) {
+    gsize m = MIN (G_N_ELEMENTS (rounded), n - i);
+
+    avatar_dtype_from_f32 (rounded, dtype, values + i, m);
+    avatar_dtype_to_f32 (values + i, rounded, dtype, m);
+  }
+}
+
 gboolean
 avatar_is_finite (const float *x, gsize n)
 {

@@ -47,6 +47,8 @@ const char *avatar_dtype_name (AvatarDType dtype);
 void avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize n);
 /* The other way, rounded to nearest even (F8_E4M3: saturating at 448). */
 void avatar_dtype_from_f32 (void *dst, AvatarDType dtype, const float *src, gsize n);
+/* Each of @values to the nearest that @dtype, of 16 bits, has. */
+void avatar_dtype_round (float *values, gsize n, AvatarDType dtype);
 
 /* Whether none of @n values is NaN or infinite. */
 gboolean avatar_is_finite (const float *x, gsize n);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Upstream's way with long clips: in every step all windows over the whole clip, shifted from step
  * to step; what windows share is averaged (spec denoise.md 4.5, 4.8). */
+#include "engine/denoise/parity.h"
 #include "engine/denoise/stage.h"
 
 #include <string.h>
@@ -58,6 +59,8 @@ exchange (AvatarDenoiser *self, Clip *clip, guint shift, guint k, gboolean add)
         memcpy (x, clip->z + at, n * sizeof (float));
       for (gsize i = 0; add && i < n; i++)
         clip->sum[at + i] += x[i];
+      if (add && self->settings.parity)
+        avatar_dtype_round (clip->sum + at, n, AVATAR_F16);
     }
     clip->count[f] += add ? 1 : 0;
   }
@@ -85,6 +88,8 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
   }
   for (gsize j = 0; j < all; j++)
     clip->z[j] = clip->sum[j] / clip->count[j / n % clip->plan.latents];
+  if (self->settings.parity)
+    avatar_dtype_round (clip->z, all, AVATAR_F16);
   return TRUE;
 }
 

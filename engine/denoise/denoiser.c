@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The denoising stage: collects features, runs windows (engine/denoise/stream.c, clip.c), hands
  * out latent frames in order. */
+#include "engine/denoise/parity.h"
 #include "engine/denoise/stage.h"
-#include "engine/image/face.h"
-#include "engine/vae/encoder.h"
 #include "engine/weights/lora.h"
 
 #include "engine/memory/device.h"
@@ -99,6 +98,7 @@ init_window (AvatarDenoiser *self)
   self->window.fps = avatar_model_get_info (self->model)->fps;
   self->window.cfg_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
+  self->window.parity = s->parity;
   self->window.steps = s->steps;
   self->window.cache = s->cache;
   self->window.cache_threshold = s->cache_threshold;
@@ -139,10 +139,12 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
   self->dry = dry;
   self->settings.text_states = NULL;
+  self->settings.noise_file = self->settings.posterior_noise = NULL; /* read below */
   self->transformer.config = &avatar_model_get_config (model)->transformer;
   loras = avatar_lora_open_all (settings->loras, settings->n_loras, avatar_model_get_config (model),
       error);
-  if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error))
+  if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error)
+      || !avatar_denoiser_take_noise (self, settings, error))
     return NULL;
   avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
   units = avatar_transformer_units (self->transformer.config);
@@ -215,65 +217,6 @@ avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak)
   *peak = avatar_arena_peak (self->ops->arena);
 }
 
-/* The portrait as a latent, in @latent. */
-static gboolean
-encode_reference (AvatarDenoiser *self, const AvatarImage *image, float *latent, GError **error)
-{
-  guint width = self->settings.width, height = self->settings.height;
-  g_autoptr (AvatarVaeEncoder) encoder
-      = avatar_vae_encoder_new (self->model, self->device, width, height, error);
-  g_autofree float *rgb = NULL;
-
-  if (!encoder)
-    return FALSE;
-  rgb = g_new (float, (gsize) width *height * 3);
-  for (guint y = 0; y < height; y++)
-    for (guint x = 0; x < 3 * width; x++)
-      rgb[(gsize) y * 3 * width + x] = image->data[(gsize) y * image->stride + x] / 127.5f - 1.f;
-  return avatar_vae_encode_image (encoder, rgb, latent, error);
-}
-
-/* With the turn. */
-static gboolean
-take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
-{
-  guint width = self->settings.width, height = self->settings.height;
-  g_autofree float *latent = g_new (float, self->channels * self->h8 * self->w8);
-
-  if (self->tenant)
-    avatar_denoiser_park (self); /* in turns with the portrait's encoder */
-  if (!encode_reference (self, image, latent, error))
-    return FALSE;
-  g_free (self->conditions.reference);
-  self->conditions.reference = g_steal_pointer (&latent);
-  g_free (self->conditions.face);
-  self->conditions.face = g_new (float, self->h8 * self->w8);
-  avatar_face_mask (self->conditions.face, width, height, self->settings.face_box,
-      avatar_model_get_config (self->model)->face_mask_area,
-      avatar_model_get_info (self->model)->latent_scale);
-  self->begun = FALSE;
-  return (!self->tenant || avatar_denoiser_unpark (self, error))
-      && avatar_denoiser_encode_texts (self, image, error);
-}
-
-gboolean
-avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
-{
-  guint width = self->settings.width, height = self->settings.height;
-  gboolean ok;
-
-  if (image->width != width || image->height != height || image->channels != 3) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "the fitted portrait is %ux%u with %u channels; %ux%u with 3 were expected", image->width,
-        image->height, image->channels, width, height);
-    return FALSE;
-  }
-  g_mutex_lock (&self->turn);
-  ok = take_reference (self, image, error);
-  g_mutex_unlock (&self->turn);
-  return ok;
-}
-
 void
 avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
     gpointer user_data)
@@ -307,6 +250,9 @@ avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **erro
     return FALSE;
   }
   g_array_append_vals (self->features, features, self->n_features);
+  if (self->settings.parity)
+    avatar_dtype_round ((float *) self->features->data + self->features->len - self->n_features,
+        self->n_features, AVATAR_F16);
   self->pushed++;
   return TRUE;
 }
@@ -455,6 +401,9 @@ avatar_denoiser_free (AvatarDenoiser *self)
   }
   g_free (self->conditions.reference);
   g_free (self->conditions.face);
+  avatar_given_clear (&self->noise);
+  avatar_given_clear (&self->posterior);
+  g_free (self->velocities);
   g_free (self->last);
   g_array_unref (self->features);
   g_array_unref (self->ready);

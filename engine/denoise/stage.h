@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The denoising stage's own state, shared by its three files: denoiser.c (verbs), stream.c (one
- * window after another), clip.c (upstream's windows over the whole clip). */
+/* The denoising stage's own state, shared by its files: denoiser.c (verbs), condition.c (what it is
+ * given), stream.c (one window after another), clip.c (upstream's windows over the whole clip). */
 #pragma once
 
 #include "engine/denoise/denoiser.h"
+#include "engine/denoise/given.h"
 #include "engine/denoise/sampler.h"
 #include "engine/denoise/window.h"
 #include "engine/memory/turns.h"
@@ -44,6 +45,10 @@ struct _AvatarDenoiser
 
   GArray *ready; /* latent frames [n, C, h8, w8] */
   gsize ready_next;
+
+  AvatarGiven noise, posterior; /* of files */
+  gboolean seeded_posterior;
+  float *velocities; /* [2, C, frames, h8, w8]: for parity; else NULL */
 
   AvatarProgressFunc progress;
   gpointer progress_data;
@@ -107,6 +112,9 @@ void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint
 /* After step @i of @window: FALSE with @error if it failed or if @z is not finite. */
 gboolean avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
     GError **error);
+/* Files of noise, and how many latent frames the reference has. */
+gboolean
+avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error);
 /* Noise of latent frame @frame at position @j of z [C, frames, h8, w8]. */
 gboolean avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j,
     guint64 frame, GError **error);

@@ -2,6 +2,7 @@
 /* Streaming: a window of latent frames after the other. The first frames of a window are the last
  * of the one before: in every step they are set to what they were, noised to the step's level
  * (Lugmayr et al. 2022, without resampling), so that the rest is made to go on from them. */
+#include "engine/denoise/parity.h"
 #include "engine/denoise/stage.h"
 
 #include "engine/weights/finite.h"
@@ -17,15 +18,41 @@ avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
   };
 }
 
+/* Guidance and step on the host, which both take no time beside a forward. */
+static void
+step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarPlace place,
+    AvatarStepBuffers b, float dt)
+{
+  gsize n = self->channels * self->frames * self->h8 * self->w8;
+  float *with = self->velocities, *without = with ? with + n : NULL;
+  double scale;
+  gboolean guided = avatar_window_is_guided (&self->window, i, &scale);
+
+  self->stats.forwards += avatar_window_branches (&self->window, ops, b.v, b.x, i, place);
+  avatar_op_download (ops, with, b.v);
+  if (guided)
+    avatar_op_download (ops, without, self->window.second);
+  if (!avatar_ops_running (ops))
+    return;
+  if (guided)
+    avatar_parity_guide (with, without, n, scale);
+  else
+    avatar_dtype_round (with, n, AVATAR_BF16);
+  avatar_parity_step (z, with, n, dt);
+}
+
 void
 avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarPlace place,
     AvatarStepBuffers b)
 {
-  guint steps = self->settings.steps;
-  double sigma = avatar_sigma (i, steps, self->settings.flow_shift);
-  double next = avatar_sigma (i + 1, steps, self->settings.flow_shift);
+  double sigma = avatar_window_sigma (&self->window, i);
+  double next = avatar_window_sigma (&self->window, i + 1);
 
   avatar_op_upload (ops, b.x, z);
+  if (self->settings.parity) {
+    step_as_upstream (self, ops, z, i, place, b, (float) next - (float) sigma);
+    return;
+  }
   self->stats.forwards += avatar_window_velocity (&self->window, ops, b.v, b.x, i, place);
   avatar_op_axpby (ops, b.x, next - sigma, b.v, 1);
   avatar_op_download (ops, z, b.x);
@@ -56,18 +83,20 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
     GError **error)
 {
   gsize n = self->h8 * self->w8;
-  const float *given = self->settings.noise;
+  const AvatarDenoiseSettings *s = &self->settings;
+  AvatarGiven given = self->noise;
 
-  if (given && frame >= self->settings.noise_latents) {
+  if (s->noise)
+    given = (AvatarGiven){ (float *) s->noise, s->noise_latents };
+  if (given.values && frame >= given.frames) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the noise given has %u latent frames, but frame %" G_GUINT64_FORMAT " is needed",
-        self->settings.noise_latents, frame);
+        "the noise given has %u latent frames, but frame %" G_GUINT64_FORMAT
+        " is needed; give it for longer sound",
+        given.frames, frame);
     return FALSE;
   }
-  if (given) {
-    for (gint64 c = 0; c < self->channels; c++)
-      memcpy (z + (c * frames + j) * n, given + (c * self->settings.noise_latents + frame) * n,
-          n * sizeof (float));
+  if (given.values) {
+    avatar_given_copy (&given, frame, z, self->channels, frames, j, n);
   } else {
     g_autofree float *noise = g_new (float, self->channels *n);
 
@@ -75,6 +104,8 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
     for (gint64 c = 0; c < self->channels; c++)
       memcpy (z + (c * frames + j) * n, noise + c * n, n * sizeof (float));
   }
+  for (gint64 c = 0; s->parity && c < self->channels; c++)
+    avatar_dtype_round (z + (c * frames + j) * n, n, AVATAR_F16);
   return TRUE;
 }
 
@@ -159,10 +190,12 @@ sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, 
   buffers = avatar_denoiser_buffers (self, self->ops);
   avatar_denoiser_report (self, self->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
-    hold (self, z, noise, known, offset, avatar_sigma (i, steps, self->settings.flow_shift));
+    hold (self, z, noise, known, offset, avatar_window_sigma (&self->window, i));
     avatar_denoiser_step (self, self->ops, z, i, (AvatarPlace){ 0 }, buffers);
     if (!avatar_denoiser_check_step (self, z, self->n_windows, i, error))
       return FALSE;
+    if (self->settings.parity)
+      avatar_dtype_round (z, self->channels * self->frames * self->h8 * self->w8, AVATAR_F16);
     avatar_denoiser_report (self, self->n_windows, i + 1);
   }
   hold (self, z, noise, known, offset, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Conditioning of one window and classifier-free guidance over it (Ho and Salimans 2022). */
 #include "engine/denoise/window.h"
+#include "engine/denoise/parity.h"
 #include "engine/denoise/parts.h"
 #include "engine/denoise/sampler.h"
 
@@ -10,6 +11,22 @@ static gboolean
 is_guided (const AvatarWindow *self)
 {
   return self->cfg_scale > 1;
+}
+
+double
+avatar_window_sigma (const AvatarWindow *self, guint i)
+{
+  return self->parity ? avatar_parity_sigma (i, self->steps, self->flow_shift)
+                      : avatar_sigma (i, self->steps, self->flow_shift);
+}
+
+/* The time that the transformer is told. */
+static double
+time_of (const AvatarWindow *self, guint i)
+{
+  double t = 1000 * avatar_window_sigma (self, i);
+
+  return self->parity ? (float) t : t;
 }
 
 /* The moment of step @i and of the negative prompt, if @negative. */
@@ -34,7 +51,7 @@ init_moments (AvatarWindow *self, gboolean real)
   for (guint i = 0; i < self->steps; i++)
     for (guint b = 0; b < 2; b++)
       *moment_at (self, i, b) = (AvatarMoment){
-        .t = 1000 * avatar_sigma (i, self->steps, self->flow_shift),
+        .t = time_of (self, i),
         .prompt = &self->conditions->text[b],
         .motion_exp = self->motion_exp,
         .motion_pose = self->motion_pose,
@@ -102,8 +119,8 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
   const AvatarTransformerConfig *c = self->transformer->config;
   gint64 text = MAX (cond->text[0].used, cond->text[1].used), s;
 
-  avatar_transformer_scene (self->transformer, ops, cond->reference, 1, cond->face, self->frames,
-      self->h8, self->w8, &self->scene);
+  avatar_transformer_scene (self->transformer, ops, cond->reference, MAX (cond->n_reference, 1),
+      cond->face, self->frames, self->h8, self->w8, &self->scene);
   s = self->scene.h * self->scene.w;
   g_clear_pointer (&self->tokens, avatar_tokens_free);
   if (self->cache != AVATAR_CACHE_NONE)
@@ -180,8 +197,15 @@ forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor
       &self->speech[branch->branch], face_scale, &reuse);
 }
 
+gboolean
+avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale)
+{
+  *scale = avatar_guidance (i, self->steps, self->cfg_scale).scale;
+  return is_guided (self);
+}
+
 guint
-avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
+avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
     guint i, AvatarPlace place)
 {
   Branch with = { self, 0, place }, without = { self, 1, place };
@@ -193,13 +217,30 @@ avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
     return self->full[i] ? 1 : 0;
   }
   g = avatar_guidance (i, self->steps, self->cfg_scale);
+  if (self->parity) { /* upstream's mask has the dtype of the tokens; its values are powers of two */
+    float face_scale = g.face_scale;
+
+    avatar_dtype_round (&face_scale, 1, AVATAR_BF16);
+    g.face_scale = face_scale;
+  }
   if (!g.negative && self->full[i])
     fork = self->fork; /* the same text: alike up to the first adapter */
   forward (self, ops, self->second, x, i, &without, g.negative, g.face_scale, fork, FALSE);
   forward (self, ops, velocity, x, i, &with, FALSE, g.face_scale, fork, TRUE);
-  /* v = vu + g (vc - vu) */
-  avatar_op_axpby (ops, velocity, 1 - g.scale, self->second, g.scale);
   return self->full[i] ? 2 : 0;
+}
+
+guint
+avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
+    guint i, AvatarPlace place)
+{
+  guint forwards = avatar_window_branches (self, ops, velocity, x, i, place);
+  double scale;
+
+  /* v = vu + g (vc - vu) */
+  if (avatar_window_is_guided (self, i, &scale))
+    avatar_op_axpby (ops, velocity, 1 - scale, self->second, scale);
+  return forwards;
 }
 
 guint

@@ -13,7 +13,8 @@ G_BEGIN_DECLS
 typedef struct
 {
   AvatarText text[2]; /* positive, negative prompt */
-  float *reference;   /* [C, 1, h8, w8] */
+  float *reference;   /* [C, n_reference, h8, w8] */
+  guint n_reference;  /* 0, 1: one latent frame for all; else one for each of a window's */
   float *face;        /* [h8, w8] */
 } AvatarConditions;
 
@@ -22,6 +23,7 @@ typedef struct
   AvatarTransformer *transformer;
   const AvatarConditions *conditions;
   double motion_exp, motion_pose, fps, cfg_scale, flow_shift;
+  gboolean parity; /* upstream's roundings (engine/denoise/parity.h) */
   guint steps;
   AvatarCacheMode cache;
   double cache_threshold;
@@ -48,6 +50,14 @@ void avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audi
  * the window lies in the clip. */
 guint avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
     AvatarTensor x, guint i, AvatarPlace place);
+/* The same, but both branches of guidance apart: the one with audio in @velocity, the other one in the
+ * window's @second. */
+guint avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
+    AvatarTensor x, guint i, AvatarPlace place);
+/* Whether there are two, and the scale between them at step @i. */
+gboolean avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale);
+/* The noise level at step @i. */
+double avatar_window_sigma (const AvatarWindow *self, guint i);
 /* Steps that are alike do the same work: kind of step @i, after avatar_window_prepare(). */
 guint avatar_window_kind (const AvatarWindow *self, guint i);
 /* What the host holds while @latents latent frames in @windows windows are made. */

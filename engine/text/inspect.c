@@ -44,7 +44,7 @@ inspect_tokenizer (AvatarInspectedPart *part, const AvatarTextConfig *config)
 void
 avatar_text_inspect (AvatarInspection *inspection)
 {
-  if (inspection->kind != AVATAR_INSPECTED_RELEASED)
+  if (inspection->kind != AVATAR_INSPECTED_DOWNLOAD)
     return;
   for (guint i = 0; i < inspection->parts->len; i++) {
     AvatarInspectedPart *part = inspection->parts->pdata[i];

@@ -18,9 +18,9 @@ struct _AvatarVaeEncoder
   AvatarOps *ops;
 };
 
-/* @rgb, @mean: %NULL in a plan. */
+/* @rgb, @out: %NULL in a plan. */
 static void
-encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *mean)
+encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *out)
 {
   const AvatarVaeConfig *config = &avatar_model_get_config (self->model)->vae;
   gint64 h = avatar_vae_tiles_size_out (&self->tiles, self->height);
@@ -36,10 +36,9 @@ encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *mean)
     g_autofree float *m = g_new0 (float, avatar_tensor_n (moments));
 
     avatar_op_download (ops, m, moments);
-    for (gint64 c = 0; c < channels; c++)
+    for (gint64 c = 0; c < 2 * channels; c++)
       for (gint64 i = 0; i < h * w; i++)
-        mean[c * h * w + i]
-            = (m[i * 2 * channels + c] - config->shift_factor) * config->scaling_factor;
+        out[c * h * w + i] = m[i * 2 * channels + c];
   }
   avatar_ops_release (ops, mark);
 }
@@ -119,10 +118,25 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
 }
 
 gboolean
+avatar_vae_encode_moments (AvatarVaeEncoder *self, const float *rgb, float *moments, GError **error)
+{
+  encode (self, self->ops, rgb, moments);
+  return avatar_ops_check (self->ops, error);
+}
+
+gboolean
 avatar_vae_encode_image (AvatarVaeEncoder *self, const float *rgb, float *mean, GError **error)
 {
-  encode (self, self->ops, rgb, mean);
-  return avatar_ops_check (self->ops, error);
+  const AvatarVaeConfig *config = &avatar_model_get_config (self->model)->vae;
+  gsize n = config->latent_channels * avatar_vae_tiles_size_out (&self->tiles, self->height)
+      * avatar_vae_tiles_size_out (&self->tiles, self->width);
+  g_autofree float *moments = g_new (float, 2 * n);
+
+  if (!avatar_vae_encode_moments (self, rgb, moments, error))
+    return FALSE;
+  for (gsize i = 0; i < n; i++)
+    mean[i] = (moments[i] - config->shift_factor) * config->scaling_factor;
+  return TRUE;
 }
 
 void

@@ -14,8 +14,12 @@ typedef struct _AvatarVaeEncoder AvatarVaeEncoder;
  * is held until avatar_vae_encoder_free(). */
 AvatarVaeEncoder *avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width,
     guint height, GError **error);
-/* @rgb: [height, width, 3] in -1..1; @mean: [channels, height / 8, width / 8], the posterior's
- * mean times scaling_factor, as the denoiser takes it. */
+/* @rgb: [height, width, 3] in -1..1; @moments: [2, channels, height / 8, width / 8], the posterior's
+ * means and the logarithms of its variances, as the network gives them. */
+gboolean avatar_vae_encode_moments (AvatarVaeEncoder *self, const float *rgb, float *moments,
+    GError **error);
+/* @mean: [channels, height / 8, width / 8], the mean alone times scaling_factor, as the denoiser takes
+ * it. */
 gboolean
 avatar_vae_encode_image (AvatarVaeEncoder *self, const float *rgb, float *mean, GError **error);
 void avatar_vae_encoder_free (AvatarVaeEncoder *self);

@@ -13,12 +13,10 @@
 
 #include <string.h>
 
-#define RELEASE "tencent/HunyuanVideo-Avatar"
-
 typedef struct
 {
   AvatarInspection *self;
-  char *root;           /* what is called ckpts in the release */
+  AvatarLayout layout;  /* of a download; else its form is NULL */
   AvatarConfig *config; /* NULL: it could not be read */
   GHashTable *seen;     /* absolute paths of files that belong to parts */
 } Job;
@@ -42,10 +40,10 @@ demand (const Job *job, AvatarInspectedPart *part, const char *path)
 {
   if (g_file_test (path, G_FILE_TEST_EXISTS))
     return TRUE;
-  if (job->root)
+  if (job->layout.form)
     avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
-        "%s: there is no such file; fetch weights/ckpts%s of " RELEASE, path,
-        path + strlen (job->root));
+        "%s: there is no such file; fetch %s%s of %s", path, job->layout.form->above,
+        path + strlen (job->layout.top) + 1, job->layout.form->source);
   else
     avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
         "%s: there is no such file; fetch it from where the rest of the folder comes from", path);
@@ -81,7 +79,7 @@ check_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, cons
         "%s", error->message);
   avatar_part_clear (&opened);
   /* the names of a plain folder's tensors are ours, so that others show that something is wrong */
-  if (!job->root && part->n_extra > 0)
+  if (!job->layout.form && part->n_extra > 0)
     avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
         "%s: %u tensors are none that config.json calls for, the first of them \"%s\"; the two do "
         "not belong together",
@@ -113,26 +111,20 @@ inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, co
   g_clear_pointer (&factors, avatar_weight_file_free);
 }
 
-/* ------------------------------------------------------------------------------- the release */
+/* -------------------------------------------------------------------------------- a download */
 
-/* @groups: of every one there must be tensors. @known: others that such files have. @beside: files. */
+/* @groups: of every one there must be tensors. @known: others that such files have. */
 typedef struct
 {
   AvatarPartKind kind;
-  const char *name, *folder;
-  const char *files[4], *groups[4], *known[6], *beside[4];
+  const char *name;
+  const char *groups[4], *known[6];
 } Encoder;
 
-static const Encoder encoders[] = {
-  { AVATAR_PART_LLAVA, AVATAR_INSPECT_LLAVA, "llava_llama_image",
-      { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
-      { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." },
-      { "config.json", "tokenizer.json" } },
-  { AVATAR_PART_CLIP, AVATAR_INSPECT_CLIP, "text_encoder_2",
-      { "model.safetensors", "pytorch_model.bin" }, { "text_model." },
-      { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" },
-      { "config.json", "vocab.json", "merges.txt" } },
-};
+static const Encoder llava = { AVATAR_PART_LLAVA, AVATAR_INSPECT_LLAVA,
+  { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." } };
+static const Encoder clip = { AVATAR_PART_CLIP, AVATAR_INSPECT_CLIP, { "text_model." },
+  { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" } };
 
 static gboolean
 begins_with (const char *name, const char *const *prefixes, guint *which)
@@ -148,7 +140,8 @@ begins_with (const char *name, const char *const *prefixes, guint *which)
 }
 
 static void
-check_groups (AvatarInspectedPart *part, const Encoder *encoder, AvatarWeightFile *file)
+check_groups (const Job *job, AvatarInspectedPart *part, const Encoder *encoder,
+    AvatarWeightFile *file)
 {
   guint counts[G_N_ELEMENTS (encoder->groups)] = { 0 }, group;
 
@@ -163,8 +156,8 @@ check_groups (AvatarInspectedPart *part, const Encoder *encoder, AvatarWeightFil
   for (guint i = 0; encoder->groups[i]; i++)
     if (counts[i] == 0)
       avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of " RELEASE,
-          part->path, encoder->groups[i]);
+          "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of %s",
+          part->path, encoder->groups[i], job->layout.form->source);
 }
 
 /* What the architecture demands of the tensors that are used; others are in every such file. */
@@ -199,41 +192,44 @@ expect (const char *folder, const char *const *names)
 }
 
 static void
-inspect_encoder (Job *job, const Encoder *encoder)
+inspect_encoder (Job *job, const Encoder *encoder, const AvatarLayoutEncoder *where)
 {
-  g_autofree char *folder = g_build_filename (job->root, encoder->folder, NULL);
-  g_autofree char *path = expect (folder, encoder->files);
+  const AvatarLayoutForm *form = job->layout.form;
+  g_autofree char *folder = g_build_filename (job->layout.top, where->folder, NULL);
+  g_autofree char *path = expect (folder, where->files);
   AvatarInspectedPart *part = add_part (job, encoder->name, path, TRUE);
   g_autoptr (GString) missing = g_string_new (NULL);
   AvatarWeightFile *file = NULL;
 
   if (!g_file_test (path, G_FILE_TEST_EXISTS))
-    g_string_append_printf (missing, "%s%s", encoder->files[0],
+    g_string_append_printf (missing, "%s%s", where->files[0],
         g_str_has_suffix (path, ".index.json") ? " with its shards" : "");
   else
     file = avatar_inspected_part_look (part);
-  if (file) {
-    check_groups (part, encoder, file);
-    check_encoder (job, part, encoder->kind);
-  }
+  if (file)
+    check_groups (job, part, encoder, file);
   g_clear_pointer (&file, avatar_weight_file_free);
-  for (guint i = 0; encoder->beside[i]; i++) {
-    g_autofree char *beside = g_build_filename (folder, encoder->beside[i], NULL);
+  for (guint i = 0; where->beside[i]; i++) {
+    g_auto (GStrv) names = g_strsplit (where->beside[i], "|", -1);
+    g_autofree char *beside = expect (folder, (const char *const *) names);
 
     if (!g_file_test (beside, G_FILE_TEST_EXISTS))
-      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", encoder->beside[i]);
+      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", names[0]);
   }
   if (missing->len)
     avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
-        "%s: there is no %s; fetch weights/ckpts/%s of " RELEASE, folder, missing->str,
-        encoder->folder);
+        "%s: there is no %s; fetch %s%s of %s", folder, missing->str, form->above, where->folder,
+        form->source);
+  else
+    check_encoder (job, part, encoder->kind);
 }
 
 /* Shapes are compared by who uses it. */
 static void
-check_detector (AvatarInspectedPart *part, AvatarWeightFile *file)
+check_detector (const Job *job, AvatarInspectedPart *part, AvatarWeightFile *file)
 {
   static const char *const ends[] = { "0.stem_1.conv.weight", "23.m.2.weight" };
+  const AvatarLayoutForm *form = job->layout.form;
 
   for (guint k = 0; k < G_N_ELEMENTS (ends); k++) {
     gboolean found = FALSE;
@@ -242,8 +238,8 @@ check_detector (AvatarInspectedPart *part, AvatarWeightFile *file)
       found = g_str_has_suffix (avatar_weight_file_nth (file, i, NULL), ends[k]);
     if (!found)
       avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of " RELEASE,
-          part->path, ends[k]);
+          "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of %s",
+          part->path, ends[k], form ? form->source : "tencent/HunyuanVideo-Avatar");
   }
 }
 
@@ -254,7 +250,7 @@ inspect_detector (Job *job, const char *path)
   AvatarWeightFile *file = demand (job, part, path) ? avatar_inspected_part_look (part) : NULL;
 
   if (file)
-    check_detector (part, file);
+    check_detector (job, part, file);
   else if (part->state == AVATAR_INSPECT_MISSING)
     part->note = g_strdup ("without it the face is where face-box says, or the whole picture");
   g_clear_pointer (&file, avatar_weight_file_free);
@@ -263,35 +259,46 @@ inspect_detector (Job *job, const char *path)
 static void
 inspect_transformer (Job *job, const char *path, const char *scales, gboolean needed)
 {
-  AvatarInspectedPart *part
-      = add_part (job, scales ? "transformer (fp8)" : "transformer", path, needed);
+  const AvatarLayoutForm *form = job->layout.form;
+  g_autofree char *file = g_path_get_basename (path);
+  const char *name = form->transformer_names[0];
 
-  inspect_part (job, part, AVATAR_PART_TRANSFORMER, scales);
+  for (guint i = 1; form->transformer_files[i]; i++)
+    if (strcmp (file, form->transformer_files[i]) == 0)
+      name = form->transformer_names[i];
+  inspect_part (job, add_part (job, name, path, needed), AVATAR_PART_TRANSFORMER, scales);
 }
 
-/* The one that would be taken, and the other one if it is there. */
+/* The one that would be taken, and the others that are there. */
 static void
-inspect_transformers (Job *job, const AvatarLayout *layout)
+inspect_transformers (Job *job)
 {
-  static const char ending[] = ".pt", ending8[] = "_fp8.pt";
-  const char *drop = layout->scales ? ending8 : ending;
-  g_autofree char *stem
-      = g_strndup (layout->transformer, strlen (layout->transformer) - strlen (drop));
-  g_autofree char *other = g_strconcat (stem, layout->scales ? ending : ending8, NULL);
-  g_autofree char *scales = layout->scales ? NULL : g_strconcat (stem, "_fp8_map.pt", NULL);
+  const AvatarLayout *layout = &job->layout;
+  g_autofree char *folder = g_path_get_dirname (layout->transformer);
 
   inspect_transformer (job, layout->transformer, layout->scales, TRUE);
-  if (g_file_test (other, G_FILE_TEST_EXISTS))
+  for (guint i = 0; layout->form->transformer_files[i]; i++) {
+    g_autofree char *other = g_build_filename (folder, layout->form->transformer_files[i], NULL);
+    g_autofree char *scales = NULL;
+
+    if (strcmp (other, layout->transformer) == 0 || !g_file_test (other, G_FILE_TEST_EXISTS))
+      continue;
+    if (g_str_has_suffix (other, "_fp8.pt"))
+      scales = g_strdup_printf ("%.*s_map.pt", (int) (strlen (other) - strlen (".pt")), other);
     inspect_transformer (job, other, scales, FALSE);
+  }
 }
 
 static gboolean
-inspect_released (Job *job, const AvatarLayout *layout, GError **error)
+inspect_download (Job *job, GError **error)
 {
+  const AvatarLayout *layout = &job->layout;
   g_autofree char *folder = g_path_get_dirname (layout->transformer);
   g_autofree char *own = g_build_filename (folder, "avatar-config.json", NULL);
 
-  job->self->kind = AVATAR_INSPECTED_RELEASED;
+  job->self->kind = AVATAR_INSPECTED_DOWNLOAD;
+  job->self->word = layout->form->word;
+  job->self->what = layout->form->what;
   job->self->released_sizes = !g_file_test (own, G_FILE_TEST_EXISTS);
   job->config = avatar_config_parse (layout->config, -1, own, error);
   if (!job->config
@@ -301,12 +308,12 @@ inspect_released (Job *job, const AvatarLayout *layout, GError **error)
               || !avatar_config_read_clip (&job->config->clip, layout->clip_config, layout->clip,
                   error))))
     return FALSE;
-  inspect_transformers (job, layout);
+  inspect_transformers (job);
   inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
   inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE), AVATAR_PART_WHISPER,
       NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (encoders); i++)
-    inspect_encoder (job, &encoders[i]);
+  inspect_encoder (job, &llava, &layout->form->llava);
+  inspect_encoder (job, &clip, &layout->form->clip);
   inspect_detector (job, layout->detector);
   return TRUE;
 }
@@ -352,6 +359,8 @@ inspect_plain (Job *job, const char *path)
   g_autofree char *detector = g_build_filename (path, AVATAR_PLAIN_DETECTOR, NULL);
 
   job->self->kind = AVATAR_INSPECTED_PLAIN;
+  job->self->word = "plain";
+  job->self->what = "a model's folder";
   read_config (job, add_part (job, "configuration", config, TRUE));
   for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
@@ -397,7 +406,6 @@ inspect_file (Job *job, const char *path, GError **error)
 static gboolean
 inspect_any (Job *job, const char *path, GError **error)
 {
-  g_auto (AvatarLayout) layout = { 0 };
   gboolean is_folder = g_file_test (path, G_FILE_TEST_IS_DIR);
 
   if (!is_folder && !g_file_test (path, G_FILE_TEST_EXISTS)) {
@@ -406,10 +414,10 @@ inspect_any (Job *job, const char *path, GError **error)
         path);
     return FALSE;
   }
-  if (!avatar_layout_survey (&layout, path, &job->root, error))
+  if (!avatar_layout_survey (&job->layout, path, error))
     return FALSE;
-  if (job->root) {
-    if (!inspect_released (job, &layout, error))
+  if (job->layout.form) {
+    if (!inspect_download (job, error))
       return FALSE;
   } else if (!is_folder) {
     return inspect_file (job, path, error);
@@ -421,8 +429,8 @@ inspect_any (Job *job, const char *path, GError **error)
   if (job->self->parts->len > 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: nothing in this folder is known; expected the tree of " RELEASE
-      " (weights/ckpts/...), or config.json with a file a part, or files of weights",
+      "%s: nothing in this folder is known; expected the tree of tencent/HunyuanVideo-Avatar "
+      "(weights/ckpts/...), Wan2GP's ckpts, or config.json with a file a part, or files of weights",
       path);
   return FALSE;
 }
@@ -435,11 +443,13 @@ avatar_inspect (const char *path, GError **error)
   gboolean done;
 
   job.self->kind = AVATAR_INSPECTED_FILES;
+  job.self->word = "files";
+  job.self->what = "weights, but no model by themselves";
   job.self->parts = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_part_free);
   done = inspect_any (&job, path, error);
   job.self->config = job.config;
   g_hash_table_unref (job.seen);
-  g_free (job.root);
+  avatar_layout_clear (&job.layout);
   if (!done)
     g_clear_pointer (&job.self, avatar_inspection_free);
   return job.self;

@@ -59,13 +59,14 @@ typedef struct
 
 typedef enum
 {
-  AVATAR_INSPECTED_RELEASED, /* the tree of the release */
+  AVATAR_INSPECTED_DOWNLOAD, /* as it comes from where it is published (engine/weights/layout.h) */
   AVATAR_INSPECTED_PLAIN,    /* config.json and a file a part */
   AVATAR_INSPECTED_FILES,    /* a file, or a folder of files, that are no model by themselves */
 } AvatarInspectedKind;
 
 /**
  * AvatarInspection:
+ * @word: the kind for programs; @what: in words
  * @parts: of AvatarInspectedPart
  * @released_sizes: a tree that has no sizes of its own
  * @config: what a model's folder says of sizes; %NULL: nothing that can be read, or it is no model's
@@ -74,6 +75,7 @@ typedef enum
 typedef struct
 {
   AvatarInspectedKind kind;
+  const char *word, *what;
   GPtrArray *parts;
   gboolean released_sizes;
   AvatarConfig *config;

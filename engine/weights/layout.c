@@ -1,120 +1,139 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* weights/ckpts/{hunyuan-video-t2v-720p/{transformers,vae},whisper-tiny,llava_llama_image,
- * text_encoder_2}: a user may name any folder from above weights/ down to transformers/, or a
- * transformer's file. */
+/* A user may name any folder from above the top of a form (weights/, ckpts/) down to the one of the
+ * transformers, or a transformer's file. */
 #include "engine/weights/layout.h"
 
 #include "engine/weights/json.h"
+#include "engine/weights/layout-forms.h"
 #include "engine/weights/released.h"
 
 #include <string.h>
 
-#define VIDEO "hunyuan-video-t2v-720p"
-#define TRANSFORMERS VIDEO "/transformers"
-#define DETECTOR "det_align/detface.pt"
+typedef gboolean (*HoldsFunc) (const AvatarLayoutForm *form, const char *top);
 
-static const char *const transformers[]
-    = { "mp_rank_00_model_states.pt", "mp_rank_00_model_states_fp8.pt" };
-static const char *const vae_files[]
-    = { "pytorch_model.pt", "diffusion_pytorch_model.safetensors", NULL };
-static const char *const whisper_files[] = { "model.safetensors", "pytorch_model.bin", NULL };
-static const char *const llava_files[]
-    = { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin", NULL };
-static const char *const clip_files[] = { "model.safetensors", "pytorch_model.bin", NULL };
-
-static gboolean
-is_transformer (const char *folder, const char *file)
-{
-  g_autofree char *path = g_build_filename (folder, file, NULL);
-
-  return g_file_test (path, G_FILE_TEST_IS_REGULAR);
-}
-
-static gboolean
-holds_transformer (const char *ckpts)
-{
-  g_autofree char *folder = g_build_filename (ckpts, TRANSFORMERS, NULL);
-
-  for (guint i = 0; i < G_N_ELEMENTS (transformers); i++)
-    if (is_transformer (folder, transformers[i]))
-      return TRUE;
-  return FALSE;
-}
-
-/* A download that has only begun has no transformer, but others of the tree's folders. */
-static gboolean
-holds_anything (const char *ckpts)
-{
-  static const char *const folders[] = { TRANSFORMERS, VIDEO "/vae", "whisper-tiny",
-    "llava_llama_image", "text_encoder_2", "det_align" };
-
-  for (guint i = 0; i < G_N_ELEMENTS (folders); i++) {
-    g_autofree char *folder = g_build_filename (ckpts, folders[i], NULL);
-
-    if (g_file_test (folder, G_FILE_TEST_IS_DIR))
-      return TRUE;
-  }
-  return FALSE;
-}
-
-/* The folder that holds hunyuan-video-t2v-720p, or NULL, by @holds. @file: (out) (optional): the
- * transformer's file, if @path is one. */
+/* The part of @full above @folder, if @full ends with it; @folder may be "". */
 static char *
-find_ckpts (const char *path, gboolean (*holds) (const char *ckpts), char **file)
+above (const char *full, const char *folder)
 {
-  static const char *const ways[] = { "weights/ckpts", "ckpts", NULL };
-  g_autofree char *full = g_canonicalize_filename (path, NULL);
+  gsize n = strlen (full), m = strlen (folder);
+
+  if (m == 0)
+    return g_strdup (full);
+  if (n <= m || full[n - m - 1] != '/' || strcmp (full + n - m, folder) != 0)
+    return NULL;
+  return g_strndup (full, n - m - 1);
+}
+
+/* The top of @form of which @full is a transformer's file, whatever it is called. */
+static char *
+top_of_file (const AvatarLayoutForm *form, const char *full)
+{
   g_autofree char *name = g_path_get_basename (full);
+  g_autofree char *folder = g_path_get_dirname (full);
+  g_autofree char *top = above (folder, form->transformers);
 
-  if (g_file_test (full, G_FILE_TEST_IS_REGULAR) && g_str_has_suffix (name, ".pt")) {
-    g_autofree char *folder = g_path_get_dirname (full);
-    char *ckpts
-        = g_str_has_suffix (folder, "/" TRANSFORMERS) ? find_ckpts (folder, holds, NULL) : NULL;
+  if (!top || !g_pattern_match_simple (form->pattern, name) || !avatar_layout_has_begun (form, top))
+    return NULL;
+  return g_steal_pointer (&top);
+}
 
-    if (ckpts && file)
-      *file = g_steal_pointer (&name);
-    return ckpts;
+/* The folder that is called ckpts, or NULL, by @holds. @file: (out) (optional): the transformer's file,
+ * if @path is one. */
+static char *
+find_top (const AvatarLayoutForm *form, const char *path, HoldsFunc holds, char **file)
+{
+  g_autofree char *full = g_canonicalize_filename (path, NULL);
+  g_autofree char *video = g_path_get_dirname (form->transformers);
+  const char *const inside[] = { form->transformers, video };
+  static const char *const ways[] = { "weights/ckpts", "ckpts", NULL };
+
+  if (g_file_test (full, G_FILE_TEST_IS_REGULAR)) {
+    char *top = top_of_file (form, full);
+
+    if (top && file)
+      *file = g_path_get_basename (full);
+    return top;
   }
-  if (g_str_has_suffix (full, "/" TRANSFORMERS))
-    full[strlen (full) - strlen ("/" TRANSFORMERS)] = '\0';
-  else if (g_str_has_suffix (full, "/" VIDEO))
-    full[strlen (full) - strlen ("/" VIDEO)] = '\0';
-  for (guint i = 0; i < G_N_ELEMENTS (ways); i++) {
-    char *ckpts = g_build_filename (full, ways[i], NULL); /* NULL: @path itself */
+  for (guint i = 0; i < G_N_ELEMENTS (inside); i++) {
+    char *top = inside[i][0] && strcmp (inside[i], ".") ? above (full, inside[i]) : NULL;
 
-    if (holds (ckpts))
-      return ckpts;
-    g_free (ckpts);
+    if (top && holds (form, top))
+      return top;
+    g_free (top);
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (ways); i++) {
+    char *top = g_build_filename (full, ways[i], NULL); /* NULL: @path itself */
+
+    if (holds (form, top))
+      return top;
+    g_free (top);
   }
   return NULL;
 }
 
-gboolean
-avatar_layout_is_released (const char *path)
+static gboolean
+is_form (AvatarLayout *self, const AvatarLayoutForm *form, const char *path, HoldsFunc holds,
+    char **file)
 {
-  g_autofree char *ckpts = find_ckpts (path, holds_transformer, NULL);
-
-  return ckpts != NULL;
+  self->top = find_top (form, path, holds, file);
+  if (self->top)
+    self->form = form;
+  return self->top != NULL;
 }
 
-/* The first of @names, up to NULL, that is in @folder. */
-static char *
-find_file (const char *folder, const char *const *names, const char *what, GError **error)
+/* Sets form and top; FALSE: @path is of none. */
+static gboolean
+find_form (AvatarLayout *self, const char *path, char **file)
 {
-  g_autofree char *first = g_build_filename (folder, names[0], NULL);
+  for (guint i = 0; i < AVATAR_LAYOUT_FORMS; i++)
+    if (is_form (self, &avatar_layout_forms[i], path, avatar_layout_has_transformer, file))
+      return TRUE;
+  return FALSE;
+}
 
-  for (; *names; names++) {
-    char *path = g_build_filename (folder, *names, NULL);
+/* Also of what has no transformer: the release last, whose other folders Wan2GP has in part. */
+static gboolean
+find_begun (AvatarLayout *self, const char *path, char **file)
+{
+  for (guint i = AVATAR_LAYOUT_FORMS; i-- > 0;)
+    if (is_form (self, &avatar_layout_forms[i], path, avatar_layout_has_begun, file))
+      return TRUE;
+  return FALSE;
+}
+
+gboolean
+avatar_layout_is_known (const char *path)
+{
+  g_auto (AvatarLayout) layout = { 0 };
+
+  return find_form (&layout, path, NULL);
+}
+
+/* Where the first of @names, up to NULL, is in @folder of the top; or else, with *@found FALSE, where
+ * the first should be. */
+static char *
+expect_file (const AvatarLayout *self, const char *folder, const char *const *names,
+    gboolean *found)
+{
+  *found = TRUE;
+  for (guint i = 0; names[i]; i++) {
+    char *path = g_build_filename (self->top, folder, names[i], NULL);
 
     if (g_file_test (path, G_FILE_TEST_EXISTS))
       return path;
     g_free (path);
   }
+  *found = FALSE;
+  return g_build_filename (self->top, folder, names[0], NULL);
+}
+
+static gboolean
+is_missing (const AvatarLayout *self, const char *path, const char *what, GError **error)
+{
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: there is no such file, where the %s of a released model is; fetch it from "
-      "tencent/HunyuanVideo-Avatar",
-      first, what);
-  return NULL;
+      "%s: there is no such file, which is the %s in %s; fetch %s%s of %s", path, what,
+      self->form->what, self->form->above, path + strlen (self->top) + 1, self->form->source);
+  return FALSE;
 }
 
 /* FALSE only with @error; *@object stays %NULL if there is no such file. */
@@ -135,12 +154,13 @@ read_json (const char *path, JsonObject **object, GError **error)
   return *object != NULL;
 }
 
-/* What the part's own config.json says of what @config has a section for. */
+/* What the part's own configuration, @file beside its weights, says of what @config has a section for. */
 static gboolean
-override (JsonObject *config, const char *section, const char *weights, GError **error)
+override (JsonObject *config, const char *section, const char *weights, const char *file,
+    GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (weights);
-  g_autofree char *path = g_build_filename (folder, "config.json", NULL);
+  g_autofree char *path = g_build_filename (folder, file, NULL);
   g_autoptr (JsonObject) own = NULL;
   JsonNode *node = json_object_get_member (config, section);
   JsonObject *into = node && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
@@ -171,8 +191,8 @@ make_config (AvatarLayout *self, GError **error)
     return FALSE;
   if (!config)
     config = avatar_json_parse (released, strlen (released), AVATAR_RELEASED, error);
-  if (!config || !override (config, "vae", self->vae, error)
-      || !override (config, "whisper", self->whisper, error))
+  if (!config || !override (config, "vae", self->vae, self->form->vae_config, error)
+      || !override (config, "whisper", self->whisper, "config.json", error))
     return FALSE;
   root = json_node_alloc ();
   json_node_init_object (root, config);
@@ -180,47 +200,11 @@ make_config (AvatarLayout *self, GError **error)
   return TRUE;
 }
 
-/* 16-bit weights before 8-bit ones, unless @file is chosen. */
+/* The text of an encoder's own configuration; FALSE only with @error. */
 static gboolean
-find_transformer (AvatarLayout *self, const char *ckpts, const char *file, GError **error)
+read_own (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **text, GError **error)
 {
-  g_autofree char *folder = g_build_filename (ckpts, TRANSFORMERS, NULL);
-  const char *const chosen[] = { file, NULL };
-  const char *const known[] = { transformers[0], transformers[1], NULL };
-  g_autofree char *stem = NULL;
-
-  self->transformer = find_file (folder, file ? chosen : known, "transformer", error);
-  if (!self->transformer)
-    return FALSE;
-  if (!g_str_has_suffix (self->transformer, "_fp8.pt"))
-    return TRUE;
-  stem = g_strndup (self->transformer, strlen (self->transformer) - strlen (".pt"));
-  self->scales = g_strconcat (stem, "_map.pt", NULL);
-  if (g_file_test (self->scales, G_FILE_TEST_EXISTS))
-    return TRUE;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: there is no such file, which has the scales of the 8-bit transformer beside it; fetch it "
-      "from tencent/HunyuanVideo-Avatar",
-      self->scales);
-  return FALSE;
-}
-
-/* Where the first of @names that is there is, or else where the first should be. */
-static char *
-expect_file (const char *ckpts, const char *folder, const char *const *names)
-{
-  g_autofree char *full = g_build_filename (ckpts, folder, NULL);
-  char *path = find_file (full, names, "", NULL);
-
-  return path ? path : g_build_filename (full, names[0], NULL);
-}
-
-/* The text of the config.json beside @weights; FALSE only with @error. */
-static gboolean
-read_own (const char *weights, char **text, GError **error)
-{
-  g_autofree char *folder = g_path_get_dirname (weights);
-  g_autofree char *path = g_build_filename (folder, "config.json", NULL);
+  g_autofree char *path = g_build_filename (self->top, encoder->folder, encoder->beside[0], NULL);
   g_autoptr (GError) read_error = NULL;
   gsize length;
 
@@ -233,63 +217,72 @@ read_own (const char *weights, char **text, GError **error)
 
 /* The text encoders, without which everything but prompts is there. */
 static gboolean
-find_text (AvatarLayout *self, const char *ckpts, GError **error)
+find_text (AvatarLayout *self, GError **error)
 {
-  self->llava = expect_file (ckpts, "llava_llama_image", llava_files);
-  self->clip = expect_file (ckpts, "text_encoder_2", clip_files);
-  return read_own (self->llava, &self->llava_config, error)
-      && read_own (self->clip, &self->clip_config, error);
+  const AvatarLayoutForm *form = self->form;
+  gboolean found;
+
+  self->llava = expect_file (self, form->llava.folder, form->llava.files, &found);
+  self->clip = expect_file (self, form->clip.folder, form->clip.files, &found);
+  return read_own (self, &form->llava, &self->llava_config, error)
+      && read_own (self, &form->clip, &self->clip_config, error);
+}
+
+/* The files, or where they should be: 16-bit weights before 8-bit ones, unless @file is chosen. FALSE
+ * with @error if one of them is not there. */
+static gboolean
+place_files (AvatarLayout *self, const char *file, GError **error)
+{
+  const AvatarLayoutForm *form = self->form;
+  const char *const chosen[] = { file, NULL };
+  gboolean has_transformer, has_vae, has_whisper;
+
+  self->transformer = expect_file (self, form->transformers,
+      file ? chosen : form->transformer_files, &has_transformer);
+  if (g_str_has_suffix (self->transformer, "_fp8.pt"))
+    self->scales = g_strdup_printf ("%.*s_map.pt",
+        (int) (strlen (self->transformer) - strlen (".pt")), self->transformer);
+  self->vae = expect_file (self, form->vae, form->vae_files, &has_vae);
+  self->whisper = expect_file (self, form->whisper, form->whisper_files, &has_whisper);
+  self->detector = g_build_filename (self->top, form->detector, NULL);
+  if (!has_transformer)
+    return is_missing (self, self->transformer, "transformer", error);
+  if (self->scales && !g_file_test (self->scales, G_FILE_TEST_EXISTS))
+    return is_missing (self, self->scales, "8-bit transformer's file of scales", error);
+  if (!has_vae)
+    return is_missing (self, self->vae, "VAE", error);
+  return has_whisper || is_missing (self, self->whisper, "speech encoder", error);
 }
 
 gboolean
 avatar_layout_find (AvatarLayout *self, const char *path, GError **error)
 {
   g_autofree char *file = NULL;
-  g_autofree char *ckpts = find_ckpts (path, holds_transformer, &file);
-  g_autofree char *vae_folder = NULL, *whisper_folder = NULL;
+  gboolean known = find_form (self, path, &file);
 
-  g_return_val_if_fail (ckpts, FALSE);
-  if (!find_transformer (self, ckpts, file, error))
+  g_return_val_if_fail (known, FALSE);
+  if (!place_files (self, file, error))
     return FALSE;
-  vae_folder = g_build_filename (ckpts, VIDEO "/vae", NULL);
-  whisper_folder = g_build_filename (ckpts, "whisper-tiny", NULL);
-  self->vae = find_file (vae_folder, vae_files, "VAE", error);
-  if (!self->vae)
-    return FALSE;
-  self->whisper = find_file (whisper_folder, whisper_files, "speech encoder", error);
-  self->detector = g_build_filename (ckpts, DETECTOR, NULL);
   if (!g_file_test (self->detector, G_FILE_TEST_EXISTS))
     g_clear_pointer (&self->detector, g_free);
-  return self->whisper && find_text (self, ckpts, error) && make_config (self, error);
+  return find_text (self, error) && make_config (self, error);
 }
 
 gboolean
-avatar_layout_survey (AvatarLayout *self, const char *path, char **root, GError **error)
+avatar_layout_survey (AvatarLayout *self, const char *path, GError **error)
 {
-  const char *const known[] = { transformers[0], transformers[1], NULL };
   g_autofree char *file = NULL;
-  g_autofree char *ckpts = find_ckpts (path, holds_anything, &file);
-  const char *const chosen[] = { file, NULL };
 
-  *root = NULL;
-  if (!ckpts)
+  if (!find_form (self, path, &file) && !find_begun (self, path, &file))
     return TRUE;
-  self->transformer = expect_file (ckpts, TRANSFORMERS, file ? chosen : known);
-  if (g_str_has_suffix (self->transformer, "_fp8.pt"))
-    self->scales = g_strdup_printf ("%.*s_map.pt",
-        (int) (strlen (self->transformer) - strlen (".pt")), self->transformer);
-  self->vae = expect_file (ckpts, VIDEO "/vae", vae_files);
-  self->whisper = expect_file (ckpts, "whisper-tiny", whisper_files);
-  self->detector = g_build_filename (ckpts, DETECTOR, NULL);
-  if (!find_text (self, ckpts, error) || !make_config (self, error))
-    return FALSE;
-  *root = g_steal_pointer (&ckpts);
-  return TRUE;
+  place_files (self, file, NULL);
+  return find_text (self, error) && make_config (self, error);
 }
 
 void
 avatar_layout_clear (AvatarLayout *self)
 {
+  g_free (self->top);
   g_free (self->transformer);
   g_free (self->scales);
   g_free (self->vae);

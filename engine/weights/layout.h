@@ -1,37 +1,72 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Finding the files of a model in the tree in which it was released (spec denoise.md 1.1). */
+/* Finding the files of a model in the folders that people have: the tree in which it was released
+ * (spec denoise.md 1.1), and the flat folder of Wan2GP (spec vae-text-face-formats.md 5.4; Wan2GP's
+ * models/hyvideo/hunyuan_handler.py and defaults/hunyuan_avatar.json). */
 #pragma once
 
 #include <avatar/error.h>
 
 G_BEGIN_DECLS
 
+#define AVATAR_LAYOUT_NAMES 4
 /* The face detector of a plain folder, which may be missing. */
 #define AVATAR_PLAIN_DETECTOR "detface.pt"
 
+/* @folder: of a text encoder; @files: its weights, any of them; @beside: what must lie there, too, any of
+ * "a|b" of each: its configuration first */
+typedef struct
+{
+  const char *folder;
+  const char *files[AVATAR_LAYOUT_NAMES], *beside[AVATAR_LAYOUT_NAMES];
+} AvatarLayoutEncoder;
+
+/**
+ * AvatarLayoutForm: what files are called in one of them. Paths are from its top; lists end with %NULL
+ * @word: for programs; @what: in words
+ * @source: whence it is fetched, and @above: where in it the top is
+ * @transformers: the folder of the transformers, "" for the top; @transformer_files: 16-bit ones
+ *   first; @transformer_names: what they are called in reports
+ * @pattern: of a transformer's file that a user may name
+ * @vae, @whisper: folders; @vae_config: the VAE's configuration
+ * @detector: the face detector's file
+ */
+typedef struct
+{
+  const char *word, *what, *source, *above;
+  const char *transformers, *pattern;
+  const char *transformer_files[AVATAR_LAYOUT_NAMES], *transformer_names[AVATAR_LAYOUT_NAMES];
+  const char *vae, *vae_config, *vae_files[AVATAR_LAYOUT_NAMES];
+  const char *whisper, *whisper_files[AVATAR_LAYOUT_NAMES];
+  AvatarLayoutEncoder llava, clip;
+  const char *detector;
+} AvatarLayoutForm;
+
 /**
  * AvatarLayout: paths, and the configuration as the text of a config.json
- * @scales: factors of an 8-bit transformer, or %NULL
+ * @top: the folder that is called ckpts in both forms
+ * @scales: factors of an 8-bit transformer that are in a file of their own, or %NULL
  * @llava, @clip: the text encoders' weights; these alone need not be there
- * @llava_config, @clip_config: the texts of their own config.json, or %NULL
+ * @llava_config, @clip_config: the texts of their own configurations, or %NULL
  * @detector: the face detector, which may be missing: then %NULL, or, of a survey, where it should be
  */
 typedef struct
 {
-  char *transformer, *scales, *vae, *whisper, *detector, *llava, *clip;
+  const AvatarLayoutForm *form;
+  char *top;
+  char *transformer, *scales, *vae, *whisper, *llava, *clip, *detector;
   char *config, *llava_config, *clip_config;
 } AvatarLayout;
 
-/* Whether @path is the tree, a folder above or inside it, or a transformer's file in it. */
-gboolean avatar_layout_is_released (const char *path);
-/* @path is of a released tree. Fails if a part is missing; clear @self in any case. The sizes are the
- * released ones, or those of avatar-config.json beside the transformer; the VAE's and Whisper's own
- * config.json come before both. */
+/* Whether @path is such a folder, one above or inside it, or a transformer's file in it. */
+gboolean avatar_layout_is_known (const char *path);
+/* @path is known. Fails if a part is missing; clear @self in any case. The sizes are the released ones,
+ * or those of avatar-config.json beside the transformer; the VAE's and Whisper's own configurations
+ * come before both. */
 gboolean avatar_layout_find (AvatarLayout *self, const char *path, GError **error);
-/* The same of a tree from which anything may be missing, also the transformer: paths are where files
- * are, or where they should be. *@root: (out): the folder that is called ckpts in the release; %NULL
- * if @path is of no such tree. FALSE only where sizes cannot be read. */
-gboolean avatar_layout_survey (AvatarLayout *self, const char *path, char **root, GError **error);
+/* The same of a folder from which anything may be missing, also the transformer: paths are where files
+ * are, or where they should be. @form stays %NULL if @path is of no such folder. FALSE only where
+ * sizes cannot be read. */
+gboolean avatar_layout_survey (AvatarLayout *self, const char *path, GError **error);
 void avatar_layout_clear (AvatarLayout *self);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarLayout, avatar_layout_clear)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Opening a model: a plain folder (config.json and one safetensors file a part), the tree in which
- * it was released, or the released sizes alone. */
+/* Opening a model: a plain folder (config.json and one safetensors file a part), one as it is
+ * downloaded (engine/weights/layout.h), or the released sizes alone. */
 #include "engine/weights/model.h"
 
 #include "engine/weights/config-text.h"
@@ -36,7 +36,8 @@ read_config (AvatarModel *self, GChecksum *hash, GError **error)
 
     g_set_error (error, AVATAR_ERROR, read_error->code, "%s%s", read_error->message,
         missing ? "; a model is a folder with config.json and *.safetensors, or the released tree "
-                  "with ckpts/hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt"
+                  "with ckpts/hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt, or "
+                  "Wan2GP's ckpts with hunyuan_video_avatar_720_bf16.safetensors"
                 : "");
     return FALSE;
   }
@@ -145,7 +146,7 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
 
 /* Checkpoints of training carry more than is needed, so that unknown tensors are passed over. */
 static gboolean
-open_released (AvatarModel *self, GChecksum *hash, GError **error)
+open_download (AvatarModel *self, GChecksum *hash, GError **error)
 {
   g_auto (AvatarLayout) layout = { 0 };
 
@@ -175,8 +176,8 @@ avatar_model_open (const char *path, GError **error)
     imagine (self);
     return g_steal_pointer (&self);
   }
-  if (!(avatar_layout_is_released (self->path) ? open_released (self, hash, error)
-                                               : open_plain (self, hash, error)))
+  if (!(avatar_layout_is_known (self->path) ? open_download (self, hash, error)
+                                            : open_plain (self, hash, error)))
     return NULL;
   self->hash = g_strndup (g_checksum_get_string (hash), 16);
   fill_info (self);

@@ -192,6 +192,15 @@ report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
   return FALSE;
 }
 
+/* Of quanto's formats only those of fewer than 8 bits have one. */
+static gboolean
+is_shifted (AvatarPart *self, const char *name)
+{
+  g_autofree char *shift = g_strconcat (name, "._shift", NULL);
+
+  return g_hash_table_contains (self->tensors, shift);
+}
+
 static gboolean
 check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
 {
@@ -206,6 +215,13 @@ check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
       && memcmp (found->shape, want->shape, want->rank * sizeof (gint64)) == 0
       && (is_float (found) || is_8bit (found)))
     return check_scale (self, want->name, found, error);
+  if (is_shifted (self, want->name)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" is quantised by quanto with a shift, to fewer than 8 bits (qint4, qint2), "
+        "which is not read; expected qint8, or 16 bits",
+        avatar_weight_file_get_name (self->file), want->name);
+    return FALSE;
+  }
   want_text = avatar_tensor_describe (expected);
   found_text = avatar_tensor_describe (*found);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,

@@ -66,7 +66,8 @@ find_storage (const char *key, gsize *size, gpointer data)
   return avatar_zip_get (self->zip, entry, size, NULL);
 }
 
-static void
+/* FALSE: @value is an object of another kind, which only Python could make. */
+static gboolean
 add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, gboolean numbers)
 {
   Entry entry = { 0 };
@@ -74,12 +75,13 @@ add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, gboo
 
   if (!(numbers && avatar_torch_reader_get_number (&self->reader, value, &entry.tensor))
       && !avatar_torch_reader_get (&self->reader, value, &entry.tensor, &why))
-    return; /* an object of another kind, which only Python could make */
+    return FALSE;
   entry.name = g_strndup (name, length);
   if (why)
     g_hash_table_insert (self->reasons, entry.name, (gpointer) why);
   else
     g_array_append_val (self->entries, entry);
+  return TRUE;
 }
 
 static gboolean
@@ -108,10 +110,14 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
   static const char *const keys[] = { "module", "state_dict", "ema" };
   Node *dict = avatar_pickle_get (p, avatar_pickle_root (p));
 
+  self->reader.pickle = p;
+  if (!is_dict (p, dict)
+      && add_tensor (self, AVATAR_TORCH_ALONE, strlen (AVATAR_TORCH_ALONE), dict, FALSE))
+    return TRUE;
   if (!is_dict (p, dict))
     return fail (self, error,
-        "it holds something else than a dict of tensors (perhaps a whole model object); save its "
-        "state_dict()");
+        "it holds something else than a tensor or a dict of them (perhaps a whole model object); save "
+        "its state_dict()");
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++) {
     Node *inner = find_dict (p, dict, keys[i]);
 
@@ -120,7 +126,6 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
       break;
     }
   }
-  self->reader.pickle = p;
   for (guint i = 0; i + 1 < avatar_pickle_n_items (dict); i += 2) {
     Node *key = avatar_pickle_item (p, dict, i);
 

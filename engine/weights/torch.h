@@ -9,6 +9,9 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarTorch AvatarTorch;
 
+/* What a tensor is called that was saved alone. */
+#define AVATAR_TORCH_ALONE "tensor"
+
 /* Whether @data begins as such a file; what it is will only show when it is opened. */
 gboolean avatar_torch_is (const guint8 *data, gsize size);
 /* Of a dict of dicts the one called "module", "state_dict" or "ema" is taken, in this order. The names

@@ -16,11 +16,13 @@ typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
  *   the model can hear (750 frames = 30 s, context included), as upstream does
  * @context: video frames heard before and after the window as well, where there are any, so that
  *   windows join without a seam
+ * @parity: the spectrogram is rounded to 16 bits, as upstream's is
  */
 typedef struct
 {
   guint window;
   guint context;
+  gboolean parity;
 } AvatarAudioSettings;
 
 #define AVATAR_AUDIO_CONTEXT_DEFAULT 25

@@ -135,6 +135,13 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   the transformer was trained
  * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
  *   parity tests; must outlive the denoiser
+ * @noise_file: (nullable): the same from a file with one tensor, [channels, T, h, w] or with a 1 before
+ *   that; read while the denoiser is made
+ * @posterior_noise: (nullable): what of the portrait's posterior is taken: "mode" or %NULL, its mean, of
+ *   which one latent frame stands for all; "seeded", a sample for each latent frame of a window, by @seed;
+ *   else a file of noise as @noise_file. Upstream takes a sample by noise without a seed. Samples take
+ *   as much of a GPU's memory as the latents' tokens do
+ * @parity: upstream's roundings to 16 bits between the networks, as docs/numerics.md lists them
  */
 typedef struct
 {
@@ -163,6 +170,9 @@ typedef struct
   gboolean exact_rope;
   const float *noise;
   guint noise_latents;
+  const char *noise_file;
+  const char *posterior_noise;
+  gboolean parity;
 } AvatarDenoiseSettings;
 
 /**

@@ -54,7 +54,7 @@ hear (Scene *scene)
 {
   const AvatarModelInfo *info = avatar_model_get_info (scene->model);
   guint n_samples = FRAMES * info->sample_rate / info->fps;
-  AvatarAudioSettings settings = { 0, AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings settings = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
   GError *error = NULL;
   g_autoptr (AvatarAudioEncoder) encoder
       = avatar_audio_encoder_new (scene->model, scene->device, &settings, &error);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatardenoise: how many latents, their times, the portrait's two doors, sizes, statistics. */
+#include "engine/denoise/sampler.h"
+#include "engine/weights/writer.h"
 #include "support.h"
 
 #include <glib/gstdio.h>
@@ -39,6 +41,104 @@ GST_START_TEST (test_seed)
   fail_unless (a->bytes->len > 0 && a->bytes->len == b->bytes->len);
   fail_unless (memcmp (a->bytes->data, b->bytes->data, a->bytes->len) == 0);
   fail_if (memcmp (a->bytes->data, c->bytes->data, a->bytes->len) == 0);
+}
+GST_END_TEST;
+
+#define NOISE_FRAMES 33
+
+static void
+fill_noise (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+{
+  memcpy (out, (const gfloat *) data + first, n * sizeof (gfloat));
+}
+
+/* The noise of seed 1, as a file. */
+static gchar *
+write_noise (const gchar *folder)
+{
+  gchar *path = g_build_filename (folder, "noise.safetensors", NULL);
+  g_autofree gfloat *all = g_new (gfloat, 16 * NOISE_FRAMES * 64);
+  gfloat one[16 * 64];
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  AvatarNamedTensor t = { "noise",
+    avatar_tensor (AVATAR_F32, NULL, 5, (gint64) 1, (gint64) 16, (gint64) NOISE_FRAMES, (gint64) 8,
+        (gint64) 8) };
+
+  for (guint f = 0; f < NOISE_FRAMES; f++) {
+    avatar_noise_fill (one, G_N_ELEMENTS (one), 1, f);
+    for (guint c = 0; c < 16; c++)
+      memcpy (all + (c * NOISE_FRAMES + f) * 64, one + c * 64, 64 * sizeof (gfloat));
+  }
+  g_array_append_val (list, t);
+  fail_unless (avatar_write_safetensors (path, list, fill_noise, all, NULL));
+  return path;
+}
+
+static gboolean
+is_same (const Run *a, const Run *b)
+{
+  g_assert_no_error (a->error);
+  g_assert_no_error (b->error);
+  fail_unless (a->bytes->len > 0 && a->bytes->len == b->bytes->len);
+  return memcmp (a->bytes->data, b->bytes->data, a->bytes->len) == 0;
+}
+
+GST_START_TEST (test_noise)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_noise (folder);
+  g_autofree gchar *given = g_strdup_printf (AUDIO (5) " ! " DENOISE " noise=%s" LATENTS, path);
+  g_autofree gchar *posterior
+      = g_strdup_printf (AUDIO (5) " ! " DENOISE " seed=1 posterior-noise=%s" LATENTS, path);
+  g_autoptr (Run) seed = run_pipeline (AUDIO (5) " ! " DENOISE " seed=1" LATENTS, TRUE);
+  g_autoptr (Run) file = run_pipeline (given, TRUE);
+  g_autoptr (Run) mode
+      = run_pipeline (AUDIO (5) " ! " DENOISE " seed=1 posterior-noise=mode" LATENTS, TRUE);
+  g_autoptr (Run) sample
+      = run_pipeline (AUDIO (5) " ! " DENOISE " seed=1 posterior-noise=seeded" LATENTS, TRUE);
+  g_autoptr (Run) other = run_pipeline (posterior, TRUE);
+  g_autoptr (Run) bad = run_pipeline (AUDIO (5) " ! " DENOISE " noise=/nowhere" LATENTS, TRUE);
+  g_autoptr (Run) worse
+      = run_pipeline (AUDIO (5) " ! " DENOISE " posterior-noise=sampled" LATENTS, TRUE);
+
+  fail_unless (is_same (seed, file));
+  fail_unless (is_same (seed, mode));
+  fail_if (is_same (seed, sample));
+  fail_if (is_same (seed, other));
+  fail_if (is_same (sample, other));
+  fail_unless_equals_int (bad->n_errors, 1);
+  fail_unless (strstr (bad->error->message, "/nowhere") != NULL, "%s", bad->error->message);
+  fail_unless_equals_int (worse->n_errors, 1);
+  fail_unless (strstr (worse->error->message, "sampled") != NULL, "%s", worse->error->message);
+  g_unlink (path);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+#define CHAIN(audio, denoise, decode)                                                        \
+  AUDIO (5)                                                                                  \
+  audio " ! " DENOISE denoise " ! avatarvaedecode" decode " ! " SMALL_VIDEO ",format=RGB ! " \
+        "fakesink name=sink"
+
+/* Each of the three rounds something, and none so much that the picture is another. */
+GST_START_TEST (test_parity)
+{
+  static const gchar *const launches[] = { CHAIN (" parity=true", "", ""),
+    CHAIN ("", " parity=true", ""), CHAIN ("", "", " parity=true") };
+  g_autoptr (Run) plain = run_pipeline (CHAIN ("", "", ""), TRUE);
+  g_autoptr (Run) features = run_pipeline (AUDIO (5) " ! fakesink name=sink", FALSE);
+  g_autoptr (Run) rounded = run_pipeline (AUDIO (5) " parity=true ! fakesink name=sink", FALSE);
+
+  fail_if (is_same (features, rounded));
+  for (guint i = 0; i < G_N_ELEMENTS (launches); i++) {
+    g_autoptr (Run) run = run_pipeline (launches[i], TRUE);
+    gdouble difference = 0;
+
+    for (guint k = 0; k < plain->bytes->len; k++)
+      difference += ABS (run->bytes->data[k] - plain->bytes->data[k]);
+    fail_unless (i == 0 || !is_same (run, plain)); /* a spectrogram's need not show in bytes */
+    fail_unless (difference / plain->bytes->len < 3, "%u: %g", i, difference / plain->bytes->len);
+  }
 }
 GST_END_TEST;
 
@@ -225,6 +325,8 @@ denoise_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_counts);
   tcase_add_test (tc, test_seed);
+  tcase_add_test (tc, test_noise);
+  tcase_add_test (tc, test_parity);
   tcase_add_test (tc, test_reference_pad);
   tcase_add_test (tc, test_size);
   tcase_add_test (tc, test_chunks);

@@ -184,7 +184,7 @@ static gboolean
 hear (Fixture *f, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (f->model);
-  AvatarAudioSettings settings = { 0, AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings settings = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
   g_autofree float *samples = g_new0 (float, info->sample_rate);
   g_autofree float *features
       = g_new (float, info->feature_steps * info->feature_states * info->feature_channels);

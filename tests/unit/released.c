@@ -8,6 +8,7 @@
 #include "engine/weights/pack.h"
 #include "engine/weights/random.h"
 #include "engine/weights/writer.h"
+#include "tests/unit/folders.h"
 
 #include <avatar/avatar.h>
 #include <gio/gio.h>
@@ -27,53 +28,17 @@ typedef struct
 } Fixture;
 
 static void
-run (const char *const *argv)
-{
-  g_autoptr (GError) error = NULL;
-  int status;
-
-  g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, NULL,
-      &status, &error);
-  g_assert_no_error (error);
-  g_spawn_check_wait_status (status, &error);
-  g_assert_no_error (error);
-}
-
-static void
-make (const char *folder, const char *format, const char *parts)
-{
-  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_MODEL_DIR "/config.json", "--format",
-    format, "--parts", parts, folder, NULL };
-
-  run (argv);
-}
-
-static void
 setup (Fixture *f, gconstpointer data)
 {
   f->top = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   f->weights = g_build_filename (f->top, "weights", NULL);
-  make (f->weights, "torch", "transformer,transformer-fp8,vae,whisper");
-}
-
-static void
-remove_tree (const char *path)
-{
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-  const char *name;
-
-  while (dir && (name = g_dir_read_name (dir))) {
-    g_autofree char *child = g_build_filename (path, name, NULL);
-
-    remove_tree (child);
-  }
-  g_remove (path);
+  folder_make (f->weights, "torch", "transformer,transformer-fp8,vae,whisper");
 }
 
 static void
 teardown (Fixture *f, gconstpointer data)
 {
-  remove_tree (f->top);
+  folder_remove (f->top);
   g_free (f->weights);
   g_free (f->top);
 }
@@ -90,16 +55,6 @@ drop (Fixture *f, const char *file)
   g_autofree char *path = path_of (f, file);
 
   g_assert_cmpint (g_unlink (path), ==, 0);
-}
-
-static AvatarModel *
-open_good (const char *path)
-{
-  g_autoptr (GError) error = NULL;
-  AvatarModel *model = avatar_model_open (path, &error);
-
-  g_assert_no_error (error);
-  return model;
 }
 
 static void
@@ -128,33 +83,16 @@ test_everywhere (Fixture *f, gconstpointer data)
   static const char *const inside[]
       = { "", "ckpts", "ckpts/hunyuan-video-t2v-720p", "ckpts/hunyuan-video-t2v-720p/transformers",
           "ckpts/hunyuan-video-t2v-720p/transformers/", BF16 };
-  g_autoptr (AvatarModel) model = open_good (f->top);
+  g_autoptr (AvatarModel) model = folder_open (f->top);
   const AvatarModelInfo *info = avatar_model_get_info (model);
 
   g_assert_cmpstr (info->name, ==, "toonhead-demo");
   g_assert_cmpint (dtype_of (model, "single_blocks.0.linear1.weight"), ==, AVATAR_BF16);
   for (guint i = 0; i < G_N_ELEMENTS (inside); i++) {
     g_autofree char *path = path_of (f, inside[i]);
-    g_autoptr (AvatarModel) again = open_good (path);
+    g_autoptr (AvatarModel) again = folder_open (path);
 
     g_assert_cmpstr (avatar_model_get_info (again)->hash, ==, info->hash);
-  }
-}
-
-/* All tensors of @part are the same numbers from both models. */
-static void
-compare_part (AvatarModel *a, AvatarModel *b, const char *part)
-{
-  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
-  g_autoptr (AvatarWeights) x = avatar_weights_new (a, device, part, FALSE, NULL);
-  g_autoptr (AvatarWeights) y = avatar_weights_new (b, device, part, FALSE, NULL);
-  g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (a), part);
-
-  for (guint i = 0; i < manifest->len; i++) {
-    const char *name = g_array_index (manifest, AvatarManifestEntry, i).name;
-    AvatarTensor u = avatar_weights_get (x, "%s", name), v = avatar_weights_get (y, "%s", name);
-
-    g_assert_cmpmem (u.data, avatar_tensor_bytes (u), v.data, avatar_tensor_bytes (v));
   }
 }
 
@@ -163,23 +101,23 @@ test_same_as_plain (Fixture *f, gconstpointer data)
 {
   g_autofree char *plain = g_build_filename (f->top, "plain", NULL);
   g_autofree char *fp8_path = path_of (f, FP8);
-  g_autoptr (AvatarModel) model = open_good (f->weights);
-  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
+  g_autoptr (AvatarModel) model = folder_open (f->weights);
+  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
 
-  make (plain, "safetensors", "transformer,vae,whisper,text");
+  folder_make (plain, "safetensors", "transformer,vae,whisper,text");
   {
-    g_autoptr (AvatarModel) other = open_good (plain);
+    g_autoptr (AvatarModel) other = folder_open (plain);
 
-    compare_part (model, other, "transformer");
-    compare_part (model, other, "vae");
+    folder_compare (model, other, "transformer");
+    folder_compare (model, other, "vae");
   }
-  make (plain, "safetensors", "transformer-fp8");
+  folder_make (plain, "safetensors", "transformer-fp8");
   {
-    g_autoptr (AvatarModel) other = open_good (plain);
+    g_autoptr (AvatarModel) other = folder_open (plain);
 
     g_assert_cmpint (dtype_of (fp8, "single_blocks.0.linear1.weight"), ==, AVATAR_F8_E4M3);
     g_assert_cmpint (dtype_of (fp8, "single_blocks.0.linear1.weight_scale"), ==, AVATAR_F32);
-    compare_part (fp8, other, "transformer");
+    folder_compare (fp8, other, "transformer");
   }
 }
 
@@ -188,8 +126,8 @@ static void
 test_scales (Fixture *f, gconstpointer data)
 {
   g_autofree char *fp8_path = path_of (f, FP8);
-  g_autoptr (AvatarModel) model = open_good (f->weights);
-  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
+  g_autoptr (AvatarModel) model = folder_open (f->weights);
+  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autoptr (AvatarWeights) x = avatar_weights_new (model, device, "transformer", FALSE, NULL);
   g_autoptr (AvatarWeights) y = avatar_weights_new (fp8, device, "transformer", FALSE, NULL);
@@ -212,7 +150,7 @@ static void
 test_packed (Fixture *f, gconstpointer data)
 {
   g_autofree char *fp8_path = path_of (f, FP8);
-  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
+  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
   GHashTable *table = avatar_model_get_part (fp8, "transformer", NULL);
   g_autoptr (GArray) units = avatar_pack_plan (table, &(AvatarWeightUnits){ 0 },
       &(AvatarWeightSettings){ 0 }, AVATAR_BF16);
@@ -242,7 +180,7 @@ test_only_fp8 (Fixture *f, gconstpointer data)
 {
   drop (f, BF16);
   {
-    g_autoptr (AvatarModel) model = open_good (f->weights);
+    g_autoptr (AvatarModel) model = folder_open (f->weights);
 
     g_assert_cmpint (dtype_of (model, "single_blocks.0.linear1.weight"), ==, AVATAR_F8_E4M3);
   }
@@ -303,7 +241,7 @@ test_idle_scales (Fixture *f, gconstpointer data)
   g_assert_cmpint (g_rename (bf16, fp8), ==, 0);
   g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*58 scales are not used*");
   {
-    g_autoptr (AvatarModel) model = open_good (f->weights);
+    g_autoptr (AvatarModel) model = folder_open (f->weights);
 
     g_assert_null (g_hash_table_lookup (avatar_model_get_part (model, "transformer", NULL),
         "single_blocks.0.linear1.weight_scale"));
@@ -324,7 +262,7 @@ test_vae_prefix (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
   g_autofree char *path = path_of (f, VAE);
-  g_autoptr (AvatarModel) demo = open_good (AVATAR_MODEL_DIR);
+  g_autoptr (AvatarModel) demo = folder_open (AVATAR_MODEL_DIR);
   g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (demo), "vae");
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
@@ -341,7 +279,7 @@ test_vae_prefix (Fixture *f, gconstpointer data)
   g_array_append_val (list, other);
   g_assert_true (avatar_write_torch (path, "state_dict", list, fill_ones, NULL, &error));
   {
-    g_autoptr (AvatarModel) model = open_good (f->weights);
+    g_autoptr (AvatarModel) model = folder_open (f->weights);
     GHashTable *table = avatar_model_get_part (model, "vae", NULL);
 
     g_assert_cmpuint (g_hash_table_size (table), ==, manifest->len);
@@ -357,7 +295,7 @@ test_configs (Fixture *f, gconstpointer data)
       "{\"_class_name\": \"AutoencoderKLCausal3D\", \"scaling_factor\": 0.25, \"sample_tsize\": 32,"
       " \"unheard_of\": [1]}");
   {
-    g_autoptr (AvatarModel) model = open_good (f->weights);
+    g_autoptr (AvatarModel) model = folder_open (f->weights);
     const AvatarVaeConfig *vae = &avatar_model_get_config (model)->vae;
 
     g_assert_cmpfloat (vae->scaling_factor, ==, 0.25);
@@ -374,7 +312,7 @@ static void
 test_text (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarModel) model = open_good (f->weights);
+  g_autoptr (AvatarModel) model = folder_open (f->weights);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   const char *plan[] = { AVATAR_PLAN, f->weights, NULL };
   AvatarDenoiseSettings denoise;
@@ -382,7 +320,7 @@ test_text (Fixture *f, gconstpointer data)
   guint n;
 
   avatar_denoise_settings_init (&denoise, model);
-  run (plan);
+  folder_run (plan);
   g_assert_null (avatar_model_get_part (model, "text", NULL));
   g_assert_false (avatar_text_encode (model, "hello", &states, &n, &pooled, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
@@ -392,81 +330,21 @@ test_text (Fixture *f, gconstpointer data)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
 }
 
-#define TEXT 7
-#define SIZE 64
-#define CHUNK 2
-
-/* All latents of one short window, with random text states. @budget: MiB, or 0 */
 static float *
-denoise_with (AvatarModel *model, const char *device_name, guint used, guint64 budget,
-    const AvatarLoraSetting *lora, GError **error)
+denoise_with (AvatarModel *model, const char *device, guint64 budget, const AvatarLoraSetting *lora,
+    GError **error)
 {
-  const AvatarConfig *c = avatar_model_get_config (model);
-  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, NULL);
-  AvatarRandom random = { .stream = 1, .width = 1 };
-  g_autofree float *states = g_new (float, TEXT * c->transformer.text_dim);
-  g_autofree float *pooled = g_new (float, c->transformer.pooled_dim);
-  AvatarTextStates text = { states, pooled, NULL, TEXT, used };
-  AvatarTextStates texts[2] = { text, text };
-  gsize n_features
-      = c->transformer.audio_steps * c->transformer.audio_states * c->transformer.audio_channels;
-  gsize n = c->vae.latent_channels * (SIZE / 8) * (SIZE / 8);
-  g_autofree float *features = g_new (float, n_features), *out = g_new (float, CHUNK *n);
-  g_autofree guint8 *pixels = g_malloc0 (SIZE * SIZE * 3);
-  g_autoptr (AvatarImage) image = avatar_image_new (SIZE, SIZE, 3, SIZE * 3, pixels, NULL);
-  g_autoptr (AvatarDenoiser) self = NULL;
-  AvatarDenoiseSettings settings;
-  AvatarDenoiseStats stats;
-  gsize predicted, peak;
+  FolderRun run = { .device = device, .used = FOLDER_TEXT, .budget = budget, .lora = lora };
 
-  avatar_device_set_budget (device, budget << 20);
-  avatar_random_fill (&random, 0, TEXT * c->transformer.text_dim, AVATAR_F32, states);
-  avatar_random_fill (&random, 0, c->transformer.pooled_dim, AVATAR_F32, pooled);
-  avatar_random_fill (&random, 0, n_features, AVATAR_F32, features);
-  avatar_denoise_settings_init (&settings, model);
-  settings.width = settings.height = SIZE;
-  settings.chunk = CHUNK;
-  settings.overlap = 1;
-  settings.steps = 2;
-  settings.mode = AVATAR_DENOISE_MODE_STREAM;
-  settings.text_states = texts;
-  settings.loras = lora;
-  settings.n_loras = lora ? 1 : 0;
-  self = avatar_denoiser_new (model, device, &settings, error);
-  if (!self)
-    return NULL;
-  g_assert_true (avatar_denoiser_set_reference (self, image, NULL));
-  for (guint i = 0; i < 4 * CHUNK - 3; i++)
-    g_assert_true (avatar_denoiser_push (self, features, NULL));
-  g_assert_true (avatar_denoiser_drain (self, NULL));
-  for (guint i = 0; i < CHUNK; i++)
-    g_assert_cmpint (avatar_denoiser_pull (self, out + i * n, error), ==, AVATAR_PULL_OK);
-  for (gsize i = 0; i < CHUNK * n; i++)
-    g_assert_true (isfinite (out[i]));
-  avatar_denoiser_get_arena (self, &predicted, &peak);
-  g_assert_cmpuint (peak, ==, predicted);
-  avatar_denoiser_get_stats (self, &stats);
-  g_assert_true (budget == 0 || stats.streamed > 0);
-  return g_steal_pointer (&out);
+  return folder_denoise (model, &run, error);
 }
 
 static float *
-denoise (AvatarModel *model, const char *device_name, guint used, GError **error)
+denoise (AvatarModel *model, const char *device, guint used, GError **error)
 {
-  return denoise_with (model, device_name, used, 0, NULL, error);
-}
+  FolderRun run = { .device = device, .used = used };
 
-/* The relative difference in the mean square. */
-static double
-difference (const float *a, const float *b, gsize n)
-{
-  double error = 0, sum = 0;
-
-  for (gsize i = 0; i < n; i++) {
-    error += (a[i] - b[i]) * (a[i] - b[i]);
-    sum += a[i] * a[i];
-  }
-  return sqrt (error / sum);
+  return folder_denoise (model, &run, error);
 }
 
 /* With text states a released folder runs, as a plain one does. */
@@ -476,66 +354,28 @@ test_denoise (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   g_autofree char *plain = g_build_filename (f->top, "plain", NULL);
   g_autofree char *fp8_path = path_of (f, FP8);
-  g_autoptr (AvatarModel) model = open_good (f->weights);
-  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
+  g_autoptr (AvatarModel) model = folder_open (f->weights);
+  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
   g_autoptr (AvatarModel) other = NULL;
-  gsize n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
-  g_autofree float *a = denoise (model, "cpu", TEXT, &error), *b = NULL, *c = NULL, *d = NULL;
+  gsize n = FOLDER_VALUES;
+  g_autofree float *a = denoise (model, "cpu", FOLDER_TEXT, &error), *b = NULL, *c = NULL,
+                   *d = NULL;
 
   g_assert_no_error (error);
-  make (plain, "safetensors", "transformer,vae,whisper,text");
-  other = open_good (plain);
-  b = denoise (other, "cpu", TEXT, &error);
+  folder_make (plain, "safetensors", "transformer,vae,whisper,text");
+  other = folder_open (plain);
+  b = denoise (other, "cpu", FOLDER_TEXT, &error);
   g_assert_no_error (error);
   g_assert_cmpmem (a, n * 4, b, n * 4);
   /* 8-bit ones on a device, by way of its slots, are those on the CPU */
-  c = denoise (fp8, "cpu", TEXT, &error);
+  c = denoise (fp8, "cpu", FOLDER_TEXT, &error);
   g_assert_no_error (error);
-  d = denoise (fp8, "sim:512", TEXT, &error);
+  d = denoise (fp8, "sim:512", FOLDER_TEXT, &error);
   g_assert_no_error (error);
-  g_assert_cmpfloat (difference (c, d, n), <, 1e-4);
+  g_assert_cmpfloat (folder_difference (c, d, n), <, 1e-4);
   g_assert_cmpint (memcmp (a, c, n * 4), !=, 0);
-  g_assert_null (denoise (model, "cpu", TEXT + 1, &error));
+  g_assert_null (denoise (model, "cpu", FOLDER_TEXT + 1, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
-}
-
-static void
-fill_small (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
-{
-  AvatarRandom random = { .stream = g_str_hash (t->name), .width = 0.1 };
-
-  avatar_random_fill (&random, first, n, t->tensor.dtype, out);
-}
-
-/* Of rank 3, for matrices of every kind: parts of fused ones, in front of an activation, and of the
- * modulation. */
-static void
-write_lora (const char *path, const AvatarTransformerConfig *c)
-{
-  gint64 d = c->hidden, mlp = c->mlp,
-         shapes[][2] = { { d, d }, { d, d }, { mlp, d }, { mlp, d }, { d, d + mlp }, { 6 * d, d } };
-  static const char *const names[][2] = { { "transformer_blocks.1.attn.to_q.lora_A.weight",
-                                              "transformer_blocks.1.attn.to_q.lora_B.weight" },
-    { "single_transformer_blocks.0.attn.to_v.lora_A.weight",
-        "single_transformer_blocks.0.attn.to_v.lora_B.weight" },
-    { "single_transformer_blocks.0.proj_mlp.lora_A.weight",
-        "single_transformer_blocks.0.proj_mlp.lora_B.weight" },
-    { "double_blocks.0.txt_mlp.fc1.lora_A.weight", "double_blocks.0.txt_mlp.fc1.lora_B.weight" },
-    { "single_blocks.1.linear2.lora_A.weight", "single_blocks.1.linear2.lora_B.weight" },
-    { "double_blocks.0.img_mod.linear.lora_A.weight",
-        "double_blocks.0.img_mod.linear.lora_B.weight" } };
-  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
-  g_autoptr (GError) error = NULL;
-
-  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
-    AvatarNamedTensor pair[2]
-        = { { names[i][0], avatar_tensor (AVATAR_F32, NULL, 2, (gint64) 3, shapes[i][1]) },
-            { names[i][1], avatar_tensor (AVATAR_F32, NULL, 2, shapes[i][0], (gint64) 3) } };
-
-    g_array_append_vals (list, pair, 2);
-  }
-  avatar_write_safetensors (path, list, fill_small, NULL, &error);
-  g_assert_no_error (error);
 }
 
 /* The same under the smallest budget, which is found from below. */
@@ -544,7 +384,7 @@ denoise_small (AvatarModel *model, const AvatarLoraSetting *lora)
 {
   for (guint64 budget = 1;; budget++) {
     g_autoptr (GError) error = NULL;
-    float *out = denoise_with (model, "sim:512", TEXT, budget, lora, &error);
+    float *out = denoise_with (model, "sim:512", budget, lora, &error);
 
     if (out)
       return out;
@@ -559,23 +399,23 @@ test_lora (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
   g_autofree char *fp8_path = path_of (f, FP8), *path = path_of (f, "lora.safetensors");
-  g_autoptr (AvatarModel) fp8 = open_good (fp8_path);
-  gsize n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
+  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
+  gsize n = FOLDER_VALUES;
   AvatarLoraSetting lora = { path, 1 }, nothing = { path, 0 };
-  g_autofree float *plain = denoise (fp8, "sim:512", TEXT, &error);
+  g_autofree float *plain = denoise (fp8, "sim:512", FOLDER_TEXT, &error);
   g_autofree float *cpu = NULL, *sim = NULL, *small = NULL, *zero = NULL;
 
   g_assert_no_error (error);
-  write_lora (path, &avatar_model_get_config (fp8)->transformer);
-  cpu = denoise_with (fp8, "cpu", TEXT, 0, &lora, &error);
+  folder_write_lora (path, &avatar_model_get_config (fp8)->transformer);
+  cpu = denoise_with (fp8, "cpu", 0, &lora, &error);
   g_assert_no_error (error);
-  sim = denoise_with (fp8, "sim:512", TEXT, 0, &lora, &error);
+  sim = denoise_with (fp8, "sim:512", 0, &lora, &error);
   g_assert_no_error (error);
-  g_assert_cmpfloat (difference (cpu, sim, n), <, 1e-4);
-  g_assert_cmpfloat (difference (plain, sim, n), >, 1e-2);
+  g_assert_cmpfloat (folder_difference (cpu, sim, n), <, 1e-4);
+  g_assert_cmpfloat (folder_difference (plain, sim, n), >, 1e-2);
   small = denoise_small (fp8, &lora);
   g_assert_cmpmem (small, n * 4, sim, n * 4);
-  zero = denoise_with (fp8, "sim:512", TEXT, 0, &nothing, &error);
+  zero = denoise_with (fp8, "sim:512", 0, &nothing, &error);
   g_assert_no_error (error);
   g_assert_cmpmem (zero, n * 4, plain, n * 4);
 }
@@ -597,12 +437,12 @@ test_quanto (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   g_autofree char *plain = g_build_filename (f->top, "plain", NULL);
   g_autofree char *path = g_build_filename (plain, "transformer.safetensors", NULL);
-  g_autoptr (AvatarModel) demo = open_good (AVATAR_MODEL_DIR);
+  g_autoptr (AvatarModel) demo = folder_open (AVATAR_MODEL_DIR);
   g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (demo), "transformer");
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
 
-  make (plain, "safetensors", "transformer,vae,whisper,text");
+  folder_make (plain, "safetensors", "transformer,vae,whisper,text");
   for (guint i = 0; i < manifest->len; i++) {
     const AvatarManifestEntry *e = &g_array_index (manifest, AvatarManifestEntry, i);
     gboolean quantised = strcmp (e->name, "single_blocks.1.linear2.weight") == 0;
@@ -622,7 +462,7 @@ test_quanto (Fixture *f, gconstpointer data)
   }
   g_assert_true (avatar_write_safetensors (path, list, fill_quanto, NULL, &error));
   {
-    g_autoptr (AvatarModel) model = open_good (plain);
+    g_autoptr (AvatarModel) model = folder_open (plain);
     g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
     g_autoptr (AvatarWeights) weights
         = avatar_weights_new (model, device, "transformer", FALSE, NULL);
@@ -638,7 +478,7 @@ test_quanto (Fixture *f, gconstpointer data)
 static AvatarFaceSearch
 look_for_face (const char *folder, AvatarFaceBox *box, GError **error)
 {
-  g_autoptr (AvatarModel) model = open_good (folder);
+  g_autoptr (AvatarModel) model = folder_open (folder);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autofree guint8 *grey = g_malloc (128 * 192 * 3);
   g_autoptr (AvatarImage) image = NULL;
@@ -666,10 +506,10 @@ test_detector (Fixture *f, gconstpointer data)
   g_assert_cmpint (look_for_face (f->weights, &box, &error), ==, AVATAR_FACE_NO_DETECTOR);
   g_assert_no_error (error);
   g_assert_cmpfloat (box.width, ==, 0);
-  make (f->weights, "torch", "detface");
+  folder_make (f->weights, "torch", "detface");
   g_assert_cmpint (look_for_face (f->weights, &box, &error), <=, AVATAR_FACE_NONE);
   g_assert_no_error (error);
-  make (plain, "safetensors", "transformer,vae,whisper,text,detface");
+  folder_make (plain, "safetensors", "transformer,vae,whisper,text,detface");
   g_assert_cmpint (look_for_face (plain, &box, &error), <=, AVATAR_FACE_NONE);
   g_assert_no_error (error);
   g_assert_true (g_file_set_contents (path, "<!DOCTYPE html>", -1, NULL));

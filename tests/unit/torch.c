@@ -297,7 +297,7 @@ test_refused (void)
   refuse ("pickle_long_text.pt", "4294967295 more bytes");
   refuse ("pickle_pop.pt", "no mark");
   refuse ("pickle_no_key.pt", "no value");
-  refuse ("pickle_call.pt", "something else than a dict");
+  refuse ("pickle_call.pt", "something else than a tensor or a dict");
 }
 
 /* Nothing of it is called: it is a dict without a tensor. */

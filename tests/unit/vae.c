@@ -158,11 +158,11 @@ test_pixels (void)
     N = 2
   };
   static const AvatarPixels kinds[] = {
-    { AVATAR_PIXEL_FORMAT_RGB, 0, 0, FALSE, FALSE },
-    { AVATAR_PIXEL_FORMAT_I420, 0.299, 0.114, FALSE, FALSE },
-    { AVATAR_PIXEL_FORMAT_I420, 0.2126, 0.0722, FALSE, TRUE },
-    { AVATAR_PIXEL_FORMAT_NV12, 0.2126, 0.0722, TRUE, FALSE },
-    { AVATAR_PIXEL_FORMAT_NV12, 0.299, 0.114, TRUE, TRUE },
+    { AVATAR_PIXEL_FORMAT_RGB, 0, 0, FALSE, FALSE, FALSE },
+    { AVATAR_PIXEL_FORMAT_I420, 0.299, 0.114, FALSE, FALSE, FALSE },
+    { AVATAR_PIXEL_FORMAT_I420, 0.2126, 0.0722, FALSE, TRUE, FALSE },
+    { AVATAR_PIXEL_FORMAT_NV12, 0.2126, 0.0722, TRUE, FALSE, FALSE },
+    { AVATAR_PIXEL_FORMAT_NV12, 0.299, 0.114, TRUE, TRUE, FALSE },
   };
   g_autoptr (GError) error = NULL;
   AvatarDevice *device = avatar_device_open ("cpu", &error);

@@ -64,7 +64,7 @@ struct Pixels
   int h, w;
   gint64 size; /* of a frame in bytes */
   AvatarPixelFormat format;
-  bool cosited;
+  bool cosited, parity;
   AvatarPixelMatrix m;
   int *bad;
 };
@@ -92,7 +92,13 @@ read_colour (const Pixels &k, int x, int y, float colour[3])
 
     if (!isfinite (v))
       *k.bad = 1;
-    colour[c] = fminf (fmaxf (v, -1.f), 1.f) + 1.f;
+    if (k.parity) { /* (v / 2 + 0.5).clamp (0, 1) in float16, then (255 v) as uint8 in float32 */
+      v = __half2float (__float2half_rn (v / 2));
+      v = __half2float (__float2half_rn (v + 0.5f));
+      colour[c] = floorf (fminf (fmaxf (v, 0.f), 1.f) * 255.f) / 127.5f;
+    } else {
+      colour[c] = fminf (fmaxf (v, -1.f), 1.f) + 1.f;
+    }
   }
 }
 
@@ -139,7 +145,8 @@ avatar_kernel_to_bytes (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
 {
   Pixels k = { (guint8 *) y.data, (const __half *) x.data, (int) x.shape[1], (int) x.shape[2],
     (gint64) avatar_pixels_size (pixels->format, x.shape[1], x.shape[2]), pixels->format,
-    pixels->cosited && pixels->format != AVATAR_PIXEL_FORMAT_RGB, *matrix, (int *) bad.data };
+    pixels->cosited && pixels->format != AVATAR_PIXEL_FORMAT_RGB,
+    pixels->parity != FALSE, *matrix, (int *) bad.data };
   dim3 grid (blocks_for (x.shape[1] * x.shape[2] / 4, THREADS), (unsigned) x.shape[0]);
 
   if (x.shape[0] == 0)
