@@ -296,12 +296,16 @@ void
 avatar_bpe_encode (const AvatarBpe *self, const char *piece, gsize n, GArray *ids)
 {
   g_autoptr (GArray) symbols = NULL, heap = NULL, waiting = NULL;
-  gint32 whole = self->ignore_merges ? find_whole (self, piece, n) : -1;
+  gint32 whole = -1;
   Work w;
 
   g_return_if_fail (n < NONE);
   if (n == 0)
     return;
+  if (n == 1)
+    whole = self->last[(guint8) piece[0]];
+  else if (self->ignore_merges)
+    whole = find_whole (self, piece, n);
   if (whole >= 0) {
     g_array_append_val (ids, whole);
     return;

@@ -71,7 +71,8 @@ test_refuse (void)
   }
   refuse ("two.pt", AVATAR_ERROR_MISMATCH, "there are 2 tensors");
   refuse ("none.safetensors", AVATAR_ERROR_MISMATCH, "there are 0 tensors");
-  refuse ("turned.pt", AVATAR_ERROR_FORMAT, "cannot be used");
+  /* of another order in its storage, which is no matter; and so of another shape */
+  refuse ("turned.pt", AVATAR_ERROR_MISMATCH, "the tensor is [1, 3, 2, 2, 3] float16");
   refuse ("infinite.safetensors", AVATAR_ERROR_DATA, "NaN or infinite");
   refuse ("nowhere.pt", AVATAR_ERROR_NOT_FOUND, "posterior-noise: ");
 }

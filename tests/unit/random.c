@@ -4,7 +4,10 @@
 #include "engine/weights/safetensors.h"
 #include "engine/weights/released.h"
 #include "engine/weights/writer.h"
+#include "engine/text/tokenizer.h"
+#include "tools/random-config.h"
 #include "tools/random-text.h"
+#include "tools/random-tokenizer.h"
 
 #include <glib/gstdio.h>
 #include <math.h>
@@ -139,6 +142,52 @@ test_text (void)
   g_assert_cmpint (count (clip_list), ==, 123060480);
 }
 
+/* Tokenizers of the released sizes have the released ids, and the released crop_start. */
+static void
+test_tokenizers (void)
+{
+  g_autoptr (AvatarConfig) config = avatar_config_released ();
+  g_auto (GStrv) texts = random_config_texts (config);
+  g_auto (RandomTokenizer) random = random_tokenizer_llama (128320, (const char *const *) texts);
+  g_autofree char *merges = NULL;
+  g_autofree char *vocab = random_tokenizer_clip (49408, (const char *const *) texts, &merges);
+  g_autoptr (AvatarTokenizer) llama
+      = avatar_tokenizer_parse_llama (random.json, strlen (random.json), "t", NULL);
+  g_autoptr (AvatarTokenizer) clip
+      = avatar_tokenizer_parse_clip (vocab, strlen (vocab), merges, strlen (merges), "c", NULL);
+
+  g_assert_true (llama && clip);
+  g_assert_true (
+      avatar_tokenizer_configure (llama, random.config, strlen (random.config), "t", NULL));
+  g_assert_cmpint (llama->bos, ==, 128000);
+  g_assert_cmpint (avatar_tokenizer_find (llama, "<|eot_id|>"), ==, 128009);
+  g_assert_cmpint (avatar_tokenizer_find (llama, "<|reserved_special_token_250|>"), ==, 128255);
+  g_assert_cmpint (avatar_tokenizer_find (llama, "<image>"), ==, 128257);
+  g_assert_cmpint (avatar_tokenizer_find (llama, "<pad>"), ==, 128258);
+  g_assert_cmpuint (avatar_tokens_count_head (llama, &config->text), ==, 95);
+  g_assert_cmpint (clip->bos, ==, 49406);
+  g_assert_cmpint (clip->eos, ==, 49407);
+}
+
+/* Another template has another length, which the configuration is told. */
+static void
+test_other_template (void)
+{
+  g_autoptr (GString) json = g_string_new (avatar_config_released_json ());
+  g_autoptr (AvatarConfig) config = NULL, fitting = NULL;
+  g_autofree char *changed = NULL;
+
+  g_string_replace (json, "\"crop_start\": 95,",
+      "\"crop_start\": 90, \"template\": \"One two: {}<|eot_id|>\",", 1);
+  config = avatar_config_parse (json->str, -1, "c.json", NULL);
+  g_assert_nonnull (config);
+  changed = random_config_with_text (json->str, config, TRUE, NULL);
+  fitting = avatar_config_parse (changed, -1, "c.json", NULL);
+  g_assert_cmpuint (fitting->text.crop_start, ==, 5); /* BOS, One, two, :, space */
+  g_assert_cmpuint (fitting->text.max_length, ==, 351 - 90 + 5);
+  g_assert_cmpuint (fitting->text.image_tokens, ==, 16);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -148,5 +197,7 @@ main (int argc, char **argv)
   g_test_add_func ("/random/values", test_values);
   g_test_add_func ("/random/safetensors", test_safetensors);
   g_test_add_func ("/random/text", test_text);
+  g_test_add_func ("/random/tokenizers", test_tokenizers);
+  g_test_add_func ("/random/other-template", test_other_template);
   return g_test_run ();
 }
