@@ -3,6 +3,7 @@
 #include "engine/weights/inspect-file.h"
 
 #include "engine/weights/foreign.h"
+#include "engine/weights/part.h"
 #include "engine/weights/gguf.h"
 #include "engine/weights/torch.h"
 #include "engine/weights/zip.h"
@@ -110,6 +111,8 @@ avatar_inspected_part_count (AvatarInspectedPart *self, AvatarWeightFile *file)
     const char *name = avatar_weight_file_nth (file, i, &t);
     AvatarTally *tallies[] = { &self->tallies[t.dtype], &self->total };
 
+    if (g_str_has_prefix (name, AVATAR_PART_PADDING))
+      continue;
     for (guint k = 0; k < G_N_ELEMENTS (tallies); k++) {
       tallies[k]->n++;
       tallies[k]->values += avatar_tensor_n (t);

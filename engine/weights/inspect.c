@@ -122,9 +122,11 @@ typedef struct
 } Encoder;
 
 static const Encoder llava = { AVATAR_PART_LLAVA, AVATAR_INSPECT_LLAVA,
-  { "language_model.", "vision_tower.", "multi_modal_projector." }, { "lm_head." } };
+  { "language_model.", "vision_tower.", "multi_modal_projector." },
+  { "lm_head.", AVATAR_PART_PADDING } };
 static const Encoder clip = { AVATAR_PART_CLIP, AVATAR_INSPECT_CLIP, { "text_model." },
-  { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" } };
+  { "vision_model.", "text_projection.", "visual_projection.", "logit_scale",
+      AVATAR_PART_PADDING } };
 
 static gboolean
 begins_with (const char *name, const char *const *prefixes, guint *which)
@@ -312,8 +314,12 @@ inspect_download (Job *job, GError **error)
   inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
   inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE), AVATAR_PART_WHISPER,
       NULL);
-  inspect_encoder (job, &llava, &layout->form->llava);
-  inspect_encoder (job, &clip, &layout->form->clip);
+  if (layout->text) {
+    inspect_part (job, add_part (job, "text stub", layout->text, TRUE), AVATAR_PART_TEXT, NULL);
+  } else {
+    inspect_encoder (job, &llava, &layout->form->llava);
+    inspect_encoder (job, &clip, &layout->form->clip);
+  }
   inspect_detector (job, layout->detector);
   return TRUE;
 }

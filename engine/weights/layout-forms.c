@@ -22,6 +22,7 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .vae_config = "config.json",
       .vae_files = { "pytorch_model.pt", "diffusion_pytorch_model.safetensors" },
       .whisper = "whisper-tiny",
+      .whisper_config = "config.json",
       .whisper_files = { "model.safetensors", "pytorch_model.bin" },
       .llava = { "llava_llama_image",
           { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
@@ -44,6 +45,7 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .vae_config = "hunyuan_video_custom_VAE_config.json",
       .vae_files = { "hunyuan_video_custom_VAE_fp32.safetensors" },
       .whisper = "whisper-tiny",
+      .whisper_config = "config.json",
       .whisper_files = { "model.safetensors" },
       .llava = { "llava-llama-3-8b",
           { WAN2GP_LLAVA "fp16.safetensors", WAN2GP_LLAVA "quanto_int8.safetensors" },
@@ -52,12 +54,33 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
           { "text_config.json", "vocab.json", "merges.txt" } },
       .detector = "det_align/detface.pt",
   },
+  {
+      .word = "packed",
+      .what = "a packed folder",
+      .source = "the folder that avatar-pack made",
+      .above = "",
+      .transformers = "",
+      .pattern = "transformer.safetensors",
+      .transformer_files = { "transformer.safetensors" },
+      .transformer_names = { "transformer" },
+      .mark = AVATAR_LAYOUT_CONFIG,
+      .vae = "",
+      .vae_files = { "vae.safetensors" },
+      .whisper = "",
+      .whisper_files = { "whisper_encoder.safetensors" },
+      .text = "text_stub.safetensors",
+      .llava
+      = { "llava_llama_image", { "model.safetensors" }, { "config.json", "tokenizer.json" } },
+      .clip = { "text_encoder_2", { "model.safetensors" },
+          { "config.json", "vocab.json", "merges.txt" } },
+      .detector = AVATAR_PLAIN_DETECTOR,
+  },
 };
 
 static gboolean
 has (const char *top, const char *folder, const char *file, GFileTest test)
 {
-  g_autofree char *path = g_build_filename (top, folder, file, NULL);
+  g_autofree char *path = g_build_filename (top, folder ? folder : "", file, NULL);
 
   return g_file_test (path, test);
 }
@@ -65,6 +88,8 @@ has (const char *top, const char *folder, const char *file, GFileTest test)
 gboolean
 avatar_layout_has_transformer (const AvatarLayoutForm *form, const char *top)
 {
+  if (form->mark && !has (top, NULL, form->mark, G_FILE_TEST_EXISTS))
+    return FALSE;
   for (guint i = 0; form->transformer_files[i]; i++)
     if (has (top, form->transformers, form->transformer_files[i], G_FILE_TEST_IS_REGULAR))
       return TRUE;
@@ -77,6 +102,8 @@ avatar_layout_has_begun (const AvatarLayoutForm *form, const char *top)
   const char *const folders[]
       = { form->transformers, form->vae, form->llava.folder, form->clip.folder };
 
+  if (form->mark && !has (top, NULL, form->mark, G_FILE_TEST_EXISTS))
+    return FALSE;
   if (avatar_layout_has_transformer (form, top))
     return TRUE;
   for (guint i = 0; i < G_N_ELEMENTS (folders); i++)

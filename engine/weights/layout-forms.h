@@ -6,7 +6,7 @@
 
 G_BEGIN_DECLS
 
-#define AVATAR_LAYOUT_FORMS 2
+#define AVATAR_LAYOUT_FORMS 3
 
 /* In the order in which they are tried: the released tree first. */
 extern const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS];

@@ -154,19 +154,20 @@ read_json (const char *path, JsonObject **object, GError **error)
   return *object != NULL;
 }
 
-/* What the part's own configuration, @file beside its weights, says of what @config has a section for. */
+/* What the part's own configuration, @file beside its weights, or %NULL, says of what @config has a
+ * section for. */
 static gboolean
 override (JsonObject *config, const char *section, const char *weights, const char *file,
     GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (weights);
-  g_autofree char *path = g_build_filename (folder, file, NULL);
+  g_autofree char *path = file ? g_build_filename (folder, file, NULL) : NULL;
   g_autoptr (JsonObject) own = NULL;
   JsonNode *node = json_object_get_member (config, section);
   JsonObject *into = node && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
   g_autoptr (GList) keys = into ? json_object_get_members (into) : NULL;
 
-  if (!read_json (path, &own, error))
+  if (path && !read_json (path, &own, error))
     return FALSE;
   if (!own)
     return TRUE;
@@ -183,7 +184,7 @@ make_config (AvatarLayout *self, GError **error)
 {
   const char *released = avatar_config_released_json ();
   g_autofree char *folder = g_path_get_dirname (self->transformer);
-  g_autofree char *path = g_build_filename (folder, "avatar-config.json", NULL);
+  g_autofree char *path = g_build_filename (folder, AVATAR_LAYOUT_CONFIG, NULL);
   g_autoptr (JsonObject) config = NULL;
   g_autoptr (JsonNode) root = NULL;
 
@@ -192,7 +193,7 @@ make_config (AvatarLayout *self, GError **error)
   if (!config)
     config = avatar_json_parse (released, strlen (released), AVATAR_RELEASED, error);
   if (!config || !override (config, "vae", self->vae, self->form->vae_config, error)
-      || !override (config, "whisper", self->whisper, "config.json", error))
+      || !override (config, "whisper", self->whisper, self->form->whisper_config, error))
     return FALSE;
   root = json_node_alloc ();
   json_node_init_object (root, config);
@@ -245,6 +246,10 @@ place_files (AvatarLayout *self, const char *file, GError **error)
   self->vae = expect_file (self, form->vae, form->vae_files, &has_vae);
   self->whisper = expect_file (self, form->whisper, form->whisper_files, &has_whisper);
   self->detector = g_build_filename (self->top, form->detector, NULL);
+  if (form->text)
+    self->text = g_build_filename (self->top, form->text, NULL);
+  if (self->text && !g_file_test (self->text, G_FILE_TEST_EXISTS))
+    g_clear_pointer (&self->text, g_free);
   if (!has_transformer)
     return is_missing (self, self->transformer, "transformer", error);
   if (self->scales && !g_file_test (self->scales, G_FILE_TEST_EXISTS))
@@ -287,6 +292,7 @@ avatar_layout_clear (AvatarLayout *self)
   g_free (self->scales);
   g_free (self->vae);
   g_free (self->whisper);
+  g_free (self->text);
   g_free (self->llava);
   g_free (self->clip);
   g_free (self->detector);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Finding the files of a model in the folders that people have: the tree in which it was released
- * (spec denoise.md 1.1), and the flat folder of Wan2GP (spec vae-text-face-formats.md 5.4; Wan2GP's
- * models/hyvideo/hunyuan_handler.py and defaults/hunyuan_avatar.json). */
+ * (spec denoise.md 1.1), the flat folder of Wan2GP (spec vae-text-face-formats.md 5.4; Wan2GP's
+ * models/hyvideo/hunyuan_handler.py and defaults/hunyuan_avatar.json), and what avatar-pack makes of
+ * any model. */
 #pragma once
 
 #include <avatar/error.h>
@@ -11,6 +12,8 @@ G_BEGIN_DECLS
 #define AVATAR_LAYOUT_NAMES 4
 /* The face detector of a plain folder, which may be missing. */
 #define AVATAR_PLAIN_DETECTOR "detface.pt"
+/* The sizes, where they are not the released ones. */
+#define AVATAR_LAYOUT_CONFIG "avatar-config.json"
 
 /* @folder: of a text encoder; @files: its weights, any of them; @beside: what must lie there, too, any of
  * "a|b" of each: its configuration first */
@@ -27,7 +30,9 @@ typedef struct
  * @transformers: the folder of the transformers, "" for the top; @transformer_files: 16-bit ones
  *   first; @transformer_names: what they are called in reports
  * @pattern: of a transformer's file that a user may name
- * @vae, @whisper: folders; @vae_config: the VAE's configuration
+ * @mark: (nullable): a file without which it is not this form
+ * @vae, @whisper: folders; @vae_config, @whisper_config: (nullable): their own configurations
+ * @text: (nullable): what may stand in for the text encoders
  * @detector: the face detector's file
  */
 typedef struct
@@ -35,17 +40,20 @@ typedef struct
   const char *word, *what, *source, *above;
   const char *transformers, *pattern;
   const char *transformer_files[AVATAR_LAYOUT_NAMES], *transformer_names[AVATAR_LAYOUT_NAMES];
+  const char *mark;
   const char *vae, *vae_config, *vae_files[AVATAR_LAYOUT_NAMES];
-  const char *whisper, *whisper_files[AVATAR_LAYOUT_NAMES];
+  const char *whisper, *whisper_config, *whisper_files[AVATAR_LAYOUT_NAMES];
+  const char *text;
   AvatarLayoutEncoder llava, clip;
   const char *detector;
 } AvatarLayoutForm;
 
 /**
  * AvatarLayout: paths, and the configuration as the text of a config.json
- * @top: the folder that is called ckpts in both forms
+ * @top: the folder that is called ckpts in downloads
  * @scales: factors of an 8-bit transformer that are in a file of their own, or %NULL
  * @llava, @clip: the text encoders' weights; these alone need not be there
+ * @text: what stands in for them, or %NULL
  * @llava_config, @clip_config: the texts of their own configurations, or %NULL
  * @detector: the face detector, which may be missing: then %NULL, or, of a survey, where it should be
  */
@@ -53,7 +61,7 @@ typedef struct
 {
   const AvatarLayoutForm *form;
   char *top;
-  char *transformer, *scales, *vae, *whisper, *llava, *clip, *detector;
+  char *transformer, *scales, *vae, *whisper, *text, *llava, *clip, *detector;
   char *config, *llava_config, *clip_config;
 } AvatarLayout;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Opening a model: a plain folder (config.json and one safetensors file a part), one as it is
- * downloaded (engine/weights/layout.h), or the released sizes alone. */
+ * downloaded or packed (engine/weights/layout.h), or the released sizes alone. */
 #include "engine/weights/model.h"
 
 #include "engine/weights/config-text.h"
@@ -15,6 +15,7 @@ struct _AvatarModel
 {
   gatomicrefcount refs;
   char *path, *detector; /* detector: its file, or NULL */
+  char *json;            /* that config was read from */
   AvatarConfig *config;
   AvatarModelInfo info;
   char *hash;
@@ -43,6 +44,7 @@ read_config (AvatarModel *self, GChecksum *hash, GError **error)
   }
   g_checksum_update (hash, (const guchar *) text, length);
   self->config = avatar_config_parse (text, length, path, error);
+  self->json = g_steal_pointer (&text);
   return self->config != NULL;
 }
 
@@ -154,12 +156,14 @@ open_download (AvatarModel *self, GChecksum *hash, GError **error)
     return FALSE;
   g_checksum_update (hash, (const guchar *) layout.config, strlen (layout.config));
   self->config = avatar_config_parse (layout.config, -1, self->path, error);
+  self->json = g_strdup (layout.config);
   self->detector = g_steal_pointer (&layout.detector);
   return self->config
       && open_part (self, AVATAR_PART_TRANSFORMER, layout.transformer, layout.scales, FALSE, hash,
           error)
       && open_part (self, AVATAR_PART_VAE, layout.vae, NULL, FALSE, hash, error)
       && open_part (self, AVATAR_PART_WHISPER, layout.whisper, NULL, FALSE, hash, error)
+      && (!layout.text || open_part (self, AVATAR_PART_TEXT, layout.text, NULL, FALSE, hash, error))
       && open_encoders (self, &layout, error);
 }
 
@@ -201,6 +205,7 @@ avatar_model_unref (AvatarModel *self)
   for (guint i = 0; i < 2; i++)
     g_free (self->text_folders[i]);
   avatar_config_free (self->config);
+  g_free (self->json);
   g_free (self->hash);
   g_free (self->detector);
   g_free (self->path);
@@ -217,6 +222,12 @@ const AvatarModelInfo *
 avatar_model_get_info (AvatarModel *self)
 {
   return &self->info;
+}
+
+const char *
+avatar_model_get_config_json (AvatarModel *self)
+{
+  return self->json;
 }
 
 const AvatarConfig *

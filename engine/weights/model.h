@@ -18,6 +18,9 @@ const char *avatar_model_get_text_folder (AvatarModel *model, gboolean clip);
 /* The file of the face detector, which no stage needs; %NULL: there is none. */
 const char *avatar_model_get_detector (AvatarModel *model);
 
+/* The text of the configuration; %NULL: the released sizes alone. */
+const char *avatar_model_get_config_json (AvatarModel *model);
+
 /* FALSE: only sizes are known, for plans; tensors have no data. */
 gboolean avatar_model_has_weights (AvatarModel *model);
 

@@ -71,8 +71,8 @@ avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 
   g_autofree char *bare = NULL;
 
-  if (is_foreign (kind, name) || g_str_has_suffix (name, ".input_scale")
-      || g_str_has_suffix (name, ".output_scale"))
+  if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_PART_PADDING)
+      || g_str_has_suffix (name, ".input_scale") || g_str_has_suffix (name, ".output_scale"))
     return NULL;
   bare = bare_name (kind, name);
   for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)

@@ -20,6 +20,9 @@ typedef enum
   AVATAR_N_PARTS,
 } AvatarPartKind;
 
+/* What tensors' names begin with that only fill the file up, so that others begin on pages. */
+#define AVATAR_PART_PADDING "_padding."
+
 /* Those of a plain folder, which come first. */
 #define AVATAR_N_PLAIN_PARTS (AVATAR_PART_TEXT + 1)
 

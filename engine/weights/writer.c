@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Files that are filled in pieces by all cores, and safetensors as the simplest of them. */
+#define _GNU_SOURCE /* fallocate() */
 #include "engine/weights/writer.h"
 
 #include <errno.h>
@@ -125,8 +126,21 @@ avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets,
 }
 
 gboolean
+avatar_output_reserve (AvatarOutput *self, guint64 bytes, GError **error)
+{
+  int code = 0;
+
+  while (fallocate (self->fd, 0, 0, bytes) != 0 && (code = errno) == EINTR)
+    ;
+  return code == 0 || code == EINTR || code == EOPNOTSUPP || code == ENOSYS
+      || fail (self, code, error);
+}
+
+gboolean
 avatar_output_close (AvatarOutput *self, gboolean done, GError **error)
 {
+  if (self->fd >= 0 && done && self->sync && fsync (self->fd) != 0)
+    done = fail (self, errno, error);
   if (self->fd >= 0 && close (self->fd) != 0 && done)
     done = fail (self, errno, error);
   if (done && g_rename (self->part, self->path) != 0)

@@ -36,9 +36,12 @@ typedef struct
 {
   char *path, *part; /* as it will be called, and is called until it is complete */
   int fd;
+  gboolean sync; /* on the disk before it has its name */
 } AvatarOutput;
 
 gboolean avatar_output_open (AvatarOutput *self, const char *path, GError **error);
+/* FALSE with @error if there is no room for @bytes, as far as the file system can tell ahead. */
+gboolean avatar_output_reserve (AvatarOutput *self, guint64 bytes, GError **error);
 gboolean
 avatar_output_put (AvatarOutput *self, guint64 at, const void *bytes, gsize n, GError **error);
 gboolean avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets,

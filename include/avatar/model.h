@@ -48,8 +48,8 @@ typedef struct
  * avatar_model_open:
  * @path: the model's folder: config.json and *.safetensors, or the tree in which the weights were
  *   released, or any folder from above weights/ down to transformers/, or Wan2GP's ckpts/, or the
- *   folder above it, or a transformer's file in either; %NULL: the environment variable
- *   AVATAR_MODEL, else the installed demo model
+ *   folder above it, or a transformer's file in either, or what avatar-pack made; %NULL: the
+ *   environment variable AVATAR_MODEL, else the installed demo model
  *
  * "released", where there is no such folder, stands for the released model's sizes alone: plans
  * can be made of it, and stages refuse it.

@@ -11,6 +11,7 @@
 void folder_run (const char *const *argv);
 /* @format: torch or safetensors */
 void folder_make (const char *folder, const char *format, const char *parts);
+/* --layout wan2gp */
 void folder_make_wan2gp (const char *folder, const char *parts);
 void folder_remove (const char *path);
 AvatarModel *folder_open (const char *path);

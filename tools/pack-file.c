@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Values are made by the code that makes a device's images of them (engine/weights/pack.c), so that 8-bit
+ * ones are what quantising while loading gives, to the bit. */
+#include "tools/pack-file.h"
+
+#include "engine/denoise/transformer.h"
+#include "engine/weights/lora.h"
+#include "engine/weights/manifest.h"
+#include "engine/weights/writer.h"
+
+#include <string.h>
+
+/* Where large tensors begin, and what is large; others begin where a cache line does. */
+#define PAGE 4096
+#define LINE 64
+/* Bytes that are made at a time, where rows can be made alone. */
+#define PIECE ((gsize) 64 << 20)
+
+/* ---------------------------------------------------------------------------- which, and in what order */
+
+static gboolean
+is_8bit (AvatarDType dtype)
+{
+  return avatar_dtype_size (dtype) == 1;
+}
+
+static void
+packed_clear (gpointer data)
+{
+  g_free (((AvatarPacked *) data)->name);
+}
+
+/* What is stored of @p, whose dtype is what a device makes of it. */
+static gboolean
+choose_dtype (AvatarPacked *p, GError **error)
+{
+  if (is_8bit (p->source.dtype)) {
+    if (p->loras) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+          "a LoRA adds to \"%s\", which is 8-bit in its file, and merging would round it once more; "
+          "pack a 16-bit transformer, or give the LoRA when the packed one is used",
+          p->name);
+      return FALSE;
+    }
+    p->dtype = p->source.dtype;
+  } else if (!is_8bit (p->dtype)) {
+    /* a sum is rounded once: to what a GPU takes, or not here */
+    gboolean same = p->dtype == p->source.dtype || !p->loras;
+
+    p->dtype = same ? p->source.dtype : AVATAR_F32;
+  }
+  return TRUE;
+}
+
+static void
+add_unit (GArray *list, const AvatarUnit *unit)
+{
+  for (guint i = 0; i < unit->tensors->len; i++) {
+    AvatarPacked p = g_array_index (unit->tensors, AvatarPacked, i);
+
+    p.name = g_strdup (p.name);
+    g_array_append_val (list, p);
+  }
+}
+
+/* What is computed ahead of everything, what is always there, and each window's way. */
+static void
+list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
+{
+  const AvatarTransformerConfig *c = &avatar_model_get_config (pack->model)->transformer;
+  AvatarWeightUnits units = avatar_transformer_units (c);
+  const AvatarWeightSettings settings
+      = { .quantise = pack->quantise, .loras = pack->loras, .pinned_bytes = G_MAXUINT64 };
+  g_autoptr (GArray) all = avatar_pack_plan (tensors, &units, &settings, AVATAR_BF16);
+  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
+  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
+
+  for (guint i = 0; i < ahead->n; i++)
+    add_unit (list, &g_array_index (all, AvatarUnit, ahead->units[i]));
+  add_unit (list, &g_array_index (all, AvatarUnit, units.n)); /* the fixed ones */
+  for (guint i = 0; i < forward->n_guests; i++)
+    add_unit (list, &g_array_index (all, AvatarUnit, forward->guests[i]));
+  for (guint i = 0; i < forward->n; i++)
+    add_unit (list, &g_array_index (all, AvatarUnit, forward->units[i]));
+}
+
+/* As they are, in the order in which the architecture names them. Of CLIP's two towers it is the one of
+ * text. */
+static void
+list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (pack->model), part);
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const char *name = g_array_index (manifest, AvatarManifestEntry, i).name;
+    const AvatarTensor *t = g_hash_table_lookup (tensors, name);
+    g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
+    const AvatarTensor *scale = g_hash_table_lookup (tensors, scale_name);
+    AvatarPacked p = { 0 };
+
+    if (!t)
+      continue; /* tensors that may be missing */
+    p.name = g_strconcat (strcmp (part, "clip") == 0 ? "text_model." : "", name, NULL);
+    p.source = *t;
+    p.dtype = t->dtype;
+    if (scale)
+      p.source_scale = *scale;
+    g_array_append_val (list, p);
+  }
+}
+
+static gsize
+stored_bytes (const AvatarPacked *p)
+{
+  return avatar_tensor_n (p->source) * avatar_dtype_size (p->dtype)
+      + (is_8bit (p->dtype) ? p->source.shape[0] * sizeof (float) : 0);
+}
+
+GArray *
+pack_list (Pack *pack, AvatarPartKind part, GError **error)
+{
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
+  GHashTable *tensors = avatar_model_get_part (pack->model, avatar_part_name (part), NULL);
+
+  g_array_set_clear_func (list, packed_clear);
+  if (part == AVATAR_PART_TRANSFORMER)
+    list_transformer (pack, tensors, list);
+  else
+    list_part (pack, avatar_part_name (part), tensors, list);
+  for (guint i = 0; i < list->len; i++) {
+    AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
+
+    if (!choose_dtype (p, error))
+      return NULL;
+    pack->total += stored_bytes (p);
+  }
+  return g_steal_pointer (&list);
+}
+
+/* --------------------------------------------------------------------------------------------- the table */
+
+typedef struct
+{
+  GString *text;
+  guint64 at; /* of the data written so far */
+  guint n_paddings;
+} Table;
+
+static void
+add_entry (Table *table, const char *name, const char *dtype, guint rank, const gint64 *shape,
+    guint64 bytes)
+{
+  g_string_append_printf (table->text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
+      table->text->len > 1 ? "," : "", name, dtype);
+  for (guint i = 0; i < rank; i++)
+    g_string_append_printf (table->text, "%s%" G_GINT64_FORMAT, i ? "," : "", shape[i]);
+  g_string_append_printf (table->text,
+      "],\"data_offsets\":[%" G_GUINT64_FORMAT ",%" G_GUINT64_FORMAT "]}", table->at,
+      table->at + bytes);
+  table->at += bytes;
+}
+
+/* The format has no holes, so that what is between two tensors is one, too. */
+static void
+align (Table *table, guint64 to)
+{
+  g_autofree char *name = g_strdup_printf (AVATAR_PART_PADDING "%u", table->n_paddings);
+  gint64 n = (to - table->at % to) % to;
+
+  if (n == 0)
+    return;
+  add_entry (table, name, "U8", 1, &n, n);
+  table->n_paddings++;
+}
+
+/* Where the tensor begins. */
+static guint64
+add_tensor (Table *table, const char *name, AvatarDType dtype, const AvatarTensor *t)
+{
+  static const char *const names[] = { "F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "I8", "U8" };
+  gsize bytes = avatar_tensor_n (*t) * avatar_dtype_size (dtype);
+  guint64 begin;
+
+  align (table, bytes >= PAGE ? PAGE : LINE);
+  begin = table->at;
+  add_entry (table, name, names[dtype], t->rank, t->shape, bytes);
+  return begin;
+}
+
+/* @offsets: [2 n], of each tensor and its factors, in the file. The data begin on a page. */
+static GString *
+make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes)
+{
+  Table table = { .text = g_string_new ("{") };
+
+  for (guint i = 0; i < list->len; i++) {
+    const AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
+    AvatarTensor scale = avatar_tensor (AVATAR_F32, NULL, 1, p->source.shape[0]);
+    g_autofree char *name = g_strconcat (p->name, "_scale", NULL);
+
+    offsets[2 * i] = add_tensor (&table, p->name, p->dtype, &p->source);
+    if (is_8bit (p->dtype))
+      offsets[2 * i + 1] = add_tensor (&table, name, AVATAR_F32, &scale);
+  }
+  g_string_append_printf (table.text, ",\"__metadata__\":%s}", metadata);
+  while ((8 + table.text->len) % PAGE)
+    g_string_append_c (table.text, ' ');
+  for (guint i = 0; i < 2 * list->len; i++)
+    offsets[i] += 8 + table.text->len;
+  *bytes = 8 + table.text->len + table.at;
+  return table.text;
+}
+
+/* ------------------------------------------------------------------------------------------- the values */
+
+/* Rows @start .. @end of @p, which has no LoRA if that is not all of it, as one image. */
+static AvatarPacked
+rows_of (const AvatarPacked *p, gint64 start, gint64 end)
+{
+  AvatarPacked part = *p;
+  gsize row
+      = avatar_tensor_n (p->source) / p->source.shape[0] * avatar_dtype_size (p->source.dtype);
+
+  part.offset = 0;
+  part.expands = FALSE;
+  part.rank = 0;
+  part.source.shape[0] = end - start;
+  part.source.data = (guint8 *) p->source.data + start * row;
+  if (p->source_scale.data && avatar_tensor_n (p->source_scale) > 1) {
+    part.source_scale.data
+        = (guint8 *) p->source_scale.data + start * avatar_dtype_size (p->source_scale.dtype);
+    part.source_scale.shape[0] = end - start;
+  }
+  return part;
+}
+
+static gboolean
+write_rows (Pack *pack, AvatarOutput *out, const AvatarPacked *p, gint64 start, gint64 end,
+    const guint64 *offsets, const char *file, GError **error)
+{
+  AvatarPacked part = rows_of (p, start, end);
+  gsize row = avatar_tensor_n (p->source) / p->source.shape[0] * avatar_dtype_size (p->dtype);
+  gsize bytes = (end - start) * row,
+        scales = is_8bit (p->dtype) ? (end - start) * sizeof (float) : 0;
+  g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
+  AvatarUnit unit = { .tensors = tensors };
+  g_autofree guint8 *image = NULL;
+
+  part.scale_offset = (bytes + LINE - 1) / LINE * LINE;
+  g_array_append_val (tensors, part);
+  image = g_try_malloc (part.scale_offset + scales);
+  if (!image) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "there is no memory for %" G_GSIZE_FORMAT " MiB of \"%s\"; close other programs",
+        (part.scale_offset + scales) >> 20, p->name);
+    return FALSE;
+  }
+  return avatar_pack_image (&unit, image, file, pack->cancelled, error)
+      && avatar_output_put (out, offsets[0] + start * row, image, bytes, error)
+      && (scales == 0
+          || avatar_output_put (out, offsets[1] + start * sizeof (float), image + part.scale_offset,
+              scales, error));
+}
+
+static gboolean
+write_tensor (Pack *pack, AvatarOutput *out, const AvatarPacked *p, const guint64 *offsets,
+    const char *file, GError **error)
+{
+  gint64 rows = p->source.shape[0], step = rows;
+  gsize row = stored_bytes (p) / MAX (rows, 1);
+
+  if (!p->loras) /* whose rows are counted from the first */
+    step = CLAMP ((gint64) (PIECE / MAX (row, 1)), 1, rows);
+  for (gint64 r = 0; r < rows; r += step)
+    if (!write_rows (pack, out, p, r, MIN (r + step, rows), offsets, file, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+write_all (Pack *pack, AvatarPartKind part, AvatarOutput *out, GArray *list, GError **error)
+{
+  g_autofree guint64 *offsets = g_new0 (guint64, 2 * list->len + 1);
+  const char *file = NULL;
+  guint64 bytes, length;
+  g_autoptr (GString) table = make_table (list, pack->metadata, offsets, &bytes);
+
+  avatar_model_get_part (pack->model, avatar_part_name (part), &file);
+  length = GUINT64_TO_LE (table->len);
+  if (!avatar_output_reserve (out, bytes, error) || !avatar_output_put (out, 0, &length, 8, error)
+      || !avatar_output_put (out, 8, table->str, table->len, error)
+      /* what is not written reads as zeros, as far as the file goes */
+      || !avatar_output_put (out, bytes - 1, "", 1, error))
+    return FALSE;
+  for (guint i = 0; i < list->len; i++) {
+    const AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
+
+    if (!write_tensor (pack, out, p, offsets + 2 * i, file, error))
+      return FALSE;
+    pack->done += stored_bytes (p);
+    pack->progress (avatar_part_name (part), pack->done, pack->data);
+  }
+  return TRUE;
+}
+
+gboolean
+pack_write (Pack *pack, AvatarPartKind part, GArray *list, const char *path, GError **error)
+{
+  AvatarOutput out = { .sync = TRUE };
+  gboolean done;
+
+  if (!avatar_output_open (&out, path, error))
+    return FALSE;
+  done = write_all (pack, part, &out, list, error);
+  return avatar_output_close (&out, done, error);
+}
