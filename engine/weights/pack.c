@@ -198,6 +198,27 @@ read_factor (const AvatarPacked *p, gint64 r, float *factor)
   return TRUE;
 }
 
+/* Those of rows @start .. @end at once. */
+static gboolean
+read_factors (const AvatarPacked *p, gint64 start, gint64 end, float *factors)
+{
+  gsize size = avatar_dtype_size (p->source_scale.dtype), n = end - start;
+  g_autofree guint8 *raw = NULL;
+
+  if (avatar_tensor_n (p->source_scale) <= 1) {
+    if (!read_factor (p, 0, factors))
+      return FALSE;
+    for (gsize i = 1; i < n; i++)
+      factors[i] = factors[0];
+    return TRUE;
+  }
+  raw = g_malloc (n * size);
+  if (!avatar_mapped_read (raw, (const guint8 *) p->source_scale.data + start * size, n * size))
+    return FALSE;
+  avatar_dtype_to_f32 (factors, raw, p->source_scale.dtype, n);
+  return TRUE;
+}
+
 /* @n values of row @r, from column 0, as float32. @raw: room for them as they are stored. */
 static gboolean
 read_row (const AvatarPacked *p, gint64 r, gsize n, guint8 *raw, float *values)
@@ -259,27 +280,26 @@ static PackResult
 pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 {
   gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
-  gboolean keep = p->source.dtype == p->dtype; /* LoRAs are apart, then */
   float *scale = (float *) (image + p->scale_offset);
-  g_autofree guint8 *raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
-  g_autofree float *values = keep ? NULL : g_new (float, n);
-  g_autofree float *delta = keep ? NULL : delta_of (p, start, end, n);
+  g_autofree guint8 *raw = NULL;
+  g_autofree float *values = NULL, *delta = NULL;
 
+  if (p->source.dtype == p->dtype) /* as it is; LoRAs are apart, then */
+    return read_factors (p, start, end, scale + start)
+            && avatar_mapped_read (image + p->offset + start * n,
+                (const guint8 *) p->source.data + start * n, (end - start) * n)
+        ? PACK_DONE
+        : PACK_UNREADABLE;
+  raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
+  values = g_new (float, n);
+  delta = delta_of (p, start, end, n);
   for (gint64 r = start; r < end; r++) {
-    guint8 *dst = image + p->offset + r * n;
-
-    if (keep) {
-      if (!read_factor (p, r, &scale[r])
-          || !avatar_mapped_read (dst, (const guint8 *) p->source.data + r * n, n))
-        return PACK_UNREADABLE;
-    } else {
-      if (!read_row (p, r, n, raw, values))
-        return PACK_UNREADABLE;
-      add_row (values, delta ? delta + (r - start) * n : NULL, n);
-      if (!avatar_is_finite (values, n))
-        return PACK_NOT_FINITE;
-      quantise_row (dst, &scale[r], p->dtype, values, n);
-    }
+    if (!read_row (p, r, n, raw, values))
+      return PACK_UNREADABLE;
+    add_row (values, delta ? delta + (r - start) * n : NULL, n);
+    if (!avatar_is_finite (values, n))
+      return PACK_NOT_FINITE;
+    quantise_row (image + p->offset + r * n, &scale[r], p->dtype, values, n);
   }
   return PACK_DONE;
 }
