@@ -36,6 +36,8 @@ softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *
 {
   float max = old_max, total = 0.f, again;
 
+  /* without the pragma a maximum is not vectorised, as NaN might then win where it lost */
+#pragma omp simd reduction(max : max)
   for (gint64 j = 0; j < n; j++)
     max = s[j] > max ? s[j] : max;
   if (max == -INFINITY) {
