@@ -1,25 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How long a model takes from the start of the program to the first denoising step. The text encoders take
- * no part: texts are given. "NAME SECONDS" lines, for tests/bench/load.
+ * no part: texts are given. "NAME SECONDS" lines, and before the last one what was held at the peak, "gpu MIB" and
+ * "host MIB" (tests/bench/watch.h), for tests/bench/load.
  *
  *   bench-load DEVICE MODEL WIDTH HEIGHT CHUNK stored|fp8|int8 SINCE
  *
  * SINCE: when it was started, in seconds since 1970. CHUNK: latent frames of the window. */
 #include "engine/weights/model.h"
 #include "engine/weights/random.h"
+#include "tests/bench/watch.h"
 
 #include <avatar/avatar.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TEXT 64
 
 static double since;
 
+static double
+elapsed (void)
+{
+  return g_get_real_time () * 1e-6 - since;
+}
+
 static void
 mark (const char *name)
 {
-  g_print ("%s %.3f\n", name, g_get_real_time () * 1e-6 - since);
+  g_print ("%s %.3f\n", name, elapsed ());
 }
 
 static void
@@ -42,8 +52,23 @@ random_floats (gsize n)
 static void
 on_progress (const AvatarProgress *progress, gpointer data)
 {
-  if (progress->phase == AVATAR_PROGRESS_DENOISE && progress->step < 2)
-    mark (progress->step ? "step" : "ready");
+  double now = elapsed ();
+  WatchPeaks peaks;
+
+  if (progress->phase != AVATAR_PROGRESS_DENOISE || progress->step > 1)
+    return;
+  if (progress->step == 0) {
+    mark ("ready");
+    return;
+  }
+  watch_get (data, &peaks);
+  if (peaks.gpu > 0)
+    g_print ("gpu %.0f\n", peaks.gpu / 1048576.);
+  if (peaks.host > 0)
+    g_print ("host %.0f\n", peaks.host / 1048576.);
+  g_print ("step %.3f\n", now);
+  fflush (stdout);
+  _exit (EXIT_SUCCESS); /* what follows is not measured */
 }
 
 static AvatarWeightFormat
@@ -85,6 +110,7 @@ main (int argc, char **argv)
   g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (AvatarModel) model = NULL;
   g_autoptr (AvatarDenoiser) self = NULL;
+  g_autoptr (Watch) watch = NULL;
   g_autofree float *states = NULL, *pooled = NULL;
   AvatarDenoiseSettings settings;
   const AvatarConfig *config;
@@ -100,6 +126,7 @@ main (int argc, char **argv)
   if (!device)
     die (error);
   mark ("device");
+  watch = watch_new (device);
   model = avatar_model_open (argv[2], &error);
   if (!model)
     die (error);
@@ -122,7 +149,7 @@ main (int argc, char **argv)
   if (!self)
     die (error);
   mark ("denoiser");
-  avatar_denoiser_set_progress_func (self, on_progress, NULL);
+  avatar_denoiser_set_progress_func (self, on_progress, watch);
   run (self, avatar_model_get_info (model), &settings);
   return EXIT_SUCCESS;
 }

@@ -5,7 +5,8 @@
 
 FOLDER holds ckpts/. Modules are stood for by trees of empty parameters, whose making takes no part in the time (upstream fills
 them with random numbers first, which here is not counted against it). cuda: made and loaded there, as without --cpu-offload;
-offload: loaded on the host. Text encoders are left out on both sides.
+offload: loaded on the host. Text encoders are left out on both sides. Before the last line: what was held at the peak, "gpu MIB" and
+"host MIB" (watch.py).
 """
 import pathlib
 import sys
@@ -20,12 +21,14 @@ def mark(name, less=0.0):
 
 mark("started")
 import torch  # noqa: E402
+from watch import Watch  # noqa: E402
 
 torch.set_grad_enabled(False)
 where = "cuda" if device == "cuda" else "cpu"
 if where == "cuda":
     torch.zeros(1, device="cuda")
 mark("imported")
+watch = Watch(torch if where == "cuda" else None)
 spent = 0.0
 
 
@@ -51,6 +54,7 @@ path = video / "transformers" / "mp_rank_00_model_states.pt"
 model = empty(path, "module", torch.bfloat16)
 state = torch.load(path, map_location=lambda storage, loc: storage)["module"]
 mark("read", spent)
+watch.look()
 model.load_state_dict(state, strict=False)
 if where == "cuda":
     torch.cuda.synchronize()
@@ -61,4 +65,10 @@ vae.load_state_dict(torch.load(path, map_location=where))
 vae = vae.to(torch.float16).to(where)
 if where == "cuda":
     torch.cuda.synchronize()
-mark("ready", spent)
+now = time.time() - since - spent
+watch.look()
+if watch.gpu:
+    print("gpu", f"{watch.gpu / 2**20:.0f}")
+if watch.host:
+    print("host", f"{watch.host / 2**20:.0f}")
+print("ready", f"{now:.3f}", flush=True)
