@@ -204,17 +204,20 @@ avatar_write_safetensors (const char *path, GArray *tensors, AvatarFillFunc fill
   g_autofree guint64 *offsets = g_new0 (guint64, sorted->len + 1);
   g_autoptr (GString) table = NULL;
   AvatarOutput out = { 0 };
-  guint64 length;
+  guint64 length, end;
   gboolean done;
 
   g_array_sort (sorted, by_size);
   table = make_table (sorted, offsets);
-  for (guint i = 0; i < sorted->len; i++)
+  end = 8 + table->len;
+  for (guint i = 0; i < sorted->len; i++) {
     offsets[i] += 8 + table->len;
+    end += avatar_tensor_bytes (g_array_index (sorted, AvatarNamedTensor, i).tensor);
+  }
   length = GUINT64_TO_LE (table->len);
   if (!avatar_output_open (&out, path, error))
     return FALSE;
-  done = avatar_output_put (&out, 0, &length, 8, error)
+  done = avatar_output_reserve (&out, end, error) && avatar_output_put (&out, 0, &length, 8, error)
       && avatar_output_put (&out, 8, table->str, table->len, error)
       && avatar_output_fill (&out, sorted, offsets, NULL, fill, data, error);
   return avatar_output_close (&out, done, error);
