@@ -38,6 +38,9 @@ golden_get (AvatarSafetensors *file, const char *name)
   if (t.dtype == AVATAR_I64)
     for (gint64 i = 0; i < avatar_tensor_n (t); i++)
       avatar_tensor_f32 (out)[i] = ((const gint64 *) t.data)[i];
+  else if (t.dtype == AVATAR_U8)
+    for (gint64 i = 0; i < avatar_tensor_n (t); i++)
+      avatar_tensor_f32 (out)[i] = ((const guint8 *) t.data)[i];
   else
     avatar_dtype_to_f32 (out.data, t.data, t.dtype, avatar_tensor_n (t));
   return out;

@@ -113,4 +113,5 @@ def main():
         compare(path, torch.jit.load(path).state_dict(), seed)
 
 
-main()
+if __name__ == "__main__":
+    main()
