@@ -13,7 +13,7 @@ G_BEGIN_DECLS
  * AvatarGgufBlock:
  * @type: its number in files; @name: as others call it
  * @values, @bytes: of a block
- * @expand: what the @bytes at @in are; %NULL: known by name alone
+ * @expand: what the @bytes at @in are
  */
 typedef struct
 {

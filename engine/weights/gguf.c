@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GGUF, versions 2 and 3 (spec vae-text-face-formats.md 5.5): properties, a table of tensors, their bytes.
- * Dimensions are innermost first there. Quantised tensors have addresses without memory, at which
- * avatar_mapped_read() finds their values: nothing is expanded before somebody wants it. */
+ * Dimensions are innermost first there. Tensors that are quantised, or whose rows are in another order,
+ * have addresses without memory, at which avatar_mapped_read() finds their values: nothing is made of
+ * them before somebody wants it. */
 #include "engine/weights/gguf.h"
 
-#include "engine/weights/gguf-blocks.h"
+#include "engine/weights/gguf-names.h"
+#include "engine/weights/gguf-values.h"
 #include "engine/weights/mapped.h"
 
 #include <string.h>
@@ -12,7 +14,7 @@
 #define MAX_ENTRIES 65536 /* of properties and of tensors */
 #define MAX_NAME 1024
 #define MAX_ALIGNMENT 65536
-#define AT_ONCE 32 /* blocks that are read together */
+#define MAX_HEADS 1024
 
 enum
 {
@@ -25,8 +27,7 @@ typedef struct
 {
   char *name;
   AvatarTensor tensor;
-  const AvatarGgufBlock *block; /* NULL: as it lies in the file */
-  const guint8 *blocks;
+  AvatarGgufValues values;
   guint64 place; /* in what is reserved */
 } Entry;
 
@@ -44,9 +45,11 @@ struct _AvatarGguf
   const guint8 *data;
   gsize size, at, header_length;
   guint64 alignment;
-  GHashTable *shapes;  /* name -> Shape */
-  GArray *entries;     /* of Entry */
-  GHashTable *reasons; /* name -> why it is not among the entries */
+  char *architecture;
+  guint64 heads, kv_heads; /* of attention, if it is a language model's */
+  GHashTable *shapes;      /* name -> Shape */
+  GArray *entries;         /* of Entry */
+  GHashTable *reasons;     /* name -> why it is not among the entries */
   guint8 *reserved;
   guint64 reserved_bytes;
   gboolean failed;
@@ -146,6 +149,31 @@ take_shape (AvatarGguf *self, const char *tensor, guint type, guint64 n)
   g_hash_table_replace (self->shapes, g_strdup (tensor), g_memdup2 (&shape, sizeof shape));
 }
 
+static gboolean
+is_whole (guint type)
+{
+  return type < 6 || type == 10 || type == 11;
+}
+
+/* FALSE: nobody asks for it. */
+static gboolean
+take_wanted (AvatarGguf *self, const char *key, guint type)
+{
+  if (type == 4 && strcmp (key, "general.alignment") == 0) {
+    self->alignment = take_le (self, 4);
+  } else if (type == TYPE_STRING && strcmp (key, "general.architecture") == 0) {
+    g_free (self->architecture);
+    self->architecture = take_name (self);
+  } else if (is_whole (type) && strcmp (key, "llama.attention.head_count") == 0) {
+    self->heads = take_le (self, value_size (type));
+  } else if (is_whole (type) && strcmp (key, "llama.attention.head_count_kv") == 0) {
+    self->kv_heads = take_le (self, value_size (type));
+  } else {
+    return FALSE;
+  }
+  return TRUE;
+}
+
 static void
 take_property (AvatarGguf *self)
 {
@@ -154,12 +182,8 @@ take_property (AvatarGguf *self)
   guint type = take_le (self, 4);
   guint64 n = 1;
 
-  if (!key)
+  if (!key || take_wanted (self, key, type))
     return;
-  if (type == 4 && strcmp (key, "general.alignment") == 0) {
-    self->alignment = take_le (self, 4);
-    return;
-  }
   if (type == TYPE_ARRAY) {
     type = take_le (self, 4);
     n = take_le (self, 8);
@@ -249,13 +273,14 @@ measure (const Info *info, Entry *e, AvatarDType *dtype, guint64 *bytes)
       *bytes = info->n * avatar_dtype_size (*dtype);
       return NULL;
     }
-  e->block = avatar_gguf_block (info->type);
-  if (!e->block || !e->block->expand)
-    return "it is quantised in a way that is not read (F32, F16, BF16, Q8_0, Q6_K, Q4_K and Q4_0 are)";
-  if (info->shape[info->rank - 1] % e->block->values)
+  e->values.block = avatar_gguf_block (info->type);
+  if (!e->values.block)
+    return "it is quantised in a way that is not read (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, "
+           "Q4_K, Q4_1, Q4_0, Q3_K and Q2_K are)";
+  if (info->shape[info->rank - 1] % e->values.block->values)
     return "its rows are no whole number of blocks";
   *dtype = AVATAR_F32;
-  *bytes = info->n / e->block->values * e->block->bytes;
+  *bytes = info->n / e->values.block->values * e->values.block->bytes;
   return NULL;
 }
 
@@ -285,13 +310,85 @@ take_tensor (AvatarGguf *self)
   g_array_append_val (self->entries, e);
 }
 
+/* What its maker calls @name, in the words of the release. */
+static char *
+translate_name (AvatarGguf *self, const char *name, gboolean swapped, AvatarGgufOrder *order)
+{
+  char *ours = avatar_gguf_name (avatar_gguf_kind (self->architecture), name, swapped, order);
+
+  return ours ? ours : g_strdup (name);
+}
+
+/* Whether the first matrix of an MLP, which makes its rows longer, is called the second. */
+static gboolean
+is_swapped (AvatarGguf *self)
+{
+  for (guint i = 0; i < self->entries->len; i++) {
+    const Entry *e = &g_array_index (self->entries, Entry, i);
+
+    if (strcmp (e->name, "v.blk.0.ffn_up.weight") == 0)
+      return e->tensor.rank == 2 && e->tensor.shape[0] < e->tensor.shape[1];
+  }
+  return FALSE;
+}
+
+static gboolean
+set_order (AvatarGguf *self, Entry *e, AvatarGgufOrder order, GError **error)
+{
+  guint64 heads = order == AVATAR_GGUF_BY_KV_HEAD && self->kv_heads ? self->kv_heads : self->heads;
+  gint64 rows = e->tensor.shape[0];
+
+  if (order == AVATAR_GGUF_IN_ORDER || avatar_tensor_n (e->tensor) == 0)
+    return TRUE;
+  if (e->tensor.rank > 2 || heads == 0 || heads > MAX_HEADS || rows % (2 * heads))
+    return fail (self, error,
+        "has rows of queries or keys that do not belong to as many heads as it says, so that their "
+        "order cannot be undone; fetch it again");
+  e->values.heads = heads;
+  e->values.rows = rows;
+  e->values.cols = avatar_tensor_n (e->tensor) / rows;
+  return TRUE;
+}
+
+/* Names of llama.cpp become those of the release, and rows get their order. */
+static gboolean
+translate (AvatarGguf *self, GError **error)
+{
+  GHashTable *reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  gboolean swapped = is_swapped (self), done = TRUE;
+  AvatarGgufOrder order;
+  GHashTableIter iter;
+  gpointer name, why;
+
+  g_hash_table_iter_init (&iter, self->reasons);
+  while (g_hash_table_iter_next (&iter, &name, &why))
+    g_hash_table_insert (reasons, translate_name (self, name, swapped, &order), why);
+  g_hash_table_unref (self->reasons);
+  self->reasons = reasons;
+  for (guint i = 0; i < self->entries->len && done; i++) {
+    Entry *e = &g_array_index (self->entries, Entry, i);
+    g_autofree char *theirs = e->name;
+
+    e->name = translate_name (self, theirs, swapped, &order);
+    done = set_order (self, e, order, error);
+  }
+  return done;
+}
+
 static guint64
 stored_bytes (const Entry *e)
 {
+  const AvatarGgufBlock *block = e->values.block;
   guint64 n = avatar_tensor_n (e->tensor);
 
-  return e->block ? n / e->block->values * e->block->bytes
-                  : n * avatar_dtype_size (e->tensor.dtype);
+  return block ? n / block->values * block->bytes : n * avatar_dtype_size (e->tensor.dtype);
+}
+
+/* Whether its values are made when somebody reads them. */
+static gboolean
+is_made (const Entry *e)
+{
+  return e->values.block || e->values.heads;
 }
 
 /* Where the tensors are; those that are not inside the file are an error of all of it. */
@@ -308,40 +405,15 @@ place_tensors (AvatarGguf *self, guint64 start, GError **error)
       return fail (self, error, "has two tensors of one name; fetch it again");
     if (start > self->size || offset > self->size - start || bytes > self->size - start - offset)
       return fail (self, error, "is truncated: a tensor ends after its end; fetch it again");
-    e->blocks = self->data + start + offset;
-    if (!e->block) {
-      e->tensor.data = (guint8 *) e->blocks;
+    e->values.stored = self->data + start + offset;
+    e->values.dtype = e->tensor.dtype;
+    if (!is_made (e)) {
+      e->tensor.data = (guint8 *) e->values.stored;
       continue;
     }
     e->place = self->reserved_bytes;
     if (!g_uint64_checked_add (&self->reserved_bytes, e->place, avatar_tensor_bytes (e->tensor)))
       return fail (self, error, "is too large for any memory");
-  }
-  return TRUE;
-}
-
-/* Values [first, first + n) of a quantised tensor. */
-static gboolean
-expand (const Entry *e, guint64 first, guint64 n, float *out)
-{
-  const guint values = e->block->values, bytes = e->block->bytes;
-  guint8 raw[AT_ONCE * AVATAR_GGUF_MAX_BYTES];
-  float block[AVATAR_GGUF_MAX_VALUES];
-
-  while (n > 0) {
-    guint64 at = first / values, some = MIN ((first + n - 1) / values - at + 1, AT_ONCE);
-
-    if (!avatar_mapped_read (raw, e->blocks + at * bytes, some * bytes))
-      return FALSE;
-    for (guint64 i = 0; i < some; i++) {
-      guint64 skip = first % values, m = MIN (n, values - skip);
-
-      e->block->expand (block, raw + i * bytes);
-      memcpy (out, block + skip, m * sizeof (float));
-      out += m;
-      first += m;
-      n -= m;
-    }
   }
   return TRUE;
 }
@@ -354,14 +426,15 @@ read_reserved (void *dst, guint64 at, gsize bytes, gpointer data)
 
   for (guint i = 0; i < self->entries->len; i++) {
     const Entry *e = &g_array_index (self->entries, Entry, i);
-    guint64 size = e->block ? avatar_tensor_bytes (e->tensor) : 0;
+    guint64 size = is_made (e) ? avatar_tensor_bytes (e->tensor) : 0;
+    gsize one = avatar_dtype_size (e->tensor.dtype);
 
     if (size == 0 || at < e->place || at - e->place >= size)
       continue;
     at -= e->place;
-    if (bytes > size - at || at % sizeof (float) || bytes % sizeof (float))
+    if (bytes > size - at || at % one || bytes % one)
       return FALSE;
-    return expand (e, at / sizeof (float), bytes / sizeof (float), dst);
+    return avatar_gguf_values_read (&e->values, at / one, bytes / one, dst);
   }
   return bytes == 0;
 }
@@ -377,7 +450,7 @@ reserve (AvatarGguf *self, GError **error)
   for (guint i = 0; i < self->entries->len; i++) {
     Entry *e = &g_array_index (self->entries, Entry, i);
 
-    if (e->block)
+    if (is_made (e))
       e->tensor.data = self->reserved + e->place;
   }
   return TRUE;
@@ -406,8 +479,9 @@ parse (AvatarGguf *self, GError **error)
   self->header_length = self->at;
   if (self->alignment == 0 || self->alignment > MAX_ALIGNMENT)
     return fail (self, error, "has an impossible alignment; fetch it again");
-  return place_tensors (self, (self->at + self->alignment - 1) / self->alignment * self->alignment,
-             error)
+  return translate (self, error)
+      && place_tensors (self, (self->at + self->alignment - 1) / self->alignment * self->alignment,
+          error)
       && reserve (self, error);
 }
 
@@ -445,6 +519,7 @@ avatar_gguf_free (AvatarGguf *self)
   g_array_unref (self->entries);
   g_hash_table_unref (self->shapes);
   g_bytes_unref (self->bytes);
+  g_free (self->architecture);
   g_free (self->name);
   g_free (self);
 }

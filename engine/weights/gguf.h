@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* GGUF files: a table of named tensors, as of a safetensors file. */
+/* GGUF files: a table of named tensors, as of a safetensors file. Those that llama.cpp has made of LLaMA
+ * or of LLaVA's vision tower have the names of the released LLaVA, and its order of rows. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -10,7 +11,8 @@ typedef struct _AvatarGguf AvatarGguf;
 
 /* Whether @data begins as such a file. */
 gboolean avatar_gguf_is (const guint8 *data, gsize size);
-/* What is quantised is a float32 tensor whose values are there for avatar_mapped_read() alone. */
+/* What is quantised is a float32 tensor; its values, and those of rows in another order, are there for
+ * avatar_mapped_read() alone. */
 AvatarGguf *avatar_gguf_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_gguf_free (AvatarGguf *self);
 guint avatar_gguf_n (AvatarGguf *self);

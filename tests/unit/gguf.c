@@ -73,7 +73,7 @@ test_plain (void)
   g_assert_true (find (file, "i8", &t) && t.dtype == AVATAR_I8);
   /* as it was before it had to be flattened */
   g_assert_true (find (file, "flat", &t) && t.rank == 5 && t.shape[0] == 2 && t.shape[2] == 3);
-  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "Q5_K"), "not read"));
+  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "IQ4_NL"), "not read"));
   g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "short"), "not read"));
   g_assert_null (avatar_weight_file_why_not (file, "f32"));
 }
@@ -125,6 +125,79 @@ test_weights (void)
   truth = values_of (file, "Q4_K.f32", &n);
   t = avatar_weights_get (weights, "w");
   g_assert_cmpmem (t.data, n * 4, truth, n * 4);
+}
+
+/* Of what llama.cpp's converter has moved every row is back in its place, whatever it is stored as, and
+ * from any place in the tensor. */
+static void
+test_llama (void)
+{
+  g_autoptr (AvatarWeightFile) file = open_good ("llama.gguf");
+  static const char ours[] = "language_model.model.";
+  static const char *const parts[] = { "q", "k" };
+  AvatarTensor t;
+
+  g_assert_true (
+      find (file, "language_model.model.embed_tokens.weight", &t) && t.dtype == AVATAR_F16);
+  g_assert_true (find (file, "language_model.model.norm.weight", &t));
+  g_assert_true (find (file, "language_model.model.layers.3.self_attn.o_proj.weight", &t));
+  g_assert_nonnull (
+      avatar_weight_file_why_not (file, "language_model.model.layers.0.mlp.gate_proj.weight"));
+  for (guint i = 0; i < 8; i++) {
+    g_autofree char *name
+        = g_strdup_printf ("%slayers.%u.self_attn.%s_proj.weight", ours, i / 2, parts[i % 2]);
+    g_autofree char *truth_name = g_strdup_printf ("truth.%u.%s", i / 2, parts[i % 2]);
+    gint64 n, m;
+    g_autofree float *found = values_of (file, name, &n), *truth = values_of (file, truth_name, &m);
+
+    g_assert_cmpmem (found, n * 4, truth, m * 4);
+    g_assert_true (find (file, name, &t));
+    for (guint j = 0; j < 50; j++) {
+      gint64 first = g_test_rand_int_range (0, n), count = g_test_rand_int_range (0, n - first + 1);
+      gsize size = avatar_dtype_size (t.dtype);
+      g_autofree guint8 *raw = g_malloc (count * size + 1);
+      g_autofree float *some = g_new (float, count + 1);
+
+      g_assert_true (avatar_mapped_read (raw, (guint8 *) t.data + first * size, count * size));
+      avatar_dtype_to_f32 (some, raw, t.dtype, count);
+      g_assert_cmpmem (some, count * 4, truth + first, count * 4);
+    }
+  }
+}
+
+/* Both ways in which converters have named an MLP and the projector. */
+static void
+test_vision (gconstpointer name)
+{
+  static const char tower[] = "vision_tower.vision_model.";
+  static const struct
+  {
+    const char *name;
+    gint64 first, last; /* sides */
+  } known[] = { { "embeddings.class_embedding", 8, 8 },
+    { "embeddings.patch_embedding.weight", 8, 2 }, { "embeddings.position_embedding.weight", 5, 8 },
+    { "pre_layrnorm.weight", 8, 8 }, { "encoder.layers.0.self_attn.q_proj.weight", 8, 8 },
+    { "encoder.layers.0.self_attn.out_proj.bias", 8, 8 },
+    { "encoder.layers.0.layer_norm1.weight", 8, 8 }, { "encoder.layers.0.mlp.fc1.weight", 16, 8 },
+    { "encoder.layers.0.mlp.fc1.bias", 16, 16 }, { "encoder.layers.0.mlp.fc2.weight", 8, 16 },
+    { "encoder.layers.0.mlp.fc2.bias", 8, 8 } };
+  g_autoptr (AvatarWeightFile) file = open_good (name);
+  AvatarTensor t;
+
+  for (guint i = 0; i < G_N_ELEMENTS (known); i++) {
+    g_autofree char *full = g_strconcat (tower, known[i].name, NULL);
+
+    if (!find (file, full, &t) || t.shape[0] != known[i].first
+        || t.shape[t.rank - 1] != known[i].last)
+      g_error ("\"%s\" is not as it should be", full);
+  }
+  for (guint i = 0; i < 2; i++) {
+    g_autofree char *full = g_strdup_printf ("multi_modal_projector.linear_%u.weight", i + 1);
+    gint64 n;
+    g_autofree float *values = values_of (file, full, &n);
+
+    g_assert_cmpfloat (values[0], ==, i);
+  }
 }
 
 /* Addresses come back, and are taken again. */
@@ -185,7 +258,9 @@ test_refused (void)
     { "twice", "one name" }, { "dimensions", "within its table" }, { "alignment0", "alignment" },
     { "alignment", "alignment" }, { "nested", "within its table" },
     { "long_array", "within its table" }, { "longer_array", "within its table" },
-    { "type", "within its table" } };
+    { "type", "within its table" }, { "llama_no_heads", "heads" }, { "llama_three_heads", "heads" },
+    { "llama_eight_heads", "heads" }, { "llama_many_heads", "heads" },
+    { "llama_twice", "one name" } };
   gint64 start = g_get_monotonic_time ();
 
   for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
@@ -204,7 +279,8 @@ test_refused (void)
 int
 main (int argc, char **argv)
 {
-  static const char *const blocks[] = { "Q4_0", "Q8_0", "Q4_K", "Q6_K" };
+  static const char *const blocks[]
+      = { "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K" };
 
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/gguf/plain", test_plain);
@@ -214,6 +290,9 @@ main (int argc, char **argv)
     g_test_add_data_func (path, blocks[i], test_blocks);
   }
   g_test_add_func ("/gguf/weights", test_weights);
+  g_test_add_func ("/gguf/llama", test_llama);
+  g_test_add_data_func ("/gguf/mmproj", "mmproj.gguf", test_vision);
+  g_test_add_data_func ("/gguf/mmproj-old", "mmproj_old.gguf", test_vision);
   g_test_add_func ("/gguf/many-times", test_many_times);
   g_test_add_func ("/gguf/odd", test_odd);
   g_test_add_func ("/gguf/refused", test_refused);

@@ -14,19 +14,18 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType as Q
 
 CORPUS = pathlib.Path(__file__).parents[2] / "tests" / "fuzz" / "corpus" / "gguf"
-SIZES = {Q.Q4_0: (32, 18), Q.Q8_0: (32, 34), Q.Q4_K: (256, 144), Q.Q6_K: (256, 210)}
+# of a block: values, bytes, where its float16 factors are
+SIZES = {Q.Q4_0: (32, 18, (0,)), Q.Q4_1: (32, 20, (0, 2)), Q.Q5_0: (32, 22, (0,)), Q.Q5_1: (32, 24, (0, 2)),
+         Q.Q8_0: (32, 34, (0,)), Q.Q2_K: (256, 84, (80, 82)), Q.Q3_K: (256, 110, (108,)), Q.Q4_K: (256, 144, (0, 2)),
+         Q.Q5_K: (256, 176, (0, 2)), Q.Q6_K: (256, 210, (208,))}
 
 
 def blocks(rng, kind, rows, columns):
     """Random bits, with factors of an ordinary size."""
-    values, size = SIZES[kind]
+    values, size, factors = SIZES[kind]
     raw = rng.integers(0, 256, (rows * columns // values, size), dtype=np.uint8)
-    factor = rng.uniform(.001, .1, len(raw)).astype("<f2").view(np.uint8).reshape(-1, 2)
-    raw[:, 208:] = factor if kind == Q.Q6_K else raw[:, 208:]
-    if kind != Q.Q6_K:
-        raw[:, :2] = factor
-    if kind == Q.Q4_K:
-        raw[:, 2:4] = factor[::-1]
+    for at in factors:
+        raw[:, at : at + 2] = rng.uniform(.001, .1, len(raw)).astype("<f2").view(np.uint8).reshape(-1, 2)
     return raw.reshape(rows, -1)
 
 
@@ -50,8 +49,52 @@ def good():
         raw = blocks(rng, kind, 3, 512)
         w.add_tensor(kind.name, raw, raw_dtype=kind)
         w.add_tensor(kind.name + ".f32", gguf.quants.dequantize(raw, kind).astype(np.float32).reshape(3, 512))
-    raw = rng.integers(0, 256, (1, 176), dtype=np.uint8)
-    w.add_tensor("Q5_K", raw, raw_dtype=Q.Q5_K)
+    w.add_tensor("IQ4_NL", rng.integers(0, 256, (1, 18), dtype=np.uint8), raw_dtype=Q.IQ4_NL)
+    finish(w)
+
+
+def permute(w, heads):
+    """llama.cpp's convert_hf_to_gguf.py, LlamaModel.permute()"""
+    return w.reshape(heads, 2, w.shape[0] // heads // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+def llama_cpp():
+    """What llama.cpp's converters make of LLaVA, and beside each tensor whose rows they move what it was before, as truth.N."""
+    rng = np.random.default_rng(2)
+    q, k = rng.standard_normal((16, 32), np.float32), rng.standard_normal((8, 32), np.float32)
+    w = gguf.GGUFWriter(CORPUS / "llama.gguf", "llama")
+    w.add_head_count(4)
+    w.add_head_count_kv(2)
+    w.add_tensor("token_embd.weight", rng.standard_normal((5, 32), np.float32).astype(np.float16))
+    w.add_tensor("output_norm.weight", q[0])
+    for i, kind in enumerate((Q.F32, Q.F16, Q.BF16, Q.Q8_0)):
+        for name, whole, heads in (("q", q, 4), ("k", k, 2)):
+            raw = gguf.quants.quantize(permute(whole, heads), kind)
+            w.add_tensor(f"blk.{i}.attn_{name}.weight", raw, raw_dtype=kind)
+            truth = gguf.quants.dequantize(gguf.quants.quantize(whole, kind), kind)
+            w.add_tensor(f"truth.{i}.{name}", truth.astype(np.float32).reshape(whole.shape))
+        w.add_tensor(f"blk.{i}.attn_output.weight", q[:4, :4].copy())
+    w.add_tensor("blk.0.ffn_gate.weight", rng.integers(0, 256, (1, 18), dtype=np.uint8), raw_dtype=Q.IQ4_NL)
+    finish(w)
+    for name, up, down, projector in (("mmproj", "ffn_up", "ffn_down", (1, 2)), ("mmproj_old", "ffn_down", "ffn_up", (0, 2))):
+        w = gguf.GGUFWriter(CORPUS / f"{name}.gguf", "clip")
+        w.add_tensor("v.class_embd", q[0, :8])
+        w.add_tensor("v.patch_embd.weight", rng.standard_normal((8, 3, 2, 2), np.float32).astype(np.float16))
+        w.add_tensor("v.position_embd.weight", q[:5, :8].copy())
+        w.add_tensor("v.pre_ln.weight", q[0, :8])
+        w.add_tensor("v.blk.0.attn_q.weight", q[:8, :8].copy())
+        w.add_tensor("v.blk.0.attn_out.bias", q[0, :8])
+        w.add_tensor("v.blk.0.ln1.weight", q[0, :8])
+        w.add_tensor(f"v.blk.0.{up}.weight", q[:16, :8].copy())
+        w.add_tensor(f"v.blk.0.{up}.bias", q[0, :16])
+        w.add_tensor(f"v.blk.0.{down}.weight", q[:8, :16].copy())
+        w.add_tensor(f"v.blk.0.{down}.bias", q[0, :8])
+        for i, j in enumerate(projector):
+            w.add_tensor(f"mm.{j}.weight", np.full((2, 8), i, np.float32))
+        finish(w)
+
+
+def finish(w):
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -109,6 +152,14 @@ def hostile():
     write("long_array", one, properties=array + struct.pack("<IQ", 8, 1 << 60), n_properties=1)
     write("longer_array", one, properties=array + struct.pack("<IQ", 12, 1 << 61), n_properties=1)
     write("type", one, properties=text("x") + struct.pack("<I", 77), n_properties=1)
+    llama = text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    q = info("blk.0.attn_q.weight", [4, 8], 0, 0)
+    write("llama_no_heads", q, properties=llama, n_properties=1, data=bytes(128))
+    for name, heads in (("three", 3), ("eight", 8), ("many", (1 << 32) - 1)):
+        count = text("llama.attention.head_count") + struct.pack("<II", 4, heads)
+        write(f"llama_{name}_heads", q, properties=llama + count, n_properties=2, data=bytes(128))
+    write("llama_twice", q + info("language_model.model.layers.0.self_attn.q_proj.weight", [4, 8], 0, 0), 2,
+          properties=llama + text("llama.attention.head_count") + struct.pack("<II", 4, 2), n_properties=2, data=bytes(128))
     shape = text("comfy.gguf.orig_shape.a") + struct.pack("<IIQ", 9, 11, 2)
     for i, sides in enumerate(((2, 2), (-2, -2), (1 << 62, 4), (3, 3), (0, 1 << 62))):
         write(f"shape{i}", one, properties=shape + struct.pack("<qq", *sides), n_properties=1)
@@ -116,6 +167,7 @@ def hostile():
 
 CORPUS.mkdir(parents=True, exist_ok=True)
 good()
+llama_cpp()
 hostile()
 for path in sorted(CORPUS.iterdir()):
     print(path.name, path.stat().st_size)
