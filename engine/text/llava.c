@@ -7,6 +7,7 @@
 
 #include "engine/text/llama.h"
 #include "engine/text/rows.h"
+#include "engine/weights/part.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 #define MOST_PROMPTS 2
 /* Layers that are not run, since upstream takes what goes into them. */
 #define SKIPPED 2
-#define EMBEDDING "language_model.model.embed_tokens.weight"
+#define EMBEDDING AVATAR_PART_VOCABULARY
 
 /* Units: embeddings of the picture, the tower's layers, the projector, the steps of LLaMA's layers. */
 

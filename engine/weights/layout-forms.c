@@ -6,6 +6,15 @@
 #include <string.h>
 
 #define VIDEO "hunyuan-video-t2v-720p"
+/* Files that are not the release's: ComfyUI's, llama.cpp's. */
+#define OTHERS                \
+  {                           \
+    "*.safetensors", "*.gguf" \
+  }
+#define VISION                              \
+  {                                         \
+    "*vision*.safetensors", "*mmproj*.gguf" \
+  }
 #define WAN2GP_LLAVA "llava-llama-3-8b-v1_1_vlm_"
 
 const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
@@ -25,9 +34,9 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .whisper_config = "config.json",
       .whisper_files = { "model.safetensors", "pytorch_model.bin" },
       .llava = { "llava_llama_image",
-          { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" },
-          { "config.json", "tokenizer.json" } },
-      .clip = { "text_encoder_2", { "model.safetensors", "pytorch_model.bin" },
+          { "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin" }, OTHERS,
+          VISION, { "config.json", "tokenizer.json" } },
+      .clip = { "text_encoder_2", { "model.safetensors", "pytorch_model.bin" }, OTHERS, VISION,
           { "config.json", "vocab.json", "merges.txt" } },
       .detector = "det_align/detface.pt",
   },
@@ -48,9 +57,9 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .whisper_config = "config.json",
       .whisper_files = { "model.safetensors" },
       .llava = { "llava-llama-3-8b",
-          { WAN2GP_LLAVA "fp16.safetensors", WAN2GP_LLAVA "quanto_int8.safetensors" },
-          { "config.json", "tokenizer.json" } },
-      .clip = { "clip_vit_large_patch14", { "model.safetensors" },
+          { WAN2GP_LLAVA "fp16.safetensors", WAN2GP_LLAVA "quanto_int8.safetensors" }, OTHERS,
+          VISION, { "config.json", "tokenizer.json" } },
+      .clip = { "clip_vit_large_patch14", { "model.safetensors" }, OTHERS, VISION,
           { "text_config.json", "vocab.json", "merges.txt" } },
       .detector = "det_align/detface.pt",
   },
@@ -69,9 +78,9 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .whisper = "",
       .whisper_files = { "whisper_encoder.safetensors" },
       .text = "text_stub.safetensors",
-      .llava
-      = { "llava_llama_image", { "model.safetensors" }, { "config.json", "tokenizer.json" } },
-      .clip = { "text_encoder_2", { "model.safetensors" },
+      .llava = { "llava_llama_image", { "model.safetensors" }, { NULL }, { NULL },
+          { "config.json", "tokenizer.json" } },
+      .clip = { "text_encoder_2", { "model.safetensors" }, { NULL }, { NULL },
           { "config.json", "vocab.json", "merges.txt" } },
       .detector = AVATAR_PLAIN_DETECTOR,
   },

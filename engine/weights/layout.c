@@ -7,7 +7,11 @@
 #include "engine/weights/layout-forms.h"
 #include "engine/weights/released.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
+
+/* Of a folder without end only so much is looked at. */
+#define MAX_ENTRIES 4096
 
 typedef gboolean (*HoldsFunc) (const AvatarLayoutForm *form, const char *top);
 
@@ -216,15 +220,71 @@ read_own (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **t
   return FALSE;
 }
 
+static gboolean
+matches (const char *name, const char *const *patterns)
+{
+  for (guint i = 0; patterns[i]; i++)
+    if (g_pattern_match_simple (patterns[i], name))
+      return TRUE;
+  return FALSE;
+}
+
+/* The largest file of @folder whose name matches one of @patterns and none of @others, and is no shard's;
+ * of files of one size that with the first name. NULL: there is none. */
+static char *
+find_largest (const char *folder, const char *const *patterns, const char *const *others)
+{
+  static const char *const shards[] = { "*-0*-of-0*", NULL };
+  g_autoptr (GDir) dir = patterns[0] ? g_dir_open (folder, 0, NULL) : NULL;
+  g_autofree char *best = NULL;
+  goffset most = 0;
+  const char *name;
+
+  for (guint n = 0; dir && n < MAX_ENTRIES && (name = g_dir_read_name (dir)); n++) {
+    g_autofree char *path = NULL;
+    GStatBuf st;
+
+    if (!matches (name, patterns) || matches (name, others) || matches (name, shards))
+      continue;
+    path = g_build_filename (folder, name, NULL);
+    if (g_stat (path, &st) != 0 || !S_ISREG (st.st_mode)
+        || (best && (st.st_size < most || (st.st_size == most && strcmp (path, best) > 0))))
+      continue;
+    most = st.st_size;
+    g_free (best);
+    best = g_steal_pointer (&path);
+  }
+  return g_steal_pointer (&best);
+}
+
+/* The weights of @encoder, or where they should be, and what they may lack. */
+static void
+find_encoder (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **weights,
+    char **vision)
+{
+  static const char *const none[] = { NULL };
+  g_autofree char *folder = g_build_filename (self->top, encoder->folder, NULL);
+  gboolean found;
+  char *other;
+
+  *weights = expect_file (self, encoder->folder, encoder->files, &found);
+  other = found ? NULL : find_largest (folder, encoder->patterns, encoder->vision);
+  if (other) {
+    g_free (*weights);
+    *weights = other;
+  }
+  if (vision)
+    *vision = find_largest (folder, encoder->vision, none);
+}
+
 /* The text encoders, without which everything but prompts is there. */
 static gboolean
 find_text (AvatarLayout *self, GError **error)
 {
   const AvatarLayoutForm *form = self->form;
-  gboolean found;
 
-  self->llava = expect_file (self, form->llava.folder, form->llava.files, &found);
-  self->clip = expect_file (self, form->clip.folder, form->clip.files, &found);
+  find_encoder (self, &form->llava, &self->llava, &self->vision);
+  find_encoder (self, &form->clip, &self->clip, NULL);
   return read_own (self, &form->llava, &self->llava_config, error)
       && read_own (self, &form->clip, &self->clip_config, error);
 }
@@ -294,6 +354,7 @@ avatar_layout_clear (AvatarLayout *self)
   g_free (self->whisper);
   g_free (self->text);
   g_free (self->llava);
+  g_free (self->vision);
   g_free (self->clip);
   g_free (self->detector);
   g_free (self->config);

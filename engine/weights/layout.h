@@ -15,12 +15,15 @@ G_BEGIN_DECLS
 /* The sizes, where they are not the released ones. */
 #define AVATAR_LAYOUT_CONFIG "avatar-config.json"
 
-/* @folder: of a text encoder; @files: its weights, any of them; @beside: what must lie there, too, any of
- * "a|b" of each: its configuration first */
+/* @folder: of a text encoder; @files: its weights, any of them; @patterns: what else they may be called, if
+ * none of these is there: the largest is taken; @vision: patterns of files of a vision tower that the
+ * weights may lack; @beside: what must lie there, too, any of "a|b" of each: its configuration first,
+ * without which it has the released sizes */
 typedef struct
 {
   const char *folder;
-  const char *files[AVATAR_LAYOUT_NAMES], *beside[AVATAR_LAYOUT_NAMES];
+  const char *files[AVATAR_LAYOUT_NAMES], *patterns[AVATAR_LAYOUT_NAMES];
+  const char *vision[AVATAR_LAYOUT_NAMES], *beside[AVATAR_LAYOUT_NAMES];
 } AvatarLayoutEncoder;
 
 /**
@@ -52,7 +55,8 @@ typedef struct
  * AvatarLayout: paths, and the configuration as the text of a config.json
  * @top: the folder that is called ckpts in downloads
  * @scales: factors of an 8-bit transformer that are in a file of their own, or %NULL
- * @llava, @clip: the text encoders' weights; these alone need not be there
+ * @llava, @clip: the text encoders' weights; these alone need not be there. @vision: a file with LLaVA's
+ *   vision tower, which @llava may have itself, or %NULL
  * @text: what stands in for them, or %NULL
  * @llava_config, @clip_config: the texts of their own configurations, or %NULL
  * @detector: the face detector, which may be missing: then %NULL, or, of a survey, where it should be
@@ -61,7 +65,7 @@ typedef struct
 {
   const AvatarLayoutForm *form;
   char *top;
-  char *transformer, *scales, *vae, *whisper, *text, *llava, *clip, *detector;
+  char *transformer, *scales, *vae, *whisper, *text, *llava, *vision, *clip, *detector;
   char *config, *llava_config, *clip_config;
 } AvatarLayout;
 

@@ -123,12 +123,25 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
   return TRUE;
 }
 
+/* As many ids as the table has rows, which files differ in. */
+static void
+take_vocabulary (AvatarModel *self)
+{
+  GHashTable *tensors = self->parts[AVATAR_PART_LLAVA].tensors;
+  const AvatarTensor *table
+      = tensors ? g_hash_table_lookup (tensors, AVATAR_PART_VOCABULARY) : NULL;
+
+  if (table)
+    self->config->llava.vocab = table->shape[0];
+}
+
 /* The text encoders, each of them if it is there: whoever gives text_states needs none. They do not
  * count for the hash, by which stages on several machines know each other. */
 static gboolean
 open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
 {
   const char *const paths[] = { layout->llava, layout->clip };
+  const char *const seconds[] = { layout->vision, NULL };
 
   for (guint i = 0; i < 2; i++)
     self->text_folders[i] = g_path_get_dirname (paths[i]);
@@ -141,8 +154,9 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
   for (guint i = 0; i < 2; i++)
     if (g_file_test (paths[i], G_FILE_TEST_EXISTS)
         && !avatar_part_open (&self->parts[AVATAR_PART_LLAVA + i], AVATAR_PART_LLAVA + i, paths[i],
-            NULL, self->config, FALSE, error))
+            seconds[i], self->config, FALSE, error))
       return FALSE;
+  take_vocabulary (self);
   return TRUE;
 }
 

@@ -7,22 +7,28 @@
 
 #include <string.h>
 
+/* A LLaVA that has it has its vision tower. */
+#define SEES "vision_tower.vision_model.embeddings.class_embedding"
+
 /* @prefix: longest first; the first that fits is dropped from a name, or becomes @instead. @foreign:
  * names that begin so belong to other networks of the same checkpoint and are passed over. */
 static const struct
 {
   const char *part, *file;
-  const char *prefix[4], *instead[4], *foreign[5];
+  const char *prefix[6], *instead[6], *foreign[5];
 } parts[AVATAR_N_PARTS] = {
   { "transformer", "transformer.safetensors", { NULL }, { NULL }, { NULL } },
   { "vae", "vae.safetensors", { "vae." }, { NULL }, { NULL } },
   { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." }, { NULL },
       { "model.decoder.", "decoder.", "proj_out." } },
   { "text", "text_stub.safetensors", { NULL }, { NULL }, { NULL } },
-  /* newer versions of the library have other names (spec vae-text-face-formats.md 2.2) */
+  /* newer versions of the library have other names (spec vae-text-face-formats.md 2.2), and so have
+   * ComfyUI's two files, of the language model alone and of the rest */
   { "llava", NULL,
-      { "model.language_model.", "model.vision_tower.", "model.multi_modal_projector." },
-      { "language_model.model.", "vision_tower.", "multi_modal_projector." },
+      { "model.language_model.", "model.vision_tower.", "model.multi_modal_projector.",
+          "vision_model.", "model." },
+      { "language_model.model.", "vision_tower.", "multi_modal_projector.",
+          "vision_tower.vision_model.", "language_model.model." },
       { "language_model.lm_head.", "lm_head." } },
   { "clip", NULL, { "text_model." }, { NULL },
       { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" } },
@@ -62,6 +68,19 @@ bare_name (AvatarPartKind kind, const char *name)
   return g_strdup (name);
 }
 
+/* Of activations, which are not quantised here, and marks of ComfyUI's that say how weights are. */
+static gboolean
+is_quantisers (const char *name)
+{
+  static const char *const suffixes[]
+      = { ".input_scale", ".output_scale", ".scale_input", ".comfy_quant" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
+    if (g_str_has_suffix (name, suffixes[i]))
+      return TRUE;
+  return strcmp (name, "scaled_fp8") == 0;
+}
+
 /* Quantisers have conventions of their own (spec vae-text-face-formats.md 5.4). */
 char *
 avatar_part_canonical_name (AvatarPartKind kind, const char *name)
@@ -72,7 +91,7 @@ avatar_part_canonical_name (AvatarPartKind kind, const char *name)
   g_autofree char *bare = NULL;
 
   if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_PART_PADDING)
-      || g_str_has_suffix (name, ".input_scale") || g_str_has_suffix (name, ".output_scale"))
+      || is_quantisers (name))
     return NULL;
   bare = bare_name (kind, name);
   for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
@@ -83,18 +102,19 @@ avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 }
 
 static gboolean
-read_tensors (AvatarPart *self, AvatarPartKind kind, GError **error)
+read_tensors (AvatarPart *self, AvatarPartKind kind, AvatarWeightFile *file, GError **error)
 {
-  self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
     AvatarTensor tensor;
-    const char *found = avatar_weight_file_nth (self->file, i, &tensor);
-    char *name = avatar_part_canonical_name (kind, found);
+    const char *found = avatar_weight_file_nth (file, i, &tensor);
+    g_autofree char *name = avatar_part_canonical_name (kind, found);
 
-    if (name && !g_hash_table_insert (self->tensors, name, g_memdup2 (&tensor, sizeof tensor))) {
+    if (name
+        && !g_hash_table_insert (self->tensors, g_steal_pointer (&name),
+            g_memdup2 (&tensor, sizeof tensor))) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
           "%s: tensor \"%s\" is there twice, with and without its prefix; keep one",
-          avatar_weight_file_get_name (self->file), found);
+          avatar_weight_file_get_name (file), found);
       return FALSE;
     }
   }
@@ -168,6 +188,19 @@ check_scale (AvatarPart *self, const char *name, const AvatarTensor *t, GError *
   return FALSE;
 }
 
+/* What is to be done about a LLaVA that cannot see. */
+static const char *
+advise (AvatarPart *self, const char *missing)
+{
+  if (self->vision || self->scales
+      || !(g_str_has_prefix (missing, "vision_tower.")
+          || g_str_has_prefix (missing, "multi_modal_projector.")))
+    return "the configuration and the file do not belong together";
+  return "this file has a language model alone: put the file of its vision tower beside it, "
+         "llava_llama3_vision.safetensors of Comfy-Org/HunyuanVideo_repackaged, or the *mmproj*.gguf "
+         "that belongs to it";
+}
+
 static gboolean
 report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
 {
@@ -178,6 +211,11 @@ report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
   const char *file = avatar_weight_file_get_name (self->file);
   guint n = 0;
 
+  if (!why && self->vision) {
+    why = avatar_weight_file_why_not (self->vision, want->name);
+    file = why ? avatar_weight_file_get_name (self->vision) : file;
+  }
+
   for (guint i = first; i < manifest->len; i++)
     n += !g_hash_table_contains (self->tensors,
         g_array_index (manifest, AvatarManifestEntry, i).name);
@@ -186,9 +224,8 @@ report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
         "%s: tensor \"%s\" cannot be used: %s; expected %s", file, want->name, why, text);
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "%s: tensor \"%s\" is missing, the first of %u that are; expected %s; the configuration and "
-        "the file do not belong together",
-        file, want->name, n, text);
+        "%s: tensor \"%s\" is missing, the first of %u that are; expected %s; %s", file, want->name,
+        n, text, advise (self, want->name));
   return FALSE;
 }
 
@@ -199,6 +236,16 @@ is_shifted (AvatarPart *self, const char *name)
   g_autofree char *shift = g_strconcat (name, "._shift", NULL);
 
   return g_hash_table_contains (self->tensors, shift);
+}
+
+/* LLaMA has 128256 ids, LLaVA adds some, and tables are filled up to a round number: files differ in how
+ * many of these they have. Only ids that a prompt has matter, which are compared with the table. */
+static gboolean
+is_vocabulary (const AvatarManifestEntry *want, const AvatarTensor *found)
+{
+  return strcmp (want->name, AVATAR_PART_VOCABULARY) == 0 && found->rank == 2
+      && found->shape[1] == want->shape[1] && found->shape[0] > 0
+      && ABS (found->shape[0] - want->shape[0]) <= 256;
 }
 
 static gboolean
@@ -212,7 +259,8 @@ check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
   if (!found)
     return report_missing (self, manifest, i, error);
   if (found->rank == want->rank
-      && memcmp (found->shape, want->shape, want->rank * sizeof (gint64)) == 0
+      && (memcmp (found->shape, want->shape, want->rank * sizeof (gint64)) == 0
+          || is_vocabulary (want, found))
       && (is_float (found) || is_8bit (found)))
     return check_scale (self, want->name, found, error);
   if (is_shifted (self, want->name)) {
@@ -263,21 +311,34 @@ check_unknown (AvatarPart *self, GArray *manifest, gboolean strict, GError **err
   return TRUE;
 }
 
+static gboolean
+open_second (AvatarPart *self, AvatarPartKind kind, const char *path, GError **error)
+{
+  AvatarWeightFile *file;
+
+  if (kind == AVATAR_PART_LLAVA && g_hash_table_contains (self->tensors, SEES))
+    return TRUE;
+  file = avatar_weight_file_open (path, error);
+  if (!file)
+    return FALSE;
+  if (kind == AVATAR_PART_LLAVA)
+    return read_tensors (self, kind, self->vision = file, error);
+  self->scales = file;
+  read_scales (self);
+  return TRUE;
+}
+
 gboolean
-avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const char *scales,
+avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const char *second,
     const AvatarConfig *config, gboolean strict, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
 
+  self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   self->file = avatar_weight_file_open (path, error);
-  if (!self->file || !read_tensors (self, kind, error))
+  if (!self->file || !read_tensors (self, kind, self->file, error)
+      || (second && !open_second (self, kind, second, error)))
     return FALSE;
-  if (scales) {
-    self->scales = avatar_weight_file_open (scales, error);
-    if (!self->scales)
-      return FALSE;
-    read_scales (self);
-  }
   for (guint i = 0; i < manifest->len; i++)
     if (!check_tensor (self, manifest, i, error))
       return FALSE;
@@ -303,5 +364,6 @@ avatar_part_clear (AvatarPart *self)
 {
   g_clear_pointer (&self->tensors, g_hash_table_unref);
   g_clear_pointer (&self->scales, avatar_weight_file_free);
+  g_clear_pointer (&self->vision, avatar_weight_file_free);
   g_clear_pointer (&self->file, avatar_weight_file_free);
 }

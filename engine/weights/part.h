@@ -23,14 +23,18 @@ typedef enum
 /* What tensors' names begin with that only fill the file up, so that others begin on pages. */
 #define AVATAR_PART_PADDING "_padding."
 
+/* LLaVA's table of what ids stand for. */
+#define AVATAR_PART_VOCABULARY "language_model.model.embed_tokens.weight"
+
 /* Those of a plain folder, which come first. */
 #define AVATAR_N_PLAIN_PARTS (AVATAR_PART_TEXT + 1)
 
 /* @tensors: name -> AvatarTensor; of an 8-bit one NAME_scale as well, one factor or one a row.
- * @file is %NULL where only sizes are known; all is %NULL where the part is not there. */
+ * @file is %NULL where only sizes are known; all is %NULL where the part is not there. @scales: factors in
+ * a file of their own; @vision: a LLaVA's vision tower and projector in one of theirs. */
 typedef struct
 {
-  AvatarWeightFile *file, *scales;
+  AvatarWeightFile *file, *scales, *vision;
   GHashTable *tensors;
 } AvatarPart;
 
@@ -40,10 +44,11 @@ const char *avatar_part_file (AvatarPartKind kind);
 /* What a file calls @name under the manifest's name, or that with "_scale"; %NULL: it belongs to
  * other networks, or to what quantisers keep for themselves. Free with g_free(). */
 char *avatar_part_canonical_name (AvatarPartKind kind, const char *name);
-/* @scales: (nullable): file of the factors, by the names of modules. @strict: tensors that are not
+/* @second: (nullable): file of the factors, by the names of modules; or, of LLaVA, of what the first file
+ * does not have. The table of LLaVA's vocabulary may have some rows more or less than @config says. @strict: tensors that are not
  * of the manifest are an error, rather than passed over. */
 gboolean avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path,
-    const char *scales, const AvatarConfig *config, gboolean strict, GError **error);
+    const char *second, const AvatarConfig *config, gboolean strict, GError **error);
 /* All tensors that the architecture needs, with shapes and without data. */
 void avatar_part_imagine (AvatarPart *self, AvatarPartKind kind, const AvatarConfig *config);
 void avatar_part_clear (AvatarPart *self);
