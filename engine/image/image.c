@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Portraits: loading by gdk-pixbuf, alpha, and scaling to a size that the model can make. */
+/* Portraits: their size, alpha, and scaling to a size that the model can make. */
 #include <avatar/image.h>
 
+#include "engine/image/load.h"
 #include "engine/image/resample.h"
 #include "engine/image/resize.h"
 
-#include <gdk-pixbuf/gdk-pixbuf.h>
 #include <math.h>
 #include <string.h>
 
@@ -16,8 +16,8 @@
 #define MAX_VIDEO_SIDE 4096 /* as in AvatarDenoiseSettings */
 #define GREY 128
 
-static gboolean
-check_size (guint width, guint height, const char *name, GError **error)
+gboolean
+avatar_image_check_size (guint width, guint height, const char *name, GError **error)
 {
   if (width > 0 && height > 0 && width <= MAX_SIDE && height <= MAX_SIDE
       && MAX (width, height) <= MAX_ASPECT * MIN (width, height) && width * height <= MAX_PIXELS)
@@ -52,7 +52,7 @@ avatar_image_new (guint width, guint height, guint channels, guint stride, const
         "a picture with %u channels; expected 3 (RGB) or 4 (RGBA)", channels);
     return NULL;
   }
-  if (!check_size (width, height, "the picture", error))
+  if (!avatar_image_check_size (width, height, "the picture", error))
     return NULL;
   if (stride < width * channels) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -77,41 +77,6 @@ avatar_image_free (AvatarImage *self)
     return;
   g_free (self->data);
   g_free (self);
-}
-
-static AvatarImage *
-from_pixbuf (GdkPixbuf *pixbuf, GError **error)
-{
-  return avatar_image_new (gdk_pixbuf_get_width (pixbuf), gdk_pixbuf_get_height (pixbuf),
-      gdk_pixbuf_get_n_channels (pixbuf), gdk_pixbuf_get_rowstride (pixbuf),
-      gdk_pixbuf_read_pixels (pixbuf), error);
-}
-
-AvatarImage *
-avatar_image_load (const char *path, GError **error)
-{
-  g_autoptr (GError) load_error = NULL;
-  g_autoptr (GdkPixbuf) pixbuf = NULL;
-  g_autoptr (GdkPixbuf) upright = NULL;
-  int width, height;
-
-  if (!g_file_test (path, G_FILE_TEST_EXISTS)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND, "%s: there is no such picture", path);
-    return NULL;
-  }
-  /* sizes first: a small file may announce a picture that no memory holds */
-  if (gdk_pixbuf_get_file_info (path, &width, &height)
-      && !check_size (MAX (width, 0), MAX (height, 0), path, error))
-    return NULL;
-  pixbuf = gdk_pixbuf_new_from_file (path, &load_error);
-  if (!pixbuf) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: not a picture that can be read: %s; use PNG or JPEG", path, load_error->message);
-    return NULL;
-  }
-  upright = gdk_pixbuf_apply_embedded_orientation (pixbuf);
-  g_clear_object (&pixbuf); /* it may be large */
-  return from_pixbuf (upright, error);
 }
 
 /* RGB, with alpha blended over mid-grey. */
@@ -227,7 +192,7 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
   AvatarRegion region = { 0, 0, image->width, image->height };
   gboolean whole;
 
-  if (!check_size (image->width, image->height, "the portrait", error))
+  if (!avatar_image_check_size (image->width, image->height, "the portrait", error))
     return NULL;
   whole = !width && !height && choose_size (image, model, &width, &height);
   if (!check_video_size (width, height, info, error))

@@ -65,6 +65,42 @@ test_load_errors (void)
   g_remove (path);
 }
 
+/* Only three kinds of files reach their loaders; others, some of which would take any memory, are told
+ * what is read. */
+static void
+test_kinds (void)
+{
+  static const struct
+  {
+    const char *name;
+    guint width, height;
+  } good[] = { { "small.png", 9, 5 }, { "small.jpg", 24, 16 }, { "small.gif", 8, 8 } };
+  static const struct
+  {
+    const char *name, *text;
+  } bad[]
+      = { { "/image/small.bmp", "PNG, JPEG and GIF" }, { "/image/vast.bmp", "PNG, JPEG and GIF" },
+          { "/image", "not a regular file" }, { "/gguf/one", "PNG, JPEG and GIF" } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (good); i++) {
+    g_autofree char *path = g_build_filename (CORPUS_DIR, "image", good[i].name, NULL);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (AvatarImage) image = avatar_image_load (path, &error);
+
+    g_assert_no_error (error);
+    g_assert_cmpuint (image->width, ==, good[i].width);
+    g_assert_cmpuint (image->height, ==, good[i].height);
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
+    g_autofree char *path = g_strconcat (CORPUS_DIR, bad[i].name, NULL);
+    g_autoptr (GError) error = NULL;
+
+    g_assert_null (avatar_image_load (path, &error));
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT);
+    g_assert_nonnull (strstr (error->message, bad[i].text));
+  }
+}
+
 /* Files of tools/goldens/image.py. Where there is room they are red on the left, blue on the
  * right, before the EXIF orientation of one turns them clockwise. */
 static const struct
@@ -432,6 +468,7 @@ main (int argc, char **argv)
   g_assert_no_error (error);
   g_test_add_func ("/image/load", test_load);
   g_test_add_func ("/image/load-errors", test_load_errors);
+  g_test_add_func ("/image/kinds", test_kinds);
   g_test_add_func ("/image/odd-files", test_odd_files);
   g_test_add_func ("/image/limits", test_limits);
   g_test_add_func ("/image/fit-sizes", test_fit_sizes);
