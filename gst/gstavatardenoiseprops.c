@@ -30,6 +30,7 @@ enum
   PROP_NOISE,
   PROP_POSTERIOR_NOISE,
   PROP_PARITY,
+  PROP_EXACT_ROPE,
 };
 
 #define DEFAULT_PINNED_MEMORY "auto"
@@ -120,6 +121,11 @@ install_parity (GObjectClass *klass)
   g_object_class_install_property (klass, PROP_PARITY,
       g_param_spec_boolean ("parity", "Parity",
           "Round what is between the networks to 16 bits where upstream does, for comparisons",
+          FALSE, FLAGS));
+  g_object_class_install_property (klass, PROP_EXACT_ROPE,
+      g_param_spec_boolean ("exact-rope", "Exact rotary embedding",
+          "Positions of prompts as they are meant, rather than in the 16-bit rounding in which upstream "
+          "computes them and the transformer was trained; of models that have a text encoder",
           FALSE, FLAGS));
 }
 
@@ -331,6 +337,9 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     case PROP_PARITY:
       props->parity = g_value_get_boolean (value);
       return TRUE;
+    case PROP_EXACT_ROPE:
+      props->exact_rope = g_value_get_boolean (value);
+      return TRUE;
     default:
       return FALSE;
   }
@@ -366,6 +375,9 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
       return TRUE;
     case PROP_PARITY:
       g_value_set_boolean (value, props->parity);
+      return TRUE;
+    case PROP_EXACT_ROPE:
+      g_value_set_boolean (value, props->exact_rope);
       return TRUE;
     default:
       return FALSE;
@@ -415,6 +427,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   if (props->posterior_noise && *props->posterior_noise)
     settings->posterior_noise = props->posterior_noise;
   settings->parity = props->parity;
+  settings->exact_rope = props->exact_rope;
   /* gst_avatar_denoise_props_check() has taken it */
   avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
 }

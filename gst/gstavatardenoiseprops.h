@@ -13,7 +13,7 @@ typedef struct
   gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora;
   gchar *text_cache;
   gchar *noise, *posterior_noise;
-  gboolean parity;
+  gboolean parity, exact_rope;
   GArray *loras; /* of AvatarLoraSetting: what @lora says */
   gint steps;
   gdouble guidance_scale, flow_shift;

@@ -211,6 +211,19 @@ create_denoiser (GstAvatarDenoise *self, AvatarImage **fitted, GError **error)
   return denoiser;
 }
 
+static void
+report_cuts (GstAvatarDenoise *self, AvatarDenoiser *denoiser)
+{
+  static const gchar *const properties[] = { "prompt", "negative-prompt" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (properties); i++) {
+    AvatarPromptCut cut;
+
+    avatar_denoiser_get_prompt_cut (denoiser, i, &cut);
+    gst_avatar_report_cut (GST_ELEMENT (self), properties[i], &cut);
+  }
+}
+
 /* Sets the denoiser up for the features in @caps, and downstream for its latents. */
 static GstFlowReturn
 configure (GstAvatarDenoise *self, GstCaps *caps)
@@ -233,6 +246,7 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
   if (!denoiser)
     return fail (self, error);
   avatar_denoiser_set_progress_func (denoiser, on_progress, self);
+  report_cuts (self, denoiser);
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
   GST_OBJECT_UNLOCK (self);

@@ -121,6 +121,25 @@ gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAva
 }
 
 void
+gst_avatar_report_cut (GstElement *element, const gchar *property, const AvatarPromptCut *cut)
+{
+  gboolean warn = cut->language > 0;
+  gchar *text;
+
+  if (!warn && !cut->clip)
+    return;
+  text = warn
+      ? g_strdup_printf ("the %s is too long: its last %u tokens are not seen; make it shorter",
+          property, cut->language)
+      : g_strdup_printf ("the last %u tokens of the %s are seen by LLaVA alone, not by CLIP",
+          cut->clip, property);
+  gst_element_message_full_with_details (element, warn ? GST_MESSAGE_WARNING : GST_MESSAGE_INFO,
+      GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, text, NULL, __FILE__, GST_FUNCTION, __LINE__,
+      gst_structure_new ("avatar-prompt", "property", G_TYPE_STRING, property, "dropped",
+          G_TYPE_UINT, cut->language, "dropped-clip", G_TYPE_UINT, cut->clip, NULL));
+}
+
+void
 gst_avatar_report_face (GstElement *element, const gchar *source, const AvatarFaceBox *box,
     guint width, guint height)
 {

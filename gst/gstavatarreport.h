@@ -2,6 +2,7 @@
 /* What the elements tell the application: errors, progress and statistics on the bus. */
 #pragma once
 
+#include <avatar/denoise.h>
 #include <avatar/image.h>
 #include <gst/gst.h>
 
@@ -62,6 +63,10 @@ void gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device);
 /* Posts the element message "avatar-chunk" with the memory of @device and returns its structure, for the stats property. */
 GstStructure *
 gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk);
+
+/* Tells what of the prompt that is @property is too long to be seen: a warning, or, where only CLIP does not
+ * see it, an info, whose details have "property", "dropped" (tokens) and "dropped-clip". */
+void gst_avatar_report_cut (GstElement *element, const gchar *property, const AvatarPromptCut *cut);
 
 /* Posts the element message "avatar-face": whence @box is, on a picture of @width x @height pixels, and
  * where it is: the face that moves. @source: "face-box", "detector", or "none": the whole picture. */

@@ -371,6 +371,12 @@ avatar_denoiser_cancel (AvatarDenoiser *self)
 }
 
 void
+avatar_denoiser_get_prompt_cut (AvatarDenoiser *self, gboolean negative, AvatarPromptCut *cut)
+{
+  *cut = self->cuts[negative ? 1 : 0];
+}
+
+void
 avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
   AvatarResidencyStats weights;

@@ -22,6 +22,7 @@ struct _AvatarDenoiser
   AvatarConditions conditions;
   AvatarTextEncoder *text; /* NULL: the texts are known from the start */
   AvatarTextEncoderNeeds text_needs;
+  AvatarPromptCut cuts[2];
   AvatarWindow window;
   AvatarOps *ops;
   GMutex turn;          /* held at work; who has it may give the device's memory back */

@@ -35,6 +35,13 @@ copy_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
   return TRUE;
 }
 
+/* Without guidance there is nothing for the negative prompt. */
+static guint
+count_prompts (AvatarDenoiser *self)
+{
+  return self->settings.guidance_scale > 1 ? 2 : 1;
+}
+
 /* Of the tables of bytes that stand in for encoders. */
 static gboolean
 encode_bytes (AvatarDenoiser *self, GError **error)
@@ -53,6 +60,8 @@ encode_bytes (AvatarDenoiser *self, GError **error)
             error))
       return FALSE;
     *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
+    if (states && prompts[i] && (i == 0 || count_prompts (self) > 1))
+      self->cuts[i].language = strlen (prompts[i]) + 1 - n;
   }
   return TRUE;
 }
@@ -62,13 +71,6 @@ has_encoders (AvatarDenoiser *self)
 {
   return avatar_model_get_part (self->model, "llava", NULL)
       && avatar_model_get_part (self->model, "clip", NULL);
-}
-
-/* Without guidance there is nothing for the negative prompt. */
-static guint
-count_prompts (AvatarDenoiser *self)
-{
-  return self->settings.guidance_scale > 1 ? 2 : 1;
 }
 
 /* The encoder, and the rows that it will make. */
@@ -88,6 +90,11 @@ open_encoder (AvatarDenoiser *self, GError **error)
   self->text = avatar_text_encoder_new (self->model, self->device, &settings, error);
   if (!self->text)
     return FALSE;
+  for (guint i = 0; i < settings.n_prompts; i++) {
+    const AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
+
+    self->cuts[i] = (AvatarPromptCut){ e->llava.dropped, e->clip.dropped };
+  }
   for (guint i = 0; i < 2; i++) {
     const AvatarEncoding *e = avatar_text_encoder_get (self->text, MIN (i, settings.n_prompts - 1));
 

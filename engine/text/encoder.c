@@ -72,17 +72,6 @@ check_parts (AvatarModel *model, GError **error)
   return TRUE;
 }
 
-/* CLIP's 77 are soon used up, and LLaVA sees what it does not. */
-static void
-tell_dropped (const char *prompt, guint llava, guint clip)
-{
-  if (llava)
-    g_warning ("the prompt is too long: the last %u tokens of it are not seen: \"%.40s...\"", llava,
-        prompt);
-  else if (clip)
-    g_info ("the last %u tokens of the prompt are seen by LLaVA alone, not by CLIP", clip);
-}
-
 static gboolean
 make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
 {
@@ -102,7 +91,6 @@ make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
     if (!avatar_tokens_llava (llama, &self->config->text, prompts[i], kind, &a, error)
         || !avatar_tokens_clip (clip, &self->config->text, prompts[i], kind, &b, error))
       return FALSE;
-    tell_dropped (prompts[i], a.dropped, b.dropped);
     if (!avatar_encoding_init (&self->prompts[i], self->config, &a, &b, error))
       return FALSE;
   }

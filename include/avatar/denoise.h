@@ -217,6 +217,19 @@ AVATAR_API void avatar_denoiser_reset (AvatarDenoiser *self);
 /* From any thread; see avatar_audio_encoder_cancel(). */
 AVATAR_API void avatar_denoiser_cancel (AvatarDenoiser *self);
 AVATAR_API void avatar_denoiser_free (AvatarDenoiser *self);
+/**
+ * AvatarPromptCut: what of a prompt is too long to be seen, in tokens of its end
+ * @language: by anybody: LLaVA, or what stands in for the text encoders
+ * @clip: by CLIP alone
+ */
+typedef struct
+{
+  guint language, clip;
+} AvatarPromptCut;
+
+/* Known from the start. @negative: of the negative prompt, if it is used. */
+AVATAR_API void
+avatar_denoiser_get_prompt_cut (AvatarDenoiser *self, gboolean negative, AvatarPromptCut *cut);
 AVATAR_API void avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarDenoiser, avatar_denoiser_free)

@@ -183,9 +183,7 @@ test_prompts (Fixture *f, gconstpointer data)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_clear_error (&error);
   job.prompts[0] = long_text;
-  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*too long*not seen*");
-  g_byte_array_unref (encode (f, &job, &parts));
-  g_test_assert_expected_messages ();
+  g_byte_array_unref (encode (f, &job, &parts)); /* how much is cut off: tests/elements/text.c */
 }
 
 /* The file is cut short behind our back. */
