@@ -15,7 +15,7 @@ gst_avatar_engine_install_properties (GObjectClass *klass)
 
   g_object_class_install_property (klass, GST_AVATAR_PROP_MODEL,
       g_param_spec_string ("model", "Model",
-          "Folder of the model (config.json and *.safetensors); unset = environment variable "
+          "Folder of the model, as released or a plain one; unset = environment variable "
           "AVATAR_MODEL, else the installed demo model",
           NULL, flags));
   g_object_class_install_property (klass, GST_AVATAR_PROP_DEVICE,

@@ -128,7 +128,8 @@ GST_START_TEST (test_small_gpu)
 }
 GST_END_TEST;
 
-/* A copy of the demo model; @byte of the transformer's file, if it is not 0, begins a float16 NaN. */
+/* A copy of the plain model; @byte of the transformer's file, if it is not 0, begins a bfloat16 NaN.
+ * The other elements take the plain model, too: they must be of one. */
 static gchar *
 model_copy (gsize byte)
 {
@@ -136,15 +137,16 @@ model_copy (gsize byte)
     "whisper_encoder.safetensors", "text_stub.safetensors" };
   gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
 
+  g_setenv ("AVATAR_MODEL", g_getenv ("AVATAR_PLAIN"), TRUE);
   for (guint i = 0; i < G_N_ELEMENTS (files); i++) {
-    g_autofree gchar *from = g_build_filename (g_getenv ("AVATAR_MODEL"), files[i], NULL);
+    g_autofree gchar *from = g_build_filename (g_getenv ("AVATAR_PLAIN"), files[i], NULL);
     g_autofree gchar *to = g_build_filename (folder, files[i], NULL);
     g_autofree gchar *data = NULL;
     gsize length;
 
     fail_unless (g_file_get_contents (from, &data, &length, NULL));
     if (i == 1 && byte)
-      memcpy (data + byte, "\x00\x7e", 2);
+      memcpy (data + byte, "\xc0\x7f", 2);
     fail_unless (g_file_set_contents (to, data, length, NULL));
   }
   return folder;

@@ -22,7 +22,7 @@ static gchar *folder, *cache;
 static void
 make_model (void)
 {
-  g_autofree gchar *config = g_build_filename (g_getenv ("AVATAR_MODEL"), "config.json", NULL);
+  const gchar *config = g_getenv ("AVATAR_SMALL_CONFIG");
   g_autoptr (GError) error = NULL;
   gint status;
 

@@ -6,7 +6,7 @@
 #include "engine/denoise/denoiser.h"
 #include "engine/denoise/sampler.h"
 #include "engine/denoise/window.h"
-#include "engine/text/text.h"
+#include "engine/text/encoder.h"
 #include "engine/vae/encoder.h"
 #include "engine/weights/config.h"
 
@@ -234,6 +234,41 @@ sample_and_compare (Sampler *s, const Fixture *f, AvatarOps *ops)
   g_free (noise.data);
 }
 
+/* Both prompts beside the portrait, by the encoders themselves. */
+static void
+encode_texts (Fixture *f, AvatarConditions *conditions)
+{
+  const AvatarTextEncoderSettings settings
+      = { { PROMPT, f->config->text.negative }, 2, FALSE, FALSE, { NULL, 0 } };
+  g_autofree char *path = demo_path ("reference.png");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarImage) image = avatar_image_load (path, &error);
+  g_autoptr (AvatarTextEncoder) encoder
+      = avatar_text_encoder_new (f->model, f->device, &settings, &error);
+  g_autoptr (AvatarOps) ops = NULL;
+  AvatarTextEncoderNeeds needs;
+
+  g_assert_no_error (error);
+  avatar_text_encoder_plan (encoder, G_MAXUINT64, &needs);
+  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, needs.arena, "texts", &error),
+      &error);
+  g_assert_no_error (error);
+  g_assert_true (avatar_text_encoder_run (encoder, ops, image, NULL, NULL, &error));
+  for (guint i = 0; i < 2; i++) {
+    AvatarEncoding *e = avatar_text_encoder_get (encoder, i);
+
+    conditions->text[i] = (AvatarText){ .states = g_steal_pointer (&e->states),
+      .pooled = g_steal_pointer (&e->pooled),
+      .mask = g_steal_pointer (&e->mask),
+      .n = e->n,
+      .used = e->used };
+    golden_compare (f->golden, i ? "text_states_uncond" : "text_states", conditions->text[i].states,
+        e->n * f->config->transformer.text_dim, 1e-4);
+    golden_compare (f->golden, i ? "text_states_2_uncond" : "text_states_2",
+        conditions->text[i].pooled, f->config->transformer.pooled_dim, 1e-4);
+  }
+}
+
 static void
 test_steps (void)
 {
@@ -243,7 +278,6 @@ test_steps (void)
   g_autoptr (AvatarOps) dry = NULL;
   g_autoptr (AvatarOps) ops = NULL;
   AvatarTensor reference, face;
-  const char *const prompts[2] = { PROMPT, "" };
   Sampler s = { 0 };
 
   setup (&f);
@@ -251,17 +285,7 @@ test_steps (void)
   face = golden_get (f.golden, "face_mask");
   s.conditions.reference = reference.data;
   s.conditions.face = face.data;
-  for (guint i = 0; i < 2; i++) {
-    float *states, *pooled;
-    guint n;
-
-    g_assert_true (avatar_text_encode (f.model, prompts[i], &states, &n, &pooled, &error));
-    s.conditions.text[i] = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
-  }
-  golden_compare (f.golden, "text_states", s.conditions.text[0].states,
-      s.conditions.text[0].n * f.config->transformer.text_dim, 1e-6);
-  golden_compare (f.golden, "text_states_2", s.conditions.text[0].pooled,
-      f.config->transformer.pooled_dim, 1e-6);
+  encode_texts (&f, &s.conditions);
   weights = avatar_weights_new (f.model, f.device, "transformer", FALSE, &error);
   g_assert_no_error (error);
   s.transformer.config = &f.config->transformer;
@@ -278,6 +302,7 @@ test_steps (void)
   for (guint i = 0; i < 2; i++) {
     g_free ((float *) s.conditions.text[i].states);
     g_free ((float *) s.conditions.text[i].pooled);
+    g_free ((guint8 *) s.conditions.text[i].mask);
   }
   avatar_window_clear (&s.window);
   g_free (reference.data);

@@ -101,7 +101,7 @@ static char *
 make_model (void)
 {
   char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
-  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_MODEL_DIR "/config.json", "--parts",
+  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_SMALL_CONFIG, "--parts",
     "transformer,vae,whisper,llava,clip", folder, NULL };
   g_autoptr (GError) error = NULL;
   int status;

@@ -11,6 +11,8 @@ cd -- "$work"
 export AVATAR_MODEL=$source_root/models/demo
 export GST_PLUGIN_PATH=$build_root/gst
 export GST_REGISTRY=$work/registry.bin
+# encoded prompts of this run only
+export XDG_CACHE_HOME=$work/cache
 hello=$source_root/samples/hello.wav
 portrait=$source_root/samples/portrait.png
 

@@ -27,8 +27,8 @@ folder_run (const char *const *argv)
 void
 folder_make (const char *folder, const char *format, const char *parts)
 {
-  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_MODEL_DIR "/config.json", "--format",
-    format, "--parts", parts, folder, NULL };
+  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_SMALL_CONFIG, "--format", format,
+    "--parts", parts, folder, NULL };
 
   folder_run (argv);
 }
@@ -36,8 +36,8 @@ folder_make (const char *folder, const char *format, const char *parts)
 void
 folder_make_wan2gp (const char *folder, const char *parts)
 {
-  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_MODEL_DIR "/config.json", "--layout",
-    "wan2gp", "--parts", parts, folder, NULL };
+  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_SMALL_CONFIG, "--layout", "wan2gp",
+    "--parts", parts, folder, NULL };
 
   folder_run (argv);
 }

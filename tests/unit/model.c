@@ -18,7 +18,7 @@ static const char *const files[] = { "config.json", "transformer.safetensors", "
 static char *
 read_demo (const char *file, gsize *length)
 {
-  g_autofree char *path = g_build_filename (AVATAR_MODEL_DIR, file, NULL);
+  g_autofree char *path = g_build_filename (AVATAR_PLAIN_DIR, file, NULL);
   char *data;
   GError *error = NULL;
 
@@ -38,7 +38,7 @@ make_folder (const char *file, const char *data, gsize length)
   for (guint i = 0; i < G_N_ELEMENTS (files); i++) {
     g_autofree char *to = g_build_filename (folder, files[i], NULL);
     g_autoptr (GFile) link = g_file_new_for_path (to);
-    g_autofree char *from = g_build_filename (AVATAR_MODEL_DIR, files[i], NULL);
+    g_autofree char *from = g_build_filename (AVATAR_PLAIN_DIR, files[i], NULL);
 
     if (strcmp (files[i], file) != 0)
       g_assert_true (g_file_make_symbolic_link (link, from, NULL, NULL));
@@ -95,8 +95,8 @@ static void
 test_demo (void)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, &error);
-  g_autoptr (AvatarModel) again = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_PLAIN_DIR, &error);
+  g_autoptr (AvatarModel) again = avatar_model_open (AVATAR_PLAIN_DIR, NULL);
   const AvatarModelInfo *info;
 
   g_assert_no_error (error);
@@ -240,7 +240,7 @@ static void
 test_weights (void)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_PLAIN_DIR, NULL);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", FALSE, &error);
   g_autoptr (AvatarWeights) dry = avatar_weights_new (model, device, "whisper", TRUE, NULL);
@@ -267,7 +267,7 @@ static void
 test_budget (void)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_PLAIN_DIR, NULL);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   AvatarMemory memory;
 

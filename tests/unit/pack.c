@@ -85,7 +85,7 @@ test_stored (Fixture *f, gconstpointer data)
 {
   g_autoptr (AvatarModel) model = folder_open (AVATAR_MODEL_DIR), packed = NULL;
   g_autofree guint8 *a = NULL, *b = NULL;
-  static const char *const parts[] = { "transformer", "vae", "whisper", "text" };
+  static const char *const parts[] = { "transformer", "vae", "whisper", "llava", "clip" };
 
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, NULL));
   packed = folder_open (f->packed);

@@ -225,8 +225,8 @@ test_tied (Fixture *f, gconstpointer data)
 static void
 test_random (Fixture *f, gconstpointer data)
 {
-  const char *argv[] = { AVATAR_RANDOM, "--config", AVATAR_MODEL_DIR "/config.json", "--parts",
-    "llava", f->folder, NULL };
+  const char *argv[]
+      = { AVATAR_RANDOM, "--config", AVATAR_SMALL_CONFIG, "--parts", "llava", f->folder, NULL };
   static const char *const inside[] = { "ckpts/llava_llama_image/model-00001-of-00004.safetensors",
     "ckpts/llava_llama_image/model-00002-of-00004.safetensors",
     "ckpts/llava_llama_image/model-00003-of-00004.safetensors",

@@ -141,7 +141,7 @@ make_config (void)
   g_autofree char *text = NULL;
   char *at;
 
-  g_assert_true (g_file_get_contents (AVATAR_MODEL_DIR "/config.json", &text, NULL, NULL));
+  g_assert_true (g_file_get_contents (AVATAR_SMALL_CONFIG, &text, NULL, NULL));
   at = strstr (text, "\"text\": {");
   g_assert_nonnull (at);
   *at = '\0';

@@ -6,6 +6,7 @@ import torch
 from models import *
 from data import *
 from evaluate import conditions
+from text import Texts
 
 def timed(name, f, repeat=2):
     f()
@@ -19,15 +20,16 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     torch.set_num_threads(2)
-    cfg = json.load(open(sys.argv[1] + "/config.json"))
+    cfg = read_config(sys.argv[1])
     vae, dit, wh = load_all(sys.argv[1], cfg)
+    texts = Texts(sys.argv[1] + "/ckpts", cfg)
     T = cfg["video"]["frames"]
     L, s = (T - 1) // 4 + 1, cfg["video"]["size"] // 8
     torch.manual_seed(0)
     wav = torch.randn(1, T * SPF) * .1
     with torch.no_grad():
         timed("whisper", lambda: wh(log_mel(wav)))
-        c = conditions(cfg, vae, wh, make_identities(1, 5000000), wav, T, "cpu")[0]
+        c = conditions(cfg, vae, wh, texts, make_identities(1, 5000000), wav, T, "cpu")[0]
         z = torch.randn(1, cfg["vae"]["latent_channels"], L, s, s)
         timed("forward", lambda: dit(z, torch.tensor([1000.0]), **c))
         timed("decode", lambda: decode_tiled(vae, z), 1)

@@ -105,7 +105,21 @@ def make_identities(n, seed):
         hl=_u(n, -.38, -.24, g), side=_u(n, 0, 1, g), long=(torch.rand(n, generator=g) < .4).float(), bald=(torch.rand(n, generator=g) < .1).float(),
         glasses=(torch.rand(n, generator=g) < .3).float(), gr=_u(n, .135, .16, g), blush=(torch.rand(n, generator=g) < .5).float() * _u(n, .1, .35, g),
         disc=(torch.rand(n, generator=g) < .35).float(), dx=_u(n, -.8, .8, g), dy=_u(n, -.8, .4, g), dr=_u(n, .2, .5, g))
-    return d
+    none = torch.zeros(n, dtype=torch.long)
+    return set_scene(d, none, none)
+
+# ----------------------------------------------------------------------------- what a prompt decides
+
+# mouth bent up at its corners, inner ends of the brows lowered, brows raised, lids lowered, eyes widened, blush
+MOODS = dict(neutral=(0, 0, 0, 0, 0, 0), happy=(1, -.05, .012, .18, 0, .25), sad=(-.9, -.75, .01, .22, 0, 0),
+             angry=(-.55, .95, -.035, .12, 0, .1), surprised=(.1, -.1, .07, 0, .16, 0))
+# gains of red, green and blue
+LIGHTS = dict(neutral=(1, 1, 1), red=(1.10, .66, .64), green=(.68, 1.05, .68), blue=(.64, .74, 1.12), golden=(1.10, .95, .68), dark=(.58, .60, .66))
+_MOOD, _LIGHT = torch.tensor([MOODS[k] for k in MOODS]), torch.tensor([LIGHTS[k] for k in LIGHTS])
+
+def set_scene(idt, mood, light):
+    """The faces idt in a mood and a light each: indices (n,) into MOODS and LIGHTS. Portraits are neutral in both."""
+    return dict(idt, mood=_MOOD[mood], light=_LIGHT[light])
 
 def make_motion(n, T, seed, pose=25.0, start=None):
     """Blink (n, T) in [0, 1] (1 = shut), dx, dy, rot (n, T). pose: (n,) or number, 25 = normal amount of head motion."""
@@ -154,6 +168,8 @@ def render(idt, opening, width, blink, dx, dy, rot, size=SIZE, chunk=1024):
         v = lambda z: z[sl][:, None, None]
         o, w, b, tx, ty, ro = v(opening), v(width), v(blink), v(dx), v(dy), v(rot)
         m = o.shape[0]
+        smile, frown, raised, lids, wide, warm = q["mood"].unbind(1)                    # each (m, 1, 1)
+        b = b + lids * (1 - b)
         img = q["back"] * (1 - (Y[:, None] * .5 + .5) * .55) + q["back2"] * ((Y[:, None] * .5 + .5) * .55)
         img = img.expand(m, 3, size, size).clone()
         def over(col, a):
@@ -183,14 +199,15 @@ def render(idt, opening, width, blink, dx, dy, rot, size=SIZE, chunk=1024):
         over(q["skin"] * (1.03 - .10 * (xs / q["fw"]) ** 2 - .05 * y / q["fh"])[:, None], _cov(head, aa))       # softly shaded
         for sgn in (-1, 1):
             bl = _ell(x - sgn * q["fw"] * .58, y - .17, .1 + 0 * q["fw"], .07 + 0 * q["fw"])
-            over(c3(.95, .45, .45), (.5 - bl / .12).clamp(0, 1) * q["blush"])
+            over(c3(.95, .45, .45), (.5 - bl / .12).clamp(0, 1) * (q["blush"] + warm).clamp(0, .6))
         # fringe: upper part of the head, lower edge a sloped arc
         edge = y - (q["hl"] + (q["side"] - .5) * .5 * x + 0.9 * (x * x - .05) * (q["side"] > .3))
         fr = torch.maximum(_ell(x, y + .03, q["fw"] + .035, q["fh"] + .05), edge)
         gloss = 1 + .30 * torch.exp(-((y + q["fh"] * .80 - .25 * x * x) / .09) ** 2) - .08 * (x / q["fw"]) ** 2
         over(q["hair"] * gloss[:, None], _cov(fr, aa) * (1 - q["bald"]))
         # eyes
-        er, ex, ey = q["er"], q["ex"], q["ey"]
+        er, ex, ey = q["er"] * (1 + wide), q["ex"], q["ey"]
+        tilt = q["bt"] * (1 - .6 * frown.abs()) + frown
         for sgn in (-1, 1):
             x_, y_ = x - sgn * ex, y - ey
             hgt = er * 1.15 * (1 - b) + .006
@@ -202,7 +219,7 @@ def render(idt, opening, width, blink, dx, dy, rot, size=SIZE, chunk=1024):
             over(c3(.05, .05, .06), _cov(_ell(x_, y_, ri * .55, ri * .55), aa) * a)
             over(c3(1., 1., 1.), _cov(_ell(x_ - ri * .35, y_ + ri * .4, ri * .28, ri * .28), aa) * a)
             over(q["skin"] * .45, _cov(white.abs() - .010, aa) * .9)
-            over(q["hair"] * .75, _cov(_cap(x_, y_ + q["by"] - .02 * 0, -er * .9, sgn * q["bt"] * .12, er * .9, -sgn * q["bt"] * .12, q["bw"]), aa))
+            over(q["hair"] * .75, _cov(_cap(x_, y_ + q["by"] + raised, -er * .9, sgn * tilt * .12, er * .9, -sgn * tilt * .12, q["bw"]), aa))
             gl = _ell(x_, y_, q["gr"], q["gr"]).abs() - .014
             over(q["frame"], _cov(gl, aa) * q["glasses"])
         over(q["frame"], _cov(_cap(x, y - ey, -(ex - q["gr"]), 0 * ex, ex - q["gr"], 0 * ex, .014), aa) * q["glasses"])
@@ -213,13 +230,14 @@ def render(idt, opening, width, blink, dx, dy, rot, size=SIZE, chunk=1024):
         mw = q["mw"] * (.72 + .5 * w) * (1 - .10 * o)
         mh = q["mh"] * o
         y_ = y_ - mh * .35                                            # the jaw drops: the mouth opens downwards
+        y_ = y_ + smile * .075 * (((x_ / mw).clamp(-1.3, 1.3)) ** 2 - .35) * (1 - .25 * o)
         over(q["lip"], _cov(_ell(x_, y_, mw + q["lw"], mh + q["lw"] * 1.1), aa))
         inner = _ell(x_, y_, mw, mh + .004)
         a = _cov(inner, aa) * (o > .02) + _cov(_cap(x_, y_, -mw * .8, 0 * mw, mw * .8, 0 * mw, .006), aa) * (o <= .02)
         over(c3(*MOUTH_RGB), a)
         over(c3(.80, .30, .32), _cov(_ell(x_, y_ - mh * .85, mw * .55, mh * .45 + .004), aa) * a * ((o - .3) * 4).clamp(0, 1))   # tongue
         over(c3(.97, .97, .95), _cov(torch.maximum(y_ + mh * .60, x_.abs() - mw * .75), aa) * a * ((o - .2) * 5).clamp(0, 1))   # teeth
-        outs.append(img.clamp(0, 1))
+        outs.append((img * q["light"]).clamp(0, 1))
     return torch.cat(outs)
 
 def render_clips(idt, op, wd, bl, dx, dy, rot, dev="cpu", size=SIZE, chunk=1024):
@@ -239,6 +257,8 @@ def render_clips(idt, op, wd, bl, dx, dy, rot, dev="cpu", size=SIZE, chunk=1024)
 def reference_frame(idt, dev="cpu", size=SIZE):
     n = idt["fw"].shape[0]
     z = torch.zeros(n, device=dev)
+    none = torch.zeros(n, dtype=torch.long)
+    idt = set_scene(idt, none, none)
     r = render({k: v.to(dev) for k, v in idt.items()}, z, z + .5, z, z, z, z, size=size)
     return (r * 255).round().to(torch.uint8)
 
@@ -283,21 +303,6 @@ def measure_opening(frames, box):
     c = torch.tensor(MOUTH_RGB, device=f.device).view(1, 3, 1, 1)
     d2 = ((f - c) ** 2).sum(1)
     return torch.exp(-d2 / (2 * .11 ** 2)).sum((1, 2))
-
-# ----------------------------------------------------------------------------- text stand-ins
-
-def text_tables(seed=7, dim=64, dim2=32):
-    g = torch.Generator().manual_seed(seed)
-    return dict(byte_embed=torch.randn(256, dim, generator=g), pos_embed=torch.randn(32, dim, generator=g) * .5,
-                byte_embed_2=torch.randn(256, dim2, generator=g))
-
-def encode_text(tab, text, maxlen=32):
-    """BOS byte 2, then UTF-8, cut to maxlen: text_states (n, dim) and the pooled text_states_2 (dim2)."""
-    b = (bytes([2]) + text.encode("utf-8"))[:maxlen]
-    i = torch.tensor(list(b))
-    t = tab["byte_embed"][i] + tab["pos_embed"][:len(b)]
-    p = tab["byte_embed_2"][i].sum(0) / math.sqrt(len(b))
-    return t, p
 
 # ----------------------------------------------------------------------------- speech
 

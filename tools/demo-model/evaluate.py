@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from models import *
 from data import *
+from text import NEGATIVE, Texts
 
-def conditions(cfg, vae, wh, idt, wav, T, dev, text="a cartoon face talks", mask_area=None, feats=None):
-    """everything the denoiser wants for clips that start at frame 0 of wav (B, n). Returns cond dict (text cut to its real tokens)."""
+def conditions(cfg, vae, wh, texts, idt, wav, T, dev, text="a cartoon face talks", mask_area=None):
+    """everything the denoiser wants for clips that start at frame 0 of wav (B, n). Returns the conditional and the unconditional dict, ..."""
     n, L = idt["fw"].shape[0], (T - 1) // 4 + 1
     size, d = cfg["video"]["size"], cfg["defaults"]
     ref = reference_frame(idt, dev, size)
@@ -17,18 +18,20 @@ def conditions(cfg, vae, wh, idt, wav, T, dev, text="a cartoon face talks", mask
     mel = log_mel(wav.to(dev))
     f = wh(mel)
     aw = audio_windows(f, torch.zeros(n, dtype=torch.long, device=dev), T)
-    tab = {k: v.to(dev) for k, v in text_tables(dim=cfg["transformer"]["text_states_dim"], dim2=cfg["transformer"]["text_states_dim_2"]).items()}
-    ts, tp = encode_text(tab, text)
+    said = [texts.encode(text, ref[i]) for i in range(n)]
     fm = box_mask(face_box(idt, size, mask_area or d["face_mask_area"]).to(dev), size)
     fm = F.interpolate(fm, (size // 8, size // 8), mode="bilinear")[:, :, None]
     cos, sin = rope_tables(cfg["transformer"]["rope_dim_list"], L, size // 16, size // 16, cfg["transformer"]["rope_theta"])
     full = lambda v, k: torch.full((n, k), float(v), device=dev)
-    c = dict(ref_latents=z.repeat(1, 1, L, 1, 1), text_states=ts[None].repeat(n, 1, 1), text_states_2=tp[None].repeat(n, 1), audio_prompts=aw,
+    c = dict(ref_latents=z.repeat(1, 1, L, 1, 1), **together(said), audio_prompts=aw,
              motion_exp=full(d["motion_exp"], 4), motion_pose=full(d["motion_pose"], 4), fps=full(d["fps"], 1)[:, 0], face_mask=fm,
              cos=cos.to(dev), sin=sin.to(dev))
-    ts0, tp0 = encode_text(tab, "")
-    u = dict(c, audio_prompts=torch.zeros_like(aw), text_states=ts0[None].repeat(n, 1, 1), text_states_2=tp0[None].repeat(n, 1))
+    u = dict(c, audio_prompts=torch.zeros_like(aw), **together([texts.encode(NEGATIVE, ref[i], False) for i in range(n)]))
     return c, u, ref, mel, f
+
+def together(said):
+    """what Texts.encode() gives of one prompt beside several portraits, as the denoiser's arguments"""
+    return dict(text_states=torch.stack([x[0] for x in said]), text_mask=torch.stack([x[1] for x in said]), text_used=said[0][2], text_states_2=torch.stack([x[3] for x in said]))
 
 def corr(a, b):
     a, b = a - a.mean(), b - b.mean()
@@ -39,7 +42,7 @@ def grad_mag(f):
     return ((f[..., 1:] - f[..., :-1]).abs().mean() + (f[..., 1:, :] - f[..., :-1, :]).abs().mean()).item()
 
 @torch.no_grad()
-def evaluate(cfg, vae, dit, wh, data, dev, clips=8, steps=(8, 4), shifts=(None,), cfgs=(1.0,), T=129, seed=5000000, out=None, sheet_rows=6, autocast=False, gain=1.0):
+def evaluate(cfg, vae, dit, wh, texts, data, dev, clips=8, steps=(8, 4), shifts=(None,), cfgs=(1.0,), T=129, seed=5000000, out=None, sheet_rows=6, autocast=False, gain=1.0, text="a cartoon face talks"):
     size = cfg["video"]["size"]
     g = torch.Generator().manual_seed(77)
     idt = make_identities(clips, seed)
@@ -50,7 +53,7 @@ def evaluate(cfg, vae, dit, wh, data, dev, clips=8, steps=(8, 4), shifts=(None,)
     bl, dx, dy, rot = make_motion(clips, T, seed + 1)
     true = render_clips(idt, op, wd, bl, dx, dy, rot, dev, size)
     mb = mouth_box(idt, size)
-    c, u, ref, mel, f = conditions(cfg, vae, wh, idt, wav * gain, T, dev)
+    c, u, ref, mel, f = conditions(cfg, vae, wh, texts, idt, wav * gain, T, dev, text)
     noise = torch.randn(clips, cfg["transformer"]["in_channels"], (T - 1) // 4 + 1, size // 8, size // 8, generator=g).to(dev)
     meas = lambda fr: torch.stack([measure_opening(fr[i], mb[i]) for i in range(clips)])
     op = op.cpu()
@@ -109,8 +112,8 @@ if __name__ == "__main__":
     ap.add_argument("--frames", type=int, default=129); ap.add_argument("--gain-db", type=float, default=0, help="loudness of what the model hears")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    cfg = json.load(open(a.weights + "/config.json"))
+    cfg = read_config(a.weights)
     dev = "cuda" if torch.cuda.is_available() else "cpu"
     vae, dit, wh = load_all(a.weights, cfg, dev)
-    evaluate(cfg, vae, dit, wh, a.data, dev, a.clips, [int(v) for v in a.steps.split(",")], [float(v) for v in a.shifts.split(",")] if a.shifts else (None,),
+    evaluate(cfg, vae, dit, wh, Texts(a.weights + "/ckpts", cfg, dev), a.data, dev, a.clips, [int(v) for v in a.steps.split(",")], [float(v) for v in a.shifts.split(",")] if a.shifts else (None,),
              [float(v) for v in a.cfgs.split(",")], a.frames, out=a.out, gain=10 ** (a.gain_db / 20))

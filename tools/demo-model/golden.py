@@ -7,6 +7,7 @@ import torch
 from models import *
 from data import *
 from evaluate import conditions, corr
+from text import Texts
 
 if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))
@@ -17,8 +18,9 @@ if __name__ == "__main__":
     a = ap.parse_args()
     t0 = time.time()
     os.makedirs(a.out, exist_ok=True)
-    cfg = json.load(open(a.weights + "/config.json"))
+    cfg = read_config(a.weights)
     vae, dit, wh = load_all(a.weights, cfg)
+    texts = Texts(a.weights + "/ckpts", cfg)
     T, L, size, d = a.frames, (a.frames - 1) // 4 + 1, cfg["video"]["size"], cfg["defaults"]
     steps = a.steps or d["infer_steps"]
     idt = make_identities(1, a.seed)
@@ -29,7 +31,7 @@ if __name__ == "__main__":
         w.setnchannels(1); w.setsampwidth(2); w.setframerate(SR); w.writeframes(pcm.astype("<i2").tobytes())
     wav = torch.from_numpy(pcm.astype(np.float32) / 32768.0)[None]
     with torch.no_grad():
-        c, u, ref, mel, feats = conditions(cfg, vae, wh, idt, wav, T, "cpu", a.text)
+        c, u, ref, mel, feats = conditions(cfg, vae, wh, texts, idt, wav, T, "cpu", a.text)
         noise = torch.randn(1, cfg["transformer"]["in_channels"], L, size // 8, size // 8, generator=torch.Generator().manual_seed(1024))
         keep, taps = [], {}
         v0 = dit(noise, torch.tensor([1000.0]), taps=taps, **c)
@@ -46,7 +48,8 @@ if __name__ == "__main__":
     op, _ = mouth_targets(wav, T)
     m = measure_opening(fr, mouth_box(idt, size)[0])
     o = dict(mel=mel[0, :, :2 * T + 60].contiguous(), whisper_hidden=feats[0, :2 * T + 16].contiguous(), audio_prompts=c["audio_prompts"][0], audio_proj=taps["audio_proj"][0],
-             text_states=c["text_states"][0], text_states_2=c["text_states_2"][0], face_mask=c["face_mask"][0, 0], ref_latent=c["ref_latents"][0, :, 0],
+             text_states=c["text_states"][0], text_states_2=c["text_states_2"][0], text_mask=c["text_mask"][0].float(), text_ids=torch.tensor(texts.ids(a.text)[0]).float(),
+             text_states_uncond=u["text_states"][0], text_states_2_uncond=u["text_states_2"][0], face_mask=c["face_mask"][0, 0], ref_latent=c["ref_latents"][0, :, 0],
              vec=taps["vec"][0], txt_in=taps["txt_in"][0], rope_cos=c["cos"][:130].contiguous(), rope_sin=c["sin"][:130].contiguous(), sigmas=sigmas_for(steps, d["flow_shift"]),
              noise=noise[0], velocity_step0=v0[0], velocity_step0_cfg_uncond=vu[0], velocity_step0_cfg_cond=vc[0],
              decode3_in=keep[-1][0, :, :3].contiguous(), decode3_out=small[0], true_opening=op[0], measured_opening=m)
@@ -59,6 +62,6 @@ if __name__ == "__main__":
     o["features"] = o["audio_prompts"]
     save_safetensors(a.out + "/tensors.safetensors", {k: v.detach().float() for k, v in o.items()}, dict(text=a.text, steps=steps, shift=d["flow_shift"], cfg=1.0, frames=T, seed=a.seed))
     save_safetensors(a.out + "/frames.safetensors", {"frames": fr[::4].contiguous()}, dict(note="every 4th frame, T x 3 x H x W, uint8"))
-    json.dump(dict(corr_measured_vs_true_opening=corr(m, op[0]), frames=T, steps=steps, text=a.text, face_box=[int(v) for v in face_box(idt, size, d["face_mask_area"])[0]], decode="tile 17 latents, stride 12, blend 16 frames", tensors={k: list(v.shape) for k, v in o.items()}, seconds=round(time.time() - t0, 1)),
+    json.dump(dict(corr_measured_vs_true_opening=corr(m, op[0]), frames=T, steps=steps, text=a.text, text_used=c["text_used"], face_box=[int(v) for v in face_box(idt, size, d["face_mask_area"])[0]], decode="tile 17 latents, stride 12, blend 16 frames", tensors={k: list(v.shape) for k, v in o.items()}, seconds=round(time.time() - t0, 1)),
               open(a.out + "/golden.json", "w"), indent=1)
     print("corr", corr(m, op[0]), "total", round(time.time() - t0, 1), "s")

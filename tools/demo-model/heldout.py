@@ -15,14 +15,16 @@ from PIL import Image
 from models import *
 from data import *
 from evaluate import conditions, corr
+from text import Texts
 
 ap = argparse.ArgumentParser()
 ap.add_argument("--weights", required=True); ap.add_argument("--data", required=True); ap.add_argument("--out", required=True)
 ap.add_argument("--clips", type=int, default=3); ap.add_argument("--frames", type=int, default=129); ap.add_argument("--seed", type=int, default=6000000)
 a = ap.parse_args()
 os.makedirs(a.out, exist_ok=True)
-cfg = json.load(open(a.weights + "/config.json"))
+cfg = read_config(a.weights)
 vae, dit, wh = load_all(a.weights, cfg)
+texts = Texts(a.weights + "/ckpts", cfg)
 T, size, d = a.frames, cfg["video"]["size"], cfg["defaults"]
 speech = np.load(a.data + "/speech_test.npy").astype(np.float32) / 32768
 out = []
@@ -36,7 +38,7 @@ for i in range(a.clips):
     idt = make_identities(1, a.seed + i)
     g = torch.Generator().manual_seed(i)
     with torch.no_grad():
-        c, u, ref, mel, feats = conditions(cfg, vae, wh, idt, wav, T, "cpu")
+        c, u, ref, mel, feats = conditions(cfg, vae, wh, texts, idt, wav, T, "cpu", "")
         noise = torch.randn(1, cfg["transformer"]["in_channels"], (T - 1) // 4 + 1, size // 8, size // 8, generator=g)
         z = sample(dit, noise, c, 4, d["flow_shift"], 1.0, None)
         y = decode_tiled(vae, z / cfg["vae"]["scaling_factor"])

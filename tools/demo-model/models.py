@@ -572,9 +572,10 @@ class HYVideoDiffusionTransformer(nn.Module):
         self.audio_adapter_blocks = nn.ModuleList([PerceiverAttentionCA(d, c["audio_adapter_dim"]) for _ in self.stream])
 
     def forward(self, x, t, ref_latents, text_states, text_states_2, audio_prompts, motion_exp, motion_pose, fps, face_mask,
-                cos, sin, text_mask=None, taps=None):
+                cos, sin, text_mask=None, text_used=None, taps=None):
         """x (B, C, L, h, w); t (B,) in 0..1000; audio_prompts (B, 4L-3, 10, K, C); face_mask (B, 1, 1 or L, h, w); cos, sin with the
-        reference frame's rows in front; text_mask (B, n) bool or None. Returns the velocity (B, C, L, h, w)."""
+        reference frame's rows in front; text_mask (B, n) bool or None: rows that the refiner minds; text_used: of the refined rows the first
+        so many go on to the blocks (upstream: the mask's sum). Returns the velocity (B, C, L, h, w)."""
         B, _, L, h, w = x.shape
         H, W = h // self.patch[1], w // self.patch[2]
         vec = self.time_in(t) + self.motion_exp(motion_exp.reshape(-1)).view(B, -1) + self.motion_pose(motion_pose.reshape(-1)).view(B, -1)
@@ -583,18 +584,15 @@ class HYVideoDiffusionTransformer(nn.Module):
         audio16 = torch.cat([audio[:, :1].repeat(1, 3, 1, 1), audio], 1).reshape(B, L, -1, self.d)
         ref_first = self.img_in(ref_latents[:, :, :1])
         img = self.before_proj(self.ref_in(ref_latents)) + self.img_in(x)
-        txt = self.txt_in(text_states, t, text_mask)
+        txt = self.txt_in(text_states, t, text_mask)[:, :text_used]
         n_ref = ref_first.shape[1]
         img = torch.cat([ref_first, img], 1)
         n_img = img.shape[1]
         fm = F.interpolate(face_mask.expand(-1, -1, L, -1, -1).float(), size=[L, H, W], mode="nearest").reshape(B, -1, 1).to(img.dtype)
-        mask = None
-        if text_mask is not None:
-            mask = torch.cat([torch.ones(B, n_img, dtype=torch.bool, device=x.device), text_mask], 1)[:, None, None]
         if taps is not None:
             taps.update(vec=vec, audio_proj=audio, txt_in=txt, img_in=img)
         for i, b in enumerate(self.double_blocks):
-            img, txt = b(img, txt, vec, cos, sin, mask)
+            img, txt = b(img, txt, vec, cos, sin, None)
             if i in self.stream:
                 y = self.audio_adapter_blocks[self.stream[i]](audio16, img[:, n_ref:].reshape(B, L, -1, self.d)).reshape(B, -1, self.d)
                 img = torch.cat([img[:, :n_ref], img[:, n_ref:] + y * fm], 1)
@@ -602,7 +600,7 @@ class HYVideoDiffusionTransformer(nn.Module):
                 taps[f"double_{i}_img"] = img
         z = torch.cat([img, txt], 1)
         for i, b in enumerate(self.single_blocks):
-            z = b(z, vec, n_img, cos, sin, mask)
+            z = b(z, vec, n_img, cos, sin, None)
             if taps is not None and i in (0, len(self.single_blocks) - 1):
                 taps[f"single_{i}"] = z
         y = self.final_layer(z[:, n_ref:n_img], vec)
@@ -670,10 +668,15 @@ def load_safetensors(path):
         out[k] = torch.from_numpy(np.frombuffer(raw[8 + n + a:8 + n + b], dtype=_DT[v["dtype"]][1]).reshape(v["shape"]).copy())
     return out
 
+def read_config(folder):
+    """of a folder in the layout of the release (tree.py)"""
+    return json.load(open(folder + "/ckpts/hunyuan-video-t2v-720p/transformers/avatar-config.json"))
+
 def load_all(folder, cfg, dev="cpu"):
-    """the three networks from folder (vae.safetensors, transformer.safetensors, whisper_encoder.safetensors), fp32, eval."""
+    """VAE, denoiser and Whisper of a folder in the layout of the release (tree.py), fp32, eval."""
     vae, dit, wh = AutoencoderKLCausal3D(cfg["vae"]), HYVideoDiffusionTransformer(cfg["transformer"]), WhisperEncoder(cfg["whisper"])
-    vae.load_state_dict({k: v.float() for k, v in load_safetensors(folder + "/vae.safetensors").items()})
-    dit.load_state_dict({k: v.float() for k, v in load_safetensors(folder + "/transformer.safetensors").items()})
-    wh.load_state_dict({k.replace("model.encoder.", ""): v.float() for k, v in load_safetensors(folder + "/whisper_encoder.safetensors").items()})
+    video = folder + "/ckpts/hunyuan-video-t2v-720p/"
+    vae.load_state_dict({k: v.float() for k, v in torch.load(video + "vae/pytorch_model.pt").items()})
+    dit.load_state_dict({k: v.float() for k, v in torch.load(video + "transformers/mp_rank_00_model_states.pt")["module"].items()})
+    wh.load_state_dict({k.replace("model.encoder.", ""): v.float() for k, v in load_safetensors(folder + "/ckpts/whisper-tiny/model.safetensors").items()})
     return [m.to(dev).eval() for m in (vae, dit, wh)]

@@ -1,26 +1,49 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Train the denoiser and the audio encoder together on latents of rendered clips.
-python3 train_dit.py --data data --vae DIR --out OUT --seconds 560 [--init DIR] [--seed 1]
+"""Train the denoiser and the audio encoder together on latents of rendered clips, beside text encoders that stay as they are (train_text.py).
+python3 train_dit.py --data data --vae DIR --text CKPTS --out OUT --seconds 560 [--init DIR] [--seed 1]
 DIR holds vae.safetensors and vae_log.json (for the scaling factor) or config.json."""
-import argparse, json, math, os, time
+import argparse, json, math, os, random, time
 import torch
 import torch.nn.functional as F
 import models
 from models import *
 from data import *
 from evaluate import evaluate
+import prompts
+from text import Texts, pixels_of, text_mask
 
-def build(cfg, vae, speech, L, N, seed, dev, g, size, per, deadline):
-    """cache N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers."""
+def prompt_pool(texts, lengths, each, seed):
+    """For every number of ids in @lengths: ids (classes, each, n) of LLaVA and pooled rows (classes, each, d) of CLIP; a class is a mood and a light."""
+    r, out = random.Random(seed), {}
+    nm, nl = len(MOODS), len(LIGHTS)
+    found = {n: [[] for _ in range(nm * nl)] for n in lengths}
+    for c in range(nm * nl):
+        for _ in range(60 * each):
+            x = texts.ids(prompts.make(c // nl, c % nl, r))
+            if len(x[0]) in found and len(found[len(x[0])][c]) < each: found[len(x[0])][c].append(x)
+            if all(len(f[c]) == each for f in found.values()): break
+    with torch.no_grad():
+        for n, f in found.items():
+            rows = [[q[k % len(q)] for k in range(each)] for q in f]
+            ids = torch.tensor([[x[0] for x in q] for q in rows], device=texts.dev)
+            clip, end = (torch.tensor([[x[k] for x in q] for q in rows], device=texts.dev) for k in (1, 2))
+            out[n] = ids, texts.clip(clip.flatten(0, 1), end.flatten()).view(len(rows), each, -1)
+    return out
+
+def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline):
+    """cache N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers, mood and light."""
     out, i = [], 0
     sf = cfg["vae"]["scaling_factor"]
     while i < N and time.time() < deadline:
         n = min(per, N - i)
         s = seed + i * 7
         idt = make_identities(n, s)
+        mood = torch.randint(1, len(MOODS), (n,), generator=g) * (torch.rand(n, generator=g) < .6)
+        light = torch.randint(1, len(LIGHTS), (n,), generator=g) * (torch.rand(n, generator=g) < .55)
         secs = torch.where(torch.rand(n, generator=g) < .5, torch.full((n,), 30.), torch.rand(n, generator=g) * 27 + 2.5)    # the rest of the 30 s is silent
         wav = normalise(speech.sample(n, secs, g))             # the mouth follows the normalised speech; training plays it at any loudness
+        wav = wav * (torch.rand(n, 1, generator=g) >= .05).to(dev)       # in silence the mouth rests
         op, wd = mouth_targets(wav, 750)
         alen = (secs * FPS).long()
         m = int(torch.randint(1, 9, (1,), generator=g)) if float(torch.rand(1, generator=g)) < .3 else 0    # a window from the middle of a clip
@@ -34,20 +57,23 @@ def build(cfg, vae, speech, L, N, seed, dev, g, size, per, deadline):
         ex = keep[1] * 30 + (1 - keep[1]) * (torch.rand(n, generator=g) * 30 + 15)
         op = (op * (.5 + .5 * ex / 30)[:, None].to(dev)).clamp(0, 1.15)
         bl, dx, dy, rot = make_motion(n, T, s + 1, pose=pose)
-        fr = render_clips(idt, op, wd, bl, dx, dy, rot, dev, size)
+        fr = render_clips(set_scene(idt, mood, light), op, wd, bl, dx, dy, rot, dev, size)
         ref = reference_frame(idt, dev, size)
         with torch.no_grad(), torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):
             z = vae.encode((fr.float() / 127.5 - 1).transpose(1, 2))[0][:, :, m:] * sf
             r = vae.encode((ref.float() / 127.5 - 1)[:, :, None])[0] * sf
+        with torch.no_grad():
+            seen = texts.llava.see(pixels_of(ref, texts.side))
         out.append(dict(z=z.half(), r=r.half(), wav=(wav * 32767).round().to(torch.int16), f0=(f0 + 4 * m).to(dev), alen=alen.to(dev), pose=pose.to(dev), ex=ex.to(dev),
-                        fb=face_box(idt, size, 1.0).to(dev), mb=mouth_box(idt, size).to(dev)))
+                        fb=face_box(idt, size, 1.0).to(dev), mb=mouth_box(idt, size).to(dev), eb=torch.cat(eye_boxes(idt, size, .1), 1).to(dev),
+                        seen=seen, scene=(mood * len(LIGHTS) + light).to(dev)))
         i += n
     return {k: torch.cat([o[k] for o in out]) for k in out[0]}
 
 if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))
     ap = argparse.ArgumentParser()
-    ap.add_argument("--data", default="data"); ap.add_argument("--out", default="out"); ap.add_argument("--vae", default=here)
+    ap.add_argument("--data", default="data"); ap.add_argument("--out", default="out"); ap.add_argument("--vae", default=here); ap.add_argument("--text", required=True)
     ap.add_argument("--config", default=here + "/config.json"); ap.add_argument("--init", default=""); ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--seconds", type=float, default=560); ap.add_argument("--lr", type=float, default=1e-3); ap.add_argument("--warmup", type=int, default=300)
     ap.add_argument("--clips", default="33:2400,17:1400,9:1000,5:600"); ap.add_argument("--batch", default="33:16,17:32,9:48,5:64")
@@ -74,16 +100,20 @@ if __name__ == "__main__":
         wh.load_state_dict({k.replace("model.encoder.", ""): v.float() for k, v in load_safetensors(a.init + "/whisper_encoder.safetensors").items()})
     import copy
     edit, ewh = copy.deepcopy(dit).eval(), copy.deepcopy(wh).eval()
+    texts = Texts(a.text, cfg, dev)
     speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(a.seed * 1000)
     buckets = {}
     tot = sum(nclip[L] * (4 * L - 3) for L in nclip)
     tb = time.time()
     for L in nclip:
         dl = time.time() + a.build_seconds * nclip[L] * (4 * L - 3) / tot
-        buckets[L] = build(cfg, vae, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, 1040 // (4 * L - 3)) if dev == "cuda" else 2, dl)
+        buckets[L] = build(cfg, vae, texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, 1040 // (4 * L - 3)) if dev == "cuda" else 2, dl)
         print("bucket", L, "clips", buckets[L]["z"].shape[0], "std", round(buckets[L]["z"].float().std().item(), 3), "at", round(time.time() - t00, 1), "s", flush=True)
     cs = {L: [v.to(dev) for v in rope_tables(cfg["transformer"]["rope_dim_list"], L, size // 16, size // 16, cfg["transformer"]["rope_theta"])] for L in nclip}
-    tab = {k: v.to(dev) for k, v in text_tables(dim=cfg["transformer"]["text_states_dim"], dim2=cfg["transformer"]["text_states_dim_2"]).items()}
+    TL = {33: [120, 125], 17: [123], 9: [127], 5: [119]}       # ids of a prompt with all that is around it: one graph each
+    pool = prompt_pool(texts, sorted({n for v in TL.values() for n in v}), 24, a.seed)
+    masks = {n: text_mask(n, texts.crop, texts.length, texts.patches)[0][None].to(dev) for n in pool}
+    print("prompts at", round(time.time() - t00, 1), "s", flush=True)
     if a.compile and dev == "cuda":
         for b in list(dit.double_blocks) + list(dit.single_blocks):
             b.compile(dynamic=True)
@@ -116,17 +146,21 @@ if __name__ == "__main__":
         b = D["fb"][i]; c = torch.stack([(b[:, 0] + b[:, 2]) / 2, (b[:, 1] + b[:, 3]) / 2], 1); h = torch.stack([b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]], 1) / 2 * area
         fm = F.interpolate(box_mask(torch.cat([c - h, c + h], 1).clamp(0, size), size), (size // 8, size // 8), mode="bilinear")
         fm = torch.where((k < .3)[:, None, None, None], torch.ones_like(fm), fm) * (1 - .4 * (R(n) < .2).float())[:, None, None, None]
-        by = torch.randint(32, 127, (n, nt), device=dev); by[:, 0] = 2
-        ts, tp = tab["byte_embed"][by] + tab["pos_embed"][:nt], tab["byte_embed_2"][by].sum(1) / math.sqrt(nt)
+        ids, pooled = pool[nt]
+        sc, j = D["scene"][i], torch.randint(0, ids.shape[1], (n,), device=dev)
+        used = nt + texts.patches - 1 - texts.crop
+        with torch.no_grad():
+            ts, tp = texts.llava.states(ids[sc, j], D["seen"][i], texts.crop, texts.length), pooled[sc, j]
         with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda", cache_enabled=False):
             aw = audio_windows(wh(mel), f0, T)
             t_ = f0[:, None] + torch.arange(T, device=dev)[None]
             live = (R(n, 1) >= .1) & ((t_ < alen[:, None]) | (R(n, 1) < .5))
             aw = aw * live[:, :, None, None, None].to(aw.dtype)
             o = dit(xt, sg * 1000, ref, ts, tp, aw, D["ex"][i][:, None].repeat(1, 4), D["pose"][i][:, None].repeat(1, 4), torch.full((n,), 25., device=dev),
-                    fm[:, :, None], *cs[L])
+                    fm[:, :, None], *cs[L], text_mask=masks[nt].expand(n, -1), text_used=used)
         m = D["mb"][i]
-        wt = 1 + 3 * F.adaptive_avg_pool2d(box_mask(m, size), size // 8).clamp(0, 1)[:, :, None]
+        eyes = torch.maximum(box_mask(D["eb"][i][:, :4], size), box_mask(D["eb"][i][:, 4:], size))
+        wt = 1 + 3 * F.adaptive_avg_pool2d(box_mask(m, size), size // 8)[:, :, None] + 1.5 * F.adaptive_avg_pool2d(eyes, size // 8)[:, :, None]
         e = (o.float() - v) ** 2
         return (e * wt).mean() / wt.mean(), e.mean().detach()
 
@@ -146,8 +180,7 @@ if __name__ == "__main__":
             if p.grad is not None: p.grad.zero_()
         stat.copy_(e)
 
-    TL = {33: [12, 32], 17: [20], 9: [1], 5: [6]}
-    shapes = [(L, nt) for L in nclip for nt in TL.get(L, [7])]
+    shapes = [(L, nt) for L in nclip for nt in TL[L]]
     graphs, mem = {}, None
     if dev == "cuda":
         lr_t.fill_(1e-7)
@@ -184,7 +217,7 @@ if __name__ == "__main__":
             if dev != "cuda":
                 for q in opt.param_groups: q["lr"] = lr
         L = names[int(torch.multinomial(w, 1))]
-        sh = (L, (TL.get(L, [7]) * 2)[int(torch.randint(0, 2, (1,)))])
+        sh = (L, (TL[L] * 2)[int(torch.randint(0, 2, (1,)))])
         graphs[sh].replay() if graphs else one(*sh)
         if L == names[0]: acc += stat; na += 1
         if step % 10 == 0:
@@ -202,5 +235,5 @@ if __name__ == "__main__":
     json.dump(dict(hist=hist, steps=step, seconds=time.time() - t00, args=vars(a)), open(a.out + "/dit_log.json", "w"))
     print("trained", step, "steps,", round(time.time() - t00, 1), "s so far", flush=True)
     if a.eval_clips:
-        evaluate(cfg, vae, edit, ewh, a.data, dev, a.eval_clips, (8, 4) if dev == "cuda" else (2,), out=a.out, T=a.eval_frames)
+        evaluate(cfg, vae, edit, ewh, texts, a.data, dev, a.eval_clips, (8, 4) if dev == "cuda" else (2,), out=a.out, T=a.eval_frames)
     print("done", round(time.time() - t00, 1), "s", flush=True)

@@ -13,6 +13,7 @@ def batch(n, T, seed, speech, dev, g, size):
     wav = speech.sample(n, [T / FPS + 1.0] * n, g, n_samples=int((T / FPS + 1.0) * SR) + SPF)
     op, wd = mouth_targets(normalise(wav), T)
     bl, dx, dy, rot = make_motion(n, T, seed + 1, pose=torch.rand(n, generator=g) * 50)
+    idt = set_scene(idt, torch.randint(0, len(MOODS), (n,), generator=g), torch.randint(0, len(LIGHTS), (n,), generator=g))
     return render_clips(idt, op, wd, bl, dx, dy, rot, dev, size), idt
 
 def loss_fn(vae, x, kl_w, wmap=None, frozen=False):
