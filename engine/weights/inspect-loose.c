@@ -49,6 +49,8 @@ whose (AvatarWeightFile *file)
     { "double_blocks.", "transformer" },
     { "language_model.", "text encoder (LLaVA)" },
     { "vision_tower.", "text encoder (LLaVA)" },
+    { "multi_modal_projector.", "text encoder (LLaVA)" },
+    { "layers.0.mlp.gate_proj.", "text encoder (LLaVA)" },
     { "text_model.", "text encoder (CLIP)" },
     { "decoder.up_blocks.", "VAE" },
     { "vae.decoder.", "VAE" },

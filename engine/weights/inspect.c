@@ -4,6 +4,7 @@
 #include "engine/weights/inspect.h"
 
 #include "engine/weights/config-text.h"
+#include "engine/weights/inspect-encoder.h"
 #include "engine/weights/inspect-file.h"
 #include "engine/weights/inspect-loose.h"
 #include "engine/weights/json.h"
@@ -113,119 +114,6 @@ inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, co
 
 /* -------------------------------------------------------------------------------- a download */
 
-/* @groups: of every one there must be tensors. @known: others that such files have. */
-typedef struct
-{
-  AvatarPartKind kind;
-  const char *name;
-  const char *groups[4], *known[6];
-} Encoder;
-
-static const Encoder llava = { AVATAR_PART_LLAVA, AVATAR_INSPECT_LLAVA,
-  { "language_model.", "vision_tower.", "multi_modal_projector." },
-  { "lm_head.", AVATAR_PART_PADDING } };
-static const Encoder clip = { AVATAR_PART_CLIP, AVATAR_INSPECT_CLIP, { "text_model." },
-  { "vision_model.", "text_projection.", "visual_projection.", "logit_scale",
-      AVATAR_PART_PADDING } };
-
-static gboolean
-begins_with (const char *name, const char *const *prefixes, guint *which)
-{
-  if (g_str_has_prefix (name, "model.")) /* newer versions of the library */
-    name += strlen ("model.");
-  for (guint i = 0; prefixes[i]; i++)
-    if (g_str_has_prefix (name, prefixes[i])) {
-      *which = i;
-      return TRUE;
-    }
-  return FALSE;
-}
-
-static void
-check_groups (const Job *job, AvatarInspectedPart *part, const Encoder *encoder,
-    AvatarWeightFile *file)
-{
-  guint counts[G_N_ELEMENTS (encoder->groups)] = { 0 }, group;
-
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
-    const char *name = avatar_weight_file_nth (file, i, NULL);
-
-    if (begins_with (name, encoder->groups, &group))
-      counts[group]++;
-    else if (!begins_with (name, encoder->known, &group))
-      avatar_inspected_part_add_extra (part, name);
-  }
-  for (guint i = 0; encoder->groups[i]; i++)
-    if (counts[i] == 0)
-      avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of %s",
-          part->path, encoder->groups[i], job->layout.form->source);
-}
-
-/* What the architecture demands of the tensors that are used; others are in every such file. */
-static void
-check_encoder (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind)
-{
-  g_autoptr (GError) error = NULL;
-  AvatarPart opened = { 0 };
-
-  if (job->config->text.kind != AVATAR_TEXT_LLAVA_CLIP)
-    part->note = g_strdup ("not used: text.kind of the configuration is \"bytes\"");
-  else if (part->state == AVATAR_INSPECT_FINE
-      && !avatar_part_open (&opened, kind, part->path, NULL, job->config, FALSE, &error))
-    avatar_inspected_part_fail (part,
-        error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
-        "%s", error->message);
-  avatar_part_clear (&opened);
-}
-
-/* The first of @names [up to NULL] in @folder that is there, or else the first. */
-static char *
-expect (const char *folder, const char *const *names)
-{
-  for (guint i = 0; names[i]; i++) {
-    char *path = g_build_filename (folder, names[i], NULL);
-
-    if (g_file_test (path, G_FILE_TEST_EXISTS))
-      return path;
-    g_free (path);
-  }
-  return g_build_filename (folder, names[0], NULL);
-}
-
-static void
-inspect_encoder (Job *job, const Encoder *encoder, const AvatarLayoutEncoder *where)
-{
-  const AvatarLayoutForm *form = job->layout.form;
-  g_autofree char *folder = g_build_filename (job->layout.top, where->folder, NULL);
-  g_autofree char *path = expect (folder, where->files);
-  AvatarInspectedPart *part = add_part (job, encoder->name, path, TRUE);
-  g_autoptr (GString) missing = g_string_new (NULL);
-  AvatarWeightFile *file = NULL;
-
-  if (!g_file_test (path, G_FILE_TEST_EXISTS))
-    g_string_append_printf (missing, "%s%s", where->files[0],
-        g_str_has_suffix (path, ".index.json") ? " with its shards" : "");
-  else
-    file = avatar_inspected_part_look (part);
-  if (file)
-    check_groups (job, part, encoder, file);
-  g_clear_pointer (&file, avatar_weight_file_free);
-  for (guint i = 0; where->beside[i]; i++) {
-    g_auto (GStrv) names = g_strsplit (where->beside[i], "|", -1);
-    g_autofree char *beside = expect (folder, (const char *const *) names);
-
-    if (!g_file_test (beside, G_FILE_TEST_EXISTS))
-      g_string_append_printf (missing, "%s%s", missing->len ? ", " : "", names[0]);
-  }
-  if (missing->len)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
-        "%s: there is no %s; fetch %s%s of %s", folder, missing->str, form->above, where->folder,
-        form->source);
-  else
-    check_encoder (job, part, encoder->kind);
-}
-
 /* Shapes are compared by who uses it. */
 static void
 check_detector (const Job *job, AvatarInspectedPart *part, AvatarWeightFile *file)
@@ -317,8 +205,12 @@ inspect_download (Job *job, GError **error)
   if (layout->text) {
     inspect_part (job, add_part (job, "text stub", layout->text, TRUE), AVATAR_PART_TEXT, NULL);
   } else {
-    inspect_encoder (job, &llava, &layout->form->llava);
-    inspect_encoder (job, &clip, &layout->form->clip);
+    avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_LLAVA, layout->llava, TRUE), layout,
+        job->config, FALSE);
+    avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_CLIP, layout->clip, TRUE), layout,
+        job->config, TRUE);
+    if (layout->vision)
+      g_hash_table_add (job->seen, g_canonicalize_filename (layout->vision, NULL));
   }
   inspect_detector (job, layout->detector);
   return TRUE;

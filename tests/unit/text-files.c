@@ -3,6 +3,7 @@
  * released files with the same values. */
 #include "tests/unit/text-tree.h"
 
+#include "engine/weights/inspect.h"
 #include "engine/weights/part.h"
 
 #include <math.h>
@@ -121,6 +122,34 @@ encode_reference (Fixture *f, Form form)
   all = encode_folder (f);
   g_assert_cmpint (g_remove (path), ==, 0);
   return all;
+}
+
+/* avatar-inspect's words on LLaVA: @problem: (nullable): what must be among them, else it is fine, in @n
+ * files. */
+static void
+check_inspection (Fixture *f, const char *problem, guint n)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarInspection) inspection = avatar_inspect (f->folder, &error);
+  const AvatarInspectedPart *part = NULL;
+
+  g_assert_no_error (error);
+  for (guint i = 0; i < inspection->parts->len && !part; i++) {
+    part = inspection->parts->pdata[i];
+    if (strcmp (part->name, AVATAR_INSPECT_LLAVA) != 0)
+      part = NULL;
+  }
+  g_assert_nonnull (part);
+  if (problem) {
+    g_assert_nonnull (part->problem);
+    g_assert_nonnull (strstr (part->problem, problem));
+    return;
+  }
+  if (part->problem)
+    g_error ("unexpected: %s", part->problem);
+  g_assert_cmpuint (part->n_files, ==, n);
+  g_assert_cmpuint (part->n_extra, ==, 0);
+  g_assert_true (avatar_inspection_is_usable (inspection));
 }
 
 static void
@@ -287,9 +316,11 @@ test_comfy (Fixture *f, gconstpointer data)
     write_dialect (f, cases[i].file, dialect);
     /* without its eyes */
     refuse (f, AVATAR_ERROR_NOT_FOUND, "llava_llama3_vision.safetensors of Comfy-Org");
+    check_inspection (f, "llava_llama3_vision.safetensors of Comfy-Org", 0);
     vision.form = dialect->form;
     write_dialect (f, LLAVA "/llava_llama3_vision.safetensors", &vision);
     check_same (f, reference);
+    check_inspection (f, NULL, 2);
     unlink_in (f, LLAVA "/llava_llama3_vision.safetensors");
     unlink_in (f, cases[i].file);
   }
@@ -330,6 +361,7 @@ test_quanto (Fixture *f, gconstpointer data)
   write_dialect (f, LLAVA "/llava-llama-3-8b-v1_1_vlm_quanto_int8.safetensors",
       &(Dialect){ INT8, { NULL }, new_name });
   check_same (f, reference);
+  check_inspection (f, NULL, 1);
 }
 
 /* ------------------------------------------------------------------------------------------------ GGUF */
@@ -483,8 +515,10 @@ test_gguf (Fixture *f, gconstpointer data)
 
     write_gguf (f, LLAVA "/llava-llama-3-8b-v1_1.gguf", form, FALSE, FALSE);
     refuse (f, AVATAR_ERROR_NOT_FOUND, "mmproj");
+    check_inspection (f, "mmproj", 0);
     write_gguf (f, LLAVA "/llava-llama-3-8b-v1_1-mmproj-f16.gguf", AS_IS, TRUE, i / 2);
     check_same (f, reference);
+    check_inspection (f, NULL, 2);
     unlink_in (f, LLAVA "/llava-llama-3-8b-v1_1-mmproj-f16.gguf");
     unlink_in (f, LLAVA "/llava-llama-3-8b-v1_1.gguf");
   }
