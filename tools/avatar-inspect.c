@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Exit status when something that is needed is missing. */
 #define MISSING 2
@@ -23,6 +24,31 @@ static const GOptionEntry entries[] = {
       NULL },
   { NULL },
 };
+
+/* ----------------------------------------------------------------------------------------- the terminal */
+
+/* Parts of a model's folder, what else is in it, tokenizers, and plans for each size and budget. */
+#define STEPS (7 + 1 + 1 + 3)
+#define BAR 20
+
+/* On a terminal: how far it is, and what is being looked at; %NULL: all is done, and the line is wiped. */
+static void
+show (const char *what, gpointer data)
+{
+  guint *done = data;
+  char bar[BAR + 1] = { 0 };
+
+  if (!isatty (STDERR_FILENO))
+    return;
+  if (!what) {
+    g_printerr ("\r\033[K");
+    return;
+  }
+  for (guint i = 0; i < BAR; i++)
+    bar[i] = i * STEPS < *done * BAR ? '#' : '.';
+  g_printerr ("\r\033[K[%s] %s", bar, what);
+  *done = MIN (*done + 1, STEPS);
+}
 
 static gboolean
 plan_size (AvatarModel *model, InspectNeed *need, GError **error)
@@ -52,7 +78,7 @@ plan_size (AvatarModel *model, InspectNeed *need, GError **error)
 /* Of a tree of the release the sizes are known also while parts are missing. NULL with @error: why
  * nothing can be planned. */
 static GArray *
-plan_sizes (const char *path, const AvatarInspection *inspection, GError **error)
+plan_sizes (const char *path, const AvatarInspection *inspection, guint *done, GError **error)
 {
   static const guint sizes[][2] = { { 384, 384 }, { 512, 512 }, { 704, 768 } };
   gboolean whole = inspection->kind != AVATAR_INSPECTED_FILES;
@@ -69,7 +95,9 @@ plan_sizes (const char *path, const AvatarInspection *inspection, GError **error
     return NULL;
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
     InspectNeed need = { .width = sizes[i][0], .height = sizes[i][1] };
+    g_autofree char *what = g_strdup_printf ("memory for %ux%u", need.width, need.height);
 
+    show (what, done);
     if (!plan_size (model, &need, error))
       return NULL;
     g_array_append_val (needs, need);
@@ -83,6 +111,7 @@ run (int argc, char **argv, GError **error)
   g_autoptr (GOptionContext) context = g_option_context_new ("PATH");
   g_autoptr (AvatarInspection) inspection = NULL;
   g_autoptr (GArray) needs = NULL;
+  guint done = 0;
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
@@ -96,12 +125,16 @@ run (int argc, char **argv, GError **error)
         "%d arguments were given; one folder or file was expected; see --help", argc - 1);
     return EXIT_FAILURE;
   }
-  inspection = avatar_inspect (argv[1], error);
+  inspection = avatar_inspect (argv[1], show, &done, error);
+  if (inspection) {
+    show ("tokenizers", &done);
+    avatar_text_inspect (inspection);
+  }
+  /* why there is no plan is told by the parts */
+  needs = no_memory || !inspection ? NULL : plan_sizes (argv[1], inspection, &done, NULL);
+  show (NULL, &done);
   if (!inspection)
     return EXIT_FAILURE;
-  avatar_text_inspect (inspection);
-  /* why there is no plan is told by the parts */
-  needs = no_memory ? NULL : plan_sizes (argv[1], inspection, NULL);
   if (json)
     inspect_print_json (argv[1], inspection, needs);
   else

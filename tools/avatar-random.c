@@ -20,6 +20,7 @@
 
 static char *format = NULL, *layout = NULL, *config_path = NULL, *part_list = NULL;
 static gint64 seed = 0;
+static gboolean empty = FALSE;
 
 static const GOptionEntry entries[] = {
   { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
@@ -31,6 +32,8 @@ static const GOptionEntry entries[] = {
       "torch (as released; default) or safetensors (one file a part)", "F" },
   { "config", 'c', 0, G_OPTION_ARG_FILENAME, &config_path,
       "Sizes from a config.json instead of the released ones", "JSON" },
+  { "empty", 'e', 0, G_OPTION_ARG_NONE, &empty,
+      "Zeros in place of values, as holes in the files, which take next to no room", NULL },
   { "seed", 's', 0, G_OPTION_ARG_INT64, &seed, "Seed of the values (default 0)", "N" },
   { NULL },
 };
@@ -258,7 +261,9 @@ write_detector (const RandomJob *job, GError **error)
   g_autofree char *path
       = random_path (job, plain ? AVATAR_PLAIN_DETECTOR : "ckpts/det_align/detface.pt", error);
 
-  if (!path || !avatar_write_torch_script (path, list, random_fill, (gpointer) job, error))
+  if (!path
+      || !avatar_write_torch_script (path, list, job->empty ? NULL : random_fill, (gpointer) job,
+          error))
     return FALSE;
   g_print ("%s: %u tensors\n", path, list->len);
   return TRUE;
@@ -424,6 +429,7 @@ run (int argc, char **argv, GError **error)
   }
   job.folder = argv[1];
   job.seed = seed;
+  job.empty = empty;
   done = read_config (&job, error) && write_all (&job, error);
   g_clear_pointer (&job.config, avatar_config_free);
   g_clear_pointer (&job.sections, json_object_unref);

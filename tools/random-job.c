@@ -113,6 +113,8 @@ random_write_tensors (const RandomJob *job, const char *file, gboolean torch, co
   g_autofree char *path = random_path (job, file, error);
   gint64 start = g_get_monotonic_time ();
 
+  if (job->empty)
+    func = NULL;
   if (!path
       || !(torch ? avatar_write_torch (path, key, list, func, data, error)
                  : avatar_write_safetensors (path, list, func, data, error)))

@@ -13,13 +13,13 @@ typedef enum
   RANDOM_WAN2GP,
 } RandomForm;
 
-/* @sized: the sizes are not the released ones, which need no saying; @json: they, as a text */
+/* @empty: holes in place of values; @sized: the sizes are not the released ones, which need no saying; @json: they, as a text */
 typedef struct
 {
   const char *folder;
   RandomForm form;
   guint64 seed;
-  gboolean sized;
+  gboolean empty, sized;
   AvatarConfig *config;
   char *json;
   JsonObject *sections;

@@ -156,7 +156,8 @@ write_file (Quanto *q, gboolean int8, const char *file, GError **error)
     return FALSE;
   done = avatar_output_put (&out, 0, &length, 8, error)
       && avatar_output_put (&out, 8, table->str, table->len, error)
-      && avatar_output_fill (&out, q->tensors, offsets, NULL, fill, q, error);
+      && avatar_output_fill (&out, q->tensors, offsets, NULL, q->job->empty ? NULL : fill, q,
+          error);
   if (!avatar_output_close (&out, done, error))
     return FALSE;
   random_tell (path, q->tensors, start);

@@ -20,6 +20,8 @@ typedef struct
   AvatarLayout layout;  /* of a download; else its form is NULL */
   AvatarConfig *config; /* NULL: it could not be read */
   GHashTable *seen;     /* absolute paths of files that belong to parts */
+  AvatarInspectFunc func;
+  gpointer data;
 } Job;
 
 /* ----------------------------------------------------------------------------------- one part */
@@ -29,6 +31,8 @@ add_part (Job *job, const char *name, const char *path, gboolean needed)
 {
   AvatarInspectedPart *part = avatar_inspected_part_new (name, path);
 
+  if (job->func)
+    job->func (name, job->data);
   part->needed = needed;
   g_ptr_array_add (job->self->parts, part);
   g_hash_table_add (job->seen, g_canonicalize_filename (path, NULL));
@@ -281,6 +285,8 @@ inspect_rest (Job *job, const char *path)
   for (guint i = 0; i < G_N_ELEMENTS (folders); i++) {
     g_autofree char *folder = i ? g_build_filename (path, folders[i], NULL) : g_strdup (path);
 
+    if (job->func && i == 0)
+      job->func ("other files", job->data);
     avatar_inspect_folder (job->self, folder, job->config ? job->config : released, job->seen);
   }
 }
@@ -334,9 +340,11 @@ inspect_any (Job *job, const char *path, GError **error)
 }
 
 AvatarInspection *
-avatar_inspect (const char *path, GError **error)
+avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError **error)
 {
   Job job = { .self = g_new0 (AvatarInspection, 1),
+    .func = func,
+    .data = data,
     .seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL) };
   gboolean done;
 

@@ -82,9 +82,13 @@ typedef struct
   guint n_passed_over;
 } AvatarInspection;
 
-/* %NULL with @error: @path is not there, or nothing in it can be told of; a part that cannot be read is
+/* Told of each part before it is looked at. */
+typedef void (*AvatarInspectFunc) (const char *part, gpointer data);
+
+/* @func: (nullable). %NULL with @error: @path is not there, or nothing in it can be told of; a part that cannot be read is
  * no error, unless it is all there is. */
-AvatarInspection *avatar_inspect (const char *path, GError **error);
+AvatarInspection *
+avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError **error);
 void avatar_inspection_free (AvatarInspection *self);
 /* All that is needed is there; of files, all of them are. */
 gboolean avatar_inspection_is_usable (const AvatarInspection *self);

@@ -312,7 +312,7 @@ avatar_write_torch_archive (const char *path, GByteArray *pickle, const AvatarTo
     offsets[i] = g_array_index (entries, Entry, i).start;
   if (!avatar_output_open (&out, path, error))
     return FALSE;
-  done = avatar_output_reserve (&out, end, error)
+  done = (!fill || avatar_output_reserve (&out, end, error))
       && avatar_output_fill (&out, tensors, offsets, crcs, fill, data, error);
   for (guint i = 0; i < tensors->len; i++)
     g_array_index (entries, Entry, i).crc = crcs[i];

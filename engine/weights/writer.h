@@ -15,7 +15,8 @@ typedef struct
 } AvatarNamedTensor;
 
 /* Writes values @first .. @first + @n of @t to @out. Called from several threads at once; @first is
- * a multiple of 4. */
+ * a multiple of 4. Where the writers are given none, values are zeros, and the file has holes in their place,
+ * which take next to no room. */
 typedef void (
     *AvatarFillFunc) (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data);
 

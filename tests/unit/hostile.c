@@ -85,7 +85,7 @@ open_model (const char *path, GError **error)
 static gboolean
 open_inspection (const char *path, GError **error)
 {
-  g_autoptr (AvatarInspection) inspection = avatar_inspect (path, error);
+  g_autoptr (AvatarInspection) inspection = avatar_inspect (path, NULL, NULL, error);
 
   return inspection != NULL;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Random weights depend on nothing but seed, name and index; what is written is read back. */
+#include "engine/weights/file.h"
 #include "engine/weights/random.h"
 #include "engine/weights/safetensors.h"
 #include "engine/weights/released.h"
@@ -127,6 +128,43 @@ count (GArray *list)
   return n;
 }
 
+/* Without values: as long, with the same table, zeros, and hardly a block on the disk. */
+static void
+test_holes (void)
+{
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  AvatarNamedTensor pair[]
+      = { { "a", avatar_tensor (AVATAR_F16, NULL, 2, (gint64) 3000, (gint64) 3000) },
+          { "b", avatar_tensor (AVATAR_F32, NULL, 1, (gint64) 3) } };
+  g_autofree char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  const gsize bytes = 3000 * 3000 * 2 + 3 * 4;
+
+  g_array_append_vals (list, pair, 2);
+  for (guint i = 0; i < 2; i++) {
+    g_autofree char *path = g_build_filename (folder, "x", NULL);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (AvatarWeightFile) file = NULL;
+    AvatarTensor t;
+    GStatBuf st;
+
+    g_assert_true (i ? avatar_write_torch (path, NULL, list, NULL, NULL, &error)
+                     : avatar_write_safetensors (path, list, NULL, NULL, &error));
+    g_assert_cmpint (g_stat (path, &st), ==, 0);
+    g_assert_cmpint (st.st_size, >=, bytes);
+    g_assert_cmpint (st.st_blocks * 512, <, bytes / 2);
+    file = avatar_weight_file_open (path, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (avatar_weight_file_n (file), ==, 2);
+    for (guint j = 0; j < 2; j++) {
+      g_assert_nonnull (avatar_weight_file_nth (file, j, &t));
+      for (gsize k = 0; k < avatar_tensor_bytes (t); k++)
+        g_assert_cmpuint (((guint8 *) t.data)[k], ==, 0);
+    }
+    g_remove (path);
+  }
+  g_rmdir (folder);
+}
+
 /* The text encoders have as many values as the released ones (spec vae-text-face-formats.md 2.1, 3). */
 static void
 test_text (void)
@@ -196,6 +234,7 @@ main (int argc, char **argv)
   g_test_add_func ("/random/law", test_law);
   g_test_add_func ("/random/values", test_values);
   g_test_add_func ("/random/safetensors", test_safetensors);
+  g_test_add_func ("/random/holes", test_holes);
   g_test_add_func ("/random/text", test_text);
   g_test_add_func ("/random/tokenizers", test_tokenizers);
   g_test_add_func ("/random/other-template", test_other_template);

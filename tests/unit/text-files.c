@@ -130,7 +130,7 @@ static void
 check_inspection (Fixture *f, const char *problem, guint n)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarInspection) inspection = avatar_inspect (f->folder, &error);
+  g_autoptr (AvatarInspection) inspection = avatar_inspect (f->folder, NULL, NULL, &error);
   const AvatarInspectedPart *part = NULL;
 
   g_assert_no_error (error);
