@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Fuzz target: any bytes as a portrait file, through our own loader. Pictures are read to their
  * last pixel, and scaled. */
-#define _GNU_SOURCE
 #include "tests/fuzz/target.h"
 
 #include "engine/image/resample.h"
+#include "tests/fuzz/file.h"
 
-#include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 static void
@@ -30,11 +28,9 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarImage) image = NULL;
   char path[64];
-  int fd = memfd_create ("fuzz", MFD_CLOEXEC);
+  int fd = avatar_fuzz_file (data, size, path);
   volatile guint8 sum = 0;
 
-  g_assert (fd >= 0 && write (fd, data, size) == (gssize) size);
-  g_snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
   image = avatar_image_load (path, &error);
   close (fd);
   g_assert (!image == !!error);
