@@ -18,35 +18,8 @@ typedef enum
   TEXT_FINE,
   TEXT_DEEP,
   TEXT_FOREIGN,
+  TEXT_ESCAPE,
 } TextKind;
-
-/* json-glib also takes comments and single quotes. What hides brackets that way would hide their
- * depth from us, so nothing but JSON's own characters may stand outside of strings. */
-static TextKind
-judge (const char *data, gsize length)
-{
-  static const char allowed[] = " \t\r\n{}[]:,+-.0123456789eEtrufalsn";
-  gboolean in_string = FALSE;
-  guint depth = 0;
-
-  for (gsize i = 0; i < length; i++) {
-    char c = data[i];
-
-    if (in_string && c == '\\')
-      i++;
-    else if (c == '"')
-      in_string = !in_string;
-    else if (in_string)
-      continue;
-    else if (c == '\0' || !strchr (allowed, c))
-      return TEXT_FOREIGN;
-    else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
-      return TEXT_DEEP;
-    else if ((c == '}' || c == ']') && depth > 0)
-      depth--;
-  }
-  return TEXT_FINE;
-}
 
 static gboolean
 read_hex (const char *p, const char *end, gunichar *c)
@@ -60,6 +33,64 @@ read_hex (const char *p, const char *end, gunichar *c)
     *c = *c << 4 | digit;
   }
   return TRUE;
+}
+
+/* Whether what follows a backslash at @p is one of JSON's escapes, and no half of a pair alone: json-glib
+ * reads on over a quote that stands where a digit should, and would see another text than we do. */
+static gboolean
+is_escape (const char *p, const char *end)
+{
+  gunichar c, low;
+
+  if (p == end || *p != 'u')
+    return p < end && *p && strchr ("\"\\/bfnrt", *p);
+  if (!read_hex (p + 1, end, &c))
+    return FALSE;
+  if ((c & 0xf800) != 0xd800)
+    return TRUE;
+  return c < 0xdc00 && end - p >= 11 && p[5] == '\\' && p[6] == 'u' && read_hex (p + 7, end, &low)
+      && (low & 0xfc00) == 0xdc00;
+}
+
+/* Past the escape whose backslash stands at @i; a pair is two of them. */
+static gsize
+escape_last (const char *data, gsize length, gsize i)
+{
+  gunichar c;
+
+  if (data[i + 1] != 'u' || !read_hex (data + i + 2, data + length, &c))
+    return i + 1;
+  return i + ((c & 0xf800) == 0xd800 ? 11 : 5);
+}
+
+/* json-glib also takes comments and single quotes. What hides brackets that way would hide their
+ * depth from us, so nothing but JSON's own characters may stand outside of strings. */
+static TextKind
+judge (const char *data, gsize length)
+{
+  static const char allowed[] = " \t\r\n{}[]:,+-.0123456789eEtrufalsn";
+  gboolean in_string = FALSE;
+  guint depth = 0;
+
+  for (gsize i = 0; i < length; i++) {
+    char c = data[i];
+
+    if (in_string && c == '\\') {
+      if (!is_escape (data + i + 1, data + length))
+        return TEXT_ESCAPE;
+      i = escape_last (data, length, i);
+    } else if (c == '"')
+      in_string = !in_string;
+    else if (in_string)
+      continue;
+    else if (c == '\0' || !strchr (allowed, c))
+      return TEXT_FOREIGN;
+    else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
+      return TEXT_DEEP;
+    else if ((c == '}' || c == ']') && depth > 0)
+      depth--;
+  }
+  return TEXT_FINE;
 }
 
 /* Appends what the escape stands for that begins at @p, behind the backslash. Returns its end, or
@@ -186,6 +217,11 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
     if (kind == TEXT_DEEP)
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
           "%s: the JSON text is nested deeper than %d levels", name, MAX_DEPTH);
+    else if (kind == TEXT_ESCAPE)
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+          "%s: not valid JSON: a backslash in a string is followed by none of JSON's escapes, or by "
+          "half of a surrogate pair",
+          name);
     else
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
           "%s: not valid JSON: characters that only strings may have stand outside of one "

@@ -115,6 +115,9 @@ test_bad_folders (void)
   gsize length;
   g_autofree char *vae = read_demo ("vae.safetensors", &length);
 
+  /* json-glib would take the quote for a digit, and the string for a longer one */
+  refuse ("config.json", "{\"\\uDb5\"\"a\": 1}", 13, AVATAR_ERROR_FORMAT, "backslash", "pair");
+  refuse ("config.json", "{\"a\": \"\\ud800x\"}", 15, AVATAR_ERROR_FORMAT, "backslash", "pair");
   refuse ("config.json", NULL, 0, AVATAR_ERROR_NOT_FOUND, "no such file", "model is a folder");
   refuse ("vae.safetensors", NULL, 0, AVATAR_ERROR_NOT_FOUND, "no such file", "");
   refuse ("vae.safetensors", vae, length - 1, AVATAR_ERROR_FORMAT, "truncated", "");
