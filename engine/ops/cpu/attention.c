@@ -8,11 +8,13 @@
 
 #define Q_BLOCK 128
 #define K_BLOCK 1024
+#define LANES 16 /* floats worked on at a time: one register of AVX-512, or as many as it takes */
+#define LOG2_E 1.44269504088896341f
 
 static gint64
 padded (gint64 n)
 {
-  return (n + 15) / 16 * 16;
+  return (n + LANES - 1) / LANES * LANES;
 }
 
 /* floats of one thread: scores, output, running maximum, running sum */
@@ -29,29 +31,61 @@ avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, Ava
   return omp_get_max_threads () * thread_floats (k.shape[0], q.shape[2]) * sizeof (float);
 }
 
+/* The maximum of @max and s [n], n a multiple of LANES. NaN is passed over: the sum will have it.
+ * One maximum a lane, as the compiler may not reorder comparisons of what might be NaN. */
+static inline float
+row_max (const float *s, gint64 n, float max)
+{
+  float m[LANES];
+
+  for (int l = 0; l < LANES; l++)
+    m[l] = max;
+  for (gint64 j = 0; j < n; j += LANES)
+#pragma omp simd
+    for (int l = 0; l < LANES; l++)
+      m[l] = s[j + l] > m[l] ? s[j + l] : m[l];
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; l++)
+      m[l] = m[half + l] > m[l] ? m[half + l] : m[l];
+  return m[0];
+}
+
+/* s [n] := 2^((s - max) scale), n a multiple of LANES; returns its sum */
+static inline float
+row_exp2 (float *s, gint64 n, float max, float scale)
+{
+  float sum[LANES] = { 0 };
+
+  for (gint64 j = 0; j < n; j += LANES)
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+      float e = avatar_exp2f_down ((s[j + l] - max) * scale);
+
+      s[j + l] = e;
+      sum[l] += e;
+    }
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; l++)
+      sum[l] += sum[half + l];
+  return sum[0];
+}
+
 /* s [n] := exp ((s - max) scale), and the same factor on what was gathered before. Returns the
- * new maximum. */
+ * new maximum. There is room for whole lanes in @s; what is beyond n is given no weight. */
 AVATAR_SIMD static float
 softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *acc, gint64 d)
 {
-  float max = old_max, total = 0.f, again;
+  float scale2 = scale * LOG2_E, max, total, again;
 
-  /* without the pragma a maximum is not vectorised, as NaN might then win where it lost */
-#pragma omp simd reduction(max : max)
-  for (gint64 j = 0; j < n; j++)
-    max = s[j] > max ? s[j] : max;
+  for (gint64 j = n; j < padded (n); j++)
+    s[j] = -INFINITY;
+  max = row_max (s, padded (n), old_max);
   if (max == -INFINITY) {
     memset (s, 0, n * sizeof *s);
     return max;
   }
-#pragma omp simd reduction(+ : total)
-  for (gint64 j = 0; j < n; j++) {
-    float e = avatar_expf ((s[j] - max) * scale);
-
-    s[j] = e;
-    total += e;
-  }
-  again = old_max == -INFINITY ? 0.f : avatar_expf ((old_max - max) * scale);
+  total = row_exp2 (s, padded (n), max, scale2);
+  again = old_max == -INFINITY ? 0.f : avatar_exp2f_down ((old_max - max) * scale2);
   *sum = *sum * again + total;
   if (again != 1.f)
     for (gint64 j = 0; j < d; j++)

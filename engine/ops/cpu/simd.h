@@ -40,3 +40,30 @@ avatar_expf (float x)
   p *= scale;
   return p;
 }
+
+/* 2^t within 2 ulp for t in -126 .. 0, 2^-126 below; above 0 it is wrong from 2^128. Cephes'
+ * polynomial. For exponents below their maximum: without a second bound, which gcc would weave
+ * into the first, it takes a third less time than avatar_expf(). */
+static inline float
+avatar_exp2f_down (float t)
+{
+  float n, r, p;
+  gint32 bits;
+  float scale;
+
+  t = t < -126.f ? -126.f : t;
+  n = t + 12582912.f; /* 1.5 * 2^23: the integer is in the low bits */
+  memcpy (&bits, &n, 4);
+  n -= 12582912.f;
+  r = t - n;
+  p = 1.535336188e-4f;
+  p = p * r + 1.339887440e-3f;
+  p = p * r + 9.618437358e-3f;
+  p = p * r + 5.550332471e-2f;
+  p = p * r + 2.402264791e-1f;
+  p = p * r + 6.931472029e-1f;
+  p = p * r + 1.f;
+  bits = (gint32) ((guint32) (bits + 127) << 23);
+  memcpy (&scale, &bits, 4);
+  return p * scale;
+}
