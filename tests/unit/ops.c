@@ -140,6 +140,32 @@ test_linear (void)
   }
 }
 
+/* Every activation far into both tails; NaN stays what it is. */
+static void
+test_acts (void)
+{
+  const gint64 n = 8003;
+
+  for (guint a = AVATAR_ACT_NONE; a < AVATAR_N_ACTS; a++) {
+    g_autoptr (AvatarOps) ops = make_ops ();
+    AvatarTensor x = vector (ops, n);
+
+    for (gint64 i = 0; i < n; i++)
+      avatar_tensor_f32 (x)[i] = (i - 4001) * 0.01f;
+    avatar_tensor_f32 (x)[17] = NAN;
+    avatar_op_act (ops, x, a);
+    for (gint64 i = 0; i < n; i++) {
+      double v = (i - 4001) * 0.01f;
+
+      if (i == 17)
+        g_assert_true (isnan (avatar_tensor_f32 (x)[i]));
+      else
+        g_assert_cmpfloat_with_epsilon (avatar_tensor_f32 (x)[i], act (v, a),
+            1e-6 * (1 + fabs (v)));
+    }
+  }
+}
+
 static void
 test_norms (void)
 {
@@ -509,6 +535,7 @@ main (int argc, char **argv)
   g_test_add_func ("/ops/linear", test_linear);
   g_test_add_func ("/ops/norms", test_norms);
   g_test_add_func ("/ops/rms-rope", test_rms_rope);
+  g_test_add_func ("/ops/acts", test_acts);
   g_test_add_func ("/ops/attention", test_attention);
   g_test_add_func ("/ops/frame-attention", test_frame_attention);
   g_test_add_func ("/ops/layouts", test_layouts);

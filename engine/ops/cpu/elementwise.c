@@ -19,6 +19,26 @@ relu_row (float *x, gint64 n)
     x[i] = x[i] < 0.f ? 0.f : x[i];
 }
 
+/* x Phi (x) = max (x, 0) - |x| Phi (-|x|), and Phi (-a) = exp (-a^2 / 2) times a polynomial in
+ * 1 / (1 + 0.28 a) of least error in the product. Within 2.5e-7; libm's erff(), which is not vector
+ * code, is 4.5e-7 away in this place. */
+AVATAR_SIMD static void
+gelu_row (float *x, gint64 n)
+{
+  for (gint64 i = 0; i < n; i++) {
+    float a = x[i] < 0.f ? -x[i] : x[i], t = 1.f / (1.f + 0.28f * a), p;
+
+    p = -0.107575722f;
+    p = p * t + 0.397067981f;
+    p = p * t - 0.248633977f;
+    p = p * t + 0.278268079f;
+    p = p * t + 0.0637599944f;
+    p = p * t + 0.117113586f;
+    p = p * t * avatar_exp2f_down (-0.72134752f * (a * a));
+    x[i] = (x[i] < 0.f ? 0.f : x[i]) - a * p;
+  }
+}
+
 /* 0.5 x (1 + tanh u) = x / (1 + exp (-2 u)) */
 AVATAR_SIMD static void
 gelu_tanh_row (float *x, gint64 n)
@@ -50,8 +70,7 @@ avatar_cpu_act_row (float *x, gint64 n, AvatarAct act)
       relu_row (x, n);
       return;
     case AVATAR_ACT_GELU:
-      for (gint64 i = 0; i < n; i++)
-        x[i] = 0.5f * x[i] * (1.f + erff (x[i] * 0.70710678118654752f));
+      gelu_row (x, n);
       return;
     case AVATAR_ACT_GELU_TANH:
       gelu_tanh_row (x, n);
