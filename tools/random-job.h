@@ -13,7 +13,8 @@ typedef enum
   RANDOM_WAN2GP,
 } RandomForm;
 
-/* @empty: holes in place of values; @sized: the sizes are not the released ones, which need no saying; @json: they, as a text */
+/* @empty: holes in place of values; @sized: the sizes are not the released ones, which need no saying;
+ * @json: they, as a text */
 typedef struct
 {
   const char *folder;

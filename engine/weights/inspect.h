@@ -85,8 +85,8 @@ typedef struct
 /* Told of each part before it is looked at. */
 typedef void (*AvatarInspectFunc) (const char *part, gpointer data);
 
-/* @func: (nullable). %NULL with @error: @path is not there, or nothing in it can be told of; a part that cannot be read is
- * no error, unless it is all there is. */
+/* @func: (nullable). %NULL with @error: @path is not there, or nothing in it can be told of; a part that
+ * cannot be read is no error, unless it is all there is. */
 AvatarInspection *
 avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError **error);
 void avatar_inspection_free (AvatarInspection *self);

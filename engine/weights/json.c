@@ -35,32 +35,30 @@ read_hex (const char *p, const char *end, gunichar *c)
   return TRUE;
 }
 
-/* Whether what follows a backslash at @p is one of JSON's escapes, and no half of a pair alone: json-glib
- * reads on over a quote that stands where a digit should, and would see another text than we do. */
-static gboolean
-is_escape (const char *p, const char *end)
+/* The end of the escape that begins at @p, behind the backslash, and the character that it stands for; NULL: it
+ * is none of JSON's, or half of a pair alone. json-glib reads on over a quote that stands where a digit
+ * should, and would see another text than we do. */
+static const char *
+read_escape (const char *p, const char *end, gunichar *c)
 {
-  gunichar c, low;
+  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+  const char *hit = p < end && *p ? strchr (from, *p) : NULL;
+  gunichar low;
 
-  if (p == end || *p != 'u')
-    return p < end && *p && strchr ("\"\\/bfnrt", *p);
-  if (!read_hex (p + 1, end, &c))
-    return FALSE;
-  if ((c & 0xf800) != 0xd800)
-    return TRUE;
-  return c < 0xdc00 && end - p >= 11 && p[5] == '\\' && p[6] == 'u' && read_hex (p + 7, end, &low)
-      && (low & 0xfc00) == 0xdc00;
-}
-
-/* Past the escape whose backslash stands at @i; a pair is two of them. */
-static gsize
-escape_last (const char *data, gsize length, gsize i)
-{
-  gunichar c;
-
-  if (data[i + 1] != 'u' || !read_hex (data + i + 2, data + length, &c))
-    return i + 1;
-  return i + ((c & 0xf800) == 0xd800 ? 11 : 5);
+  if (hit) {
+    *c = to[hit - from];
+    return p + 1;
+  }
+  if (p == end || *p != 'u' || !read_hex (p + 1, end, c))
+    return NULL;
+  p += 5;
+  if ((*c & 0xf800) != 0xd800)
+    return p;
+  if (*c >= 0xdc00 || end - p < 2 || p[0] != '\\' || p[1] != 'u' || !read_hex (p + 2, end, &low)
+      || (low & 0xfc00) != 0xdc00)
+    return NULL;
+  *c = 0x10000 + ((*c & 0x3ff) << 10) + (low & 0x3ff);
+  return p + 6;
 }
 
 /* json-glib also takes comments and single quotes. What hides brackets that way would hide their
@@ -76,9 +74,12 @@ judge (const char *data, gsize length)
     char c = data[i];
 
     if (in_string && c == '\\') {
-      if (!is_escape (data + i + 1, data + length))
+      gunichar escaped;
+      const char *end = read_escape (data + i + 1, data + length, &escaped);
+
+      if (!end)
         return TEXT_ESCAPE;
-      i = escape_last (data, length, i);
+      i = end - data - 1;
     } else if (c == '"')
       in_string = !in_string;
     else if (in_string)
@@ -98,24 +99,11 @@ judge (const char *data, gsize length)
 static const char *
 unescape (const char *p, const char *end, GString *out)
 {
-  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-  const char *hit = p < end && *p ? strchr (from, *p) : NULL;
-  gunichar c, low;
+  gunichar c;
 
-  if (hit) {
-    g_string_append_c (out, to[hit - from]);
-    return p + 1;
-  }
-  if (p == end || *p != 'u' || !read_hex (p + 1, end, &c) || c == 0)
+  p = read_escape (p, end, &c);
+  if (!p || c == 0)
     return NULL;
-  p += 5;
-  if ((c & 0xf800) == 0xd800) { /* half of a pair, which the other half must follow */
-    if (c >= 0xdc00 || end - p < 2 || p[0] != '\\' || p[1] != 'u' || !read_hex (p + 2, end, &low)
-        || (low & 0xfc00) != 0xdc00)
-      return NULL;
-    c = 0x10000 + ((c & 0x3ff) << 10) + (low & 0x3ff);
-    p += 6;
-  }
   g_string_append_unichar (out, c);
   return p;
 }

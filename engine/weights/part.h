@@ -45,8 +45,8 @@ const char *avatar_part_file (AvatarPartKind kind);
  * other networks, or to what quantisers keep for themselves. Free with g_free(). */
 char *avatar_part_canonical_name (AvatarPartKind kind, const char *name);
 /* @second: (nullable): file of the factors, by the names of modules; or, of LLaVA, of what the first file
- * does not have. The table of LLaVA's vocabulary may have some rows more or less than @config says. @strict: tensors that are not
- * of the manifest are an error, rather than passed over. */
+ * does not have. The table of LLaVA's vocabulary may have some rows more or less than @config says.
+ * @strict: tensors that are not of the manifest are an error, rather than passed over. */
 gboolean avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path,
     const char *second, const AvatarConfig *config, gboolean strict, GError **error);
 /* All tensors that the architecture needs, with shapes and without data. */

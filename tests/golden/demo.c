@@ -234,6 +234,22 @@ sample_and_compare (Sampler *s, const Fixture *f, AvatarOps *ops)
   g_free (noise.data);
 }
 
+/* Hugging Face's ids, and the rows that upstream's mask has the refiner mind. */
+static void
+compare_places (const Fixture *f, const AvatarEncoding *e, const guint8 *mask)
+{
+  AvatarTensor ids = golden_get (f->golden, "text_ids"), rows = golden_get (f->golden, "text_mask");
+
+  g_assert_cmpuint (avatar_tensor_n (ids), ==, e->llava.n);
+  g_assert_cmpuint (avatar_tensor_n (rows), ==, e->n);
+  for (guint i = 0; i < e->llava.n; i++)
+    g_assert_cmpfloat (((float *) ids.data)[i], ==, e->llava.ids[i]);
+  for (guint i = 0; i < e->n; i++)
+    g_assert_cmpfloat (((float *) rows.data)[i], ==, mask[i]);
+  g_free (ids.data);
+  g_free (rows.data);
+}
+
 /* Both prompts beside the portrait, by the encoders themselves. */
 static void
 encode_texts (Fixture *f, AvatarConditions *conditions)
@@ -266,6 +282,8 @@ encode_texts (Fixture *f, AvatarConditions *conditions)
         e->n * f->config->transformer.text_dim, 1e-4);
     golden_compare (f->golden, i ? "text_states_2_uncond" : "text_states_2",
         conditions->text[i].pooled, f->config->transformer.pooled_dim, 1e-4);
+    if (i == 0)
+      compare_places (f, e, conditions->text[i].mask);
   }
 }
 

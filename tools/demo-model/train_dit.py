@@ -25,6 +25,7 @@ def prompt_pool(texts, lengths, each, seed):
             if all(len(f[c]) == each for f in found.values()): break
     with torch.no_grad():
         for n, f in found.items():
+            assert all(f), f"no prompt of {n} ids for some mood and light; choose another number in TL"
             rows = [[q[k % len(q)] for k in range(each)] for q in f]
             ids = torch.tensor([[x[0] for x in q] for q in rows], device=texts.dev)
             clip, end = (torch.tensor([[x[k] for x in q] for q in rows], device=texts.dev) for k in (1, 2))
