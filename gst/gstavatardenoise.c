@@ -319,7 +319,7 @@ open_all (GstAvatarDenoise *self)
   if (ok && !has_pad && (!path || *path == '\0')) {
     ok = FALSE;
     error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "no portrait: set the property reference to a PNG, JPEG or GIF file, or link the reference pad");
+        "no portrait: set the property reference to a PNG or JPEG file, or link the reference pad");
   }
   if (ok && !has_pad)
     ok = gst_avatar_reference_load (&self->reference, path, &error);

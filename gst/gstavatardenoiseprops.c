@@ -160,7 +160,7 @@ void
 gst_avatar_denoise_props_install (GObjectClass *klass)
 {
   install_string (klass, PROP_REFERENCE, "reference", "Reference",
-      "Portrait to animate: a PNG, JPEG or GIF file of any size (unless the reference pad is linked)");
+      "Portrait to animate: a PNG or JPEG file of any size (unless the reference pad is linked)");
   install_string (klass, PROP_PROMPT, "prompt", "Prompt",
       "What the picture shows, in words; unset = the model's default");
   install_string (klass, PROP_NEGATIVE_PROMPT, "negative-prompt", "Negative prompt",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Files of pictures, by gdk-pixbuf. It has loaders for many kinds more, some of which take the memory that
- * a file speaks of before they look whether it is there (4 GiB for a BMP of 198 bytes); so the kind is
- * told here, by the first bytes, and others do not reach it. Files are loaded at once, not piece by
- * piece: of a PNG that is cut short the latter would give what there is. */
+ * a file speaks of before they look whether it is there (4 GiB for a BMP of 198 bytes), or trip over
+ * sides of 0 (GIF); so the kind is told here, by the first bytes, and others do not reach it. Files are
+ * loaded at once, not piece by piece: of a PNG that is cut short the latter would give what there is. */
 #define _GNU_SOURCE
 #include "engine/image/load.h"
 
@@ -14,12 +14,12 @@
 #include <unistd.h>
 
 #define MAX_FILE ((goffset) 1 << 28)
-#define KINDS "PNG, JPEG and GIF"
+#define KINDS "PNG and JPEG"
 
 static gboolean
 is_known (const char *data, gssize size)
 {
-  static const char *const begins[] = { "\x89PNG\r\n\x1a\n", "\xff\xd8\xff", "GIF8" };
+  static const char *const begins[] = { "\x89PNG\r\n\x1a\n", "\xff\xd8\xff" };
 
   for (guint i = 0; i < G_N_ELEMENTS (begins); i++) {
     gssize n = strlen (begins[i]);

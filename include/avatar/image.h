@@ -28,7 +28,7 @@ typedef struct
   double x, y, width, height;
 } AvatarFaceBox;
 
-/* PNG, JPEG, or GIF, of which the first picture is taken; the EXIF orientation is applied. */
+/* PNG or JPEG; the EXIF orientation is applied. */
 AVATAR_API AvatarImage *avatar_image_load (const char *path, GError **error);
 /* A copy of @width x @height pixels at @data. @channels: 3 (RGB) or 4 (RGBA). */
 AVATAR_API AvatarImage *avatar_image_new (guint width, guint height, guint channels, guint stride,

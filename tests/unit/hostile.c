@@ -126,7 +126,6 @@ static const struct
   { "inspect", "x.safetensors", CORPUS_DIR "/safetensors/two.safetensors", { NULL },
       open_inspection, TRUE },
   { "png", "x.png", CORPUS_DIR "/image/small.png", { NULL }, open_picture, TRUE },
-  { "gif", "x.gif", CORPUS_DIR "/image/small.gif", { NULL }, open_picture, FALSE },
   { "jpeg", "x.jpg", CORPUS_DIR "/image/small.jpg", { NULL }, open_picture, FALSE },
 };
 

@@ -91,13 +91,18 @@ test_names_given_twice (void)
 {
   static const char *const twice[] = { "{\"a\":1,\"\\u0061\":1}", "{\"a\\/\":1,\"a/\":1}",
     "{\"x\":{\"b\":1,\"b\" :2}}", "{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":1}",
-    /* and names that one can only guess at */
-    "{\"\\u0000\":1}", "{\"\\ud83d\":1}", "{\"\\ude00\":1}", "{\"\\141\":1}", "{\"\\u00g0\":1}" };
+    /* and a name that one can only guess at */
+    "{\"\\u0000\":1}" };
+  /* as these, and not only as names */
+  static const char *const broken[] = { "{\"\\ud83d\":1}", "{\"\\ude00\":1}", "{\"\\141\":1}",
+    "{\"\\u00g0\":1}", "{\"a\":\"\\ud83d\\u0041\"}", "{\"a\":\"\\u12\"}" };
   g_autoptr (GString) many = g_string_new ("{");
   gint64 start = g_get_monotonic_time ();
 
   for (guint i = 0; i < G_N_ELEMENTS (twice); i++)
     refuse (twice[i], 0, "is given twice in one JSON object, or is no valid string");
+  for (guint i = 0; i < G_N_ELEMENTS (broken); i++)
+    refuse (broken[i], 0, "a backslash in a string is followed by none of JSON's escapes");
   /* the same one in two objects is nothing of the kind */
   refuse ("{\"x\":{\"b\":1},\"y\":{\"b\":\"b\"}}", 0, "\"x\": expected {");
   for (guint i = 0; i < 100000; i++)
