@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Sourced by pipelines/* and tests/run: installs Debian packages that are missing and builds.
+# Sourced by pipelines/* and tests/run: installs Debian packages that are missing and builds, in a folder
+# of this checkout only, whatever build folder came with it.
 # Every function says on stderr what it does when it takes time, and returns non-zero on failure
 # after one line that begins with "error:".
 
@@ -51,33 +52,148 @@ avatar_install ()
   rm -f "$log"
 }
 
-# avatar_build FOLDER "MESON OPTIONS" [TARGET...]: configures if need be, then builds what has
-# changed. A folder that was configured with other options gets these in addition: what else somebody
-# has set there stays.
-avatar_build ()
+# What a build folder was configured for, by meson's own record of it: source or build.
+avatar_recorded () # source|build FOLDER
 {
-  local folder=$AVATAR_ROOT/$1 options=$2
+  sed -n -E "s@.*\"directories\": *\{[^}]*\"$1\": *\"([^\"]*)\".*@\1@p" \
+    "$2/meson-info/meson-info.json" 2>/dev/null | head -n 1
+}
+
+# avatar_is_foreign FOLDER: it came here with a copied or moved checkout. Nothing in it may be called,
+# as its ninja configures the folder that it was copied from.
+avatar_is_foreign ()
+{
+  [ -e "$1/build.ninja" ] || return 1
+  ! { [ "$(avatar_recorded source "$1")" -ef "$AVATAR_ROOT" ] &&
+    [ "$(avatar_recorded build "$1")" -ef "$1" ]; }
+}
+
+# avatar_is_others FOLDER: another checkout that is still there builds in this very folder.
+avatar_is_others ()
+{
+  local source
+  source=$(avatar_recorded source "$1")
+  [ "$(avatar_recorded build "$1")" -ef "$1" ] && [ -e "$source/meson.build" ] &&
+    ! [ "$source" -ef "$AVATAR_ROOT" ]
+}
+
+# avatar_is_built FOLDER "MESON OPTIONS" [TARGET...]: there is nothing to do. Writes nothing.
+avatar_is_built ()
+{
+  local folder=$1 options=$2
   shift 2
-  mkdir -p "$folder" || return 1
-  local log=$folder/build-log.txt wanted=$folder/build-options.txt
-  # What to call; "setup --reconfigure" of meson 1.0 passes over b_sanitize and its like.
+  [ -e "$folder/build.ninja" ] && ! avatar_is_foreign "$folder" &&
+    [ "$(cat "$folder/build-options.txt" 2>/dev/null)" = "$options" ] &&
+    ninja -C "$folder" -n "$@" 2>/dev/null | grep -q '^ninja: no work to do'
+}
+
+# avatar_is_writable FOLDER: it, or where it is to be made, and what a build rewrites in it.
+avatar_is_writable ()
+{
+  local file
+  if [ ! -e "$1" ]; then
+    [ -w "$(dirname -- "$1")" ]
+    return
+  fi
+  for file in "$1" "$1"/{build-log.txt,build-options.txt,build.ninja,.ninja_log,meson-private}; do
+    [ ! -e "$file" ] || [ -w "$file" ] || return 1
+  done
+}
+
+# avatar_configure FOLDER "MESON OPTIONS": as build-options.txt says afterwards.
+avatar_configure ()
+{
+  local folder=$1 options=$2 log status=0
+  # "setup --reconfigure" of meson 1.0 passes over b_sanitize and its like.
   local configure=(meson setup "$folder" "$AVATAR_ROOT")
-  if [ ! -e "$folder/build.ninja" ] || [ "$(cat "$wanted" 2>/dev/null)" != "$options" ]; then
-    [ ! -e "$folder/build.ninja" ] || configure=(meson configure "$folder")
-    echo "configuring ${folder#"$AVATAR_ROOT"/}/ (log: $log)" >&2
-    # $options is a list of words.
-    # shellcheck disable=SC2086
-    if ! "${configure[@]}" $options >"$log" 2>&1; then
-      tail -n 15 "$log" >&2
-      echo "error: meson could not configure $folder (whole log: $log)" >&2
-      return 1
-    fi
-    printf '%s\n' "$options" >"$wanted"
+  if avatar_is_foreign "$folder"; then
+    echo "$folder came with a copied or moved checkout: building it anew" >&2
+    configure=(meson setup --wipe "$folder" "$AVATAR_ROOT")
+  elif [ -e "$folder/build.ninja" ]; then
+    configure=(meson configure "$folder")
+  fi
+  echo "configuring ${folder#"$AVATAR_ROOT"/}/ (log: $folder/build-log.txt)" >&2
+  log=$(mktemp) || return 1 # as the folder may be emptied
+  # $options is a list of words.
+  # shellcheck disable=SC2086
+  "${configure[@]}" $options >"$log" 2>&1 || status=$?
+  rm -f -- "$folder/build-log.txt" "$folder/build-options.txt"
+  cat -- "$log" >"$folder/build-log.txt"
+  if [ $status -ne 0 ]; then
+    tail -n 15 "$log" >&2
+    echo "error: meson could not configure $folder (whole log: $folder/build-log.txt)" >&2
+  else
+    printf '%s\n' "$options" >"$folder/build-options.txt"
+  fi
+  rm -f -- "$log"
+  return $status
+}
+
+# avatar_make FOLDER "MESON OPTIONS" [TARGET...]: in a folder that can be written and is locked.
+avatar_make ()
+{
+  local folder=$1 options=$2 log=$1/build-log.txt
+  shift 2
+  if avatar_is_others "$folder"; then
+    echo "error: $folder is the build folder of $(avatar_recorded source "$folder"), which a build" \
+      "for $AVATAR_ROOT would spoil; remove the link" >&2
+    return 1
+  fi
+  if avatar_is_foreign "$folder" || [ ! -e "$folder/build.ninja" ] ||
+    [ "$(cat "$folder/build-options.txt" 2>/dev/null)" != "$options" ]; then
+    avatar_configure "$folder" "$options" || return 1
   fi
   echo "building ${folder#"$AVATAR_ROOT"/}/" >&2
+  rm -f -- "$log"
   if ! ninja -C "$folder" "$@" >"$log" 2>&1; then
     grep -E -A 3 'error:|FAILED:' "$log" | head -n 30 >&2
     echo "error: the build in $folder failed (whole log: $log)" >&2
     return 1
   fi
+}
+
+# avatar_own_folder NAME: where this user builds a checkout that others own; one for each checkout.
+avatar_own_folder ()
+{
+  local id
+  id=$(printf '%s' "$AVATAR_ROOT" | sha256sum) || return 1
+  printf '%s/gst-avatar/build/%s/%s\n' "${XDG_CACHE_HOME:-${HOME:-}/.cache}" "${id:0:16}" "$1"
+}
+
+# avatar_locked FOLDER COMMAND...: while nobody else builds there; the folder itself is the lock, as
+# wiping empties it and reading it suffices.
+avatar_locked ()
+{
+  local folder=$1 lock status=0
+  shift
+  exec {lock}<"$folder" || return 1
+  if ! flock -n "$lock"; then
+    echo "waiting for another run that builds in $folder" >&2
+    flock "$lock"
+  fi
+  "$@" || status=$?
+  exec {lock}<&-
+  return $status
+}
+
+# avatar_build NAME "MESON OPTIONS" [TARGET...]: configures if need be, then builds what has changed,
+# in the folder NAME of the checkout, or, where that cannot be written and is not up to date, in one of
+# this user's. AVATAR_BUILT is the folder afterwards. One that was configured with other options gets
+# these in addition: what else somebody has set there stays. Runs at the same time wait for each other.
+avatar_build ()
+{
+  AVATAR_BUILT=$AVATAR_ROOT/$1
+  shift
+  if ! avatar_is_writable "$AVATAR_BUILT"; then
+    ! [ -r "$AVATAR_BUILT" ] || ! avatar_locked "$AVATAR_BUILT" avatar_is_built "$AVATAR_BUILT" "$@" ||
+      return 0
+    echo "$AVATAR_BUILT is not up to date, and $(id -un) may not write it" >&2
+    AVATAR_BUILT=$(avatar_own_folder "${AVATAR_BUILT##*/}") || return 1
+  fi
+  if ! mkdir -p -- "$AVATAR_BUILT" 2>/dev/null || ! avatar_is_writable "$AVATAR_BUILT"; then
+    echo "error: cannot write $AVATAR_BUILT; build as the owner of $AVATAR_ROOT, or set" \
+      "XDG_CACHE_HOME to a folder of your own" >&2
+    return 1
+  fi
+  avatar_locked "$AVATAR_BUILT" avatar_make "$AVATAR_BUILT" "$@"
 }

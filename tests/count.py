@@ -5,6 +5,7 @@
 A log that is missing or empty counts as a failure: tests that did not run have not passed.
 """
 import json
+import pathlib
 import sys
 
 passed, failed, skipped = 0, [], []
@@ -17,7 +18,7 @@ for path in sys.argv[1:]:
     if not tests:
         failed.append(f"{path}: no test ran")
     for test in tests:
-        name = f"{path.split('/')[0]}: {test['name']}"
+        name = f"{pathlib.Path(path).parts[-3]}: {test['name']}"
         if test["result"] in ("OK", "EXPECTEDFAIL"):
             passed += 1
         elif test["result"] == "SKIP":
