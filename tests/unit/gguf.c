@@ -261,7 +261,6 @@ test_refused (void)
     { "type", "within its table" }, { "llama_no_heads", "heads" }, { "llama_three_heads", "heads" },
     { "llama_eight_heads", "heads" }, { "llama_many_heads", "heads" },
     { "llama_twice", "one name" } };
-  gint64 start = g_get_monotonic_time ();
 
   for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
     g_autoptr (GError) error = NULL;
@@ -273,7 +272,6 @@ test_refused (void)
     if (!strstr (error->message, bad[i][1]) || !strstr (error->message, bad[i][0]))
       g_error ("expected \"%s\" in \"%s\"", bad[i][1], error->message);
   }
-  g_assert_cmpint (g_get_monotonic_time () - start, <, G_USEC_PER_SEC);
 }
 
 int

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that are made to hurt whoever opens them, for every reader: each gives its answer within a second
- * and with 64 MiB more address space than before, beyond which GLib would end the test. */
+/* Files that are made to hurt whoever opens them, for every reader: each gives its answer after little
+ * work (about a second's) and with 64 MiB more address space than before, beyond which GLib would end the
+ * test. */
 #include "engine/image/load.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weights/config-text.h"
@@ -17,15 +18,16 @@
 #include <unistd.h>
 
 #define ROOM ((rlim_t) 64 << 20)
-/* Of the processor, as others may be busy on it. The sanitizers' checks of every access and their stacks of
- * every allocation are not the reader's. */
+/* What a reader may take, as the SHA-256 of so many MiB takes in the same run: how fast the machine is does
+ * not matter. The sanitizers' checks of every access and their stacks of every allocation are not the
+ * reader's. */
 #ifdef __SANITIZE_ADDRESS__
-#define SECONDS 10
+#define WORK_MIB 3000
 #else
-#define SECONDS 1
+#define WORK_MIB 300
 #endif
-/* by the clock: whoever waits for a FIFO's other end takes no time of the processor */
-#define LONGEST 20
+/* Seconds after which a reader hangs, as on a FIFO's other end. */
+#define WATCHDOG 600
 
 /* TRUE: it was taken; else @error is set. */
 typedef gboolean (*OpenFunc) (const char *path, GError **error);
@@ -145,21 +147,49 @@ limit (rlim_t room)
 #endif
 }
 
+/* Seconds of the processor for what a reader may take. */
+static double
+measure_work (void)
+{
+  g_autofree guchar *bytes = g_malloc0 (1 << 20);
+  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  clock_t begin = clock ();
+
+  for (guint i = 0; i < 16; i++)
+    g_checksum_update (checksum, bytes, 1 << 20);
+  g_checksum_get_string (checksum);
+  return (double) (clock () - begin) / CLOCKS_PER_SEC * WORK_MIB / 16;
+}
+
+/* @seconds of the processor are not more than a reader may take. */
+static void
+check_work (const char *path, double seconds)
+{
+  static double allowed;
+
+  if (allowed == 0)
+    allowed = measure_work ();
+  if (seconds > allowed) /* others may have come to the machine since */
+    allowed = MAX (allowed, measure_work ());
+  if (seconds > allowed)
+    g_error ("%s: %.2f s, expected at most %.2f s, as the SHA-256 of %u MiB takes", path, seconds,
+        allowed, WORK_MIB);
+}
+
 /* Opens @path within the limits. @refused: it must be an error. */
 static void
 try (OpenFunc open, const char *path, gboolean refused)
 {
   g_autoptr (GError) error = NULL;
-  gint64 start;
-  clock_t busy;
+  clock_t begin;
   gboolean taken;
 
   limit (ROOM);
-  start = g_get_monotonic_time ();
-  busy = clock ();
+  alarm (WATCHDOG);
+  begin = clock ();
   taken = open (path, &error);
-  g_assert_cmpint (clock () - busy, <, SECONDS * CLOCKS_PER_SEC);
-  g_assert_cmpint (g_get_monotonic_time () - start, <, LONGEST * G_USEC_PER_SEC);
+  check_work (path, (double) (clock () - begin) / CLOCKS_PER_SEC);
+  alarm (0);
   limit (0);
   if (taken == !!error || (taken && refused))
     g_error ("%s: %s", path, taken ? "this was taken" : "there is no error");

@@ -35,6 +35,9 @@ struct _AvatarFence
 };
 
 static gint taken_mib, fail_memory_in, fail_host_in, fail_upload_in, memory_out;
+static gint operations, call_in;
+static void (*call_func) (gpointer data);
+static gpointer call_data;
 
 void
 avatar_sim_take_memory (guint64 bytes)
@@ -66,10 +69,32 @@ avatar_sim_count_memory (void)
   return g_atomic_int_get (&memory_out);
 }
 
+guint
+avatar_sim_count_operations (void)
+{
+  return g_atomic_int_get (&operations);
+}
+
+void
+avatar_sim_call_at (guint n, void (*func) (gpointer data), gpointer data)
+{
+  call_func = func;
+  call_data = data;
+  g_atomic_int_set (&call_in, n);
+}
+
 static gboolean
-fails_now (gint *counter)
+is_the_nth (gint *counter)
 {
   return g_atomic_int_get (counter) > 0 && g_atomic_int_dec_and_test (counter);
+}
+
+static void
+begin_operation (void)
+{
+  g_atomic_int_inc (&operations);
+  if (is_the_nth (&call_in))
+    call_func (call_data);
 }
 
 static AvatarBackendDevice *
@@ -123,7 +148,7 @@ memory_new (AvatarBackendDevice *self, gsize bytes)
   guint64 free_bytes, total;
 
   memory_info (self, &free_bytes, &total);
-  if (bytes > free_bytes || fails_now (&fail_memory_in))
+  if (bytes > free_bytes || is_the_nth (&fail_memory_in))
     return NULL;
   self->used += bytes;
   g_atomic_int_inc (&memory_out);
@@ -141,7 +166,7 @@ memory_free (AvatarBackendDevice *self, void *memory, gsize bytes)
 static void *
 host_new (AvatarBackendDevice *self, gsize bytes)
 {
-  if (fails_now (&fail_host_in))
+  if (is_the_nth (&fail_host_in))
     return NULL;
   g_atomic_int_inc (&memory_out);
   return g_malloc (bytes);
@@ -262,7 +287,7 @@ upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pi
 {
   Upload u = { dst, src, bytes };
 
-  if (fails_now (&fail_upload_in) && !queue->error)
+  if (is_the_nth (&fail_upload_in) && !queue->error)
     queue->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DEVICE, "a pretended copy failed");
   if (queue->error)
     return;
@@ -316,6 +341,7 @@ attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k
 #define CPU(verb, parameters, arguments) \
   static void verb parameters            \
   {                                      \
+    begin_operation ();                  \
     avatar_backend_cpu.verb arguments;   \
   }
 
@@ -358,6 +384,10 @@ CPU (mean_rows, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTens
 CPU (patchify,
     (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back),
     (NULL, y, x, patch, back))
+CPU (conv3d_group,
+    (AvatarQueue * queue, AvatarConvStream *stream, AvatarTensor y, AvatarTensor x,
+        AvatarTensor residual),
+    (NULL, stream, y, x, residual))
 
 static gsize
 linear_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x, AvatarTensor w)
@@ -424,7 +454,7 @@ const AvatarBackend avatar_backend_sim = {
   .conv3d_sizes = avatar_cpu_conv3d_sizes,
   .conv3d_begin = avatar_cpu_conv3d_begin,
   .conv3d_seek = avatar_cpu_conv3d_seek,
-  .conv3d_group = avatar_cpu_conv3d_group,
+  .conv3d_group = conv3d_group,
   .conv3d_end = avatar_cpu_conv3d_end,
   .channel_sums_workspace = avatar_cpu_channel_sums_workspace,
   .channel_sums = avatar_cpu_channel_sums,

@@ -22,5 +22,9 @@ void avatar_sim_fail_host (guint n);
 void avatar_sim_fail_upload (guint n);
 /* Pieces of device and host memory that are out. */
 guint avatar_sim_count_memory (void);
+/* Operations that were begun, copies not counted. */
+guint avatar_sim_count_operations (void);
+/* Calls @func once, in the thread that computes, when the @n-th operation from now on begins. */
+void avatar_sim_call_at (guint n, void (*func) (gpointer data), gpointer data);
 
 G_END_DECLS
