@@ -9,12 +9,19 @@ block moved to the device before it and back behind it, as upstream's low-memory
 memory, one block at a time, the allocator's cache emptied in between). Peak memory is what the driver says.
 Transformer can be imported: with float32 weights and without autocast it is the reference of the numbers.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import argparse
 import contextlib
 import json
 import math
 import statistics
-import sys
 import threading
 import time
 
@@ -449,4 +456,5 @@ def main():
 
 
 if __name__ == "__main__":
+    need.cuda()
     sys.exit(main())

@@ -9,10 +9,16 @@ the seconds of decoding 33 random latent frames and what the driver says is in u
 and one frame of 512x512. --check decodes FRAMES.latents, which bench-gpu-vae --dump wrote, in float16 and in float32, and
 says how far FRAMES is from each, in dB. The network is the one that the demo model is trained with.
 """
-import argparse
-import json
 import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse
+import json
 import threading
 import time
 
@@ -139,6 +145,7 @@ def check(vae, path, size, factor):
 
 
 def main():
+    need.cuda()
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--rows", default="384x384,512x512,704x768")

@@ -6,12 +6,14 @@
 FOLDER holds ckpts/. Modules are stood for by trees of empty parameters, whose making takes no part in the time (upstream fills
 them with random numbers first, which here is not counted against it). cuda: made and loaded there, as without --cpu-offload;
 offload: loaded on the host. Text encoders are left out on both sides. Before the last line: what was held at the peak, "gpu MIB" and
-"host MIB" (watch.py).
+"host MIB" (watch.py). tests/bench/load looks first for what is needed (torch), as this would count.
 """
 import pathlib
 import sys
 import time
 
+if len(sys.argv) != 4:
+    sys.exit("error: expected: load_torch.py FOLDER cpu|cuda|offload SINCE")
 folder, device, since = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 
 

@@ -11,6 +11,11 @@ than 1.2 times as far away as PyTorch.
 import os
 import sys
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
@@ -147,4 +152,6 @@ def main():
 
 
 if __name__ == "__main__":
+    need.arguments(2, "forward.py WxH NAME=FILE...")
+    need.cuda()
     sys.exit(main())

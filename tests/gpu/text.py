@@ -10,11 +10,18 @@ trained and is run with and later ones no longer do: one <image> id for all of t
 are read from the safetensors files of FOLDER/ckpts (llava_llama_image, text_encoder_2). Prints Markdown, and exits with 1 if the dump is
 more than 1.2 times as far away as PyTorch in float16.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import json
 import mmap
 import pathlib
 import struct
-import sys
 import time
 
 import torch
@@ -200,4 +207,7 @@ def main():
 
 
 if __name__ == "__main__":
+    need.arguments(2, "text.py FOLDER DUMP [DEVICE]")
+    if len(sys.argv) < 4:
+        need.cuda()
     sys.exit(main())

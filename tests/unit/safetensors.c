@@ -118,7 +118,7 @@ test_names_given_twice (void)
     refuse (broken[i], 0, "a backslash in a string is followed by none of JSON's escapes");
   /* the same one in two objects is nothing of the kind */
   refuse ("{\"x\":{\"b\":1},\"y\":{\"b\":\"b\"}}", 0, "\"x\": expected {");
-  assert_grows_linearly (refuse_repeated, 1 << 13, NULL);
+  assert_grows_linearly (refuse_repeated, 1 << 11, NULL);
 }
 
 static void

@@ -1,7 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Time the stages in PyTorch on two CPU threads, 129 frames: python3 bench.py MODEL   (prints "stage seconds" lines)"""
-import json, sys, time
+"""Time the stages in PyTorch on two CPU threads, 129 frames: python3 bench.py MODEL   (prints "stage seconds" lines)
+
+Needs torch, numpy, Pillow and tokenizers.
+"""
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import json, time
 import torch
 from models import *
 from data import *

@@ -2,7 +2,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Held-out evaluation: voices and identities never seen in training.
 python3 evaluate.py --weights . --data data --out OUT [--clips 8] [--steps 4,8,20]"""
-import argparse, contextlib, json, math, os, time
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, contextlib, json, math, time
 import numpy as np
 import torch
 from models import *

@@ -4,6 +4,13 @@
     python3 tools/demo-model/face_golden.py     (torch, numpy, Pillow; no training)
 """
 import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import numpy as np
 import torch
 from PIL import Image

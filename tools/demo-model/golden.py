@@ -1,7 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Write the golden set (fp32, CPU): python3 golden.py --weights . --data data --out golden [--seconds 5.16]"""
-import argparse, json, os, time, wave
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, time, wave
 import numpy as np
 import torch
 from models import *

@@ -8,7 +8,15 @@ Writes speech_N.wav, reference_N.png and heldout.json: for every clip the head's
 box (pixels, x1 y1 x2 y2), the true opening per frame, and the correlation that this PyTorch
 sampler reaches at 4 steps.
 """
-import argparse, json, os, wave
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, wave
 import numpy as np
 import torch
 from PIL import Image

@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Make the speech for the demo model with espeak-ng (run where espeak-ng is installed).
+"""Make the speech for the demo model with espeak-ng (needs numpy, espeak-ng and ffmpeg).
 
 Writes OUT/speech_train.npy, OUT/speech_test.npy (int16 mono 16 kHz, all utterances joined),
 OUT/speech_index.json (per utterance: split, voice, start, length, text).
 The test split uses only voices (espeak voice + variant) that the train split never uses.
 """
-import argparse, json, os, random, subprocess, sys
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, random, subprocess
 import numpy as np
 
 SUBJ = ["the old captain", "my neighbour", "a small robot", "the weather report", "our teacher", "this little engine",
@@ -86,6 +94,7 @@ def make(split, seconds, voices, r):
     return np.concatenate(out), index
 
 if __name__ == "__main__":
+    need.programs("espeak-ng", "ffmpeg")
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", default="data"); ap.add_argument("--train", type=float, default=1200)
     ap.add_argument("--test", type=float, default=150)

@@ -3,7 +3,15 @@
 """Train the denoiser and the audio encoder together on latents of rendered clips, beside text encoders that stay as they are (train_text.py).
 python3 train_dit.py --data data --vae DIR --text CKPTS --out OUT --seconds 560 [--init DIR] [--seed 1]
 DIR holds vae.safetensors and vae_log.json (for the scaling factor) or config.json."""
-import argparse, json, math, os, random, time
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, math, random, time
 import torch
 import torch.nn.functional as F
 import models

@@ -4,7 +4,15 @@
     python3 tools/demo-model/train_face.py                  # all of it: models/demo/ckpts/det_align/detface.pt (torch, numpy, Pillow)
     python3 tools/demo-model/train_face.py --measure FILE   # only the numbers, of any such file
 """
-import argparse, copy, math, os, time, warnings
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, copy, math, time, warnings
 import torch
 import torch.nn.functional as F
 import face_net as N

@@ -5,7 +5,15 @@
 LLaVA learns to write prompts (next token, all layers) and to hold in its third layer from the end, whose rows the denoiser gets, the mood and the
 light that the prompt asks for and the colours of the portrait; CLIP's last row holds mood and light. The heads that ask for it are not kept.
 Writes CKPTS/llava_llama_image, CKPTS/text_encoder_2 in the layout of the release, and prints text.crop_start."""
-import argparse, json, math, os, random, time
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, math, random, time
 import torch
 import torch.nn as nn
 import torch.nn.functional as F

@@ -1,7 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Train the VAE on rendered clips. python3 train_vae.py --data data --out OUT --seconds 260"""
-import argparse, json, math, os, time
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, math, time
 import torch
 import torch.nn.functional as F
 import models

@@ -4,7 +4,15 @@
 
 DIR holds vae.safetensors; transformer.safetensors, whisper_encoder.safetensors and config.json; CKPTS is train_text.py's folder. The face detector
 (ckpts/det_align, train_face.py) is left as it is."""
-import argparse, json, os, shutil
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import argparse, json, shutil
 import torch
 from models import load_safetensors, save_safetensors
 

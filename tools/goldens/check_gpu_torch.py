@@ -4,10 +4,16 @@
 
     check_gpu_torch.py      exits with 1 where a tensor's relative error (L2) is above 1e-5
 """
-import json
 import os
-import struct
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import json
+import struct
 
 import torch
 

@@ -5,12 +5,19 @@
 
 FOLDER is what avatar-random was given. Needs torch and numpy. Exits non-zero at the first difference.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import json
 import math
 import mmap
 import pathlib
 import struct
-import sys
 
 import numpy as np
 import torch
@@ -114,4 +121,5 @@ def main():
 
 
 if __name__ == "__main__":
+    need.arguments(1, "check_random_files.py FOLDER [SEED]")
     main()

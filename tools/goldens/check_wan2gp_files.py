@@ -8,12 +8,20 @@ FOLDER is what avatar-random was given, with --parts transformer,transformer-int
 (last run with torch 2.15.0 and mmgp 3.8.2; of the latter only safetensors2.py). Exits non-zero at the
 first difference.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.arguments(1, "check_wan2gp_files.py FOLDER")
+need.imports(__file__)
+
 import base64
 import importlib.util
 import json
 import pathlib
 import struct
-import sys
 import tempfile
 import unittest.mock
 

@@ -3,6 +3,14 @@
 
     python3 tools/goldens/corpus_files.py     (torch >= 2.1; the files here are of torch 2.15)
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import base64
 import hashlib
 import io

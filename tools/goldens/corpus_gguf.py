@@ -6,6 +6,14 @@ the corpus of the fuzz target `gguf`, which the unit test reads as well.
 
 Every quantised tensor NAME has its values beside it as NAME.f32.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import pathlib
 import struct
 

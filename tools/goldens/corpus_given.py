@@ -4,6 +4,14 @@ read as well.
 
     python3 tools/goldens/corpus_given.py     (torch >= 2.1 and numpy; the files here are of torch 2.15)
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import json
 import pathlib
 import struct

@@ -3,6 +3,14 @@
 
     python3 tools/goldens/corpus_lora.py     (torch)
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import json
 import pathlib
 import struct

@@ -4,6 +4,14 @@ fuzz targets `torch` and `pickle`, which the unit tests read as well.
 
     python3 tools/goldens/corpus_torch.py     (torch >= 2.1 and numpy)
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import argparse
 import collections
 import io

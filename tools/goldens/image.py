@@ -8,12 +8,18 @@
 Needs numpy and a Pillow that resamples rows before columns, 12.1 or older (9.5, 11.3, 12.0 and 12.1 were checked). From 12.2 on,
 very tall pictures, and from 13 on many others, have their columns done first, which rounds differently. Upstream is of Pillow 11's time.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import ctypes
 import hashlib
-import os
 import shlex
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -129,6 +135,7 @@ class Region(ctypes.Structure):
 
 def build(folder):
     library = os.path.join(folder, "resample.so")
+    need.programs("cc", "pkg-config")
     flags = shlex.split(subprocess.check_output(["pkg-config", "--cflags", "--libs", "glib-2.0"], text=True))
     subprocess.check_call(["cc", "-std=gnu11", "-O3", "-shared", "-fPIC", "-Wl,-z,lazy", "-I", ROOT, "-I", os.path.join(ROOT, "include"),
                            os.path.join(ROOT, "engine", "image", "resample.c"), "-o", library, *flags, "-lm"])

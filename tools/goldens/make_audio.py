@@ -3,10 +3,17 @@
 
 Mel and Whisper encoder are the classes of transformers that upstream calls; the windows are upstream's encode_audio.
 """
-import json
-import math
 import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.arguments(1, "make_audio.py UPSTREAM")
+need.imports(__file__)
+
+import json
+import math
 import types
 
 import numpy as np

@@ -7,10 +7,16 @@ the released det_align/detface.pt is; what it says of a picture; non-maximum sup
 Writes tests/fuzz/corpus/detector/{detface.pt,detface_fused.pt} and tests/golden/image/{face.safetensors,opencv.txt}. The files here are of
 torch 2.15.0, torchvision 0.29.2, OpenCV 4.9.0 (upstream's; 5.0.0 gives the same), numpy 1.26.
 """
-import hashlib
-import io
 import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
+import hashlib
+import io
 import zipfile
 from typing import List
 

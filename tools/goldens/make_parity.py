@@ -13,7 +13,15 @@ on a CPU: torch.exp is replaced by that.
     in.frames, out.bytes; out.sigmas.STEPS [STEPS + 1], out.times.STEPS [STEPS] (the last bits are those of torch >= 2
     on a processor with AVX2: they differ without, and did in 1.13)
 """
+import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.arguments(1, "make_parity.py UPSTREAM")
+need.imports(__file__)
+
 import types
 
 import torch

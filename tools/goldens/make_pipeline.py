@@ -16,14 +16,20 @@ Needs transformers 4.45.1, diffusers 0.33, accelerate, torchvision, pandas, and 
 
 Keys: CASE.NAME of the tensors below; a name with /N holds every N-th value of the flattened tensor only.
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import csv
 import json
-import os
 import pathlib
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 import types
 import wave
@@ -318,6 +324,7 @@ def run_all(upstream, program, folder):
 
 
 if __name__ == "__main__":
+    need.arguments(2, "make_pipeline.py UPSTREAM AVATAR_RANDOM")
     with tempfile.TemporaryDirectory() as temporary:
         run_all(sys.argv[1], os.path.abspath(sys.argv[2]), pathlib.Path(temporary))
     save(pathlib.Path(common.OUT) / "pipeline.safetensors")

@@ -7,9 +7,16 @@ answers zero velocity, so frames keep their index, and fills cache_out with step
 which call each token came from. Restated from sample_inference_audio.py: the audio length given to the pipeline (129, or
 min(n, 400) + 5).
 """
-import json
 import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.arguments(1, "make_sampler.py UPSTREAM")
+need.imports(__file__)
+
+import json
 import types
 
 import torch

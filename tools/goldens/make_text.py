@@ -7,6 +7,14 @@ What upstream does around them (hymm_sp/text_encoder/__init__.py, data_kits/audi
 here: one <image> id, padding to a length, the 575 (here IMAGE - 1) ones behind the mask, hidden_states[-3], the crop; and inv_freq as
 .to(float16) leaves it. transformers merges the picture in its old way because there is one <image> for several rows (4.45 to 4.47).
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import numpy as np
 import torch
 import transformers

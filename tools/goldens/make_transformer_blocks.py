@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Golden tensors of each part of upstream's denoiser alone: make_transformer_blocks.py UPSTREAM"""
+import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.arguments(1, "make_transformer_blocks.py UPSTREAM")
+need.imports(__file__)
 
 import torch
 import common

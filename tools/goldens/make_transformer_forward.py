@@ -7,6 +7,13 @@ blocks that have an adapter, and the count of 16 audio tokens per latent frame s
 """
 import os
 import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.arguments(1, "make_transformer_forward.py UPSTREAM")
+need.imports(__file__)
+
 import types
 
 import torch

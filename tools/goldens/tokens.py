@@ -9,13 +9,19 @@
 Needs transformers 4.45 to 4.47 (slow CLIPTokenizer, LlamaTokenizerFast; without ftfy) and tokenizers 0.20. The files here are of
 transformers 4.46.3, tokenizers 0.20.3, Python 3.11 (Unicode 14).
 """
+import os
+import sys
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import need  # noqa: E402
+
+need.imports(__file__)
+
 import ctypes
 import json
-import os
 import random
 import shlex
 import subprocess
-import sys
 import tempfile
 import unicodedata
 
@@ -253,6 +259,7 @@ class GErrorStruct(ctypes.Structure):
 class Ours:
     def __init__(self, llama, clip, folder):
         library = os.path.join(folder, "text.so")
+        need.programs("cc", "pkg-config")
         flags = shlex.split(subprocess.check_output(["pkg-config", "--cflags", "--libs", "glib-2.0", "json-glib-1.0"], text=True))
         sources = [f"engine/text/{n}.c" for n in ("added", "bpe", "clean", "prompt", "split", "tokenizer", "tokenizer-clip", "tokenizer-json")]
         sources += ["engine/weights/json.c", "engine/base/tensor.c", "engine/base/dtype.c"]
