@@ -497,7 +497,11 @@ test_all (void)
   if (avatar_device_get_backend (gpu)->attends_8bit (avatar_device_get_handle (gpu), 128)) {
     CASE (attention_fp8, 8e-2, 300, 700, 3, 0);
     CASE (attention_fp8, 8e-2, 129, 1027, 24, 96);
-    CASE (attention_fp8, 8e-2, 7, 515, 2, 0);
+    for (gint64 lq = 1; lq <= 72; lq += lq < 18 ? 1 : 9)
+      for (gint64 lk = 509; lk <= 516; lk++)
+        CASE (attention_fp8, 8e-2, lq, lk, 2, 0);
+    CASE (attention_fp8, 8e-2, 1, 10241, 24, 96);
+    CASE (attention_fp8, 8e-2, 2, 10241, 24, 0);
   }
 }
 

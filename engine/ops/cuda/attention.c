@@ -40,6 +40,7 @@ typedef struct
 {
   Key key;
   cudnnBackendDescriptor_t plan; /* NULL: cuDNN cannot do this */
+  char *reason;                  /* why */
 } Plan;
 
 static guint
@@ -61,6 +62,7 @@ plan_free (gpointer data)
 
   if (plan->plan)
     cudnnBackendDestroyDescriptor (plan->plan);
+  g_free (plan->reason);
   g_free (plan);
 }
 
@@ -191,19 +193,18 @@ build_8bit (AvatarCudaGraph *g, const Key *key)
       avatar_cuda_graph_scalar (g, UID_AMAX_O, FALSE), x);
 }
 
-static cudnnBackendDescriptor_t
-make_plan (cudnnHandle_t handle, const Key *key)
+static void
+make_plan (cudnnHandle_t handle, Plan *plan)
 {
   AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
-  g_autofree char *what = g_strdup_printf ("%s attention of %" G_GINT64_FORMAT
-                                           " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT,
-      avatar_dtype_name (key->dtype), key->lq, key->lk, key->d);
 
-  if (key->dtype == AVATAR_F8_E4M3)
-    build_8bit (&g, key);
+  if (plan->key.dtype == AVATAR_F8_E4M3)
+    build_8bit (&g, &plan->key);
   else
-    build_16bit (&g, key);
-  return avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_ATTENTION_WORKSPACE, what);
+    build_16bit (&g, &plan->key);
+  plan->plan = avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_ATTENTION_WORKSPACE);
+  if (!plan->plan)
+    plan->reason = g_strdup (g.reason);
 }
 
 static const Plan *
@@ -230,10 +231,10 @@ find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, A
   if (!plan) {
     plan = g_new0 (Plan, 1);
     plan->key = key;
-    plan->plan = make_plan (queue->dnn, &key);
+    make_plan (queue->dnn, plan);
     g_hash_table_insert (queue->attentions, &plan->key, plan);
   }
-  return plan->plan ? plan : NULL;
+  return plan;
 }
 
 static void
@@ -283,7 +284,9 @@ run_8bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor o8,
           "writing scalars")
       && avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws,
           "8-bit attention"))
-    avatar_cuda_check (queue, avatar_kernel_expand_all (queue->stream, o, o8, v.scale),
+    avatar_cuda_check (queue,
+        avatar_kernel_expand_all (queue->stream, o, avatar_tensor_rows (o8, 0, o.shape[0]),
+            v.scale),
         "expanding attention");
 }
 
@@ -293,34 +296,58 @@ avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d)
   return device->capability >= 90 && d == RELEASED_HEAD;
 }
 
+/* Fewer queries than cuDNN takes: a copy at @data, with queries of zeros after them. */
+static AvatarTensor
+pad_queries (AvatarQueue *queue, AvatarTensor q, gint64 rows, void *data)
+{
+  const gint64 shape[3] = { rows, q.shape[1], q.shape[2] };
+  AvatarTensor padded = avatar_tensor_of_shape (AVATAR_F8_E4M3, data, 3, shape);
+  gsize row = q.shape[1] * q.shape[2];
+
+  g_assert (q.stride[1] == q.shape[2]);
+  padded.scale = q.scale;
+  if (avatar_cuda_check (queue, cudaMemsetAsync (data, 0, rows * row, queue->stream), "padding"))
+    avatar_cuda_check (queue,
+        cudaMemcpy2DAsync (data, row, q.data, q.stride[0], row, q.shape[0],
+            cudaMemcpyDeviceToDevice, queue->stream),
+        "padding");
+  return padded;
+}
+
 static void
 attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
     double scale, guint8 *ws)
 {
   float *scalars = (float *) (ws + AVATAR_CUDA_ATTENTION_WORKSPACE);
-  AvatarTensor o8 = avatar_tensor_of_shape (AVATAR_F8_E4M3,
-      ws + AVATAR_CUDA_ATTENTION_WORKSPACE + AVATAR_CUDA_SCALARS, 3, q.shape);
-  const Plan *plan = find_plan (queue, o8, q, k, v, scale);
+  guint8 *out = ws + AVATAR_CUDA_ATTENTION_WORKSPACE + AVATAR_CUDA_SCALARS;
+  gint64 rows = avatar_cuda_8bit_queries (q);
+  AvatarTensor padded
+      = rows == q.shape[0] ? q : pad_queries (queue, q, rows, out + rows * q.shape[1] * q.shape[2]);
+  AvatarTensor o8 = avatar_tensor_of_shape (AVATAR_F8_E4M3, out, 3, padded.shape);
+  const Plan *plan = find_plan (queue, o8, padded, k, v, scale);
 
-  if (plan)
-    run_8bit (queue, plan, o, o8, q, k, v, scalars, ws);
+  if (plan->plan)
+    run_8bit (queue, plan, o, o8, padded, k, v, scalars, ws);
   else
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
-        "cuDNN has no 8-bit attention for %s; choose precision=auto", queue->device->name);
+        "cuDNN has no 8-bit attention of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+        " x %" G_GINT64_FORMAT " on %s (%s); choose precision=auto",
+        plan->key.lq, plan->key.lk, plan->key.d, queue->device->name, plan->reason);
 }
 
-/* Once: nobody would know otherwise why everything takes so long. */
+/* Warns once of the kernel that is many times slower. */
 static void
-warn_slow (AvatarQueue *queue)
+warn_slow (AvatarQueue *queue, const char *reason)
 {
   static gint warned;
   size_t version = cudnnGetVersion ();
 
   if (g_atomic_int_compare_and_exchange (&warned, 0, 1))
     g_warning (
-        "cuDNN %d.%d has no attention for heads of %d on %s: a kernel many times slower takes "
+        "cuDNN %d.%d has no attention for heads of %d on %s (%s): a kernel many times slower takes "
         "its place; update cuDNN (9.14 has it)",
-        (int) (version / 10000), (int) (version / 100 % 100), RELEASED_HEAD, queue->device->name);
+        (int) (version / 10000), (int) (version / 100 % 100), RELEASED_HEAD, queue->device->name,
+        reason);
 }
 
 void
@@ -342,10 +369,10 @@ avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avata
   }
   if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0) {
     plan = find_plan (queue, o, q, k, v, scale);
-    if (!plan && q.shape[2] == RELEASED_HEAD)
-      warn_slow (queue);
+    if (!plan->plan && q.shape[2] == RELEASED_HEAD)
+      warn_slow (queue, plan->reason);
   }
-  if (plan)
+  if (plan && plan->plan)
     run_16bit (queue, plan, o, q, k, v, ws);
   else
     avatar_cuda_check (queue,

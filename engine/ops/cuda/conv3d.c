@@ -31,6 +31,7 @@ typedef struct
 {
   Key key;
   cudnnBackendDescriptor_t plan; /* NULL: cuDNN cannot do this */
+  char *reason;                  /* why */
 } Plan;
 
 static guint
@@ -52,6 +53,7 @@ plan_free (gpointer data)
 
   if (plan->plan)
     cudnnBackendDestroyDescriptor (plan->plan);
+  g_free (plan->reason);
   g_free (plan);
 }
 
@@ -71,9 +73,10 @@ make_tensor (AvatarCudaGraph *g, gint64 uid, gint64 n, gint64 c, gint64 t, gint6
   return avatar_cuda_graph_tensor (g, uid, CUDNN_DATA_HALF, 5, dims, strides);
 }
 
-static cudnnBackendDescriptor_t
-make_plan (cudnnHandle_t handle, const Key *k)
+static void
+make_plan (cudnnHandle_t handle, Plan *plan)
 {
+  const Key *k = &plan->key;
   AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
   const gint64 stride[3] = { k->stride_t, k->stride_s, k->stride_s };
   cudnnBackendDescriptor_t x = make_tensor (&g, UID_X, 1, k->in, k->d, k->h, k->w);
@@ -82,16 +85,14 @@ make_plan (cudnnHandle_t handle, const Key *k)
   cudnnBackendDescriptor_t y
       = make_tensor (&g, UID_Y, 1, k->out, (k->d - k->taps_t) / k->stride_t + 1,
           (k->h - k->taps_s) / k->stride_s + 1, (k->w - k->taps_s) / k->stride_s + 1);
-  g_autofree char *what = g_strdup_printf ("convolution of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
-                                           " x %" G_GINT64_FORMAT " pixels, %" G_GINT64_FORMAT
-                                           " to %" G_GINT64_FORMAT " channels",
-      k->d, k->h, k->w, k->in, k->out);
 
   avatar_cuda_graph_convolution (&g, y, x, w, stride);
-  return avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_CONV_WORKSPACE, what);
+  plan->plan = avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_CONV_WORKSPACE);
+  if (!plan->plan)
+    plan->reason = g_strdup (g.reason);
 }
 
-static cudnnBackendDescriptor_t
+static const Plan *
 find_plan (AvatarQueue *queue, const Key *key)
 {
   Plan *plan = g_hash_table_lookup (queue->convs, key);
@@ -99,10 +100,10 @@ find_plan (AvatarQueue *queue, const Key *key)
   if (!plan) {
     plan = g_new0 (Plan, 1);
     plan->key = *key;
-    plan->plan = make_plan (queue->dnn, key);
+    make_plan (queue->dnn, plan);
     g_hash_table_insert (queue->convs, &plan->key, plan);
   }
-  return plan->plan;
+  return plan;
 }
 
 /* @dst [phase, out, taps t, taps y, taps x, in] += the taps of one output channel */
@@ -243,7 +244,7 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
   Key key;
   const gint64 uids[] = { UID_X, UID_W, UID_Y };
   void *const pointers[] = { ring_frame (stream, first), conv->packed, stream->scratch };
-  cudnnBackendDescriptor_t plan;
+  const Plan *plan;
 
   memset (&key, 0, sizeof key); /* it is compared byte by byte */
   key.in = avatar_cuda_channels (conv->in);
@@ -256,14 +257,16 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
   key.stride_t = conv->shape.stride_t;
   key.stride_s = conv->shape.stride_s;
   plan = find_plan (queue, &key);
-  if (!plan) {
+  if (!plan->plan) {
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
         "cuDNN %zu has no convolution of %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
-        " channels in 16 bits for %s; update it, or decode on the CPU",
-        cudnnGetVersion (), key.in, key.out, queue->device->name);
+        " channels on %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+        " pixels in 16 bits for %s (%s); update it, or decode on the CPU",
+        cudnnGetVersion (), key.in, key.out, key.d, key.h, key.w, queue->device->name,
+        plan->reason);
     return FALSE;
   }
-  return avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers,
+  return avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers,
       avatar_cuda_conv3d_workspace (stream), "convolution");
 }
 

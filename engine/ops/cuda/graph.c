@@ -220,8 +220,22 @@ find_configs (AvatarCudaGraph *g, cudnnBackendDescriptor_t graph,
   return g->status == CUDNN_STATUS_SUCCESS ? MIN (found, MAX_CONFIGS) : 0;
 }
 
+/* Keeps the library's reason for having no plan, and the numbers that it does not tell. */
+static void
+explain (AvatarCudaGraph *g, gint64 found, gint64 wanted, gsize workspace)
+{
+  char message[384] = "";
+
+  cudnnGetLastErrorString (message, sizeof message);
+  g_strstrip (message);
+  g_snprintf (g->reason, sizeof g->reason,
+      "%s%s%s; %" G_GINT64_FORMAT " configurations, workspace %" G_GINT64_FORMAT
+      " of %" G_GSIZE_FORMAT " bytes",
+      cudnnGetErrorString (g->status), *message ? ": " : "", message, found, wanted, workspace);
+}
+
 cudnnBackendDescriptor_t
-avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspace, const char *what)
+avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspace)
 {
   cudnnBackendDescriptor_t graph, plan = NULL, configs[MAX_CONFIGS];
   gint64 found, wanted = 0;
@@ -234,14 +248,8 @@ avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspac
   found = find_configs (g, graph, configs);
   for (gint64 i = 0; i < found && !plan; i++)
     plan = try_config (handle, configs[i], workspace, &wanted);
-  if (!plan) {
-    char message[512] = "";
-
-    cudnnGetLastErrorString (message, sizeof message);
-    g_debug ("cuDNN has no %s (%s; %s; %" G_GINT64_FORMAT
-             " configurations; workspace %" G_GINT64_FORMAT " of %" G_GSIZE_FORMAT ")",
-        what, cudnnGetErrorString (g->status), message, found, wanted, workspace);
-  }
+  if (!plan)
+    explain (g, found, wanted, workspace);
   for (guint i = 0; i < g->n; i++)
     cudnnBackendDestroyDescriptor (g->all[i]);
   g->n = 0;

@@ -16,6 +16,7 @@ typedef struct
   guint n, n_operations;
   gint64 next_virtual; /* uids of intermediate tensors */
   cudnnStatus_t status;
+  char reason[512]; /* of avatar_cuda_graph_plan() for having no plan, in cuDNN's words */
 } AvatarCudaGraph;
 
 /* A tensor of @rank (3 .. 5) dimensions, strides in elements. @uid: what it is called when the plan
@@ -48,10 +49,10 @@ void avatar_cuda_graph_convolution (AvatarCudaGraph *graph, cudnnBackendDescript
 void avatar_cuda_graph_matmul (AvatarCudaGraph *graph, cudnnBackendDescriptor_t c,
     cudnnBackendDescriptor_t a, cudnnBackendDescriptor_t b);
 
-/* The first engine that the library proposes and that wants no more than @workspace bytes; %NULL if
- * there is none (@what is for the debug log). Frees the descriptors. */
-cudnnBackendDescriptor_t avatar_cuda_graph_plan (AvatarCudaGraph *graph, cudnnHandle_t handle,
-    gsize workspace, const char *what);
+/* The first engine that the library proposes and that wants no more than @workspace bytes; %NULL
+ * with @graph->reason if there is none. Frees the descriptors. */
+cudnnBackendDescriptor_t
+avatar_cuda_graph_plan (AvatarCudaGraph *graph, cudnnHandle_t handle, gsize workspace);
 /* Runs @plan on the queue. FALSE with the queue's error. */
 gboolean avatar_cuda_graph_run (AvatarQueue *queue, cudnnBackendDescriptor_t plan, gint64 n,
     const gint64 *uids, void *const *pointers, void *ws, const char *what);

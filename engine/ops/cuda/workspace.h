@@ -41,8 +41,29 @@ avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w
 /* In 8 bits there are scalars beside it, and the output before its factor. */
 #define AVATAR_CUDA_SCALARS ((gsize) 4096)
 
+/* Fewest queries of 8-bit attention that cuDNN has engines for; fewer are padded with zeros. */
+#define AVATAR_CUDA_MIN_8BIT_QUERIES ((gint64) 8)
+
+static inline gint64
+avatar_cuda_8bit_queries (AvatarTensor q)
+{
+  return MAX (q.shape[0], AVATAR_CUDA_MIN_8BIT_QUERIES);
+}
+
+/* Widest head of the attention kernel that takes every number of heads and every mask. */
+#define AVATAR_CUDA_MAX_HEAD 256
+/* Widest row that layer normalisation writes in 8 bits. */
+#define AVATAR_CUDA_MAX_NORM_8BIT 3072
+/* Widest row, and the most keys, of attention to the keys of one frame. */
+#define AVATAR_CUDA_MAX_FRAME_WIDTH 1024
+#define AVATAR_CUDA_MAX_FRAME_KEYS 32
+/* Channels of the VAE's convolutions are stored and normalised by eight. */
+#define AVATAR_CUDA_CHANNEL_MULTIPLE 8
+
 /* Queries at a time of a head that is too wide for fused kernels: a frame's, if causal. */
 #define AVATAR_CUDA_WIDE_ROWS 1024
+/* Rows of scores start on 16 bytes, as the matrix products require. */
+#define AVATAR_CUDA_WIDE_STRIDE(keys) (((keys) + 7) / 8 * 8)
 
 static inline gint64
 avatar_cuda_wide_rows (AvatarTensor q, gint64 causal_block)
@@ -58,9 +79,13 @@ avatar_cuda_attention_workspace (AvatarTensor q, AvatarTensor k, gint64 causal_b
   /* products, scores in float32, weights, and the values turned */
   if (q.dtype == AVATAR_F16 && q.shape[1] == 1)
     return AVATAR_CUDA_GEMM_WORKSPACE
-        + k.shape[0] * (avatar_cuda_wide_rows (q, causal_block) * 6 + q.shape[2] * 2);
-  if (q.dtype == AVATAR_F8_E4M3)
-    bytes += AVATAR_CUDA_SCALARS + avatar_tensor_n (q);
+        + AVATAR_CUDA_WIDE_STRIDE (k.shape[0])
+        * (avatar_cuda_wide_rows (q, causal_block) * 6 + q.shape[2] * 2);
+  if (q.dtype == AVATAR_F8_E4M3) {
+    gint64 n = avatar_cuda_8bit_queries (q);
+
+    bytes += AVATAR_CUDA_SCALARS + n * q.shape[1] * q.shape[2] * (n == q.shape[0] ? 1 : 2);
+  }
   return bytes;
 }
 
