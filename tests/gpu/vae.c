@@ -189,6 +189,12 @@ test_operations (void)
   CASE (attention, 8e-3, 3, 64, 512, 1);
   CASE (attention, 8e-3, 5, 40, 48, 1);
   CASE (attention, 8e-3, 17, 256, 512, 0);
+  /* of tiles whose frames have any number of pixels */
+  CASE (attention, 8e-3, 3, 62, 512, 1);
+  CASE (attention, 8e-3, 5, 77, 512, 1);
+  CASE (attention, 8e-3, 7, 75, 512, 0);
+  CASE (attention, 8e-3, 1, 1, 512, 1);
+  CASE (attention, 8e-3, 5, 33, 264, 1);
   for (gint64 dim = 0; dim < 3; dim++)
     CASE (blend, ROUNDED, dim);
 }

@@ -10,10 +10,11 @@ gboolean
 avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block, gint64 q_start,
     AvatarTensor valid)
 {
-  gint64 s = k.shape[0];
+  gboolean even = k.shape[0] % 8 == 0 && causal_block % 8 == 0;
 
+  /* Other kernels take narrow heads, and are faster where rows of scores would need padding. */
   return q.dtype == AVATAR_F16 && q.shape[1] == 1 && !valid.rank && q_start == 0
-      && q.shape[2] % 8 == 0 && s % 8 == 0 && (causal_block == 0 || causal_block % 8 == 0);
+      && q.shape[2] % 8 == 0 && (even || q.shape[2] > AVATAR_CUDA_MAX_HEAD);
 }
 
 void
@@ -21,12 +22,14 @@ avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
     AvatarTensor v, double scale, gint64 causal_block, guint8 *ws)
 {
   gint64 d = q.shape[2], keys = k.shape[0], rows = avatar_cuda_wide_rows (q, causal_block);
+  gint64 stride = AVATAR_CUDA_WIDE_STRIDE (keys);
   guint8 *scores = ws + AVATAR_CUDA_GEMM_WORKSPACE,
-         *weights = scores + rows * keys * sizeof (float);
-  AvatarTensor vt = avatar_tensor (AVATAR_F16, weights + rows * keys * 2, 2, d, keys);
+         *weights = scores + rows * stride * sizeof (float);
+  AvatarTensor vt = avatar_tensor (AVATAR_F16, weights + rows * stride * 2, 2, d, keys);
   AvatarTensor v_columns = avatar_tensor (AVATAR_F16, v.data, 2, d, keys);
   AvatarTensor k_rows = avatar_tensor (AVATAR_F16, k.data, 2, keys, d);
 
+  vt.stride[0] = stride;
   k_rows.stride[0] = k.stride[0];
   v_columns.stride[0] = 1;
   v_columns.stride[1] = v.stride[0];
@@ -40,9 +43,11 @@ avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
     x = avatar_tensor (AVATAR_F16, (guint16 *) q.data + i * q.stride[0], 2, n, d);
     x.stride[0] = q.stride[0];
     y = avatar_tensor (AVATAR_F32, scores, 2, n, seen);
+    y.stride[0] = AVATAR_CUDA_WIDE_STRIDE (seen);
     avatar_cuda_linear (queue, y, x, avatar_tensor_rows (k_rows, 0, seen), AVATAR_NO_TENSOR,
         AVATAR_ACT_NONE, ws);
     p = avatar_tensor (AVATAR_F16, weights, 2, n, seen);
+    p.stride[0] = y.stride[0];
     if (queue->error
         || !avatar_cuda_check (queue, avatar_kernel_softmax (queue->stream, p, y, scale),
             "softmax"))

@@ -2,10 +2,11 @@
 /* Attention of any width and mask, for what cuDNN has no engine for: online softmax (Milakov and
  * Gimelshein 2018; Dao et al. 2022) in float32. Frame attention: few keys, in shared memory. */
 #include "engine/ops/cuda/kernels/common.cuh"
+#include "engine/ops/cuda/workspace.h"
 
 #define QUERIES 8 /* a block's, one a warp */
 #define KEYS 32   /* of a tile, one a lane */
-#define MAX_D 256
+#define MAX_D AVATAR_CUDA_MAX_HEAD
 
 struct Shape
 {
@@ -120,8 +121,8 @@ avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, Av
 /* A block takes queries of one frame, whose keys and values it holds; a warp a query. */
 #define FRAME_WARPS 8
 #define FRAME_QUERIES 64
-#define FRAME_MAX_D 1024
-#define FRAME_MAX_N 32
+#define FRAME_MAX_D AVATAR_CUDA_MAX_FRAME_WIDTH
+#define FRAME_MAX_N AVATAR_CUDA_MAX_FRAME_KEYS
 
 struct Frame
 {
@@ -329,12 +330,12 @@ block_reduce (float v, bool sum)
 
 /* A block a row. */
 __global__ void
-softmax (__half *y, const float *x, gint64 n, float scale)
+softmax (__half *y, const float *x, gint64 n, gint64 ldy, gint64 ldx, float scale)
 {
   float most = -INFINITY, sum = 0;
 
-  y += blockIdx.x * n;
-  x += blockIdx.x * n;
+  y += blockIdx.x * ldy;
+  x += blockIdx.x * ldx;
   for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
     most = fmaxf (most, x[i]);
   most = block_reduce (most, false);
@@ -349,6 +350,6 @@ extern "C" cudaError_t
 avatar_kernel_softmax (cudaStream_t stream, AvatarTensor y, AvatarTensor x, double scale)
 {
   softmax<<<(unsigned) x.shape[0], SOFTMAX_THREADS, 0, stream>>> ((__half *) y.data,
-      (const float *) x.data, x.shape[1], (float) scale);
+      (const float *) x.data, x.shape[1], y.stride[0], x.stride[0], (float) scale);
   return cudaGetLastError ();
 }

@@ -60,7 +60,7 @@ avatar_kernel_scalars (cudaStream_t stream, float *out, int stride, const float 
 cudaError_t
 avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid);
-/* y = softmax (x * scale) over rows; x float32, y F16, both contiguous */
+/* y = softmax (x * scale) over rows; x float32, y F16 */
 cudaError_t
 avatar_kernel_softmax (cudaStream_t stream, AvatarTensor y, AvatarTensor x, double scale);
 cudaError_t avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q,
