@@ -86,6 +86,35 @@ check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **
   return FALSE;
 }
 
+/* @limit: the device's, 0: none. */
+static gboolean
+check_limit (AvatarDevice *device, const char *what, gint64 found, gint64 limit, GError **error)
+{
+  if (limit == 0 || found <= limit)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "this model's transformer has %s of %" G_GINT64_FORMAT "; %s computes up to %" G_GINT64_FORMAT
+      "; choose device=cpu",
+      what, found, avatar_device_get_name (device), limit);
+  return FALSE;
+}
+
+/* Refuses in a plan the sizes that an operation of the device would refuse in a run. */
+static gboolean
+check_limits (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *device,
+    GError **error)
+{
+  const AvatarBackend *b = avatar_device_get_backend (device);
+  const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
+
+  return check_limit (device, "heads", c->head_dim, b->max_head, error)
+      && check_limit (device, "audio adapters", c->adapter_dim, b->max_frame_width, error)
+      && check_limit (device, "audio tokens for a latent frame", 4 * c->audio_tokens,
+          b->max_frame_keys, error)
+      && (s->precision != AVATAR_PRECISION_FP8
+          || check_limit (device, "rows in 8 bits", c->hidden, b->max_norm_8bit, error));
+}
+
 static void
 init_window (AvatarDenoiser *self)
 {
@@ -117,7 +146,8 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   g_autoptr (GPtrArray) loras = NULL;
   AvatarWeightUnits units;
 
-  if (!check_settings (settings, model, error) || !check_precision (settings, device, error))
+  if (!check_settings (settings, model, error) || !check_precision (settings, device, error)
+      || !check_limits (settings, model, device, error))
     return NULL;
   self = g_new0 (AvatarDenoiser, 1);
   g_mutex_init (&self->turn);

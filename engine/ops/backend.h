@@ -26,7 +26,13 @@ struct _AvatarBackend
   AvatarDType pixels;     /* the same for networks of convolutions */
   gint64 row_chunk;       /* rows at a time that keep the device busy; results depend on it */
   gint64 conv_pixels;     /* the same for the output pixels of convolutions */
-  double piece_flops;     /* a linear layer is cut to pieces of no more, between which it can be
+  /* Limits of the operations, which a model is checked against before a plan; 0: none. */
+  gint64 max_head;         /* width of a head, unless there is one alone in @pixels */
+  gint64 max_norm_8bit;    /* width of rows that are normalised to 8 bits */
+  gint64 max_frame_width;  /* width of rows in attention to the keys of one frame */
+  gint64 max_frame_keys;   /* number of these keys */
+  gint64 channel_multiple; /* what the channels of 3D convolutions must be a multiple of */
+  double piece_flops;      /* a linear layer is cut to pieces of no more, between which it can be
                              cancelled; 0: no need, calls return at once */
 
   /* @name: as given to avatar_device_open(), e.g. "cuda:1". %NULL with @error. */
@@ -144,7 +150,7 @@ extern const AvatarBackend avatar_backend_cpu;
 
 /* A back-end that is a module, libavatar-<name>.so, exports this, named avatar_backend_module;
  * it returns %NULL if @abi is not its own. */
-#define AVATAR_BACKEND_ABI 3
+#define AVATAR_BACKEND_ABI 4
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

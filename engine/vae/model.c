@@ -76,11 +76,31 @@ fill (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device, gboolean d
   return self->network && avatar_ops_check (ops, error);
 }
 
+/* Refuses in a plan the channels that an operation of the device would refuse in a run. */
+static gboolean
+check_limits (AvatarModel *model, AvatarDevice *device, GError **error)
+{
+  const AvatarVaeConfig *c = &avatar_model_get_config (model)->vae;
+  gint64 multiple = avatar_device_get_backend (device)->channel_multiple;
+
+  for (guint i = 0; multiple && i < c->n_stages; i++)
+    if (c->channels[i] % multiple) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+          "this model's VAE has %u channels in stage %u; %s computes multiples of %" G_GINT64_FORMAT
+          "; choose device=cpu",
+          c->channels[i], i, avatar_device_get_name (device), multiple);
+      return FALSE;
+    }
+  return TRUE;
+}
+
 gboolean
 avatar_vae_model_init (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device,
     gboolean decoder, gboolean dry, GError **error)
 {
   *self = (AvatarVaeModel){ 0 };
+  if (!check_limits (model, device, error))
+    return FALSE;
   if (!dry && !avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",

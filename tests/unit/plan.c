@@ -3,6 +3,7 @@
  * tested where there are weights to run: tests/unit/residency.c. */
 #include "engine/memory/device.h"
 #include "engine/ops/plan/plan.h"
+#include "engine/weights/config.h"
 
 #include <avatar/plan.h>
 
@@ -191,6 +192,37 @@ test_bad (void)
   g_assert_cmpuint (plan.gpu.least_bytes, <, 256 * 1024 * MIB);
 }
 
+/* Sizes that no operation of the CUDA back-end takes: the plan refuses what a run would. */
+static void
+test_limits (void)
+{
+  g_autoptr (AvatarModel) model = avatar_model_open ("released", NULL);
+  AvatarConfig *config = (AvatarConfig *) avatar_model_get_config (model); /* this model's own */
+  guint *const sizes[] = { &config->transformer.head_dim, &config->transformer.adapter_dim,
+    &config->transformer.audio_tokens, &config->transformer.hidden, &config->vae.channels[0] };
+  static const guint too_much[] = { 264, 1032, 9, 3080, 100 };
+  static const char *const names[]
+      = { "heads of 264", "adapters of 1032", "audio tokens", "rows in 8 bits", "100 channels" };
+  AvatarDenoiseSettings denoise;
+  AvatarDecodeSettings decode;
+  AvatarPlan plan;
+
+  avatar_denoise_settings_init (&denoise, model);
+  avatar_decode_settings_init (&decode, model);
+  denoise.precision = AVATAR_PRECISION_FP8;
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    g_autoptr (GError) error = NULL;
+    guint before = *sizes[i];
+
+    *sizes[i] = too_much[i];
+    g_assert_false (
+        avatar_plan_make (model, "plan:cuda:81920", &denoise, &decode, 5, NULL, &plan, &error));
+    *sizes[i] = before;
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+    g_assert_nonnull (strstr (error->message, names[i]));
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -201,5 +233,6 @@ main (int argc, char **argv)
   g_test_add_func ("/plan/budgets", test_budgets);
   g_test_add_func ("/plan/8bit", test_8bit);
   g_test_add_func ("/plan/bad", test_bad);
+  g_test_add_func ("/plan/limits", test_limits);
   return g_test_run ();
 }
