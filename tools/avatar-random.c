@@ -24,8 +24,9 @@ static gboolean empty = FALSE;
 
 static const GOptionEntry entries[] = {
   { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
-      "transformer, vae, whisper (default), detface, and as released transformer-fp8, llava, clip; with "
-      "safetensors transformer-fp8, text (default, too); for wan2gp transformer-int8, llava, clip",
+      "transformer, vae, whisper (default), detface, and as released transformer-fp8, llava, clip (with "
+      "their tokenizers), or tokenizers alone; with safetensors transformer-fp8, text (default, too); for "
+      "wan2gp transformer-int8, llava, clip or tokenizers",
       "LIST" },
   { "layout", 'l', 0, G_OPTION_ARG_STRING, &layout, "released (default) or wan2gp", "L" },
   { "format", 'f', 0, G_OPTION_ARG_STRING, &format,
@@ -207,48 +208,79 @@ write_beside (const RandomJob *job, const char *folder, const char *name, const 
   return random_write_text (job, file, text, error);
 }
 
-/* The text encoders, and tokenizers that know what is put around a prompt. */
+static const char *
+llava_folder (const RandomJob *job)
+{
+  return job->form == RANDOM_WAN2GP ? "ckpts/llava-llama-3-8b" : "ckpts/llava_llama_image";
+}
+
+static const char *
+clip_folder (const RandomJob *job)
+{
+  return job->form == RANDOM_WAN2GP ? "ckpts/clip_vit_large_patch14" : "ckpts/text_encoder_2";
+}
+
+/* Tokenizers know what is put around a prompt. */
+static gboolean
+write_llava_tokenizer (const RandomJob *job, GError **error)
+{
+  LlavaSizes sizes = random_llava_sizes (job->config, config_path != NULL);
+  const RandomTokenizerSizes tokens = { sizes.vocab, sizes.merges, job->seed };
+  g_auto (GStrv) texts = random_config_texts (job->config);
+  g_auto (RandomTokenizer) tokenizer
+      = random_tokenizer_llama (&tokens, (const char *const *) texts);
+  const char *folder = llava_folder (job);
+
+  return write_beside (job, folder, "tokenizer.json", tokenizer.json, error)
+      && write_beside (job, folder, "tokenizer_config.json", tokenizer.config, error);
+}
+
+static gboolean
+write_clip_tokenizer (const RandomJob *job, GError **error)
+{
+  ClipSizes sizes = random_clip_sizes (job->config, config_path != NULL);
+  const RandomTokenizerSizes tokens = { sizes.vocab, sizes.merges, job->seed };
+  g_auto (GStrv) texts = random_config_texts (job->config);
+  g_autofree char *merges = NULL;
+  g_autofree char *vocab = random_tokenizer_clip (&tokens, (const char *const *) texts, &merges);
+  const char *folder = clip_folder (job);
+
+  return write_beside (job, folder, "vocab.json", vocab, error)
+      && write_beside (job, folder, "merges.txt", merges, error);
+}
+
 static gboolean
 write_llava (const RandomJob *job, GError **error)
 {
-  gboolean wan2gp = job->form == RANDOM_WAN2GP;
-  const char *folder = wan2gp ? "ckpts/llava-llama-3-8b" : "ckpts/llava_llama_image";
+  const char *folder = llava_folder (job);
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
   LlavaSizes sizes = random_llava_sizes (job->config, config_path != NULL);
   g_autoptr (GArray) list = random_llava_list (&sizes, names);
   g_autofree char *config = random_llava_config (&sizes);
-  g_auto (GStrv) texts = random_config_texts (job->config);
-  g_auto (RandomTokenizer) tokenizer
-      = random_tokenizer_llama (sizes.vocab, (const char *const *) texts);
 
-  if (!(wan2gp ? random_write_tensors (job,
+  if (!(job->form == RANDOM_WAN2GP ? random_write_tensors (job,
             "ckpts/llava-llama-3-8b/llava-llama-3-8b-v1_1_vlm_fp16.safetensors", FALSE, NULL, list,
             random_fill, (gpointer) job, error)
-               : write_shards (job, folder, list, error)))
+                                   : write_shards (job, folder, list, error)))
     return FALSE;
   return write_beside (job, folder, "config.json", config, error)
-      && write_beside (job, folder, "tokenizer.json", tokenizer.json, error)
-      && write_beside (job, folder, "tokenizer_config.json", tokenizer.config, error);
+      && write_llava_tokenizer (job, error);
 }
 
 static gboolean
 write_clip (const RandomJob *job, GError **error)
 {
   gboolean wan2gp = job->form == RANDOM_WAN2GP;
-  const char *folder = wan2gp ? "ckpts/clip_vit_large_patch14" : "ckpts/text_encoder_2";
+  const char *folder = clip_folder (job);
   g_autofree char *file = g_strconcat (folder, "/model.safetensors", NULL);
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
   ClipSizes sizes = random_clip_sizes (job->config, config_path != NULL);
   g_autoptr (GArray) list = random_clip_list (&sizes, names);
-  g_autofree char *config = random_clip_config (&sizes), *merges = NULL;
-  g_auto (GStrv) texts = random_config_texts (job->config);
-  g_autofree char *vocab
-      = random_tokenizer_clip (sizes.vocab, (const char *const *) texts, &merges);
+  g_autofree char *config = random_clip_config (&sizes);
 
   return random_write_tensors (job, file, FALSE, NULL, list, random_fill, (gpointer) job, error)
       && write_beside (job, folder, wan2gp ? "text_config.json" : "config.json", config, error)
-      && write_beside (job, folder, "vocab.json", vocab, error)
-      && write_beside (job, folder, "merges.txt", merges, error);
+      && write_clip_tokenizer (job, error);
 }
 
 /* The face detector, a module's archive. */
@@ -288,6 +320,8 @@ write_one (const RandomJob *job, const char *part, GError **error)
     return write_llava (job, error);
   if (strcmp (part, "clip") == 0 && !plain)
     return write_clip (job, error);
+  if (strcmp (part, "tokenizers") == 0 && !plain)
+    return write_llava_tokenizer (job, error) && write_clip_tokenizer (job, error);
   if (strcmp (part, "detface") == 0)
     return write_detector (job, error);
   if (strcmp (part, "text") == 0 && plain)
@@ -295,8 +329,8 @@ write_one (const RandomJob *job, const char *part, GError **error)
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "there is no part \"%s\" here; expected transformer, vae, whisper, detface, %s", part,
       plain        ? "transformer-fp8 or text"
-          : wan2gp ? "transformer-int8, llava or clip"
-                   : "transformer-fp8, llava or clip");
+          : wan2gp ? "transformer-int8, llava, clip or tokenizers"
+                   : "transformer-fp8, llava, clip or tokenizers");
   return FALSE;
 }
 

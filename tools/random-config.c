@@ -23,12 +23,13 @@ random_config_texts (const AvatarConfig *config)
   return texts;
 }
 
-/* 0 with @error. */
+/* 0 with @error. It does not depend on what else the tokenizer knows. */
 static guint
 count_head (const AvatarConfig *config, guint vocab, GError **error)
 {
   g_auto (GStrv) texts = random_config_texts (config);
-  g_auto (RandomTokenizer) random = random_tokenizer_llama (vocab, (const char *const *) texts);
+  const RandomTokenizerSizes sizes = { .vocab = vocab };
+  g_auto (RandomTokenizer) random = random_tokenizer_llama (&sizes, (const char *const *) texts);
   g_autoptr (AvatarTokenizer) tokenizer
       = avatar_tokenizer_parse_llama (random.json, strlen (random.json), "tokenizer.json", error);
 

@@ -5,15 +5,16 @@
 
 #include "engine/weights/config.h"
 
+/* @merges: of the tokenizer, as in RandomTokenizerSizes */
 typedef struct
 {
-  gint64 hidden, layers, heads, kv_heads, mlp, vocab;
+  gint64 hidden, layers, heads, kv_heads, mlp, vocab, merges;
   gint64 vision_hidden, vision_layers, vision_heads, vision_mlp, image, patch;
 } LlavaSizes;
 
 typedef struct
 {
-  gint64 hidden, layers, heads, mlp, vocab, positions;
+  gint64 hidden, layers, heads, mlp, vocab, merges, positions;
 } ClipSizes;
 
 /* The released sizes, or with @small ones that fit the transformer of @config. */

@@ -1,110 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Bytes, merges that spell a word from its first letter on, names that no text has up to where the
- * special tokens begin, and these. */
+/* A table of tokens and merges that knows some texts, the special tokens behind it, and their files. */
 #include "tools/random-tokenizer.h"
 
 #include "engine/text/added.h"
-#include "engine/text/bpe.h"
 #include "engine/text/clean.h"
 #include "engine/text/split.h"
+#include "tools/random-table.h"
 
 #include <json-glib/json-glib.h>
 #include <string.h>
 
 /* In the release the special tokens begin at 128000 of 128320 rows, and there are 259. */
 #define SPECIAL_ROWS 320
-
-typedef struct
-{
-  GPtrArray *names;  /* of tokens, by id */
-  GHashTable *known; /* the same */
-  GPtrArray *merges; /* "a b" */
-  const char *ending;
-  guint most; /* tokens, before the special ones */
-} Table;
-
-static gboolean
-add_name (Table *t, const char *name)
-{
-  char *copy;
-
-  if (g_hash_table_contains (t->known, name))
-    return TRUE;
-  if (t->names->len >= t->most)
-    return FALSE;
-  copy = g_strdup (name);
-  g_ptr_array_add (t->names, copy);
-  g_hash_table_add (t->known, copy);
-  return TRUE;
-}
-
-static void
-add_bytes (Table *t, const char *ending)
-{
-  for (guint byte = 0; byte < 256; byte++) {
-    g_autoptr (GString) name = g_string_new (NULL);
-
-    avatar_bpe_name_byte (byte, name);
-    g_string_append (name, ending);
-    add_name (t, name->str);
-  }
-}
-
-/* The merges that make one token of @piece. */
-static void
-add_piece (const char *piece, gsize n, gpointer data)
-{
-  Table *t = data;
-  g_autoptr (GString) left = g_string_new (NULL);
-
-  avatar_bpe_name_byte (piece[0], left);
-  for (gsize i = 1; i < n; i++) {
-    g_autoptr (GString) right = g_string_new (NULL);
-    g_autofree char *both = NULL;
-
-    avatar_bpe_name_byte (piece[i], right);
-    if (i + 1 == n)
-      g_string_append (right, t->ending);
-    both = g_strconcat (left->str, right->str, NULL);
-    if (!g_hash_table_contains (t->known, both)) {
-      if (!add_name (t, both))
-        return;
-      g_ptr_array_add (t->merges, g_strdup_printf ("%s %s", left->str, right->str));
-    }
-    g_string_append (left, right->str);
-  }
-}
-
-/* No text has a byte of 0, with which these begin. */
-static void
-fill (Table *t)
-{
-  for (guint i = 0; t->names->len < t->most; i++) {
-    g_autofree char *name = g_strdup_printf ("\xc4\x80%u%s", i, t->ending);
-
-    add_name (t, name);
-  }
-}
-
-static Table
-table_new (guint most, const char *ending)
-{
-  Table t = { g_ptr_array_new_with_free_func (g_free), g_hash_table_new (g_str_hash, g_str_equal),
-    g_ptr_array_new_with_free_func (g_free), ending, most };
-
-  add_bytes (&t, "");
-  if (*ending)
-    add_bytes (&t, ending);
-  return t;
-}
-
-static void
-table_clear (Table *t)
-{
-  g_hash_table_unref (t->known);
-  g_ptr_array_unref (t->names);
-  g_ptr_array_unref (t->merges);
-}
 
 static JsonNode *
 node_of (JsonBuilder *b)
@@ -114,27 +21,65 @@ node_of (JsonBuilder *b)
   return json_builder_get_root (builder);
 }
 
-/* "name": id, in the order of ids. */
-static JsonNode *
-vocabulary_of (const Table *t)
+/* The white space of a list of members or elements: all on one line, or each on its own. */
+typedef struct
 {
-  JsonBuilder *b = json_builder_new ();
+  const char *line, *deep,
+      *end; /* before a member, an element of a pair, and the bracket behind them */
+  const char *colon;
+} Style;
 
-  json_builder_begin_object (b);
-  for (guint i = 0; i < t->names->len; i++) {
-    json_builder_set_member_name (b, t->names->pdata[i]);
-    json_builder_add_int_value (b, i);
+static const Style compact = { "", "", "", ":" };
+static const Style nested = { "\n      ", "\n        ", "\n    ", ": " };
+
+/* Names have no control characters. */
+static void
+append_name (GString *out, const char *name, gsize n)
+{
+  g_string_append_c (out, '"');
+  for (gsize i = 0; i < n; i++) {
+    if (name[i] == '"' || name[i] == '\\')
+      g_string_append_c (out, '\\');
+    g_string_append_c (out, name[i]);
   }
-  json_builder_end_object (b);
-  return node_of (b);
+  g_string_append_c (out, '"');
 }
 
-static char *
-print (JsonNode *root)
+/* "name": id, in the order of ids. */
+static void
+append_vocabulary (GString *out, const RandomTable *t, const Style *style)
 {
-  g_autoptr (JsonNode) node = root;
+  g_string_append_c (out, '{');
+  for (guint i = 0; i < t->names->len; i++) {
+    const char *name = t->names->pdata[i];
 
-  return json_to_string (node, FALSE);
+    g_string_append_printf (out, "%s%s", i ? "," : "", style->line);
+    append_name (out, name, strlen (name));
+    g_string_append_printf (out, "%s%u", style->colon, i);
+  }
+  g_string_append_printf (out, "%s}", style->end);
+}
+
+/* @pairs: as lists of two tokens, which is how current releases have them, or as strings. */
+static void
+append_merges (GString *out, const RandomTable *t, const Style *style, gboolean pairs)
+{
+  g_string_append_c (out, '[');
+  for (guint i = 0; i < t->merges->len; i++) {
+    const char *merge = t->merges->pdata[i], *space = strchr (merge, ' ');
+
+    g_string_append_printf (out, "%s%s", i ? "," : "", style->line);
+    if (!pairs) {
+      append_name (out, merge, strlen (merge));
+      continue;
+    }
+    g_string_append_printf (out, "[%s", style->deep);
+    append_name (out, merge, space - merge);
+    g_string_append_printf (out, ",%s", style->deep);
+    append_name (out, space + 1, strlen (space + 1));
+    g_string_append_printf (out, "%s]", style->line);
+  }
+  g_string_append_printf (out, "%s]", style->end);
 }
 
 /* ---------------------------------------------------------------------------------------- LLaMA-3 */
@@ -186,25 +131,23 @@ added_tokens (guint first_id)
   return node_of (b);
 }
 
-static JsonNode *
-model_of (const Table *t)
+/* Appends the model to the text of an object that has none. */
+static void
+append_model (GString *out, const RandomTable *t, gboolean full)
 {
-  JsonBuilder *b = json_builder_new ();
+  const Style *style = full ? &nested : &compact;
+  const char *line = full ? "\n    " : "", *end = full ? "\n  }\n}" : "}}";
 
-  json_builder_begin_object (b);
-  json_builder_set_member_name (b, "type");
-  json_builder_add_string_value (b, "BPE");
-  json_builder_set_member_name (b, "ignore_merges");
-  json_builder_add_boolean_value (b, TRUE);
-  json_builder_set_member_name (b, "vocab");
-  json_builder_add_value (b, vocabulary_of (t));
-  json_builder_set_member_name (b, "merges");
-  json_builder_begin_array (b);
-  for (guint i = 0; i < t->merges->len; i++)
-    json_builder_add_string_value (b, t->merges->pdata[i]);
-  json_builder_end_array (b);
-  json_builder_end_object (b);
-  return node_of (b);
+  g_string_truncate (out, strrchr (out->str, '}') - out->str);
+  while (g_ascii_isspace (out->str[out->len - 1]))
+    g_string_truncate (out, out->len - 1);
+  g_string_append_printf (out, ",%s\"model\"%s{%s\"type\"%s\"BPE\",%s\"ignore_merges\"%strue",
+      full ? "\n  " : "", style->colon, line, style->colon, line, style->colon);
+  g_string_append_printf (out, ",%s\"vocab\"%s", line, style->colon);
+  append_vocabulary (out, t, style);
+  g_string_append_printf (out, ",%s\"merges\"%s", line, style->colon);
+  append_merges (out, t, style, full);
+  g_string_append (out, end);
 }
 
 /* What stands around the model, but for the regular expression. */
@@ -214,7 +157,13 @@ static const char frame[]
       "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\"},\"behavior\":\"Isolated\",\"invert\":false},"
       "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
       "\"use_regex\":false}]},\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\","
-      "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\"model\":null}";
+      "\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}}";
+
+static void
+add_piece (const char *piece, gsize n, gpointer data)
+{
+  random_table_spell (data, piece, n);
+}
 
 /* A stretch of text between special tokens. */
 static void
@@ -225,7 +174,7 @@ add_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpointer 
 }
 
 static void
-add_texts (Table *t, const char *const *texts)
+add_texts (RandomTable *t, const char *const *texts)
 {
   g_autoptr (AvatarAdded) specials = avatar_added_new ();
   char *name;
@@ -238,31 +187,46 @@ add_texts (Table *t, const char *const *texts)
     avatar_added_split (specials, *texts, strlen (*texts), add_stretch, t);
 }
 
-RandomTokenizer
-random_tokenizer_llama (guint vocab, const char *const *texts)
+/* All but the model. */
+static GString *
+print_frame (guint first_special, gboolean full)
 {
-  Table t = table_new (vocab - SPECIAL_ROWS, "");
-  JsonNode *root = json_from_string (frame, NULL);
+  g_autoptr (JsonNode) root = json_from_string (frame, NULL);
   JsonObject *object = json_node_get_object (root), *split;
-  RandomTokenizer self = { 0 };
+  g_autofree char *text = NULL;
 
-  g_return_val_if_fail (vocab >= 640, self);
-  add_texts (&t, texts);
-  fill (&t);
   split = json_array_get_object_element (
       json_object_get_array_member (json_object_get_object_member (object, "pre_tokenizer"),
           "pretokenizers"),
       0);
   json_object_set_string_member (json_object_get_object_member (split, "pattern"), "Regex",
       avatar_split_llama_regex);
-  json_object_set_member (object, "added_tokens", added_tokens (t.names->len));
-  json_object_set_member (object, "model", model_of (&t));
-  self.json = print (root);
+  json_object_set_member (object, "added_tokens", added_tokens (first_special));
+  text = json_to_string (root, full);
+  return g_string_new (text);
+}
+
+RandomTokenizer
+random_tokenizer_llama (const RandomTokenizerSizes *sizes, const char *const *texts)
+{
+  RandomTokenizer self = { 0 };
+  g_auto (RandomTable) t = { 0 };
+  GString *json;
+  gboolean full = sizes->merges > 0;
+
+  g_return_val_if_fail (sizes->vocab >= 640, self);
+  t = random_table_new (sizes->vocab - SPECIAL_ROWS, "");
+  add_texts (&t, texts);
+  if (full)
+    random_table_grow (&t, sizes->merges, sizes->seed);
+  random_table_pad (&t);
+  json = print_frame (t.names->len, full);
+  append_model (json, &t, full);
+  self.json = g_string_free (json, FALSE);
   self.config = g_strdup ("{\n  \"bos_token\": \"<|begin_of_text|>\",\n"
                           "  \"eos_token\": \"<|end_of_text|>\",\n  \"unk_token\": \"<unk>\",\n"
                           "  \"pad_token\": \"<pad>\",\n"
                           "  \"tokenizer_class\": \"LlamaTokenizer\"\n}\n");
-  table_clear (&t);
   return self;
 }
 
@@ -277,25 +241,26 @@ random_tokenizer_clear (RandomTokenizer *self)
 /* ------------------------------------------------------------------------------------------- CLIP */
 
 char *
-random_tokenizer_clip (guint vocab, const char *const *texts, char **merges)
+random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *texts, char **merges)
 {
-  Table t = table_new (vocab - 2, "</w>");
+  g_auto (RandomTable) t = random_table_new (sizes->vocab - 2, "</w>");
   g_autoptr (GString) list = g_string_new ("#version: 0.2\n");
-  char *json;
+  GString *json = g_string_new (NULL);
 
   for (; *texts; texts++) {
     g_autofree char *clean = avatar_clean_clip (*texts, strlen (*texts));
 
     avatar_split_clip (clean, strlen (clean), add_piece, &t);
   }
-  fill (&t);
+  if (sizes->merges > 0)
+    random_table_grow (&t, sizes->merges, sizes->seed);
+  random_table_pad (&t);
   for (guint i = 0; i < t.merges->len; i++)
     g_string_append_printf (list, "%s\n", (char *) t.merges->pdata[i]);
   t.most += 2;
-  add_name (&t, "<|startoftext|>");
-  add_name (&t, "<|endoftext|>");
-  json = print (vocabulary_of (&t));
+  random_table_add (&t, "<|startoftext|>");
+  random_table_add (&t, "<|endoftext|>");
+  append_vocabulary (json, &t, &compact);
   *merges = g_string_free (g_steal_pointer (&list), FALSE);
-  table_clear (&t);
-  return json;
+  return g_string_free (json, FALSE);
 }

@@ -15,12 +15,29 @@ typedef struct
   char *json, *config;
 } RandomTokenizer;
 
-/* @vocab: rows of the embedding; 128320 in the release, at least 640. @texts: up to %NULL: what is to
- * be known, as far as there is place. Free with random_tokenizer_clear(). */
-RandomTokenizer random_tokenizer_llama (guint vocab, const char *const *texts);
+/**
+ * RandomTokenizerSizes:
+ * @vocab: rows of the embedding. LLaMA's: 128320 in the release, at least 640; CLIP's: 49408, at
+ *   least 514
+ * @merges: their number: 280147 and 48894 in the release; those that the texts do not need are of
+ *   invented words. 0: only what the texts need, and names that no text has for the rest
+ * @seed: of the words
+ */
+typedef struct
+{
+  guint vocab, merges;
+  guint64 seed;
+} RandomTokenizerSizes;
+
+/* @texts: up to %NULL: their words are tokens, as far as there is room. With invented words the file is
+ * laid out as Hugging Face has it today: a line for a name, merges as lists of two. Free with
+ * random_tokenizer_clear(). */
+RandomTokenizer
+random_tokenizer_llama (const RandomTokenizerSizes *sizes, const char *const *texts);
 void random_tokenizer_clear (RandomTokenizer *self);
 
-/* vocab.json and, in *@merges, merges.txt. @vocab: 49408 in the release, at least 514. */
-char *random_tokenizer_clip (guint vocab, const char *const *texts, char **merges);
+/* vocab.json and, in *@merges, merges.txt. */
+char *
+random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *texts, char **merges);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (RandomTokenizer, random_tokenizer_clear)

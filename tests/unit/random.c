@@ -186,9 +186,11 @@ test_tokenizers (void)
 {
   g_autoptr (AvatarConfig) config = avatar_config_released ();
   g_auto (GStrv) texts = random_config_texts (config);
-  g_auto (RandomTokenizer) random = random_tokenizer_llama (128320, (const char *const *) texts);
+  const RandomTokenizerSizes sizes = { 128320, 280147, 0 }, clip_sizes = { 49408, 48894, 0 };
+  g_auto (RandomTokenizer) random = random_tokenizer_llama (&sizes, (const char *const *) texts);
   g_autofree char *merges = NULL;
-  g_autofree char *vocab = random_tokenizer_clip (49408, (const char *const *) texts, &merges);
+  g_autofree char *vocab
+      = random_tokenizer_clip (&clip_sizes, (const char *const *) texts, &merges);
   g_autoptr (AvatarTokenizer) llama
       = avatar_tokenizer_parse_llama (random.json, strlen (random.json), "t", NULL);
   g_autoptr (AvatarTokenizer) clip
@@ -205,6 +207,32 @@ test_tokenizers (void)
   g_assert_cmpuint (avatar_tokens_count_head (llama, &config->text), ==, 95);
   g_assert_cmpint (clip->bos, ==, 49406);
   g_assert_cmpint (clip->eos, ==, 49407);
+}
+
+/* The same bytes for a seed, others for another; without merges of their own, names that no text has. */
+static void
+test_tokenizer_seeds (void)
+{
+  static const char *const texts[] = { "A man talks.", NULL };
+  RandomTokenizerSizes sizes = { 4096, 6000, 1 };
+  g_auto (RandomTokenizer) first = random_tokenizer_llama (&sizes, texts),
+                           again = random_tokenizer_llama (&sizes, texts), other = { 0 },
+                           small = { 0 };
+  g_autoptr (AvatarTokenizer) full
+      = avatar_tokenizer_parse_llama (first.json, strlen (first.json), "t", NULL);
+
+  sizes.seed = 2;
+  other = random_tokenizer_llama (&sizes, texts);
+  sizes.merges = 0;
+  small = random_tokenizer_llama (&sizes, texts);
+  g_assert_cmpstr (first.json, ==, again.json);
+  g_assert_cmpstr (first.json, !=, other.json);
+  g_assert_nonnull (full);
+  g_assert_cmpuint (avatar_bpe_n_tokens (full->bpe), ==, 4096 - 320);
+  g_assert_cmpuint (avatar_bpe_n_merges (full->bpe), ==, 6000);
+  g_assert_nonnull (strstr (small.json,
+      "\"\xc4\x80"
+      "0\":"));
 }
 
 /* Another template has another length, which the configuration is told. */
@@ -237,6 +265,7 @@ main (int argc, char **argv)
   g_test_add_func ("/random/holes", test_holes);
   g_test_add_func ("/random/text", test_text);
   g_test_add_func ("/random/tokenizers", test_tokenizers);
+  g_test_add_func ("/random/tokenizer-seeds", test_tokenizer_seeds);
   g_test_add_func ("/random/other-template", test_other_template);
   return g_test_run ();
 }

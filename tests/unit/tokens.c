@@ -5,6 +5,8 @@
 #include "engine/text/tokenizer.h"
 #include "engine/weights/released.h"
 #include "tests/unit/growth.h"
+#include "tools/random-config.h"
+#include "tools/random-tokenizer.h"
 
 #include <string.h>
 
@@ -85,20 +87,84 @@ read_lines (const char *path)
   return rows;
 }
 
+/* @c: NULL: CLIP's ids are not compared. */
 static void
-test_texts (void)
+compare_texts (const char *path, guint least, const AvatarTokenizer *l, const AvatarTokenizer *c)
 {
-  g_autoptr (GPtrArray) rows = read_lines (TEXT "texts.txt");
+  g_autoptr (GPtrArray) rows = read_lines (path);
 
-  g_assert_cmpuint (rows->len, >, 2000);
+  g_assert_cmpuint (rows->len, >, least);
   for (guint i = 0; i < rows->len; i++) {
     const char *const *row = rows->pdata[i];
     g_autofree char *text = g_strcompress (row[0]);
-    g_autoptr (GArray) a = encode (llama, text), b = encode (clip, text);
+    g_autoptr (GArray) a = encode (l, text), b = c ? encode (c, text) : NULL;
 
     compare ("LLaMA", text, row[1], (gint32 *) a->data, a->len);
-    compare ("CLIP", text, row[2], (gint32 *) b->data, b->len);
+    if (b)
+      compare ("CLIP", text, row[2], (gint32 *) b->data, b->len);
   }
+}
+
+static void
+test_texts (void)
+{
+  compare_texts (TEXT "texts.txt", 2000, llama, clip);
+}
+
+/* Merges as lists of two, written as strings instead. */
+static char *
+with_strings (const char *json)
+{
+  static const struct
+  {
+    const char *from, *to;
+  } changes[] = { { "[\n        \"", "\"" }, { "\",\n        \"", " " }, { "\"\n      ]", "\"" } };
+  const char *merges = strstr (json, "\"merges\"");
+  GString *out = g_string_new_len (json, merges - json);
+
+  while (*merges) {
+    guint i = 0;
+
+    while (i < G_N_ELEMENTS (changes) && !g_str_has_prefix (merges, changes[i].from))
+      i++;
+    if (i < G_N_ELEMENTS (changes)) {
+      g_string_append (out, changes[i].to);
+      merges += strlen (changes[i].from);
+    } else {
+      g_string_append_c (out, *merges++);
+    }
+  }
+  return g_string_free (out, FALSE);
+}
+
+/* Tokenizers of the released sizes, as avatar-random makes them: ids are Hugging Face's, also where
+ * merges are written as strings. */
+static void
+test_full (void)
+{
+  const RandomTokenizerSizes sizes = { 128320, 280147, 0 }, clip_sizes = { 49408, 48894, 0 };
+  g_autoptr (AvatarConfig) config = avatar_config_released ();
+  g_auto (GStrv) texts = random_config_texts (config);
+  g_auto (RandomTokenizer) random = random_tokenizer_llama (&sizes, (const char *const *) texts);
+  g_autofree char *strings = with_strings (random.json), *merges = NULL;
+  g_autofree char *vocab
+      = random_tokenizer_clip (&clip_sizes, (const char *const *) texts, &merges);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarTokenizer) a
+      = avatar_tokenizer_parse_llama (random.json, strlen (random.json), "t", &error),
+      b = avatar_tokenizer_parse_llama (strings, strlen (strings), "t", &error),
+      c = avatar_tokenizer_parse_clip (vocab, strlen (vocab), merges, strlen (merges), "c", &error);
+
+  g_assert_no_error (error);
+  g_assert_cmpuint (strlen (random.json), >, 16000000);
+  g_assert_cmpuint (strlen (strings), <, 10000000);
+  g_assert_cmpuint (avatar_bpe_n_tokens (a->bpe), ==, 128000);
+  g_assert_cmpuint (avatar_bpe_n_merges (a->bpe), ==, 280147);
+  g_assert_cmpuint (avatar_bpe_n_merges (b->bpe), ==, 280147);
+  g_assert_cmpuint (avatar_bpe_n_tokens (c->bpe), ==, 49408);
+  g_assert_cmpuint (avatar_bpe_n_merges (c->bpe), ==, 48894);
+  compare_texts (TEXT "full.txt", 400, a, c);
+  compare_texts (TEXT "full.txt", 400, b, NULL);
 }
 
 /* --------------------------------------------------------------------------------------- prompts */
@@ -375,6 +441,7 @@ main (int argc, char **argv)
   clip = avatar_tokenizer_new_clip (TEXT "clip", &error);
   g_assert_no_error (error);
   g_test_add_func ("/tokens/texts", test_texts);
+  g_test_add_func ("/tokens/full", test_full);
   g_test_add_func ("/tokens/prompts", test_prompts);
   g_test_add_func ("/tokens/quality", test_quality);
   g_test_add_func ("/tokens/truncation", test_truncation);

@@ -2,6 +2,8 @@
 """Ids of Hugging Face's own tokenizers, for tests/unit/tokens.c and for a check of many more.
 
     tokens.py write                      # tests/golden/text: two small tokenizers, texts and prompts with their ids
+    tokens.py full AVATAR_RANDOM         # tests/golden/text/full.txt: texts with their ids by the full-size tokenizers that
+                                         # AVATAR_RANDOM (build/tools/avatar-random) makes, seed 0
     tokens.py check [N [LLAMA [CLIP]]]   # N random texts through engine/text, every id (needs cc, GLib and json-glib);
                                          # folders of other tokenizers in place of the small ones
     tokens.py corpus                     # tests/fuzz/corpus/{tokenizer,merges,prompt}
@@ -246,6 +248,35 @@ def write(n=2400):
     os.system(f"du -ab {OUT}")
 
 
+def words_text(rng, vocabulary, names):
+    """Words that a vocabulary has, whole, cut and run together."""
+    out = []
+    for _ in range(rng.choice([1, 2, 3, 5, 8])):
+        word = bytes(names[c] for c in rng.choice(vocabulary)).decode("utf-8", errors="ignore")
+        out += [word[:rng.randint(1, 9)] if rng.random() < .3 else word] + ([" "] if rng.random() < .5 else [])
+    return "".join(out)
+
+
+def full(program, n=700):
+    rng, names = random.Random(3), {c: b for b, c in zip(list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256)), byte_alphabet())}
+    for c, b in zip(byte_alphabet()[len(names):], [b for b in range(256) if b not in names.values()]):
+        names[c] = b
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.check_call([program, "--parts", "tokenizers", folder])
+        llama, clip = (os.path.join(folder, "ckpts", k) for k in ("llava_llama_image", "text_encoder_2"))
+        truth = Truth(llama, clip)
+        words = [w for w in truth.llama.get_vocab() if all(c in names for c in w)]
+        words += [w.removesuffix("</w>") for w in truth.clip.encoder if all(c in names for c in w)]
+        words.sort()
+        with open(os.path.join(OUT, "full.txt"), "w", encoding="utf-8") as f:
+            f.write(f"# transformers {transformers.__version__}, tokenizers {tokenizers.__version__}, Unicode {unicodedata.unidata_version}\n"
+                    "# a text, its ids by the random tokenizers of the released sizes, LLaMA's and CLIP's; of many only how many, and a checksum\n")
+            for i in range(n):
+                text = words_text(rng, words, names) if i % 4 else random_text(rng)
+                if len(text) < 80:
+                    f.write("\t".join([escape(text)] + [" ".join(map(str, ids)) if i < 40 else checksum(ids) for ids in truth.ids(text)]) + "\n")
+
+
 # ----------------------------------------------------------------------------------------------------------------- check
 
 class GArray(ctypes.Structure):
@@ -346,6 +377,8 @@ if __name__ == "__main__":
     what, rest = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]
     if what == "write":
         write()
+    elif what == "full":
+        full(*rest)
     elif what == "corpus":
         corpus()
     elif what == "check":
