@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Tokens are found by name once; from then on all is done with ids. The symbols of a piece are a
- * linked list in an array, and the pairs that can be merged wait in a heap, by rank and place. */
+ * linked list in an array, and the pairs that can be merged wait in a heap, by rank and place.
+ *
+ * Tokens and merges lie in arrays, and are found by tables of numbers, not of pointers to blocks
+ * of their own: there are hundreds of thousands. Hashes have a secret factor, so that no file can
+ * be made of names that all have the same one. */
 #include "engine/text/bpe.h"
 
 #include <string.h>
 
 #define NONE G_MAXUINT32
+#define FIRST_BITS 10
+
+typedef struct
+{
+  guint32 start, n; /* of the name, in AvatarBpe.names */
+  guint32 hash;
+  gint32 id;
+} Token;
 
 typedef struct
 {
@@ -14,13 +26,24 @@ typedef struct
   gint32 id; /* of both together */
 } Merge;
 
+/* Numbers of entries of an array, plus 1, where the upper bits of their hashes say, or behind
+ * that; at least half are 0. */
+typedef struct
+{
+  guint32 *slots;
+  guint bits;
+} Index;
+
 struct _AvatarBpe
 {
   char *ending;
   gboolean in_passes, ignore_merges;
-  GHashTable *tokens; /* name -> id */
-  GHashTable *merges; /* Merge, by pair */
-  gsize longest;      /* name, in bytes */
+  guint64 factor; /* odd */
+  GString *names; /* one behind the other */
+  GArray *tokens; /* Token */
+  GArray *merges; /* Merge */
+  Index by_name, by_pair;
+  gsize longest; /* name, in bytes */
   guint32 next_rank;
   gint32 first[256], last[256]; /* ids of a byte, and of one that ends a piece */
 };
@@ -54,16 +77,53 @@ pair_of (gint32 left, gint32 right)
   return (guint64) (guint32) left << 32 | (guint32) right;
 }
 
-static guint
-merge_hash (gconstpointer key)
+/* Of bytes that follow those of @hash; 0: there are none before. */
+static guint64
+hash_bytes (const AvatarBpe *self, guint64 hash, const char *bytes, gsize n)
 {
-  return (guint) ((((const Merge *) key)->pair * G_GUINT64_CONSTANT (0x9e3779b97f4a7c15)) >> 32);
+  for (gsize i = 0; i < n; i++)
+    hash = (hash ^ (guint8) bytes[i]) * self->factor;
+  return hash;
 }
 
-static gboolean
-merge_equal (gconstpointer a, gconstpointer b)
+static guint32
+hash_pair (const AvatarBpe *self, guint64 pair)
 {
-  return ((const Merge *) a)->pair == ((const Merge *) b)->pair;
+  return (pair * self->factor) >> 32;
+}
+
+/* The place in the table from which on an entry of this hash is looked for. */
+static guint32
+first_slot (const Index *index, guint32 hash)
+{
+  return hash >> (32 - index->bits);
+}
+
+static guint32
+next_slot (const Index *index, guint32 slot)
+{
+  return (slot + 1) & ((1u << index->bits) - 1);
+}
+
+static void
+index_add (Index *self, guint32 hash, guint number)
+{
+  guint32 slot = first_slot (self, hash);
+
+  while (self->slots[slot])
+    slot = next_slot (self, slot);
+  self->slots[slot] = number + 1;
+}
+
+/* TRUE: it was made larger, for @n entries and one more, and is empty. */
+static gboolean
+index_grow (Index *self, guint n)
+{
+  if (n + 1 <= 1u << (self->bits - 1))
+    return FALSE;
+  g_free (self->slots);
+  self->slots = g_new0 (guint32, 1u << ++self->bits);
+  return TRUE;
 }
 
 AvatarBpe *
@@ -74,8 +134,12 @@ avatar_bpe_new (const AvatarBpeRules *rules)
   self->ending = g_strdup (rules->ending ? rules->ending : "");
   self->in_passes = rules->in_passes;
   self->ignore_merges = rules->ignore_merges;
-  self->tokens = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  self->merges = g_hash_table_new_full (merge_hash, merge_equal, g_free, NULL);
+  self->factor = (guint64) g_random_int () << 32 | g_random_int () | 1;
+  self->names = g_string_new (NULL);
+  self->tokens = g_array_new (FALSE, FALSE, sizeof (Token));
+  self->merges = g_array_new (FALSE, FALSE, sizeof (Merge));
+  self->by_name = (Index){ g_new0 (guint32, 1u << FIRST_BITS), FIRST_BITS };
+  self->by_pair = (Index){ g_new0 (guint32, 1u << FIRST_BITS), FIRST_BITS };
   return self;
 }
 
@@ -84,53 +148,121 @@ avatar_bpe_free (AvatarBpe *self)
 {
   if (!self)
     return;
-  g_hash_table_unref (self->merges);
-  g_hash_table_unref (self->tokens);
+  g_free (self->by_name.slots);
+  g_free (self->by_pair.slots);
+  g_array_unref (self->merges);
+  g_array_unref (self->tokens);
+  g_string_free (self->names, TRUE);
   g_free (self->ending);
   g_free (self);
 }
 
-gboolean
-avatar_bpe_add_token (AvatarBpe *self, const char *name, gint32 id)
+/* The id of the token whose name is @left with @right behind it, and has this hash; -1: there is
+ * none. */
+static gint32
+find_token (const AvatarBpe *self, guint32 hash, const char *left, gsize n_left, const char *right,
+    gsize n_right)
 {
-  if (g_hash_table_contains (self->tokens, name))
+  const Index *index = &self->by_name;
+  guint32 slot = first_slot (index, hash);
+
+  for (; index->slots[slot]; slot = next_slot (index, slot)) {
+    const Token *token = &g_array_index (self->tokens, Token, index->slots[slot] - 1);
+    const char *name = self->names->str + token->start;
+
+    if (token->hash == hash && token->n == n_left + n_right && memcmp (name, left, n_left) == 0
+        && memcmp (name + n_left, right, n_right) == 0)
+      return token->id;
+  }
+  return -1;
+}
+
+gboolean
+avatar_bpe_add_token (AvatarBpe *self, const char *name, gsize n, gint32 id)
+{
+  guint32 hash = hash_bytes (self, 0, name, n) >> 32;
+  Token token = { self->names->len, n, hash, id };
+
+  g_return_val_if_fail (id >= 0 && n <= G_MAXUINT32 - self->names->len, FALSE);
+  if (find_token (self, hash, name, n, "", 0) >= 0)
     return FALSE;
-  self->longest = MAX (self->longest, strlen (name));
-  return g_hash_table_insert (self->tokens, g_strdup (name), GINT_TO_POINTER (id));
+  if (index_grow (&self->by_name, self->tokens->len))
+    for (guint i = 0; i < self->tokens->len; i++)
+      index_add (&self->by_name, g_array_index (self->tokens, Token, i).hash, i);
+  index_add (&self->by_name, hash, self->tokens->len);
+  g_array_append_val (self->tokens, token);
+  g_string_append_len (self->names, name, n);
+  self->longest = MAX (self->longest, n);
+  return TRUE;
 }
 
 gint32
 avatar_bpe_find (const AvatarBpe *self, const char *name)
 {
-  gpointer id;
+  gsize n = strlen (name);
 
-  return g_hash_table_lookup_extended (self->tokens, name, NULL, &id) ? GPOINTER_TO_INT (id) : -1;
+  return find_token (self, hash_bytes (self, 0, name, n) >> 32, name, n, "", 0);
+}
+
+/* NULL: this pair is not merged. */
+static Merge *
+find_merge (const AvatarBpe *self, guint64 pair)
+{
+  const Index *index = &self->by_pair;
+  guint32 slot = first_slot (index, hash_pair (self, pair));
+
+  for (; index->slots[slot]; slot = next_slot (index, slot)) {
+    Merge *merge = &g_array_index (self->merges, Merge, index->slots[slot] - 1);
+
+    if (merge->pair == pair)
+      return merge;
+  }
+  return NULL;
+}
+
+static void
+store_merge (AvatarBpe *self, Merge merge)
+{
+  Merge *known = find_merge (self, merge.pair);
+
+  if (known) {
+    *known = merge;
+    return;
+  }
+  if (index_grow (&self->by_pair, self->merges->len))
+    for (guint i = 0; i < self->merges->len; i++)
+      index_add (&self->by_pair, hash_pair (self, g_array_index (self->merges, Merge, i).pair), i);
+  index_add (&self->by_pair, hash_pair (self, merge.pair), self->merges->len);
+  g_array_append_val (self->merges, merge);
 }
 
 gboolean
-avatar_bpe_add_merge (AvatarBpe *self, const char *left, const char *right)
+avatar_bpe_add_merge (AvatarBpe *self, const char *left, gsize n_left, const char *right,
+    gsize n_right)
 {
-  g_autofree char *both = g_strconcat (left, right, NULL);
-  gint32 ids[2] = { avatar_bpe_find (self, left), avatar_bpe_find (self, right) };
-  Merge merge = { pair_of (ids[0], ids[1]), self->next_rank, avatar_bpe_find (self, both) };
+  guint64 hash_left = hash_bytes (self, 0, left, n_left);
+  guint32 hash_right = hash_bytes (self, 0, right, n_right) >> 32;
+  guint32 hash_both = hash_bytes (self, hash_left, right, n_right) >> 32;
+  gint32 ids[] = { find_token (self, hash_left >> 32, left, n_left, "", 0),
+    find_token (self, hash_right, right, n_right, "", 0),
+    find_token (self, hash_both, left, n_left, right, n_right) };
 
-  if (ids[0] < 0 || ids[1] < 0 || merge.id < 0)
+  if (ids[0] < 0 || ids[1] < 0 || ids[2] < 0)
     return FALSE;
-  self->next_rank++;
-  g_hash_table_add (self->merges, g_memdup2 (&merge, sizeof merge));
+  store_merge (self, (Merge){ pair_of (ids[0], ids[1]), self->next_rank++, ids[2] });
   return TRUE;
 }
 
 guint
 avatar_bpe_n_tokens (const AvatarBpe *self)
 {
-  return g_hash_table_size (self->tokens);
+  return self->tokens->len;
 }
 
 guint
 avatar_bpe_n_merges (const AvatarBpe *self)
 {
-  return g_hash_table_size (self->merges);
+  return self->merges->len;
 }
 
 /* Bytes that are printable in Latin-1 stand for themselves, the others for U+0100 and so on. */
@@ -221,12 +353,10 @@ propose (Work *w, guint32 at, GArray *into)
 {
   const Symbol *symbols = (const Symbol *) w->symbols->data;
   Candidate candidate = { .at = at };
-  Merge key;
 
   if (at == NONE || symbols[at].after == NONE)
     return;
-  key.pair = pair_at (symbols, at);
-  candidate.merge = g_hash_table_lookup (w->bpe->merges, &key);
+  candidate.merge = find_merge (w->bpe, pair_at (symbols, at));
   if (!candidate.merge)
     return;
   if (into == w->heap)

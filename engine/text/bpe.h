@@ -26,12 +26,13 @@ typedef struct
 AvatarBpe *avatar_bpe_new (const AvatarBpeRules *rules);
 void avatar_bpe_free (AvatarBpe *self);
 
-/* Names are written in GPT-2's alphabet, one character a byte, as files have them. FALSE: there is one
- * already. */
-gboolean avatar_bpe_add_token (AvatarBpe *self, const char *name, gint32 id);
+/* Names are written in GPT-2's alphabet, one character a byte, as files have them, and have a
+ * length in bytes: they need no 0 behind them. FALSE: there is one already. */
+gboolean avatar_bpe_add_token (AvatarBpe *self, const char *name, gsize n, gint32 id);
 /* The next rank is that of @left and @right. FALSE: they, or what they make, are no tokens. A pair
  * that is given again has the later rank. */
-gboolean avatar_bpe_add_merge (AvatarBpe *self, const char *left, const char *right);
+gboolean avatar_bpe_add_merge (AvatarBpe *self, const char *left, gsize n_left, const char *right,
+    gsize n_right);
 /* To be called after the last token. The first byte without a token; -1: all have theirs. */
 int avatar_bpe_finish (AvatarBpe *self);
 

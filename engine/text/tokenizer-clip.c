@@ -10,41 +10,23 @@
 #define EOS "<|endoftext|>"
 
 static gboolean
-read_vocabulary (AvatarTokenizer *self, const char *text, gsize length, GError **error)
+read_merge (AvatarTokenizer *self, const char *line, gsize n, guint number, GError **error)
 {
-  g_autoptr (JsonObject) vocabulary = avatar_json_parse (text, length, self->name, error);
-  JsonObjectIter iter;
-  const char *name;
-  JsonNode *id;
+  AvatarJsonText pair[2];
 
-  if (!vocabulary)
-    return FALSE;
-  json_object_iter_init (&iter, vocabulary);
-  while (json_object_iter_next (&iter, &name, &id))
-    if (!avatar_tokenizer_add (self, name, id, error))
-      return FALSE;
-  return avatar_tokenizer_finish (self, error);
-}
-
-static gboolean
-read_merge (AvatarTokenizer *self, char *line, guint number, GError **error)
-{
-  char *right = strchr (line, ' ');
-
-  if (right)
-    *right++ = '\0';
-  if (!right || !*line || !*right || strchr (right, ' ')) {
+  if (!avatar_tokenizer_split_merge (line, n, pair)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: merges.txt, line %u: expected two tokens with one space between them", self->name,
         number);
     return FALSE;
   }
-  if (avatar_bpe_add_merge (self->bpe, line, right))
+  if (avatar_bpe_add_merge (self->bpe, pair[0].text, pair[0].n, pair[1].text, pair[1].n))
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: merges.txt, line %u: \"%.100s\", \"%.100s\" or both together are no tokens of "
+      "%s: merges.txt, line %u: \"%.*s\", \"%.*s\" or both together are no tokens of "
       "vocab.json; the two files do not belong together",
-      self->name, number, line, right);
+      self->name, number, (int) MIN (pair[0].n, 100), pair[0].text, (int) MIN (pair[1].n, 100),
+      pair[1].text);
   return FALSE;
 }
 
@@ -63,14 +45,13 @@ read_merges (AvatarTokenizer *self, const char *text, gsize length, GError **err
   while (end > text && g_ascii_isspace (end[-1]))
     end--;
   for (p = memchr (text, '\n', end - text); p && number <= MAX_MERGES; number++) {
-    const char *start = p + 1;
-    g_autofree char *line = NULL;
+    const char *start = p + 1, *stop;
 
     p = memchr (start, '\n', end - start);
-    line = g_strndup (start, (p ? p : end) - start);
-    if (g_str_has_suffix (line, "\r"))
-      line[strlen (line) - 1] = '\0';
-    if (!read_merge (self, line, number + 1, error))
+    stop = p ? p : end;
+    if (stop > start && stop[-1] == '\r')
+      stop--;
+    if (!read_merge (self, start, stop - start, number + 1, error))
       return FALSE;
   }
   return TRUE;
@@ -96,7 +77,7 @@ avatar_tokenizer_parse_clip (const char *vocab, gsize vocab_length, const char *
   static const AvatarBpeRules rules = { .ending = "</w>", .in_passes = TRUE };
   g_autoptr (AvatarTokenizer) self = avatar_tokenizer_new (AVATAR_TOKENIZER_CLIP, name, &rules);
 
-  if (read_vocabulary (self, vocab, vocab_length, error)
+  if (avatar_tokenizer_read_vocabulary (self, vocab, vocab_length, error)
       && read_merges (self, merges, merges_length, error)
       && add_special (self, BOS, &self->bos, error) && add_special (self, EOS, &self->eos, error))
     return g_steal_pointer (&self);

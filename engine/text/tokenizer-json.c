@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaMA-3's tokenizer: tokenizer.json as the library tokenizers writes it. Whatever there changes ids,
- * and is not as LLaMA-3 has it, is refused by name. */
+/* LLaMA-3's tokenizer: tokenizer.json as the library tokenizers writes it. Whatever there changes
+ * ids, and is not as LLaMA-3 has it, is refused by name. Vocabulary and merges are read where they
+ * stand, since json-glib's tree of them takes ten times their room and most of the time; all else
+ * is read from the text without them. */
 #include "engine/text/split.h"
 #include "engine/text/tokenizer.h"
 
 #include <string.h>
 
 #define MAX_FILE (48u << 20) /* the released one: 9 MiB; with lists for merges 17 MiB */
-#define MAX_VALUES 1200000u  /* values of JSON; the released one: 0.4 million, or 1.0 with lists */
+#define MAX_VALUES 100000u   /* around vocabulary and merges; the released one: 2500 */
 #define BOS "<|begin_of_text|>"
 
 /* ----------------------------------------------------------------------------- reading by name */
@@ -116,71 +118,147 @@ check_rest (AvatarTokenizer *self, JsonObject *root, JsonObject *model, GError *
 
 /* ---------------------------------------------------------------------------------------- tables */
 
-static gboolean
-read_vocabulary (AvatarTokenizer *self, JsonObject *model, GError **error)
+/* Where vocabulary and merges stand, brackets included; n: 0: they are not there, or are no object
+ * and no list. */
+typedef struct
 {
-  JsonObject *vocabulary = as_object (find (model, "vocab"));
-  JsonObjectIter iter;
-  const char *name;
-  JsonNode *id;
+  AvatarJsonText vocabulary, merges;
+} Tables;
 
-  if (!vocabulary) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: \"model.vocab\" is missing; expected an object of tokens and ids", self->name);
-    return FALSE;
+/* The value at the cursor, of which @rest gets the brackets alone; *@copied: what it has by now. */
+static void
+cut_out (AvatarJsonCursor *cursor, AvatarJsonText *table, GString *rest, const char **copied)
+{
+  const char *start = cursor->at, bracket = *start;
+
+  if (!avatar_json_cursor_skip (cursor))
+    return;
+  *table = (AvatarJsonText){ start, cursor->at - start };
+  g_string_append_len (rest, *copied, start - *copied);
+  g_string_append (rest, bracket == '{' ? "{}" : "[]");
+  *copied = cursor->at;
+}
+
+static void
+cut_out_of_model (AvatarJsonCursor *cursor, Tables *out, GString *rest, const char **copied)
+{
+  g_autoptr (GString) scratch = g_string_new (NULL);
+  AvatarJsonText name;
+
+  avatar_json_cursor_enter (cursor, '{');
+  while (
+      avatar_json_cursor_next (cursor, '}') && avatar_json_cursor_name (cursor, scratch, &name)) {
+    if (avatar_json_text_is (name, "vocab") && avatar_json_cursor_is_at (cursor, '{'))
+      cut_out (cursor, &out->vocabulary, rest, copied);
+    else if (avatar_json_text_is (name, "merges") && avatar_json_cursor_is_at (cursor, '['))
+      cut_out (cursor, &out->merges, rest, copied);
+    else
+      avatar_json_cursor_skip (cursor);
   }
-  json_object_iter_init (&iter, vocabulary);
-  while (json_object_iter_next (&iter, &name, &id))
-    if (!avatar_tokenizer_add (self, name, id, error))
-      return FALSE;
-  return avatar_tokenizer_finish (self, error);
+}
+
+/* Only as much syntax is looked at as finding them takes: json-glib reads what is left, of which
+ * names must not come twice. Returns the text without the tables. */
+static GString *
+find_tables (const char *json, gsize length, Tables *out)
+{
+  AvatarJsonCursor cursor = avatar_json_cursor (json, length);
+  g_autoptr (GString) scratch = g_string_new (NULL);
+  GString *rest = g_string_new (NULL);
+  const char *copied = json;
+  AvatarJsonText name;
+
+  avatar_json_cursor_enter (&cursor, '{');
+  while (
+      avatar_json_cursor_next (&cursor, '}') && avatar_json_cursor_name (&cursor, scratch, &name)) {
+    if (avatar_json_text_is (name, "model") && avatar_json_cursor_is_at (&cursor, '{'))
+      cut_out_of_model (&cursor, out, rest, &copied);
+    else
+      avatar_json_cursor_skip (&cursor);
+  }
+  return g_string_append_len (rest, copied, json + length - copied);
 }
 
 /* "a b", or ["a", "b"] in newer files. FALSE: neither. */
 static gboolean
-read_merge (JsonNode *node, char **left, char **right)
+read_merge (AvatarJsonCursor *cursor, GString *const scratch[2], AvatarJsonText pair[2])
 {
-  JsonArray *pair = as_array (node);
-  const char *text = as_text (node), *space = text ? strchr (text, ' ') : NULL;
+  AvatarJsonText text;
 
-  if (pair && json_array_get_length (pair) == 2) {
-    *left = g_strdup (as_text (json_array_get_element (pair, 0)));
-    *right = g_strdup (as_text (json_array_get_element (pair, 1)));
-  } else if (space && !strchr (space + 1, ' ')) {
-    *left = g_strndup (text, space - text);
-    *right = g_strdup (space + 1);
-  }
-  return *left && *right && **left && **right;
+  if (!avatar_json_cursor_is_at (cursor, '['))
+    return avatar_json_cursor_string (cursor, scratch[0], &text)
+        && avatar_tokenizer_split_merge (text.text, text.n, pair);
+  avatar_json_cursor_enter (cursor, '[');
+  for (guint i = 0; i < 2; i++)
+    if (!avatar_json_cursor_next (cursor, ']')
+        || !avatar_json_cursor_string (cursor, scratch[i], &pair[i]) || pair[i].n == 0)
+      return FALSE;
+  return !avatar_json_cursor_next (cursor, ']') && !cursor->expected;
 }
 
 static gboolean
-read_merges (AvatarTokenizer *self, JsonObject *model, GError **error)
+add_merge (AvatarTokenizer *self, const AvatarJsonText pair[2], guint i, GError **error)
 {
-  JsonArray *merges = as_array (find (model, "merges"));
-
-  if (!merges) {
+  if (i + avatar_bpe_n_tokens (self->bpe) >= AVATAR_MAX_TOKENIZER_ENTRIES)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: \"model.merges\" is missing; expected a list of pairs of tokens", self->name);
-    return FALSE;
-  }
-  for (guint i = 0; i < json_array_get_length (merges); i++) {
-    g_autofree char *left = NULL, *right = NULL;
+        "%s: more than %u tokens and merges; no tokenizer has so many", self->name,
+        AVATAR_MAX_TOKENIZER_ENTRIES);
+  else if (!avatar_bpe_add_merge (self->bpe, pair[0].text, pair[0].n, pair[1].text, pair[1].n))
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: model.merges [%u]: \"%.*s\", \"%.*s\" or both together are no tokens of "
+        "model.vocab",
+        self->name, i, (int) MIN (pair[0].n, 100), pair[0].text, (int) MIN (pair[1].n, 100),
+        pair[1].text);
+  else
+    return TRUE;
+  return FALSE;
+}
 
-    if (!read_merge (json_array_get_element (merges, i), &left, &right)) {
+static gboolean
+read_merges (AvatarTokenizer *self, AvatarJsonText json, GError **error)
+{
+  AvatarJsonCursor cursor = avatar_json_cursor (json.text, json.n);
+  g_autoptr (GString) left = g_string_new (NULL), right = g_string_new (NULL);
+  GString *const scratch[2] = { left, right };
+  AvatarJsonText pair[2];
+
+  avatar_json_cursor_enter (&cursor, '[');
+  for (guint i = 0; avatar_json_cursor_next (&cursor, ']'); i++) {
+    if (!read_merge (&cursor, scratch, pair)) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
           "%s: model.merges [%u]: expected two tokens, as \"a b\" or [\"a\", \"b\"]", self->name,
           i);
       return FALSE;
     }
-    if (!avatar_bpe_add_merge (self->bpe, left, right)) {
-      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-          "%s: model.merges [%u]: \"%.100s\", \"%.100s\" or both together are no tokens of "
-          "model.vocab",
-          self->name, i, left, right);
+    if (!add_merge (self, pair, i, error))
       return FALSE;
-    }
   }
-  return TRUE;
+  if (avatar_json_cursor_finish (&cursor))
+    return TRUE;
+  avatar_json_cursor_complain (&cursor, self->name, error);
+  return FALSE;
+}
+
+static gboolean
+check_table (const AvatarTokenizer *self, AvatarJsonText table, const char *key,
+    const char *expected, GError **error)
+{
+  if (table.n > 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: \"model.%s\" is missing; expected %s",
+      self->name, key, expected);
+  return FALSE;
+}
+
+static gboolean
+read_tables (AvatarTokenizer *self, const Tables *tables, GError **error)
+{
+  const AvatarJsonText *vocab = &tables->vocabulary;
+
+  return check_table (self, *vocab, "vocab", "an object of tokens and ids", error)
+      && avatar_tokenizer_read_vocabulary (self, vocab->text, vocab->n, error)
+      && check_table (self, tables->merges, "merges", "a list of pairs of tokens", error)
+      && read_merges (self, tables->merges, error);
 }
 
 static gboolean
@@ -233,15 +311,20 @@ read_added_tokens (AvatarTokenizer *self, JsonObject *root, GError **error)
 
 /* json-glib takes hundreds of bytes for a value of two, so that some megabytes would become gigabytes.
  * What stands in strings is counted, too, which does no harm. */
-static gboolean
-has_too_many_values (const char *json, gsize length)
+static JsonObject *
+parse_rest (const char *json, gsize length, const char *name, GError **error)
 {
   guint n = 0;
 
   for (gsize i = 0; i < length; i++)
     if (json[i] == ',' || json[i] == '[' || json[i] == '{')
       n++;
-  return n > MAX_VALUES;
+  if (n <= MAX_VALUES)
+    return avatar_json_parse (json, length, name, error);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+      "%s: more than %u values around vocabulary and merges; no tokenizer has so many", name,
+      MAX_VALUES);
+  return NULL;
 }
 
 static gboolean
@@ -260,25 +343,20 @@ set_bos (AvatarTokenizer *self, const char *name, GError **error)
 AvatarTokenizer *
 avatar_tokenizer_parse_llama (const char *json, gsize length, const char *name, GError **error)
 {
+  Tables tables = { 0 };
+  g_autoptr (GString) rest = find_tables (json, length, &tables);
+  g_autoptr (JsonObject) root = parse_rest (rest->str, rest->len, name, error);
   g_autoptr (AvatarTokenizer) self = NULL;
-  g_autoptr (JsonObject) root = NULL;
   JsonObject *model;
   AvatarBpeRules rules = { 0 };
 
-  if (has_too_many_values (json, length)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: more than %u values; no tokenizer has so many", name, MAX_VALUES);
-    return NULL;
-  }
-  root = avatar_json_parse (json, length, name, error);
   if (!root)
     return NULL;
   model = as_object (find (root, "model"));
   rules.ignore_merges = flag_of (model, "ignore_merges", FALSE) == TRUE;
   self = avatar_tokenizer_new (AVATAR_TOKENIZER_LLAMA, name, &rules);
   if (check_pre_tokenizer (self, root, error) && check_rest (self, root, model, error)
-      && read_vocabulary (self, model, error) && read_merges (self, model, error)
-      && read_added_tokens (self, root, error))
+      && read_tables (self, &tables, error) && read_added_tokens (self, root, error))
     return g_steal_pointer (&self);
   return NULL;
 }

@@ -46,30 +46,32 @@ avatar_tokenizer_find (const AvatarTokenizer *self, const char *name)
   return added ? added->id : avatar_bpe_find (self->bpe, name);
 }
 
-gboolean
-avatar_tokenizer_add (AvatarTokenizer *self, const char *name, JsonNode *id, GError **error)
+/* @id: -1: it is none. */
+static gboolean
+add_token (AvatarTokenizer *self, AvatarJsonText name, gint32 id, GError **error)
 {
-  gint64 value = -1;
+  int shown = MIN (name.n, 100);
 
-  if (JSON_NODE_HOLDS_VALUE (id) && json_node_get_value_type (id) == G_TYPE_INT64)
-    value = json_node_get_int (id);
-  if (value < 0 || value > AVATAR_MAX_TOKEN_ID || name[0] == '\0') {
+  if (id < 0 || id > AVATAR_MAX_TOKEN_ID || name.n == 0)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: the token \"%.100s\" has no usable id; expected a whole number of 0 to %d", self->name,
-        name, AVATAR_MAX_TOKEN_ID);
-    return FALSE;
+        "%s: the token \"%.*s\" has no usable id; expected a whole number of 0 to %d", self->name,
+        shown, name.text, AVATAR_MAX_TOKEN_ID);
+  else if (avatar_bpe_n_tokens (self->bpe) == AVATAR_MAX_TOKENIZER_ENTRIES)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: more than %u tokens; no tokenizer has so many", self->name,
+        AVATAR_MAX_TOKENIZER_ENTRIES);
+  else if (!avatar_bpe_add_token (self->bpe, name.text, name.n, id))
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the token \"%.*s\" comes twice",
+        self->name, shown, name.text);
+  else {
+    self->n_ids = MAX (self->n_ids, (guint) id + 1);
+    return TRUE;
   }
-  if (!avatar_bpe_add_token (self->bpe, name, value)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the token \"%.100s\" comes twice",
-        self->name, name);
-    return FALSE;
-  }
-  self->n_ids = MAX (self->n_ids, (guint) value + 1);
-  return TRUE;
+  return FALSE;
 }
 
-gboolean
-avatar_tokenizer_finish (AvatarTokenizer *self, GError **error)
+static gboolean
+check_bytes (AvatarTokenizer *self, GError **error)
 {
   int missing = avatar_bpe_finish (self->bpe);
 
@@ -81,6 +83,41 @@ avatar_tokenizer_finish (AvatarTokenizer *self, GError **error)
       self->name, missing,
       self->kind == AVATAR_TOKENIZER_CLIP ? ", both with and without </w>" : "");
   return FALSE;
+}
+
+gboolean
+avatar_tokenizer_read_vocabulary (AvatarTokenizer *self, const char *json, gsize length,
+    GError **error)
+{
+  AvatarJsonCursor cursor = avatar_json_cursor (json, length);
+  g_autoptr (GString) scratch = g_string_new (NULL);
+  AvatarJsonText name;
+  gint32 id;
+
+  avatar_json_cursor_enter (&cursor, '{');
+  while (
+      avatar_json_cursor_next (&cursor, '}') && avatar_json_cursor_name (&cursor, scratch, &name)) {
+    if (!avatar_json_cursor_count (&cursor, &id))
+      id = -1;
+    if (!add_token (self, name, id, error))
+      return FALSE;
+  }
+  if (avatar_json_cursor_finish (&cursor))
+    return check_bytes (self, error);
+  avatar_json_cursor_complain (&cursor, self->name, error);
+  return FALSE;
+}
+
+gboolean
+avatar_tokenizer_split_merge (const char *text, gsize n, AvatarJsonText pair[2])
+{
+  const char *end = text + n, *space = memchr (text, ' ', n);
+
+  if (!space || memchr (space + 1, ' ', end - space - 1))
+    return FALSE;
+  pair[0] = (AvatarJsonText){ text, space - text };
+  pair[1] = (AvatarJsonText){ space + 1, end - space - 1 };
+  return pair[0].n > 0 && pair[1].n > 0;
 }
 
 typedef struct

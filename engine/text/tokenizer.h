@@ -5,12 +5,15 @@
 #include "engine/text/added.h"
 #include "engine/text/bpe.h"
 #include "engine/text/tokens.h"
+#include "engine/weights/json-cursor.h"
 #include "engine/weights/json.h"
 
 G_BEGIN_DECLS
 
 /* Larger than any vocabulary there is. */
 #define AVATAR_MAX_TOKEN_ID ((1 << 24) - 1)
+/* Tokens and merges together; the release has 0.4 million. */
+#define AVATAR_MAX_TOKENIZER_ENTRIES 1200000u
 
 typedef enum
 {
@@ -41,11 +44,13 @@ gboolean avatar_tokenizer_configure (AvatarTokenizer *self, const char *json, gs
 AvatarTokenizer *avatar_tokenizer_parse_clip (const char *vocab, gsize vocab_length,
     const char *merges, gsize merges_length, const char *name, GError **error);
 
-/* A member of a vocabulary: a name and its id. */
-gboolean
-avatar_tokenizer_add (AvatarTokenizer *self, const char *name, JsonNode *id, GError **error);
-/* To be called after the last token: every byte must have one. */
-gboolean avatar_tokenizer_finish (AvatarTokenizer *self, GError **error);
+/* A vocabulary: an object of names and ids, and white space around it. Every byte must have a
+ * token. */
+gboolean avatar_tokenizer_read_vocabulary (AvatarTokenizer *self, const char *json, gsize length,
+    GError **error);
+
+/* "a b" in its two parts. FALSE: it has not exactly one space, or nothing on one side of it. */
+gboolean avatar_tokenizer_split_merge (const char *text, gsize n, AvatarJsonText pair[2]);
 
 /* Appends the ids of @text, @n bytes of valid UTF-8, to @ids (gint32), without BOS and EOS. */
 void avatar_tokenizer_encode (const AvatarTokenizer *self, const char *text, gsize n, GArray *ids);

@@ -4,6 +4,8 @@
  * Depth, text encoding, the kind of the root and names given twice are looked at first. */
 #include "engine/weights/json.h"
 
+#include "engine/weights/json-cursor.h"
+
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
@@ -21,46 +23,6 @@ typedef enum
   TEXT_ESCAPE,
 } TextKind;
 
-static gboolean
-read_hex (const char *p, const char *end, gunichar *c)
-{
-  *c = 0;
-  for (guint i = 0; i < 4; i++) {
-    int digit = p + i < end ? g_ascii_xdigit_value (p[i]) : -1;
-
-    if (digit < 0)
-      return FALSE;
-    *c = *c << 4 | digit;
-  }
-  return TRUE;
-}
-
-/* The end of the escape that begins at @p, behind the backslash, and the character that it stands for; NULL: it
- * is none of JSON's, or half of a pair alone. json-glib reads on over a quote that stands where a digit
- * should, and would see another text than we do. */
-static const char *
-read_escape (const char *p, const char *end, gunichar *c)
-{
-  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-  const char *hit = p < end && *p ? strchr (from, *p) : NULL;
-  gunichar low;
-
-  if (hit) {
-    *c = to[hit - from];
-    return p + 1;
-  }
-  if (p == end || *p != 'u' || !read_hex (p + 1, end, c))
-    return NULL;
-  p += 5;
-  if ((*c & 0xf800) != 0xd800)
-    return p;
-  if (*c >= 0xdc00 || end - p < 2 || p[0] != '\\' || p[1] != 'u' || !read_hex (p + 2, end, &low)
-      || (low & 0xfc00) != 0xdc00)
-    return NULL;
-  *c = 0x10000 + ((*c & 0x3ff) << 10) + (low & 0x3ff);
-  return p + 6;
-}
-
 /* json-glib also takes comments and single quotes. What hides brackets that way would hide their
  * depth from us, so nothing but JSON's own characters may stand outside of strings. */
 static TextKind
@@ -73,9 +35,10 @@ judge (const char *data, gsize length)
   for (gsize i = 0; i < length; i++) {
     char c = data[i];
 
+    /* json-glib reads on over a quote that stands where a digit should, and would see another text */
     if (in_string && c == '\\') {
       gunichar escaped;
-      const char *end = read_escape (data + i + 1, data + length, &escaped);
+      const char *end = avatar_json_read_escape (data + i + 1, data + length, &escaped);
 
       if (!end)
         return TEXT_ESCAPE;
@@ -101,7 +64,7 @@ unescape (const char *p, const char *end, GString *out)
 {
   gunichar c;
 
-  p = read_escape (p, end, &c);
+  p = avatar_json_read_escape (p, end, &c);
   if (!p || c == 0)
     return NULL;
   g_string_append_unichar (out, c);

@@ -342,6 +342,28 @@ test_recursion (void)
     }
 }
 
+/* ----------------------------------------------------------------------------------------------- tokenizers */
+
+/* Names that g_str_hash() finds alike, since "Aa" and "B@" are: a table that goes by it would look at all of
+ * them before every one. */
+static void
+test_colliding_names (void)
+{
+  g_autofree char *good = NULL;
+  g_autoptr (GString) names = g_string_new ("\"vocab\":{"), text = NULL;
+
+  g_assert_true (g_file_get_contents (CORPUS_DIR "/tokenizer/strings.json", &good, NULL, NULL));
+  for (guint i = 0; i < 1 << 17; i++) {
+    g_string_append_c (names, '"');
+    for (guint bit = 0; bit < 17; bit++)
+      g_string_append (names, i >> bit & 1 ? "Aa" : "B@");
+    g_string_append (names, "\":7,");
+  }
+  text = g_string_new (good);
+  g_assert_cmpuint (g_string_replace (text, "\"vocab\":{", names->str, 1), ==, 1);
+  try_bytes (open_llama, "tokenizer.json", text->str, text->len, FALSE);
+}
+
 /* ---------------------------------------------------------------------------------------------- safetensors */
 
 static void
@@ -527,6 +549,7 @@ main (int argc, char **argv)
   g_test_add_func ("/hostile/truncated", test_truncated);
   g_test_add_func ("/hostile/corpora", test_corpora);
   g_test_add_func ("/hostile/recursion", test_recursion);
+  g_test_add_func ("/hostile/colliding-names", test_colliding_names);
   g_test_add_func ("/hostile/tables", test_tables);
   g_test_add_func ("/hostile/zip-lies", test_zip_lies);
   g_test_add_func ("/hostile/pickle-bombs", test_pickle_bombs);

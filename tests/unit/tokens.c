@@ -337,13 +337,13 @@ test_long_piece (void)
     g_autoptr (GString) name = g_string_new (NULL);
 
     avatar_bpe_name_byte (byte, name);
-    g_assert_true (avatar_bpe_add_token (bpe, name->str, byte));
+    g_assert_true (avatar_bpe_add_token (bpe, name->str, name->len, byte));
   }
   for (guint n = 1; n < 1024; n *= 2) {
     g_autofree char *half = g_strnfill (n, 'a'), *all = g_strnfill (2 * n, 'a');
 
-    g_assert_true (avatar_bpe_add_token (bpe, all, 1000 + 2 * n));
-    g_assert_true (avatar_bpe_add_merge (bpe, half, half));
+    g_assert_true (avatar_bpe_add_token (bpe, all, 2 * n, 1000 + 2 * n));
+    g_assert_true (avatar_bpe_add_merge (bpe, half, n, half, n));
   }
   g_assert_cmpint (avatar_bpe_finish (bpe), ==, -1);
   assert_grows_linearly (encode_long_piece, 1 << 15, bpe);
@@ -364,16 +364,16 @@ test_passes (void)
       g_autoptr (GString) name = g_string_new (NULL);
 
       avatar_bpe_name_byte (byte, name);
-      avatar_bpe_add_token (bpe, name->str, byte);
+      avatar_bpe_add_token (bpe, name->str, name->len, byte);
     }
-    avatar_bpe_add_token (bpe, "bc", 300);
-    avatar_bpe_add_token (bpe, "abc", 301);
-    avatar_bpe_add_token (bpe, "abca", 302);
-    g_assert_false (avatar_bpe_add_token (bpe, "bc", 303));
-    g_assert_true (avatar_bpe_add_merge (bpe, "b", "c"));
-    g_assert_true (avatar_bpe_add_merge (bpe, "abc", "a"));
-    g_assert_true (avatar_bpe_add_merge (bpe, "a", "bc"));
-    g_assert_false (avatar_bpe_add_merge (bpe, "a", "b"));
+    avatar_bpe_add_token (bpe, "bc", strlen ("bc"), 300);
+    avatar_bpe_add_token (bpe, "abc", strlen ("abc"), 301);
+    avatar_bpe_add_token (bpe, "abca", strlen ("abca"), 302);
+    g_assert_false (avatar_bpe_add_token (bpe, "bc", strlen ("bc"), 303));
+    g_assert_true (avatar_bpe_add_merge (bpe, "b", strlen ("b"), "c", strlen ("c")));
+    g_assert_true (avatar_bpe_add_merge (bpe, "abc", strlen ("abc"), "a", strlen ("a")));
+    g_assert_true (avatar_bpe_add_merge (bpe, "a", strlen ("a"), "bc", strlen ("bc")));
+    g_assert_false (avatar_bpe_add_merge (bpe, "a", strlen ("a"), "b", strlen ("b")));
     avatar_bpe_finish (bpe);
     avatar_bpe_encode (bpe, "abcabc", 6, ids);
     found = print_ids ((gint32 *) ids->data, ids->len);

@@ -6,7 +6,7 @@
                                          # AVATAR_RANDOM (build/tools/avatar-random) makes, seed 0
     tokens.py check [N [LLAMA [CLIP]]]   # N random texts through engine/text, every id (needs cc, GLib and json-glib);
                                          # folders of other tokenizers in place of the small ones
-    tokens.py corpus                     # tests/fuzz/corpus/{tokenizer,merges,prompt}
+    tokens.py corpus                     # tests/fuzz/corpus/{json,tokenizer,merges,prompt}
 
 Needs transformers 4.45 to 4.47 (slow CLIPTokenizer, LlamaTokenizerFast; without ftfy) and tokenizers 0.20. The files here are of
 transformers 4.46.3, tokenizers 0.20.3, Python 3.11 (Unicode 14).
@@ -293,7 +293,7 @@ class Ours:
         need.programs("cc", "pkg-config")
         flags = shlex.split(subprocess.check_output(["pkg-config", "--cflags", "--libs", "glib-2.0", "json-glib-1.0"], text=True))
         sources = [f"engine/text/{n}.c" for n in ("added", "bpe", "clean", "prompt", "split", "tokenizer", "tokenizer-clip", "tokenizer-json")]
-        sources += ["engine/weights/json.c", "engine/base/tensor.c", "engine/base/dtype.c"]
+        sources += ["engine/weights/json.c", "engine/weights/json-cursor.c", "engine/base/tensor.c", "engine/base/dtype.c"]
         subprocess.check_call(["cc", "-std=gnu11", "-O2", "-shared", "-fPIC", "-Wl,-z,lazy", "-I", ROOT, "-I", os.path.join(ROOT, "include"),
                                *[os.path.join(ROOT, s) for s in sources], *flags, "-lm", "-o", library])
         self.lib, self.glib = ctypes.CDLL(library, mode=os.RTLD_LAZY), ctypes.CDLL("libglib-2.0.so.0")
@@ -357,11 +357,23 @@ def tiny_clip(merges="a b\nab c</w>\n", drop=0):
     return vocab.encode("utf-8") + b"\0#version: 0.2\n" + merges.encode("utf-8")
 
 
+def spread(text):
+    """Laid out as the library writes it today, with escapes in names, and the vocabulary behind the merges."""
+    d = json.loads(text)
+    return json.dumps({**d, "model": {k: d["model"][k] for k in ("type", "merges", "vocab")}}, indent=2).encode("utf-8")
+
+
 def corpus():
     files = {
+        "json": {"nested": b'{"a": [1, [], {}, {"b": "c"}], "d": {"e": [[["f", 20]]]}}', "empty": b" { } ",
+                 "escapes": rb'{"\u00e9\n\"\\\/": "\ud83d\ude00 \u0041", "\t": ["\b\f\r"]}', "utf8": '{"é😀": "Ġ中"}'.encode("utf-8"),
+                 "half": rb'{"a": "\ud83d"}', "nul": rb'{"a": "\u0000"}', "control": b'{"a": "b\nc"}', "no_comma": b'{"a": 1 "b": 2}', "trailing": b'{"a": [1, ],}',
+                 "numbers": b'{"a": 0, "b": 123456789}', "odd_numbers": b'{"a": 01, "b": -1, "c": 1e3, "d": 1234567890}', "twice": b'{"a": 1, "\\u0061": 2}'},
         "tokenizer": {"strings.json": tiny_llama(), "lists.json": tiny_llama(lists=True), "ignore.json": tiny_llama(ignore=True),
                       "normalizer.json": tiny_llama(normalizer={"type": "NFC"}), "no_model.json": tiny_llama(model=None),
-                      "no_merges.json": tiny_llama(merges=()), "odd_added.json": tiny_llama(added_tokens=[3, {"id": -1, "content": ""}, []])},
+                      "no_merges.json": tiny_llama(merges=()), "odd_added.json": tiny_llama(added_tokens=[3, {"id": -1, "content": ""}, []]),
+                      "spread.json": spread(tiny_llama(lists=True)), "behind_vocab.json": tiny_llama().replace(b'"vocab":{', b'"vocab":{"x y":1} [3],"vocab":{'),
+                      "escaped.json": tiny_llama().replace(b'"vocab":', rb'"voc\u0061b":').replace(b'"a":', rb'"\u0061":')},
         "merges": {"small": tiny_clip(), "odd": tiny_clip("a b\r\n\nx\n  y\na b c\n"), "unknown": tiny_clip("q w\n"), "no_byte": tiny_clip(drop=1)},
         "prompt": {f"{i:02d}": t.encode("utf-8") for i, t in enumerate(t for t in CURATED if len(t) > 12)},
     }
