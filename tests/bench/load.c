@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How long a model takes from the start of the program to the first denoising step. The text encoders take
- * no part: texts are given. "NAME SECONDS" lines, and before the last one what was held at the peak, "gpu MIB" and
+ * no part: texts are given, but tokenizers are read. "NAME SECONDS" lines, and before the last one what was held at the peak, "gpu MIB" and
  * "host MIB" (tests/bench/watch.h), for tests/bench/load.
  *
- *   bench-load DEVICE MODEL WIDTH HEIGHT CHUNK stored|fp8|int8 SINCE
+ *   bench-load DEVICE MODEL WIDTH HEIGHT CHUNK stored|fp8|int8 TOKENIZERS SINCE
  *
- * SINCE: when it was started, in seconds since 1970. CHUNK: latent frames of the window. */
+ * TOKENIZERS: a folder as avatar-random --parts tokenizers makes it. SINCE: when it was started, in seconds since 1970. CHUNK: latent frames of the window. */
+#include "engine/text/tokens.h"
 #include "engine/weights/model.h"
 #include "engine/weights/random.h"
 #include "tests/bench/watch.h"
@@ -79,6 +80,20 @@ parse_format (const char *name)
                                    : AVATAR_WEIGHT_FORMAT_STORED;
 }
 
+static void
+read_tokenizers (const char *folder)
+{
+  GError *error = NULL;
+  g_autofree char *llama_folder = g_build_filename (folder, "ckpts/llava_llama_image", NULL);
+  g_autofree char *clip_folder = g_build_filename (folder, "ckpts/text_encoder_2", NULL);
+  g_autoptr (AvatarTokenizer) llama = avatar_tokenizer_new_llama (llama_folder, &error);
+  g_autoptr (AvatarTokenizer) clip = llama ? avatar_tokenizer_new_clip (clip_folder, &error) : NULL;
+
+  if (!clip)
+    die (error);
+  mark ("tokenizers");
+}
+
 /* One window of random features, of which two steps are made. */
 static void
 run (AvatarDenoiser *self, const AvatarModelInfo *info, const AvatarDenoiseSettings *s)
@@ -116,11 +131,11 @@ main (int argc, char **argv)
   const AvatarConfig *config;
   AvatarTextStates texts[2];
 
-  if (argc != 8) {
-    g_printerr ("bench-load DEVICE MODEL WIDTH HEIGHT CHUNK stored|fp8|int8 SINCE\n");
+  if (argc != 9) {
+    g_printerr ("bench-load DEVICE MODEL WIDTH HEIGHT CHUNK stored|fp8|int8 TOKENIZERS SINCE\n");
     return EXIT_FAILURE;
   }
-  since = g_ascii_strtod (argv[7], NULL);
+  since = g_ascii_strtod (argv[8], NULL);
   mark ("started");
   device = avatar_device_open (argv[1], &error);
   if (!device)
@@ -131,6 +146,7 @@ main (int argc, char **argv)
   if (!model)
     die (error);
   mark ("opened");
+  read_tokenizers (argv[7]);
   config = avatar_model_get_config (model);
   states = random_floats ((gsize) TEXT * config->transformer.text_dim);
   pooled = random_floats (config->transformer.pooled_dim);

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How long Hugging Face's library tokenizers takes to read a tokenizer, once: as bench-tokenizer does, with the same lines.
+
+    tokenizer_hf.py llama|clip FOLDER
+
+Importing the library is not counted.
+"""
+import os
+import resource
+import sys
+import time
+
+from tokenizers import Tokenizer, models
+
+kind, folder = sys.argv[1:]
+before, start = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+if kind == "clip":
+    read = models.BPE.from_file(os.path.join(folder, "vocab.json"), os.path.join(folder, "merges.txt"), end_of_word_suffix="</w>")
+else:
+    read = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF)
+print(f"wall {wall:.3f}")
+print(f"host {(after.ru_maxrss - before.ru_maxrss) / 1024:.0f}")
+print(f"cpu {after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime:.3f}")
