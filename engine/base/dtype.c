@@ -20,6 +20,7 @@ avatar_dtype_size (AvatarDType dtype)
     case AVATAR_F8_E4M3:
     case AVATAR_I8:
     case AVATAR_U8:
+    case AVATAR_F8_E5M2:
       return 1;
   }
   g_return_val_if_reached (1);
@@ -28,8 +29,8 @@ avatar_dtype_size (AvatarDType dtype)
 const char *
 avatar_dtype_name (AvatarDType dtype)
 {
-  static const char *const names[]
-      = { "float32", "float16", "bfloat16", "float8_e4m3", "int64", "int32", "int8", "uint8" };
+  static const char *const names[] = { "float32", "float16", "bfloat16", "float8_e4m3", "int64",
+    "int32", "int8", "uint8", "float8_e5m2" };
 
   return dtype < G_N_ELEMENTS (names) ? names[dtype] : "unknown";
 }
@@ -91,6 +92,10 @@ avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize n)
     case AVATAR_F8_E4M3:
       for (gsize i = 0; i < n; i++)
         dst[i] = e4m3_to_f32 (p[i]);
+      return;
+    case AVATAR_F8_E5M2: /* the upper half of a float16 */
+      for (gsize i = 0; i < n; i++)
+        dst[i] = f16_to_f32 ((guint16) p[i] << 8);
       return;
     default:
       g_return_if_reached ();

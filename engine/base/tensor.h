@@ -18,9 +18,10 @@ typedef enum
   AVATAR_I32,
   AVATAR_I8,
   AVATAR_U8,
+  AVATAR_F8_E5M2, /* of LoRAs alone */
 } AvatarDType;
 
-#define AVATAR_N_DTYPES (AVATAR_U8 + 1)
+#define AVATAR_N_DTYPES (AVATAR_F8_E5M2 + 1)
 
 /**
  * AvatarTensor: passed by value. rank 0 = no tensor (an optional operand that is not given).
@@ -43,7 +44,7 @@ typedef struct
 
 gsize avatar_dtype_size (AvatarDType dtype);
 const char *avatar_dtype_name (AvatarDType dtype);
-/* @n elements of @src in @dtype as float32. F32, F16, BF16 and F8_E4M3 only. */
+/* @n elements of @src in @dtype as float32. F32, F16, BF16, F8_E4M3 and F8_E5M2 only. */
 void avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize n);
 /* The other way, rounded to nearest even (F8_E4M3: saturating at 448). */
 void avatar_dtype_from_f32 (void *dst, AvatarDType dtype, const float *src, gsize n);

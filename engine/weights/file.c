@@ -15,7 +15,41 @@ struct _AvatarWeightFile
   AvatarShards *shards;
   AvatarTorch *torch;
   AvatarGguf *gguf;
+  GHashTable *unread; /* name -> why, of what is in the file and not in the table */
 };
+
+static void
+add_unread (AvatarWeightFile *self, const char *name, const char *why)
+{
+  g_hash_table_insert (self->unread, (gpointer) name, (gpointer) why);
+}
+
+/* The names and reasons stay the reader's. */
+static void
+collect_unread (AvatarWeightFile *self)
+{
+  GHashTable *reasons = self->torch ? avatar_torch_get_reasons (self->torch)
+      : self->gguf                  ? avatar_gguf_get_reasons (self->gguf)
+                                    : NULL;
+  GHashTableIter iter;
+  gpointer name, why;
+  const char *text;
+
+  self->unread = g_hash_table_new (g_str_hash, g_str_equal);
+  if (reasons)
+    for (g_hash_table_iter_init (&iter, reasons); g_hash_table_iter_next (&iter, &name, &why);)
+      add_unread (self, name, why);
+  for (guint i = 0; self->safetensors && i < avatar_safetensors_n_unread (self->safetensors); i++) {
+    const char *key = avatar_safetensors_nth_unread (self->safetensors, i, &text);
+
+    add_unread (self, key, text);
+  }
+  for (guint i = 0; self->shards && i < avatar_shards_n_unread (self->shards); i++) {
+    const char *key = avatar_shards_nth_unread (self->shards, i, &text);
+
+    add_unread (self, key, text);
+  }
+}
 
 AvatarWeightFile *
 avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
@@ -31,7 +65,10 @@ avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
     self->gguf = avatar_gguf_open_bytes (bytes, name, error);
   else
     self->safetensors = avatar_safetensors_open_bytes (bytes, name, error);
-  return self->torch || self->gguf || self->safetensors ? g_steal_pointer (&self) : NULL;
+  if (!self->torch && !self->gguf && !self->safetensors)
+    return NULL;
+  collect_unread (self);
+  return g_steal_pointer (&self);
 }
 
 static AvatarWeightFile *
@@ -41,7 +78,10 @@ open_shards (const char *path, GError **error)
 
   self->name = g_strdup (path);
   self->shards = avatar_shards_open (path, error);
-  return self->shards ? g_steal_pointer (&self) : NULL;
+  if (!self->shards)
+    return NULL;
+  collect_unread (self);
+  return g_steal_pointer (&self);
 }
 
 AvatarWeightFile *
@@ -60,6 +100,7 @@ avatar_weight_file_free (AvatarWeightFile *self)
 {
   if (!self)
     return;
+  g_clear_pointer (&self->unread, g_hash_table_unref);
   avatar_safetensors_free (self->safetensors);
   avatar_shards_free (self->shards);
   avatar_torch_free (self->torch);
@@ -104,9 +145,19 @@ avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
 const char *
 avatar_weight_file_why_not (AvatarWeightFile *self, const char *name)
 {
-  if (self->gguf)
-    return avatar_gguf_why_not (self->gguf, name);
-  return self->torch ? avatar_torch_why_not (self->torch, name) : NULL;
+  return g_hash_table_lookup (self->unread, name);
+}
+
+GHashTable *
+avatar_weight_file_get_unread (AvatarWeightFile *self)
+{
+  return self->unread;
+}
+
+JsonObject *
+avatar_weight_file_get_metadata (AvatarWeightFile *self)
+{
+  return self->safetensors ? avatar_safetensors_get_metadata (self->safetensors) : NULL;
 }
 
 const guint8 *

@@ -5,6 +5,8 @@
 
 #include "engine/base/tensor.h"
 
+#include <json-glib/json-glib.h>
+
 G_BEGIN_DECLS
 
 typedef struct _AvatarWeightFile AvatarWeightFile;
@@ -20,6 +22,10 @@ guint avatar_weight_file_n (AvatarWeightFile *self);
 const char *avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out);
 /* Why @name, which is in the file, is not in the table; %NULL if it is not in the file at all. */
 const char *avatar_weight_file_why_not (AvatarWeightFile *self, const char *name);
+/* All of these, name -> why: an error for who needs them. */
+GHashTable *avatar_weight_file_get_unread (AvatarWeightFile *self);
+/* The "__metadata__" of a safetensors file, whose values may be of any kind; %NULL: there is none. */
+JsonObject *avatar_weight_file_get_metadata (AvatarWeightFile *self);
 /* The bytes that describe the tensors, e.g. to hash them. */
 const guint8 *avatar_weight_file_get_header (AvatarWeightFile *self, gsize *length);
 

@@ -539,10 +539,10 @@ avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensor *out)
   return g_array_index (self->entries, Entry, i).name;
 }
 
-const char *
-avatar_gguf_why_not (AvatarGguf *self, const char *name)
+GHashTable *
+avatar_gguf_get_reasons (AvatarGguf *self)
 {
-  return g_hash_table_lookup (self->reasons, name);
+  return self->reasons;
 }
 
 const guint8 *

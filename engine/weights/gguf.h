@@ -18,8 +18,8 @@ void avatar_gguf_free (AvatarGguf *self);
 guint avatar_gguf_n (AvatarGguf *self);
 /* In the order of the file. */
 const char *avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensor *out);
-/* Why the tensor @name, which is in the file, is not in the table; or %NULL. */
-const char *avatar_gguf_why_not (AvatarGguf *self, const char *name);
+/* Tensors that are in the file and not in the table: name -> why. */
+GHashTable *avatar_gguf_get_reasons (AvatarGguf *self);
 /* All of the file before the tensors' bytes. */
 const guint8 *avatar_gguf_get_header (AvatarGguf *self, gsize *length);
 

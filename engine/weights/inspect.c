@@ -59,6 +59,10 @@ static void
 list_extra (AvatarInspectedPart *part, AvatarPartKind kind, AvatarWeightFile *file,
     const AvatarPart *opened)
 {
+  g_autoptr (GList) unread
+      = g_list_sort (g_hash_table_get_keys (avatar_weight_file_get_unread (file)),
+          (GCompareFunc) strcmp);
+
   for (guint i = 0; i < avatar_weight_file_n (file); i++) {
     const char *name = avatar_weight_file_nth (file, i, NULL);
     g_autofree char *wanted = avatar_part_canonical_name (kind, name);
@@ -66,6 +70,9 @@ list_extra (AvatarInspectedPart *part, AvatarPartKind kind, AvatarWeightFile *fi
     if (wanted && !g_hash_table_contains (opened->tensors, wanted))
       avatar_inspected_part_add_extra (part, name);
   }
+  /* what is needed and not read is an error */
+  for (GList *l = unread; l; l = l->next)
+    avatar_inspected_part_add_extra (part, l->data);
 }
 
 /* What the architecture demands of the part. */

@@ -14,12 +14,15 @@
 #define MAX_HEADER (100u << 20)
 /* As many of the first bytes tell what a file is in truth. */
 #define FOREIGN_BYTES 64
+/* Names of dtypes are cut to this in messages. */
+#define MAX_DTYPE_NAME 32
 
 typedef struct
 {
   char *name;
   guint64 start, end; /* from the beginning of the data */
   AvatarTensor tensor;
+  char *why; /* it is not in the table; else NULL */
 } Entry;
 
 struct _AvatarSafetensors
@@ -28,7 +31,9 @@ struct _AvatarSafetensors
   GBytes *bytes;
   guint8 *header; /* a copy: the file may be cut short */
   gsize header_length;
-  GArray *entries; /* Entry, by start; then those that have no data of their own */
+  GArray *entries;      /* Entry, by start; then those that have no data of their own */
+  GArray *unread;       /* Entry, of kinds that are not read */
+  JsonObject *metadata; /* or NULL */
   guint n_stored;
   GHashTable *index; /* name -> position in entries + 1 */
 };
@@ -37,6 +42,7 @@ static void
 entry_clear (gpointer data)
 {
   g_free (((Entry *) data)->name);
+  g_free (((Entry *) data)->why);
 }
 
 static gboolean
@@ -63,8 +69,8 @@ dtype_from_name (const char *name, AvatarDType *dtype)
     const char *name;
     AvatarDType dtype;
   } known[] = { { "F32", AVATAR_F32 }, { "F16", AVATAR_F16 }, { "BF16", AVATAR_BF16 },
-    { "F8_E4M3", AVATAR_F8_E4M3 }, { "I64", AVATAR_I64 }, { "I32", AVATAR_I32 },
-    { "I8", AVATAR_I8 }, { "U8", AVATAR_U8 } };
+    { "F8_E4M3", AVATAR_F8_E4M3 }, { "F8_E5M2", AVATAR_F8_E5M2 }, { "I64", AVATAR_I64 },
+    { "I32", AVATAR_I32 }, { "I8", AVATAR_I8 }, { "U8", AVATAR_U8 } };
 
   for (guint i = 0; i < G_N_ELEMENTS (known); i++)
     if (strcmp (name, known[i].name) == 0) {
@@ -102,9 +108,11 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
   guint rank = json_array_get_length (array);
   guint64 extent = avatar_dtype_size (dtype), bytes;
 
-  if (rank > AVATAR_MAX_RANK)
-    return fail (self, error, "tensor \"%s\" has %u dimensions; at most %d are known", name, rank,
+  if (rank > AVATAR_MAX_RANK) {
+    entry->why = g_strdup_printf ("it has %u dimensions, of which at most %d are read", rank,
         AVATAR_MAX_RANK);
+    return TRUE;
+  }
   for (guint i = 0; i < rank; i++) {
     if (!array_get (array, i, &shape[i]))
       return fail (self, error, "tensor \"%s\": dimension %u of the shape is not a whole number",
@@ -123,6 +131,16 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
   return TRUE;
 }
 
+/* Known types may get new names at any time, so that only who needs the tensor fails. */
+static char *
+describe_unread (const char *type)
+{
+  return g_strdup_printf (
+      "its dtype is %s, which is not read (F32 F16 BF16 F8_E4M3 F8_E5M2 I64 I32 "
+      "I8 U8 are)",
+      strlen (type) <= MAX_DTYPE_NAME ? type : "of a long name");
+}
+
 static gboolean
 parse_entry (AvatarSafetensors *self, const char *name, JsonNode *node, Entry *entry,
     guint64 data_size, GError **error)
@@ -139,10 +157,6 @@ parse_entry (AvatarSafetensors *self, const char *name, JsonNode *node, Entry *e
     return fail (self, error,
         "tensor \"%s\": expected {\"dtype\": string, \"shape\": [...], \"data_offsets\": [b, e]}",
         name);
-  if (!dtype_from_name (type_name, &dtype))
-    return fail (self, error,
-        "tensor \"%s\" has dtype \"%s\"; known are F32 F16 BF16 F8_E4M3 I64 I32 I8 U8", name,
-        type_name);
   if (json_array_get_length (offsets) != 2 || !array_get (offsets, 0, &start)
       || !array_get (offsets, 1, &end) || start > end)
     return fail (self, error,
@@ -154,6 +168,10 @@ parse_entry (AvatarSafetensors *self, const char *name, JsonNode *node, Entry *e
         name, end, data_size);
   entry->start = start;
   entry->end = end;
+  if (!dtype_from_name (type_name, &dtype)) {
+    entry->why = describe_unread (type_name);
+    return TRUE;
+  }
   return parse_shape (self, name, shape, entry, dtype, error);
 }
 
@@ -195,15 +213,11 @@ check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
 
 /* Tensors that were left out of the file for being the same as others, in the order of their names. */
 static void
-add_tied (AvatarSafetensors *self, JsonNode *metadata)
+add_tied (AvatarSafetensors *self)
 {
-  g_autoptr (GHashTable) tied = NULL;
-  g_autoptr (GList) names = NULL;
+  g_autoptr (GHashTable) tied = avatar_tied_names (self->metadata);
+  g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (tied), (GCompareFunc) strcmp);
 
-  if (!metadata || !JSON_NODE_HOLDS_OBJECT (metadata))
-    return;
-  tied = avatar_tied_names (json_node_get_object (metadata));
-  names = g_list_sort (g_hash_table_get_keys (tied), (GCompareFunc) strcmp);
   for (GList *l = names; l; l = l->next) {
     guint kept
         = GPOINTER_TO_UINT (g_hash_table_lookup (self->index, g_hash_table_lookup (tied, l->data)));
@@ -218,11 +232,31 @@ add_tied (AvatarSafetensors *self, JsonNode *metadata)
   }
 }
 
+/* What is not read is known by its name alone from here on. */
+static void
+set_unread_apart (AvatarSafetensors *self)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < self->entries->len; i++) {
+    Entry *entry = &g_array_index (self->entries, Entry, i);
+    Entry kept = *entry;
+
+    *entry = (Entry){ 0 };
+    if (kept.why)
+      g_array_append_val (self->unread, kept);
+    else
+      g_array_index (self->entries, Entry, n++) = kept;
+  }
+  g_array_set_size (self->entries, n);
+}
+
 static gboolean
 parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 data_size,
     GError **error)
 {
   g_autoptr (GList) names = json_object_get_members (table);
+  JsonNode *metadata;
 
   for (GList *l = names; l; l = l->next) {
     Entry entry = { 0 };
@@ -237,13 +271,18 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 d
     g_array_append_val (self->entries, entry);
   }
   g_array_sort (self->entries, compare_entries);
+  if (!check_cover (self, data_size, error))
+    return FALSE;
+  set_unread_apart (self);
   for (guint i = 0; i < self->entries->len; i++)
     g_hash_table_insert (self->index, g_array_index (self->entries, Entry, i).name,
         GUINT_TO_POINTER (i + 1));
   self->n_stored = self->entries->len;
-  if (!check_cover (self, data_size, error))
-    return FALSE;
-  add_tied (self, json_object_get_member (table, "__metadata__"));
+  metadata = json_object_get_member (table, "__metadata__");
+  if (metadata && JSON_NODE_HOLDS_OBJECT (metadata)) {
+    self->metadata = json_object_ref (json_node_get_object (metadata));
+    add_tied (self);
+  }
   return TRUE;
 }
 
@@ -300,6 +339,8 @@ avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error)
   self->bytes = g_bytes_ref (bytes);
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_array_set_clear_func (self->entries, entry_clear);
+  self->unread = g_array_new (FALSE, FALSE, sizeof (Entry));
+  g_array_set_clear_func (self->unread, entry_clear);
   self->index = g_hash_table_new (g_str_hash, g_str_equal);
   if (!parse (self, error))
     g_clear_pointer (&self, avatar_safetensors_free);
@@ -321,6 +362,8 @@ avatar_safetensors_free (AvatarSafetensors *self)
     return;
   g_hash_table_unref (self->index);
   g_array_unref (self->entries);
+  g_array_unref (self->unread);
+  g_clear_pointer (&self->metadata, json_object_unref);
   g_bytes_unref (self->bytes);
   g_free (self->header);
   g_free (self->name);
@@ -363,6 +406,25 @@ avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out)
   if (out)
     *out = g_array_index (self->entries, Entry, i).tensor;
   return g_array_index (self->entries, Entry, i).name;
+}
+
+guint
+avatar_safetensors_n_unread (AvatarSafetensors *self)
+{
+  return self->unread->len;
+}
+
+const char *
+avatar_safetensors_nth_unread (AvatarSafetensors *self, guint i, const char **why)
+{
+  *why = g_array_index (self->unread, Entry, i).why;
+  return g_array_index (self->unread, Entry, i).name;
+}
+
+JsonObject *
+avatar_safetensors_get_metadata (AvatarSafetensors *self)
+{
+  return self->metadata;
 }
 
 const guint8 *

@@ -4,6 +4,8 @@
 
 #include "engine/base/tensor.h"
 
+#include <json-glib/json-glib.h>
+
 G_BEGIN_DECLS
 
 typedef struct _AvatarSafetensors AvatarSafetensors;
@@ -22,6 +24,11 @@ guint avatar_safetensors_n (AvatarSafetensors *self);
 guint avatar_safetensors_n_stored (AvatarSafetensors *self);
 /* In the order of their data. @out is optional. */
 const char *avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out);
+/* Tensors whose dtype or number of dimensions is none that is read, by position: name, and @why. */
+guint avatar_safetensors_n_unread (AvatarSafetensors *self);
+const char *avatar_safetensors_nth_unread (AvatarSafetensors *self, guint i, const char **why);
+/* What the file says under "__metadata__"; %NULL: nothing. Values may be of any kind. */
+JsonObject *avatar_safetensors_get_metadata (AvatarSafetensors *self);
 /* The bytes of the table, e.g. to hash them. */
 const guint8 *avatar_safetensors_get_header (AvatarSafetensors *self, gsize *length);
 

@@ -19,12 +19,18 @@ typedef struct
   AvatarTensor tensor;
 } Entry;
 
+typedef struct
+{
+  const char *name, *why; /* the shard's */
+} Unread;
+
 struct _AvatarShards
 {
   char *name;
   AvatarShardIndex *index;
   GPtrArray *shards;  /* of AvatarSafetensors */
   GArray *entries;    /* of Entry */
+  GArray *unread;     /* of Unread */
   GByteArray *header; /* digests of the shards' tables */
 };
 
@@ -138,34 +144,62 @@ add_digest (AvatarShards *self, AvatarSafetensors *shard)
   g_byte_array_append (self->header, digest, n);
 }
 
+static gboolean
+misplaced (AvatarShards *self, const char *tensor, const char *file, guint place, GError **error)
+{
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: tensor \"%s\" is in %s, but the index %s%s; index and shards do not belong together: "
+      "fetch all of them again, from one place",
+      self->name, tensor, file, place ? "places it in " : "does not know it",
+      place ? (const char *) self->index->files->pdata[place - 1] : "");
+  return FALSE;
+}
+
+static guint
+place_of (AvatarShards *self, const char *tensor)
+{
+  return GPOINTER_TO_UINT (g_hash_table_lookup (self->index->places, tensor));
+}
+
+/* Tensors of kinds that are not read are in the index, too. */
+static gboolean
+add_unread (AvatarShards *self, guint i, GError **error)
+{
+  AvatarSafetensors *shard = self->shards->pdata[i];
+
+  for (guint j = 0; j < avatar_safetensors_n_unread (shard); j++) {
+    Unread unread;
+
+    unread.name = avatar_safetensors_nth_unread (shard, j, &unread.why);
+    if (place_of (self, unread.name) != i + 1)
+      return misplaced (self, unread.name, self->index->files->pdata[i],
+          place_of (self, unread.name), error);
+    g_array_append_val (self->unread, unread);
+  }
+  return TRUE;
+}
+
 /* All tensors of shard @i, which must be in the index as being there. A tied tensor has no data of
  * its own; not every index mentions it. */
 static gboolean
 add_shard (AvatarShards *self, guint i, GError **error)
 {
   AvatarSafetensors *shard = self->shards->pdata[i];
-  const char *file = self->index->files->pdata[i];
 
   for (guint j = 0; j < avatar_safetensors_n (shard); j++) {
     Entry entry;
     guint place;
 
     entry.name = avatar_safetensors_nth (shard, j, &entry.tensor);
-    place = GPOINTER_TO_UINT (g_hash_table_lookup (self->index->places, entry.name));
+    place = place_of (self, entry.name);
     if (place != i + 1 && j >= avatar_safetensors_n_stored (shard))
       continue;
-    if (place != i + 1) {
-      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-          "%s: tensor \"%s\" is in %s, but the index %s%s; index and shards do not belong together: "
-          "fetch all of them again, from one place",
-          self->name, entry.name, file, place ? "places it in " : "does not know it",
-          place ? (const char *) self->index->files->pdata[place - 1] : "");
-      return FALSE;
-    }
+    if (place != i + 1)
+      return misplaced (self, entry.name, self->index->files->pdata[i], place, error);
     g_array_append_val (self->entries, entry);
   }
   add_digest (self, shard);
-  return TRUE;
+  return add_unread (self, i, error);
 }
 
 /* Called when every tensor of the shards is in the index, so that fewer mean that one is missing. */
@@ -176,11 +210,13 @@ check_complete (AvatarShards *self, GError **error)
   GHashTableIter iter;
   gpointer tensor, place;
 
-  if (self->entries->len == g_hash_table_size (self->index->places))
+  if (self->entries->len + self->unread->len == g_hash_table_size (self->index->places))
     return TRUE;
   found = g_hash_table_new (g_str_hash, g_str_equal);
   for (guint i = 0; i < self->entries->len; i++)
     g_hash_table_add (found, (gpointer) g_array_index (self->entries, Entry, i).name);
+  for (guint i = 0; i < self->unread->len; i++)
+    g_hash_table_add (found, (gpointer) g_array_index (self->unread, Unread, i).name);
   g_hash_table_iter_init (&iter, self->index->places);
   while (g_hash_table_iter_next (&iter, &tensor, &place))
     if (!g_hash_table_contains (found, tensor))
@@ -202,6 +238,7 @@ avatar_shards_new (AvatarShardIndex *index, GPtrArray *shards, const char *name,
   self->index = index;
   self->shards = shards;
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+  self->unread = g_array_new (FALSE, FALSE, sizeof (Unread));
   self->header = g_byte_array_new ();
   for (guint i = 0; i < shards->len; i++)
     if (!add_shard (self, i, error))
@@ -256,6 +293,7 @@ avatar_shards_free (AvatarShards *self)
     return;
   g_byte_array_unref (self->header);
   g_array_unref (self->entries);
+  g_array_unref (self->unread);
   g_ptr_array_unref (self->shards);
   avatar_shard_index_free (self->index);
   g_free (self->name);
@@ -281,6 +319,19 @@ avatar_shards_nth (AvatarShards *self, guint i, AvatarTensor *out)
   if (out)
     *out = g_array_index (self->entries, Entry, i).tensor;
   return g_array_index (self->entries, Entry, i).name;
+}
+
+guint
+avatar_shards_n_unread (AvatarShards *self)
+{
+  return self->unread->len;
+}
+
+const char *
+avatar_shards_nth_unread (AvatarShards *self, guint i, const char **why)
+{
+  *why = g_array_index (self->unread, Unread, i).why;
+  return g_array_index (self->unread, Unread, i).name;
 }
 
 const guint8 *

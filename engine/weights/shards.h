@@ -34,6 +34,9 @@ guint avatar_shards_n_files (AvatarShards *self);
 guint avatar_shards_n (AvatarShards *self);
 /* Shard by shard, in the order of their data. */
 const char *avatar_shards_nth (AvatarShards *self, guint i, AvatarTensor *out);
+/* As avatar_safetensors_nth_unread(), of all shards. */
+guint avatar_shards_n_unread (AvatarShards *self);
+const char *avatar_shards_nth_unread (AvatarShards *self, guint i, const char **why);
 /* Stands for the tables of all shards, e.g. to hash them. */
 const guint8 *avatar_shards_get_header (AvatarShards *self, gsize *length);
 

@@ -44,6 +44,7 @@ stored_of (Node *global, Stored *out)
     { "torch.float16", { AVATAR_F16, FALSE } },
     { "torch.bfloat16", { AVATAR_BF16, FALSE } },
     { "torch.float8_e4m3fn", { AVATAR_F8_E4M3, FALSE } },
+    { "torch.float8_e5m2", { AVATAR_F8_E5M2, FALSE } },
     { "torch.int64", { AVATAR_I64, FALSE } },
     { "torch.int32", { AVATAR_I32, FALSE } },
     { "torch.int8", { AVATAR_I8, FALSE } },
@@ -328,7 +329,7 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensor *t)
 
   if (!class_of (self->pickle, call, &stored))
     return "its dtype is none that is read (float64, float32, float16, bfloat16, float8_e4m3fn, "
-           "int64, int32, int8, uint8)";
+           "float8_e5m2, int64, int32, int8, uint8)";
   why = get_storage (self, call, &data, &size);
   if (!why)
     why = get_shape (self->pickle, call, stored, t, stride);

@@ -58,9 +58,10 @@ pickle_ints (GByteArray *out, const gint64 *values, guint n)
 static const char *
 storage_class (AvatarDType dtype)
 {
-  static const char *const names[] = { "ctorch\nFloatStorage\n", "ctorch\nHalfStorage\n",
-    "ctorch\nBFloat16Storage\n", "ctorch.storage\nUntypedStorage\n", "ctorch\nLongStorage\n",
-    "ctorch\nIntStorage\n", "ctorch\nCharStorage\n", "ctorch\nByteStorage\n" };
+  static const char *const names[]
+      = { "ctorch\nFloatStorage\n", "ctorch\nHalfStorage\n", "ctorch\nBFloat16Storage\n",
+          "ctorch.storage\nUntypedStorage\n", "ctorch\nLongStorage\n", "ctorch\nIntStorage\n",
+          "ctorch\nCharStorage\n", "ctorch\nByteStorage\n", "ctorch.storage\nUntypedStorage\n" };
 
   return names[dtype];
 }
@@ -70,7 +71,7 @@ storage_class (AvatarDType dtype)
 void
 avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
 {
-  gboolean v3 = t.dtype == AVATAR_F8_E4M3;
+  gboolean v3 = t.dtype == AVATAR_F8_E4M3 || t.dtype == AVATAR_F8_E5M2;
   g_autofree char *name = g_strdup_printf ("%u", key);
 
   put_text (out,
@@ -89,7 +90,7 @@ avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
       "\x89"
       "ccollections\nOrderedDict\n)R");
   if (v3)
-    put_text (out, "ctorch\nfloat8_e4m3fn\n");
+    put_text (out, t.dtype == AVATAR_F8_E4M3 ? "ctorch\nfloat8_e4m3fn\n" : "ctorch\nfloat8_e5m2\n");
   put_text (out, "tR");
 }
 

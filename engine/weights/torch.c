@@ -293,10 +293,10 @@ avatar_torch_nth (AvatarTorch *self, guint i, AvatarTensor *out)
   return g_array_index (self->entries, Entry, i).name;
 }
 
-const char *
-avatar_torch_why_not (AvatarTorch *self, const char *name)
+GHashTable *
+avatar_torch_get_reasons (AvatarTorch *self)
 {
-  return g_hash_table_lookup (self->reasons, name);
+  return self->reasons;
 }
 
 const guint8 *

@@ -21,9 +21,8 @@ void avatar_torch_free (AvatarTorch *self);
 guint avatar_torch_n (AvatarTorch *self);
 /* In the order of the dict. The data may lie at any address. */
 const char *avatar_torch_nth (AvatarTorch *self, guint i, AvatarTensor *out);
-/* Why the tensor @name, which is in the file, is not in the table; %NULL if it is not in the file
- * or is in the table. */
-const char *avatar_torch_why_not (AvatarTorch *self, const char *name);
+/* Tensors that are in the file and not in the table: name -> why. */
+GHashTable *avatar_torch_get_reasons (AvatarTorch *self);
 /* The bytes of the pickle, e.g. to hash them. */
 const guint8 *avatar_torch_get_header (AvatarTorch *self, gsize *length);
 

@@ -161,7 +161,8 @@ avatar_output_close (AvatarOutput *self, gboolean done, GError **error)
 static const char *
 safetensors_dtype (AvatarDType dtype)
 {
-  static const char *const names[] = { "F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "I8", "U8" };
+  static const char *const names[]
+      = { "F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "I8", "U8", "F8_E5M2" };
 
   return names[dtype];
 }

@@ -26,5 +26,10 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
     for (gsize j = 0; j < length; j++)
       sum += first[j];
   }
+  for (guint i = 0; i < avatar_safetensors_n_unread (file); i++) {
+    const char *why, *name = avatar_safetensors_nth_unread (file, i, &why);
+
+    g_assert (why && g_utf8_validate (why, -1, NULL) && g_utf8_validate (name, -1, NULL));
+  }
   return 0;
 }

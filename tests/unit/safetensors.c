@@ -62,13 +62,12 @@ test_bad_tables (void)
   refuse ("{\"a\":", 0, "not valid JSON");
   refuse ("{\"\xff\":1}", 0, "UTF-8");
   refuse ("{\"a\":3}", 0, "\"a\"");
-  refuse (ONE ("\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]"), 8, "F64");
+  refuse (ONE ("\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]"), 9, "follow the last");
+  refuse (ONE ("\"dtype\":\"new\",\"shape\":[1],\"data_offsets\":[0,8]"), 7, "truncated");
   refuse (ONE ("\"dtype\":5,\"shape\":[1],\"data_offsets\":[0,8]"), 8, "expected {");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]"), 4, "need 8 bytes");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]"), 4, "whole number");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,6]"), 6, "whole number");
-  refuse (ONE ("\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1],\"data_offsets\":[0,4]"), 4,
-      "6 dimensions");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]"), 0,
       "too large");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[0,4294967296,4294967296],\"data_offsets\":[0,0]"), 0,
@@ -98,6 +97,36 @@ refuse_repeated (gsize n, gconstpointer data)
     g_string_append_printf (many, "\"%" G_GSIZE_FORMAT "\":1,", n - 1);
   g_string_append (many, "\"end\":1}");
   refuse (many->str, 0, "given twice");
+}
+
+/* Tensors of kinds that are not read are known by name, and the rest as if they were not there. */
+static void
+test_unread (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarSafetensors) file
+      = open_table ("{\"a\":{\"dtype\":\"BOOL\",\"shape\":[3],\"data_offsets\":[0,3]},"
+                    "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[3,5]},"
+                    "\"c\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1],\"data_offsets\":[5,9]},"
+                    "\"d\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[9,11]}}",
+          11, &error);
+  static const char *const expected[][2]
+      = { { "a", "BOOL" }, { "c", "6 dimensions" }, { "d", "F4" } };
+  AvatarTensor t;
+
+  g_assert_no_error (error);
+  g_assert_cmpuint (avatar_safetensors_n (file), ==, 1);
+  g_assert_cmpuint (avatar_safetensors_n_stored (file), ==, 1);
+  g_assert_true (avatar_safetensors_get (file, "b", &t));
+  g_assert_cmpuint (((guint8 *) t.data)[0], ==, 3);
+  g_assert_cmpuint (avatar_safetensors_n_unread (file), ==, G_N_ELEMENTS (expected));
+  for (guint i = 0; i < G_N_ELEMENTS (expected); i++) {
+    const char *why;
+
+    g_assert_cmpstr (avatar_safetensors_nth_unread (file, i, &why), ==, expected[i][0]);
+    g_assert_nonnull (strstr (why, expected[i][1]));
+    g_assert_false (avatar_safetensors_get (file, expected[i][0], &t));
+  }
 }
 
 /* Whatever way they are written: a parser may take long to find the one that it has. */
@@ -210,6 +239,11 @@ test_numbers (void)
   check_number (AVATAR_F8_E4M3, 0x01, 0x1p-9);
   check_number (AVATAR_F8_E4M3, 0x87, -7 * 0x1p-9);
   check_number (AVATAR_F8_E4M3, 0xff, NAN);
+  check_number (AVATAR_F8_E5M2, 0x3c, 1);
+  check_number (AVATAR_F8_E5M2, 0xfb, -57344);
+  check_number (AVATAR_F8_E5M2, 0x01, 0x1p-16);
+  check_number (AVATAR_F8_E5M2, 0x7c, INFINITY);
+  check_number (AVATAR_F8_E5M2, 0xfd, NAN);
 }
 
 int
@@ -218,6 +252,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/safetensors/good", test_good);
   g_test_add_func ("/safetensors/bad-tables", test_bad_tables);
+  g_test_add_func ("/safetensors/unread", test_unread);
   g_test_add_func ("/safetensors/names-given-twice", test_names_given_twice);
   g_test_add_func ("/safetensors/deep-nesting", test_deep_nesting);
   g_test_add_func ("/safetensors/hidden-nesting", test_hidden_nesting);

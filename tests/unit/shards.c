@@ -121,6 +121,22 @@ test_good (Fixture *f, gconstpointer data)
       != 0);
 }
 
+/* A tensor of a dtype that is not read is in the index and in its shard all the same. */
+static void
+test_unread (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarWeightFile) file = NULL;
+
+  write_shard (f, "2.st", "{\"c\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+  file = avatar_weight_file_open (f->index, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (avatar_weight_file_n (file), ==, 2);
+  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "c"), "BOOL"));
+  write_shard (f, "2.st", "{\"d\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+  refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not know it");
+}
+
 static void
 test_missing (Fixture *f, gconstpointer data)
 {
@@ -257,6 +273,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
 #define ADD(name, func) g_test_add ("/shards/" name, Fixture, NULL, setup, func, teardown)
   ADD ("good", test_good);
+  ADD ("unread", test_unread);
   ADD ("missing", test_missing);
   ADD ("disagreement", test_disagreement);
   ADD ("bad-index", test_bad_index);
