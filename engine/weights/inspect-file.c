@@ -100,7 +100,8 @@ avatar_inspected_part_add_file (AvatarInspectedPart *self, const char *path)
 static gboolean
 is_scale (const char *name)
 {
-  return g_str_has_suffix (name, "_scale") || g_str_has_suffix (name, ".scale_weight");
+  return g_str_has_suffix (name, "_scale") || g_str_has_suffix (name, ".scale_weight")
+      || g_str_has_suffix (name, ".weight_scale_inv");
 }
 
 void

@@ -4,8 +4,13 @@
 #include "engine/weights/part.h"
 
 #include "engine/weights/manifest.h"
+#include "engine/weights/mapped.h"
+#include "engine/weights/plain-cast.h"
 
 #include <string.h>
+
+/* Longer ones are nobody's factors. */
+#define MAX_SIBLING 512
 
 /* A LLaVA that has it has its vision tower. */
 #define SEES "vision_tower.vision_model.embeddings.class_embedding"
@@ -17,7 +22,9 @@ static const struct
   const char *part, *file;
   const char *prefix[6], *instead[6], *foreign[5];
 } parts[AVATAR_N_PARTS] = {
-  { "transformer", "transformer.safetensors", { NULL }, { NULL }, { NULL } },
+  { "transformer", "transformer.safetensors",
+      { "model.diffusion_model.", "diffusion_model.", "transformer.", "module.", "_orig_mod." },
+      { NULL }, { NULL } },
   { "vae", "vae.safetensors", { "vae." }, { NULL }, { NULL } },
   { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." }, { NULL },
       { "model.decoder.", "decoder.", "proj_out." } },
@@ -85,8 +92,10 @@ is_quantisers (const char *name)
 char *
 avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 {
-  static const char *const suffixes[][2] = { { ".weight._data", ".weight" },
-    { ".weight._scale", ".weight_scale" }, { ".scale_weight", ".weight_scale" } };
+  /* DeepSeek's "inverse" is what values are multiplied by, as the others are */
+  static const char *const suffixes[][2]
+      = { { ".weight._data", ".weight" }, { ".weight._scale", ".weight_scale" },
+          { ".scale_weight", ".weight_scale" }, { ".weight_scale_inv", ".weight_scale" } };
 
   g_autofree char *bare = NULL;
 
@@ -113,12 +122,18 @@ read_tensors (AvatarPart *self, AvatarPartKind kind, AvatarWeightFile *file, GEr
         && !g_hash_table_insert (self->tensors, g_steal_pointer (&name),
             g_memdup2 (&tensor, sizeof tensor))) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-          "%s: tensor \"%s\" is there twice, with and without its prefix; keep one",
+          "%s: tensor \"%s\" is there twice, under two names; keep one",
           avatar_weight_file_get_name (file), found);
       return FALSE;
     }
   }
   return TRUE;
+}
+
+static gboolean
+is_float (const AvatarTensor *t)
+{
+  return t->dtype <= AVATAR_BF16;
 }
 
 static gboolean
@@ -155,26 +170,152 @@ read_scales (AvatarPart *self)
         file, n_unused, unused);
 }
 
-static gboolean
-is_float (const AvatarTensor *t)
+/* The names that the architecture has tensors of, and their factors'. */
+static GHashTable *
+known_names (GArray *manifest)
 {
-  return t->dtype <= AVATAR_BF16;
+  GHashTable *known = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const char *want = g_array_index (manifest, AvatarManifestEntry, i).name;
+
+    g_hash_table_add (known, g_strdup (want));
+    g_hash_table_add (known, g_strconcat (want, "_scale", NULL));
+  }
+  return known;
+}
+
+/* @name under all beginnings that may be a module's name. */
+static void
+add_sibling (GHashTable *siblings, const char *name)
+{
+  if (strlen (name) > MAX_SIBLING)
+    return;
+  for (const char *p = strpbrk (name, "._"); p; p = strpbrk (p + 1, "._")) {
+    char *module = g_strndup (name, p - name);
+
+    if (g_hash_table_contains (siblings, module))
+      g_free (module);
+    else
+      g_hash_table_insert (siblings, module, g_strdup (name));
+  }
+}
+
+static void
+add_unread (GHashTable *siblings, AvatarPartKind kind, AvatarWeightFile *file)
+{
+  g_autoptr (GList) names
+      = file ? g_hash_table_get_keys (avatar_weight_file_get_unread (file)) : NULL;
+
+  names = g_list_sort (names, (GCompareFunc) strcmp);
+  for (GList *l = names; l; l = l->next) {
+    g_autofree char *name = avatar_part_canonical_name (kind, l->data);
+
+    if (name)
+      add_sibling (siblings, name);
+  }
+}
+
+/* Beginning of a name -> the first tensor called so that nobody reads. */
+static GHashTable *
+find_siblings (AvatarPart *self, AvatarPartKind kind, GArray *manifest)
+{
+  GHashTable *siblings = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autoptr (GHashTable) known = known_names (manifest);
+  g_autoptr (GList) names
+      = g_list_sort (g_hash_table_get_keys (self->tensors), (GCompareFunc) strcmp);
+
+  for (GList *l = names; l; l = l->next)
+    if (!g_hash_table_contains (known, l->data))
+      add_sibling (siblings, l->data);
+  add_unread (siblings, kind, self->file);
+  add_unread (siblings, kind, self->vision);
+  return siblings;
+}
+
+/* Whether each of @n factors is 1. */
+static gboolean
+are_ones (const AvatarTensor *scale)
+{
+  gint64 n = avatar_tensor_n (*scale);
+  gsize size = avatar_dtype_size (scale->dtype);
+
+  for (gint64 i = 0; i < n; i++) {
+    guint8 raw[8];
+    float factor;
+
+    if (!avatar_mapped_read (raw, (const guint8 *) scale->data + i * size, size))
+      return FALSE;
+    avatar_dtype_to_f32 (&factor, raw, scale->dtype, 1);
+    if (factor != 1)
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* Of a tensor that is not of 8 bits, by which somebody else would multiply it. */
+static gboolean
+drop_scale (AvatarPart *self, const char *name, const AvatarTensor *t, const char *scale_name,
+    GError **error)
+{
+  const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
+
+  if (scale && (!is_float (scale) || !are_ones (scale))) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+        "%s: tensor \"%s\" is %s, and beside it is a factor other than 1, \"%s\"; factors belong "
+        "to tensors of 8 bits: fetch the file again, or convert it without them",
+        avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), scale_name);
+    return FALSE;
+  }
+  g_hash_table_remove (self->tensors, scale_name);
+  return TRUE;
+}
+
+/* Without a factor of a known name: a plain cast, or an error. */
+static gboolean
+check_cast (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char *name,
+    const AvatarTensor *t, GError **error)
+{
+  gsize n = strlen (name) - (g_str_has_suffix (name, ".weight") ? strlen (".weight") : 0);
+  g_autofree char *module = g_strndup (name, n);
+  g_autofree char *why = NULL;
+  const char *sibling;
+
+  if (!self->siblings)
+    self->siblings = find_siblings (self, kind, manifest);
+  sibling = g_hash_table_lookup (self->siblings, module);
+  if (sibling) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" is %s without a factor of a known name, and what \"%s\" beside it means "
+        "is not known; expected \"%s_scale\", or 16-bit weights",
+        avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), sibling,
+        name);
+    return FALSE;
+  }
+  why = avatar_plain_cast_check (t);
+  if (!why)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+      "%s: tensor \"%s\" is %s without a factor, and %s; fetch the factors, or 16-bit weights",
+      avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), why);
+  return FALSE;
 }
 
 /* One factor, or one for each row. int8 means nothing without. */
 static gboolean
-check_scale (AvatarPart *self, const char *name, const AvatarTensor *t, GError **error)
+check_scale (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char *name,
+    const AvatarTensor *t, GError **error)
 {
   g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
   const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
   g_autofree char *text = NULL;
   gint64 n;
 
-  if (!is_8bit (t)) {
-    g_hash_table_remove (self->tensors, scale_name);
-    return TRUE;
-  }
-  if (!scale && t->dtype == AVATAR_F8_E4M3 && !self->scales)
+  if (!is_8bit (t))
+    return drop_scale (self, name, t, scale_name, error);
+  if (!scale && !self->scales && !check_cast (self, kind, manifest, name, t, error))
+    return FALSE;
+  if (!scale && !self->scales && t->dtype == AVATAR_F8_E4M3)
     return TRUE; /* a plain cast */
   n = scale ? avatar_tensor_n (*scale) : 0;
   if (scale && is_float (scale) && (n == 1 || (n == t->shape[0] && scale->shape[0] == n)))
@@ -249,7 +390,7 @@ is_vocabulary (const AvatarManifestEntry *want, const AvatarTensor *found)
 }
 
 static gboolean
-check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
+check_tensor (AvatarPart *self, AvatarPartKind kind, GArray *manifest, guint i, GError **error)
 {
   const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
   const AvatarTensor *found = g_hash_table_lookup (self->tensors, want->name);
@@ -262,7 +403,7 @@ check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
       && (memcmp (found->shape, want->shape, want->rank * sizeof (gint64)) == 0
           || is_vocabulary (want, found))
       && (is_float (found) || is_8bit (found)))
-    return check_scale (self, want->name, found, error);
+    return check_scale (self, kind, manifest, want->name, found, error);
   if (is_shifted (self, want->name)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: tensor \"%s\" is quantised by quanto with a shift, to fewer than 8 bits (qint4, qint2), "
@@ -273,9 +414,19 @@ check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
   want_text = avatar_tensor_describe (expected);
   found_text = avatar_tensor_describe (*found);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: tensor \"%s\" is %s; expected %s (or another float format); config.json and the file "
-      "do not belong together",
+      "%s: tensor \"%s\" is %s; expected %s (or float16, bfloat16, or float8_e4m3 or int8 with "
+      "factors); config.json and the file do not belong together",
       avatar_weight_file_get_name (self->file), want->name, found_text, want_text);
+  return FALSE;
+}
+
+static gboolean
+is_unknown (AvatarPart *self, const char *name, guint n_known, GError **error)
+{
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
+      "belong together",
+      avatar_weight_file_get_name (self->file), name, n_known);
   return FALSE;
 }
 
@@ -283,31 +434,24 @@ check_tensor (AvatarPart *self, GArray *manifest, guint i, GError **error)
 static gboolean
 check_unknown (AvatarPart *self, GArray *manifest, gboolean strict, GError **error)
 {
-  g_autoptr (GHashTable) known = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GHashTable) known = known_names (manifest);
   GHashTableIter iter;
   gpointer name;
 
-  for (guint i = 0; i < manifest->len; i++) {
-    const char *want = g_array_index (manifest, AvatarManifestEntry, i).name;
-
-    g_hash_table_add (known, g_strdup (want));
-    g_hash_table_add (known, g_strconcat (want, "_scale", NULL));
-  }
   g_hash_table_iter_init (&iter, self->tensors);
   while (g_hash_table_iter_next (&iter, &name, NULL)) {
     if (g_hash_table_contains (known, name))
       continue;
-    if (strict) {
-      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-          "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
-          "belong together",
-          avatar_weight_file_get_name (self->file), (const char *) name, manifest->len);
-      return FALSE;
-    }
+    if (strict)
+      return is_unknown (self, name, manifest->len, error);
     g_debug ("%s: tensor \"%s\" is not needed", avatar_weight_file_get_name (self->file),
         (const char *) name);
     g_hash_table_iter_remove (&iter);
   }
+  /* what is needed and not read is missing already */
+  g_hash_table_iter_init (&iter, avatar_weight_file_get_unread (self->file));
+  if (strict && g_hash_table_iter_next (&iter, &name, NULL))
+    return is_unknown (self, name, manifest->len, error);
   return TRUE;
 }
 
@@ -340,7 +484,7 @@ avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const
       || (second && !open_second (self, kind, second, error)))
     return FALSE;
   for (guint i = 0; i < manifest->len; i++)
-    if (!check_tensor (self, manifest, i, error))
+    if (!check_tensor (self, kind, manifest, i, error))
       return FALSE;
   return check_unknown (self, manifest, strict, error);
 }
@@ -363,6 +507,7 @@ void
 avatar_part_clear (AvatarPart *self)
 {
   g_clear_pointer (&self->tensors, g_hash_table_unref);
+  g_clear_pointer (&self->siblings, g_hash_table_unref);
   g_clear_pointer (&self->scales, avatar_weight_file_free);
   g_clear_pointer (&self->vision, avatar_weight_file_free);
   g_clear_pointer (&self->file, avatar_weight_file_free);

@@ -31,11 +31,12 @@ typedef enum
 
 /* @tensors: name -> AvatarTensor; of an 8-bit one NAME_scale as well, one factor or one a row.
  * @file is %NULL where only sizes are known; all is %NULL where the part is not there. @scales: factors in
- * a file of their own; @vision: a LLaVA's vision tower and projector in one of theirs. */
+ * a file of their own; @vision: a LLaVA's vision tower and projector in one of theirs.
+ * @siblings: beginning of a name -> a tensor that nobody reads; %NULL as long as nobody asked */
 typedef struct
 {
   AvatarWeightFile *file, *scales, *vision;
-  GHashTable *tensors;
+  GHashTable *tensors, *siblings;
 } AvatarPart;
 
 const char *avatar_part_name (AvatarPartKind kind);

@@ -144,6 +144,14 @@ def scaled(module, shape):
     return {**fp8(module, shape), module + ".scale_weight": values((1,))}
 
 
+def inverse(module, shape):
+    return {**fp8(module, shape), module + ".weight_scale_inv": values((1,))}
+
+
+def unnamed(module, shape):
+    return {**fp8(module, shape), module + ".scales": values((1,))}
+
+
 def shifted(module, shape):
     return {module + ".weight._data": values(shape, torch.uint8), module + ".weight._scale": values((shape[0], 1)),
             module + ".weight._shift": values((shape[0], 1))}
@@ -160,6 +168,8 @@ def parts():
     part("whisper_quanto", "whisper", STRICT, safetensors(tensors(shapes, torch.bfloat16, matrices=quanto)))
     part("whisper_shift", "whisper", 0, safetensors(tensors(shapes, matrices=shifted)))
     part("whisper_scaled", "whisper", STRICT, safetensors(tensors(shapes, matrices=scaled)))
+    part("whisper_inverse", "whisper", STRICT, safetensors(tensors(shapes, matrices=inverse)))
+    part("whisper_unnamed", "whisper", 0, safetensors(tensors(shapes, matrices=unnamed)))
     part("whisper_map", "whisper", SCALES, eight_bit, torch_file({name: torch.tensor(0.5) for name in modules}))
     part("whisper_rows", "whisper", SCALES, eight_bit, safetensors({name: values((4,)) for name in modules}))
     part("whisper_few", "whisper", SCALES, eight_bit, safetensors({modules[0]: values((1,)), "layers.0.fc1": values((1,))}))
