@@ -224,6 +224,16 @@ report_cuts (GstAvatarDenoise *self, AvatarDenoiser *denoiser)
   }
 }
 
+static void
+report_warnings (GstAvatarDenoise *self, AvatarDenoiser *denoiser)
+{
+  const char *const *text = avatar_denoiser_get_warnings (denoiser);
+
+  for (; *text; text++)
+    gst_avatar_report_warning (self,
+        g_error_new_literal (AVATAR_ERROR, AVATAR_ERROR_SETTINGS, *text));
+}
+
 /* Sets the denoiser up for the features in @caps, and downstream for its latents. */
 static GstFlowReturn
 configure (GstAvatarDenoise *self, GstCaps *caps)
@@ -247,6 +257,7 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
     return fail (self, error);
   avatar_denoiser_set_progress_func (denoiser, on_progress, self);
   report_cuts (self, denoiser);
+  report_warnings (self, denoiser);
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
   GST_OBJECT_UNLOCK (self);

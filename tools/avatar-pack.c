@@ -71,11 +71,18 @@ parse_lora (char *text)
   return lora;
 }
 
+static void
+print_warning (gpointer text, gpointer data)
+{
+  g_printerr ("avatar-pack: warning: %s\n", (char *) text);
+}
+
 /* "style.safetensors:0.8, ..." for the metadata, and the LoRAs opened. */
 static GPtrArray *
 open_loras (AvatarModel *model, GString *names, GError **error)
 {
   g_autoptr (GArray) settings = g_array_new (FALSE, FALSE, sizeof (AvatarLoraSetting));
+  GPtrArray *loras;
 
   for (guint i = 0; lora_list && lora_list[i]; i++) {
     AvatarLoraSetting lora = parse_lora (lora_list[i]);
@@ -89,8 +96,11 @@ open_loras (AvatarModel *model, GString *names, GError **error)
     g_string_append_printf (names, "%s%s:%g", i ? ", " : "", name, lora.strength);
     g_array_append_val (settings, lora);
   }
-  return avatar_lora_open_all ((AvatarLoraSetting *) settings->data, settings->len,
+  loras = avatar_lora_open_all ((AvatarLoraSetting *) settings->data, settings->len,
       avatar_model_get_config (model), error);
+  for (guint i = 0; loras && i < loras->len; i++)
+    g_ptr_array_foreach (avatar_lora_get_warnings (loras->pdata[i]), print_warning, NULL);
+  return loras;
 }
 
 static char *

@@ -137,6 +137,22 @@ init_window (AvatarDenoiser *self)
   self->window.w8 = self->w8;
 }
 
+/* What the user should know of @loras. */
+static GPtrArray *
+copy_warnings (GPtrArray *loras)
+{
+  GPtrArray *all = g_ptr_array_new_with_free_func (g_free);
+
+  for (guint i = 0; i < loras->len; i++) {
+    GPtrArray *warnings = avatar_lora_get_warnings (loras->pdata[i]);
+
+    for (guint j = 0; j < warnings->len; j++)
+      g_ptr_array_add (all, g_strdup (warnings->pdata[j]));
+  }
+  g_ptr_array_add (all, NULL);
+  return all;
+}
+
 AvatarDenoiser *
 avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, gboolean dry, GError **error)
@@ -176,6 +192,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error)
       || !avatar_denoiser_take_noise (self, settings, error))
     return NULL;
+  self->warnings = copy_warnings (loras);
   avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
   units = avatar_transformer_units (self->transformer.config);
   self->weights = avatar_weights_new_units (model, device, "transformer", &units,
@@ -406,6 +423,12 @@ avatar_denoiser_get_prompt_cut (AvatarDenoiser *self, gboolean negative, AvatarP
   *cut = self->cuts[negative ? 1 : 0];
 }
 
+const char *const *
+avatar_denoiser_get_warnings (AvatarDenoiser *self)
+{
+  return (const char *const *) self->warnings->pdata;
+}
+
 void
 avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
@@ -443,6 +466,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_free (self->last);
   g_array_unref (self->features);
   g_array_unref (self->ready);
+  g_clear_pointer (&self->warnings, g_ptr_array_unref);
   g_free ((char *) self->settings.prompt);
   g_free ((char *) self->settings.negative_prompt);
   g_free ((char *) self->settings.text_cache);

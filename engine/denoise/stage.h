@@ -23,6 +23,7 @@ struct _AvatarDenoiser
   AvatarTextEncoder *text; /* NULL: the texts are known from the start */
   AvatarTextEncoderNeeds text_needs;
   AvatarPromptCut cuts[2];
+  GPtrArray *warnings; /* of char *, up to NULL */
   AvatarWindow window;
   AvatarOps *ops;
   GMutex turn;          /* held at work; who has it may give the device's memory back */

@@ -28,6 +28,22 @@ is_lora (AvatarWeightFile *file)
   return n > 0 && n >= avatar_weight_file_n (file) / 2;
 }
 
+static char *
+describe_lora (AvatarLora *lora)
+{
+  const char *source = avatar_lora_get_alpha_source (lora);
+  GPtrArray *warnings = avatar_lora_get_warnings (lora);
+  GString *note = g_string_new (NULL);
+
+  g_string_printf (note, "adds to %u weights of the transformer; %u keys are passed over",
+      avatar_lora_n_tensors (lora), avatar_lora_n_unknown (lora));
+  if (source)
+    g_string_append_printf (note, "; its alpha is from %s", source);
+  for (guint i = 0; i < warnings->len; i++)
+    g_string_append_printf (note, "; warning: %s", (char *) warnings->pdata[i]);
+  return g_string_free (note, FALSE);
+}
+
 static void
 try_lora (AvatarInspectedPart *part, const AvatarConfig *config)
 {
@@ -35,8 +51,7 @@ try_lora (AvatarInspectedPart *part, const AvatarConfig *config)
   g_autoptr (AvatarLora) lora = avatar_lora_open (part->path, config, 1, &error);
 
   if (lora)
-    part->note = g_strdup_printf ("adds to %u weights of the transformer; %u keys are passed over",
-        avatar_lora_n_tensors (lora), avatar_lora_n_unknown (lora));
+    part->note = describe_lora (lora);
   else
     avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
 }

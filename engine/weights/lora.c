@@ -4,8 +4,10 @@
 #define G_LOG_DOMAIN "avatar"
 #include "engine/weights/lora.h"
 
+#include "engine/weights/lora-alpha.h"
 #include "engine/weights/lora-names.h"
 #include "engine/weights/mapped.h"
+#include "engine/weights/plain-cast.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,7 +22,10 @@ struct _AvatarLora
   AvatarWeightFile *file;
   double strength;
   GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
+  AvatarLoraAlpha alpha;
   guint n_unknown;
+  char *unknown; /* the first of them */
+  GPtrArray *warnings;
 };
 
 /* What a file says under one name. */
@@ -30,6 +35,16 @@ typedef struct
   GArray *targets;
   AvatarTensor found[AVATAR_LORA_REFUSED];
 } Group;
+
+/* What is known of the keys while they are sorted by name. */
+typedef struct
+{
+  GHashTable *names; /* of avatar_lora_names_new() */
+  GArray *groups;    /* of Group, in the order of the file */
+  GHashTable *index; /* name -> position among the groups + 1 */
+  GHashTable *taken; /* module -> position of the first group that is about it + 1 */
+  gboolean is_peft;  /* matrices are called lora_A and lora_B */
+} Keys;
 
 static void
 group_clear (gpointer data)
@@ -54,48 +69,152 @@ fail (AvatarLora *self, GError **error, const char *format, ...)
   return FALSE;
 }
 
-/* Sorts keys by name, in the order of the file. */
-static gboolean
-collect (AvatarLora *self, GHashTable *names, GArray *groups, GError **error)
+static void
+pass_over (AvatarLora *self, const char *key)
 {
-  g_autoptr (GHashTable) index = g_hash_table_new (g_str_hash, g_str_equal);
+  if (self->n_unknown++ == 0)
+    self->unknown = g_strdup (key);
+  g_debug ("%s: key \"%s\" belongs to no weight of the transformer",
+      avatar_weight_file_get_name (self->file), key);
+}
 
-  for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
-    AvatarTensor t;
-    const char *key = avatar_weight_file_nth (self->file, i, &t);
-    g_autofree char *name = NULL;
-    AvatarLoraRole role = avatar_lora_parse_key (key, &name);
-    GArray *targets = name ? g_hash_table_lookup (names, name) : NULL;
-    guint at = targets ? GPOINTER_TO_UINT (g_hash_table_lookup (index, name)) : 0;
+static gboolean
+overlap (const Group *a, const Group *b)
+{
+  for (guint i = 0; i < a->targets->len; i++)
+    for (guint j = 0; j < b->targets->len; j++) {
+      const AvatarLoraTarget *x = &g_array_index (a->targets, AvatarLoraTarget, i);
+      const AvatarLoraTarget *y = &g_array_index (b->targets, AvatarLoraTarget, j);
 
-    if (role == AVATAR_LORA_REFUSED)
+      if (strcmp (x->module, y->module) == 0 && x->row < y->row + y->n_rows
+          && y->row < x->row + x->n_rows)
+        return TRUE;
+    }
+  return FALSE;
+}
+
+/* Two dialects in one file would add to the same rows twice. */
+static gboolean
+check_apart (AvatarLora *self, Keys *keys, const Group *group, GError **error)
+{
+  const AvatarLoraTarget *target = &g_array_index (group->targets, AvatarLoraTarget, 0);
+  GArray *others = g_hash_table_lookup (keys->taken, target->module);
+
+  for (guint i = 0; others && i < others->len; i++) {
+    const Group *other = &g_array_index (keys->groups, Group, g_array_index (others, guint, i));
+
+    if (overlap (group, other))
       return fail (self, error,
-          "key \"%s\" is of a kind of adapter that is not known; expected a LoRA", key);
-    if (!targets) {
-      self->n_unknown++;
-      g_debug ("%s: key \"%s\" belongs to no weight of the transformer",
-          avatar_weight_file_get_name (self->file), key);
-      continue;
-    }
-    if (at == 0) {
-      Group group = { .name = g_steal_pointer (&name), .targets = targets };
-
-      g_array_append_val (groups, group);
-      at = groups->len;
-      g_hash_table_insert (index, group.name, GUINT_TO_POINTER (at));
-    }
-    if (avatar_tensor_given (g_array_index (groups, Group, at - 1).found[role]))
-      return fail (self, error, "key \"%s\" is there twice, under different prefixes; keep one",
-          key);
-    g_array_index (groups, Group, at - 1).found[role] = t;
+          "\"%s\" and \"%s\" are names of the same weight, which is there twice; keep one",
+          other->name, group->name);
   }
+  if (!others) {
+    others = g_array_new (FALSE, FALSE, sizeof (guint));
+    g_hash_table_insert (keys->taken, target->module, others);
+  }
+  g_array_append_val (others, keys->groups->len);
+  return TRUE;
+}
+
+/* The group of @name; %NULL with @error. */
+static Group *
+get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GError **error)
+{
+  guint at = GPOINTER_TO_UINT (g_hash_table_lookup (keys->index, name));
+
+  if (at == 0) {
+    Group group = { .name = g_strdup (name), .targets = targets };
+
+    if (!check_apart (self, keys, &group, error)) {
+      g_free (group.name);
+      return NULL;
+    }
+    g_array_append_val (keys->groups, group);
+    at = keys->groups->len;
+    g_hash_table_insert (keys->index, group.name, GUINT_TO_POINTER (at));
+  }
+  return &g_array_index (keys->groups, Group, at - 1);
+}
+
+/* @key, of @t; or, where that is NULL, one that is not read, for the reason @why. */
+static gboolean
+sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, const char *why,
+    GError **error)
+{
+  g_autofree char *name = NULL;
+  const char *bare = NULL;
+  AvatarLoraRole role = avatar_lora_parse_key (key, &name);
+  GArray *targets = name ? avatar_lora_names_find (keys->names, name, &bare) : NULL;
+  Group *group;
+
+  if (role == AVATAR_LORA_REFUSED || (!targets && avatar_lora_names_touch (keys->names, key)))
+    return fail (self, error,
+        "key \"%s\" is of a kind of adapter that is not known; expected a LoRA, of matrices, alphas "
+        "and differences alone: without it the result would be another",
+        key);
+  if (!targets) {
+    pass_over (self, key);
+    return TRUE;
+  }
+  if (!t)
+    return fail (self, error, "key \"%s\" cannot be used: %s", key, why);
+  group = get_group (self, keys, bare, targets, error);
+  if (!group)
+    return FALSE;
+  if (avatar_tensor_given (group->found[role]))
+    return fail (self, error,
+        "key \"%s\" is there twice, under different prefixes or adapters' names; keep one", key);
+  group->found[role] = *t;
+  keys->is_peft = keys->is_peft || g_strrstr (key, ".lora_A") || g_strrstr (key, ".lora_B");
   return TRUE;
 }
 
 static gboolean
-is_float_matrix (const AvatarTensor *t, guint rank)
+sort_keys (AvatarLora *self, Keys *keys, GError **error)
 {
-  return t->rank == rank && t->dtype <= AVATAR_BF16;
+  GHashTable *unread = avatar_weight_file_get_unread (self->file);
+  g_autoptr (GList) others = g_list_sort (g_hash_table_get_keys (unread), (GCompareFunc) g_strcmp0);
+
+  for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
+    AvatarTensor t;
+    const char *key = avatar_weight_file_nth (self->file, i, &t);
+
+    if (!sort_key (self, keys, key, &t, NULL, error))
+      return FALSE;
+  }
+  for (GList *l = others; l; l = l->next)
+    if (!sort_key (self, keys, l->data, NULL, g_hash_table_lookup (unread, l->data), error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+is_float (const AvatarTensor *t)
+{
+  return t->dtype <= AVATAR_F8_E4M3 || t->dtype == AVATAR_F8_E5M2;
+}
+
+/* @t as [rows, cols], as what belongs to a convolution has more dimensions; FALSE: it is none such. */
+static gboolean
+as_matrix (AvatarTensor *t, gint64 rows, gint64 cols)
+{
+  gint64 shape[] = { rows, cols };
+
+  if (!is_float (t) || t->shape[0] != rows || avatar_tensor_n (*t) != rows * cols)
+    return FALSE;
+  *t = avatar_tensor_of_shape (t->dtype, t->data, 2, shape);
+  return TRUE;
+}
+
+/* Of 8 bits without a factor: what a factor is missing of has other values. */
+static gboolean
+check_cast (AvatarLora *self, const Group *g, const AvatarTensor *t, GError **error)
+{
+  g_autofree char *why = avatar_plain_cast_check (t);
+
+  return !why
+      || fail (self, error, "\"%s\" is %s without a factor, and %s", g->name,
+          avatar_dtype_name (t->dtype), why);
 }
 
 static void
@@ -117,53 +236,68 @@ add_deltas (AvatarLora *self, const Group *g, const char *suffix, AvatarTensor a
   }
 }
 
-/* alpha / rank; without an alpha 1. */
+/* NaN: there is none. */
 static gboolean
-get_factor (AvatarLora *self, const Group *g, gint64 rank, double *factor, GError **error)
+read_alpha (AvatarLora *self, const Group *g, double *value, GError **error)
 {
   const AvatarTensor *t = &g->found[AVATAR_LORA_ALPHA];
-  float alpha = rank;
-  gint64 whole;
+  float alpha = NAN;
+  gint64 whole = 0;
 
-  if (avatar_tensor_given (*t)) {
-    gboolean there = avatar_tensor_n (*t) == 1
-        && avatar_mapped_read (&whole, t->data, avatar_dtype_size (t->dtype));
-
-    if (there && t->dtype <= AVATAR_BF16)
+  *value = NAN;
+  if (!avatar_tensor_given (*t))
+    return TRUE;
+  if (avatar_tensor_n (*t) == 1
+      && avatar_mapped_read (&whole, t->data, avatar_dtype_size (t->dtype))) {
+    if (t->dtype <= AVATAR_BF16)
       avatar_dtype_to_f32 (&alpha, &whole, t->dtype, 1);
-    else if (there && t->dtype == AVATAR_I64)
+    else if (t->dtype == AVATAR_I64)
       alpha = GINT64_FROM_LE (whole);
-    else
-      alpha = NAN;
+    else if (t->dtype == AVATAR_I32)
+      alpha = (gint32) GINT64_FROM_LE (whole);
   }
-  *factor = self->strength * alpha / rank;
+  *value = alpha;
   return isfinite (alpha) || fail (self, error, "the alpha of \"%s\" is not a number", g->name);
+}
+
+static gboolean
+check_matrix_of (AvatarLora *self, const Group *g, AvatarTensor *a, AvatarTensor *b, gint64 rows,
+    gint64 cols, GError **error)
+{
+  g_autofree char *a_text = avatar_tensor_describe (*a), *b_text = avatar_tensor_describe (*b);
+  gint64 rank = a->shape[0];
+
+  if (!is_float (a) || !is_float (b))
+    return fail (self, error,
+        "\"%s\" is %s and %s; expected float32, float16, bfloat16, float8_e4m3 or float8_e5m2",
+        g->name, a_text, b_text);
+  if (!g_array_index (g->targets, AvatarLoraTarget, 0).is_matrix || rank < 1 || rank > MAX_RANK
+      || !as_matrix (a, rank, cols) || !as_matrix (b, rows, rank))
+    return fail (self, error,
+        "\"%s\" is %s and %s; expected floats [r, %" G_GINT64_FORMAT "] and [%" G_GINT64_FORMAT
+        ", r] of a rank up to %d: it was made for another model",
+        g->name, a_text, b_text, cols, rows, MAX_RANK);
+  return check_cast (self, g, a, error) && check_cast (self, g, b, error);
 }
 
 static gboolean
 read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError **error)
 {
   AvatarTensor a = g->found[AVATAR_LORA_DOWN], b = g->found[AVATAR_LORA_UP];
-  double factor;
+  double own, factor;
 
   if (!avatar_tensor_given (a) && !avatar_tensor_given (b))
-    return TRUE;
+    return !avatar_tensor_given (g->found[AVATAR_LORA_ALPHA])
+        || fail (self, error, "there is an alpha of \"%s\", and no matrices; fetch the file again",
+            g->name);
   if (!avatar_tensor_given (a) || !avatar_tensor_given (b))
     return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
         g->name);
-  if (!is_float_matrix (&a, 2) || !is_float_matrix (&b, 2) || a.shape[1] != cols
-      || b.shape[0] != rows || a.shape[0] != b.shape[1] || a.shape[0] < 1
-      || a.shape[0] > MAX_RANK) {
-    g_autofree char *a_text = avatar_tensor_describe (a), *b_text = avatar_tensor_describe (b);
-
-    return fail (self, error,
-        "\"%s\" is %s and %s; expected floats [r, %" G_GINT64_FORMAT "] and [%" G_GINT64_FORMAT
-        ", r] of a rank up to %d: it was made for another model",
-        g->name, a_text, b_text, cols, rows, MAX_RANK);
-  }
-  if (!get_factor (self, g, a.shape[0], &factor, error))
+  if (!check_matrix_of (self, g, &a, &b, rows, cols, error) || !read_alpha (self, g, &own, error)
+      || !avatar_lora_alpha_get (&self->alpha, avatar_weight_file_get_name (self->file), g->name,
+          own, a.shape[0], &factor, error))
     return FALSE;
-  add_deltas (self, g, ".weight", a, b, factor);
+  add_deltas (self, g, ".weight", a, b, self->strength * factor);
   return TRUE;
 }
 
@@ -171,20 +305,26 @@ static gboolean
 read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError **error)
 {
   AvatarTensor diff = g->found[AVATAR_LORA_DIFF], bias = g->found[AVATAR_LORA_DIFF_B];
+  const AvatarLoraTarget *target = &g_array_index (g->targets, AvatarLoraTarget, 0);
 
   if (avatar_tensor_given (diff)) {
-    if (!is_float_matrix (&diff, 2) || diff.shape[0] != rows || diff.shape[1] != cols)
+    if (!as_matrix (&diff, rows, cols))
       return fail (self, error,
           "\"%s.diff\" is not [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
           "] floats: it was made for another model",
           g->name, rows, cols);
+    if (!check_cast (self, g, &diff, error))
+      return FALSE;
     add_deltas (self, g, ".weight", AVATAR_NO_TENSOR, diff, self->strength);
   }
   if (avatar_tensor_given (bias)) {
-    if (!is_float_matrix (&bias, 1) || bias.shape[0] != rows)
+    if (!target->has_bias || bias.rank != 1 || !as_matrix (&bias, rows, 1))
       return fail (self, error,
-          "\"%s.diff_b\" is not %" G_GINT64_FORMAT " floats: it was made for another model",
+          "\"%s.diff_b\" is not %" G_GINT64_FORMAT
+          " floats of a bias that there is: it was made for another model",
           g->name, rows);
+    if (!check_cast (self, g, &bias, error))
+      return FALSE;
     add_deltas (self, g, ".bias", AVATAR_NO_TENSOR, bias, self->strength);
   }
   return TRUE;
@@ -204,10 +344,44 @@ read_groups (AvatarLora *self, GArray *groups, GError **error)
   }
   if (g_hash_table_size (self->deltas) == 0)
     return fail (self, error,
-        "none of its %u keys belongs to a weight of the transformer; expected a LoRA for "
+        "none of its %u keys belongs to a weight of the transformer%s%s%s; expected a LoRA for "
         "HunyuanVideo",
-        avatar_weight_file_n (self->file));
+        self->n_unknown, self->unknown ? " (the first is \"" : "",
+        self->unknown ? self->unknown : "", self->unknown ? "\")" : "");
   return TRUE;
+}
+
+G_GNUC_PRINTF (2, 3)
+static void
+warn (AvatarLora *self, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_ptr_array_add (self->warnings,
+      g_strdup_printf ("%s: %s", avatar_weight_file_get_name (self->file), text));
+}
+
+static void
+warn_of_rest (AvatarLora *self)
+{
+  guint n = avatar_weight_file_n (self->file)
+      + g_hash_table_size (avatar_weight_file_get_unread (self->file));
+
+  if (self->n_unknown)
+    warn (self,
+        "%u of its %u keys belong to no weight of the transformer and are passed over, the first of "
+        "them \"%s\": perhaps it was made for another model",
+        self->n_unknown, n, self->unknown);
+  if (!isnan (self->alpha.folded))
+    warn (self,
+        "its metadata says \"ss_network_alpha\": %g, which is not applied, as musubi-tuner's "
+        "convert_lora.py has multiplied it into lora_A and lora_B; if this one was made otherwise, "
+        "change its strength",
+        self->alpha.folded);
 }
 
 static void
@@ -216,25 +390,47 @@ list_free (gpointer data)
   g_array_unref (data);
 }
 
-AvatarLora *
-avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
+static gboolean
+read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GError **error)
+{
+  g_autoptr (GHashTable) names = avatar_lora_names_new (config);
+  g_autoptr (GArray) groups = g_array_new (FALSE, TRUE, sizeof (Group));
+  g_autoptr (GHashTable) index = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (GHashTable) taken = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, list_free);
+  Keys keys = { names, groups, index, taken, FALSE };
+
+  g_array_set_clear_func (groups, group_clear);
+  if (!sort_keys (self, &keys, error)
+      || !avatar_lora_alpha_read (&self->alpha, self->file, path, keys.is_peft, error)
+      || !read_groups (self, groups, error))
+    return FALSE;
+  warn_of_rest (self);
+  return TRUE;
+}
+
+/* @path: (nullable): beside which a configuration may lie */
+static AvatarLora *
+lora_new (AvatarWeightFile *file, const AvatarConfig *config, const char *path, double strength,
     GError **error)
 {
   g_autoptr (AvatarLora) self = g_new0 (AvatarLora, 1);
-  g_autoptr (GHashTable) names = avatar_lora_names_new (config);
-  g_autoptr (GArray) groups = g_array_new (FALSE, TRUE, sizeof (Group));
 
   self->file = file;
   self->strength = strength;
   self->deltas = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, list_free);
-  g_array_set_clear_func (groups, group_clear);
+  self->warnings = g_ptr_array_new_with_free_func (g_free);
   if (!isfinite (strength)) {
     fail (self, error, "its strength is not a number");
     return NULL;
   }
-  if (!collect (self, names, groups, error) || !read_groups (self, groups, error))
-    return NULL;
-  return g_steal_pointer (&self);
+  return read_file (self, config, path, error) ? g_steal_pointer (&self) : NULL;
+}
+
+AvatarLora *
+avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
+    GError **error)
+{
+  return lora_new (file, config, NULL, strength, error);
 }
 
 AvatarLora *
@@ -242,7 +438,7 @@ avatar_lora_open (const char *path, const AvatarConfig *config, double strength,
 {
   AvatarWeightFile *file = avatar_weight_file_open (path, error);
 
-  return file ? avatar_lora_new (file, config, strength, error) : NULL;
+  return file ? lora_new (file, config, path, strength, error) : NULL;
 }
 
 GPtrArray *
@@ -267,6 +463,9 @@ avatar_lora_free (AvatarLora *self)
   if (!self)
     return;
   g_hash_table_unref (self->deltas);
+  avatar_lora_alpha_clear (&self->alpha);
+  g_ptr_array_unref (self->warnings);
+  g_free (self->unknown);
   avatar_weight_file_free (self->file);
   g_free (self);
 }
@@ -287,6 +486,24 @@ guint
 avatar_lora_n_unknown (AvatarLora *self)
 {
   return self->n_unknown;
+}
+
+const char *
+avatar_lora_get_unknown (AvatarLora *self)
+{
+  return self->unknown;
+}
+
+const char *
+avatar_lora_get_alpha_source (AvatarLora *self)
+{
+  return self->alpha.source;
+}
+
+GPtrArray *
+avatar_lora_get_warnings (AvatarLora *self)
+{
+  return self->warnings;
 }
 
 /* NaN if the file was cut short meanwhile, which ends the run as other broken weights do. */

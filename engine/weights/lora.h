@@ -25,8 +25,8 @@ typedef struct
 typedef struct _AvatarLora AvatarLora;
 
 /* Any format and dialect of spec vae-text-face-formats.md 5.6. Keys that belong to no weight of the
- * transformer are counted; a file without any that does fails, and so do kinds that are not known
- * (DoRA, LoKr, LoHa). */
+ * transformer are a warning; a file without any that does fails, and so does one with a key of a weight
+ * that is of a kind that is not known (DoRA, LoKr, LoHa), as without it the result would be another. */
 AvatarLora *
 avatar_lora_open (const char *path, const AvatarConfig *config, double strength, GError **error);
 AvatarLora *avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
@@ -37,9 +37,14 @@ GPtrArray *avatar_lora_open_all (const AvatarLoraSetting *settings, guint n,
 void avatar_lora_free (AvatarLora *self);
 /* Of AvatarLoraDelta; %NULL: none. @tensor: e.g. "double_blocks.0.img_attn_qkv.weight" */
 GArray *avatar_lora_get (AvatarLora *self, const char *tensor);
-/* How many tensors get something, and how many keys were passed over. */
+/* How many tensors get something, and how many keys were passed over; the first of these, or %NULL. */
 guint avatar_lora_n_tensors (AvatarLora *self);
 guint avatar_lora_n_unknown (AvatarLora *self);
+const char *avatar_lora_get_unknown (AvatarLora *self);
+/* Where an alpha is from that is not among the tensors; or %NULL. */
+const char *avatar_lora_get_alpha_source (AvatarLora *self);
+/* Of char *: what its user should know of. */
+GPtrArray *avatar_lora_get_warnings (AvatarLora *self);
 
 /* @loras: (nullable): of AvatarLora. The sum of what all of them add to rows @start .. @end of
  * @tensor, as [end - start, n]; %NULL: nothing. Free with g_free(). */

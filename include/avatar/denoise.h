@@ -230,6 +230,9 @@ typedef struct
 /* Known from the start. @negative: of the negative prompt, if it is used. */
 AVATAR_API void
 avatar_denoiser_get_prompt_cut (AvatarDenoiser *self, gboolean negative, AvatarPromptCut *cut);
+/* What of the settings' files is not used, though nothing failed: a sentence each, up to %NULL. Known from
+ * the start. */
+AVATAR_API const char *const *avatar_denoiser_get_warnings (AvatarDenoiser *self);
 AVATAR_API void avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarDenoiser, avatar_denoiser_free)

@@ -61,22 +61,31 @@ fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data
     ((gfloat *) out)[i] = (gfloat) ((first + i) * 37 % 101) / 500.f - 0.1f;
 }
 
-/* A LoRA for the module @name [@rows, WIDTH], in a folder and a file with a comma. */
+/* A LoRA for the module @name [@rows, WIDTH], in a folder and a file with a comma. @more: (nullable): a
+ * key that belongs to nothing */
 static gchar *
-write_lora (const gchar *folder, const gchar *file, const gchar *name, gint64 rows)
+write_lora_and (const gchar *folder, const gchar *file, const gchar *name, gint64 rows,
+    const gchar *more)
 {
   g_autofree gchar *a = g_strconcat (name, ".lora_A.weight", NULL);
   g_autofree gchar *b = g_strconcat (name, ".lora_B.weight", NULL);
   gchar *path = g_build_filename (folder, file, NULL);
-  AvatarNamedTensor pair[2] = { { a, avatar_tensor (AVATAR_F32, NULL, 2, RANK, WIDTH) },
-    { b, avatar_tensor (AVATAR_F32, NULL, 2, rows, RANK) } };
+  AvatarNamedTensor three[3] = { { a, avatar_tensor (AVATAR_F32, NULL, 2, RANK, WIDTH) },
+    { b, avatar_tensor (AVATAR_F32, NULL, 2, rows, RANK) },
+    { more, avatar_tensor (AVATAR_F32, NULL, 1, RANK) } };
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GError) error = NULL;
 
-  g_array_append_vals (list, pair, 2);
+  g_array_append_vals (list, three, more ? 3 : 2);
   avatar_write_safetensors (path, list, fill, NULL, &error);
   g_assert_no_error (error);
   return path;
+}
+
+static gchar *
+write_lora (const gchar *folder, const gchar *file, const gchar *name, gint64 rows)
+{
+  return write_lora_and (folder, file, name, rows, NULL);
 }
 
 /* The latents with the property @lora. */
@@ -136,6 +145,43 @@ GST_START_TEST (test_latents)
 GST_END_TEST;
 
 static void
+take_warning (GstElement *pipeline, GstMessage *message, gpointer data)
+{
+  g_autoptr (GError) warning = NULL;
+
+  if (!message || GST_MESSAGE_TYPE (message) != GST_MESSAGE_WARNING)
+    return;
+  gst_message_parse_warning (message, &warning, NULL);
+  g_ptr_array_add (data, g_strdup (warning->message));
+}
+
+/* What of a file is not used is told, and nothing of one that is used whole. */
+GST_START_TEST (test_warnings)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+
+  for (guint k = 0; k < 2; k++) {
+    g_autofree gchar *path = write_lora_and (folder, "a.safetensors",
+        "double_blocks.0.img_attn_proj", WIDTH, k ? "blocks.0.lora_A.weight" : NULL);
+    g_autoptr (GPtrArray) warnings = g_ptr_array_new_with_free_func (g_free);
+    GstElement *pipeline = pipeline_new (LATENTS (""), TRUE);
+    g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+    g_autoptr (Run) run = NULL;
+
+    g_object_set (denoise, "lora", path, NULL);
+    run = run_play (pipeline, take_warning, warnings);
+    g_assert_no_error (run->error);
+    fail_unless_equals_int (warnings->len, k);
+    if (k)
+      fail_unless (strstr (warnings->pdata[0], "1 of its 3 keys")
+          && strstr (warnings->pdata[0], "\"blocks.0.lora_A.weight\""));
+    g_unlink (path);
+  }
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+static void
 expect_error (const gchar *lora, GQuark domain, gint code, const gchar *text)
 {
   g_autoptr (Run) run = run_with (lora);
@@ -173,6 +219,7 @@ lora_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_parse);
   tcase_add_test (tc, test_latents);
+  tcase_add_test (tc, test_warnings);
   tcase_add_test (tc, test_errors);
   return suite;
 }

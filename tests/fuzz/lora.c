@@ -40,6 +40,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
     return 0;
   g_ptr_array_add (loras, lora);
   g_assert (avatar_lora_n_tensors (lora) > 0);
+  g_assert (!avatar_lora_n_unknown (lora) == !avatar_lora_get_unknown (lora));
   for (guint i = 0; i < G_N_ELEMENTS (tensors); i++)
     g_free (avatar_lora_sum (loras, tensors[i], i, 12, 4));
   return 0;

@@ -1,188 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LoRAs in every dialect, merged and compared with loops in double precision. */
+/* What LoRAs add to weights: merged and compared with loops in double precision. */
+#include "tests/unit/lora-file.h"
 #include "engine/memory/device.h"
 #include "engine/ops/sim/sim.h"
-#include "engine/weights/lora.h"
-#include "engine/weights/model.h"
 #include "engine/weights/pack.h"
-#include "engine/weights/random.h"
-#include "engine/weights/writer.h"
-
-#include <avatar/avatar.h>
-#include <glib/gstdio.h>
-#include <math.h>
-#include <string.h>
-
-#define RANK 6
-#define ALPHA 3.f
-
-typedef struct
-{
-  AvatarModel *model;
-  const AvatarConfig *config;
-  gint64 width;
-  GArray *list;   /* of AvatarNamedTensor */
-  GHashTable *as; /* key -> name whose random values it has */
-  GStringChunk *names;
-  char *folder, *path;
-} Fixture;
-
-static void
-setup (Fixture *f, gconstpointer data)
-{
-  f->model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
-  f->config = avatar_model_get_config (f->model);
-  f->width = f->config->transformer.hidden;
-  f->list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
-  f->as = g_hash_table_new (g_str_hash, g_str_equal);
-  f->names = g_string_chunk_new (4096);
-  f->folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
-  f->path = g_build_filename (f->folder, "lora.safetensors", NULL);
-}
-
-static void
-teardown (Fixture *f, gconstpointer data)
-{
-  g_unlink (f->path);
-  g_rmdir (f->folder);
-  g_free (f->path);
-  g_free (f->folder);
-  g_string_chunk_free (f->names);
-  g_hash_table_unref (f->as);
-  g_array_unref (f->list);
-  avatar_model_unref (f->model);
-}
-
-/* A tensor of the file, with the random values that belong to @as. */
-static void
-add (Fixture *f, const char *prefix, const char *suffix, const char *as, AvatarDType dtype,
-    gint64 rows, gint64 cols)
-{
-  g_autofree char *key = g_strconcat (prefix, suffix, NULL);
-  AvatarNamedTensor t = { g_string_chunk_insert (f->names, key),
-    cols ? avatar_tensor (dtype, NULL, 2, rows, cols) : avatar_tensor (dtype, NULL, 1, rows) };
-
-  g_array_append_val (f->list, t);
-  g_hash_table_insert (f->as, (gpointer) t.name, g_string_chunk_insert (f->names, as));
-}
-
-/* Both matrices. The values depend on @as alone. */
-static void
-add_pair (Fixture *f, const char *prefix, const char *down, const char *up, const char *as,
-    gint64 rows, gint64 cols)
-{
-  g_autofree char *a = g_strconcat (as, "/a", NULL), *b = g_strconcat (as, "/b", NULL);
-
-  add (f, prefix, down, a, AVATAR_F32, RANK, cols);
-  add (f, prefix, up, b, AVATAR_BF16, rows, RANK);
-}
-
-static void
-fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
-{
-  const char *as = g_hash_table_lookup (data, t->name);
-  AvatarRandom random = { .stream = g_str_hash (as), .width = 1 };
-  float alpha = ALPHA;
-
-  if (strcmp (as, "alpha") == 0)
-    avatar_dtype_from_f32 (out, t->tensor.dtype, &alpha, 1);
-  else if (t->tensor.dtype == AVATAR_I8)
-    memset (out, 1, n);
-  else
-    avatar_random_fill (&random, first, n, t->tensor.dtype, out);
-}
-
-static AvatarLora *
-open_lora (Fixture *f, double strength, GError **error)
-{
-  g_assert_true (avatar_write_safetensors (f->path, f->list, fill, f->as, NULL));
-  return avatar_lora_open (f->path, f->config, strength, error);
-}
-
-static GPtrArray *
-open_good (Fixture *f, double strength)
-{
-  g_autoptr (GError) error = NULL;
-  GPtrArray *loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
-
-  g_ptr_array_add (loras, open_lora (f, strength, &error));
-  g_assert_no_error (error);
-  return loras;
-}
-
-static float *
-values_of (const char *as, const char *which, AvatarDType dtype, gsize n)
-{
-  g_autofree char *name = g_strconcat (as, which, NULL);
-  AvatarRandom random = { .stream = g_str_hash (name), .width = 1 };
-  float *out = g_new (float, n);
-  g_autofree guint8 *raw = g_malloc (n * 4);
-
-  avatar_random_fill (&random, 0, n, dtype, raw);
-  avatar_dtype_to_f32 (out, raw, dtype, n);
-  return out;
-}
-
-/* What is added to @tensor at rows from @row is factor * B A of @as, of which rows from @source. */
-static void
-expect (GPtrArray *loras, const char *tensor, const char *as, double factor, gint64 row,
-    gint64 source, gint64 rows, gint64 all_rows, gint64 cols)
-{
-  g_autofree float *a = values_of (as, "/a", AVATAR_F32, RANK * cols);
-  g_autofree float *b = values_of (as, "/b", AVATAR_BF16, all_rows * RANK);
-  g_autofree float *found = avatar_lora_sum (loras, tensor, row, row + rows, cols);
-  double error = 0, sum = 0;
-
-  if (!found)
-    g_error ("nothing is added to %s", tensor);
-  for (gint64 r = 0; r < rows; r++)
-    for (gint64 c = 0; c < cols; c++) {
-      double want = 0, d;
-
-      for (guint k = 0; k < RANK; k++)
-        want += factor * b[(source + r) * RANK + k] * a[k * cols + c];
-      d = found[r * cols + c] - want;
-      error += d * d;
-      sum += want * want;
-    }
-  if (!(error <= 1e-12 * sum) || sum == 0)
-    g_error ("%s: relative error %g", tensor, sqrt (error / sum));
-}
-
-/* The same matrix in the checkpoint's, kohya's and ComfyUI's names. */
-static void
-test_whole (Fixture *f, gconstpointer data)
-{
-  static const char *const names[][3] = {
-    { "diffusion_model.double_blocks.0.img_mlp.fc1", ".lora_A.weight", ".lora_B.weight" },
-    { "double_blocks.0.img_mlp.fc1", ".lora_A.default.weight", ".lora_B.default.weight" },
-    { "transformer.double_blocks.0.img_mlp.fc1", ".lora.down.weight", ".lora.up.weight" },
-    { "base_model.model.double_blocks.0.img_mlp.fc1", ".lora.A.weight", ".lora.B.weight" },
-    { "lora_unet_double_blocks_0_img_mlp_fc1", ".lora_down.weight", ".lora_up.weight" },
-    { "diffusion_model.double_blocks.0.img_mlp.0", ".lora_A", ".lora_B" },
-    { "transformer.transformer_blocks.0.ff.net.0.proj", ".lora_A.weight", ".lora_B.weight" },
-  };
-  gint64 rows = f->config->transformer.mlp;
-
-  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
-    g_array_set_size (f->list, 0);
-    add_pair (f, names[i][0], names[i][1], names[i][2], "x", rows, f->width);
-    {
-      g_autoptr (GPtrArray) loras = open_good (f, 0.5);
-
-      g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, 1);
-      g_assert_cmpuint (avatar_lora_n_unknown (loras->pdata[0]), ==, 0);
-      expect (loras, "double_blocks.0.img_mlp.fc1.weight", "x", 0.5, 0, 0, rows, rows, f->width);
-    }
-    add (f, names[i][0], ".alpha", "alpha", AVATAR_F32, 1, 0);
-    {
-      g_autoptr (GPtrArray) loras = open_good (f, 2);
-
-      expect (loras, "double_blocks.0.img_mlp.fc1.weight", "x", 2 * ALPHA / RANK, 0, 0, rows, rows,
-          f->width);
-    }
-  }
-}
 
 /* diffusers splits what the checkpoint has in one, and swaps the halves of one matrix. */
 static void
@@ -233,15 +54,17 @@ test_diffs (Fixture *f, gconstpointer data)
   g_autofree float *matrix = values_of ("d", "/m", AVATAR_F16, f->width * f->width);
   g_autofree float *vector = values_of ("d", "/v", AVATAR_F32, f->width);
   g_autoptr (GPtrArray) loras = NULL;
-  g_autofree float *w = NULL, *b = NULL;
+  gint64 norm = f->config->transformer.head_dim;
+  g_autofree float *w = NULL, *b = NULL, *n = NULL;
 
   add (f, "double_blocks.0.img_attn_proj", ".diff", "d/m", AVATAR_F16, f->width, f->width);
   add (f, "double_blocks.0.img_attn_proj", ".diff_b", "d/v", AVATAR_F32, f->width, 0);
   add (f, "text_encoder.layers.0.q_proj", ".lora_A.weight", "u", AVATAR_F32, 2, 3);
   add (f, "guidance_in.mlp.0", ".lora_A.weight", "u", AVATAR_F32, 2, 3);
   add (f, "unheard", ".of", "u", AVATAR_F32, 2, 3);
+  add (f, "double_blocks.0.img_attn_q_norm", ".diff", "d/v", AVATAR_F32, norm, 0);
   loras = open_good (f, -0.25);
-  g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, 2);
+  g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, 3);
   g_assert_cmpuint (avatar_lora_n_unknown (loras->pdata[0]), ==, 3);
   w = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.weight", 0, f->width, f->width);
   b = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.bias", 0, f->width, 1);
@@ -249,18 +72,9 @@ test_diffs (Fixture *f, gconstpointer data)
     g_assert_cmpfloat (w[i], ==, -0.25f * matrix[i]);
   for (gint64 i = 0; i < f->width; i++)
     g_assert_cmpfloat (b[i], ==, -0.25f * vector[i]);
-}
-
-static void
-refuse (Fixture *f, double strength, const char *message)
-{
-  g_autoptr (GError) error = NULL;
-
-  g_assert_null (open_lora (f, strength, &error));
-  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH);
-  if (!strstr (error->message, message) || !strstr (error->message, "lora.safetensors"))
-    g_error ("expected \"%s\" in \"%s\"", message, error->message);
-  g_array_set_size (f->list, 0);
+  n = avatar_lora_sum (loras, "double_blocks.0.img_attn_q_norm.weight", 0, norm, 1);
+  for (gint64 i = 0; i < norm; i++)
+    g_assert_cmpfloat (n[i], ==, -0.25f * vector[i]);
 }
 
 static void
@@ -283,10 +97,11 @@ test_refused (Fixture *f, gconstpointer data)
   add (f, proj, ".lora_A.weight", "u", AVATAR_I8, 2, w);
   add (f, proj, ".lora_B.weight", "u", AVATAR_F32, w, 2);
   refuse (f, 1, "int8");
+  add (f, proj, ".lora_A.weight", "u", AVATAR_I8, 2, w);
+  add (f, proj, ".lora_B.weight", "u", AVATAR_F32, w, 2);
+  refuse (f, 1, "float8_e5m2");
   add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
   add (f, proj, ".dora_scale", "u", AVATAR_F32, w, 1);
-  refuse (f, 1, "kind of adapter");
-  add (f, proj, ".lokr_w1", "u", AVATAR_F32, w, 1);
   refuse (f, 1, "kind of adapter");
   add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
   add (f, proj, ".alpha", "u", AVATAR_F32, 2, 0);
@@ -295,7 +110,18 @@ test_refused (Fixture *f, gconstpointer data)
   add (f, "transformer.double_blocks.0.img_attn_proj", ".lora_A.weight", "u", AVATAR_F32, RANK, w);
   refuse (f, 1, "twice");
   add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  add (f, proj, ".lora_A.style.weight", "u", AVATAR_F32, RANK, w);
+  refuse (f, 1, "twice");
+  add_pair (f, "double_blocks.0.img_attn_qkv", ".lora_A.weight", ".lora_B.weight", "x", 3 * w, w);
+  add_pair (f, "transformer_blocks.0.attn.to_k", ".lora_A.weight", ".lora_B.weight", "x", w, w);
+  refuse (f, 1, "twice");
+  add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
   refuse (f, NAN, "strength");
+  add (f, proj, ".alpha", "alpha", AVATAR_F32, 1, 0);
+  refuse (f, 1, "and no matrices");
+  add (f, "audio_adapter_blocks.0.to_q", ".diff_b", "u", AVATAR_F32,
+      f->config->transformer.adapter_dim, 0);
+  refuse (f, 1, "bias that there is");
   add (f, proj, ".diff", "u", AVATAR_F32, w, w + 1);
   refuse (f, 1, ".diff");
 }
@@ -566,9 +392,9 @@ main (int argc, char **argv)
   {
     const char *name;
     void (*func) (Fixture *, gconstpointer);
-  } tests[] = { { "whole", test_whole }, { "fused", test_fused }, { "diffs", test_diffs },
-    { "refused", test_refused }, { "packed", test_packed }, { "8-bit", test_8bit },
-    { "8-bit-refused", test_8bit_refused }, { "denoiser", test_denoiser } };
+  } tests[] = { { "fused", test_fused }, { "diffs", test_diffs }, { "refused", test_refused },
+    { "packed", test_packed }, { "8-bit", test_8bit }, { "8-bit-refused", test_8bit_refused },
+    { "denoiser", test_denoiser } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
