@@ -57,16 +57,22 @@ static gboolean
 check_parts (AvatarModel *model, GError **error)
 {
   static const char *const parts[] = { "llava", "clip" };
-  static const char *const folders[] = { "llava_llama_image", "text_encoder_2" };
+  static const char *const released[]
+      = { "weights/ckpts/llava_llama_image of tencent/HunyuanVideo-Avatar",
+          "weights/ckpts/text_encoder_2 of tencent/HunyuanVideo-Avatar" };
 
   for (guint i = 0; i < 2; i++)
     if (!avatar_model_get_part (model, parts[i], NULL)) {
       const char *folder = avatar_model_get_text_folder (model, i);
+      const char *source = avatar_model_get_text_source (model, i);
+      gboolean there = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
 
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-          "%s: there are no weights of a text encoder, without which no prompt can be encoded; fetch "
-          "weights/ckpts/%s of tencent/HunyuanVideo-Avatar, or give text_states",
-          folder ? folder : avatar_model_get_path (model), folders[i]);
+          "%s: %s of a text encoder, without which no prompt can be encoded; fetch %s, or give "
+          "text_states",
+          folder ? folder : avatar_model_get_path (model),
+          there || !folder ? "there are no weights" : "there is no such folder, which is that",
+          source ? source : released[i]);
       return FALSE;
     }
   return TRUE;

@@ -239,25 +239,31 @@ avatar_config_read_clip (AvatarClipConfig *c, const char *json, const char *weig
 }
 
 gboolean
-avatar_config_check_text (const AvatarConfig *config, const char *file, GError **error)
+avatar_config_check_text (const AvatarConfig *config, const char *llava, const char *clip,
+    GError **error)
 {
   const AvatarTransformerConfig *t = &config->transformer;
   const AvatarLlavaConfig *l = &config->llava;
   const AvatarClipConfig *c = &config->clip;
   guint side = l->image / l->patch;
 
-  if (l->hidden != t->text_dim || c->tower.hidden != t->pooled_dim)
+  if (llava && l->hidden != t->text_dim)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: the text encoders give %u and %u numbers a row, but the transformer takes %u and %u; "
-        "they do not belong together",
-        file, l->hidden, c->tower.hidden, t->text_dim, t->pooled_dim);
-  else if (side * side != config->text.image_tokens)
+        "%s: the text encoder gives %u numbers a row, but the transformer takes %u; they do not "
+        "belong together",
+        llava, l->hidden, t->text_dim);
+  else if (clip && c->tower.hidden != t->pooled_dim)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: the text encoder makes %u rows of the portrait, but text.image_tokens is %u", file,
+        "%s: the text encoder gives %u numbers, but the transformer takes %u; they do not belong "
+        "together",
+        clip, c->tower.hidden, t->pooled_dim);
+  else if (llava && side * side != config->text.image_tokens)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+        "%s: the text encoder makes %u rows of the portrait, but text.image_tokens is %u", llava,
         side * side, config->text.image_tokens);
-  else if (c->positions < config->text.clip_length)
+  else if (clip && c->positions < config->text.clip_length)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: CLIP has %u positions, but text.clip_length is %u", file, c->positions,
+        "%s: CLIP has %u positions, but text.clip_length is %u", clip, c->positions,
         config->text.clip_length);
   else
     return TRUE;

@@ -12,7 +12,9 @@ gboolean avatar_config_read_llava (AvatarLlavaConfig *config, const char *json, 
     GError **error);
 gboolean avatar_config_read_clip (AvatarClipConfig *config, const char *json, const char *weights,
     GError **error);
-/* Whether encoders and transformer belong together. @file is for the message. */
-gboolean avatar_config_check_text (const AvatarConfig *config, const char *file, GError **error);
+/* Whether encoders and transformer belong together. @llava, @clip: (nullable): for messages; %NULL: it is
+ * not there, and not compared. */
+gboolean avatar_config_check_text (const AvatarConfig *config, const char *llava, const char *clip,
+    GError **error);
 
 G_END_DECLS

@@ -21,6 +21,7 @@ struct _AvatarModel
   char *hash;
   AvatarPart parts[AVATAR_N_PARTS];
   char *text_folders[2]; /* of LLaVA and CLIP, in the released tree */
+  char *text_sources[2]; /* where these come from */
 };
 
 static gboolean
@@ -135,6 +136,26 @@ take_vocabulary (AvatarModel *self)
     self->config->llava.vocab = table->shape[0];
 }
 
+/* Compares sizes of what is there; of an encoder that is missing they are not known. */
+static gboolean
+check_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
+{
+  const char *const configs[] = { layout->llava_config, layout->clip_config };
+  const char *const names[] = { layout->form->llava.beside[0], layout->form->clip.beside[0] };
+  const char *paths[] = { layout->llava, layout->clip };
+
+  for (guint i = 0; i < 2; i++)
+    if (!configs[i] && !g_file_test (paths[i], G_FILE_TEST_EXISTS))
+      paths[i] = NULL;
+  if (avatar_config_check_text (self->config, paths[0], paths[1], error))
+    return TRUE;
+  for (guint i = 0; i < 2; i++)
+    if (paths[i] && !configs[i])
+      g_prefix_error (error, "%s/%s: there is no such file, so that the released sizes are taken: ",
+          self->text_folders[i], names[i]);
+  return FALSE;
+}
+
 /* The text encoders, each of them if it is there: whoever gives text_states needs none. They do not
  * count for the hash, by which stages on several machines know each other. */
 static gboolean
@@ -142,14 +163,18 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
 {
   const char *const paths[] = { layout->llava, layout->clip };
   const char *const seconds[] = { layout->vision, NULL };
+  const AvatarLayoutForm *form = layout->form;
+  const char *const folders[] = { form->llava.folder, form->clip.folder };
 
-  for (guint i = 0; i < 2; i++)
+  for (guint i = 0; i < 2; i++) {
     self->text_folders[i] = g_path_get_dirname (paths[i]);
+    self->text_sources[i] = g_strdup_printf ("%s%s of %s", form->above, folders[i], form->source);
+  }
   if (self->config->text.kind != AVATAR_TEXT_LLAVA_CLIP)
     return TRUE;
   if (!avatar_config_read_llava (&self->config->llava, layout->llava_config, layout->llava, error)
       || !avatar_config_read_clip (&self->config->clip, layout->clip_config, layout->clip, error)
-      || !avatar_config_check_text (self->config, layout->llava, error))
+      || !check_encoders (self, layout, error))
     return FALSE;
   for (guint i = 0; i < 2; i++)
     if (g_file_test (paths[i], G_FILE_TEST_EXISTS)
@@ -216,8 +241,10 @@ avatar_model_unref (AvatarModel *self)
     return;
   for (guint i = 0; i < AVATAR_N_PARTS; i++)
     avatar_part_clear (&self->parts[i]);
-  for (guint i = 0; i < 2; i++)
+  for (guint i = 0; i < 2; i++) {
     g_free (self->text_folders[i]);
+    g_free (self->text_sources[i]);
+  }
   avatar_config_free (self->config);
   g_free (self->json);
   g_free (self->hash);
@@ -278,6 +305,12 @@ const char *
 avatar_model_get_text_folder (AvatarModel *self, gboolean clip)
 {
   return self->text_folders[clip ? 1 : 0];
+}
+
+const char *
+avatar_model_get_text_source (AvatarModel *self, gboolean clip)
+{
+  return self->text_sources[clip ? 1 : 0];
 }
 
 char *

@@ -15,6 +15,8 @@ GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const c
 
 /* Where the tokenizer of LLaVA, or of CLIP, is, whether it is there or not; %NULL: no released tree. */
 const char *avatar_model_get_text_folder (AvatarModel *model, gboolean clip);
+/* Where such a folder comes from, for messages; %NULL as the folder. */
+const char *avatar_model_get_text_source (AvatarModel *self, gboolean clip);
 /* The file of the face detector, which no stage needs; %NULL: there is none. */
 const char *avatar_model_get_detector (AvatarModel *model);
 

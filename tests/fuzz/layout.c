@@ -55,7 +55,7 @@ check (const AvatarLayout *layout)
   g_assert (!config == !!error);
   if (!config || !avatar_config_read_llava (&config->llava, layout->llava_config, "fuzz", NULL)
       || !avatar_config_read_clip (&config->clip, layout->clip_config, "fuzz", NULL)
-      || !avatar_config_check_text (config, "fuzz", NULL))
+      || !avatar_config_check_text (config, "fuzz", "fuzz", NULL))
     return;
   for (guint i = 0; i < G_N_ELEMENTS (parts); i++) {
     g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[i]);

@@ -136,6 +136,56 @@ test_missing (Fixture *f, gconstpointer data)
 }
 
 static void
+remove_folder (Fixture *f, const char *name)
+{
+  g_autofree char *path = path_of (f, name);
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *file;
+
+  while ((file = g_dir_read_name (dir))) {
+    g_autofree char *full = g_build_filename (path, file, NULL);
+
+    g_remove (full);
+  }
+  g_assert_cmpint (g_rmdir (path), ==, 0);
+}
+
+/* Of an encoder that is not there no sizes are known, and none compared. */
+static void
+test_no_folder (Fixture *f, gconstpointer data)
+{
+  static const char *const folders[][2]
+      = { { CLIP, "weights/ckpts/text_encoder_2" }, { LLAVA, "weights/ckpts/llava_llama_image" } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++) {
+    g_autoptr (GError) error = NULL;
+    g_autofree char *path = path_of (f, folders[i][0]);
+    AvatarModel *model;
+    guint parts;
+
+    remove_folder (f, folders[i][0]);
+    model = avatar_model_open (f->folder, &error);
+    g_assert_no_error (error); /* for whoever has text_states */
+    g_assert_null (encode_model (f, model, &two, &parts, &error));
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
+    g_assert_true (g_str_has_prefix (error->message, path));
+    g_assert_nonnull (strstr (error->message, "there is no such folder"));
+    g_assert_nonnull (strstr (error->message, folders[i][1]));
+    avatar_model_unref (model);
+  }
+}
+
+/* The released sizes, which are taken then, may be others. */
+static void
+test_no_config (Fixture *f, gconstpointer data)
+{
+  g_autofree char *config = path_of (f, LLAVA "/config.json");
+
+  g_remove (config);
+  refuse (f, AVATAR_ERROR_MISMATCH, "config.json: there is no such file");
+}
+
+static void
 test_configs (Fixture *f, gconstpointer data)
 {
   static const struct
@@ -331,10 +381,10 @@ test_denoise (Fixture *f, gconstpointer data)
 int
 main (int argc, char **argv)
 {
-  static const Case cases[]
-      = { { "budgets", test_budgets }, { "plan", test_plan }, { "new-names", test_new_names },
-          { "missing", test_missing }, { "configs", test_configs }, { "prompts", test_prompts },
-          { "cut", test_cut }, { "cancel", test_cancel }, { "denoise", test_denoise } };
+  static const Case cases[] = { { "budgets", test_budgets }, { "plan", test_plan },
+    { "new-names", test_new_names }, { "missing", test_missing }, { "no-folder", test_no_folder },
+    { "no-config", test_no_config }, { "configs", test_configs }, { "prompts", test_prompts },
+    { "cut", test_cut }, { "cancel", test_cancel }, { "denoise", test_denoise } };
 
   return run_cases (argc, argv, "text-encoder", cases, G_N_ELEMENTS (cases));
 }
