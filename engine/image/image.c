@@ -11,21 +11,21 @@
 
 #define MAX_SIDE 16384
 #define MAX_ASPECT 16
-/* A PNG of 64 bytes can announce any size, and has its memory before it turns out to be short. */
-#define MAX_PIXELS (1 << 26)
 #define MAX_VIDEO_SIDE 4096 /* as in AvatarDenoiseSettings */
 #define GREY 128
 
 gboolean
-avatar_image_check_size (guint width, guint height, const char *name, GError **error)
+avatar_image_check_size (guint width, guint height, guint shrunk, const char *name, GError **error)
 {
   if (width > 0 && height > 0 && width <= MAX_SIDE && height <= MAX_SIDE
-      && MAX (width, height) <= MAX_ASPECT * MIN (width, height) && width * height <= MAX_PIXELS)
+      && MAX (width, height) <= MAX_ASPECT * MIN (width, height)
+      && width * height / shrunk / shrunk <= AVATAR_MAX_PIXELS)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
       "%s is %u x %u pixels; expected sides of 1 to %d, none more than %d times the other, and at "
-      "most %d million pixels; crop it around the face, or scale it down",
-      name, width, height, MAX_SIDE, MAX_ASPECT, MAX_PIXELS / 1000000);
+      "most %d million pixels (of a JPEG that is not progressive any number); crop it around the "
+      "face, or scale it down",
+      name, width, height, MAX_SIDE, MAX_ASPECT, AVATAR_MAX_PIXELS / 1000000);
   return FALSE;
 }
 
@@ -52,7 +52,7 @@ avatar_image_new (guint width, guint height, guint channels, guint stride, const
         "a picture with %u channels; expected 3 (RGB) or 4 (RGBA)", channels);
     return NULL;
   }
-  if (!avatar_image_check_size (width, height, "the picture", error))
+  if (!avatar_image_check_size (width, height, 1, "the picture", error))
     return NULL;
   if (stride < width * channels) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -66,7 +66,7 @@ avatar_image_new (guint width, guint height, guint channels, guint stride, const
   for (guint y = 0; y < height; y++)
     memcpy (copy + (gsize) y * width * channels, data + (gsize) y * stride, width * channels);
   self = g_new (AvatarImage, 1);
-  *self = (AvatarImage){ width, height, width * channels, channels, g_steal_pointer (&copy) };
+  *self = (AvatarImage){ width, height, width * channels, channels, g_steal_pointer (&copy), 1 };
   return self;
 }
 
@@ -89,7 +89,7 @@ to_opaque (const AvatarImage *image, GError **error)
   if (!out)
     return NULL;
   self = g_new (AvatarImage, 1);
-  *self = (AvatarImage){ image->width, image->height, image->width * 3, 3, out };
+  *self = (AvatarImage){ image->width, image->height, image->width * 3, 3, out, image->shrunk };
   for (guint y = 0; y < image->height; y++) {
     const guint8 *in = image->data + (gsize) y * image->stride;
 
@@ -192,7 +192,7 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
   AvatarRegion region = { 0, 0, image->width, image->height };
   gboolean whole;
 
-  if (!avatar_image_check_size (image->width, image->height, "the portrait", error))
+  if (!avatar_image_check_size (image->width, image->height, 1, "the portrait", error))
     return NULL;
   whole = !width && !height && choose_size (image, model, &width, &height);
   if (!check_video_size (width, height, info, error))

@@ -1,34 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files of pictures, by gdk-pixbuf. It has loaders for many kinds more, some of which take the memory that
- * a file speaks of before they look whether it is there (4 GiB for a BMP of 198 bytes), or trip over
- * sides of 0 (GIF); so the kind is told here, by the first bytes, and others do not reach it. Files are
- * loaded at once, not piece by piece: of a PNG that is cut short the latter would give what there is. */
+/* Files of pictures. gdk-pixbuf has loaders for many kinds more than are read here, some of
+ * which take the memory that a file speaks of before they look whether it is there (4 GiB for a
+ * BMP of 198 bytes), or trip over sides of 0 (GIF); so the kind is told first, by the first
+ * bytes, and others do not reach it. */
 #define _GNU_SOURCE
 #include "engine/image/load.h"
 
+#include "engine/image/kinds.h"
+#include "engine/image/picture.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <gdk-pixbuf/gdk-pixbuf.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_FILE ((goffset) 1 << 28)
-#define KINDS "PNG and JPEG"
-
-static gboolean
-is_known (const char *data, gssize size)
-{
-  static const char *const begins[] = { "\x89PNG\r\n\x1a\n", "\xff\xd8\xff" };
-
-  for (guint i = 0; i < G_N_ELEMENTS (begins); i++) {
-    gssize n = strlen (begins[i]);
-
-    if (size >= n && memcmp (data, begins[i], n) == 0)
-      return TRUE;
-  }
-  return FALSE;
-}
 
 static gboolean
 cannot_read (const char *path, GError **error)
@@ -40,68 +26,94 @@ cannot_read (const char *path, GError **error)
   return FALSE;
 }
 
-static gboolean
-bad_picture (const char *path, const char *why, GError **error)
+gboolean
+avatar_picture_refuse (const char *path, const char *why, GError **error)
 {
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: not a picture that can be read: %s; " KINDS " are", path, why);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: not a picture that can be read: %s",
+      path, why);
   return FALSE;
 }
 
-/* What is open as @fd. */
-static gboolean
-check_open (const char *path, int fd, GError **error)
+void
+avatar_picture_clear (AvatarPicture *picture)
 {
+  g_clear_object (&picture->pixbuf);
+  g_clear_pointer (&picture->profile, g_bytes_unref);
+}
+
+/* The picture that is open as @fd. */
+static gboolean
+read_open (AvatarPicture *picture, const char *path, int fd, GError **error)
+{
+  g_autofree char *kind = NULL;
+  guint8 begin[AVATAR_KIND_BYTES];
   struct stat st;
-  char begin[8];
   gssize n;
 
   if (fstat (fd, &st) != 0)
     return cannot_read (path, error);
   if (!S_ISREG (st.st_mode))
-    return bad_picture (path, "this is not a regular file", error);
+    return avatar_picture_refuse (path, "this is not a regular file", error);
   if (st.st_size > MAX_FILE)
-    return bad_picture (path, "it has more than 256 MiB", error);
+    return avatar_picture_refuse (path, "it has more than 256 MiB", error);
   n = pread (fd, begin, sizeof begin, 0);
   if (n < 0)
     return cannot_read (path, error);
-  return is_known (begin, n) || bad_picture (path, "it begins as none", error);
+  switch (avatar_kind_of (begin, n)) {
+    case AVATAR_KIND_PNG:
+      return avatar_png_read (picture, path, fd, error);
+    case AVATAR_KIND_JPEG:
+      return avatar_jpeg_read (picture, path, fd, error);
+    default:
+      kind = avatar_kind_describe (begin, n, path);
+      return avatar_picture_refuse (path, kind, error);
+  }
 }
 
 /* Without waiting for whoever writes into a pipe. */
 static gboolean
-check_file (const char *path, GError **error)
+read_file (AvatarPicture *picture, const char *path, GError **error)
 {
   int fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   gboolean done;
 
   if (fd < 0)
     return cannot_read (path, error);
-  done = check_open (path, fd, error);
+  done = read_open (picture, path, fd, error);
   close (fd);
   return done;
+}
+
+static GdkPixbuf *
+turn_upright (AvatarPicture *picture)
+{
+  char text[] = { '0' + picture->orientation, 0 };
+
+  gdk_pixbuf_remove_option (picture->pixbuf, "orientation");
+  gdk_pixbuf_set_option (picture->pixbuf, "orientation", text);
+  return gdk_pixbuf_apply_embedded_orientation (picture->pixbuf);
 }
 
 AvatarImage *
 avatar_image_load (const char *path, GError **error)
 {
-  g_autoptr (GError) load_error = NULL;
-  g_autoptr (GdkPixbuf) pixbuf = NULL, upright = NULL;
-  int width, height;
+  g_auto (AvatarPicture) picture = { 0 };
+  g_autoptr (GdkPixbuf) upright = NULL;
+  AvatarImage *image;
 
-  /* sizes first: a small file may announce a picture that no memory holds */
-  if (!check_file (path, error)
-      || (gdk_pixbuf_get_file_info (path, &width, &height)
-          && !avatar_image_check_size (MAX (width, 0), MAX (height, 0), path, error)))
+  if (!read_file (&picture, path, error))
     return NULL;
-  pixbuf = gdk_pixbuf_new_from_file (path, &load_error);
-  if (!pixbuf) {
-    bad_picture (path, load_error->message, error);
+  upright = turn_upright (&picture);
+  g_clear_object (&picture.pixbuf); /* it may be large */
+  if (!upright) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s: no memory is left to turn the picture upright; take a smaller one", path);
     return NULL;
   }
-  upright = gdk_pixbuf_apply_embedded_orientation (pixbuf);
-  g_clear_object (&pixbuf); /* it may be large */
-  return avatar_image_new (gdk_pixbuf_get_width (upright), gdk_pixbuf_get_height (upright),
+  image = avatar_image_new (gdk_pixbuf_get_width (upright), gdk_pixbuf_get_height (upright),
       gdk_pixbuf_get_n_channels (upright), gdk_pixbuf_get_rowstride (upright),
       gdk_pixbuf_read_pixels (upright), error);
+  if (image)
+    image->shrunk = picture.shrunk;
+  return image;
 }

@@ -173,6 +173,6 @@ avatar_resample (const AvatarImage *image, AvatarRegion region, AvatarFilter fil
   for (guint y = 0; y < height; y++)
     blend_rows (data + (gsize) y * width * 3, sums, rows, first, &down, y, width * 3);
   out = g_new (AvatarImage, 1);
-  *out = (AvatarImage){ width, height, width * 3, 3, g_steal_pointer (&data) };
+  *out = (AvatarImage){ width, height, width * 3, 3, g_steal_pointer (&data), 1 };
   return out;
 }

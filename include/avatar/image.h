@@ -9,11 +9,13 @@ G_BEGIN_DECLS
 
 /**
  * AvatarImage: 8-bit RGB or RGBA picture, rows of @stride bytes from the top. Owns @data.
+ * @shrunk: pixels of the file for each of these along a side; 0 as 1
  */
 typedef struct
 {
   guint width, height, stride, channels;
   guint8 *data;
+  guint shrunk;
 } AvatarImage;
 
 /* A rectangle in pixels; all zero = not given. */

@@ -128,7 +128,9 @@ static const struct
   { "inspect", "x.safetensors", CORPUS_DIR "/safetensors/two.safetensors", { NULL },
       open_inspection, TRUE },
   { "png", "x.png", CORPUS_DIR "/image/small.png", { NULL }, open_picture, TRUE },
-  { "jpeg", "x.jpg", CORPUS_DIR "/image/small.jpg", { NULL }, open_picture, FALSE },
+  { "jpeg", "x.jpg", CORPUS_DIR "/image/small.jpg", { NULL }, open_picture, TRUE },
+  { "jpeg-progressive", "x.jpg", CORPUS_DIR "/image/progressive.jpg", { NULL }, open_picture,
+      TRUE },
 };
 
 /* ----------------------------------------------------------------------------------------- what is allowed */

@@ -12,7 +12,7 @@ make_noise (guint width, guint height, guint32 seed)
   gsize n = (gsize) width * height * 3;
   guint32 state = seed;
 
-  *image = (AvatarImage){ width, height, 3 * width, 3, g_malloc (n) };
+  *image = (AvatarImage){ width, height, 3 * width, 3, g_malloc (n), 1 };
   for (gsize i = 0; i < n; i++) {
     state = state * 1664525 + 1013904223;
     image->data[i] = seed % 2 ? (state >> 31) * 255 : state >> 24;

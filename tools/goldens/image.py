@@ -123,6 +123,11 @@ def corpus():
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its left side: to be turned clockwise
     save("turned.jpg", rgb, quality=95, subsampling=0, exif=exif)
+    save("turned.png", rgb, exif=exif)
+    noise = Image.fromarray(picture(40, 24, 2).reshape(24, 40, 3))
+    save("noise.jpg", noise, quality=90)
+    save("restarts.jpg", noise, quality=90, restart_marker_blocks=2)
+    save("progressive.jpg", noise, quality=90, progressive=True)
 
 
 class OurImage(ctypes.Structure):
