@@ -166,8 +166,8 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
   install_string (klass, PROP_NEGATIVE_PROMPT, "negative-prompt", "Negative prompt",
       "What the picture must not show; needs guidance-scale > 1; unset = the model's default");
   install_string (klass, PROP_FACE_BOX, "face-box", "Face box",
-      "The face, as x,y,width,height in pixels of the portrait; unset = the largest that the model's "
-      "face detector finds, or the whole picture");
+      "The face, as x,y,width,height in pixels of the whole portrait, in which a crop keeps it; unset = "
+      "the largest that the model's face detector finds there, or the whole picture, with a warning");
   g_object_class_install_property (klass, PROP_STEPS,
       g_param_spec_int ("steps", "Steps",
           "Denoising steps: more are better and slower; -1 = the model's default, 0 is an error",

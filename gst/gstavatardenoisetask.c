@@ -118,12 +118,12 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
 
 /* Asks the model's detector. One that is another network than is known is no reason not to go on. */
 static AvatarFaceSearch
-ask_detector (GstAvatarDenoise *self, const AvatarImage *fitted, AvatarFaceBox *face,
-    GError **error)
+ask_detector (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
+    AvatarFaceBox *face, GError **error)
 {
   g_autoptr (GError) local_error = NULL;
-  AvatarFaceSearch result = avatar_image_find_face (fitted, self->user.engine->model,
-      self->user.engine->device, face, &local_error);
+  AvatarFaceSearch result = avatar_image_find_face (image, self->user.engine->model,
+      self->user.engine->device, width, height, face, &local_error);
 
   if (g_error_matches (local_error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH)) {
     gst_avatar_report_warning (self, g_steal_pointer (&local_error));
@@ -134,29 +134,48 @@ ask_detector (GstAvatarDenoise *self, const AvatarImage *fitted, AvatarFaceBox *
   return result;
 }
 
-/* Where the face is on @fitted: @given, or as the model's detector says. */
-static gboolean
-find_face (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarBox *given,
+/* The portrait fitted around the face that is given; @face: where it is then. */
+static AvatarImage *
+fit_given (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
+    const AvatarBox *given, AvatarFaceBox *face, GError **error)
+{
+  AvatarModel *model = self->user.engine->model;
+  AvatarBox box = *given;
+  const gdouble shrunk = MAX (image->shrunk, 1);
+  AvatarImage *fitted = avatar_image_fit (image, model, width, height, &box, error);
+
+  if (!fitted)
+    return NULL;
+  *face = (AvatarFaceBox){ box.x, box.y, box.width, box.height };
+  gst_avatar_report_face (GST_ELEMENT (self), "face-box", face, fitted->width, fitted->height);
+  if (avatar_image_is_cropped (image, model, width, height))
+    gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, given->width / shrunk,
+        given->height / shrunk);
+  return fitted;
+}
+
+/* The same around the face that the model's detector finds, or the centre. */
+static AvatarImage *
+fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
     AvatarFaceBox *face, GError **error)
 {
-  static const gchar *const found[] = {
-    [AVATAR_FACE_FOUND] = "a face was found",
-    [AVATAR_FACE_NONE] = "no face was found: the whole picture may move",
-    [AVATAR_FACE_NO_DETECTOR] = "there is no face detector: the whole picture may move",
-  };
-  const gchar *source = "face-box";
+  AvatarModel *model = self->user.engine->model;
+  AvatarFaceSearch result = ask_detector (self, image, width, height, face, error);
+  const AvatarFaceBox found = *face;
+  gboolean cropped = avatar_image_is_cropped (image, model, width, height);
+  AvatarImage *fitted = NULL;
 
-  *face = (AvatarFaceBox){ given->x, given->y, given->width, given->height };
-  if (!given->width) {
-    AvatarFaceSearch result = ask_detector (self, fitted, face, error);
-
-    if (result == AVATAR_FACE_ERROR)
-      return FALSE;
-    GST_INFO_OBJECT (self, "%s", found[result]);
-    source = result == AVATAR_FACE_FOUND ? "detector" : "none";
-  }
-  gst_avatar_report_face (GST_ELEMENT (self), source, face, fitted->width, fitted->height);
-  return TRUE;
+  if (result != AVATAR_FACE_ERROR)
+    fitted = avatar_image_fit_face (image, model, width, height, face, error);
+  if (!fitted)
+    return NULL;
+  gst_avatar_report_face (GST_ELEMENT (self), result == AVATAR_FACE_FOUND ? "detector" : "none",
+      face, fitted->width, fitted->height);
+  if (result == AVATAR_FACE_FOUND && cropped)
+    gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, found.width, found.height);
+  else if (result != AVATAR_FACE_FOUND)
+    gst_avatar_reference_warn_no_face (GST_ELEMENT (self), image, result, cropped);
+  return fitted;
 }
 
 /* The portrait fitted to the size that downstream wants, and the settings for it. */
@@ -183,8 +202,9 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
   }
   if (!gst_avatar_box_parse (props->face_box, &box, error))
     return NULL;
-  fitted = avatar_image_fit (image, self->user.engine->model, width, height, &box, error);
-  if (!fitted || !find_face (self, fitted, &box, &settings->face_box, error))
+  fitted = box.width > 0 ? fit_given (self, image, width, height, &box, &settings->face_box, error)
+                         : fit_found (self, image, width, height, &settings->face_box, error);
+  if (!fitted)
     return NULL;
   self->width = settings->width = fitted->width;
   self->height = settings->height = fitted->height;

@@ -2,6 +2,8 @@
 /* The portrait: see the header. */
 #include "gst/gstavatarreference.h"
 
+#include "gst/gstavatarreport.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -140,6 +142,43 @@ gst_avatar_reference_wait (GstAvatarReference *reference, GError **error)
   return image;
 }
 
+void
+gst_avatar_reference_check_face (GstElement *element, const AvatarImage *image,
+    const AvatarImage *fitted, gdouble width, gdouble height)
+{
+  gdouble scale
+      = MAX ((gdouble) fitted->width / image->width, (gdouble) fitted->height / image->height);
+
+  if (width * scale < fitted->width + 1 && height * scale < fitted->height + 1)
+    return;
+  GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
+      ("the face, %.0f x %.0f pixels of a portrait of %u x %u, is larger than the part of it that a "
+       "video of %u x %u shows: its edges are cut off; choose a size in the portrait's shape",
+          width, height, image->width, image->height, fitted->width, fitted->height),
+      (NULL));
+}
+
+void
+gst_avatar_reference_warn_no_face (GstElement *element, const AvatarImage *image,
+    AvatarFaceSearch result, gboolean cropped)
+{
+  const gchar *way = "say where the face is (face-box=x,y,width,height) or take another portrait";
+  const gchar *crop = cropped ? ", and it is cropped around its centre" : "";
+
+  if (result == AVATAR_FACE_NONE)
+    GST_ELEMENT_WARNING (element, STREAM, DECODE,
+        ("no face was found on the portrait of %u x %u pixels; expected one, upright: all of the "
+         "picture may move%s; %s",
+            image->width, image->height, crop, way),
+        (NULL));
+  else if (cropped)
+    GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
+        ("no face was looked for on the portrait of %u x %u pixels, as the model has no face "
+         "detector that is known (det_align/detface.pt): all of the picture may move%s; %s",
+            image->width, image->height, crop, way),
+        (NULL));
+}
+
 gboolean
 gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error)
 {
@@ -153,8 +192,8 @@ gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error)
       && box->width > 0 && box->height > 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "face-box \"%s\" is not understood: expected x,y,width,height in pixels of the portrait, "
-      "like 120,80,200,220",
+      "face-box \"%s\" is not understood: expected x,y,width,height in pixels of the whole portrait, "
+      "width and height above 0, like 120,80,200,220",
       string);
   return FALSE;
 }

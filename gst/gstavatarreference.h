@@ -34,6 +34,15 @@ gboolean gst_avatar_reference_take_event (GstAvatarReference *reference, GstEven
 /* Waits for the picture: owned by @reference. %NULL: @error says why. */
 const AvatarImage *gst_avatar_reference_wait (GstAvatarReference *reference, GError **error);
 
+/* Warns where a face of @width x @height pixels of @image is larger than what a crop leaves of it,
+ * which is @fitted. */
+void gst_avatar_reference_check_face (GstElement *element, const AvatarImage *image,
+    const AvatarImage *fitted, gdouble width, gdouble height);
+/* Warns that no face was found on @image, or, where the model has no detector and the portrait is
+ * @cropped, that none was looked for. */
+void gst_avatar_reference_warn_no_face (GstElement *element, const AvatarImage *image,
+    AvatarFaceSearch result, gboolean cropped);
+
 /* "x,y,width,height" in pixels of the portrait; %NULL or "" = not given. */
 gboolean gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Scaling a picture to what the network takes, and what it found back (spec vae-text-face-formats.md 4). */
+/* Scaling a picture to what the network takes, and what it found back (spec
+ * vae-text-face-formats.md 4). */
 #include "engine/image/detector.h"
 
 #include "engine/image/linear.h"
+#include "engine/image/overview.h"
 #include "engine/memory/device.h"
 #include "engine/weights/model.h"
 
@@ -65,35 +67,39 @@ avatar_detector_find (AvatarYolo *network, const AvatarImage *image, GError **er
   return faces;
 }
 
+/* The faces on the overview of @image; %NULL: @error is set. */
+static GArray *
+search (const AvatarImage *overview, const char *path, AvatarDevice *device, GError **error)
+{
+  g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
+  g_autoptr (AvatarWeightFile) file = host ? avatar_weight_file_open (path, error) : NULL;
+  g_autoptr (AvatarYolo) network = file ? avatar_yolo_new (file, host, error) : NULL;
+
+  return network ? avatar_detector_find (network, overview, error) : NULL;
+}
+
 AvatarFaceSearch
 avatar_image_find_face (const AvatarImage *image, AvatarModel *model, AvatarDevice *device,
-    AvatarFaceBox *box, GError **error)
+    guint width, guint height, AvatarFaceBox *box, GError **error)
 {
   const char *path = avatar_model_get_detector (model);
-  g_autoptr (AvatarDevice) host = NULL;
-  g_autoptr (AvatarWeightFile) file = NULL;
-  g_autoptr (AvatarYolo) network = NULL;
+  g_autoptr (AvatarImage) overview = NULL;
   g_autoptr (GArray) faces = NULL;
   const AvatarFace *face;
+  double x, y;
 
   *box = (AvatarFaceBox){ 0 };
   if (!path)
     return AVATAR_FACE_NO_DETECTOR;
-  if (image->channels != 3) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "a picture with %u channels; faces are looked for in fitted ones, which have 3",
-        image->channels);
-    return AVATAR_FACE_ERROR;
-  }
-  host = avatar_device_or_host (device, error);
-  file = host ? avatar_weight_file_open (path, error) : NULL;
-  network = file ? avatar_yolo_new (file, host, error) : NULL;
-  faces = network ? avatar_detector_find (network, image, error) : NULL;
+  overview = avatar_image_overview (image, model, width, height, SHORTER_SIDE, error);
+  faces = overview ? search (overview, path, device, error) : NULL;
   if (!faces)
     return AVATAR_FACE_ERROR;
   face = avatar_faces_largest (faces);
   if (!face)
     return AVATAR_FACE_NONE;
-  *box = (AvatarFaceBox){ face->x, face->y, face->width, face->height };
+  x = (double) image->width / overview->width;
+  y = (double) image->height / overview->height;
+  *box = (AvatarFaceBox){ face->x * x, face->y * y, face->width * x, face->height * y };
   return AVATAR_FACE_FOUND;
 }

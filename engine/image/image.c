@@ -3,6 +3,7 @@
 #include <avatar/image.h>
 
 #include "engine/image/load.h"
+#include "engine/image/overview.h"
 #include "engine/image/resample.h"
 #include "engine/image/resize.h"
 
@@ -103,14 +104,40 @@ to_opaque (const AvatarImage *image, GError **error)
   return self;
 }
 
-/* The largest part of the picture that has the shape of @width x @height, around its centre. */
+/* Moves the stretch [*from, *until) of a side of @size pixels to hold a face, with half of its
+ * length on either side or as much as there is room for: by as little as will do, by whole
+ * pixels, and not beyond the picture. A face that is longer than the stretch comes into its
+ * middle. */
+static void
+follow_face (double *from, double *until, double size, double start, double length)
+{
+  double margin = MIN (length / 2, (*until - *from - length) / 2);
+  double low = start - margin, high = start + length + margin, shift = 0;
+
+  if (low < *from)
+    shift = low - *from;
+  else if (high > *until)
+    shift = high - *until;
+  shift = CLAMP (round (shift), -*from, size - *until);
+  *from += shift;
+  *until += shift;
+}
+
+/* The largest part of the picture that has the shape of @width x @height: around its centre, or
+ * off it for @face, if there is one. */
 static AvatarRegion
-crop (const AvatarImage *image, guint width, guint height)
+crop (const AvatarImage *image, guint width, guint height, const AvatarFaceBox *face)
 {
   double w = image->width, h = image->height;
   double part_w = MIN (w, h * width / height), part_h = MIN (h, w * height / width);
+  double left = (w - part_w) / 2, right = (w + part_w) / 2;
+  double top = (h - part_h) / 2, bottom = (h + part_h) / 2;
 
-  return (AvatarRegion){ (w - part_w) / 2, (h - part_h) / 2, (w + part_w) / 2, (h + part_h) / 2 };
+  if (face && face->width > 0 && face->height > 0) {
+    follow_face (&left, &right, w, face->x, face->width);
+    follow_face (&top, &bottom, h, face->y, face->height);
+  }
+  return (AvatarRegion){ left, top, right, bottom };
 }
 
 /* The size that @model makes of the portrait if nobody asks for one. TRUE: of all of it, in
@@ -133,13 +160,14 @@ move_edge (double value, double from, double until, guint size)
   return (guint) CLAMP (floor ((value - from) * size / (until - from) + .5), 0., (double) size);
 }
 
+/* The face on what @r becomes, clipped to it. */
 static AvatarBox
-move_box (AvatarBox box, AvatarRegion r, guint width, guint height)
+move_box (AvatarFaceBox box, AvatarRegion r, guint width, guint height)
 {
   guint x0 = move_edge (box.x, r.left, r.right, width);
-  guint x1 = move_edge ((double) box.x + box.width, r.left, r.right, width);
+  guint x1 = move_edge (box.x + box.width, r.left, r.right, width);
   guint y0 = move_edge (box.y, r.top, r.bottom, height);
-  guint y1 = move_edge ((double) box.y + box.height, r.top, r.bottom, height);
+  guint y1 = move_edge (box.y + box.height, r.top, r.bottom, height);
 
   return (AvatarBox){ x0, y0, x1 - x0, y1 - y0 };
 }
@@ -156,51 +184,23 @@ check_video_size (guint width, guint height, const AvatarModelInfo *info, GError
   return FALSE;
 }
 
-/* Takes @box, if there is one, from the portrait to what @region of it becomes. */
+/* Sets what is 0 of the size to the model's choice. @whole: all of the portrait is seen then. */
 static gboolean
-follow_box (const AvatarImage *image, AvatarRegion region, guint width, guint height,
-    AvatarBox *box, GError **error)
+resolve_size (const AvatarImage *image, AvatarModel *model, guint *width, guint *height,
+    gboolean *whole, GError **error)
 {
-  AvatarBox moved;
-
-  if (!box || !box->width || !box->height)
-    return TRUE;
-  if ((guint64) box->x + box->width > image->width
-      || (guint64) box->y + box->height > image->height) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the face box %u,%u %ux%u reaches beyond the portrait of %u x %u pixels", box->x, box->y,
-        box->width, box->height, image->width, image->height);
+  if (!avatar_image_check_size (image->width, image->height, 1, "the portrait", error))
     return FALSE;
-  }
-  moved = move_box (*box, region, width, height);
-  if (!moved.width || !moved.height) {
-    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the face box lies outside of what is left of the portrait after cropping it to the "
-        "video's shape; choose another size or crop the portrait around the face");
-    return FALSE;
-  }
-  *box = moved;
-  return TRUE;
+  *whole = !*width && !*height && choose_size (image, model, width, height);
+  return check_video_size (*width, *height, avatar_model_get_info (model), error);
 }
 
-AvatarImage *
-avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, guint height,
-    AvatarBox *box, GError **error)
+/* @region of the portrait in RGB. */
+static AvatarImage *
+scale (const AvatarImage *image, AvatarRegion region, guint width, guint height, GError **error)
 {
-  const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarImage) opaque = NULL;
-  AvatarRegion region = { 0, 0, image->width, image->height };
-  gboolean whole;
 
-  if (!avatar_image_check_size (image->width, image->height, 1, "the portrait", error))
-    return NULL;
-  whole = !width && !height && choose_size (image, model, &width, &height);
-  if (!check_video_size (width, height, info, error))
-    return NULL;
-  if (!whole)
-    region = crop (image, width, height);
-  if (!follow_box (image, region, width, height, box, error))
-    return NULL;
   if (image->channels != 3) {
     opaque = to_opaque (image, error);
     if (!opaque)
@@ -208,4 +208,113 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
   }
   return avatar_resample (opaque ? opaque : image, region, AVATAR_FILTER_LANCZOS, width, height,
       error);
+}
+
+/* @box, in pixels of the file, as a face on @image; all zero if there is none. */
+static gboolean
+take_box (const AvatarImage *image, const AvatarBox *box, AvatarFaceBox *face, GError **error)
+{
+  guint n = MAX (image->shrunk, 1);
+
+  *face = (AvatarFaceBox){ 0 };
+  if (!box || !box->width || !box->height)
+    return TRUE;
+  if ((guint64) box->x + box->width > (guint64) image->width * n
+      || (guint64) box->y + box->height > (guint64) image->height * n) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the face box %u,%u %ux%u reaches beyond the portrait of %u x %u pixels; expected x, y, "
+        "width and height of the face in pixels of the whole portrait",
+        box->x, box->y, box->width, box->height, image->width * n, image->height * n);
+    return FALSE;
+  }
+  *face = (AvatarFaceBox){ (double) box->x / n, (double) box->y / n, (double) box->width / n,
+    (double) box->height / n };
+  return TRUE;
+}
+
+/* Sets @box to @face on what @region becomes. */
+static gboolean
+see_box (AvatarBox *box, AvatarFaceBox face, AvatarRegion region, guint width, guint height,
+    GError **error)
+{
+  AvatarBox seen = move_box (face, region, width, height);
+
+  if (!seen.width || !seen.height) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the face box %u,%u %ux%u is less than a pixel of a video of %u x %u pixels; expected x, y, "
+        "width and height of the whole face",
+        box->x, box->y, box->width, box->height, width, height);
+    return FALSE;
+  }
+  *box = seen;
+  return TRUE;
+}
+
+AvatarImage *
+avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, guint height,
+    AvatarBox *box, GError **error)
+{
+  AvatarRegion region = { 0, 0, image->width, image->height };
+  AvatarFaceBox face;
+  gboolean whole;
+
+  if (!resolve_size (image, model, &width, &height, &whole, error)
+      || !take_box (image, box, &face, error))
+    return NULL;
+  if (!whole)
+    region = crop (image, width, height, &face);
+  if (face.width > 0 && !see_box (box, face, region, width, height, error))
+    return NULL;
+  return scale (image, region, width, height, error);
+}
+
+AvatarImage *
+avatar_image_fit_face (const AvatarImage *image, AvatarModel *model, guint width, guint height,
+    AvatarFaceBox *face, GError **error)
+{
+  AvatarRegion region = { 0, 0, image->width, image->height };
+  double x, y;
+  gboolean whole;
+
+  if (!resolve_size (image, model, &width, &height, &whole, error))
+    return NULL;
+  if (!whole)
+    region = crop (image, width, height, face);
+  if (face->width > 0) {
+    x = width / ((double) region.right - region.left);
+    y = height / ((double) region.bottom - region.top);
+    *face = (AvatarFaceBox){ (face->x - region.left) * x, (face->y - region.top) * y,
+      face->width * x, face->height * y };
+  }
+  return scale (image, region, width, height, error);
+}
+
+gboolean
+avatar_image_is_cropped (const AvatarImage *image, AvatarModel *model, guint width, guint height)
+{
+  gboolean whole;
+  AvatarRegion region;
+
+  if (!resolve_size (image, model, &width, &height, &whole, NULL) || whole)
+    return FALSE;
+  region = crop (image, width, height, NULL);
+  return region.left > 0 || region.top > 0;
+}
+
+AvatarImage *
+avatar_image_overview (const AvatarImage *image, AvatarModel *model, guint width, guint height,
+    guint shorter_side, GError **error)
+{
+  AvatarRegion region = { 0, 0, image->width, image->height };
+  double factor, w = image->width, h = image->height;
+  gboolean whole;
+
+  if (!resolve_size (image, model, &width, &height, &whole, error))
+    return NULL;
+  if (avatar_image_is_cropped (image, model, width, height) && !whole) {
+    factor = MIN (MAX (width / w, height / h), shorter_side / MIN (w, h));
+    width = MAX (round (w * factor), 1.);
+    height = MAX (round (h * factor), 1.);
+  }
+  return scale (image, region, width, height, error);
 }

@@ -30,7 +30,7 @@ typedef struct
   double x, y, width, height;
 } AvatarFaceBox;
 
-/* PNG or JPEG; the EXIF orientation is applied. */
+/* PNG or JPEG; the EXIF orientation is applied (docs/portraits.md). */
 AVATAR_API AvatarImage *avatar_image_load (const char *path, GError **error);
 /* A copy of @width x @height pixels at @data. @channels: 3 (RGB) or 4 (RGBA). */
 AVATAR_API AvatarImage *avatar_image_new (guint width, guint height, guint channels, guint stride,
@@ -42,17 +42,27 @@ AVATAR_API void avatar_image_free (AvatarImage *image);
  * @image: the portrait
  * @width, @height: the size to make; both 0: the model's choice
  *
- * Alpha is blended over mid-grey. The picture is cropped around its centre to the shape of the size
- * and scaled with a Lanczos filter. Models that make videos of several shapes, as the released one,
- * choose the size after the portrait's: all of it is seen then, and its shape changes by what
- * rounding to @size_multiple or more asks for. Others have one size.
- * @box: (inout) (optional): a box on @image, on return the same box on the result
+ * Alpha is blended over mid-grey. The picture is cropped to the shape of the size and scaled with a
+ * Lanczos filter. The crop is around the centre; where the face would come closer to its edges than
+ * half of its width or height, it moves as far as is needed, by whole pixels. Models that make videos
+ * of several shapes, as the released one, choose the size after the portrait's: all of it is seen
+ * then, and its shape changes by what rounding to @size_multiple or more asks for. Others have one
+ * size.
+ * @box: (inout) (optional): the face in pixels of the file, all of which lies on the portrait; on return
+ *   what is seen of it on the result
  *
  * Returns: (transfer full): an RGB picture whose sides are multiples of the model's
  * @size_multiple
  */
 AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width,
     guint height, AvatarBox *box, GError **error);
+/* The same around a face of avatar_image_find_face(). @face: (inout): on @image, on return on the result,
+ * neither rounded nor clipped; all zero: none. */
+AVATAR_API AvatarImage *avatar_image_fit_face (const AvatarImage *image, AvatarModel *model,
+    guint width, guint height, AvatarFaceBox *face, GError **error);
+/* TRUE: avatar_image_fit() leaves out a part of @image. */
+AVATAR_API gboolean avatar_image_is_cropped (const AvatarImage *image, AvatarModel *model,
+    guint width, guint height);
 
 /**
  * AvatarFaceSearch:
@@ -69,15 +79,16 @@ typedef enum
 
 /**
  * avatar_image_find_face:
- * @image: a fitted portrait
+ * @image: the portrait, all of which is searched
  * @model: whose detector (det_align/detface.pt of the release) is read, used and forgotten
- * @box: (out): the largest face; all zero where there is none
+ * @width, @height: of the video, as in avatar_image_fit(), at whose scale the detector sees the portrait
+ * @box: (out): the largest face, in pixels of @image; all zero where there is none
  * @error: set with AVATAR_FACE_ERROR only
  *
  * Takes a second or two on a CPU, which computes it for any @device, and memory of some hundred MiB.
  */
 AVATAR_API AvatarFaceSearch avatar_image_find_face (const AvatarImage *image, AvatarModel *model,
-    AvatarDevice *device, AvatarFaceBox *box, GError **error);
+    AvatarDevice *device, guint width, guint height, AvatarFaceBox *box, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarImage, avatar_image_free)
 

@@ -256,7 +256,8 @@ expect_face (const gchar *settings, const gchar *source, gdouble x, gdouble widt
   return g_byte_array_ref (run->bytes);
 }
 
-/* The plain model with a face detector, whose weights are random, so that it finds something anywhere. */
+/* The plain model with a face detector, whose weights are random, so that it finds something
+ * anywhere. */
 static gchar *
 folder_with_detector (const gchar *file)
 {
@@ -292,8 +293,8 @@ remove_links (const gchar *folder)
   g_rmdir (folder);
 }
 
-/* A box that is given comes before the detector's, that before the whole picture; which it is as well
- * when the detector is some other network. */
+/* A box that is given comes before the detector's, that before the whole picture; which it is as
+ * well when the detector is some other network. */
 GST_START_TEST (test_face)
 {
   g_autofree gchar *folder = folder_with_detector ("detector/detface.pt");
@@ -317,6 +318,68 @@ GST_START_TEST (test_face)
 }
 GST_END_TEST;
 
+/* Runs with a portrait of @picture, the end of a pipeline of one RGB frame, on the reference
+ * pad. */
+static GByteArray *
+run_picture (const gchar *settings, const gchar *picture, Faces *faces)
+{
+  g_autofree gchar *launch
+      = g_strdup_printf (AUDIO (5) " ! " DENOISE " seed=1 %s" LATENTS " %s ! video/x-raw,format=RGB"
+                                   " ! denoise.reference",
+          settings, picture);
+  g_autoptr (Run) run = run_play (pipeline_new (launch, FALSE), take_face, faces);
+
+  g_assert_no_error (run->error);
+  fail_unless_equals_int (faces->n, 1);
+  GST_INFO ("%s: %" GST_PTR_FORMAT, settings, faces->said);
+  return g_byte_array_ref (run->bytes);
+}
+
+static void
+expect_seen (const gchar *settings, const gchar *picture, const gchar *source, guint n_warnings)
+{
+  Faces faces = { 0 };
+  g_autoptr (GByteArray) bytes = run_picture (settings, picture, &faces);
+  gdouble x = -1, width = 0;
+  guint whole = 0;
+
+  fail_unless (gst_structure_get_double (faces.said, "x", &x));
+  fail_unless (gst_structure_get_double (faces.said, "width", &width));
+  fail_unless (gst_structure_get_uint (faces.said, "picture-width", &whole));
+  fail_unless_equals_string (gst_structure_get_string (faces.said, "source"), source);
+  fail_unless_equals_int (faces.n_warnings, n_warnings);
+  if (!g_str_equal (source, "none"))
+    fail_unless (x >= 0 && x + width <= whole && width >= whole / 3.);
+  gst_clear_structure (&faces.said);
+}
+
+/* Where a portrait is cropped, the face stays, given or found; where there is none, where nobody
+ * looks, and where it is too large, one warning says so. */
+GST_START_TEST (test_crop)
+{
+  g_autofree gchar *folder
+      = folder_with_detector ("../../../models/demo/ckpts/det_align/detface.pt");
+  g_autofree gchar *finding = g_strdup_printf ("model=%s", folder);
+  g_autofree gchar *path = sample_path ("portrait.png");
+  g_autofree gchar *portrait
+      = g_strdup_printf ("filesrc location=%s ! pngdec ! videoconvert", path);
+  g_autofree gchar *right = g_strdup_printf ("%s ! videobox left=-512", portrait);
+  const gchar *black
+      = "videotestsrc pattern=black num-buffers=1 ! video/x-raw,width=200,height=%d ! videoconvert";
+  g_autofree gchar *square = g_strdup_printf (black, 200), *wide = g_strdup_printf (black, 100);
+
+  expect_seen (finding, portrait, "detector", 0);
+  expect_seen (finding, right, "detector", 0);
+  expect_seen ("face-box=634,90,264,340", right, "face-box", 0);
+  expect_seen ("face-box=100,10,900,400", right, "face-box", 1);
+  expect_seen ("", right, "none", 1);
+  expect_seen ("", portrait, "none", 0);
+  expect_seen (finding, square, "none", 1);
+  expect_seen (finding, wide, "none", 1);
+  remove_links (folder);
+}
+GST_END_TEST;
+
 static Suite *
 denoise_suite (void)
 {
@@ -332,6 +395,7 @@ denoise_suite (void)
   tcase_add_test (tc, test_size);
   tcase_add_test (tc, test_chunks);
   tcase_add_test (tc, test_face);
+  tcase_add_test (tc, test_crop);
   return suite;
 }
 

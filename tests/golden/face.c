@@ -184,8 +184,8 @@ overlap (const AvatarFace *face, const double *head)
   return both / (face->width * face->height + (head[2] - head[0]) * (head[3] - head[1]) - both);
 }
 
-/* One face in each, on its head; boxes are x1 y1 x2 y2, those of the faces made as the demo's golden
- * files have them. */
+/* One face in each, on its head; boxes are x1 y1 x2 y2, those of the faces made as the demo's
+ * golden files have them. */
 static void
 test_heads (void)
 {
@@ -221,6 +221,49 @@ test_no_face (void)
   g_assert_cmpuint (faces->len, ==, 0);
 }
 
+/* The sample portrait at the right end of a picture three times as wide, a smaller one at the
+ * left. */
+static AvatarImage *
+make_wide (void)
+{
+  g_autoptr (AvatarImage) portrait = load_portrait ();
+  guint side = portrait->width, width = 3 * side;
+  g_autofree guint8 *data = g_malloc ((gsize) width * side * 3);
+
+  memset (data, 180, (gsize) width * side * 3);
+  for (guint y = 0; y < side; y++) {
+    memcpy (data + 3 * ((gsize) y * width + 2 * side),
+        portrait->data + (gsize) y * portrait->stride, 3 * side);
+    for (guint x = 0; x < side / 2 && y < side / 2; x++)
+      memcpy (data + 3 * ((gsize) y * width + x), pixel (portrait, 2 * x, 2 * y), 3);
+  }
+  return avatar_image_new (width, side, 3, width * 3, data, NULL);
+}
+
+/* All of the portrait is searched, not the crop, whose middle has no face; the largest is taken,
+ * and the crop holds it. */
+static void
+test_crop (void)
+{
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_SOURCE_MODEL_DIR, NULL);
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+  g_autoptr (AvatarImage) image = make_wide (), fitted = NULL;
+  g_autoptr (GError) error = NULL;
+  AvatarFaceBox box;
+  AvatarFace face = { 0 };
+  const double head[4] = { 1024 + 122, 90, 1024 + 386, 430 };
+
+  g_assert_cmpint (avatar_image_find_face (image, model, device, 128, 128, &box, &error), ==,
+      AVATAR_FACE_FOUND);
+  g_assert_no_error (error);
+  face = (AvatarFace){ .x = box.x, .y = box.y, .width = box.width, .height = box.height };
+  g_assert_cmpfloat (overlap (&face, head), >=, .75);
+  fitted = avatar_image_fit_face (image, model, 128, 128, &box, &error);
+  g_assert_no_error (error);
+  g_assert_cmpfloat (box.x, >=, 0);
+  g_assert_cmpfloat (box.x + box.width, <=, 128);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -241,6 +284,7 @@ main (int argc, char **argv)
   g_test_add_func ("/demo-face/pytorch", test_pytorch);
   g_test_add_func ("/demo-face/heads", test_heads);
   g_test_add_func ("/demo-face/no-face", test_no_face);
+  g_test_add_func ("/demo-face/crop", test_crop);
   result = g_test_run ();
   avatar_yolo_free (network);
   return result;

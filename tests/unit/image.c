@@ -5,6 +5,7 @@
 #include <avatar/image.h>
 
 #include "engine/image/face.h"
+#include "engine/image/overview.h"
 #include "engine/image/resample.h"
 #include "engine/image/resize.h"
 #include "tests/unit/noise.h"
@@ -65,8 +66,8 @@ test_load_errors (void)
   g_remove (path);
 }
 
-/* Only two kinds of files reach their loaders; others, some of which would take any memory, are told
- * what is read. */
+/* Only two kinds of files reach their loaders; others, some of which would take any memory, are
+ * told what is read. */
 static void
 test_kinds (void)
 {
@@ -227,6 +228,153 @@ test_fit_crop (void)
   g_assert_cmpuint (box.height, ==, 64);
 }
 
+/* A picture of noise, whose every part is another. */
+static AvatarImage *
+fit_around (const AvatarImage *image, guint width, guint height, AvatarBox *box)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarImage *fitted = avatar_image_fit (image, model, width, height, box, &error);
+
+  g_assert_no_error (error);
+  return fitted;
+}
+
+static void
+assert_same (const AvatarImage *a, const AvatarImage *b)
+{
+  g_assert_cmpmem (a->data, (gsize) a->stride * a->height, b->data, (gsize) b->stride * b->height);
+}
+
+/* A face around the centre, of any size, and one that is as far from the edges as half of it,
+ * leave the crop where it is without a face. */
+static void
+test_fit_centred (void)
+{
+  static const guint sizes[][2] = { { 333, 77 }, { 77, 333 }, { 300, 100 }, { 128, 128 } };
+  AvatarBox near = { 120, 20, 40, 40 };
+  g_autoptr (AvatarImage) image = make_noise (300, 100, 5);
+  g_autoptr (AvatarImage) plain = fit_around (image, 128, 128, NULL);
+  g_autoptr (AvatarImage) fitted = fit_around (image, 128, 128, &near);
+
+  assert_same (fitted, plain);
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    guint w = sizes[i][0], h = sizes[i][1];
+    g_autoptr (AvatarImage) other = make_noise (w, h, 7 + i);
+    g_autoptr (AvatarImage) centre = fit_around (other, 192, 112, NULL);
+
+    for (guint margin = 0; margin < MIN (w, h) / 2; margin += 5) {
+      AvatarBox box = { margin, margin, w - 2 * margin, h - 2 * margin };
+      g_autoptr (AvatarImage) around = fit_around (other, 192, 112, &box);
+
+      assert_same (around, centre);
+    }
+  }
+}
+
+/* The crop of a wide and of a tall picture, whose pixels stay as they are: no farther from the
+ * centre than it must. A face that is longer than the crop fills it. */
+static void
+check_follow (gboolean tall, guint start, guint length, guint from)
+{
+  g_autoptr (AvatarImage) image = tall ? make_noise (128, 384, 3) : make_noise (384, 128, 3);
+  AvatarBox box
+      = tall ? (AvatarBox){ 44, start, 40, length } : (AvatarBox){ start, 44, length, 40 };
+  AvatarFaceBox face = { box.x, box.y, box.width, box.height };
+  g_autoptr (AvatarImage) fitted = fit_around (image, 128, 128, &box), other = NULL;
+  guint seen = start > from ? start - from : 0;
+
+  for (guint y = 0; y < 128; y++)
+    g_assert_cmpmem (pixel (fitted, 0, y), 3 * 128,
+        tall ? pixel (image, 0, y + from) : pixel (image, from, y), 3 * 128);
+  g_assert_cmpuint (tall ? box.y : box.x, ==, seen);
+  g_assert_cmpuint (tall ? box.height : box.width, ==, MIN (start + length - from, 128) - seen);
+  other = avatar_image_fit_face (image, model, 128, 128, &face, NULL);
+  assert_same (fitted, other);
+  g_assert_cmpfloat (tall ? face.y : face.x, ==, (double) start - from);
+  g_assert_cmpfloat (tall ? face.height : face.width, ==, length);
+  g_assert_cmpfloat (tall ? face.x : face.y, ==, 44);
+}
+
+static void
+test_fit_follow (void)
+{
+  static const guint cases[][3] = { { 148, 40, 128 }, { 147, 40, 127 }, { 196, 40, 128 },
+    { 197, 40, 129 }, { 0, 40, 0 }, { 344, 40, 256 }, { 40, 60, 10 }, { 200, 120, 196 },
+    { 100, 200, 136 }, { 0, 384, 128 }, { 383, 1, 256 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+    for (guint tall = 0; tall < 2; tall++)
+      check_follow (tall, cases[i][0], cases[i][1], cases[i][2]);
+}
+
+/* What the detector finds may reach beyond the picture, and lies between pixels; without it the
+ * crop is around the centre. */
+static void
+test_fit_found (void)
+{
+  g_autoptr (AvatarImage) image = make_noise (384, 128, 4),
+                          plain = fit_around (image, 128, 128, NULL);
+  g_autoptr (AvatarImage) beyond = NULL, none = NULL;
+  AvatarFaceBox face = { -9.75, 20.5, 50.25, 60 }, nothing = { 0 };
+
+  beyond = avatar_image_fit_face (image, model, 128, 128, &face, NULL);
+  g_assert_cmpmem (pixel (beyond, 0, 5), 3 * 128, pixel (image, 0, 5), 3 * 128);
+  g_assert_cmpfloat (face.x, ==, -9.75);
+  g_assert_cmpfloat (face.y, ==, 20.5);
+  g_assert_cmpfloat (face.width, ==, 50.25);
+  none = avatar_image_fit_face (image, model, 128, 128, &nothing, NULL);
+  assert_same (none, plain);
+  g_assert_cmpfloat (nothing.x, ==, 0);
+  g_assert_cmpfloat (nothing.width, ==, 0);
+  g_assert_true (avatar_image_is_cropped (image, model, 128, 128));
+  g_assert_false (avatar_image_is_cropped (image, model, 384, 128));
+}
+
+/* What the detector sees: what is fitted, or, where that is cropped, all of the portrait at the
+ * same scale. */
+static void
+test_overview (void)
+{
+  static const guint cases[][6]
+      = { { 512, 512, 128, 128, 128, 128 }, { 384, 128, 128, 128, 384, 128 },
+          { 200, 800, 128, 128, 128, 512 }, { 3000, 1000, 512, 512, 1248, 416 },
+          { 160, 10, 64, 1024, 6656, 416 }, { 1, 1, 128, 128, 128, 128 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (AvatarImage) image = make_noise (cases[i][0], cases[i][1], i);
+    g_autoptr (AvatarImage) seen
+        = avatar_image_overview (image, model, cases[i][2], cases[i][3], 416, NULL);
+
+    g_assert_cmpuint (seen->width, ==, cases[i][4]);
+    g_assert_cmpuint (seen->height, ==, cases[i][5]);
+    if (cases[i][2] == cases[i][4] && cases[i][3] == cases[i][5]) {
+      g_autoptr (AvatarImage) fitted = fit_around (image, cases[i][2], cases[i][3], NULL);
+
+      assert_same (fitted, seen);
+    }
+  }
+}
+
+/* A box is in pixels of the file, of which half as many are held of a large one. */
+static void
+test_fit_shrunk (void)
+{
+  g_autoptr (AvatarImage) image = make_noise (384, 128, 4);
+  AvatarBox box = { 80, 40, 120, 101 }, beyond = { 700, 0, 69, 9 };
+  g_autoptr (AvatarImage) fitted = NULL;
+  g_autoptr (GError) error = NULL;
+
+  image->shrunk = 2;
+  fitted = fit_around (image, 128, 128, &box); /* 40, 60 as above */
+  g_assert_cmpmem (pixel (fitted, 0, 5), 3 * 128, pixel (image, 10, 5), 3 * 128);
+  g_assert_cmpuint (box.x, ==, 30);
+  g_assert_cmpuint (box.width, ==, 60);
+  g_assert_cmpuint (box.height, ==, 51);
+  g_assert_null (avatar_image_fit (image, model, 128, 128, &beyond, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "768 x 256"));
+}
+
 static void
 test_fit_alpha (void)
 {
@@ -245,7 +393,8 @@ test_fit_errors (void)
 {
   g_autoptr (AvatarImage) image = make_image (200, 100, 3);
   g_autoptr (GError) error = NULL;
-  AvatarBox outside = { 150, 0, 51, 10 }, cropped = { 0, 0, 10, 10 };
+  g_autoptr (AvatarImage) vast = make_image (2000, 2000, 3);
+  AvatarBox outside = { 150, 0, 51, 10 }, tiny = { 0, 0, 6, 600 };
 
   g_assert_null (avatar_image_fit (image, model, 100, 128, NULL, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
@@ -258,9 +407,11 @@ test_fit_errors (void)
   g_clear_error (&error);
   g_assert_null (avatar_image_fit (image, model, 128, 128, &outside, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "200 x 100"));
   g_clear_error (&error);
-  g_assert_null (avatar_image_fit (image, model, 128, 128, &cropped, &error));
+  g_assert_null (avatar_image_fit (vast, model, 128, 128, &tiny, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "less than a pixel"));
 }
 
 static void
@@ -474,6 +625,11 @@ main (int argc, char **argv)
   g_test_add_func ("/image/limits", test_limits);
   g_test_add_func ("/image/fit-sizes", test_fit_sizes);
   g_test_add_func ("/image/fit-crop", test_fit_crop);
+  g_test_add_func ("/image/fit-centred", test_fit_centred);
+  g_test_add_func ("/image/fit-follow", test_fit_follow);
+  g_test_add_func ("/image/fit-found", test_fit_found);
+  g_test_add_func ("/image/fit-shrunk", test_fit_shrunk);
+  g_test_add_func ("/image/overview", test_overview);
   g_test_add_func ("/image/fit-alpha", test_fit_alpha);
   g_test_add_func ("/image/fit-errors", test_fit_errors);
   g_test_add_func ("/image/resample", test_resample);

@@ -487,7 +487,7 @@ look_for_face (const char *folder, AvatarFaceBox *box, GError **error)
 
   memset (grey, 128, 128 * 192 * 3);
   image = avatar_image_new (128, 192, 3, 128 * 3, grey, NULL);
-  result = avatar_image_find_face (image, model, device, box, error);
+  result = avatar_image_find_face (image, model, device, 0, 0, box, error);
   avatar_device_get_memory (device, &memory);
   g_assert_cmpuint (memory.now, ==, 0);
   g_assert_true (result > AVATAR_FACE_NONE || memory.peak > 0);
