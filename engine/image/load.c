@@ -8,6 +8,7 @@
 
 #include "engine/image/kinds.h"
 #include "engine/image/picture.h"
+#include "engine/image/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,6 +104,8 @@ avatar_image_load (const char *path, GError **error)
 
   if (!read_file (&picture, path, error))
     return NULL;
+  if (picture.profile)
+    avatar_profile_convert (picture.pixbuf, picture.profile);
   upright = turn_upright (&picture);
   g_clear_object (&picture.pixbuf); /* it may be large */
   if (!upright) {

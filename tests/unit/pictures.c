@@ -4,11 +4,13 @@
 #include <avatar/image.h>
 
 #include <glib/gstdio.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
 #include <jpeglib.h>
+#include <lcms2.h>
 
 static char *folder;
 
@@ -411,6 +413,116 @@ test_large (void)
   g_assert_nonnull (strstr (error->message, "67 million"));
 }
 
+/* ------------------------------------------------------------------------------------- colour profiles */
+
+/* Primaries of Display P3 or of sRGB, both with sRGB's curve. */
+static GByteArray *
+make_profile (gboolean p3)
+{
+  static const double curve[] = { 2.4, 1 / 1.055, .055 / 1.055, 1 / 12.92, .04045 };
+  cmsCIExyYTRIPLE primaries = { { .64, .33, 1 }, { .3, .6, 1 }, { .15, .06, 1 } };
+  cmsCIExyY white = { .3127, .3290, 1 };
+  cmsToneCurve *tone = cmsBuildParametricToneCurve (NULL, 4, curve);
+  GByteArray *out = g_byte_array_new ();
+  cmsHPROFILE profile;
+  cmsUInt32Number n;
+
+  if (p3)
+    primaries = (cmsCIExyYTRIPLE){ { .68, .32, 1 }, { .265, .69, 1 }, { .15, .06, 1 } };
+  profile = cmsCreateRGBProfile (&white, &primaries, (cmsToneCurve *[]){ tone, tone, tone });
+  g_assert_true (cmsSaveProfileToMem (profile, NULL, &n));
+  g_byte_array_set_size (out, n);
+  g_assert_true (cmsSaveProfileToMem (profile, out->data, &n));
+  cmsCloseProfile (profile);
+  cmsFreeToneCurve (tone);
+  return out;
+}
+
+/* A PNG with @profile. */
+static AvatarImage *
+load_with_profile (const char *name, GByteArray *profile)
+{
+  g_autoptr (GByteArray) file = read_corpus (name), chunk = g_byte_array_new ();
+  uLongf n = compressBound (profile->len);
+
+  g_byte_array_append (chunk, (const guint8 *) "x\0", 3); /* and the method, 0 */
+  g_byte_array_set_size (chunk, 3 + n);
+  g_assert_cmpint (compress (chunk->data + 3, &n, profile->data, profile->len), ==, Z_OK);
+  insert_chunk (file, 33, "iCCP", chunk->data, 3 + n);
+  return load_good ("x.png", file);
+}
+
+static AvatarImage *
+load_jpeg_with_profile (GByteArray *profile)
+{
+  g_autoptr (GByteArray) file = read_corpus ("small.jpg"), segment = g_byte_array_new ();
+
+  append_number (segment, 0xffe2, 2, TRUE);
+  append_number (segment, 2 + 14 + profile->len, 2, TRUE);
+  g_byte_array_append (segment, (const guint8 *) "ICC_PROFILE\0\1\1", 14);
+  g_byte_array_append (segment, profile->data, profile->len);
+  insert (file, 2, segment->data, segment->len);
+  return load_good ("x.jpg", file);
+}
+
+static double
+to_linear (guint8 value)
+{
+  return value <= 10 ? value / 255. / 12.92 : pow ((value / 255. + .055) / 1.055, 2.4);
+}
+
+static double
+from_linear (double v)
+{
+  v = CLAMP (v, 0, 1);
+  return 255 * (v <= .0031308 ? 12.92 * v : 1.055 * pow (v, 1 / 2.4) - .055);
+}
+
+/* From the primaries of Display P3 to those of sRGB, which have the same white. */
+static void
+check_converted (const AvatarImage *flat, const AvatarImage *image)
+{
+  static const double matrix[3][3]
+      = { { 1.22494, -.22494, 0 }, { -.04206, 1.04206, 0 }, { -.01964, -.07864, 1.09827 } };
+
+  g_assert_cmpuint (image->channels, ==, flat->channels);
+  for (guint y = 0; y < flat->height; y++)
+    for (guint x = 0; x < flat->width; x++) {
+      const guint8 *in = flat->data + (gsize) y * flat->stride + x * flat->channels;
+      const guint8 *out = image->data + (gsize) y * image->stride + x * image->channels;
+
+      for (guint c = 0; c < 3; c++) {
+        double sum = 0;
+
+        for (guint k = 0; k < 3; k++)
+          sum += matrix[c][k] * to_linear (in[k]);
+        g_assert_cmpfloat (fabs (from_linear (sum) - out[c]), <=, 3);
+      }
+      if (flat->channels == 4)
+        g_assert_cmpuint (in[3], ==, out[3]);
+    }
+}
+
+static void
+test_profiles (void)
+{
+  g_autoptr (GByteArray) p3 = make_profile (TRUE), srgb = make_profile (FALSE);
+  g_autoptr (GByteArray) jpeg = read_corpus ("small.jpg"), png = read_corpus ("rgba.png");
+  g_autoptr (AvatarImage) flat = load_good ("x.png", png), flat_jpeg = load_good ("x.jpg", jpeg);
+  g_autoptr (AvatarImage) wide = load_with_profile ("rgba.png", p3);
+  g_autoptr (AvatarImage) wide_jpeg = load_jpeg_with_profile (p3);
+  g_autoptr (AvatarImage) same = load_with_profile ("rgba.png", srgb);
+  g_autoptr (AvatarImage) same_jpeg = load_jpeg_with_profile (srgb), broken = NULL;
+
+  check_converted (flat, wide);
+  check_converted (flat_jpeg, wide_jpeg);
+  assert_same (same, flat);
+  assert_same (same_jpeg, flat_jpeg);
+  memset (p3->data + 128, 0xff, 64);
+  broken = load_jpeg_with_profile (p3);
+  assert_same (broken, flat_jpeg);
+}
+
 /* ---------------------------------------------------------------------------------- other kinds */
 
 #define BYTES(text) text, sizeof text - 1
@@ -508,6 +620,7 @@ main (int argc, char **argv)
   g_test_add_func ("/pictures/png-damage", test_png_damage);
   g_test_add_func ("/pictures/scans", test_scans);
   g_test_add_func ("/pictures/large", test_large);
+  g_test_add_func ("/pictures/profiles", test_profiles);
   g_test_add_func ("/pictures/kinds", test_kinds);
   status = g_test_run ();
   g_rmdir (folder);

@@ -24,7 +24,7 @@ import tempfile
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageCms
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 FILTERS = {"bilinear": Image.BILINEAR, "lanczos": Image.LANCZOS}
@@ -124,6 +124,9 @@ def corpus():
     exif[0x0112] = 6  # lies on its left side: to be turned clockwise
     save("turned.jpg", rgb, quality=95, subsampling=0, exif=exif)
     save("turned.png", rgb, exif=exif)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save("profile.png", rgb, icc_profile=profile)
+    save("profile.jpg", rgb, quality=95, subsampling=0, icc_profile=profile)
     noise = Image.fromarray(picture(40, 24, 2).reshape(24, 40, 3))
     save("noise.jpg", noise, quality=90)
     save("restarts.jpg", noise, quality=90, restart_marker_blocks=2)
