@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Signatures of files. What ends in .jpg is often something else: phones make HEIC, web sites
+/* Signatures of files. Files that end in .jpg are often something else: phones make HEIC, web sites
  * WebP and AVIF, and a saved page is HTML. */
 #include "engine/image/kinds.h"
 

@@ -6,7 +6,7 @@
 
 G_BEGIN_DECLS
 
-/* Of what is held. A PNG of 64 bytes can announce any size, and has its memory before it turns
+/* Limit of what is held. A PNG of 64 bytes can announce any size, and has its memory before it turns
  * out to be short; at 3 bytes a pixel the picture, the one turned upright and the engine's copy
  * take 200 MB each. */
 #define AVATAR_MAX_PIXELS (1 << 26)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the readers of PNG and of JPEG give: pixels as they are in the file, and what is to be
+/* Results of the readers of PNG and of JPEG: pixels as they are in the file, and what is to be
  * done to them. */
 #pragma once
 

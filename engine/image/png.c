@@ -34,7 +34,7 @@ read_exif (FILE *file, guint32 n)
   return avatar_exif_orientation (data + skip, n - skip);
 }
 
-/* From chunk to chunk; the one of EXIF may stand before the pixels or after them. */
+/* Walks from chunk to chunk; that of EXIF may stand before the pixels or after them. */
 static guint
 find_orientation (int fd)
 {

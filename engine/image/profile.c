@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Colours to sRGB by LittleCMS: phones store Display P3, whose numbers are paler if taken as sRGB. */
+/* Conversion to sRGB by LittleCMS: phones store Display P3, whose numbers look paler as sRGB. */
 #include "engine/image/profile.h"
 
 #include <lcms2.h>

@@ -44,20 +44,20 @@ AVATAR_API void avatar_image_free (AvatarImage *image);
  *
  * Alpha is blended over mid-grey. The picture is cropped to the shape of the size and scaled with a
  * Lanczos filter. The crop is around the centre; where the face would come closer to its edges than
- * half of its width or height, it moves as far as is needed, by whole pixels. Models that make videos
- * of several shapes, as the released one, choose the size after the portrait's: all of it is seen
- * then, and its shape changes by what rounding to @size_multiple or more asks for. Others have one
- * size.
- * @box: (inout) (optional): the face in pixels of the file, all of which lies on the portrait; on return
- *   what is seen of it on the result
+ * half of its width or height, it moves as far as is needed, by whole pixels. Models that make
+ * videos of several shapes, as the released one, choose the size after the portrait's: all of it is
+ * seen then, and its shape changes by what rounding to @size_multiple or more asks for. Others have
+ * one size.
+ * @box: (inout) (optional): the face in pixels of the file, all of it on the portrait; on return,
+ *   as much of it as is seen on the result
  *
  * Returns: (transfer full): an RGB picture whose sides are multiples of the model's
  * @size_multiple
  */
 AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width,
     guint height, AvatarBox *box, GError **error);
-/* The same around a face of avatar_image_find_face(). @face: (inout): on @image, on return on the result,
- * neither rounded nor clipped; all zero: none. */
+/* The same around a face of avatar_image_find_face(). @face: (inout): on @image, on return on the
+ * result, neither rounded nor clipped; all zero: none. */
 AVATAR_API AvatarImage *avatar_image_fit_face (const AvatarImage *image, AvatarModel *model,
     guint width, guint height, AvatarFaceBox *face, GError **error);
 /* TRUE: avatar_image_fit() leaves out a part of @image. */
@@ -81,7 +81,7 @@ typedef enum
  * avatar_image_find_face:
  * @image: the portrait, all of which is searched
  * @model: whose detector (det_align/detface.pt of the release) is read, used and forgotten
- * @width, @height: of the video, as in avatar_image_fit(), at whose scale the detector sees the portrait
+ * @width, @height: of the video, as in avatar_image_fit(); the detector sees the portrait at its scale
  * @box: (out): the largest face, in pixels of @image; all zero where there is none
  * @error: set with AVATAR_FACE_ERROR only
  *

@@ -353,7 +353,7 @@ expect_seen (const gchar *settings, const gchar *picture, const gchar *source, g
   gst_clear_structure (&faces.said);
 }
 
-/* Where a portrait is cropped, the face stays, given or found; where there is none, where nobody
+/* A crop keeps the face, given or found; where there is none, where nobody
  * looks, and where it is too large, one warning says so. */
 GST_START_TEST (test_crop)
 {

@@ -309,7 +309,7 @@ test_fit_follow (void)
       check_follow (tall, cases[i][0], cases[i][1], cases[i][2]);
 }
 
-/* What the detector finds may reach beyond the picture, and lies between pixels; without it the
+/* A face that is found may reach beyond the picture, and lies between pixels; without it the
  * crop is around the centre. */
 static void
 test_fit_found (void)
@@ -332,7 +332,7 @@ test_fit_found (void)
   g_assert_false (avatar_image_is_cropped (image, model, 384, 128));
 }
 
-/* What the detector sees: what is fitted, or, where that is cropped, all of the portrait at the
+/* The detector sees what is fitted, or, where that is cropped, all of the portrait at the
  * same scale. */
 static void
 test_overview (void)

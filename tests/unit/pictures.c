@@ -170,7 +170,7 @@ load_with_exif (Place place, GByteArray *exif)
   return load_good (place == JPEG ? "x.jpg" : "x.png", file);
 }
 
-/* Where EXIF says that the pixel @x, @y of a picture of @w x @h pixels belongs. */
+/* Place, by EXIF, of the pixel @x, @y of a picture of @w x @h pixels. */
 static void
 turn (guint orientation, guint w, guint h, guint x, guint y, guint *to_x, guint *to_y)
 {
@@ -268,7 +268,7 @@ test_thumbnail (void)
   refuse_damaged (file);
 }
 
-/* What comes after the end, and zeros before it, are none of the picture. */
+/* Bytes after the end, and zeros before it, are none of the picture. */
 static void
 test_padding (void)
 {
@@ -413,7 +413,8 @@ test_large (void)
   g_assert_nonnull (strstr (error->message, "67 million"));
 }
 
-/* ------------------------------------------------------------------------------------- colour profiles */
+/* ------------------------------------------------------------------------------- colour
+ * profiles */
 
 /* Primaries of Display P3 or of sRGB, both with sRGB's curve. */
 static GByteArray *
@@ -478,7 +479,7 @@ from_linear (double v)
   return 255 * (v <= .0031308 ? 12.92 * v : 1.055 * pow (v, 1 / 2.4) - .055);
 }
 
-/* From the primaries of Display P3 to those of sRGB, which have the same white. */
+/* Compares with the matrix from the primaries of Display P3 to those of sRGB of the same white. */
 static void
 check_converted (const AvatarImage *flat, const AvatarImage *image)
 {
