@@ -33,6 +33,28 @@ gst_avatar_context_need (GstElement *element)
       gst_message_new_need_context (GST_OBJECT (element), GST_AVATAR_ENGINE_CONTEXT));
 }
 
+static void
+context_to_string (const GValue *value, GValue *text)
+{
+  GstContext *context = g_value_get_boxed (value);
+
+  if (context)
+    g_value_take_string (text, gst_structure_to_string (gst_context_get_structure (context)));
+}
+
+/* GStreamer 1.22 warns of every HAVE_CONTEXT message that is printed, as it has no such function. */
+static void
+make_printable (void)
+{
+  static gsize done;
+
+  if (!g_once_init_enter (&done))
+    return;
+  if (!g_value_type_transformable (GST_TYPE_CONTEXT, G_TYPE_STRING))
+    g_value_register_transform_func (GST_TYPE_CONTEXT, G_TYPE_STRING, context_to_string);
+  g_once_init_leave (&done, 1);
+}
+
 GstContext *
 gst_avatar_context_new (GstAvatarEngine *engine, const gchar *model, const gchar *device)
 {
@@ -50,6 +72,7 @@ gst_avatar_context_new (GstAvatarEngine *engine, const gchar *model, const gchar
 void
 gst_avatar_context_have (GstElement *element, GstContext *context)
 {
+  make_printable ();
   gst_element_set_context (element, context);
   gst_element_post_message (element,
       gst_message_new_have_context (GST_OBJECT (element), gst_context_ref (context)));

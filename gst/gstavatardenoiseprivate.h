@@ -37,7 +37,8 @@ struct _GstAvatarDenoise
   guint n_features_total;
   guint last_window;
   gboolean discont;
-  gboolean failed; /* an error has been posted */
+  const gchar *working_on; /* code of the progress that has started and not ended */
+  gboolean failed;         /* an error has been posted */
 };
 
 /* The first video frame of a latent frame. */
@@ -45,6 +46,9 @@ guint64 gst_avatar_denoise_first_frame (guint64 latent);
 /* Forgets the stream; the next feature is the first. */
 void gst_avatar_denoise_task_restart (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_close (GstAvatarDenoise *self);
+/* The end of the progress that is going on, if one is. */
+void gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type,
+    const gchar *text);
 /* From any thread. */
 void gst_avatar_denoise_task_cancel (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_loop (gpointer data);

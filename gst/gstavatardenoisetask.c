@@ -74,8 +74,21 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
     type = GST_PROGRESS_TYPE_START;
   else if (progress->step >= progress->steps)
     type = GST_PROGRESS_TYPE_COMPLETE;
-  gst_avatar_report_progress (GST_ELEMENT (self), type, prompts ? "text" : "denoise",
+  self->working_on = prompts ? "text" : "denoise";
+  gst_avatar_report_progress (GST_ELEMENT (self), type, self->working_on,
       progress->steps ? (gint) (100 * progress->step / progress->steps) : 0, text);
+  if (type == GST_PROGRESS_TYPE_COMPLETE)
+    self->working_on = NULL;
+}
+
+void
+gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, const gchar *text)
+{
+  const gchar *code = self->working_on;
+
+  self->working_on = NULL;
+  if (code)
+    gst_avatar_report_progress (GST_ELEMENT (self), type, code, -1, text);
 }
 
 /* What a failure means for the flow. Memory goes back before anybody hears of it: whoever does may
@@ -83,7 +96,9 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
 static GstFlowReturn
 fail_full (GstAvatarDenoise *self, GError *error, const gchar *function, gint line)
 {
-  if (!g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))
+  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))
+    gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_CANCELED, "cancelled");
+  else
     gst_avatar_denoise_task_close (self);
   return gst_avatar_report_failure_full (GST_ELEMENT (self), error, &self->failed, __FILE__,
       function, line);
@@ -513,9 +528,9 @@ give_up (GstAvatarDenoise *self, GstFlowReturn ret)
     GST_ELEMENT_FLOW_ERROR (self, ret);
     self->failed = TRUE;
   }
-  if (self->failed)
-    gst_avatar_report_progress (GST_ELEMENT (self), GST_PROGRESS_TYPE_ERROR, "denoise", -1,
-        "failed");
+  if (self->failed && !self->working_on)
+    self->working_on = "denoise";
+  gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_ERROR, "failed");
   gst_structure_set (gst_event_writable_structure (eos), "avatar-failed", G_TYPE_BOOLEAN, TRUE,
       NULL);
   gst_pad_push_event (self->srcpad, eos);

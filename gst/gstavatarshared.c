@@ -22,15 +22,35 @@ typedef struct
 G_LOCK_DEFINE_STATIC (claims);
 static GHashTable *claims; /* user -> Claim */
 
+/* For logs and for gst-launch, which print contexts. */
+static void
+engine_to_string (const GValue *value, GValue *text)
+{
+  const GstAvatarEngine *engine = g_value_get_boxed (value);
+
+  if (engine)
+    g_value_take_string (text,
+        g_strdup_printf ("%s on %s", engine->info->name, avatar_device_get_name (engine->device)));
+}
+
+static GType
+register_engine (void)
+{
+  GType type
+      = g_boxed_type_register_static ("GstAvatarEngine", (GBoxedCopyFunc) gst_avatar_engine_ref,
+          (GBoxedFreeFunc) gst_avatar_engine_unref);
+
+  g_value_register_transform_func (type, G_TYPE_STRING, engine_to_string);
+  return type;
+}
+
 GType
 gst_avatar_engine_get_type (void)
 {
   static gsize type;
 
   if (g_once_init_enter (&type))
-    g_once_init_leave (&type,
-        g_boxed_type_register_static ("GstAvatarEngine", (GBoxedCopyFunc) gst_avatar_engine_ref,
-            (GBoxedFreeFunc) gst_avatar_engine_unref));
+    g_once_init_leave (&type, register_engine ());
   return type;
 }
 

@@ -164,6 +164,52 @@ GST_START_TEST (test_application)
 }
 GST_END_TEST;
 
+static void
+on_log (GstDebugCategory *category, GstDebugLevel level, const gchar *file, const gchar *function,
+    gint line, GObject *object, GstDebugMessage *message, gpointer data)
+{
+  if (level > GST_LEVEL_WARNING)
+    return;
+  g_atomic_int_inc ((gint *) data);
+  g_test_message ("%s: %s", function, gst_debug_message_get (message));
+}
+
+/* What gst-launch does with -m and -v. */
+static void
+print_message (GstElement *pipeline, GstMessage *message, gpointer data)
+{
+  g_autofree gchar *text = NULL;
+  gint *told = data;
+
+  if (!message || !gst_message_get_structure (message))
+    return;
+  text = gst_structure_to_string (gst_message_get_structure (message));
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_HAVE_CONTEXT) {
+    fail_unless (strstr (text, "engine") && !strstr (text, "NULL"), "%s", text);
+    g_atomic_int_inc (told);
+  }
+}
+
+/* A run has nothing to warn of, and what it posts can be printed. */
+GST_START_TEST (test_quiet)
+{
+  GstElement *pipeline = pipeline_new (
+      AUDIO (5) " ! " DENOISE " ! avatarvaedecode ! " SMALL_VIDEO " ! fakesink name=sink", TRUE);
+  g_autoptr (Run) run = NULL;
+  gint warnings = 0, told = 0;
+
+  gst_debug_add_log_function (on_log, &warnings, NULL);
+  gst_debug_set_default_threshold (GST_LEVEL_WARNING);
+  run = run_play (pipeline, print_message, &told);
+  gst_debug_set_default_threshold (GST_LEVEL_NONE);
+  gst_debug_remove_log_function (on_log);
+  g_assert_no_error (run->error);
+  fail_unless_equals_int (g_atomic_int_get (&told), 1);
+  fail_unless_equals_int (g_atomic_int_get (&warnings), 0);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 static Suite *
 context_suite (void)
 {
@@ -175,6 +221,7 @@ context_suite (void)
   tcase_add_test (tc, test_other_device);
   tcase_add_test (tc, test_automatic_device);
   tcase_add_test (tc, test_application);
+  tcase_add_test (tc, test_quiet);
   return suite;
 }
 

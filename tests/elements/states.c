@@ -165,6 +165,66 @@ count_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer count)
   return GST_PAD_PROBE_OK;
 }
 
+/* Takes messages up to EOS or, if @step, up to the first step of a window. Counts what starts and how it
+ * ends; @open: whether something has started and not ended. */
+typedef struct
+{
+  guint starts, completes, cancels;
+  gboolean open;
+} Progress;
+
+static void
+follow_progress (GstElement *pipeline, gboolean step, Progress *p)
+{
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+
+  while (TRUE) {
+    g_autoptr (GstMessage) message = gst_bus_timed_pop_filtered (bus, 60 * GST_SECOND,
+        GST_MESSAGE_PROGRESS | GST_MESSAGE_ERROR | GST_MESSAGE_EOS);
+    g_autofree gchar *code = NULL;
+    GstProgressType type;
+
+    fail_unless (message && GST_MESSAGE_TYPE (message) != GST_MESSAGE_ERROR);
+    if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS)
+      return;
+    gst_message_parse_progress (message, &type, &code, NULL);
+    if (!g_str_equal (code, "denoise"))
+      continue;
+    fail_unless (p->open == (type != GST_PROGRESS_TYPE_START));
+    p->open = type == GST_PROGRESS_TYPE_START || type == GST_PROGRESS_TYPE_CONTINUE;
+    p->starts += type == GST_PROGRESS_TYPE_START;
+    p->completes += type == GST_PROGRESS_TYPE_COMPLETE;
+    p->cancels += type == GST_PROGRESS_TYPE_CANCELED;
+    if (step && type == GST_PROGRESS_TYPE_CONTINUE)
+      return;
+  }
+}
+
+/* What has started is completed or canceled before it starts again. */
+GST_START_TEST (test_progress_of_a_cut_window)
+{
+  g_autofree gchar *sound = sample_path ("hello.wav");
+  g_autofree gchar *launch = g_strdup_printf ("filesrc location=%s ! wavparse ! audioconvert ! "
+                                              "audioresample ! avataraudioenc ! " DENOISE
+                                              "00 ! " SMALL_LATENTS " ! fakesink",
+      sound);
+  GstElement *pipeline = pipeline_new (launch, TRUE);
+  Progress progress = { 0 };
+
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  follow_progress (pipeline, TRUE, &progress);
+  fail_unless (gst_element_seek (pipeline, 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+      GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_SET, 40 * GST_MSECOND));
+  follow_progress (pipeline, FALSE, &progress);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  fail_if (progress.open);
+  fail_unless_equals_int (progress.starts, 2);
+  fail_unless_equals_int (progress.cancels, 1);
+  fail_unless_equals_int (progress.completes, 1);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 /* Nobody who sends a portrait: the task waits for it, and must stop waiting, or this never ends. */
 GST_START_TEST (test_stop_without_portrait)
 {
@@ -197,6 +257,7 @@ states_suite (void)
   tcase_add_test (tc, test_up_down);
   tcase_add_test (tc, test_stop_while_computing);
   tcase_add_test (tc, test_flush_while_computing);
+  tcase_add_test (tc, test_progress_of_a_cut_window);
   tcase_add_test (tc, test_stop_without_portrait);
   return suite;
 }
