@@ -88,13 +88,17 @@ static gboolean
 check_segment (GstAvatarDenoise *self, GstEvent *event)
 {
   const GstSegment *segment;
+  gboolean backward, known;
 
   gst_event_parse_segment (event, &segment);
-  if (segment->format == GST_FORMAT_TIME && segment->rate > 0)
+  backward = segment->rate < 0;
+  known = segment->format == GST_FORMAT_TIME || segment->format == GST_FORMAT_BYTES;
+  if (known && !backward)
     return TRUE;
   GST_ELEMENT_ERROR (self, STREAM, FORMAT,
-      ("the features run %s: expected a segment in time that runs forward",
-          segment->rate < 0 ? "backward" : gst_format_get_name (segment->format)),
+      ("the features come in a segment of %s that runs %s: expected time, or bytes, that runs "
+       "forward; set format=time on the source, or seek with a rate above 0",
+          gst_format_get_name (segment->format), backward ? "backward" : "forward"),
       (NULL));
   return FALSE;
 }

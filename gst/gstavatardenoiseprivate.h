@@ -4,6 +4,7 @@
 #pragma once
 
 #include "gst/gstavatarcaps.h"
+#include "gst/gstavatarcontinuity.h"
 #include "gst/gstavatardenoise.h"
 #include "gst/gstavatardenoiseprops.h"
 #include "gst/gstavatarengine.h"
@@ -33,7 +34,8 @@ struct _GstAvatarDenoise
   GstBuffer *spare;    /* latent to be filled */
   GstClockTime base;   /* PTS of the first feature */
   guint64 n_features, n_latents;
-  guint64 next_offset;
+  GstAvatarContinuity continuity;
+  GstClockTime position; /* where a feature without PTS belongs */
   guint n_features_total;
   guint last_window;
   gboolean discont;

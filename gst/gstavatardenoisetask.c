@@ -29,7 +29,7 @@ gst_avatar_denoise_task_restart (GstAvatarDenoise *self)
     avatar_denoiser_reset (self->denoiser);
   self->base = GST_CLOCK_TIME_NONE;
   self->n_features = self->n_latents = 0;
-  self->next_offset = GST_BUFFER_OFFSET_NONE;
+  gst_avatar_continuity_reset (&self->continuity);
   self->last_window = G_MAXUINT;
   self->discont = TRUE;
 }
@@ -403,11 +403,12 @@ push_feature (GstAvatarDenoise *self, const float *feature, GstClockTime pts)
   GError *error = NULL;
 
   if (!GST_CLOCK_TIME_IS_VALID (self->base))
-    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
+    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : self->position;
   if (!avatar_denoiser_push (self->denoiser, feature, &error))
     return fail (self, error);
   self->n_features++;
   self->n_features_total++;
+  self->position = self->base + frames_to_time (self, self->n_features);
   return push_ready (self);
 }
 
@@ -415,20 +416,17 @@ static GstFlowReturn
 take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
 {
   gsize expected = gst_avatar_feature_info_get_size (&self->features);
-  guint64 offset = GST_BUFFER_OFFSET (buffer);
+  GstClockTime frame = frames_to_time (self, 1);
   GstFlowReturn ret = GST_FLOW_OK;
   GstMapInfo map;
-  gboolean jumps = GST_BUFFER_IS_DISCONT (buffer);
 
   if (!self->have_reference)
     return GST_FLOW_NOT_NEGOTIATED;
-  if (offset != GST_BUFFER_OFFSET_NONE && self->next_offset != GST_BUFFER_OFFSET_NONE)
-    jumps |= offset != self->next_offset;
-  if (jumps && self->n_features > 0)
+  if (self->n_features > 0 && gst_avatar_continuity_jumps (&self->continuity, buffer, frame))
     ret = drain (self);
   if (ret != GST_FLOW_OK)
     return ret;
-  self->next_offset = offset == GST_BUFFER_OFFSET_NONE ? offset : offset + 1;
+  gst_avatar_continuity_take (&self->continuity, buffer, frame);
   if (gst_buffer_get_size (buffer) != expected || !gst_buffer_map (buffer, &map, GST_MAP_READ)) {
     GError *error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
         "a feature buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
@@ -457,8 +455,7 @@ take_gap (GstAvatarDenoise *self, GstEvent *event)
       GST_SECOND * self->features.fps_d);
   for (guint64 i = 0; i < n && ret == GST_FLOW_OK; i++)
     ret = push_feature (self, silence, pts);
-  if (self->next_offset != GST_BUFFER_OFFSET_NONE)
-    self->next_offset += n;
+  gst_avatar_continuity_skip (&self->continuity, n, duration);
   return ret;
 }
 
@@ -478,6 +475,28 @@ take_eos (GstAvatarDenoise *self, GstEvent *event)
         g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
             "no audio features: the stream ended before the first of them"),
         &self->failed);
+  return ret;
+}
+
+/* Features without PTS begin where the segment does. Downstream has times whatever upstream counts. */
+static GstFlowReturn
+take_segment (GstAvatarDenoise *self, GstEvent **event)
+{
+  GstFlowReturn ret = drain (self);
+  GstSegment segment;
+  GstEvent *in_time;
+
+  gst_event_copy_segment (*event, &segment);
+  self->position = 0;
+  if (segment.format == GST_FORMAT_TIME) {
+    self->position = segment.start;
+    return ret;
+  }
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  in_time = gst_event_new_segment (&segment);
+  gst_event_set_seqnum (in_time, gst_event_get_seqnum (*event));
+  gst_event_unref (*event);
+  *event = in_time;
   return ret;
 }
 
@@ -501,6 +520,8 @@ take_event (GstAvatarDenoise *self, GstEvent *event)
       gst_event_unref (event);
       return ret;
     case GST_EVENT_SEGMENT:
+      ret = take_segment (self, &event);
+      break;
     case GST_EVENT_STREAM_START:
       ret = drain (self);
       break;

@@ -22,6 +22,7 @@
 #include <gst/video/video.h>
 
 #include "gst/gstavatarcaps.h"
+#include "gst/gstavatarcontinuity.h"
 #include "gst/gstavatarengine.h"
 #include "gst/gstavatarreport.h"
 #include "gst/gstavatarvideocaps.h"
@@ -59,7 +60,7 @@ struct _GstAvatarVaeDecode
   AvatarPixels pixels; /* of out */
   GstClockTime base;   /* PTS of the first frame */
   guint64 n_latents, n_frames, frames_wanted;
-  guint64 next_offset;
+  GstAvatarContinuity continuity;
   guint last_tile;
   gboolean discont;
   gboolean failed; /* an error has been posted */
@@ -108,7 +109,7 @@ restart (GstAvatarVaeDecode *self)
     avatar_decoder_reset (self->decoder);
   self->base = GST_CLOCK_TIME_NONE;
   self->n_latents = self->n_frames = self->frames_wanted = 0;
-  self->next_offset = GST_BUFFER_OFFSET_NONE;
+  gst_avatar_continuity_reset (&self->continuity);
   self->last_tile = G_MAXUINT;
   self->discont = TRUE;
 }
@@ -299,16 +300,13 @@ gst_avatar_vae_decode_submit_input_buffer (GstBaseTransform *trans, gboolean is_
   GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (parent_class);
   GstFlowReturn ret = trans_class->submit_input_buffer (trans, is_discont, input);
   guint64 offset;
-  gboolean jumps;
 
   if (ret != GST_FLOW_OK || !trans->queued_buf)
     return ret;
   input = g_steal_pointer (&trans->queued_buf);
-  offset = GST_BUFFER_OFFSET (input);
-  jumps = GST_BUFFER_IS_DISCONT (input);
-  if (offset != GST_BUFFER_OFFSET_NONE && self->next_offset != GST_BUFFER_OFFSET_NONE)
-    jumps |= offset != self->next_offset;
-  if (jumps && self->n_latents > 0)
+  offset = gst_avatar_continuity_get_offset (input);
+  if (self->n_latents > 0
+      && gst_avatar_continuity_jumps (&self->continuity, input, frames_to_time (self, 1)))
     ret = drain (self);
   if (self->n_latents == 0 && offset != GST_BUFFER_OFFSET_NONE && offset != 0)
     GST_ELEMENT_WARNING (self, STREAM, DECODE,
@@ -316,7 +314,8 @@ gst_avatar_vae_decode_submit_input_buffer (GstBaseTransform *trans, gboolean is_
          "will need a moment to settle",
             offset),
         (NULL));
-  self->next_offset = offset == GST_BUFFER_OFFSET_NONE ? offset : offset + 1;
+  gst_avatar_continuity_take (&self->continuity, input,
+      frames_to_time (self, frames_of_latent (self, input)));
   if (ret == GST_FLOW_OK)
     ret = take_latent (self, input);
   gst_buffer_unref (input);

@@ -115,6 +115,112 @@ GST_START_TEST (test_noise)
 }
 GST_END_TEST;
 
+#define N_FEATURES 9
+
+/* How a source of features numbers and times its buffers. */
+typedef struct
+{
+  gboolean times, in_bytes, ends; /* PTS; OFFSET counts bytes; OFFSET_END too */
+  guint jump_at;                  /* this one comes later by ten; 0: none */
+  guint discont_at;               /* 0: none */
+} Numbering;
+
+static void
+push_features (GstElement *source, const Run *features, const Numbering *how)
+{
+  gsize size = features->bytes->len / N_FEATURES;
+  guint64 unit = how->in_bytes ? size : 1, at = 0;
+  GstFlowReturn ret;
+
+  for (guint i = 0; i < N_FEATURES; i++, at++) {
+    GstBuffer *buffer = gst_buffer_new_memdup (features->bytes->data + i * size, size);
+
+    at += how->jump_at && i == how->jump_at ? 10 : 0;
+    if (how->times)
+      GST_BUFFER_PTS (buffer) = at * 40 * GST_MSECOND;
+    GST_BUFFER_OFFSET (buffer) = at * unit;
+    if (how->ends)
+      GST_BUFFER_OFFSET_END (buffer) = (at + 1) * unit;
+    if (i > 0 && i == how->discont_at)
+      GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+    g_signal_emit_by_name (source, "push-buffer", buffer, &ret);
+    fail_unless_equals_int (ret, GST_FLOW_OK);
+    gst_buffer_unref (buffer);
+  }
+  g_signal_emit_by_name (source, "end-of-stream", &ret);
+}
+
+static Run *
+run_numbered (const Run *features, const Numbering *how)
+{
+  GstElement *pipeline
+      = pipeline_new ("appsrc name=source format=time ! " DENOISE " seed=1" LATENTS, TRUE);
+  g_autoptr (GstElement) source = gst_bin_get_by_name (GST_BIN (pipeline), "source");
+  Run *run;
+
+  g_object_set (source, "caps", features->caps, NULL);
+  push_features (source, features, how);
+  run = run_play (pipeline, NULL, NULL);
+  g_assert_no_error (run->error);
+  gst_object_unref (pipeline);
+  return run;
+}
+
+/* A stream is cut where features are missing, and nowhere else: numbers that count bytes say nothing. */
+GST_START_TEST (test_offsets)
+{
+  static const Numbering whole[] = { { .times = TRUE }, { .times = TRUE, .ends = TRUE },
+    { .times = TRUE, .in_bytes = TRUE }, { .times = TRUE, .in_bytes = TRUE, .ends = TRUE },
+    { .in_bytes = TRUE }, { .in_bytes = TRUE, .ends = TRUE }, { .ends = TRUE } };
+  static const Numbering cut[] = { { .ends = TRUE, .jump_at = 5 }, { .times = TRUE, .jump_at = 5 },
+    { .times = TRUE, .in_bytes = TRUE, .jump_at = 5 },
+    { .times = TRUE, .ends = TRUE, .discont_at = 5 }, { .discont_at = 5 } };
+  g_autoptr (Run) features = run_pipeline (AUDIO (9) " ! fakesink name=sink", FALSE);
+  g_autoptr (Run) direct = run_pipeline (AUDIO (9) " ! " DENOISE " seed=1" LATENTS, TRUE);
+
+  for (guint i = 0; i < G_N_ELEMENTS (whole); i++) {
+    g_autoptr (Run) run = run_numbered (features, &whole[i]);
+
+    GST_INFO ("numbering %u", i);
+    fail_unless (is_same (run, direct));
+    fail_unless_equals_uint64 (run->end, 9 * 40 * GST_MSECOND);
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (cut); i++) {
+    g_autoptr (Run) run = run_numbered (features, &cut[i]);
+    guint missing = cut[i].times && cut[i].jump_at ? 10 : 0;
+
+    GST_INFO ("cut %u", i);
+    fail_unless_equals_int (run->n_buffers, 2 + 2); /* of five features and of four */
+    fail_unless_equals_uint64 (run->end, (9 + missing) * 40 * GST_MSECOND);
+  }
+}
+GST_END_TEST;
+
+/* A plain file of features: a segment in bytes, and no times. */
+GST_START_TEST (test_bytes)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = g_build_filename (folder, "features", NULL);
+  g_autoptr (Run) features = run_pipeline (AUDIO (9) " ! fakesink name=sink", FALSE);
+  g_autoptr (Run) direct = run_pipeline (AUDIO (9) " ! " DENOISE " seed=1" LATENTS, TRUE);
+  g_autofree gchar *caps = gst_caps_to_string (features->caps);
+  g_autofree gchar *quoted = g_strescape (caps, NULL);
+  g_autofree gchar *launch = g_strdup_printf (
+      "filesrc location=%s blocksize=%u ! capsfilter caps=\"%s\" ! " DENOISE " seed=1" LATENTS, path,
+      features->bytes->len / N_FEATURES, quoted);
+  g_autoptr (Run) run = NULL;
+
+  fail_unless (g_file_set_contents (path, (const gchar *) features->bytes->data,
+      features->bytes->len, NULL));
+  run = run_pipeline (launch, TRUE);
+  fail_unless (is_same (run, direct));
+  fail_unless_equals_uint64 (run->first_pts, 0);
+  fail_unless_equals_uint64 (run->end, 9 * 40 * GST_MSECOND);
+  g_unlink (path);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
 #define CHAIN(audio, denoise, decode)                                                        \
   AUDIO (5)                                                                                  \
   audio " ! " DENOISE denoise " ! avatarvaedecode" decode " ! " SMALL_VIDEO ",format=RGB ! " \
@@ -390,6 +496,8 @@ denoise_suite (void)
   tcase_add_test (tc, test_counts);
   tcase_add_test (tc, test_seed);
   tcase_add_test (tc, test_noise);
+  tcase_add_test (tc, test_offsets);
+  tcase_add_test (tc, test_bytes);
   tcase_add_test (tc, test_parity);
   tcase_add_test (tc, test_reference_pad);
   tcase_add_test (tc, test_size);
