@@ -18,12 +18,12 @@ takes_mode (const AvatarDenoiseSettings *s)
 }
 
 /* As 16-bit numbers, which they are where upstream's encoders make them. */
-static void
-round_texts (AvatarDenoiser *self)
+void
+avatar_denoiser_round_texts (AvatarDenoiser *self)
 {
   const AvatarTransformerConfig *c = self->transformer.config;
 
-  for (guint i = 0; i < 2; i++) {
+  for (guint i = 0; i < 2 && self->settings.parity; i++) {
     AvatarText *text = &self->conditions.text[i];
 
     if (text->states)
@@ -91,9 +91,9 @@ posterior_noise (AvatarDenoiser *self, guint j)
   return noise;
 }
 
-/* The reference [channels, n_reference, h8, w8] of the posterior's @moments. */
-static float *
-sample_reference (AvatarDenoiser *self, const float *moments)
+/* The reference [channels, n_reference, h8, w8] of the posterior's moments. */
+void
+avatar_denoiser_sample_reference (AvatarDenoiser *self)
 {
   const AvatarVaeConfig *vae = &avatar_model_get_config (self->model)->vae;
   gsize n = self->h8 * self->w8, all = self->channels * n, frames = self->conditions.n_reference;
@@ -103,12 +103,12 @@ sample_reference (AvatarDenoiser *self, const float *moments)
   for (guint j = 0; j < frames; j++) {
     g_autofree float *noise = posterior_noise (self, j);
 
-    avatar_posterior_sample (one, moments, noise, all, vae->shift_factor, vae->scaling_factor,
+    avatar_posterior_sample (one, self->moments, noise, all, vae->shift_factor, vae->scaling_factor,
         self->settings.parity);
     for (gint64 c = 0; c < self->channels; c++)
       memcpy (reference + (c * frames + j) * n, one + c * n, n * sizeof (float));
   }
-  return reference;
+  self->conditions.reference = reference;
 }
 
 /* The posterior's moments of the portrait. */
@@ -125,38 +125,60 @@ encode_reference (AvatarDenoiser *self, const AvatarImage *image, float *moments
   return avatar_vae_encode_moments (encoder, rgb, moments, error);
 }
 
+gboolean
+avatar_denoiser_take_image (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+{
+  g_autofree float *moments = g_new (float, 2 * self->channels * self->h8 * self->w8);
+  AvatarImage *copy = NULL;
+
+  if (encode_reference (self, image, moments, error))
+    copy = avatar_image_new (image->width, image->height, image->channels, image->stride,
+        image->data, error);
+  if (!copy)
+    return FALSE;
+  self->moments = g_steal_pointer (&moments);
+  self->image = copy;
+  return TRUE;
+}
+
+void
+avatar_denoiser_make_face_mask (AvatarDenoiser *self)
+{
+  self->conditions.face = g_new (float, self->h8 * self->w8);
+  avatar_face_mask (self->conditions.face, self->settings.width, self->settings.height,
+      self->settings.face_box, avatar_model_get_config (self->model)->face_mask_area,
+      avatar_model_get_info (self->model)->latent_scale);
+}
+
 /* With the turn. */
 static gboolean
 take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
 {
-  guint width = self->settings.width, height = self->settings.height;
-  g_autofree float *moments = g_new (float, 2 * self->channels * self->h8 * self->w8);
+  float *moments = self->moments;
+  AvatarImage *before = self->image;
 
   if (self->tenant)
     avatar_denoiser_park (self); /* in turns with the portrait's encoder */
-  if (!encode_reference (self, image, moments, error))
+  if (!avatar_denoiser_take_image (self, image, error))
     return FALSE;
+  g_free (moments);
+  avatar_image_free (before);
   g_free (self->conditions.reference);
-  self->conditions.reference = sample_reference (self, moments);
+  avatar_denoiser_sample_reference (self);
   g_free (self->conditions.face);
-  self->conditions.face = g_new (float, self->h8 * self->w8);
-  avatar_face_mask (self->conditions.face, width, height, self->settings.face_box,
-      avatar_model_get_config (self->model)->face_mask_area,
-      avatar_model_get_info (self->model)->latent_scale);
+  avatar_denoiser_make_face_mask (self);
   self->begun = FALSE;
-  if ((self->tenant && !avatar_denoiser_unpark (self, error))
+  if (!avatar_denoiser_unpark (self, self->text_needs.least, error)
       || !avatar_denoiser_encode_texts (self, image, error))
     return FALSE;
-  if (self->settings.parity)
-    round_texts (self);
+  avatar_denoiser_round_texts (self);
   return TRUE;
 }
 
 gboolean
-avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+avatar_denoiser_check_image (AvatarDenoiser *self, const AvatarImage *image, GError **error)
 {
   guint width = self->settings.width, height = self->settings.height;
-  gboolean ok;
 
   if (image->width != width || image->height != height || image->channels != 3) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -164,6 +186,16 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
         image->height, image->channels, width, height);
     return FALSE;
   }
+  return TRUE;
+}
+
+gboolean
+avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+{
+  gboolean ok;
+
+  if (!avatar_denoiser_check_image (self, image, error))
+    return FALSE;
   g_mutex_lock (&self->turn);
   ok = take_reference (self, image, error);
   g_mutex_unlock (&self->turn);

@@ -36,8 +36,8 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
   };
 }
 
-static gboolean
-check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
+gboolean
+avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   guint multiple = info->size_multiple;
@@ -115,8 +115,8 @@ check_limits (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *
           || check_limit (device, "rows in 8 bits", c->hidden, b->max_norm_8bit, error));
 }
 
-static void
-init_window (AvatarDenoiser *self)
+void
+avatar_denoiser_init_window (AvatarDenoiser *self)
 {
   const AvatarDenoiseSettings *s = &self->settings;
 
@@ -162,7 +162,8 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   g_autoptr (GPtrArray) loras = NULL;
   AvatarWeightUnits units;
 
-  if (!check_settings (settings, model, error) || !check_precision (settings, device, error)
+  if (!avatar_denoiser_check_settings (settings, model, error)
+      || !check_precision (settings, device, error)
       || !check_limits (settings, model, device, error))
     return NULL;
   self = g_new0 (AvatarDenoiser, 1);
@@ -184,6 +185,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
   self->dry = dry;
+  self->texts_given = settings->text_states != NULL;
   self->settings.text_states = NULL;
   self->settings.noise_file = self->settings.posterior_noise = NULL; /* read below */
   self->transformer.config = &avatar_model_get_config (model)->transformer;
@@ -211,7 +213,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     return NULL;
   self->transformer.weights = self->weights;
   self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
-  init_window (self);
+  avatar_denoiser_init_window (self);
   return g_steal_pointer (&self);
 }
 
@@ -338,7 +340,7 @@ ensure_begun (AvatarDenoiser *self, GError **error)
         "no reference portrait was given; set one before the first audio arrives");
     return FALSE;
   }
-  if (self->tenant && !avatar_denoiser_unpark (self, error))
+  if (!avatar_denoiser_unpark (self, 0, error))
     return FALSE;
   avatar_ops_release (self->ops, 0);
   if (!self->window.moments && !prepare (self, error))
@@ -373,6 +375,14 @@ denoise (AvatarDenoiser *self, GError **error)
   if (self->tenant && avatar_tenant_is_wanted (self->tenant))
     avatar_denoiser_park (self);
   return pull;
+}
+
+gboolean
+avatar_denoiser_is_due (AvatarDenoiser *self)
+{
+  gsize n = self->channels * self->h8 * self->w8;
+
+  return self->ready_next * n >= self->ready->len && avatar_denoiser_wants_window (self);
 }
 
 AvatarPull
@@ -460,6 +470,8 @@ avatar_denoiser_free (AvatarDenoiser *self)
   }
   g_free (self->conditions.reference);
   g_free (self->conditions.face);
+  g_free (self->moments);
+  avatar_image_free (self->image);
   avatar_given_clear (&self->noise);
   avatar_given_clear (&self->posterior);
   g_free (self->velocities);

@@ -19,7 +19,8 @@ avatar_denoiser_park (AvatarDenoiser *self)
   avatar_arena_drop (self->ops->arena);
   self->parked = TRUE;
   self->begun = FALSE;
-  avatar_tenant_set_holds (self->tenant, FALSE);
+  if (self->tenant)
+    avatar_tenant_set_holds (self->tenant, FALSE);
 }
 
 /* For weights on their way, at least. */
@@ -44,16 +45,15 @@ take_route (AvatarDenoiser *self, GError **error)
       || avatar_weights_set_route (self->weights, self->ops, forward, error);
 }
 
-gboolean
-avatar_denoiser_unpark (AvatarDenoiser *self, GError **error)
+/* In turns with other stages. */
+static gboolean
+take_turn (AvatarDenoiser *self, guint64 for_texts, GError **error)
 {
   AvatarArena *arena = self->ops->arena;
   guint64 bytes = avatar_device_rounded (self->device, avatar_arena_size (arena));
-  guint64 least = bytes + least_for_weights (self);
+  guint64 least = bytes + MAX (least_for_weights (self), for_texts);
   GError *reason = NULL;
 
-  if (!self->parked)
-    return TRUE;
   for (guint i = 0; i < ATTEMPTS && self->parked; i++) {
     g_clear_error (&reason);
     avatar_tenant_make_room (self->tenant,
@@ -70,6 +70,15 @@ avatar_denoiser_unpark (AvatarDenoiser *self, GError **error)
   }
   avatar_tenant_set_holds (self->tenant, TRUE);
   return TRUE;
+}
+
+gboolean
+avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error)
+{
+  if (self->parked && self->tenant)
+    return take_turn (self, for_texts, error);
+  self->parked = self->parked && !avatar_arena_renew (self->ops->arena, "the denoiser", error);
+  return !self->parked;
 }
 
 AvatarYield

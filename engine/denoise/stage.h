@@ -50,7 +50,10 @@ struct _AvatarDenoiser
 
   AvatarGiven noise, posterior; /* of files */
   gboolean seeded_posterior;
-  float *velocities; /* [2, C, frames, h8, w8]: for parity; else NULL */
+  gboolean texts_given; /* encoded, in place of prompts */
+  AvatarImage *image;   /* the portrait; NULL: none so far */
+  float *moments;       /* [2 C, h8, w8]: of its posterior */
+  float *velocities;    /* [2, C, frames, h8, w8]: for parity; else NULL */
 
   AvatarProgressFunc progress;
   gpointer progress_data;
@@ -85,10 +88,27 @@ gboolean avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 com
 void avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
 
+gboolean
+avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error);
+/* What the settings say to a window. */
+void avatar_denoiser_init_window (AvatarDenoiser *self);
+/* Whether @image is a fitted portrait. */
+gboolean
+avatar_denoiser_check_image (AvatarDenoiser *self, const AvatarImage *image, GError **error);
+/* Parts of a reference, each in the place of what it was, which is not freed: a copy of @image and the
+ * moments of its posterior; the reference latent; the mask of the face. Takes memory of the device. */
+gboolean
+avatar_denoiser_take_image (AvatarDenoiser *self, const AvatarImage *image, GError **error);
+void avatar_denoiser_sample_reference (AvatarDenoiser *self);
+void avatar_denoiser_make_face_mask (AvatarDenoiser *self);
+/* To 16 bits, with parity. */
+void avatar_denoiser_round_texts (AvatarDenoiser *self);
+
 /* With the turn, between two windows: gives the device's memory back, but for what is always there. */
 void avatar_denoiser_park (AvatarDenoiser *self);
 /* Takes it again, in the place of other stages at rest if need be. */
-gboolean avatar_denoiser_unpark (AvatarDenoiser *self, GError **error);
+/* @for_texts: bytes for the weights of the text encoders, if they are about to run; else 0 */
+gboolean avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error);
 /* AvatarYieldFunc */
 AvatarYield avatar_denoiser_yield (gpointer denoiser, gboolean all);
 

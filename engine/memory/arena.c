@@ -63,6 +63,14 @@ avatar_arena_renew (AvatarArena *self, const char *what, GError **error)
   return self->memory != NULL;
 }
 
+void
+avatar_arena_resize (AvatarArena *self, gsize bytes)
+{
+  g_assert (!self->memory && self->device);
+  self->size = MAX (bytes, ALIGN);
+  self->peak = 0;
+}
+
 gsize
 avatar_arena_size (AvatarArena *self)
 {

@@ -26,6 +26,8 @@ void avatar_arena_free (AvatarArena *self);
 /* Gives the memory back, with all that was pushed, and takes as much again. */
 void avatar_arena_drop (AvatarArena *self);
 gboolean avatar_arena_renew (AvatarArena *self, const char *what, GError **error);
+/* Between the two: as much as @bytes from now on. */
+void avatar_arena_resize (AvatarArena *self, gsize bytes);
 /* Bytes that it was made with. */
 gsize avatar_arena_size (AvatarArena *self);
 gboolean avatar_arena_is_dry (AvatarArena *self);

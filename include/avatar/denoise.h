@@ -201,6 +201,30 @@ AVATAR_API AvatarDenoiser *avatar_denoiser_new (AvatarModel *model, AvatarDevice
  * model's text encoder sees the portrait; needed once before pull. */
 AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image,
     GError **error);
+/**
+ * avatar_denoiser_change:
+ * @settings: as it was made with, but for what is to change: prompt, negative_prompt, steps,
+ *   guidance_scale, flow_shift, seed, motion_pose, motion_exp, face_box. Another size, mode, chunk,
+ *   overlap, cache, precision, weight_format, parity or exact_rope is an error; fields not named here
+ *   are not looked at. With text_states, prompts are not looked at either
+ * @image: (nullable): a portrait in the place of the one before, fitted to the same size
+ *
+ * Takes up other settings with the next window. Called by the thread that pulls, between two pulls,
+ * after avatar_denoiser_set_reference(); the best moment is when avatar_denoiser_is_due(). Nothing of
+ * @settings and @image need outlive the call. Encodes texts and portrait again if they need it, within
+ * the device's budget, and may wait for other stages; avatar_denoiser_cancel() ends that.
+ *
+ * The stream goes on: latents that a window shares with the one before stay as they are, and the noise
+ * of a latent frame depends on the seed and its number alone. So what a window is made of is what a
+ * stage that was made with @settings, and had come to the same place, would make of it; before the first
+ * window the two are the same to the bit.
+ *
+ * Returns: %FALSE with @error: nothing has changed, and the stage goes on with what it had
+ */
+AVATAR_API gboolean avatar_denoiser_change (AvatarDenoiser *self,
+    const AvatarDenoiseSettings *settings, const AvatarImage *image, GError **error);
+/* Whether the next avatar_denoiser_pull() denoises a window. By the thread that pulls. */
+AVATAR_API gboolean avatar_denoiser_is_due (AvatarDenoiser *self);
 AVATAR_API void avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
     gpointer user_data);
 /* @features: one video frame's [steps, states, channels] floats, which must be finite. Never

@@ -193,8 +193,9 @@ print_message (GstElement *pipeline, GstMessage *message, gpointer data)
 /* A run has nothing to warn of, and what it posts can be printed. */
 GST_START_TEST (test_quiet)
 {
-  GstElement *pipeline = pipeline_new (
-      AUDIO (5) " ! " DENOISE " ! avatarvaedecode ! " SMALL_VIDEO " ! fakesink name=sink", TRUE);
+  GstElement *pipeline = pipeline_new (AUDIO (5) " ! " DENOISE " ! avatarvaedecode ! " SMALL_VIDEO
+                                                 " ! fakesink name=sink",
+      TRUE);
   g_autoptr (Run) run = NULL;
   gint warnings = 0, told = 0;
 

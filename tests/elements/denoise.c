@@ -205,9 +205,10 @@ GST_START_TEST (test_bytes)
   g_autoptr (Run) direct = run_pipeline (AUDIO (9) " ! " DENOISE " seed=1" LATENTS, TRUE);
   g_autofree gchar *caps = gst_caps_to_string (features->caps);
   g_autofree gchar *quoted = g_strescape (caps, NULL);
-  g_autofree gchar *launch = g_strdup_printf (
-      "filesrc location=%s blocksize=%u ! capsfilter caps=\"%s\" ! " DENOISE " seed=1" LATENTS, path,
-      features->bytes->len / N_FEATURES, quoted);
+  g_autofree gchar *launch
+      = g_strdup_printf ("filesrc location=%s blocksize=%u ! capsfilter caps=\"%s\" ! " DENOISE
+                         " seed=1" LATENTS,
+          path, features->bytes->len / N_FEATURES, quoted);
   g_autoptr (Run) run = NULL;
 
   fail_unless (g_file_set_contents (path, (const gchar *) features->bytes->data,
