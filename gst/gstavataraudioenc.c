@@ -635,6 +635,7 @@ gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *valu
     GParamSpec *pspec)
 {
   GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (object);
+  gboolean late;
 
   if (gst_avatar_engine_user_set_property (&self->user, GST_ELEMENT (self), id, value))
     return;
@@ -653,7 +654,10 @@ gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *valu
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
   }
+  late = self->encoder != NULL;
   GST_OBJECT_UNLOCK (self);
+  if (late)
+    gst_avatar_report_late (GST_ELEMENT (self), pspec->name);
 }
 
 static void

@@ -5,9 +5,13 @@
  * @short_description: audio features and a portrait to latent video frames
  *
  * Denoises the latent frames of a talking video from the features of avataraudioenc and a portrait
- * (#GstAvatarDenoise:reference, or the first picture on the request pad "reference"). Computes in
+ * (#GstAvatarDenoise:reference, or a picture on the request pad "reference"). Computes in
  * a task of its own, window after window; each latent frame leaves once and in order. The size of
  * the video is what downstream's caps ask for, else it follows from the portrait.
+ *
+ * Prompts, seed, steps, guidance, motion, face and portrait may change while playing, the portrait
+ * also by another picture on the request pad. They hold from the next window on, as the element
+ * message "avatar-settings" tells; the size of the video stays.
  *
  * On a GPU the weights need not fit: with #GstAvatarDenoise:vram-budget, in MiB, those that do stay
  * there and the others are fetched in every step, for the same video.
@@ -227,7 +231,7 @@ gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
     const AvatarModelInfo *info = self->user.engine->info;
     gst_query_parse_latency (query, &live, &min, &max);
     GST_OBJECT_LOCK (self);
-    chunk = self->props.chunk ?: info->window_latents;
+    chunk = (self->started ? self->taken.chunk : self->props.chunk) ?: info->window_latents;
     GST_OBJECT_UNLOCK (self);
     /* As much media again for computing: live works only where that is enough. */
     own = 2
@@ -315,6 +319,8 @@ open_all (GstAvatarDenoise *self)
   self->failed = FALSE;
   self->n_features_total = 0;
   GST_OBJECT_LOCK (self);
+  self->started = FALSE;
+  self->changed = 0;
   ok = gst_avatar_denoise_props_check (&self->props, &error);
   path = g_strdup (self->props.reference);
   has_pad = self->refpad != NULL;
@@ -338,6 +344,9 @@ static void
 close_all (GstAvatarDenoise *self)
 {
   gst_avatar_denoise_task_close (self);
+  GST_OBJECT_LOCK (self);
+  self->started = FALSE;
+  GST_OBJECT_UNLOCK (self);
   gst_avatar_reference_reset (&self->reference);
   gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
 }
@@ -383,7 +392,9 @@ gst_avatar_denoise_set_property (GObject *object, guint id, const GValue *value,
   GST_OBJECT_LOCK (self);
   ours = gst_avatar_denoise_props_set (&self->props, id, value);
   GST_OBJECT_UNLOCK (self);
-  if (!ours)
+  if (ours)
+    gst_avatar_denoise_note_set (self, id, pspec);
+  else
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
 }
 
@@ -411,6 +422,7 @@ gst_avatar_denoise_finalize (GObject *object)
   gst_avatar_work_clear (&self->work);
   gst_avatar_reference_clear (&self->reference);
   gst_avatar_denoise_props_clear (&self->props);
+  gst_avatar_denoise_props_clear (&self->taken);
   gst_avatar_engine_user_clear (&self->user, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }

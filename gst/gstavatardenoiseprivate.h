@@ -20,7 +20,11 @@ struct _GstAvatarDenoise
   GstPad *sinkpad, *srcpad;
   GstPad *refpad; /* object lock */
   GstAvatarEngineUser user;
-  GstAvatarDenoiseProps props; /* object lock */
+  GstAvatarDenoiseProps props; /* object lock, as the three below */
+  GstAvatarDenoiseProps
+      taken;        /* what is in force; written by the task alone, which reads it without */
+  gboolean started; /* there is something in force */
+  guint64 changed;  /* properties set since they were taken: bits */
   GstAvatarReference reference;
   GstAvatarWork work;
 
@@ -30,9 +34,10 @@ struct _GstAvatarDenoise
   GstCaps *caps; /* that the denoiser is set up for */
   GstAvatarFeatureInfo features;
   gsize latent_size;
-  guint width, height; /* of the video */
-  GstBuffer *spare;    /* latent to be filled */
-  GstClockTime base;   /* PTS of the first feature */
+  guint width, height;    /* of the video */
+  AvatarFaceBox face_box; /* on the portrait that is in force */
+  GstBuffer *spare;       /* latent to be filled */
+  GstClockTime base;      /* PTS of the first feature */
   guint64 n_features, n_latents;
   GstAvatarContinuity continuity;
   GstClockTime position; /* where a feature without PTS belongs */
@@ -45,14 +50,28 @@ struct _GstAvatarDenoise
 
 /* The first video frame of a latent frame. */
 guint64 gst_avatar_denoise_first_frame (guint64 latent);
+GstClockTime gst_avatar_denoise_frames_to_time (GstAvatarDenoise *self, guint64 frames);
 /* Forgets the stream; the next feature is the first. */
 void gst_avatar_denoise_task_restart (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_close (GstAvatarDenoise *self);
 /* The end of the progress that is going on, if one is. */
-void gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type,
-    const gchar *text);
+void
+gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, const gchar *text);
 /* From any thread. */
 void gst_avatar_denoise_task_cancel (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_loop (gpointer data);
+
+/* @image fitted to the video's size, 0 x 0 for the model's choice. @face: (out): where the face is on it */
+AvatarImage *gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width,
+    guint height, const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error);
+/* What of the prompts in force is too long. */
+void gst_avatar_denoise_report_cuts (GstAvatarDenoise *self);
+
+/* From any thread: the property @id was set. Tells if that has no effect now. */
+void gst_avatar_denoise_note_set (GstAvatarDenoise *self, guint id, GParamSpec *pspec);
+/* Before a denoiser is made: the properties as they are; after the first time, those that may change. */
+gboolean gst_avatar_denoise_take_all (GstAvatarDenoise *self, GError **error);
+/* Before a window: what was set since. What is wrong with it is a warning; FLUSHING: cancelled. */
+GstFlowReturn gst_avatar_denoise_take_up (GstAvatarDenoise *self);
 
 G_END_DECLS

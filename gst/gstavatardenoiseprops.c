@@ -31,10 +31,33 @@ enum
   PROP_POSTERIOR_NOISE,
   PROP_PARITY,
   PROP_EXACT_ROPE,
+  PROP_LAST,
 };
+
+G_STATIC_ASSERT (PROP_LAST <= 64); /* sets of them are bits */
 
 #define DEFAULT_PINNED_MEMORY "auto"
 #define FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
+#define PLAYING_FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING)
+/* Of the blurbs of those that may change. */
+#define NEXT_WINDOW ". Set while playing, it holds from the next window on"
+
+static const struct
+{
+  guint id;
+  const gchar *name;
+} changeable[] = {
+  { PROP_REFERENCE, "reference" },
+  { PROP_PROMPT, "prompt" },
+  { PROP_NEGATIVE_PROMPT, "negative-prompt" },
+  { PROP_FACE_BOX, "face-box" },
+  { PROP_STEPS, "steps" },
+  { PROP_GUIDANCE_SCALE, "guidance-scale" },
+  { PROP_FLOW_SHIFT, "flow-shift" },
+  { PROP_SEED, "seed" },
+  { PROP_MOTION_POSE, "motion-pose" },
+  { PROP_MOTION_EXP, "motion-exp" },
+};
 
 static const GEnumValue modes[] = {
   { AVATAR_DENOISE_MODE_AUTO, "Clip if the audio fits in one window, else stream", "auto" },
@@ -63,6 +86,21 @@ static const GEnumValue caches[] = {
   { 0, NULL, NULL },
 };
 
+gboolean
+gst_avatar_denoise_props_is_changeable (guint id)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (changeable); i++)
+    if (changeable[i].id == id)
+      return TRUE;
+  return FALSE;
+}
+
+static GParamFlags
+flags_of (guint id)
+{
+  return gst_avatar_denoise_props_is_changeable (id) ? PLAYING_FLAGS : FLAGS;
+}
+
 /* Types last as long as the process, so they are looked up by name. */
 static GType
 enum_type (const gchar *name, const GEnumValue *values)
@@ -88,7 +126,8 @@ static void
 install_string (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
     const gchar *blurb)
 {
-  g_object_class_install_property (klass, id, g_param_spec_string (name, nick, blurb, NULL, FLAGS));
+  g_object_class_install_property (klass, id,
+      g_param_spec_string (name, nick, blurb, NULL, flags_of (id)));
 }
 
 static void
@@ -96,7 +135,7 @@ install_double (GObjectClass *klass, guint id, const gchar *name, const gchar *n
     const gchar *blurb, gdouble max)
 {
   g_object_class_install_property (klass, id,
-      g_param_spec_double (name, nick, blurb, -1.0, max, -1.0, FLAGS));
+      g_param_spec_double (name, nick, blurb, -1.0, max, -1.0, flags_of (id)));
 }
 
 static void
@@ -160,27 +199,30 @@ void
 gst_avatar_denoise_props_install (GObjectClass *klass)
 {
   install_string (klass, PROP_REFERENCE, "reference", "Reference",
-      "Portrait to animate: a PNG or JPEG file of any size (unless the reference pad is linked)");
+      "Portrait to animate: a PNG or JPEG file of any size (unless there is the reference pad)" NEXT_WINDOW
+      ", at the same size of video");
   install_string (klass, PROP_PROMPT, "prompt", "Prompt",
-      "What the picture shows, in words; unset = the model's default");
+      "What the picture shows, in words; unset = the model's default" NEXT_WINDOW);
   install_string (klass, PROP_NEGATIVE_PROMPT, "negative-prompt", "Negative prompt",
-      "What the picture must not show; needs guidance-scale > 1; unset = the model's default");
+      "What the picture must not show; needs guidance-scale > 1; unset = the model's default" NEXT_WINDOW);
   install_string (klass, PROP_FACE_BOX, "face-box", "Face box",
       "The face, as x,y,width,height in pixels of the whole portrait, in which a crop keeps it; unset = "
-      "the largest that the model's face detector finds there, or the whole picture, with a warning");
+      "the largest that the model's face detector finds there, or the whole picture, with a "
+      "warning" NEXT_WINDOW);
   g_object_class_install_property (klass, PROP_STEPS,
       g_param_spec_int ("steps", "Steps",
-          "Denoising steps: more are better and slower; -1 = the model's default, 0 is an error",
-          -1, 1000, -1, FLAGS));
+          "Denoising steps: more are better and slower; -1 = the model's default, 0 is an error" NEXT_WINDOW,
+          -1, 1000, -1, PLAYING_FLAGS));
   install_double (klass, PROP_GUIDANCE_SCALE, "guidance-scale", "Guidance scale",
-      "Classifier-free guidance, which doubles the work; <= 1 = none, -1 = the model's default",
+      "Classifier-free guidance, which doubles the work; <= 1 = none, -1 = the model's default" NEXT_WINDOW,
       100.0);
   install_double (klass, PROP_FLOW_SHIFT, "flow-shift", "Flow shift",
-      "How far the noise schedule leans to noisy steps; -1 = the model's default", 100.0);
+      "How far the noise schedule leans to noisy steps; -1 = the model's default" NEXT_WINDOW,
+      100.0);
   g_object_class_install_property (klass, PROP_SEED,
       g_param_spec_int64 ("seed", "Seed",
-          "Seed of the noise: the same seed makes the same video; -1 = the engine's fixed default",
-          -1, G_MAXINT64, -1, FLAGS));
+          "Seed of the noise: the same seed makes the same video; -1 = the engine's fixed default" NEXT_WINDOW,
+          -1, G_MAXINT64, -1, PLAYING_FLAGS));
   install_enum (klass, PROP_MODE, "mode", "Mode", "How audio longer than one window is cut",
       enum_type ("GstAvatarDenoiseMode", modes));
   install_uint (klass, PROP_CHUNK, "chunk", "Chunk",
@@ -190,9 +232,9 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
       "0 = the default",
       4095);
   install_double (klass, PROP_MOTION_POSE, "motion-pose", "Motion of the head",
-      "Strength of head motion, 25 is normal; -1 = the model's default", 1000.0);
+      "Strength of head motion, 25 is normal; -1 = the model's default" NEXT_WINDOW, 1000.0);
   install_double (klass, PROP_MOTION_EXP, "motion-exp", "Motion of the face",
-      "Strength of expression, 30 is normal; -1 = the model's default", 1000.0);
+      "Strength of expression, 30 is normal; -1 = the model's default" NEXT_WINDOW, 1000.0);
   install_compute (klass);
   install_parity (klass);
 }
@@ -382,6 +424,100 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
     default:
       return FALSE;
   }
+}
+
+guint64
+gst_avatar_denoise_props_bit (const gchar *name)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (changeable); i++)
+    if (g_str_equal (changeable[i].name, name))
+      return G_GUINT64_CONSTANT (1) << changeable[i].id;
+  g_return_val_if_reached (0);
+}
+
+/* The value of @id; G_TYPE_INVALID: not one of ours. */
+static void
+get_value (const GstAvatarDenoiseProps *props, guint id, GValue *value)
+{
+  GstAvatarDenoiseProps *p = (GstAvatarDenoiseProps *) props;
+
+  if (string_of (p, id))
+    g_value_init (value, G_TYPE_STRING);
+  else if (double_of (p, id))
+    g_value_init (value, G_TYPE_DOUBLE);
+  else if (id == PROP_STEPS)
+    g_value_init (value, G_TYPE_INT);
+  else if (id == PROP_SEED)
+    g_value_init (value, G_TYPE_INT64);
+  else if (id == PROP_CHUNK || id == PROP_OVERLAP)
+    g_value_init (value, G_TYPE_UINT);
+  else if (id == PROP_PARITY || id == PROP_EXACT_ROPE)
+    g_value_init (value, G_TYPE_BOOLEAN);
+  else
+    return;
+  gst_avatar_denoise_props_get (p, id, value);
+}
+
+static gboolean
+is_same (const GstAvatarDenoiseProps *a, const GstAvatarDenoiseProps *b, guint id)
+{
+  g_auto (GValue) x = G_VALUE_INIT;
+  g_auto (GValue) y = G_VALUE_INIT;
+  const gint *of_a = enum_of ((GstAvatarDenoiseProps *) a, id);
+
+  if (of_a)
+    return *of_a == *enum_of ((GstAvatarDenoiseProps *) b, id);
+  get_value (a, id, &x);
+  get_value (b, id, &y);
+  return !G_IS_VALUE (&x) || gst_value_compare (&x, &y) == GST_VALUE_EQUAL;
+}
+
+guint64
+gst_avatar_denoise_props_differ (const GstAvatarDenoiseProps *a, const GstAvatarDenoiseProps *b,
+    guint64 ids)
+{
+  guint64 differ = 0;
+
+  for (guint id = 1; id < PROP_LAST; id++)
+    if (ids >> id & 1 && !is_same (a, b, id))
+      differ |= G_GUINT64_CONSTANT (1) << id;
+  return differ;
+}
+
+void
+gst_avatar_denoise_props_take (GstAvatarDenoiseProps *to, const GstAvatarDenoiseProps *from,
+    guint64 ids)
+{
+  for (guint id = 1; id < PROP_LAST; id++) {
+    g_auto (GValue) value = G_VALUE_INIT;
+
+    if (!(ids >> id & 1))
+      continue;
+    get_value (from, id, &value);
+    gst_avatar_denoise_props_set (to, id, &value);
+  }
+}
+
+void
+gst_avatar_denoise_props_describe (const GstAvatarDenoiseProps *props, guint64 ids,
+    GstStructure *structure)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (changeable); i++) {
+    GValue value = G_VALUE_INIT;
+
+    if (!(ids >> changeable[i].id & 1))
+      continue;
+    get_value (props, changeable[i].id, &value);
+    gst_structure_take_value (structure, changeable[i].name, &value);
+  }
+}
+
+void
+gst_avatar_denoise_props_notify (GObject *object, guint64 ids)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (changeable); i++)
+    if (ids >> changeable[i].id & 1)
+      g_object_notify (object, changeable[i].name);
 }
 
 void

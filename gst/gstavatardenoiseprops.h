@@ -23,6 +23,12 @@ typedef struct
   gint mode, precision, weight_format, cache;
 } GstAvatarDenoiseProps;
 
+/* Properties as bits. */
+#define GST_AVATAR_DENOISE_REFERENCE (gst_avatar_denoise_props_bit ("reference"))
+#define GST_AVATAR_DENOISE_FACE_BOX (gst_avatar_denoise_props_bit ("face-box"))
+#define GST_AVATAR_DENOISE_PROMPTS \
+  (gst_avatar_denoise_props_bit ("prompt") | gst_avatar_denoise_props_bit ("negative-prompt"))
+
 void gst_avatar_denoise_props_install (GObjectClass *klass);
 void gst_avatar_denoise_props_init (GstAvatarDenoiseProps *props);
 void gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props);
@@ -31,6 +37,19 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
 /* %FALSE: not one of ours. The caller holds the lock that guards @props. */
 gboolean gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GValue *value);
 gboolean gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *value);
+/* The bit of one that may change while playing. */
+guint64 gst_avatar_denoise_props_bit (const gchar *name);
+gboolean gst_avatar_denoise_props_is_changeable (guint id);
+/* Which of @ids have another value in @b than in @a. */
+guint64 gst_avatar_denoise_props_differ (const GstAvatarDenoiseProps *a,
+    const GstAvatarDenoiseProps *b, guint64 ids);
+/* @to has the values of @from for @ids. */
+void gst_avatar_denoise_props_take (GstAvatarDenoiseProps *to, const GstAvatarDenoiseProps *from,
+    guint64 ids);
+/* A field with its value for each of @ids. */
+void gst_avatar_denoise_props_describe (const GstAvatarDenoiseProps *props, guint64 ids,
+    GstStructure *structure);
+void gst_avatar_denoise_props_notify (GObject *object, guint64 ids);
 /* Strings and LoRAs in @settings are those of @props. */
 void gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
     AvatarDenoiseSettings *settings);

@@ -10,8 +10,8 @@ GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 /* Longer holes than this do not become features. */
 #define MAX_GAP (60 * GST_SECOND)
 
-static GstClockTime
-frames_to_time (GstAvatarDenoise *self, guint64 frames)
+GstClockTime
+gst_avatar_denoise_frames_to_time (GstAvatarDenoise *self, guint64 frames)
 {
   return gst_util_uint64_scale (frames, GST_SECOND * self->features.fps_d, self->features.fps_n);
 }
@@ -193,16 +193,26 @@ fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint 
   return fitted;
 }
 
+AvatarImage *
+gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
+    const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error)
+{
+  AvatarBox box;
+
+  if (!gst_avatar_box_parse (props->face_box, &box, error))
+    return NULL;
+  return box.width > 0 ? fit_given (self, image, width, height, &box, face, error)
+                       : fit_found (self, image, width, height, face, error);
+}
+
 /* The portrait fitted to the size that downstream wants, and the settings for it. */
 static AvatarImage *
-fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
-    const GstAvatarDenoiseProps *props, GError **error)
+fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError **error)
 {
   const AvatarModelInfo *info = self->user.engine->info;
   g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
   const AvatarImage *image = gst_avatar_reference_wait (&self->reference, error);
-  g_autoptr (AvatarImage) fitted = NULL;
-  AvatarBox box;
+  AvatarImage *fitted;
   guint width = 0, height = 0;
 
   if (!image)
@@ -215,46 +225,40 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings,
         width, height, info->name, info->size_multiple);
     return NULL;
   }
-  if (!gst_avatar_box_parse (props->face_box, &box, error))
-    return NULL;
-  fitted = box.width > 0 ? fit_given (self, image, width, height, &box, &settings->face_box, error)
-                         : fit_found (self, image, width, height, &settings->face_box, error);
+  fitted
+      = gst_avatar_denoise_fit (self, image, width, height, &self->taken, &self->face_box, error);
   if (!fitted)
     return NULL;
   self->width = settings->width = fitted->width;
   self->height = settings->height = fitted->height;
-  return g_steal_pointer (&fitted);
+  settings->face_box = self->face_box;
+  return fitted;
 }
 
 static AvatarDenoiser *
 create_denoiser (GstAvatarDenoise *self, AvatarImage **fitted, GError **error)
 {
   AvatarDenoiseSettings settings;
-  GstAvatarDenoiseProps props;
-  AvatarDenoiser *denoiser = NULL;
 
-  GST_OBJECT_LOCK (self);
-  gst_avatar_denoise_props_copy (&props, &self->props);
-  GST_OBJECT_UNLOCK (self);
-
-  gst_avatar_denoise_props_apply (&props, self->user.engine->model, &settings);
-  *fitted = fit_reference (self, &settings, &props, error);
-  if (*fitted)
-    denoiser = avatar_denoiser_new (self->user.engine->model, self->user.engine->device, &settings,
-        error);
-  gst_avatar_denoise_props_clear (&props);
-  return denoiser;
+  if (!gst_avatar_denoise_take_all (self, error))
+    return NULL;
+  gst_avatar_denoise_props_apply (&self->taken, self->user.engine->model, &settings);
+  *fitted = fit_reference (self, &settings, error);
+  if (!*fitted)
+    return NULL;
+  return avatar_denoiser_new (self->user.engine->model, self->user.engine->device, &settings,
+      error);
 }
 
-static void
-report_cuts (GstAvatarDenoise *self, AvatarDenoiser *denoiser)
+void
+gst_avatar_denoise_report_cuts (GstAvatarDenoise *self)
 {
   static const gchar *const properties[] = { "prompt", "negative-prompt" };
 
   for (guint i = 0; i < G_N_ELEMENTS (properties); i++) {
     AvatarPromptCut cut;
 
-    avatar_denoiser_get_prompt_cut (denoiser, i, &cut);
+    avatar_denoiser_get_prompt_cut (self->denoiser, i, &cut);
     gst_avatar_report_cut (GST_ELEMENT (self), properties[i], &cut);
   }
 }
@@ -291,11 +295,11 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
   if (!denoiser)
     return fail (self, error);
   avatar_denoiser_set_progress_func (denoiser, on_progress, self);
-  report_cuts (self, denoiser);
   report_warnings (self, denoiser);
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
   GST_OBJECT_UNLOCK (self);
+  gst_avatar_denoise_report_cuts (self);
   gst_avatar_denoise_task_restart (self);
   /* A flush that came before the pointer was there could not cancel. */
   if (GST_PAD_IS_FLUSHING (self->srcpad))
@@ -323,8 +327,9 @@ report_window (GstAvatarDenoise *self)
   end = MIN (gst_avatar_denoise_first_frame (self->n_latents + stats.latents), self->n_features);
   chunk.index = stats.index;
   chunk.frames = end - begin;
-  chunk.timestamp = self->base + frames_to_time (self, begin);
-  chunk.duration = frames_to_time (self, end) - frames_to_time (self, begin);
+  chunk.timestamp = self->base + gst_avatar_denoise_frames_to_time (self, begin);
+  chunk.duration = gst_avatar_denoise_frames_to_time (self, end)
+      - gst_avatar_denoise_frames_to_time (self, begin);
   chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
   chunk.resident = stats.resident;
   chunk.streamed = stats.streamed;
@@ -343,8 +348,10 @@ push_latent (GstAvatarDenoise *self)
   /* The last one may cover fewer frames; its duration tells the decoder. */
   guint64 end = MIN (gst_avatar_denoise_first_frame (k + 1), self->n_features);
 
-  GST_BUFFER_PTS (buffer) = self->base + frames_to_time (self, gst_avatar_denoise_first_frame (k));
-  GST_BUFFER_DURATION (buffer) = self->base + frames_to_time (self, end) - GST_BUFFER_PTS (buffer);
+  GST_BUFFER_PTS (buffer)
+      = self->base + gst_avatar_denoise_frames_to_time (self, gst_avatar_denoise_first_frame (k));
+  GST_BUFFER_DURATION (buffer)
+      = self->base + gst_avatar_denoise_frames_to_time (self, end) - GST_BUFFER_PTS (buffer);
   GST_BUFFER_OFFSET (buffer) = k;
   GST_BUFFER_OFFSET_END (buffer) = k + 1;
   if (self->discont)
@@ -364,6 +371,10 @@ push_ready (GstAvatarDenoise *self)
   AvatarPull pull;
 
   while (ret == GST_FLOW_OK) {
+    if (avatar_denoiser_is_due (self->denoiser))
+      ret = gst_avatar_denoise_take_up (self);
+    if (ret != GST_FLOW_OK)
+      return ret;
     if (!self->spare)
       self->spare = gst_buffer_new_allocate (NULL, self->latent_size, NULL);
     gst_buffer_map (self->spare, &map, GST_MAP_WRITE);
@@ -408,7 +419,7 @@ push_feature (GstAvatarDenoise *self, const float *feature, GstClockTime pts)
     return fail (self, error);
   self->n_features++;
   self->n_features_total++;
-  self->position = self->base + frames_to_time (self, self->n_features);
+  self->position = self->base + gst_avatar_denoise_frames_to_time (self, self->n_features);
   return push_ready (self);
 }
 
@@ -416,7 +427,7 @@ static GstFlowReturn
 take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
 {
   gsize expected = gst_avatar_feature_info_get_size (&self->features);
-  GstClockTime frame = frames_to_time (self, 1);
+  GstClockTime frame = gst_avatar_denoise_frames_to_time (self, 1);
   GstFlowReturn ret = GST_FLOW_OK;
   GstMapInfo map;
 

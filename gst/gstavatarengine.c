@@ -59,6 +59,18 @@ gst_avatar_engine_user_clear (GstAvatarEngineUser *user, GstElement *element)
   gst_clear_structure (&user->stats);
 }
 
+/* Locked. */
+static gboolean
+replace (gchar **text, const gchar *by)
+{
+  gboolean same = g_strcmp0 (*text, by) == 0;
+  gchar *before = *text;
+
+  *text = g_strdup (by);
+  g_free (before);
+  return !same;
+}
+
 /* Locked. While the engine is open a budget that cannot be holds nothing up: it is not taken. */
 static void
 set_budget (GstAvatarEngineUser *user, const gchar *text, GError **error)
@@ -73,18 +85,16 @@ gboolean
 gst_avatar_engine_user_set_property (GstAvatarEngineUser *user, GstElement *element, guint id,
     const GValue *value)
 {
-  gboolean ours = TRUE;
+  gboolean ours = TRUE, late = FALSE;
   GError *error = NULL;
 
   GST_OBJECT_LOCK (element);
   switch (id) {
     case GST_AVATAR_PROP_MODEL:
-      g_free (user->model);
-      user->model = g_value_dup_string (value);
+      late = replace (&user->model, g_value_get_string (value)) && user->engine;
       break;
     case GST_AVATAR_PROP_DEVICE:
-      g_free (user->device);
-      user->device = g_strdup (g_value_get_string (value) ?: DEFAULT_DEVICE);
+      late = replace (&user->device, g_value_get_string (value) ?: DEFAULT_DEVICE) && user->engine;
       break;
     case GST_AVATAR_PROP_BUDGET:
       set_budget (user, g_value_get_string (value), &error);
@@ -94,6 +104,8 @@ gst_avatar_engine_user_set_property (GstAvatarEngineUser *user, GstElement *elem
       break;
   }
   GST_OBJECT_UNLOCK (element);
+  if (late)
+    gst_avatar_report_late (element, id == GST_AVATAR_PROP_MODEL ? "model" : "device");
   if (error)
     gst_avatar_report_warning (element, error);
   return ours;

@@ -12,6 +12,7 @@ gst_avatar_reference_init (GstAvatarReference *reference)
 {
   g_mutex_init (&reference->lock);
   g_cond_init (&reference->cond);
+  reference->pts = GST_CLOCK_TIME_NONE;
 }
 
 void
@@ -27,7 +28,10 @@ gst_avatar_reference_reset (GstAvatarReference *reference)
 {
   g_mutex_lock (&reference->lock);
   g_clear_pointer (&reference->image, avatar_image_free);
+  g_clear_pointer (&reference->next, avatar_image_free);
   g_clear_error (&reference->error);
+  g_clear_error (&reference->next_error);
+  reference->pts = GST_CLOCK_TIME_NONE;
   reference->has_info = reference->ended = FALSE;
   g_mutex_unlock (&reference->lock);
 }
@@ -48,11 +52,40 @@ gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path, GEr
 
   if (!image)
     return FALSE;
+  gst_avatar_reference_set (reference, image);
+  return TRUE;
+}
+
+void
+gst_avatar_reference_set (GstAvatarReference *reference, AvatarImage *image)
+{
   g_mutex_lock (&reference->lock);
   g_clear_pointer (&reference->image, avatar_image_free);
   reference->image = image;
   g_mutex_unlock (&reference->lock);
-  return TRUE;
+}
+
+AvatarImage *
+gst_avatar_reference_take_next (GstAvatarReference *reference, GError **error)
+{
+  AvatarImage *image;
+
+  g_mutex_lock (&reference->lock);
+  image = g_steal_pointer (&reference->next);
+  if (reference->next_error)
+    g_propagate_error (error, g_steal_pointer (&reference->next_error));
+  g_mutex_unlock (&reference->lock);
+  return image;
+}
+
+void
+gst_avatar_reference_put_back (GstAvatarReference *reference, AvatarImage *image)
+{
+  g_mutex_lock (&reference->lock);
+  if (!reference->next)
+    reference->next = g_steal_pointer (&image);
+  g_mutex_unlock (&reference->lock);
+  avatar_image_free (image);
 }
 
 /* RGBx has rubbish in its fourth byte, which the engine would take for alpha. */
@@ -74,24 +107,58 @@ image_from_frame (const GstVideoFrame *frame, GError **error)
   return avatar_image_new (width, height, 3, 3 * width, packed, error);
 }
 
+/* Locked. Whether @buffer follows the last picture as the next frame of a video does. */
+static gboolean
+is_of_video (GstAvatarReference *reference, GstBuffer *buffer)
+{
+  gint n = GST_VIDEO_INFO_FPS_N (&reference->info), d = GST_VIDEO_INFO_FPS_D (&reference->info);
+  GstClockTime before = reference->pts, pts = GST_BUFFER_PTS (buffer);
+
+  reference->pts = pts;
+  return n > 0 && GST_CLOCK_TIME_IS_VALID (before) && GST_CLOCK_TIME_IS_VALID (pts)
+      && ABS (GST_CLOCK_DIFF (before, pts))
+      <= (GstClockTimeDiff) gst_util_uint64_scale_int (2 * GST_SECOND, d, n);
+}
+
+/* Locked. */
+static void
+take_picture (GstAvatarReference *reference, GstBuffer *buffer)
+{
+  gboolean first = !reference->image;
+  AvatarImage *image = NULL;
+  GError *error = NULL;
+  GstVideoFrame frame;
+
+  if (gst_video_frame_map (&frame, &reference->info, buffer, GST_MAP_READ)) {
+    image = image_from_frame (&frame, &error);
+    gst_video_frame_unmap (&frame);
+  } else {
+    g_set_error (&error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "the picture on the reference pad cannot be mapped");
+  }
+  if (first) {
+    reference->image = image;
+    reference->error = error;
+    return;
+  }
+  g_clear_pointer (&reference->next, avatar_image_free);
+  g_clear_error (&reference->next_error);
+  reference->next = image;
+  reference->next_error = error;
+}
+
 GstFlowReturn
 gst_avatar_reference_take_buffer (GstAvatarReference *reference, GstBuffer *buffer)
 {
   GstFlowReturn ret = GST_FLOW_OK;
-  GstVideoFrame frame;
 
   g_mutex_lock (&reference->lock);
-  if (reference->image || reference->error) {
-    ret = GST_FLOW_EOS; /* one is enough: let the source stop */
-  } else if (!reference->has_info) {
+  if (!reference->has_info)
     ret = GST_FLOW_NOT_NEGOTIATED;
-  } else if (gst_video_frame_map (&frame, &reference->info, buffer, GST_MAP_READ)) {
-    reference->image = image_from_frame (&frame, &reference->error);
-    gst_video_frame_unmap (&frame);
-  } else {
-    g_set_error (&reference->error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "the picture on the reference pad cannot be mapped");
-  }
+  else if (reference->error || is_of_video (reference, buffer))
+    ret = GST_FLOW_EOS; /* of a video one is enough: let the source stop */
+  else
+    take_picture (reference, buffer);
   g_cond_broadcast (&reference->cond);
   g_mutex_unlock (&reference->lock);
   gst_buffer_unref (buffer);
@@ -109,6 +176,10 @@ gst_avatar_reference_take_event (GstAvatarReference *reference, GstEvent *event)
     case GST_EVENT_CAPS:
       gst_event_parse_caps (event, &caps);
       ret = reference->has_info = gst_video_info_from_caps (&reference->info, caps);
+      break;
+    case GST_EVENT_STREAM_START:
+    case GST_EVENT_SEGMENT:
+      reference->pts = GST_CLOCK_TIME_NONE;
       break;
     case GST_EVENT_EOS:
       reference->ended = TRUE;

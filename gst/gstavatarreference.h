@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The portrait of avatardenoise: from a file, or the first picture of a request sink pad. */
+/* The portrait of avatardenoise: from a file, or pictures of a request sink pad. */
 #pragma once
 
 #include <avatar/image.h>
@@ -13,8 +13,11 @@ typedef struct
 {
   GMutex lock;
   GCond cond;
-  AvatarImage *image;
-  GstVideoInfo info; /* of what comes in on the pad */
+  AvatarImage *image; /* in force; once it is there, the task alone replaces it */
+  AvatarImage *next;  /* came on the pad since, the newest */
+  GError *next_error; /* what was wrong with that */
+  GstClockTime pts;   /* of the last picture */
+  GstVideoInfo info;  /* of what comes in on the pad */
   gboolean has_info;
   gboolean ended;    /* the pad has seen EOS */
   gboolean flushing; /* nobody may wait */
@@ -25,6 +28,12 @@ void gst_avatar_reference_init (GstAvatarReference *reference);
 void gst_avatar_reference_clear (GstAvatarReference *reference);
 /* Forgets the picture. */
 void gst_avatar_reference_reset (GstAvatarReference *reference);
+/* The newest picture of the pad after the one in force, which stays; %NULL: none, or @error. */
+AvatarImage *gst_avatar_reference_take_next (GstAvatarReference *reference, GError **error);
+/* It was not used: as if it had not been taken, unless a newer one has come. Takes @image. */
+void gst_avatar_reference_put_back (GstAvatarReference *reference, AvatarImage *image);
+/* @image is in force. Takes it. */
+void gst_avatar_reference_set (GstAvatarReference *reference, AvatarImage *image);
 void gst_avatar_reference_set_flushing (GstAvatarReference *reference, gboolean flushing);
 gboolean
 gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path, GError **error);

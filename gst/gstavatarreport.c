@@ -57,6 +57,16 @@ gst_avatar_report_warning_full (GstElement *element, GError *error, const gchar 
   report (element, GST_MESSAGE_WARNING, error, file, function, line);
 }
 
+void
+gst_avatar_report_late (GstElement *element, const gchar *property)
+{
+  GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
+      ("%s was set while playing, which has no effect before the element starts again: set it in state "
+       "NULL or READY",
+          property),
+      (NULL));
+}
+
 GstFlowReturn
 gst_avatar_report_failure_full (GstElement *element, GError *error, gboolean *failed,
     const gchar *file, const gchar *function, gint line)

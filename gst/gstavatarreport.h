@@ -46,6 +46,9 @@ void gst_avatar_report_warning_full (GstElement *element, GError *error, const g
 #define gst_avatar_report_warning(element, error) \
   gst_avatar_report_warning_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
 
+/* Warns that @property, set while there is a stage that was made without, does nothing yet. */
+void gst_avatar_report_late (GstElement *element, const gchar *property);
+
 /* What a stage's failure means for the flow: being cancelled is flushing; anything else is an error
  * and posted, unless @failed says that one was before. Frees @error. */
 GstFlowReturn gst_avatar_report_failure_full (GstElement *element, GError *error, gboolean *failed,

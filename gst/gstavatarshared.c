@@ -36,9 +36,8 @@ engine_to_string (const GValue *value, GValue *text)
 static GType
 register_engine (void)
 {
-  GType type
-      = g_boxed_type_register_static ("GstAvatarEngine", (GBoxedCopyFunc) gst_avatar_engine_ref,
-          (GBoxedFreeFunc) gst_avatar_engine_unref);
+  GType type = g_boxed_type_register_static ("GstAvatarEngine",
+      (GBoxedCopyFunc) gst_avatar_engine_ref, (GBoxedFreeFunc) gst_avatar_engine_unref);
 
   g_value_register_transform_func (type, G_TYPE_STRING, engine_to_string);
   return type;

@@ -643,6 +643,7 @@ gst_avatar_vae_decode_set_property (GObject *object, guint id, const GValue *val
     GParamSpec *pspec)
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (object);
+  gboolean late;
 
   if (gst_avatar_engine_user_set_property (&self->user, GST_ELEMENT (self), id, value))
     return;
@@ -664,7 +665,10 @@ gst_avatar_vae_decode_set_property (GObject *object, guint id, const GValue *val
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
   }
+  late = self->decoder != NULL;
   GST_OBJECT_UNLOCK (self);
+  if (late)
+    gst_avatar_report_late (GST_ELEMENT (self), pspec->name);
 }
 
 static void

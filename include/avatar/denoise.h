@@ -89,7 +89,8 @@ typedef struct
 /**
  * AvatarProgressPhase:
  * @AVATAR_PROGRESS_DENOISE: a window is denoised
- * @AVATAR_PROGRESS_TEXT: prompts and portrait go through the text encoders, when the reference is set
+ * @AVATAR_PROGRESS_TEXT: prompts and portrait go through the text encoders, when the reference is set or
+ *   when they change
  */
 typedef enum
 {

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Properties and pictures that come while playing: the task takes them up between two windows, tells
+ * where in the stream they begin to hold, and goes on with what was before if they cannot be. */
+#include "gst/gstavatardenoiseprivate.h"
+#include "gst/gstavatarreport.h"
+
+GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
+#define GST_CAT_DEFAULT avatar_denoise_debug
+
+typedef struct
+{
+  GstAvatarDenoiseProps props; /* all that will hold */
+  guint64 ids;                 /* of them, those that are new: bits */
+  AvatarImage *picture;        /* another portrait */
+  gboolean from_pad;
+} Change;
+
+static void
+change_clear (Change *change)
+{
+  gst_avatar_denoise_props_clear (&change->props);
+  g_clear_pointer (&change->picture, avatar_image_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Change, change_clear)
+
+static gboolean
+has_reference_pad (GstAvatarDenoise *self)
+{
+  gboolean has;
+
+  GST_OBJECT_LOCK (self);
+  has = self->refpad != NULL;
+  GST_OBJECT_UNLOCK (self);
+  return has;
+}
+
+/* The properties in @ids, unless they were set again meanwhile, say what is in force. */
+static void
+take_back (GstAvatarDenoise *self, guint64 ids)
+{
+  GST_OBJECT_LOCK (self);
+  ids &= ~self->changed;
+  gst_avatar_denoise_props_take (&self->props, &self->taken, ids);
+  GST_OBJECT_UNLOCK (self);
+  gst_avatar_denoise_props_notify (G_OBJECT (self), ids);
+}
+
+static void
+warn (GstAvatarDenoise *self, GError *error)
+{
+  g_prefix_error (&error,
+      "what was set while playing is not taken up, and what was before holds on: ");
+  gst_avatar_report_warning (self, error);
+}
+
+/* What was set since the last time; %FALSE: nothing. */
+static gboolean
+collect (GstAvatarDenoise *self, Change *change)
+{
+  g_autoptr (GError) error = NULL;
+
+  GST_OBJECT_LOCK (self);
+  change->ids = gst_avatar_denoise_props_differ (&self->taken, &self->props, self->changed);
+  change->ids |= self->changed & GST_AVATAR_DENOISE_REFERENCE; /* the file may be another one */
+  self->changed = 0;
+  gst_avatar_denoise_props_copy (&change->props, &self->taken);
+  gst_avatar_denoise_props_take (&change->props, &self->props, change->ids);
+  GST_OBJECT_UNLOCK (self);
+  change->picture = gst_avatar_reference_take_next (&self->reference, &error);
+  change->from_pad = change->picture != NULL;
+  if (error)
+    warn (self, g_steal_pointer (&error));
+  return change->ids != 0 || change->picture;
+}
+
+/* The file that the property reference names now. Without it the other settings change all the same. */
+static void
+load_picture (GstAvatarDenoise *self, Change *change)
+{
+  const gchar *path = change->props.reference;
+  GError *error = NULL;
+
+  if (!(change->ids & GST_AVATAR_DENOISE_REFERENCE))
+    return;
+  if (has_reference_pad (self))
+    error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "reference is \"%s\", but the portrait comes from the reference pad; send a picture there, or "
+        "release the pad",
+        path ? path : "");
+  else if (!path || !*path)
+    error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "reference is empty; expected the path of a PNG or JPEG file");
+  else
+    change->picture = avatar_image_load (path, &error);
+  if (!error)
+    return;
+  warn (self, error);
+  take_back (self, GST_AVATAR_DENOISE_REFERENCE);
+  change->ids &= ~GST_AVATAR_DENOISE_REFERENCE;
+  gst_avatar_denoise_props_take (&change->props, &self->taken, GST_AVATAR_DENOISE_REFERENCE);
+}
+
+/* Makes the denoiser take it up. @face: (out): where the face is then */
+static gboolean
+apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError **error)
+{
+  AvatarDenoiseSettings settings;
+  g_autoptr (AvatarImage) fitted = NULL;
+  const AvatarImage *portrait = change->picture;
+
+  if (!gst_avatar_denoise_props_check (&change->props, error))
+    return FALSE;
+  gst_avatar_denoise_props_apply (&change->props, self->user.engine->model, &settings);
+  settings.width = self->width;
+  settings.height = self->height;
+  *face = self->face_box;
+  if (change->ids & GST_AVATAR_DENOISE_FACE_BOX && !portrait)
+    portrait = gst_avatar_reference_wait (&self->reference, error);
+  if (portrait) {
+    fitted = gst_avatar_denoise_fit (self, portrait, self->width, self->height, &change->props,
+        face, error);
+    if (!fitted)
+      return FALSE;
+  }
+  settings.face_box = *face;
+  return avatar_denoiser_change (self->denoiser, &settings, change->picture ? fitted : NULL, error);
+}
+
+/* Tells what holds from the next window on. */
+static void
+report_change (GstAvatarDenoise *self, const Change *change)
+{
+  GstStructure *s = gst_structure_new ("avatar-settings", "window", G_TYPE_UINT,
+      self->last_window + 1, "timestamp", GST_TYPE_CLOCK_TIME,
+      self->base
+          + gst_avatar_denoise_frames_to_time (self,
+              gst_avatar_denoise_first_frame (self->n_latents)),
+      NULL);
+
+  gst_avatar_denoise_props_describe (&change->props, change->ids, s);
+  if (change->from_pad)
+    gst_structure_set (s, "reference-pad", G_TYPE_BOOLEAN, TRUE, NULL);
+  gst_element_post_message (GST_ELEMENT (self), gst_message_new_element (GST_OBJECT (self), s));
+}
+
+/* @change holds. */
+static void
+adopt (GstAvatarDenoise *self, Change *change, const AvatarFaceBox *face)
+{
+  GST_OBJECT_LOCK (self);
+  gst_avatar_denoise_props_take (&self->taken, &change->props, change->ids);
+  GST_OBJECT_UNLOCK (self);
+  self->face_box = *face;
+  report_change (self, change);
+  if (change->ids & GST_AVATAR_DENOISE_PROMPTS)
+    gst_avatar_denoise_report_cuts (self);
+  if (change->picture)
+    gst_avatar_reference_set (&self->reference, g_steal_pointer (&change->picture));
+}
+
+/* A flush came between: after it, then. */
+static GstFlowReturn
+postpone (GstAvatarDenoise *self, Change *change, GError *error)
+{
+  g_error_free (error);
+  GST_OBJECT_LOCK (self);
+  self->changed |= change->ids;
+  GST_OBJECT_UNLOCK (self);
+  if (change->from_pad)
+    gst_avatar_reference_put_back (&self->reference, g_steal_pointer (&change->picture));
+  gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_CANCELED, "cancelled");
+  return GST_FLOW_FLUSHING;
+}
+
+GstFlowReturn
+gst_avatar_denoise_take_up (GstAvatarDenoise *self)
+{
+  g_auto (Change) change = { 0 };
+  AvatarFaceBox face;
+  GError *error = NULL;
+
+  if (!collect (self, &change))
+    return GST_FLOW_OK;
+  load_picture (self, &change);
+  if (change.ids == 0 && !change.picture)
+    return GST_FLOW_OK;
+  if (apply (self, &change, &face, &error)) {
+    adopt (self, &change, &face);
+    return GST_FLOW_OK;
+  }
+  if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))
+    return postpone (self, &change, error);
+  gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_ERROR, "not taken up");
+  warn (self, error);
+  take_back (self, change.ids);
+  return GST_FLOW_OK;
+}
+
+gboolean
+gst_avatar_denoise_take_all (GstAvatarDenoise *self, GError **error)
+{
+  g_autofree gchar *path = NULL;
+  gboolean reload;
+
+  GST_OBJECT_LOCK (self);
+  if (self->started) {
+    gst_avatar_denoise_props_take (&self->taken, &self->props, self->changed);
+  } else {
+    gst_avatar_denoise_props_clear (&self->taken);
+    gst_avatar_denoise_props_copy (&self->taken, &self->props);
+  }
+  self->started = TRUE;
+  reload = (self->changed & GST_AVATAR_DENOISE_REFERENCE) && !self->refpad;
+  path = g_strdup (self->taken.reference);
+  self->changed = 0;
+  GST_OBJECT_UNLOCK (self);
+  return !reload || gst_avatar_reference_load (&self->reference, path ? path : "", error);
+}
+
+void
+gst_avatar_denoise_note_set (GstAvatarDenoise *self, guint id, GParamSpec *pspec)
+{
+  gboolean late;
+
+  GST_OBJECT_LOCK (self);
+  late = self->started
+      && gst_avatar_denoise_props_differ (&self->taken, &self->props, G_GUINT64_CONSTANT (1) << id);
+  if (gst_avatar_denoise_props_is_changeable (id)) {
+    self->changed |= G_GUINT64_CONSTANT (1) << id;
+    late = FALSE;
+  }
+  GST_OBJECT_UNLOCK (self);
+  if (late)
+    gst_avatar_report_late (GST_ELEMENT (self), pspec->name);
+}

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Properties and pictures that come while avatardenoise plays: windows before them are as without, those
+ * after them are made with them, the stream goes on, and the bus tells. */
+#include "support.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+/* Three windows of 3 + 2 + 2 latent frames. */
+#define FIRST 3
+#define LATENTS 7
+#define CHANGING                                                                  \
+  AUDIO (25)                                                                      \
+  " ! " DENOISE " mode=stream chunk=3 overlap=1 text-cache=none ! " SMALL_LATENTS \
+  " ! fakesink name=sink"
+
+typedef struct _Plan Plan;
+/* Sets something on @denoise. */
+typedef void (*SetFunc) (GstElement *denoise, Plan *plan);
+
+/* What is set at which moment, and what was told. */
+struct _Plan
+{
+  SetFunc set;
+  gboolean early; /* before the first window; else after it */
+  const gchar *path;
+  GstPad *pad;
+  GBytes *pictures[2]; /* RGB of 128 x 128 */
+  guint warnings, n_told;
+  GstStructure *told;
+  gchar *reads_back; /* the property reference at the end */
+  GstClockTime end;  /* of the buffer before */
+  guint breaks;      /* DISCONT beyond the first, or times that do not join */
+};
+
+static void
+push_picture (Plan *plan, guint i)
+{
+  gst_pad_chain (plan->pad, gst_buffer_new_wrapped_bytes (plan->pictures[i]));
+}
+
+/* The first picture, when the pad takes it. */
+static void
+begin_pad (Plan *plan)
+{
+  g_autoptr (GstCaps) caps = gst_caps_from_string (
+      "video/x-raw,format=RGB,width=128,height=128,framerate=(fraction)0/1");
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_pad_send_event (plan->pad, gst_event_new_stream_start ("pictures"));
+  gst_pad_send_event (plan->pad, gst_event_new_caps (caps));
+  gst_pad_send_event (plan->pad, gst_event_new_segment (&segment));
+  push_picture (plan, 0);
+}
+
+static gboolean
+is_moment (GstMessage *message, const Plan *plan)
+{
+  g_autofree gchar *code = NULL;
+  GstProgressType type;
+
+  if (plan->early) /* while the denoiser is made */
+    return plan->n_told == 0 && gst_message_has_name (message, "avatar-face");
+  if (GST_MESSAGE_TYPE (message) != GST_MESSAGE_PROGRESS)
+    return FALSE;
+  gst_message_parse_progress (message, &type, &code, NULL);
+  return g_str_equal (code, "denoise") && type == GST_PROGRESS_TYPE_COMPLETE;
+}
+
+static gboolean
+is_paused (GstMessage *message, GstElement *denoise)
+{
+  GstState state = GST_STATE_NULL, before = GST_STATE_NULL;
+
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_STATE_CHANGED)
+    gst_message_parse_state_changed (message, &before, &state, NULL);
+  return GST_MESSAGE_SRC (message) == GST_OBJECT (denoise) && before == GST_STATE_READY
+      && state == GST_STATE_PAUSED;
+}
+
+static void
+follow (GstElement *pipeline, GstMessage *message, gpointer data)
+{
+  Plan *plan = data;
+  g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+
+  if (!message) {
+    g_object_get (denoise, "reference", &plan->reads_back, NULL);
+    return;
+  }
+  plan->warnings += GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING;
+  if (gst_message_has_name (message, "avatar-settings")) {
+    plan->n_told++;
+    gst_clear_structure (&plan->told);
+    plan->told = gst_structure_copy (gst_message_get_structure (message));
+  }
+  if (plan->pad && is_paused (message, denoise))
+    begin_pad (plan);
+  if (plan->set && is_moment (message, plan)) {
+    SetFunc set = g_steal_pointer (&plan->set);
+
+    set (denoise, plan);
+  }
+}
+
+static void
+check_times (GstElement *sink, GstBuffer *buffer, GstPad *pad, Plan *plan)
+{
+  gboolean first = !GST_CLOCK_TIME_IS_VALID (plan->end);
+
+  if (!first)
+    plan->breaks += GST_BUFFER_PTS (buffer) != plan->end || GST_BUFFER_IS_DISCONT (buffer);
+  plan->end = GST_BUFFER_PTS (buffer) + GST_BUFFER_DURATION (buffer);
+}
+
+static Run *
+run_plan (Plan *plan)
+{
+  GstElement *pipeline = pipeline_new (CHANGING, plan->pictures[0] == NULL);
+  g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+  g_autoptr (GstElement) sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+  Run *run;
+
+  plan->end = GST_CLOCK_TIME_NONE;
+  if (plan->pictures[0])
+    plan->pad = gst_element_request_pad_simple (denoise, "reference");
+  g_signal_connect (sink, "handoff", G_CALLBACK (check_times), plan);
+  run = run_play (pipeline, follow, plan);
+  g_assert_no_error (run->error);
+  fail_unless (run->eos);
+  fail_unless_equals_int (plan->breaks, 0);
+  if (plan->pad) {
+    gst_element_release_request_pad (denoise, plan->pad);
+    gst_clear_object (&plan->pad);
+  }
+  gst_object_unref (pipeline);
+  return run;
+}
+
+static void
+plan_clear (Plan *plan)
+{
+  gst_clear_structure (&plan->told);
+  g_clear_pointer (&plan->reads_back, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Plan, plan_clear)
+
+/* How many bytes from the beginning are the same. */
+static gsize
+same_bytes (const Run *a, const Run *b)
+{
+  gsize n = 0;
+
+  fail_unless (a->bytes->len > 0 && a->bytes->len == b->bytes->len);
+  while (n < a->bytes->len && a->bytes->data[n] == b->bytes->data[n])
+    n++;
+  return n;
+}
+
+/* ------------------------------------------------------------------------------- what may change */
+
+static void
+set_seed (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "seed", G_GINT64_CONSTANT (77), NULL);
+}
+
+static void
+set_prompt (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "prompt", "An angry man shouts in red light", NULL);
+}
+
+static void
+set_motion (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "motion-pose", 90.0, "motion-exp", 1.0, NULL);
+}
+
+static void
+set_guidance (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "guidance-scale", 4.0, "negative-prompt", "blue", NULL);
+}
+
+static void
+set_steps (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "steps", 3, "flow-shift", 2.0, NULL);
+}
+
+static void
+set_face (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "face-box", "0,0,128,128", NULL);
+}
+
+static void
+set_reference (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "reference", plan->path, NULL);
+}
+
+static void
+set_picture (GstElement *denoise, Plan *plan)
+{
+  push_picture (plan, 1);
+}
+
+/* Another picture, as a file. */
+static gchar *
+write_picture (const gchar *folder)
+{
+  gchar *path = g_build_filename (folder, "other.png", NULL);
+  g_autofree gchar *launch = g_strdup_printf (
+      "videotestsrc num-buffers=1 pattern=smpte100 ! "
+      "video/x-raw,format=RGB,width=128,height=128 ! pngenc ! filesink location=%s",
+      path);
+  g_autoptr (Run) run = run_pipeline (launch, FALSE);
+
+  fail_unless (run->eos);
+  return path;
+}
+
+static const struct
+{
+  SetFunc set;
+  const gchar *field; /* that is told */
+} changes[] = { { set_seed, "seed" }, { set_prompt, "prompt" }, { set_motion, "motion-exp" },
+  { set_guidance, "guidance-scale" }, { set_steps, "steps" }, { set_face, "face-box" },
+  { set_reference, "reference" } };
+
+static void
+expect_told (const Plan *plan, guint window, GstClockTime timestamp, const gchar *field)
+{
+  guint found = G_MAXUINT;
+  GstClockTime time = GST_CLOCK_TIME_NONE;
+
+  fail_unless_equals_int (plan->n_told, 1);
+  fail_unless_equals_int (plan->warnings, 0);
+  fail_unless (gst_structure_get_uint (plan->told, "window", &found));
+  fail_unless (gst_structure_get_clock_time (plan->told, "timestamp", &time));
+  fail_unless_equals_int (found, window);
+  fail_unless_equals_uint64 (time, timestamp);
+  fail_unless (gst_structure_has_field (plan->told, field), "%s", field);
+}
+
+/* From the second window on, and the same each time. */
+GST_START_TEST (test_next_window)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_picture (folder);
+  g_auto (Plan) none = { 0 };
+  g_autoptr (Run) plain = run_plan (&none);
+
+  fail_unless_equals_int (none.n_told, 0);
+  fail_unless_equals_int (plain->n_buffers, LATENTS);
+  for (guint i = 0; i < G_N_ELEMENTS (changes); i++) {
+    g_auto (Plan) plan = { .set = changes[i].set, .path = path };
+    g_auto (Plan) other = plan;
+    g_autoptr (Run) run = run_plan (&plan);
+    g_autoptr (Run) again = run_plan (&other);
+    gsize same = same_bytes (run, plain);
+
+    expect_told (&plan, 1, 9 * 40 * GST_MSECOND, changes[i].field);
+    fail_unless (same >= run->bytes->len / LATENTS * FIRST, "%s", changes[i].field);
+    fail_unless (same < run->bytes->len / LATENTS * (FIRST + 1), "%s", changes[i].field);
+    fail_unless_equals_int (same_bytes (run, again), run->bytes->len);
+    fail_unless_equals_uint64 (run->end, plain->end);
+  }
+  g_unlink (path);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+/* What is set before the first window is as if it had been set before the start. */
+GST_START_TEST (test_before_first)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_picture (folder);
+
+  for (guint i = 0; i < G_N_ELEMENTS (changes); i++) {
+    g_auto (Plan) plan = { .set = changes[i].set, .path = path, .early = TRUE };
+    g_autoptr (Run) run = run_plan (&plan);
+    GstElement *pipeline = pipeline_new (CHANGING, TRUE);
+    g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+    g_autoptr (Run) fresh = NULL;
+
+    changes[i].set (denoise, &plan);
+    fresh = run_play (pipeline, NULL, NULL);
+    g_assert_no_error (fresh->error);
+    expect_told (&plan, 0, 0, changes[i].field);
+    fail_unless_equals_int (same_bytes (run, fresh), run->bytes->len);
+    gst_object_unref (pipeline);
+  }
+  g_unlink (path);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+static GBytes *
+read_picture (const gchar *path)
+{
+  g_autofree gchar *launch = g_strdup_printf (
+      "filesrc location=%s ! pngdec ! videoconvert ! video/x-raw,format=RGB ! fakesink name=sink",
+      path);
+  g_autoptr (Run) run = run_pipeline (launch, FALSE);
+
+  fail_unless_equals_int (run->bytes->len, 128 * 128 * 3);
+  return g_bytes_new (run->bytes->data, run->bytes->len);
+}
+
+/* A second picture on the pad is what another file is. */
+GST_START_TEST (test_second_picture)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_picture (folder);
+  g_autofree gchar *sample = sample_path ("portrait.png");
+  g_autofree gchar *small = g_build_filename (folder, "small.png", NULL);
+  g_autofree gchar *launch = g_strdup_printf (
+      "filesrc location=%s ! pngdec ! videoconvert ! videoscale ! "
+      "video/x-raw,format=RGB,width=128,height=128 ! pngenc ! filesink location=%s",
+      sample, small);
+  g_autoptr (Run) scaled = run_pipeline (launch, FALSE);
+  g_autoptr (GBytes) a = read_picture (small);
+  g_autoptr (GBytes) b = read_picture (path);
+  g_auto (Plan) pad = { .set = set_picture, .pictures = { a, b } };
+  g_auto (Plan) file = { .set = set_reference, .path = path };
+  g_auto (Plan) early = { .set = set_picture, .pictures = { a, b }, .early = TRUE };
+  g_autoptr (Run) on_pad = run_plan (&pad);
+  g_autoptr (Run) at_once = run_plan (&early);
+  g_autoptr (Run) as_file = NULL;
+  GstElement *pipeline = pipeline_new (CHANGING, FALSE);
+  g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+
+  g_object_set (denoise, "reference", small, NULL);
+  as_file = run_play (pipeline, follow, &file);
+  expect_told (&pad, 1, 9 * 40 * GST_MSECOND, "reference-pad");
+  expect_told (&file, 1, 9 * 40 * GST_MSECOND, "reference");
+  expect_told (&early, 0, 0, "reference-pad");
+  fail_unless_equals_int (same_bytes (on_pad, as_file), on_pad->bytes->len);
+  fail_unless (same_bytes (on_pad, at_once) < on_pad->bytes->len / LATENTS);
+  gst_object_unref (pipeline);
+  g_unlink (path);
+  g_unlink (small);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------------- what is not taken up */
+
+static void
+set_missing (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "reference", "/nowhere.png", NULL);
+}
+
+static void
+set_no_steps (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "steps", 0, NULL);
+}
+
+static void
+set_bad_box (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "face-box", "left", NULL);
+}
+
+static void
+set_chunk (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "chunk", 2, NULL);
+}
+
+static void
+set_model (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "model", "/nowhere", NULL);
+}
+
+/* A warning, the video as it was, and the property says what holds. */
+GST_START_TEST (test_not_taken)
+{
+  static const SetFunc sets[] = { set_missing, set_no_steps, set_bad_box, set_chunk, set_model };
+  g_auto (Plan) none = { 0 };
+  g_autoptr (Run) plain = run_plan (&none);
+
+  for (guint i = 0; i < G_N_ELEMENTS (sets); i++) {
+    g_auto (Plan) plan = { .set = sets[i] };
+    g_autoptr (Run) run = run_plan (&plan);
+
+    fail_unless_equals_int (plan.warnings, 1);
+    fail_unless_equals_int (plan.n_told, 0);
+    fail_unless_equals_int (same_bytes (run, plain), plain->bytes->len);
+    fail_unless_equals_string (plan.reads_back, none.reads_back);
+  }
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------------------------ from threads */
+
+typedef struct
+{
+  GstElement *denoise;
+  const gchar *path;
+  gint stop;
+  guint kind;
+} Setter;
+
+static gpointer
+keep_setting (gpointer data)
+{
+  Setter *s = data;
+  g_autofree gchar *sample = sample_path ("portrait.png");
+
+  for (guint i = 0; !g_atomic_int_get (&s->stop); i++) {
+    g_autofree gchar *prompt = g_strdup_printf ("a man, number %u", i);
+    g_autofree gchar *found = NULL;
+
+    if (s->kind)
+      g_object_set (s->denoise, "seed", (gint64) i, "motion-exp", (gdouble) (i % 60), "prompt",
+          prompt, NULL);
+    else
+      g_object_set (s->denoise, "reference", i % 2 ? s->path : sample, "guidance-scale",
+          i % 3 ? 1.0 : 3.0, NULL);
+    g_object_get (s->denoise, "prompt", &found, NULL);
+    g_usleep (1000);
+  }
+  return NULL;
+}
+
+GST_START_TEST (test_stress)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_picture (folder);
+  GstElement *pipeline
+      = pipeline_new (AUDIO (61) " ! " DENOISE
+                                 " mode=stream chunk=2 overlap=1 text-cache=none ! " SMALL_LATENTS
+                                 " ! fakesink name=sink",
+          TRUE);
+  g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
+  g_autoptr (GstElement) sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+  g_auto (Plan) plan = { .end = GST_CLOCK_TIME_NONE };
+  Setter setters[2] = { { denoise, path, 0, 0 }, { denoise, path, 0, 1 } };
+  GThread *threads[2];
+  g_autoptr (Run) run = NULL;
+
+  g_object_set (denoise, "steps", 1, NULL);
+  g_signal_connect (sink, "handoff", G_CALLBACK (check_times), &plan);
+  for (guint i = 0; i < 2; i++)
+    threads[i] = g_thread_new ("setter", keep_setting, &setters[i]);
+  run = run_play (pipeline, follow, &plan);
+  for (guint i = 0; i < 2; i++) {
+    g_atomic_int_set (&setters[i].stop, 1);
+    g_thread_join (threads[i]);
+  }
+  g_assert_no_error (run->error);
+  fail_unless (run->eos);
+  fail_unless_equals_int (run->n_buffers, (61 + 2) / 4 + 1);
+  fail_unless_equals_uint64 (run->end, 61 * 40 * GST_MSECOND);
+  fail_unless_equals_int (plan.breaks, 0);
+  fail_unless_equals_int (plan.warnings, 0);
+  fail_unless (plan.n_told > 0);
+  gst_object_unref (pipeline);
+  g_unlink (path);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+static Suite *
+change_suite (void)
+{
+  Suite *suite = suite_create ("change");
+  TCase *tc = tcase_create ("general");
+
+  suite_add_tcase (suite, tc);
+  tcase_add_test (tc, test_next_window);
+  tcase_add_test (tc, test_before_first);
+  tcase_add_test (tc, test_second_picture);
+  tcase_add_test (tc, test_not_taken);
+  tcase_add_test (tc, test_stress);
+  return suite;
+}
+
+GST_CHECK_MAIN (change);
