@@ -39,18 +39,27 @@ push_picture (Plan *plan, guint i)
   gst_pad_chain (plan->pad, gst_buffer_new_wrapped_bytes (plan->pictures[i]));
 }
 
+/* The events before pictures. */
+static void
+send_events (GstPad *pad, const gchar *framerate)
+{
+  g_autofree gchar *text
+      = g_strdup_printf ("video/x-raw,format=RGB,width=128,height=128,framerate=(fraction)%s",
+          framerate);
+  g_autoptr (GstCaps) caps = gst_caps_from_string (text);
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_pad_send_event (pad, gst_event_new_stream_start ("pictures"));
+  gst_pad_send_event (pad, gst_event_new_caps (caps));
+  gst_pad_send_event (pad, gst_event_new_segment (&segment));
+}
+
 /* The first picture, when the pad takes it. */
 static void
 begin_pad (Plan *plan)
 {
-  g_autoptr (GstCaps) caps = gst_caps_from_string (
-      "video/x-raw,format=RGB,width=128,height=128,framerate=(fraction)0/1");
-  GstSegment segment;
-
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  gst_pad_send_event (plan->pad, gst_event_new_stream_start ("pictures"));
-  gst_pad_send_event (plan->pad, gst_event_new_caps (caps));
-  gst_pad_send_event (plan->pad, gst_event_new_segment (&segment));
+  send_events (plan->pad, "0/1");
   push_picture (plan, 0);
 }
 
@@ -69,14 +78,13 @@ is_moment (GstMessage *message, const Plan *plan)
 }
 
 static gboolean
-is_paused (GstMessage *message, GstElement *denoise)
+is_paused (GstMessage *message)
 {
   GstState state = GST_STATE_NULL, before = GST_STATE_NULL;
 
   if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_STATE_CHANGED)
     gst_message_parse_state_changed (message, &before, &state, NULL);
-  return GST_MESSAGE_SRC (message) == GST_OBJECT (denoise) && before == GST_STATE_READY
-      && state == GST_STATE_PAUSED;
+  return before == GST_STATE_READY && state == GST_STATE_PAUSED;
 }
 
 static void
@@ -89,13 +97,16 @@ follow (GstElement *pipeline, GstMessage *message, gpointer data)
     g_object_get (denoise, "reference", &plan->reads_back, NULL);
     return;
   }
+  /* other elements post from threads of their own */
+  if (GST_MESSAGE_SRC (message) != GST_OBJECT (denoise))
+    return;
   plan->warnings += GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING;
   if (gst_message_has_name (message, "avatar-settings")) {
     plan->n_told++;
     gst_clear_structure (&plan->told);
     plan->told = gst_structure_copy (gst_message_get_structure (message));
   }
-  if (plan->pad && is_paused (message, denoise))
+  if (plan->pad && is_paused (message))
     begin_pad (plan);
   if (plan->set && is_moment (message, plan)) {
     SetFunc set = g_steal_pointer (&plan->set);
@@ -349,6 +360,38 @@ GST_START_TEST (test_second_picture)
 }
 GST_END_TEST;
 
+static GstFlowReturn
+push_at (GstPad *pad, GstClockTime pts)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, 128 * 128 * 3, NULL);
+
+  gst_buffer_memset (buffer, 0, 100, 128 * 128 * 3);
+  GST_BUFFER_PTS (buffer) = pts;
+  return gst_pad_chain (pad, buffer);
+}
+
+/* Of a video the first frame is a portrait, and its source may stop; later pictures are new ones. */
+GST_START_TEST (test_video_on_pad)
+{
+  g_autoptr (GstElement) denoise
+      = gst_object_ref_sink (gst_element_factory_make ("avatardenoise", NULL));
+  GstPad *pad = gst_element_request_pad_simple (denoise, "reference");
+
+  fail_unless (gst_element_set_state (denoise, GST_STATE_PAUSED) != GST_STATE_CHANGE_FAILURE);
+  send_events (pad, "25/1");
+  fail_unless_equals_int (push_at (pad, 0), GST_FLOW_OK);
+  fail_unless_equals_int (push_at (pad, 40 * GST_MSECOND), GST_FLOW_EOS);
+  fail_unless_equals_int (push_at (pad, 80 * GST_MSECOND), GST_FLOW_EOS);
+  fail_unless_equals_int (push_at (pad, 10 * GST_SECOND), GST_FLOW_OK);
+  send_events (pad, "25/1");
+  fail_unless_equals_int (push_at (pad, 10 * GST_SECOND), GST_FLOW_OK);
+  fail_unless_equals_int (push_at (pad, GST_CLOCK_TIME_NONE), GST_FLOW_OK);
+  gst_element_set_state (denoise, GST_STATE_NULL);
+  gst_element_release_request_pad (denoise, pad);
+  gst_object_unref (pad);
+}
+GST_END_TEST;
+
 /* ------------------------------------------------------------------------- what is not taken up */
 
 static void
@@ -480,6 +523,7 @@ change_suite (void)
   tcase_add_test (tc, test_next_window);
   tcase_add_test (tc, test_before_first);
   tcase_add_test (tc, test_second_picture);
+  tcase_add_test (tc, test_video_on_pad);
   tcase_add_test (tc, test_not_taken);
   tcase_add_test (tc, test_stress);
   return suite;
