@@ -193,35 +193,3 @@ gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info)
 {
   return sizeof (float) * info->channels * info->height * info->width;
 }
-
-gboolean
-gst_avatar_caps_get_video_size (GstCaps *caps, guint scale, guint *width, guint *height)
-{
-  const GstStructure *s;
-  const gchar *string;
-  guint dims[GST_AVATAR_MAX_RANK];
-  gint w, h;
-
-  if (!caps || gst_caps_is_empty (caps) || gst_caps_is_any (caps))
-    return FALSE;
-  s = gst_caps_get_structure (caps, 0);
-  if (gst_structure_get_int (s, "video-width", &w)
-      && gst_structure_get_int (s, "video-height", &h)) {
-    *width = w;
-    *height = h;
-    return TRUE;
-  }
-  string = gst_structure_get_string (s, "dimensions");
-  if (!string || !gst_avatar_dimensions_parse (string, dims, NULL))
-    return FALSE;
-  *width = dims[0] * scale;
-  *height = dims[1] * scale;
-  return TRUE;
-}
-
-void
-gst_avatar_caps_set_video_size (GstCaps *caps, guint width, guint height)
-{
-  gst_caps_set_simple (caps, "video-width", G_TYPE_INT, (gint) width, "video-height", G_TYPE_INT,
-      (gint) height, NULL);
-}

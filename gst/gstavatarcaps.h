@@ -47,10 +47,4 @@ gchar *gst_avatar_dimensions_to_string (const guint dims[GST_AVATAR_MAX_RANK], g
 gsize gst_avatar_feature_info_get_size (const GstAvatarFeatureInfo *info);
 gsize gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info);
 
-/* The size in pixels that downstream demands, from fixed latent caps or from the note that
- * avatarvaedecode leaves where the size is no multiple of its scale. %FALSE: it leaves us free. */
-gboolean gst_avatar_caps_get_video_size (GstCaps *caps, guint scale, guint *width, guint *height);
-/* Leaves that note. */
-void gst_avatar_caps_set_video_size (GstCaps *caps, guint width, guint height);
-
 G_END_DECLS

@@ -3,6 +3,7 @@
  * window is complete, pushes latents. No lock is held while it computes or pushes. */
 #include "gst/gstavatardenoiseprivate.h"
 #include "gst/gstavatarreport.h"
+#include "gst/gstavatarvideocaps.h"
 
 GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 #define GST_CAT_DEFAULT avatar_denoise_debug
@@ -113,12 +114,15 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
     self->width / info->latent_scale, self->features.fps_n, self->features.fps_d };
   g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&latent, info->hash);
   g_autoptr (GstCaps) allowed = gst_pad_peer_query_caps (self->srcpad, caps);
+  g_autoptr (GstCaps) taken = NULL;
+  g_autofree gchar *why = NULL;
 
   self->latent_size = gst_avatar_latent_info_get_size (&latent);
   gst_clear_buffer (&self->spare);
   if (!gst_caps_is_empty (allowed)) {
     gst_caps_unref (caps);
     caps = gst_caps_fixate (gst_caps_copy (allowed));
+    gst_avatar_video_caps_clear_notes (caps);
   }
   if (!gst_caps_is_empty (allowed) && gst_pad_set_caps (self->srcpad, caps))
     return TRUE;
@@ -126,8 +130,11 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "flushing");
     return FALSE;
   }
+  taken = gst_pad_peer_query_caps (self->srcpad, NULL);
+  why = gst_avatar_video_caps_explain (caps, taken);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "downstream does not take latents of a video of %u x %u pixels", self->width, self->height);
+      "downstream does not take latents of a video of %u x %u pixels: %s", self->width,
+      self->height, why);
   return FALSE;
 }
 
@@ -205,26 +212,38 @@ gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint 
                        : fit_found (self, image, width, height, face, error);
 }
 
-/* The portrait fitted to the size that downstream wants, and the settings for it. */
+/* The size that downstream's caps leave; 0: the model's own. */
+static gboolean
+choose_size (GstAvatarDenoise *self, const AvatarImage *image, guint *width, guint *height,
+    GError **error)
+{
+  g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
+  g_autoptr (AvatarImage) own
+      = avatar_image_fit (image, self->user.engine->model, 0, 0, NULL, error);
+  gboolean demanded;
+
+  if (!own)
+    return FALSE;
+  *width = own->width;
+  *height = own->height;
+  if (!gst_avatar_video_caps_choose_size (allowed, self->user.engine->info, width, height,
+          &demanded, error))
+    return FALSE;
+  if (!demanded)
+    *width = *height = 0;
+  return TRUE;
+}
+
+/* The portrait fitted to the size that downstream leaves, and the settings for it. */
 static AvatarImage *
 fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError **error)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
-  g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
   const AvatarImage *image = gst_avatar_reference_wait (&self->reference, error);
   AvatarImage *fitted;
-  guint width = 0, height = 0;
+  guint width, height;
 
-  if (!image)
+  if (!image || !choose_size (self, image, &width, &height, error))
     return NULL;
-  gst_avatar_caps_get_video_size (allowed, info->latent_scale, &width, &height);
-  if (width % info->size_multiple || height % info->size_multiple) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "downstream wants a video of %u x %u pixels: model %s makes sizes whose sides are "
-        "multiples of %u; scale with videoscale behind avatarvaedecode",
-        width, height, info->name, info->size_multiple);
-    return NULL;
-  }
   fitted
       = gst_avatar_denoise_fit (self, image, width, height, &self->taken, &self->face_box, error);
   if (!fitted)

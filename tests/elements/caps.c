@@ -4,6 +4,8 @@
 
 #include <avatar/error.h>
 
+#include "gst/gstavatarvideocaps.h"
+
 #include "support.h"
 
 GST_START_TEST (test_dimensions)
@@ -58,7 +60,6 @@ GST_START_TEST (test_latents)
   g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&info, "abc");
   const GstStructure *s = gst_caps_get_structure (caps, 0);
   gint n, d;
-  guint width, height;
   GError *error = NULL;
 
   fail_unless_equals_int (gst_caps_get_size (caps), 1);
@@ -67,8 +68,6 @@ GST_START_TEST (test_latents)
   fail_unless (gst_avatar_caps_parse_latents (caps, NULL, &back, NULL));
   fail_unless (back.channels == 16 && back.height == 20 && back.width == 12);
   fail_unless (back.fps_n == 25 && back.fps_d == 1);
-  fail_unless (gst_avatar_caps_get_video_size (caps, 8, &width, &height));
-  fail_unless (width == 96 && height == 160);
   fail_if (gst_avatar_caps_parse_features (caps, NULL, &features, &error));
   fail_unless (strstr (error->message, "latents") != NULL);
   g_clear_error (&error);
@@ -95,6 +94,90 @@ GST_START_TEST (test_foreign)
 }
 GST_END_TEST;
 
+/* The size that a model of 128 x 96 makes where downstream takes @video, as "WxH" with a "!" where it
+ * is demanded, or the error. */
+static gchar *
+choose (const gchar *video)
+{
+  const AvatarModelInfo info = { .name = "test",
+    .size_multiple = 16,
+    .latent_scale = 8,
+    .latent_channels = 16,
+    .fps = 25 };
+  g_autoptr (GstCaps) caps = gst_caps_from_string (video);
+  g_autoptr (GstCaps) latents = gst_avatar_video_caps_to_latents (caps, &info);
+  g_autoptr (GError) error = NULL;
+  guint width = 128, height = 96;
+  gboolean demanded;
+
+  if (!gst_avatar_video_caps_choose_size (latents, &info, &width, &height, &demanded, &error))
+    return g_strdup (error->message);
+  return g_strdup_printf ("%ux%u%s", width, height, demanded ? "!" : "");
+}
+
+/* A preference of downstream is no demand as long as it takes the model's own size, too. */
+GST_START_TEST (test_size)
+{
+  static const gchar *const cases[][2] = {
+    { "video/x-raw", "128x96" },
+    { "video/x-raw,width=[1,2147483647],height=[1,2147483647]", "128x96" },
+    { "video/x-raw,width=1920,height=1072; video/x-raw,width=[1,32768],height=[1,32768]",
+        "128x96" },
+    { "video/x-raw,width=1920,height=1080; video/x-raw", "128x96" },
+    { "video/x-raw,width=1280,height=720; video/x-raw,width=128,height=96", "128x96!" },
+    { "video/x-raw,width=[64,256],height=[64,256]", "128x96" },
+    { "video/x-raw,width={64,128}", "128x96" },
+    { "video/x-raw,width=704,height=1216", "704x1216!" },
+    { "video/x-raw,width=256", "256x192!" },
+    { "video/x-raw,height=48", "64x48!" },
+    { "video/x-raw,width=[17,100]", "96x64!" },
+    { "video/x-raw,width={100,256}", "256x192!" },
+    { "video/x-raw,width=100,height=60; video/x-raw,width=64,height=64", "64x64!" },
+  };
+  g_autofree gchar *narrow = choose ("video/x-raw,width=100");
+  g_autofree gchar *odd = choose ("video/x-raw,width=136,height=60");
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree gchar *chosen = choose (cases[i][0]);
+
+    fail_unless (g_str_equal (chosen, cases[i][1]), "%s: %s, expected %s", cases[i][0], chosen,
+        cases[i][1]);
+  }
+  fail_unless (strstr (narrow, "100 x any") && strstr (narrow, "multiples of 16"), "%s", narrow);
+  fail_unless (strstr (odd, "136 x 60") && strstr (odd, "videoscale"), "%s", odd);
+  fail_unless (strstr (odd, "nearest is 128 x 64"), "%s", odd);
+}
+GST_END_TEST;
+
+/* Each cause by its name, with what there is, what was asked for, and what converts it. */
+GST_START_TEST (test_misfits)
+{
+  static const gchar *const cases[][2] = {
+    { "video/x-raw,framerate=30/1", "framerate is 25/1, downstream takes 30/1: put in videorate" },
+    { "video/x-raw,framerate=[30/1,60/1]", "[ 30/1, 60/1 ]" },
+    { "video/x-raw,pixel-aspect-ratio=2/1", "pixel-aspect-ratio is 1/1, downstream takes 2/1" },
+    { "video/x-raw,format=GRAY8", "downstream takes GRAY8: put in videoconvert" },
+    { "video/x-raw,interlace-mode=interleaved", "interlace-mode is progressive" },
+    { "video/x-raw,width=704,height=96", "width is 128, downstream takes 704: put in videoscale" },
+    { "video/x-raw(memory:GLMemory)", "memory:GLMemory" },
+    { "audio/x-raw", "media type is video/x-raw, downstream takes audio/x-raw" },
+    { "video/x-raw,format=GRAY8,framerate=30/1; video/x-raw,width=64", "width is 128" },
+    { "EMPTY", "contradicts itself" },
+  };
+  g_autoptr (GstCaps) made
+      = gst_caps_from_string ("video/x-raw,format={RGB,I420},width=128,height=96,framerate=25/1,"
+                              "pixel-aspect-ratio=1/1,interlace-mode=progressive");
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GstCaps) taken = gst_caps_from_string (cases[i][0]);
+    g_autofree gchar *why = gst_avatar_video_caps_explain (made, taken);
+
+    fail_unless (strstr (why, cases[i][1]), "%s: \"%s\" has no \"%s\"", cases[i][0], why,
+        cases[i][1]);
+  }
+}
+GST_END_TEST;
+
 static Suite *
 caps_suite (void)
 {
@@ -106,6 +189,8 @@ caps_suite (void)
   tcase_add_test (tc, test_features);
   tcase_add_test (tc, test_latents);
   tcase_add_test (tc, test_foreign);
+  tcase_add_test (tc, test_size);
+  tcase_add_test (tc, test_misfits);
   return suite;
 }
 
