@@ -193,3 +193,35 @@ gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info)
 {
   return sizeof (float) * info->channels * info->height * info->width;
 }
+
+#define NEED_QUERY "avatar-latents-needed"
+
+GstQuery *
+gst_avatar_query_new_need (void)
+{
+  return gst_query_new_custom (GST_QUERY_CUSTOM,
+      gst_structure_new (NEED_QUERY, "latents", G_TYPE_UINT, 1, NULL));
+}
+
+gboolean
+gst_avatar_query_is_need (GstQuery *query)
+{
+  const GstStructure *s = gst_query_get_structure (query);
+
+  return s && gst_structure_has_name (s, NEED_QUERY);
+}
+
+void
+gst_avatar_query_set_need (GstQuery *query, guint latents)
+{
+  gst_structure_set (gst_query_writable_structure (query), "latents", G_TYPE_UINT, latents, NULL);
+}
+
+guint
+gst_avatar_query_get_need (GstQuery *query)
+{
+  guint latents = 1;
+
+  gst_structure_get_uint (gst_query_get_structure (query), "latents", &latents);
+  return latents;
+}

@@ -47,4 +47,10 @@ gchar *gst_avatar_dimensions_to_string (const guint dims[GST_AVATAR_MAX_RANK], g
 gsize gst_avatar_feature_info_get_size (const GstAvatarFeatureInfo *info);
 gsize gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info);
 
+/* A query of avatardenoise downstream: the latents without which a decoder there makes no frame. */
+GstQuery *gst_avatar_query_new_need (void);
+gboolean gst_avatar_query_is_need (GstQuery *query);
+void gst_avatar_query_set_need (GstQuery *query, guint latents);
+guint gst_avatar_query_get_need (GstQuery *query);
+
 G_END_DECLS

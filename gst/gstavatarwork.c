@@ -10,7 +10,17 @@ gst_avatar_work_init (GstAvatarWork *work, guint max_buffers)
   g_queue_init (&work->items);
   work->n_buffers = 0;
   work->max_buffers = max_buffers;
+  work->busy = FALSE;
   work->state = GST_FLOW_FLUSHING;
+}
+
+void
+gst_avatar_work_set_max_buffers (GstAvatarWork *work, guint max_buffers)
+{
+  g_mutex_lock (&work->lock);
+  work->max_buffers = max_buffers;
+  g_cond_broadcast (&work->cond);
+  g_mutex_unlock (&work->lock);
 }
 
 void
@@ -47,15 +57,31 @@ gst_avatar_work_pop (GstAvatarWork *work)
   GstMiniObject *item = NULL;
 
   g_mutex_lock (&work->lock);
+  work->busy = FALSE;
+  g_cond_broadcast (&work->cond);
   while (work->state == GST_FLOW_OK && g_queue_is_empty (&work->items))
     g_cond_wait (&work->cond, &work->lock);
   if (work->state == GST_FLOW_OK) {
     item = g_queue_pop_head (&work->items);
     work->n_buffers -= GST_IS_BUFFER (item) ? 1 : 0;
+    work->busy = TRUE;
     g_cond_broadcast (&work->cond);
   }
   g_mutex_unlock (&work->lock);
   return item;
+}
+
+GstFlowReturn
+gst_avatar_work_wait_idle (GstAvatarWork *work)
+{
+  GstFlowReturn state;
+
+  g_mutex_lock (&work->lock);
+  while (work->state == GST_FLOW_OK && (work->busy || !g_queue_is_empty (&work->items)))
+    g_cond_wait (&work->cond, &work->lock);
+  state = work->state;
+  g_mutex_unlock (&work->lock);
+  return state;
 }
 
 /* Upstream sends these once and would not send them again after a flush. */
@@ -76,6 +102,7 @@ gst_avatar_work_set_state (GstAvatarWork *work, GstFlowReturn state, GstPad *kee
 
   g_mutex_lock (&work->lock);
   work->state = state;
+  work->busy = FALSE;
   if (state != GST_FLOW_OK) {
     dropped = work->items;
     g_queue_init (&work->items);

@@ -63,6 +63,20 @@ GST_START_TEST (test_settings)
 }
 GST_END_TEST;
 
+#define REFUSED(caps) AUDIO (5) " ! " DENOISE " ! avatarvaedecode ! " caps " ! fakesink name=sink"
+
+/* Downstream takes something else than the size: the error says what. */
+GST_START_TEST (test_refused_caps)
+{
+  expect (REFUSED ("video/x-raw,framerate=30/1"), TRUE, GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
+      "framerate is 25/1, downstream takes 30/1: put in videorate");
+  expect (REFUSED ("video/x-raw,pixel-aspect-ratio=2/1"), TRUE, GST_CORE_ERROR,
+      GST_CORE_ERROR_NEGOTIATION, "pixel-aspect-ratio");
+  expect (AUDIO (5) " ! " DENOISE " ! other/tensors,framerate=30/4 ! fakesink name=sink", TRUE,
+      GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "framerate is 25/4");
+}
+GST_END_TEST;
+
 GST_START_TEST (test_model)
 {
   expect (AUDIO (5) " ! " DENOISE " model=/nowhere/model" END, TRUE, GST_RESOURCE_ERROR,
@@ -250,6 +264,7 @@ errors_suite (void)
   tcase_add_test (tc, test_portrait);
   tcase_add_test (tc, test_audio);
   tcase_add_test (tc, test_settings);
+  tcase_add_test (tc, test_refused_caps);
   tcase_add_test (tc, test_model);
   tcase_add_test (tc, test_no_gpu);
   tcase_add_test (tc, test_broken_module);

@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The decoding task of avatarvaedecode: takes latents and events from its queue in order, decodes
+ * where a tile is complete, and queues frames and events for the source pad's task. No lock is held
+ * while it computes. */
+#include <string.h>
+
+#include "gst/gstavatarreport.h"
+#include "gst/gstavatarvaedecodeprivate.h"
+#include "gst/gstavatarvideocaps.h"
+
+#define GST_CAT_DEFAULT avatar_vae_decode_debug
+
+static GstClockTime
+frames_to_time (GstAvatarVaeDecode *self, guint64 frames)
+{
+  return gst_util_uint64_scale (frames, GST_SECOND * self->latent.fps_d, self->latent.fps_n);
+}
+
+void
+gst_avatar_vae_decode_task_restart (GstAvatarVaeDecode *self)
+{
+  if (self->decoder)
+    avatar_decoder_reset (self->decoder);
+  self->base = GST_CLOCK_TIME_NONE;
+  self->n_latents = self->n_frames = self->frames_wanted = 0;
+  gst_avatar_continuity_reset (&self->continuity);
+  self->last_tile = G_MAXUINT;
+  self->discont = TRUE;
+}
+
+static void
+close_decoder (GstAvatarVaeDecode *self)
+{
+  AvatarDecoder *decoder;
+
+  GST_OBJECT_LOCK (self);
+  decoder = g_steal_pointer (&self->decoder);
+  GST_OBJECT_UNLOCK (self);
+  if (decoder)
+    avatar_decoder_free (decoder);
+}
+
+static void
+close_pool (GstAvatarVaeDecode *self)
+{
+  if (self->pool)
+    gst_buffer_pool_set_active (self->pool, FALSE);
+  gst_clear_object (&self->pool);
+}
+
+void
+gst_avatar_vae_decode_task_close (GstAvatarVaeDecode *self)
+{
+  close_decoder (self);
+  close_pool (self);
+  gst_clear_caps (&self->caps);
+  gst_clear_object (&self->stream);
+}
+
+void
+gst_avatar_vae_decode_task_cancel (GstAvatarVaeDecode *self)
+{
+  GST_OBJECT_LOCK (self);
+  if (self->decoder)
+    avatar_decoder_cancel (self->decoder);
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+report_tile (GstAvatarVaeDecode *self)
+{
+  AvatarDecodeStats stats;
+  GstAvatarChunk chunk
+      = { .stage = "decode", .computed_on = avatar_decoder_get_device (self->decoder) };
+
+  avatar_decoder_get_stats (self->decoder, &stats);
+  if (stats.index == self->last_tile)
+    return;
+  self->last_tile = stats.index;
+  chunk.index = stats.index;
+  chunk.frames = stats.frames;
+  chunk.timestamp = self->base + frames_to_time (self, self->n_frames);
+  chunk.duration = frames_to_time (self, stats.frames);
+  chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
+  gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
+      gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
+}
+
+/* Decodes the next frame into @out. */
+static AvatarPull
+pull_frame (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
+{
+  guint8 *planes[GST_VIDEO_MAX_PLANES];
+  gsize strides[GST_VIDEO_MAX_PLANES];
+  GstVideoFrame frame;
+  AvatarPull pull;
+
+  if (!gst_video_frame_map (&frame, &self->out, out, GST_MAP_WRITE)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "the video buffer cannot be mapped");
+    return AVATAR_PULL_ERROR;
+  }
+  for (guint i = 0; i < GST_VIDEO_FRAME_N_PLANES (&frame); i++) {
+    planes[i] = GST_VIDEO_FRAME_PLANE_DATA (&frame, i);
+    strides[i] = GST_VIDEO_FRAME_PLANE_STRIDE (&frame, i);
+  }
+  pull = avatar_decoder_pull_planes (self->decoder, planes, strides, error);
+  gst_video_frame_unmap (&frame);
+  return pull;
+}
+
+/* The next video frame, or NULL with OK where more latents are needed. */
+static GstFlowReturn
+pull_buffer (GstAvatarVaeDecode *self, GstBuffer **buffer)
+{
+  GstFlowReturn ret;
+  GError *error = NULL;
+  GstBuffer *out = NULL;
+  AvatarPull pull;
+
+  *buffer = NULL;
+  if (!self->decoder || self->n_frames >= self->frames_wanted)
+    return GST_FLOW_OK;
+  ret = gst_buffer_pool_acquire_buffer (self->pool, &out, NULL);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  pull = pull_frame (self, out, &error);
+  if (pull != AVATAR_PULL_OK) {
+    gst_buffer_unref (out);
+    return pull == AVATAR_PULL_ERROR ? gst_avatar_report_failure (self, error, &self->failed)
+                                     : GST_FLOW_OK;
+  }
+  report_tile (self);
+  GST_BUFFER_PTS (out) = self->base + frames_to_time (self, self->n_frames);
+  GST_BUFFER_DURATION (out)
+      = self->base + frames_to_time (self, self->n_frames + 1) - GST_BUFFER_PTS (out);
+  GST_BUFFER_OFFSET (out) = self->n_frames;
+  GST_BUFFER_OFFSET_END (out) = self->n_frames + 1;
+  if (self->discont)
+    GST_BUFFER_FLAG_SET (out, GST_BUFFER_FLAG_DISCONT);
+  self->discont = FALSE;
+  self->n_frames++;
+  *buffer = out;
+  return GST_FLOW_OK;
+}
+
+/* Decodes what is complete and queues the frames; waits for room there. */
+static GstFlowReturn
+push_ready (GstAvatarVaeDecode *self)
+{
+  GstBuffer *buffer = NULL;
+  GstFlowReturn ret = pull_buffer (self, &buffer);
+
+  while (ret == GST_FLOW_OK && buffer) {
+    ret = gst_avatar_work_push (&self->frames, GST_MINI_OBJECT (buffer));
+    if (ret == GST_FLOW_OK)
+      ret = pull_buffer (self, &buffer);
+  }
+  return ret;
+}
+
+static GstFlowReturn
+drain (GstAvatarVaeDecode *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GError *error = NULL;
+
+  if (!self->decoder || self->n_latents == 0 || self->failed)
+    return ret;
+  if (avatar_decoder_drain (self->decoder, &error))
+    ret = push_ready (self);
+  else
+    ret = gst_avatar_report_failure (self, error, &self->failed);
+  /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
+  if (ret != GST_FLOW_FLUSHING)
+    gst_avatar_vae_decode_task_restart (self);
+  return ret;
+}
+
+/* Frames that the latent stands for: its duration says so at the end of a clip. */
+static guint
+frames_of_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
+{
+  guint most = self->n_latents ? 4 : 1;
+  guint64 frames;
+
+  if (!GST_BUFFER_DURATION_IS_VALID (latent))
+    return most;
+  frames = gst_util_uint64_scale_round (GST_BUFFER_DURATION (latent), self->latent.fps_n,
+      GST_SECOND * self->latent.fps_d);
+  return CLAMP (frames, 1, most);
+}
+
+static GstFlowReturn
+take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
+{
+  gsize expected = gst_avatar_latent_info_get_size (&self->latent);
+  GError *error = NULL;
+  GstMapInfo map;
+  gboolean ok;
+
+  if (gst_buffer_get_size (latent) != expected || !gst_buffer_map (latent, &map, GST_MAP_READ)) {
+    error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "a latent buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
+        gst_buffer_get_size (latent), expected);
+    return gst_avatar_report_failure (self, error, &self->failed);
+  }
+  ok = avatar_decoder_push (self->decoder, (const float *) map.data, &error);
+  gst_buffer_unmap (latent, &map);
+  if (!ok)
+    return gst_avatar_report_failure (self, error, &self->failed);
+  if (!GST_CLOCK_TIME_IS_VALID (self->base))
+    self->base = GST_BUFFER_PTS_IS_VALID (latent) ? GST_BUFFER_PTS (latent) : 0;
+  self->frames_wanted += frames_of_latent (self, latent);
+  self->n_latents++;
+  return GST_FLOW_OK;
+}
+
+/* The engine's name for what the caps say. */
+static AvatarPixels
+pixels_of (const GstVideoInfo *info)
+{
+  AvatarPixels pixels = { .kr = 0.299, .kb = 0.114 }; /* BT.601, should nothing be said */
+
+  switch (GST_VIDEO_INFO_FORMAT (info)) {
+    case GST_VIDEO_FORMAT_I420:
+      pixels.format = AVATAR_PIXEL_FORMAT_I420;
+      break;
+    case GST_VIDEO_FORMAT_NV12:
+      pixels.format = AVATAR_PIXEL_FORMAT_NV12;
+      break;
+    default:
+      pixels.format = AVATAR_PIXEL_FORMAT_RGB;
+      break;
+  }
+  gst_video_color_matrix_get_Kr_Kb (info->colorimetry.matrix, &pixels.kr, &pixels.kb);
+  pixels.full_range = info->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255;
+  pixels.cosited = (GST_VIDEO_INFO_CHROMA_SITE (info) & GST_VIDEO_CHROMA_SITE_H_COSITED) != 0;
+  return pixels;
+}
+
+void
+gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint height,
+    AvatarDecodeSettings *settings)
+{
+  avatar_decode_settings_init (settings, self->user.engine->model);
+  GST_OBJECT_LOCK (self);
+  /* Whole streams need memory that grows with them, so tiles unless told otherwise; a stream that
+   * is shorter than one comes out the same. */
+  settings->tiling = self->tiling != GST_AVATAR_TILING_OFF;
+  if (self->tiling == GST_AVATAR_TILING_FAST)
+    avatar_decode_settings_fast (settings, self->user.engine->model, width, height);
+  if (self->tile_size)
+    settings->tile_size = self->tile_size;
+  if (self->tile_frames)
+    settings->tile_frames = self->tile_frames;
+  settings->pixels.parity = self->parity;
+  GST_OBJECT_UNLOCK (self);
+}
+
+void
+gst_avatar_vae_decode_get_tile (GstAvatarVaeDecode *self, guint *frames, guint *further)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+  AvatarDecodeSettings settings;
+
+  gst_avatar_vae_decode_get_settings (self, info->width, info->height, &settings);
+  *frames = settings.tile_frames ?: info->tile_frames;
+  *further = *frames - *frames / (settings.overlap ?: 4);
+}
+
+static AvatarDecoder *
+create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
+    const AvatarPixels *pixels, GError **error)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+  guint width = latent->width * info->latent_scale, height = latent->height * info->latent_scale;
+  AvatarDecodeSettings settings;
+  gboolean parity;
+
+  if (latent->channels != info->latent_channels) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+        "latents of %u channels: model %s has %u", latent->channels, info->name,
+        info->latent_channels);
+    return NULL;
+  }
+  gst_avatar_vae_decode_get_settings (self, width, height, &settings);
+  parity = settings.pixels.parity;
+  settings.pixels = *pixels;
+  settings.pixels.parity = parity;
+  return avatar_decoder_new (self->user.engine->model, self->user.engine->device, width, height,
+      &settings, error);
+}
+
+/* Replaces the decoder unless it makes these pictures already. */
+static GstFlowReturn
+set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
+    const AvatarPixels *pixels)
+{
+  AvatarDecoder *decoder;
+  GError *error = NULL;
+  guint tile, further;
+
+  if (self->decoder && latent->width == self->latent.width && latent->height == self->latent.height
+      && latent->channels == self->latent.channels
+      && memcmp (pixels, &self->pixels, sizeof *pixels) == 0)
+    return GST_FLOW_OK;
+  close_decoder (self);
+  decoder = create_decoder (self, latent, pixels, &error);
+  if (!decoder)
+    return gst_avatar_report_failure (self, error, &self->failed);
+  GST_INFO_OBJECT (self, "computes on %s",
+      avatar_device_get_description (avatar_decoder_get_device (decoder)));
+  GST_OBJECT_LOCK (self);
+  self->decoder = decoder;
+  GST_OBJECT_UNLOCK (self);
+  gst_avatar_vae_decode_task_restart (self);
+  /* One tile is shown while the next is computed. */
+  gst_avatar_vae_decode_get_tile (self, &tile, &further);
+  gst_avatar_work_set_max_buffers (&self->frames, further);
+  return GST_FLOW_OK;
+}
+
+/* Posts why downstream does not take @made. */
+static GstFlowReturn
+refuse (GstAvatarVaeDecode *self, const GstCaps *made)
+{
+  g_autoptr (GstCaps) taken = NULL;
+  g_autofree gchar *why = NULL;
+
+  if (GST_PAD_IS_FLUSHING (self->srcpad))
+    return GST_FLOW_FLUSHING;
+  taken = gst_pad_peer_query_caps (self->srcpad, NULL);
+  why = gst_avatar_video_caps_explain (made, taken);
+  GST_ELEMENT_ERROR (self, CORE, NEGOTIATION, ("downstream does not take the video: %s", why),
+      ("made: %" GST_PTR_FORMAT ", taken: %" GST_PTR_FORMAT, made, taken));
+  self->failed = TRUE;
+  return GST_FLOW_ERROR;
+}
+
+/* Takes what downstream likes best of what the latents make. While a stream is decoded, it stays as
+ * it was if that still goes: frames of a tile have one format. */
+static GstCaps *
+choose_caps (GstAvatarVaeDecode *self, const GstCaps *made)
+{
+  g_autoptr (GstCaps) taken = gst_pad_peer_query_caps (self->srcpad, (GstCaps *) made);
+  g_autoptr (GstCaps) current = gst_pad_get_current_caps (self->srcpad);
+  GstCaps *caps = gst_caps_intersect_full (taken, (GstCaps *) made, GST_CAPS_INTERSECT_FIRST);
+
+  if (self->n_latents > 0 && current && gst_caps_can_intersect (current, caps)) {
+    gst_caps_unref (caps);
+    return g_steal_pointer (&current);
+  }
+  return gst_caps_is_empty (caps) ? caps : gst_caps_fixate (caps);
+}
+
+/* A pool without a limit, as frames are made ahead: the peer's if it is one. */
+static void
+decide_allocation (GstAvatarVaeDecode *self, GstCaps *caps)
+{
+  g_autoptr (GstQuery) query = gst_query_new_allocation (caps, TRUE);
+  guint size = GST_VIDEO_INFO_SIZE (&self->out), peer_size, min = 0, max = 0;
+  gboolean metas = FALSE;
+  GstBufferPool *pool = NULL;
+  GstStructure *config;
+
+  close_pool (self);
+  if (gst_pad_peer_query (self->srcpad, query)) {
+    metas = gst_query_find_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
+    if (gst_query_get_n_allocation_pools (query) > 0)
+      gst_query_parse_nth_allocation_pool (query, 0, &pool, &peer_size, &min, &max);
+    if (pool && max > 0)
+      gst_clear_object (&pool);
+  }
+  for (gboolean own = !pool;; own = TRUE) {
+    if (own)
+      pool = gst_video_buffer_pool_new ();
+    config = gst_buffer_pool_get_config (pool);
+    gst_buffer_pool_config_set_params (config, caps, own ? size : MAX (size, peer_size), min, 0);
+    if (metas)
+      gst_buffer_pool_config_add_option (config, GST_BUFFER_POOL_OPTION_VIDEO_META);
+    if ((gst_buffer_pool_set_config (pool, config) && gst_buffer_pool_set_active (pool, TRUE))
+        || own)
+      break;
+    gst_clear_object (&pool);
+  }
+  self->pool = pool;
+}
+
+static GstFlowReturn
+set_caps (GstAvatarVaeDecode *self, GstCaps *caps)
+{
+  g_autoptr (GstCaps) current = gst_pad_get_current_caps (self->srcpad);
+  /* Frames of the old caps leave first. */
+  GstFlowReturn ret = gst_avatar_work_wait_idle (&self->frames);
+
+  if (ret != GST_FLOW_OK)
+    return ret;
+  if (!(current && gst_caps_is_equal (current, caps)) && !gst_pad_set_caps (self->srcpad, caps))
+    return refuse (self, caps);
+  GST_OBJECT_LOCK (self);
+  self->shown = self->out;
+  GST_OBJECT_UNLOCK (self);
+  if (self->stream)
+    gst_stream_set_caps (self->stream, caps);
+  decide_allocation (self, caps);
+  return GST_FLOW_OK;
+}
+
+/* Agrees with downstream on the video that @latent, of @caps, makes. */
+static GstFlowReturn
+negotiate (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent, GstCaps *caps)
+{
+  g_autoptr (GstCaps) made = gst_avatar_video_caps_from_latents (caps, self->user.engine->info);
+  g_autoptr (GstCaps) chosen = choose_caps (self, made);
+  GstVideoInfo out;
+  AvatarPixels pixels;
+  GstFlowReturn ret;
+
+  if (gst_caps_is_empty (chosen) || !gst_video_info_from_caps (&out, chosen))
+    return refuse (self, made);
+  pixels = pixels_of (&out);
+  if (self->n_latents > 0 && memcmp (&pixels, &self->pixels, sizeof pixels) != 0) {
+    GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+        ("downstream changed the video's format while it was decoded: put videoconvert behind "
+         "avatarvaedecode"),
+        ("now: %" GST_PTR_FORMAT, chosen));
+    self->failed = TRUE;
+    return GST_FLOW_ERROR;
+  }
+  ret = set_up_decoder (self, latent, &pixels);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  self->latent = *latent;
+  self->pixels = pixels;
+  self->out = out;
+  ret = set_caps (self, chosen);
+  if (ret == GST_FLOW_OK)
+    gst_caps_replace (&self->caps, caps);
+  return ret;
+}
+
+/* The same pictures under other caps go on; else what came goes out as it was first. */
+static GstFlowReturn
+configure (GstAvatarVaeDecode *self, GstCaps *caps)
+{
+  const AvatarModelInfo *info = self->user.engine->info;
+  GstAvatarLatentInfo latent;
+  GstFlowReturn ret = GST_FLOW_OK;
+  GError *error = NULL;
+
+  if (!gst_avatar_caps_parse_latents (caps, info->hash, &latent, &error))
+    return gst_avatar_report_failure (self, error, &self->failed);
+  if (latent.fps_n <= 0 || latent.fps_d <= 0) {
+    latent.fps_n = info->fps;
+    latent.fps_d = 1;
+  }
+  if (memcmp (&latent, &self->latent, sizeof latent) != 0)
+    ret = drain (self);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  gst_pad_check_reconfigure (self->srcpad);
+  ret = negotiate (self, &latent, caps);
+  if (ret == GST_FLOW_FLUSHING)
+    gst_pad_mark_reconfigure (self->srcpad);
+  return ret;
+}
+
+static GstFlowReturn
+take_buffer (GstAvatarVaeDecode *self, GstBuffer *input)
+{
+  guint64 offset = gst_avatar_continuity_get_offset (input);
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (!self->caps) {
+    GError *error
+        = g_error_new (AVATAR_ERROR, AVATAR_ERROR_FORMAT, "latents came before their caps");
+    return gst_avatar_report_failure (self, error, &self->failed);
+  }
+  if (gst_pad_check_reconfigure (self->srcpad))
+    ret = negotiate (self, &self->latent, self->caps);
+  if (ret == GST_FLOW_OK && self->n_latents > 0
+      && gst_avatar_continuity_jumps (&self->continuity, input, frames_to_time (self, 1)))
+    ret = drain (self);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  if (self->n_latents == 0 && offset != GST_BUFFER_OFFSET_NONE && offset != 0)
+    GST_ELEMENT_WARNING (self, STREAM, DECODE,
+        ("the stream begins with latent frame %" G_GUINT64_FORMAT ": expected 0, the picture "
+         "will need a moment to settle",
+            offset),
+        (NULL));
+  gst_avatar_continuity_take (&self->continuity, input,
+      frames_to_time (self, frames_of_latent (self, input)));
+  ret = take_latent (self, input);
+  return ret == GST_FLOW_OK ? push_ready (self) : ret;
+}
+
+/* The video is another stream than the sound it was made of. */
+static GstEvent *
+video_stream_start (GstAvatarVaeDecode *self, GstEvent *event)
+{
+  g_autofree gchar *id = NULL;
+  const gchar *sound;
+  GstStreamFlags flags;
+  GstEvent *ret;
+  guint group;
+
+  gst_event_parse_stream_start (event, &sound);
+  gst_event_parse_stream_flags (event, &flags);
+  id = g_strdup_printf ("%s/video", sound);
+  ret = gst_event_new_stream_start (id);
+  gst_event_set_seqnum (ret, gst_event_get_seqnum (event));
+  gst_event_set_stream_flags (ret, flags);
+  if (gst_event_parse_group_id (event, &group))
+    gst_event_set_group_id (ret, group);
+  gst_clear_object (&self->stream);
+  self->stream = gst_stream_new (id, NULL, GST_STREAM_TYPE_VIDEO, flags);
+  gst_event_set_stream (ret, self->stream);
+  gst_event_unref (event);
+  return ret;
+}
+
+/* Without what is said of the sound alone; NULL: nothing is left. */
+static GstEvent *
+video_tags (GstEvent *event)
+{
+  static const gchar *const of_sound[] = { GST_TAG_AUDIO_CODEC, GST_TAG_BITRATE,
+    GST_TAG_NOMINAL_BITRATE, GST_TAG_MINIMUM_BITRATE, GST_TAG_MAXIMUM_BITRATE };
+  GstTagList *tags;
+  GstEvent *ret;
+
+  gst_event_parse_tag (event, &tags);
+  if (gst_tag_list_get_scope (tags) != GST_TAG_SCOPE_STREAM)
+    return event;
+  tags = gst_tag_list_copy (tags);
+  for (guint i = 0; i < G_N_ELEMENTS (of_sound); i++)
+    gst_tag_list_remove_tag (tags, of_sound[i]);
+  if (gst_tag_list_is_empty (tags)) {
+    gst_tag_list_unref (tags);
+    gst_event_unref (event);
+    return NULL;
+  }
+  ret = gst_event_new_tag (tags);
+  gst_event_set_seqnum (ret, gst_event_get_seqnum (event));
+  gst_event_unref (event);
+  return ret;
+}
+
+static GstFlowReturn
+check_segment (GstAvatarVaeDecode *self, GstEvent *event)
+{
+  const GstSegment *segment;
+
+  gst_event_parse_segment (event, &segment);
+  if (segment->format == GST_FORMAT_TIME && segment->rate > 0)
+    return GST_FLOW_OK;
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT,
+      ("the latents run %s: expected a segment in time that runs forward",
+          segment->rate < 0 ? "backward" : gst_format_get_name (segment->format)),
+      (NULL));
+  self->failed = TRUE;
+  return GST_FLOW_ERROR;
+}
+
+/* Does what an event asks of the latents before it. */
+static GstFlowReturn
+prepare_event (GstAvatarVaeDecode *self, GstEvent *event)
+{
+  const GstStructure *s = gst_event_get_structure (event);
+  GstFlowReturn ret;
+
+  switch (GST_EVENT_TYPE (event)) {
+    case GST_EVENT_SEGMENT:
+      ret = check_segment (self, event);
+      return ret == GST_FLOW_OK ? drain (self) : ret;
+    case GST_EVENT_STREAM_START:
+    case GST_EVENT_SEGMENT_DONE:
+      return drain (self);
+    case GST_EVENT_EOS:
+      /* After an error before us the rest is not worth computing. */
+      if (s && gst_structure_has_field (s, "avatar-failed"))
+        return GST_FLOW_OK;
+      return drain (self);
+    default:
+      return GST_FLOW_OK;
+  }
+}
+
+static GstFlowReturn
+take_event (GstAvatarVaeDecode *self, GstEvent *event)
+{
+  GstFlowReturn ret = prepare_event (self, event);
+  GstCaps *caps;
+
+  if (ret == GST_FLOW_OK && GST_EVENT_TYPE (event) == GST_EVENT_CAPS) {
+    gst_event_parse_caps (event, &caps);
+    ret = configure (self, caps);
+    gst_event_unref (event);
+    return ret;
+  }
+  if (ret != GST_FLOW_OK) {
+    gst_event_unref (event);
+    return ret;
+  }
+  if (GST_EVENT_TYPE (event) == GST_EVENT_STREAM_START)
+    event = video_stream_start (self, event);
+  else if (GST_EVENT_TYPE (event) == GST_EVENT_TAG)
+    event = video_tags (event);
+  return event ? gst_avatar_work_push (&self->frames, GST_MINI_OBJECT (event)) : GST_FLOW_OK;
+}
+
+/* Not once it is to stop, which would be undone. */
+static void
+pause_task (GstAvatarVaeDecode *self)
+{
+  GST_OBJECT_LOCK (self);
+  if (gst_task_get_state (self->task) == GST_TASK_STARTED)
+    gst_task_pause (self->task);
+  GST_OBJECT_UNLOCK (self);
+}
+
+void
+gst_avatar_vae_decode_task_loop (gpointer data)
+{
+  GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (data);
+  GstMiniObject *item = gst_avatar_work_pop (&self->latents);
+  GstFlowReturn ret = GST_FLOW_FLUSHING;
+
+  if (item && GST_IS_BUFFER (item)) {
+    ret = take_buffer (self, GST_BUFFER (item));
+    gst_mini_object_unref (item);
+  } else if (item) {
+    ret = take_event (self, GST_EVENT (item));
+  }
+  if (ret == GST_FLOW_OK)
+    return;
+  GST_DEBUG_OBJECT (self, "pausing: %s", gst_flow_get_name (ret));
+  pause_task (self);
+  if (ret == GST_FLOW_FLUSHING)
+    return;
+  gst_avatar_work_set_state (&self->latents, ret, NULL);
+  /* Tells downstream that no more comes. */
+  gst_avatar_work_push (&self->frames, GST_MINI_OBJECT (gst_event_new_eos ()));
+}
