@@ -37,6 +37,8 @@ struct _GstAvatarDenoise
   guint width, height;    /* of the video */
   AvatarFaceBox face_box; /* on the portrait that is in force */
   GstBuffer *spare;       /* latent to be filled */
+  GstBufferList *held;    /* first latents of a stream, until a decoder can begin with them */
+  guint n_needed;         /* how many that are */
   GstClockTime base;      /* PTS of the first feature */
   guint64 n_features, n_latents;
   GstAvatarContinuity continuity;

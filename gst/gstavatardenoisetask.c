@@ -33,6 +33,7 @@ gst_avatar_denoise_task_restart (GstAvatarDenoise *self)
   gst_avatar_continuity_reset (&self->continuity);
   self->last_window = G_MAXUINT;
   self->discont = TRUE;
+  g_clear_pointer (&self->held, gst_buffer_list_unref);
 }
 
 void
@@ -48,6 +49,7 @@ gst_avatar_denoise_task_close (GstAvatarDenoise *self)
   self->have_reference = FALSE;
   gst_clear_caps (&self->caps);
   gst_clear_buffer (&self->spare);
+  g_clear_pointer (&self->held, gst_buffer_list_unref);
 }
 
 void
@@ -359,6 +361,35 @@ report_window (GstAvatarDenoise *self)
       gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
 }
 
+/* Hands on what was held. */
+static GstFlowReturn
+push_held (GstAvatarDenoise *self)
+{
+  GstBufferList *held = g_steal_pointer (&self->held);
+
+  return held ? gst_pad_push_list (self->srcpad, held) : GST_FLOW_OK;
+}
+
+/* The first latents, without which a decoder downstream makes no frame, go as one list, which a queue
+ * takes whole: else, behind a tee, the full queue of a sink that waits for the decoder's sink to
+ * preroll would keep them from it for ever. */
+static GstFlowReturn
+push_or_hold (GstAvatarDenoise *self, GstBuffer *buffer)
+{
+  if (self->n_latents == 1) {
+    g_autoptr (GstQuery) query = gst_avatar_query_new_need ();
+
+    gst_pad_peer_query (self->srcpad, query);
+    self->n_needed = gst_avatar_query_get_need (query);
+    if (self->n_needed > 1)
+      self->held = gst_buffer_list_new ();
+  }
+  if (!self->held)
+    return gst_pad_push (self->srcpad, buffer);
+  gst_buffer_list_add (self->held, buffer);
+  return self->n_latents < self->n_needed ? GST_FLOW_OK : push_held (self);
+}
+
 static GstFlowReturn
 push_latent (GstAvatarDenoise *self)
 {
@@ -377,7 +408,7 @@ push_latent (GstAvatarDenoise *self)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
   self->discont = FALSE;
   self->n_latents++;
-  return gst_pad_push (self->srcpad, buffer);
+  return push_or_hold (self, buffer);
 }
 
 /* Denoises and pushes what is ready. */
@@ -421,6 +452,8 @@ drain (GstAvatarDenoise *self)
     ret = push_ready (self);
   else
     ret = fail (self, error);
+  if (ret == GST_FLOW_OK)
+    ret = push_held (self);
   /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
   if (ret == GST_FLOW_OK)
     gst_avatar_denoise_task_restart (self);

@@ -102,6 +102,76 @@ GST_START_TEST (test_mp4)
 }
 GST_END_TEST;
 
+/* Latents are recorded and shown: the queue of the file, which holds 1 s of them, is full before the
+ * decoder has the 17 latents of its first tile, and the file's sink waits for the other's picture. */
+GST_START_TEST (test_tee)
+{
+  g_autoptr (Run) run = run_in_folder (
+      AUDIO (70) " ! avatardenoise name=denoise steps=1 ! tee name=t  t. ! queue ! gdppay ! "
+                 "filesink location=@/latents  t. ! queue ! avatarvaedecode ! " SMALL_VIDEO
+                 " ! fakesink name=sink",
+      TRUE);
+
+  fail_unless_equals_int (run->n_buffers, 70);
+}
+GST_END_TEST;
+
+/* The same where a window has fewer latents than a tile, and with two decoders. */
+GST_START_TEST (test_tee_of_decoders)
+{
+  g_autoptr (Run) run = run_in_folder (
+      AUDIO (
+          70) " ! avatardenoise name=denoise steps=1 mode=stream chunk=4 overlap=1 ! tee name=t  "
+              "t. ! queue ! fakesink  t. ! queue ! avatarvaedecode ! fakesink  "
+              "t. ! queue ! avatarvaedecode ! " SMALL_VIDEO " ! fakesink name=sink",
+      TRUE);
+
+  fail_unless_equals_int (run->n_buffers, 70);
+}
+GST_END_TEST;
+
+typedef struct
+{
+  gint width, height;
+} Size;
+
+static void
+note_size (GstElement *pipeline, GstMessage *message, gpointer data)
+{
+  GstElement *decode = message ? NULL : gst_bin_get_by_name (GST_BIN (pipeline), "decode");
+  Size *size = data;
+
+  if (decode) {
+    g_autoptr (GstPad) pad = gst_element_get_static_pad (decode, "src");
+    g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
+    GstStructure *s = gst_caps_get_structure (caps, 0);
+
+    gst_structure_get_int (s, "width", &size->width);
+    gst_structure_get_int (s, "height", &size->height);
+    gst_object_unref (decode);
+  }
+}
+
+/* The model makes its own size, and videoscale and its like do the rest. */
+GST_START_TEST (test_converted)
+{
+  GstElement *pipeline = pipeline_new (
+      AUDIO (
+          5) " ! avatardenoise name=denoise steps=1 ! avatarvaedecode name=decode ! videoscale ! "
+             "videorate ! videoconvert ! video/x-raw,width=320,height=180,framerate=50/1,"
+             "format=GRAY8 ! fakesink name=sink",
+      TRUE);
+  Size size = { 0 };
+  g_autoptr (Run) run = run_play (pipeline, note_size, &size);
+
+  g_assert_no_error (run->error);
+  fail_unless (run->eos && run->n_buffers >= 9);
+  fail_unless_equals_int (size.width, 128);
+  fail_unless_equals_int (size.height, 128);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 static Suite *
 pipelines_suite (void)
 {
@@ -112,6 +182,9 @@ pipelines_suite (void)
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_test (tc, test_cut_by_files);
   tcase_add_test (tc, test_mp4);
+  tcase_add_test (tc, test_tee);
+  tcase_add_test (tc, test_tee_of_decoders);
+  tcase_add_test (tc, test_converted);
   return suite;
 }
 
