@@ -102,7 +102,7 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
   g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
   g_autoptr (AvatarWeights) weights = NULL;
   g_autoptr (AvatarOps) ops = NULL;
-  Net net;
+  Net net = { 0 };
 
   if (host)
     weights = avatar_weights_new (model, host, "whisper", TRUE, error);
