@@ -4,9 +4,20 @@
  * @title: avataraudioenc
  * @short_description: speech to audio features for avatardenoise
  *
- * Turns 16 kHz mono audio into one tensor of features per video frame (40 ms), as NNStreamer's
+ * Turns 16 kHz audio into one tensor of features per video frame (40 ms), as NNStreamer's
  * other/tensors. Gaps become silence, and features made of nothing but a gap are flagged GAP. As
  * many features come out as cover the audio: the last frame is padded with silence.
+ *
+ * Channels are mixed to one, as audioconvert does where their positions are known, else by their
+ * average. Where they cancel each other out the loudest one is taken, and a warning is posted.
+ *
+ * The time stamps of a running stream rise by 40 ms from frame to frame and follow the clock of the
+ * input's: jitter of up to 40 ms is ignored; when the stamps have been off by more for a second,
+ * what is missing is filled with silence and what is too much is dropped. A clock that runs up to
+ * 4 % too fast or slow is followed to within 100 ms, besides its jitter. Stamps that run slower by
+ * more than 5 % are taken for wrong, as those of ADPCM in WAV files are: the samples are counted
+ * instead, and a warning is posted. A flush, a new segment, a hole of more than a minute and a jump
+ * back by more than a second begin a new stream.
  *
  * The encoder listens to windows of up to 30 s at once, so the features of a short file come after
  * EOS. Set #GstAvatarAudioEnc:window for live streams.
@@ -26,15 +37,18 @@
 
 #include "gst/gstavatarcaps.h"
 #include "gst/gstavatarengine.h"
+#include "gst/gstavatarmono.h"
 #include "gst/gstavatarreport.h"
+#include "gst/gstavatarsampleclock.h"
 
 GST_DEBUG_CATEGORY_STATIC (avatar_audio_enc_debug);
 #define GST_CAT_DEFAULT avatar_audio_enc_debug
 
-/* Jumps in the timestamps that are smaller are jitter; longer holes end the stream. */
-#define ALIGNMENT_THRESHOLD (40 * GST_MSECOND)
-#define DISCONT_WAIT (1 * GST_SECOND)
+/* Longer gaps end the stream. */
 #define MAX_SILENCE (60 * GST_SECOND)
+/* Sound after which it is told that stamps are no clock, and that channels cancel. */
+#define CLOCK_PATIENCE (10 * GST_SECOND)
+#define MONO_PATIENCE (500 * GST_MSECOND)
 
 enum
 {
@@ -57,15 +71,15 @@ struct _GstAvatarAudioEnc
   AvatarAudioSettings settings; /* object lock */
 
   AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
-  GstAudioInfo audio;
-  GstAudioStreamAlign *align;
+  GstAvatarMono *mono;
+  GstAvatarSampleClock clock;
   GArray *gaps;            /* of Gap, those that frames to come may touch */
-  GstClockTime base;       /* PTS of the first sample */
-  guint64 n_samples;       /* since the base */
-  guint64 n_frames;        /* since the base */
+  guint64 n_frames;        /* since the clock's base */
   guint64 n_samples_total; /* since the start, to tell audio of zero length */
   gboolean discont;
-  gboolean failed;         /* an error has been posted */
+  gboolean live;   /* upstream is, so that stamps may jump for a while */
+  gboolean failed; /* an error has been posted */
+  gboolean warned_clock, warned_mono;
   GstClockTime batch_time; /* computing since the last report */
   guint batch_frames, n_batches;
 };
@@ -73,7 +87,7 @@ struct _GstAvatarAudioEnc
 static GstStaticPadTemplate sink_template
     = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS,
         GST_STATIC_CAPS ("audio/x-raw, format=(string){ " GST_AUDIO_NE (F32) ", " GST_AUDIO_NE (
-            S16) " }, rate=(int)16000, channels=(int)1, layout=(string)interleaved"));
+            S16) " }, rate=(int)16000, channels=(int)[ 1, 64 ], layout=(string)interleaved"));
 
 static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
     GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_AVATAR_TENSOR_CAPS));
@@ -111,19 +125,18 @@ restart (GstAvatarAudioEnc *self)
   if (self->encoder)
     avatar_audio_encoder_reset (self->encoder);
   g_array_set_size (self->gaps, 0);
-  self->base = GST_CLOCK_TIME_NONE;
-  self->n_samples = self->n_frames = 0;
+  gst_avatar_sample_clock_init (&self->clock, self->user.engine->info->sample_rate);
+  self->n_frames = 0;
   self->discont = TRUE;
   self->batch_frames = 0;
   self->batch_time = 0;
-  gst_audio_stream_align_mark_discont (self->align);
 }
 
 static gboolean
 frame_is_gap (GstAvatarAudioEnc *self, guint64 frame)
 {
   guint64 start = frame * samples_per_frame (self);
-  guint64 end = MIN (start + samples_per_frame (self), self->n_samples);
+  guint64 end = MIN (start + samples_per_frame (self), self->clock.n_samples);
 
   while (self->gaps->len > 0 && g_array_index (self->gaps, Gap, 0).end <= start)
     g_array_remove_index (self->gaps, 0);
@@ -136,7 +149,7 @@ frame_is_gap (GstAvatarAudioEnc *self, guint64 frame)
 static void
 add_gap (GstAvatarAudioEnc *self, guint64 n)
 {
-  Gap gap = { self->n_samples, self->n_samples + n };
+  Gap gap = { self->clock.n_samples, self->clock.n_samples + n };
 
   if (self->gaps->len > 0) {
     Gap *last = &g_array_index (self->gaps, Gap, self->gaps->len - 1);
@@ -155,7 +168,7 @@ push_samples (GstAvatarAudioEnc *self, const float *samples, gsize n, GError **e
   gboolean ok = avatar_audio_encoder_push (self->encoder, samples, n, error);
 
   self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
-  self->n_samples += n;
+  gst_avatar_sample_clock_advance (&self->clock, n);
   self->n_samples_total += n;
   return ok;
 }
@@ -181,7 +194,7 @@ report_batch (GstAvatarAudioEnc *self)
   GstAvatarChunk chunk = { .stage = "audio",
     .index = self->n_batches,
     .frames = self->batch_frames,
-    .timestamp = self->base + frames_to_time (self, self->n_frames - self->batch_frames),
+    .timestamp = self->clock.base + frames_to_time (self, self->n_frames - self->batch_frames),
     .duration = frames_to_time (self, self->batch_frames),
     .compute_time = self->batch_time,
     .computed_on = avatar_audio_encoder_get_device (self->encoder),
@@ -219,9 +232,9 @@ pull_buffer (GstAvatarAudioEnc *self, GstBuffer **buffer)
     report_batch (self);
     return GST_FLOW_OK;
   }
-  GST_BUFFER_PTS (out) = self->base + frames_to_time (self, self->n_frames);
+  GST_BUFFER_PTS (out) = self->clock.base + frames_to_time (self, self->n_frames);
   GST_BUFFER_DURATION (out)
-      = self->base + frames_to_time (self, self->n_frames + 1) - GST_BUFFER_PTS (out);
+      = self->clock.base + frames_to_time (self, self->n_frames + 1) - GST_BUFFER_PTS (out);
   GST_BUFFER_OFFSET (out) = self->n_frames;
   GST_BUFFER_OFFSET_END (out) = self->n_frames + 1;
   if (self->discont)
@@ -249,6 +262,18 @@ push_ready (GstAvatarAudioEnc *self)
   return ret;
 }
 
+/* Tells once what is wrong with sound that goes on all the same. */
+static void
+warn_once (GstAvatarAudioEnc *self, gboolean *warned, GError *error)
+{
+  if (!error || *warned) {
+    g_clear_error (&error);
+    return;
+  }
+  *warned = TRUE;
+  gst_avatar_report_warning (self, error);
+}
+
 /* Everything that has been heard goes out; the next sample begins anew. */
 static GstFlowReturn
 drain (GstAvatarAudioEnc *self)
@@ -256,8 +281,9 @@ drain (GstAvatarAudioEnc *self)
   GstFlowReturn ret = GST_FLOW_OK;
   GError *error = NULL;
 
-  if (!self->encoder || self->n_samples == 0 || self->failed)
+  if (!self->encoder || self->clock.n_samples == 0 || self->failed)
     return ret;
+  warn_once (self, &self->warned_clock, gst_avatar_sample_clock_check (&self->clock, 0));
   if (avatar_audio_encoder_drain (self->encoder, &error))
     ret = push_ready (self);
   else
@@ -268,63 +294,56 @@ drain (GstAvatarAudioEnc *self)
   return ret;
 }
 
-/* Samples of any supported format as float; @allocated is to be freed. */
-static const float *
-samples_as_float (GstAvatarAudioEnc *self, const GstMapInfo *map, float **allocated)
+static gboolean
+upstream_is_live (GstAvatarAudioEnc *self)
 {
-  gsize n = map->size / GST_AUDIO_INFO_BPF (&self->audio);
+  g_autoptr (GstQuery) query = gst_query_new_latency ();
+  gboolean live = FALSE;
 
-  if (GST_AUDIO_INFO_FORMAT (&self->audio) == GST_AUDIO_FORMAT_F32)
-    return (const float *) map->data;
-  *allocated = g_new (float, n);
-  for (gsize i = 0; i < n; i++)
-    (*allocated)[i] = (float) ((const gint16 *) map->data)[i] / 32768.0f;
-  return *allocated;
+  if (gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
+    gst_query_parse_latency (query, &live, NULL, NULL);
+  return live;
 }
 
-/* Where the buffer's time jumps: fills a hole with silence, skips what came already, and starts
- * anew where that makes no sense. @skip: samples of the buffer to leave out. */
-static GstFlowReturn
-align_time (GstAvatarAudioEnc *self, GstBuffer *buffer, gboolean marked, guint n, gsize *skip)
+/* Time of a first sample without a stamp. */
+static GstClockTime
+segment_start (GstAvatarAudioEnc *self)
 {
-  GstClockTime pts = GST_BUFFER_PTS (buffer), expected;
-  GError *error = NULL;
-  gboolean jumps;
+  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
 
-  *skip = 0;
-  if (!GST_CLOCK_TIME_IS_VALID (pts) && self->n_samples > 0)
-    return GST_FLOW_OK;
-  if (!GST_CLOCK_TIME_IS_VALID (self->base))
-    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
-  if (!GST_CLOCK_TIME_IS_VALID (pts))
-    pts = self->base;
-  jumps = gst_audio_stream_align_process (self->align, marked, pts, n, NULL, NULL, NULL);
-  expected = self->base
-      + gst_util_uint64_scale_int (self->n_samples, GST_SECOND, GST_AUDIO_INFO_RATE (&self->audio));
-  if (!jumps || self->n_samples == 0 || pts == expected)
-    return GST_FLOW_OK;
-  if (pts > expected && pts - expected <= MAX_SILENCE) {
-    guint64 hole = gst_util_uint64_scale_int_round (pts - expected,
-        GST_AUDIO_INFO_RATE (&self->audio), GST_SECOND);
-    GST_INFO_OBJECT (self, "hole of %" G_GUINT64_FORMAT " samples becomes silence", hole);
-    return push_silence (self, hole, &error)
-        ? GST_FLOW_OK
-        : gst_avatar_report_failure (self, error, &self->failed);
+  return segment->format == GST_FORMAT_TIME && segment->start <= G_MAXINT64 ? segment->start : 0;
+}
+
+/* Ends the stream, or fills a hole with silence, where the buffer's time stamp says so. @skip:
+ * samples of the buffer to leave out. */
+static GstFlowReturn
+align_time (GstAvatarAudioEnc *self, GstBuffer *buffer, guint64 n, guint64 *skip)
+{
+  GstClockTime pts = GST_BUFFER_PTS (buffer), start = segment_start (self);
+  GstFlowReturn ret = GST_FLOW_OK;
+  GstAvatarAlignment todo;
+  GError *error = NULL;
+  gboolean jump;
+
+  if (self->clock.n_samples == 0)
+    self->live = upstream_is_live (self);
+  jump = GST_BUFFER_IS_DISCONT (buffer) || !self->live;
+  todo = gst_avatar_sample_clock_align (&self->clock, pts, start, n, jump);
+  if (todo.restart) {
+    GST_INFO_OBJECT (self, "time jumps to %" GST_TIME_FORMAT ": a new stream", GST_TIME_ARGS (pts));
+    ret = drain (self);
+    todo = gst_avatar_sample_clock_align (&self->clock, pts, start, n, jump);
   }
-  if (pts < expected) {
-    guint64 overlap = gst_util_uint64_scale_int_round (expected - pts,
-        GST_AUDIO_INFO_RATE (&self->audio), GST_SECOND);
-    if (overlap <= n) {
-      *skip = overlap;
-      return GST_FLOW_OK;
-    }
-  }
-  GST_INFO_OBJECT (self, "time jumps to %" GST_TIME_FORMAT ": a new stream", GST_TIME_ARGS (pts));
-  {
-    GstFlowReturn ret = drain (self);
-    self->base = pts;
-    return ret;
-  }
+  if (todo.fill + todo.drop > 0)
+    GST_INFO_OBJECT (self,
+        "at %" GST_TIME_FORMAT " fills %" G_GUINT64_FORMAT " samples, drops %" G_GUINT64_FORMAT,
+        GST_TIME_ARGS (pts), todo.fill, todo.drop);
+  if (todo.fill > 0 && !push_silence (self, todo.fill, &error))
+    ret = gst_avatar_report_failure (self, error, &self->failed);
+  warn_once (self, &self->warned_clock,
+      gst_avatar_sample_clock_check (&self->clock, CLOCK_PATIENCE));
+  *skip = todo.drop;
+  return ret;
 }
 
 static GstFlowReturn
@@ -338,7 +357,7 @@ gst_avatar_audio_enc_submit_input_buffer (GstBaseTransform *trans, gboolean is_d
   GstMapInfo map;
   float *allocated = NULL;
   const float *samples;
-  gsize n, skip;
+  guint64 n, skip;
 
   if (ret != GST_FLOW_OK || !trans->queued_buf)
     return ret;
@@ -349,10 +368,11 @@ gst_avatar_audio_enc_submit_input_buffer (GstBaseTransform *trans, gboolean is_d
         g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA, "the audio buffer cannot be mapped"),
         &self->failed);
   }
-  n = map.size / GST_AUDIO_INFO_BPF (&self->audio);
-  ret = align_time (self, input, GST_BUFFER_IS_DISCONT (input), n, &skip);
+  n = map.size / gst_avatar_mono_get_frame_size (self->mono);
+  ret = align_time (self, input, n, &skip);
   if (ret == GST_FLOW_OK && n > skip) {
-    samples = samples_as_float (self, &map, &allocated);
+    samples = gst_avatar_mono_run (self->mono, map.data, n, &allocated);
+    warn_once (self, &self->warned_mono, gst_avatar_mono_check (self->mono, MONO_PATIENCE));
     if (GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP))
       add_gap (self, n - skip);
     if (!push_samples (self, samples + skip, n - skip, &error))
@@ -403,14 +423,8 @@ gst_avatar_audio_enc_transform_caps (GstBaseTransform *trans, GstPadDirection di
 static gboolean
 gst_avatar_audio_enc_set_caps (GstBaseTransform *trans, GstCaps *incaps, GstCaps *outcaps)
 {
-  GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
-  GstAudioInfo audio;
-
-  if (!gst_audio_info_from_caps (&audio, incaps))
-    return FALSE;
   /* The format may change between two buffers without a break in the sound. */
-  self->audio = audio;
-  return TRUE;
+  return gst_avatar_mono_set_caps (GST_AVATAR_AUDIO_ENC (trans)->mono, incaps);
 }
 
 /* Tensors of a few kilobytes: no pool. */
@@ -422,34 +436,33 @@ gst_avatar_audio_enc_decide_allocation (GstBaseTransform *trans, GstQuery *query
   return TRUE;
 }
 
+/* Silence up to the gap's end, which also closes a hole before it. */
 static gboolean
 handle_gap (GstAvatarAudioEnc *self, GstEvent *event)
 {
-  GstClockTime pts, duration, expected;
-  GstFlowReturn ret = GST_FLOW_OK;
-  GError *error = NULL;
   gint rate = self->user.engine->info->sample_rate;
+  GstFlowReturn ret = GST_FLOW_OK;
+  GstClockTime pts, duration;
+  GError *error = NULL;
+  guint64 n;
 
   gst_event_parse_gap (event, &pts, &duration);
-  if (!GST_CLOCK_TIME_IS_VALID (self->base))
-    self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : 0;
-  expected = self->base + gst_util_uint64_scale_int (self->n_samples, GST_SECOND, rate);
-  if (!GST_CLOCK_TIME_IS_VALID (duration))
-    duration = 0;
-  /* Up to the gap's end, which also closes a hole before it. */
-  if (pts + duration > expected) {
-    duration = pts + duration - expected;
-    if (duration > MAX_SILENCE) {
-      ret = drain (self);
-      self->base = pts;
-    } else {
-      guint64 n = gst_util_uint64_scale_int_round (duration, rate, GST_SECOND);
-      ret = push_silence (self, n, &error) ? push_ready (self)
-                                           : gst_avatar_report_failure (self, error, &self->failed);
-    }
-    gst_audio_stream_align_mark_discont (self->align);
-  }
   gst_event_unref (event);
+  if (duration > G_MAXINT64)
+    duration = 0;
+  if (!GST_CLOCK_TIME_IS_VALID (self->clock.base))
+    self->clock.base = pts <= G_MAXINT64 ? pts : segment_start (self);
+  n = pts <= G_MAXINT64 ? gst_avatar_sample_clock_gap (&self->clock, pts + duration)
+                        : gst_util_uint64_scale_int_round (duration, rate, GST_SECOND);
+  if (n > gst_util_uint64_scale_int (MAX_SILENCE, rate, GST_SECOND)) {
+    ret = drain (self);
+  } else if (n > 0) {
+    ret = push_silence (self, n, &error) ? push_ready (self)
+                                         : gst_avatar_report_failure (self, error, &self->failed);
+  }
+  /* A gap that has become no silence is not where the sound begins. */
+  if (self->clock.n_samples == 0)
+    self->clock.base = GST_CLOCK_TIME_NONE;
   return ret == GST_FLOW_OK;
 }
 
@@ -517,6 +530,7 @@ gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
       break;
     case GST_EVENT_STREAM_START:
       drain (self);
+      self->warned_clock = self->warned_mono = FALSE;
       break;
     case GST_EVENT_EOS:
       handle_eos (self, &event);
@@ -561,7 +575,7 @@ gst_avatar_audio_enc_start (GstBaseTransform *trans)
   AvatarAudioEncoder *encoder;
   GError *error = NULL;
 
-  self->failed = FALSE;
+  self->failed = self->warned_clock = self->warned_mono = FALSE;
   self->n_samples_total = 0;
   self->n_batches = 0;
   if (!gst_avatar_engine_user_open (&self->user, GST_ELEMENT (self)))
@@ -587,7 +601,6 @@ gst_avatar_audio_enc_start (GstBaseTransform *trans)
   GST_OBJECT_LOCK (self);
   self->encoder = encoder;
   GST_OBJECT_UNLOCK (self);
-  self->align = gst_audio_stream_align_new (16000, ALIGNMENT_THRESHOLD, DISCONT_WAIT);
   restart (self);
   return TRUE;
 }
@@ -603,7 +616,6 @@ gst_avatar_audio_enc_stop (GstBaseTransform *trans)
   GST_OBJECT_UNLOCK (self);
   if (encoder)
     avatar_audio_encoder_free (encoder);
-  g_clear_pointer (&self->align, gst_audio_stream_align_free);
   gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
   return TRUE;
 }
@@ -691,6 +703,7 @@ gst_avatar_audio_enc_finalize (GObject *object)
   GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (object);
 
   g_array_unref (self->gaps);
+  gst_avatar_mono_free (self->mono);
   gst_avatar_engine_user_clear (&self->user, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
@@ -749,4 +762,5 @@ gst_avatar_audio_enc_init (GstAvatarAudioEnc *self)
   gst_avatar_engine_user_init (&self->user);
   self->settings.context = AVATAR_AUDIO_CONTEXT_DEFAULT;
   self->gaps = g_array_new (FALSE, FALSE, sizeof (Gap));
+  self->mono = gst_avatar_mono_new ();
 }
