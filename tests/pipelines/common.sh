@@ -43,18 +43,46 @@ expected_frames () # AUDIO
   echo $((($(stat -c %s expected.raw) / 2 + 639) / 640))
 }
 
+# found_lag AUDIO VIDEO [FFMPEG-OPTION...]: by how many ms the sound in VIDEO is late, as ffmpeg, or
+# with "gstreamer" GStreamer, decodes it.
+found_lag ()
+{
+  local audio=$1 video=$2
+  shift 2
+  ffmpeg -nostdin -v error -y -i "$audio" -ac 1 -ar 16000 -f s16le lag-a.raw
+  if [ "${1:-}" = gstreamer ]; then
+    gst-launch-1.0 -q filesrc location="$video" ! decodebin ! audioconvert ! audioresample ! audiorate \
+      ! audio/x-raw,format=S16LE,rate=16000,channels=1 ! filesink location=lag-b.raw
+  else
+    ffmpeg -nostdin -v error -y "$@" -i "$video" -map 0:a:0 -ac 1 -ar 16000 -f s16le lag-b.raw
+  fi
+  "$build_root/tests/pipelines/lag" lag-a.raw lag-b.raw
+}
+
+# frames_of VIDEO
+frames_of ()
+{
+  ffprobe -v error -count_frames -select_streams v:0 -show_entries stream=nb_read_frames \
+    -of csv=p=0 "$1"
+}
+
+# check_clean FOLDER: no temporary file of talk's is left in it.
+check_clean ()
+{
+  [ -z "$(find "$1" -maxdepth 1 -name '.talk-*')" ] || fail "left behind: $(ls -A "$1")"
+}
+
 # check_video AUDIO VIDEO [WIDTHxHEIGHT]: H.264 + AAC, 25 frames a second, as long as the sound to
 # one frame.
 check_video ()
 {
   local expected found
   [ -s "$2" ] || fail "$2: no video was written"
-  [ ! -e "$2.part" ] || fail "$2.part: the temporary file is still there"
+  check_clean "$(dirname -- "$2")"
   found=$(ffprobe -v error -show_entries stream=codec_name -of csv=p=0 "$2" | sort | paste -sd+)
   [ "$found" = aac+h264 ] || fail "$2: codecs $found, expected aac+h264"
   expected=$(expected_frames "$1")
-  found=$(ffprobe -v error -count_frames -select_streams v \
-    -show_entries stream=nb_read_frames -of csv=p=0 "$2")
+  found=$(frames_of "$2")
   [ $((found - expected)) -le 1 ] && [ $((expected - found)) -le 1 ] ||
     fail "$2: $found frames, expected $expected to one frame, as $1 is long"
   found=$(ffprobe -v error -select_streams v -show_entries stream=avg_frame_rate,pix_fmt \
