@@ -176,6 +176,12 @@ avatar_locked ()
   return $status
 }
 
+# The GPU's module is found by environment as long as it is not installed.
+avatar_export_module ()
+{
+  export AVATAR_MODULE_DIR=${AVATAR_MODULE_DIR:-$AVATAR_BUILT/engine/ops/cuda}
+}
+
 # avatar_build NAME "MESON OPTIONS" [TARGET...]: configures if need be, then builds what has changed,
 # in the folder NAME of the checkout, or, where that cannot be written and is not up to date, in one of
 # this user's. AVATAR_BUILT is the folder afterwards. One that was configured with other options gets
@@ -186,7 +192,7 @@ avatar_build ()
   shift
   if ! avatar_is_writable "$AVATAR_BUILT"; then
     ! [ -r "$AVATAR_BUILT" ] || ! avatar_locked "$AVATAR_BUILT" avatar_is_built "$AVATAR_BUILT" "$@" ||
-      return 0
+      { avatar_export_module; return 0; }
     echo "$AVATAR_BUILT is not up to date, and $(id -un) may not write it" >&2
     AVATAR_BUILT=$(avatar_own_folder "${AVATAR_BUILT##*/}") || return 1
   fi
@@ -195,5 +201,6 @@ avatar_build ()
       "XDG_CACHE_HOME to a folder of your own" >&2
     return 1
   fi
+  avatar_export_module
   avatar_locked "$AVATAR_BUILT" avatar_make "$AVATAR_BUILT" "$@"
 }

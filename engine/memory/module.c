@@ -21,8 +21,7 @@ static GModule *
 find_module (const char *name, GError **error)
 {
   g_autofree char *own = own_folder ();
-  const char *folders[]
-      = { g_getenv ("AVATAR_MODULE_DIR"), own, AVATAR_MODULE_DIR, AVATAR_BUILD_MODULE_DIR };
+  const char *folders[] = { g_getenv ("AVATAR_MODULE_DIR"), own, AVATAR_MODULE_DIR };
   g_autofree char *file = g_strdup_printf ("libavatar-%s.so", name);
   g_autoptr (GString) tried = g_string_new (NULL);
 
@@ -45,8 +44,8 @@ find_module (const char *name, GError **error)
     return module;
   }
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-      "this build has no \"%s\" back-end (%s is not in %s); build with -D%s=enabled, or use "
-      "device=cpu",
+      "this build has no \"%s\" back-end (%s is not in %s); build with -D%s=enabled, set "
+      "AVATAR_MODULE_DIR to its folder, or use device=cpu",
       name, file, tried->str, name);
   return NULL;
 }

@@ -318,11 +318,5 @@ avatar_model_default_path (void)
 {
   const char *named = g_getenv ("AVATAR_MODEL");
 
-  if (named && named[0])
-    return g_strdup (named);
-  /* before installation: the folder in the source tree */
-  if (!g_file_test (AVATAR_DEMO_MODEL_DIR, G_FILE_TEST_IS_DIR)
-      && g_file_test (AVATAR_SOURCE_MODEL_DIR, G_FILE_TEST_IS_DIR))
-    return g_strdup (AVATAR_SOURCE_MODEL_DIR);
-  return g_strdup (AVATAR_DEMO_MODEL_DIR);
+  return g_strdup (named && named[0] ? named : AVATAR_DEMO_MODEL_DIR);
 }
