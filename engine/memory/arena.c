@@ -10,6 +10,7 @@ struct _AvatarArena
   AvatarDevice *device; /* NULL: dry */
   guint8 *memory;
   gsize size, used, peak;
+  gboolean borrowed; /* the memory is not freed with the arena */
 };
 
 AvatarArena *
@@ -34,13 +35,26 @@ avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **
   return self;
 }
 
+AvatarArena *
+avatar_arena_new_over (AvatarDevice *device, void *memory, gsize bytes)
+{
+  AvatarArena *self = g_new0 (AvatarArena, 1);
+
+  self->device = avatar_device_ref (device);
+  self->size = bytes;
+  self->memory = memory;
+  self->borrowed = TRUE;
+  return self;
+}
+
 void
 avatar_arena_free (AvatarArena *self)
 {
   if (!self)
     return;
   if (self->device) {
-    avatar_device_memory_free (self->device, self->memory, self->size);
+    if (!self->borrowed)
+      avatar_device_memory_free (self->device, self->memory, self->size);
     avatar_device_unref (self->device);
   }
   g_free (self);

@@ -4,6 +4,7 @@
 #include "engine/memory/device.h"
 
 #include "engine/memory/module.h"
+#include "engine/memory/scratch.h"
 #include "engine/ops/plan/plan.h"
 #include "engine/ops/sim/sim.h"
 
@@ -24,6 +25,7 @@ struct _AvatarDevice
   const AvatarBackend *backend;
   AvatarBackendDevice *handle;
   char *description;
+  AvatarScratch *scratch;
   GMutex lock; /* protects what follows */
   AvatarMemory memory;
 };
@@ -74,6 +76,7 @@ device_new (const char *name, GError **error)
   self->backend = backend;
   self->handle = handle;
   self->description = backend->describe (handle);
+  self->scratch = avatar_scratch_new (self);
   if (backend->discrete) {
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
@@ -127,11 +130,18 @@ avatar_device_unref (AvatarDevice *self)
   g_mutex_unlock (&all_lock);
   if (!last)
     return;
+  avatar_scratch_free (self->scratch);
   self->backend->close (self->handle);
   g_mutex_clear (&self->lock);
   g_free (self->description);
   g_free (self->key);
   g_free (self);
+}
+
+AvatarScratch *
+avatar_device_get_scratch (AvatarDevice *self)
+{
+  return self->scratch;
 }
 
 const char *

@@ -4,8 +4,10 @@
 #include "engine/vae/memory.h"
 
 #include "engine/memory/device.h"
+#include "engine/memory/scratch.h"
 
 #include <math.h>
+#include <string.h>
 
 #define MIB 1048576.
 /* How often memory is asked for that others were just to give back. */
@@ -113,9 +115,12 @@ avatar_decoder_check_least (AvatarDecoder *self, gint64 latents, GError **error)
 void
 avatar_decoder_free_host (AvatarDecoder *self)
 {
-  if (self->host)
-    avatar_device_get_backend (self->device)
-        ->host_free (avatar_device_get_handle (self->device), self->host, self->host_size);
+  const AvatarBackend *backend = avatar_device_get_backend (self->device);
+
+  if (self->host && backend->discrete)
+    backend->host_free (avatar_device_get_handle (self->device), self->host, self->host_size);
+  else
+    g_free (self->host);
   self->host = NULL;
 }
 
@@ -147,6 +152,80 @@ avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error)
   ok = avatar_vae_model_init (&self->vae, self->model, self->device, TRUE, dry, error);
   self->tiles.network = self->vae.network;
   return ok;
+}
+
+gsize
+avatar_decoder_kept_bytes (AvatarDecoder *self, gint64 latents)
+{
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  AvatarVaeTimeState state = self->state;
+  gsize bytes;
+
+  avatar_decoder_begin (self, ops, latents);
+  bytes = avatar_tensor_bytes (self->state.tail) + avatar_tensor_bytes (self->bytes);
+  self->state = state;
+  self->bytes = AVATAR_NO_TENSOR;
+  return bytes;
+}
+
+gboolean
+avatar_decoder_share (AvatarDecoder *self, gint64 latents, GError **error)
+{
+  AvatarScratch *scratch = avatar_device_get_scratch (self->device);
+  gsize kept = avatar_decoder_kept_bytes (self, latents);
+  guint64 room;
+
+  if (!avatar_ledger_take (self->device, kept, "the decoder's frames", error))
+    return FALSE;
+  self->kept = kept;
+  room = avatar_device_get_room (self->device);
+  room += MIN (avatar_scratch_get_size (scratch), G_MAXUINT64 - room);
+  self->predicted = avatar_decoder_choose (self, latents, room);
+  self->shares = avatar_scratch_join (scratch, self->predicted, "the decoder", error);
+  return self->shares;
+}
+
+void
+avatar_decoder_unshare (AvatarDecoder *self)
+{
+  if (self->shares)
+    avatar_scratch_leave (avatar_device_get_scratch (self->device));
+  if (self->kept)
+    avatar_ledger_give (self->device, self->kept);
+  self->shares = FALSE;
+  self->kept = 0;
+}
+
+/* The scratch memory, or %NULL if the decoder was cancelled while it waited. */
+static AvatarArena *
+borrow_arena (AvatarDecoder *self, GError **error)
+{
+  void *memory = avatar_scratch_take (avatar_device_get_scratch (self->device), &self->cancelled);
+
+  if (memory)
+    return avatar_arena_new_over (self->device, memory, self->predicted);
+  if (g_atomic_int_get (&self->cancelled))
+    g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "the decoder: %s has no %.1f MiB left; close other programs or choose a smaller video",
+        avatar_device_get_name (self->device), self->predicted / MIB);
+  return NULL;
+}
+
+void
+avatar_decoder_rest (AvatarDecoder *self)
+{
+  gsize frame = avatar_decoder_frame_size (self);
+
+  if (!self->ops)
+    return;
+  if (!self->host)
+    self->host = g_malloc (avatar_tensor_bytes (self->bytes));
+  memcpy (self->host, self->bytes.data, self->n_ready * frame);
+  self->peak = MAX (self->peak, avatar_arena_peak (self->ops->arena));
+  avatar_decoder_park (self);
+  avatar_scratch_give (avatar_device_get_scratch (self->device));
 }
 
 /* For the arena, and for the weights if they were given back. */
@@ -202,7 +281,8 @@ gboolean
 avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error)
 {
   AvatarVaeTimeState before = self->state;
-  AvatarArena *arena = take_arena (self, latents, error);
+  AvatarArena *arena
+      = self->shares ? borrow_arena (self, error) : take_arena (self, latents, error);
   AvatarOps *ops = arena ? avatar_vae_ops_new (self->device, arena, error) : NULL;
 
   if (!ops)

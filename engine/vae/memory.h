@@ -27,7 +27,10 @@ struct _AvatarDecoder
   AvatarOps *ops;  /* %NULL: no memory is held: before the first tile, or in between */
   void *tail;      /* what state.tail held when memory was given back; NULL: nothing */
   gint cancelled;  /* atomic */
+  gboolean shares; /* the arena is the device's scratch memory, taken for one tile at a time */
+  gsize kept;      /* bytes that are then held between tiles */
   gsize predicted; /* bytes of the arena */
+  gsize peak;      /* the most that was used of it */
   gsize mark;      /* of the arena, above the state */
   AvatarVaeTimeState state;
   AvatarTensor
@@ -36,7 +39,8 @@ struct _AvatarDecoder
 
   GArray *latents; /* floats [n, C, h, w] as pushed */
   gboolean drained;
-  guint8 *host; /* frames of the last tile that came from a discrete device: page-locked */
+  guint8 *host; /* frames of the last tile: page-locked if they came from a discrete device;
+                   %NULL: they are in @bytes */
   gsize host_size;
   gint64 n_ready, next; /* frames of the last tile, and how many of them have been pulled */
   AvatarDecodeStats stats;
@@ -60,6 +64,13 @@ gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error)
 gboolean avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error);
 /* With the turn: gives it back, so that the stream can go on later. */
 void avatar_decoder_park (AvatarDecoder *self);
+/* Joins those who share the device's scratch memory, with enough of it for tiles of @latents. */
+gboolean avatar_decoder_share (AvatarDecoder *self, gint64 latents, GError **error);
+void avatar_decoder_unshare (AvatarDecoder *self);
+/* What is held between tiles of up to @latents if the arena is shared. */
+gsize avatar_decoder_kept_bytes (AvatarDecoder *self, gint64 latents);
+/* With the turn: gives the scratch memory back, and keeps the frames of the last tile. */
+void avatar_decoder_rest (AvatarDecoder *self);
 /* Gives it back with all of the stream. */
 void avatar_decoder_drop (AvatarDecoder *self);
 void avatar_decoder_free_host (AvatarDecoder *self);

@@ -176,7 +176,7 @@ avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint
     self->tenant = avatar_tenant_new (device, avatar_decoder_yield, self);
     if (self->tiles.tiling && !avatar_decoder_check_least (self, tile_latents (self, 0), error))
       return NULL;
-  } else if (self->tiles.tiling && !avatar_decoder_allocate (self, tile_latents (self, 0), error)) {
+  } else if (self->tiles.tiling && !avatar_decoder_share (self, tile_latents (self, 0), error)) {
     return NULL;
   }
   return g_steal_pointer (&self);
@@ -189,6 +189,7 @@ avatar_decoder_free (AvatarDecoder *self)
     return;
   avatar_tenant_free (self->tenant);
   avatar_ops_free (self->ops);
+  avatar_decoder_unshare (self);
   avatar_vae_model_clear (&self->vae);
   if (self->device)
     avatar_decoder_free_host (self);
@@ -302,6 +303,8 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
 
   g_mutex_lock (&self->turn);
   ok = decode_tile (self, n, error);
+  if (self->shares)
+    avatar_decoder_rest (self);
   g_mutex_unlock (&self->turn);
   self->stats.seconds = (g_get_monotonic_time () - start) * 1e-6;
   return ok;
@@ -453,8 +456,13 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
   latents = (frames + self->tiles.temporal_ratio - 2) / self->tiles.temporal_ratio + 1;
   largest = tile_latents (self, latents);
   *weight_bytes = self->vae.bytes;
-  *least = avatar_decoder_choose (self, largest, 0);
-  *arena_bytes = avatar_decoder_choose (self, largest, room - MIN (room, *weight_bytes));
+  if (self->tiles.tiling && !avatar_device_get_backend (device)->discrete)
+    self->kept = avatar_decoder_kept_bytes (self, largest);
+  *least = avatar_decoder_choose (self, largest, 0) + self->kept;
+  *arena_bytes
+      = avatar_decoder_choose (self, largest, room - MIN (room, *weight_bytes + self->kept))
+      + self->kept;
+  self->kept = 0; /* nothing was taken */
   ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
   avatar_decoder_begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
@@ -469,6 +477,8 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
 void
 avatar_decoder_get_arena (AvatarDecoder *self, gsize *predicted, gsize *peak)
 {
-  *predicted = self->ops ? self->predicted : 0;
-  *peak = self->ops ? avatar_arena_peak (self->ops->arena) : 0;
+  if (self->ops && !self->shares)
+    self->peak = avatar_arena_peak (self->ops->arena);
+  *predicted = self->ops || self->shares ? self->predicted + self->kept : 0;
+  *peak = self->ops || self->shares ? self->peak + self->kept : 0;
 }

@@ -10,6 +10,7 @@
 #include "engine/weights/mapped.h"
 #include "engine/weights/model.h"
 #include "engine/weights/residency.h"
+#include "engine/weights/shared.h"
 #include "engine/weights/slot.h"
 
 /* Values to which LoRAs are added at a time. */
@@ -23,8 +24,8 @@ struct _AvatarWeights
   GPtrArray *loras;
   char *missing; /* the first name asked for in vain */
   /* the host's memory, where all weights are always there */
-  AvatarArena *arena;
-  GHashTable *views; /* name -> AvatarTensor */
+  AvatarSharedWeights own;     /* without a model, with LoRAs, or dry */
+  AvatarSharedWeights *shared; /* those of all stages with this model and device; or own */
   /* a discrete device, or units that come and go */
   AvatarDevice *device;
   GArray *units;              /* of AvatarUnit */
@@ -162,23 +163,49 @@ make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTabl
   return TRUE;
 }
 
-static gboolean
-host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **error)
+/* Weights to be loaded, and from what. */
+typedef struct
 {
-  self->arena = avatar_arena_new_dry ();
-  if (!dry) {
+  AvatarWeights *self;
+  GHashTable *tensors;
+  gboolean dry;
+} HostLoad;
+
+/* AvatarSharedLoad */
+static gboolean
+host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
+{
+  const HostLoad *load = data;
+  AvatarWeights *self = load->self;
+
+  weights->arena = avatar_arena_new_dry ();
+  if (!load->dry) {
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (self->arena, tensors, self->loras, NULL, NULL, NULL);
-    bytes = avatar_arena_peak (self->arena);
-    avatar_arena_free (self->arena);
-    self->arena = avatar_arena_new (self->device, bytes, what, error);
-    if (!self->arena)
+    make_views (weights->arena, load->tensors, self->loras, NULL, NULL, NULL);
+    bytes = avatar_arena_peak (weights->arena);
+    avatar_arena_free (weights->arena);
+    weights->arena = avatar_arena_new (self->device, bytes, what, error);
+    if (!weights->arena)
       return FALSE;
   }
-  self->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  return make_views (self->arena, tensors, self->loras, self->views, self->file, error);
+  weights->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  return make_views (weights->arena, load->tensors, self->loras, weights->views, self->file, error);
+}
+
+static gboolean
+host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **error)
+{
+  HostLoad load = { self, tensors, dry };
+
+  if (dry || !self->model || (self->loras && self->loras->len > 0)) {
+    self->shared = &self->own;
+    return host_load (&self->own, &load, error);
+  }
+  self->shared = avatar_shared_weights_acquire (self->model, self->device, self->part, host_load,
+      &load, error);
+  return self->shared != NULL;
 }
 
 AvatarDType
@@ -282,8 +309,10 @@ avatar_weights_free (AvatarWeights *self)
   avatar_slot_free (self->slot);
   g_clear_pointer (&self->where, g_hash_table_unref);
   g_clear_pointer (&self->units, g_array_unref);
-  g_clear_pointer (&self->views, g_hash_table_unref);
-  avatar_arena_free (self->arena);
+  if (self->shared != &self->own)
+    avatar_shared_weights_release (self->shared);
+  g_clear_pointer (&self->own.views, g_hash_table_unref);
+  avatar_arena_free (self->own.arena);
   avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
   g_clear_pointer (&self->loras, g_ptr_array_unref);
@@ -296,7 +325,7 @@ guint64
 avatar_weights_fixed_bytes (AvatarWeights *self)
 {
   if (!self->units)
-    return avatar_arena_peak (self->arena);
+    return avatar_arena_peak (self->shared->arena);
   if (!avatar_device_get_backend (self->device)->discrete)
     return avatar_slot_bytes (self->units);
   return avatar_device_rounded (self->device,
@@ -429,7 +458,7 @@ avatar_weights_get (AvatarWeights *self, const char *format, ...)
       return discrete_view (self, i, &g_array_index (tensors, AvatarPacked, (where - 1) & 0xffff));
     }
   } else {
-    view = g_hash_table_lookup (self->views, name);
+    view = g_hash_table_lookup (self->shared->views, name);
     if (view)
       return *view;
   }
@@ -441,7 +470,7 @@ avatar_weights_get (AvatarWeights *self, const char *format, ...)
 gboolean
 avatar_weights_has (AvatarWeights *self, const char *name)
 {
-  return g_hash_table_contains (self->where ? self->where : self->views, name);
+  return g_hash_table_contains (self->where ? self->where : self->shared->views, name);
 }
 
 gboolean

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Weights in float32 in the host's memory, loaded once for all stages that use the same part of the
+ * same model on the same device. */
+#pragma once
+
+#include "engine/memory/ledger.h"
+
+#include <avatar/model.h>
+
+G_BEGIN_DECLS
+
+/**
+ * AvatarSharedWeights: read only once loaded.
+ * @arena: their memory; @views: name -> AvatarTensor
+ */
+typedef struct
+{
+  AvatarArena *arena;
+  GHashTable *views;
+} AvatarSharedWeights;
+
+/* Fills @weights, or returns %FALSE with @error and frees nothing that it made. */
+typedef gboolean (*AvatarSharedLoad) (AvatarSharedWeights *weights, gpointer data, GError **error);
+
+/* What others have loaded, or what @load makes; waits while another thread loads it. The caller
+ * holds references to @model and @device until avatar_shared_weights_release(). Any thread. */
+AvatarSharedWeights *avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device,
+    const char *part, AvatarSharedLoad load, gpointer data, GError **error);
+/* The last one frees it. */
+void avatar_shared_weights_release (AvatarSharedWeights *weights);
+
+G_END_DECLS
