@@ -87,6 +87,18 @@ is_paused (GstMessage *message)
   return before == GST_STATE_READY && state == GST_STATE_PAUSED;
 }
 
+/* The test pictures have no face, of which the element warns as well. */
+static gboolean
+is_warning (GstMessage *message)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (GST_MESSAGE_TYPE (message) != GST_MESSAGE_WARNING)
+    return FALSE;
+  gst_message_parse_warning (message, &error, NULL);
+  return strstr (error->message, "no face was found") == NULL;
+}
+
 static void
 follow (GstElement *pipeline, GstMessage *message, gpointer data)
 {
@@ -100,7 +112,7 @@ follow (GstElement *pipeline, GstMessage *message, gpointer data)
   /* other elements post from threads of their own */
   if (GST_MESSAGE_SRC (message) != GST_OBJECT (denoise))
     return;
-  plan->warnings += GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING;
+  plan->warnings += is_warning (message);
   if (gst_message_has_name (message, "avatar-settings")) {
     plan->n_told++;
     gst_clear_structure (&plan->told);
