@@ -6,11 +6,18 @@
 Importing the library is not counted.
 """
 import os
-import resource
 import sys
-import time
 
-from tokenizers import Tokenizer, models
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
+import need  # noqa: E402
+
+need.imports(__file__)
+need.arguments(2, "tokenizer_hf.py llama|clip FOLDER")
+
+import resource  # noqa: E402
+import time  # noqa: E402
+
+from tokenizers import Tokenizer, models  # noqa: E402
 
 kind, folder = sys.argv[1:]
 before, start = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
