@@ -36,7 +36,7 @@
 #include <string.h>
 
 #include "gst/gstavatarcaps.h"
-#include "gst/gstavatarengine.h"
+#include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarmono.h"
 #include "gst/gstavatarreport.h"
 #include "gst/gstavatarsampleclock.h"

@@ -6,7 +6,7 @@
  *     make such a context and set it on a pipeline or answer NEED_CONTEXT with it. */
 #pragma once
 
-#include "gst/gstavatarshared.h"
+#include "gst/gstavatarengine.h"
 
 G_BEGIN_DECLS
 

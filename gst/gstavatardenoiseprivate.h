@@ -7,9 +7,9 @@
 #include "gst/gstavatarcontinuity.h"
 #include "gst/gstavatardenoise.h"
 #include "gst/gstavatardenoiseprops.h"
-#include "gst/gstavatarengine.h"
+#include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarreference.h"
-#include "gst/gstavatarwork.h"
+#include "gst/gstavataritemqueue.h"
 
 G_BEGIN_DECLS
 

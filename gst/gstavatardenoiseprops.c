@@ -2,7 +2,7 @@
 /* Properties of avatardenoise: see the header. */
 #include "gst/gstavatardenoiseprops.h"
 
-#include "gst/gstavatarengine.h"
+#include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarloras.h"
 
 enum

@@ -1,332 +1,212 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The element's side of the shared engine: see the header. */
+/* Weights are mapped once, and the device's ledger counts all stages together: see the header. */
 #include "gst/gstavatarengine.h"
 
-#include "gst/gstavatarcontext.h"
-#include "gst/gstavatarreport.h"
-
-#define DEFAULT_DEVICE "auto"
-#define DEFAULT_BUDGET "auto"
-
-void
-gst_avatar_engine_install_properties (GObjectClass *klass)
+typedef struct
 {
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+  GstAvatarEngine engine; /* first: users hold a pointer to it */
+  gchar *key;
+  guint refs;
+} Shared;
 
-  g_object_class_install_property (klass, GST_AVATAR_PROP_MODEL,
-      g_param_spec_string ("model", "Model",
-          "Folder of the model, as released or a plain one; unset = environment variable "
-          "AVATAR_MODEL, else the installed demo model",
-          NULL, flags));
-  g_object_class_install_property (klass, GST_AVATAR_PROP_DEVICE,
-      g_param_spec_string ("device", "Device",
-          "Device that computes: auto (the best there is), cpu, cuda (the first GPU) or cuda:N (the "
-          "N-th GPU, from 0)",
-          DEFAULT_DEVICE, flags));
-  g_object_class_install_property (klass, GST_AVATAR_PROP_BUDGET,
-      g_param_spec_string ("vram-budget", "VRAM budget",
-          "Ceiling for the memory taken of the device: MiB as a number, N% of what the device has, "
-          "or auto (what is free there less a reserve; on the CPU no ceiling). Elements on one "
-          "device share it: the lowest value holds, auto yields. May be changed while playing",
-          DEFAULT_BUDGET, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING));
-  g_object_class_install_property (klass, GST_AVATAR_PROP_STATS,
-      g_param_spec_boxed ("stats", "Statistics",
-          "Newest avatar-chunk statistics: stage, index, frames, timestamp, duration and "
-          "compute-time (in ns), speed (media time / compute time), computed-on (device), "
-          "bad-samples; of this moment: memory-now, memory-peak and budget of the device (in "
-          "bytes, budget 0 = none); of weights on a GPU: resident-units, streamed-units, "
-          "given-up-units, taken-back-units, uploaded-bytes",
-          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+G_LOCK_DEFINE_STATIC (engines);
+static GHashTable *engines; /* key -> Shared, while in use */
+
+typedef struct
+{
+  AvatarDevice *device; /* of the engine that the user holds */
+  guint64 bytes;        /* 0: whatever the others want */
+} Claim;
+
+/* Not the lock above, which is held while a device opens. */
+G_LOCK_DEFINE_STATIC (claims);
+static GHashTable *claims; /* user -> Claim */
+
+/* For logs and for gst-launch, which print contexts. */
+static void
+engine_to_string (const GValue *value, GValue *text)
+{
+  const GstAvatarEngine *engine = g_value_get_boxed (value);
+
+  if (engine)
+    g_value_take_string (text,
+        g_strdup_printf ("%s on %s", engine->info->name, avatar_device_get_name (engine->device)));
 }
 
-void
-gst_avatar_engine_user_init (GstAvatarEngineUser *user)
+static GType
+register_engine (void)
 {
-  user->device = g_strdup (DEFAULT_DEVICE);
-  user->budget = g_strdup (DEFAULT_BUDGET);
+  GType type = g_boxed_type_register_static ("GstAvatarEngine",
+      (GBoxedCopyFunc) gst_avatar_engine_ref, (GBoxedFreeFunc) gst_avatar_engine_unref);
+
+  g_value_register_transform_func (type, G_TYPE_STRING, engine_to_string);
+  return type;
 }
 
-void
-gst_avatar_engine_user_clear (GstAvatarEngineUser *user, GstElement *element)
+GType
+gst_avatar_engine_get_type (void)
 {
-  gst_avatar_engine_user_close (user, element);
-  g_clear_pointer (&user->model, g_free);
-  g_clear_pointer (&user->device, g_free);
-  g_clear_pointer (&user->budget, g_free);
-  g_clear_pointer (&user->offered, gst_avatar_engine_unref);
-  g_clear_pointer (&user->offered_model, g_free);
-  g_clear_pointer (&user->offered_device, g_free);
-  gst_clear_structure (&user->stats);
+  static gsize type;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, register_engine ());
+  return type;
+}
+
+static gchar *
+path_of (const gchar *model)
+{
+  g_autofree gchar *path = model ? g_strdup (model) : avatar_model_default_path ();
+
+  return g_steal_pointer (&path) ?: g_strdup ("");
+}
+
+/* By the device's own name: "auto" and "cuda" may mean the same. */
+static gchar *
+key_new (AvatarDevice *device, const gchar *path)
+{
+  return g_strdup_printf ("%s\n%s", avatar_device_get_name (device), path);
+}
+
+static Shared *
+shared_new (AvatarModel *model, AvatarDevice *device, const gchar *key)
+{
+  Shared *shared = g_new0 (Shared, 1);
+
+  shared->engine.model = model;
+  shared->engine.device = avatar_device_ref (device);
+  shared->engine.info = avatar_model_get_info (model);
+  shared->key = g_strdup (key);
+  return shared;
 }
 
 /* Locked. */
-static gboolean
-replace (gchar **text, const gchar *by)
+static Shared *
+find_or_open (const gchar *path, const gchar *device_name, GError **error)
 {
-  gboolean same = g_strcmp0 (*text, by) == 0;
-  gchar *before = *text;
+  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, error);
+  g_autofree gchar *key = device ? key_new (device, path) : NULL;
+  AvatarModel *model;
+  Shared *shared;
 
-  *text = g_strdup (by);
-  g_free (before);
-  return !same;
-}
-
-/* Locked. While the engine is open a budget that cannot be holds nothing up: it is not taken. */
-static void
-set_budget (GstAvatarEngineUser *user, const gchar *text, GError **error)
-{
-  if (user->engine && !gst_avatar_engine_claim_budget (user->engine, user, text, error))
-    return;
-  g_free (user->budget);
-  user->budget = g_strdup (text ?: DEFAULT_BUDGET);
-}
-
-gboolean
-gst_avatar_engine_user_set_property (GstAvatarEngineUser *user, GstElement *element, guint id,
-    const GValue *value)
-{
-  gboolean ours = TRUE, late = FALSE;
-  GError *error = NULL;
-
-  GST_OBJECT_LOCK (element);
-  switch (id) {
-    case GST_AVATAR_PROP_MODEL:
-      late = replace (&user->model, g_value_get_string (value)) && user->engine;
-      break;
-    case GST_AVATAR_PROP_DEVICE:
-      late = replace (&user->device, g_value_get_string (value) ?: DEFAULT_DEVICE) && user->engine;
-      break;
-    case GST_AVATAR_PROP_BUDGET:
-      set_budget (user, g_value_get_string (value), &error);
-      break;
-    default:
-      ours = FALSE;
-      break;
-  }
-  GST_OBJECT_UNLOCK (element);
-  if (late)
-    gst_avatar_report_late (element, id == GST_AVATAR_PROP_MODEL ? "model" : "device");
-  if (error)
-    gst_avatar_report_warning (element, error);
-  return ours;
-}
-
-/* Locked: the newest statistics, and the memory as it is now; %NULL: there are none. */
-static GstStructure *
-stats_now (GstAvatarEngineUser *user)
-{
-  GstStructure *stats = user->stats ? gst_structure_copy (user->stats) : NULL;
-
-  if (user->engine && !stats)
-    stats = gst_structure_new_empty ("avatar-chunk");
-  if (user->engine)
-    gst_avatar_report_memory (stats, user->engine->device);
-  return stats;
-}
-
-gboolean
-gst_avatar_engine_user_get_property (GstAvatarEngineUser *user, GstElement *element, guint id,
-    GValue *value)
-{
-  gboolean ours = TRUE;
-
-  GST_OBJECT_LOCK (element);
-  switch (id) {
-    case GST_AVATAR_PROP_MODEL:
-      g_value_set_string (value, user->model);
-      break;
-    case GST_AVATAR_PROP_DEVICE:
-      g_value_set_string (value, user->device);
-      break;
-    case GST_AVATAR_PROP_BUDGET:
-      g_value_set_string (value, user->budget);
-      break;
-    case GST_AVATAR_PROP_STATS:
-      g_value_take_boxed (value, stats_now (user));
-      break;
-    default:
-      ours = FALSE;
-      break;
-  }
-  GST_OBJECT_UNLOCK (element);
-  return ours;
-}
-
-void
-gst_avatar_engine_user_set_context (GstAvatarEngineUser *user, GstElement *element,
-    GstContext *context)
-{
-  const GstStructure *s;
-  GstAvatarEngine *engine = NULL;
-  const gchar *model, *device;
-
-  if (!gst_context_has_context_type (context, GST_AVATAR_ENGINE_CONTEXT))
-    return;
-  s = gst_context_get_structure (context);
-  gst_structure_get (s, "engine", GST_TYPE_AVATAR_ENGINE, &engine, NULL);
-  model = gst_structure_get_string (s, "model");
-  device = gst_structure_get_string (s, "device");
-  GST_OBJECT_LOCK (element);
-  if (engine) {
-    GstAvatarEngine *before = user->offered;
-    user->offered = engine;
-    engine = before;
-  }
-  if (model) {
-    g_free (user->offered_model);
-    user->offered_model = g_strdup (model);
-  }
-  if (device) {
-    g_free (user->offered_device);
-    user->offered_device = g_strdup (device);
-  }
-  GST_OBJECT_UNLOCK (element);
-  if (engine)
-    gst_avatar_engine_unref (engine);
-}
-
-gboolean
-gst_avatar_engine_user_query (GstAvatarEngineUser *user, GstElement *element, GstQuery *query)
-{
-  g_autoptr (GstContext) context = NULL;
-
-  if (!gst_avatar_context_is_query (query))
-    return FALSE;
-  GST_OBJECT_LOCK (element);
-  if (user->engine)
-    context = gst_avatar_context_new (user->engine, user->offered_model, user->offered_device);
-  GST_OBJECT_UNLOCK (element);
-  if (context)
-    gst_query_set_context (query, context);
-  return context != NULL;
-}
-
-/* Opens an engine of our own and tells everybody. */
-static GstAvatarEngine *
-open_engine (GstAvatarEngineUser *user, GstElement *element, const gchar *model,
-    const gchar *device, GError **error)
-{
-  GstAvatarEngine *engine = gst_avatar_engine_open (model, device, error);
-  g_autoptr (GstContext) context = NULL;
-
-  if (!engine)
+  if (!device)
     return NULL;
-  GST_OBJECT_LOCK (element);
-  context = gst_avatar_context_new (engine, user->offered_model, user->offered_device);
-  GST_OBJECT_UNLOCK (element);
-  gst_avatar_context_have (element, context);
+  if (!engines)
+    engines = g_hash_table_new (g_str_hash, g_str_equal);
+  shared = g_hash_table_lookup (engines, key);
+  if (shared)
+    return shared;
+  model = avatar_model_open (*path ? path : NULL, error);
+  if (!model)
+    return NULL;
+  shared = shared_new (model, device, key);
+  g_hash_table_insert (engines, shared->key, shared);
+  return shared;
+}
+
+GstAvatarEngine *
+gst_avatar_engine_open (const gchar *model, const gchar *device, GError **error)
+{
+  g_autofree gchar *path = path_of (model);
+  Shared *shared;
+
+  G_LOCK (engines);
+  shared = find_or_open (path, device, error);
+  if (shared)
+    shared->refs++;
+  G_UNLOCK (engines);
+  return shared ? &shared->engine : NULL;
+}
+
+GstAvatarEngine *
+gst_avatar_engine_ref (GstAvatarEngine *engine)
+{
+  G_LOCK (engines);
+  ((Shared *) engine)->refs++;
+  G_UNLOCK (engines);
   return engine;
 }
 
-/* The model and device that the element is to use: its own properties, else the application's. */
-static void
-get_settings (GstAvatarEngineUser *user, GstElement *element, gchar **model, gchar **device)
+void
+gst_avatar_engine_unref (GstAvatarEngine *engine)
 {
-  GST_OBJECT_LOCK (element);
-  g_free (*model);
-  g_free (*device);
-  *model = g_strdup (user->model ?: user->offered_model);
-  *device = g_strdup (user->offered_device && g_str_equal (user->device, DEFAULT_DEVICE)
-          ? user->offered_device
-          : user->device);
-  GST_OBJECT_UNLOCK (element);
-}
+  Shared *shared = (Shared *) engine;
 
-/* The engine of a context, if it is the one that the settings mean. */
-static GstAvatarEngine *
-take_offered (GstAvatarEngineUser *user, GstElement *element, gchar **model, gchar **device)
-{
-  g_autoptr (GstAvatarEngine) offered = NULL;
-
-  get_settings (user, element, model, device);
-  GST_OBJECT_LOCK (element);
-  if (user->offered)
-    offered = gst_avatar_engine_ref (user->offered);
-  GST_OBJECT_UNLOCK (element);
-  return offered && gst_avatar_engine_is (offered, *model, *device) ? g_steal_pointer (&offered)
-                                                                    : NULL;
-}
-
-/* As all elements with contexts do: what was given, what the neighbours have, what the application
- * says; then one of our own, of which we tell. */
-static GstAvatarEngine *
-find_engine (GstAvatarEngineUser *user, GstElement *element, GError **error)
-{
-  g_autofree gchar *model = NULL, *device = NULL;
-  GstAvatarEngine *engine = take_offered (user, element, &model, &device);
-
-  if (!engine) {
-    gst_avatar_context_query (element, GST_PAD_SRC);
-    engine = take_offered (user, element, &model, &device);
+  G_LOCK (engines);
+  if (--shared->refs == 0) {
+    g_hash_table_remove (engines, shared->key);
+    avatar_model_unref (engine->model);
+    avatar_device_unref (engine->device);
+    g_free (shared->key);
+    g_free (shared);
   }
-  if (!engine) {
-    gst_avatar_context_query (element, GST_PAD_SINK);
-    engine = take_offered (user, element, &model, &device);
-  }
-  if (!engine) {
-    gst_avatar_context_need (element);
-    engine = take_offered (user, element, &model, &device);
-  }
-  return engine ? engine : open_engine (user, element, model, device, error);
-}
-
-static gboolean
-use_engine (GstAvatarEngineUser *user, GstElement *element, GstAvatarEngine *engine, GError **error)
-{
-  gboolean ok;
-
-  GST_OBJECT_LOCK (element);
-  ok = gst_avatar_engine_claim_budget (engine, user, user->budget, error);
-  if (ok)
-    user->engine = engine;
-  GST_OBJECT_UNLOCK (element);
-  if (!ok)
-    gst_avatar_engine_unref (engine);
-  return ok;
+  G_UNLOCK (engines);
 }
 
 gboolean
-gst_avatar_engine_user_open (GstAvatarEngineUser *user, GstElement *element)
+gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, const gchar *device)
 {
-  g_autofree gchar *text = NULL;
-  GstAvatarEngine *engine;
-  GError *error = NULL;
+  g_autofree gchar *path = path_of (model);
+  g_autoptr (AvatarDevice) named = avatar_device_open (device, NULL);
+  g_autofree gchar *key = named ? key_new (named, path) : NULL;
 
-  if (user->engine)
-    return TRUE;
-  gst_avatar_report_progress (element, GST_PROGRESS_TYPE_START, "load-model", -1, "loading model");
-  engine = find_engine (user, element, &error);
-  if (!engine || !use_engine (user, element, engine, &error)) {
-    gst_avatar_report_error (element, error);
-    gst_avatar_report_progress (element, GST_PROGRESS_TYPE_ERROR, "load-model", -1, "no model");
-    return FALSE;
+  return g_strcmp0 (((Shared *) engine)->key, key) == 0;
+}
+
+/* Locked. Nobody left: the ceiling stays until somebody comes. */
+static void
+apply_claims (AvatarDevice *device)
+{
+  guint64 lowest = 0, automatic = 0;
+  gboolean any = FALSE;
+  GHashTableIter iter;
+  Claim *claim;
+
+  g_hash_table_iter_init (&iter, claims);
+  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &claim)) {
+    if (claim->device != device)
+      continue;
+    any = TRUE;
+    if (claim->bytes > 0)
+      lowest = lowest ? MIN (lowest, claim->bytes) : claim->bytes;
   }
-  text = g_strdup_printf ("model %s on %s", user->engine->info->name,
-      avatar_device_get_description (user->engine->device));
-  gst_avatar_report_progress (element, GST_PROGRESS_TYPE_COMPLETE, "load-model", 100, text);
+  if (any && lowest == 0 && avatar_device_parse_budget (device, "auto", &automatic, NULL))
+    lowest = automatic;
+  if (any)
+    avatar_device_set_budget (device, lowest);
+}
+
+gboolean
+gst_avatar_engine_claim_budget (GstAvatarEngine *engine, gconstpointer user, const gchar *text,
+    GError **error)
+{
+  Claim claim = { engine->device, 0 };
+
+  if (!avatar_device_parse_budget (engine->device, text, &claim.bytes, error))
+    return FALSE;
+  if (!text || !*text || g_str_equal (text, "auto"))
+    claim.bytes = 0;
+  G_LOCK (claims);
+  if (!claims)
+    claims = g_hash_table_new_full (NULL, NULL, NULL, g_free);
+  g_hash_table_insert (claims, (gpointer) user, g_memdup2 (&claim, sizeof claim));
+  apply_claims (engine->device);
+  G_UNLOCK (claims);
   return TRUE;
 }
 
 void
-gst_avatar_engine_user_close (GstAvatarEngineUser *user, GstElement *element)
+gst_avatar_engine_drop_budget (gconstpointer user)
 {
-  GstAvatarEngine *engine;
+  Claim *claim;
+  AvatarDevice *device;
 
-  GST_OBJECT_LOCK (element);
-  engine = g_steal_pointer (&user->engine);
-  if (engine)
-    gst_avatar_engine_drop_budget (user);
-  GST_OBJECT_UNLOCK (element);
-  if (engine)
-    gst_avatar_engine_unref (engine);
-}
-
-void
-gst_avatar_engine_user_set_stats (GstAvatarEngineUser *user, GstElement *element,
-    GstStructure *stats)
-{
-  GST_OBJECT_LOCK (element);
-  gst_clear_structure (&user->stats);
-  user->stats = stats;
-  GST_OBJECT_UNLOCK (element);
+  G_LOCK (claims);
+  claim = claims ? g_hash_table_lookup (claims, user) : NULL;
+  if (claim) {
+    device = claim->device;
+    g_hash_table_remove (claims, user);
+    apply_claims (device);
+  }
+  G_UNLOCK (claims);
 }

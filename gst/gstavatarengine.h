@@ -1,60 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What every element does with the engine that it shares with others: the properties that choose
- * it, contexts, statistics. Opened in READY to PAUSED, never before: a machine without model or
- * device can still inspect. */
+/* One model on one device, open once in the process for all who name the same, and the budget that
+ * all elements on a device keep to together. */
 #pragma once
 
-#include "gst/gstavatarshared.h"
+#include <avatar/device.h>
+#include <avatar/model.h>
+#include <gst/gst.h>
 
 G_BEGIN_DECLS
 
-/* What each element keeps: its settings, the engine while it is open, the newest statistics.
- * The element's object lock guards all of it; the streaming threads may read @engine without. */
 typedef struct
 {
-  gchar *model;
-  gchar *device;
-  gchar *budget;
-  GstAvatarEngine *engine;
-  GstStructure *stats;
-  /* of contexts */
-  GstAvatarEngine *offered;
-  gchar *offered_model, *offered_device;
-} GstAvatarEngineUser;
+  AvatarModel *model;
+  AvatarDevice *device;
+  const AvatarModelInfo *info;
+} GstAvatarEngine;
 
-enum
-{
-  GST_AVATAR_PROP_0,
-  GST_AVATAR_PROP_MODEL,
-  GST_AVATAR_PROP_DEVICE,
-  GST_AVATAR_PROP_BUDGET,
-  GST_AVATAR_PROP_STATS,
-  GST_AVATAR_PROP_LAST
-};
+/* Boxed, counted. */
+#define GST_TYPE_AVATAR_ENGINE (gst_avatar_engine_get_type ())
+GType gst_avatar_engine_get_type (void);
 
-/* model, device, vram-budget and stats, which every element has. */
-void gst_avatar_engine_install_properties (GObjectClass *klass);
-void gst_avatar_engine_user_init (GstAvatarEngineUser *user);
-void gst_avatar_engine_user_clear (GstAvatarEngineUser *user, GstElement *element);
-/* %FALSE: not one of these. */
-gboolean gst_avatar_engine_user_set_property (GstAvatarEngineUser *user, GstElement *element,
-    guint id, const GValue *value);
-gboolean gst_avatar_engine_user_get_property (GstAvatarEngineUser *user, GstElement *element,
-    guint id, GValue *value);
+/* @model: %NULL: the default one. */
+GstAvatarEngine *gst_avatar_engine_open (const gchar *model, const gchar *device, GError **error);
+GstAvatarEngine *gst_avatar_engine_ref (GstAvatarEngine *engine);
+void gst_avatar_engine_unref (GstAvatarEngine *engine);
+/* Whether gst_avatar_engine_open() would give this one. */
+gboolean gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, const gchar *device);
 
-/* For the element's set_context, before the parent class's. */
-void gst_avatar_engine_user_set_context (GstAvatarEngineUser *user, GstElement *element,
-    GstContext *context);
-/* %FALSE: not a query for the engine, or none is open. */
-gboolean
-gst_avatar_engine_user_query (GstAvatarEngineUser *user, GstElement *element, GstQuery *query);
+/* What @user wants as the budget of the engine's device, as avatar_device_parse_budget() takes it.
+ * The lowest that somebody has asked for holds; with none but "auto", that. */
+gboolean gst_avatar_engine_claim_budget (GstAvatarEngine *engine, gconstpointer user,
+    const gchar *text, GError **error);
+/* @user asks for nothing any more. */
+void gst_avatar_engine_drop_budget (gconstpointer user);
 
-/* Opens model and device, or takes those that a context offers or another element has open;
- * progress and the error go to the bus. */
-gboolean gst_avatar_engine_user_open (GstAvatarEngineUser *user, GstElement *element);
-void gst_avatar_engine_user_close (GstAvatarEngineUser *user, GstElement *element);
-/* Takes @stats. */
-void gst_avatar_engine_user_set_stats (GstAvatarEngineUser *user, GstElement *element,
-    GstStructure *stats);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstAvatarEngine, gst_avatar_engine_unref)
 
 G_END_DECLS

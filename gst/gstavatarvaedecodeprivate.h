@@ -10,9 +10,9 @@
 
 #include "gst/gstavatarcaps.h"
 #include "gst/gstavatarcontinuity.h"
-#include "gst/gstavatarengine.h"
+#include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarvaedecode.h"
-#include "gst/gstavatarwork.h"
+#include "gst/gstavataritemqueue.h"
 
 G_BEGIN_DECLS
 

@@ -179,7 +179,7 @@ avatar_locked ()
 # The GPU's module is found by environment as long as it is not installed.
 avatar_export_module ()
 {
-  export AVATAR_MODULE_DIR=${AVATAR_MODULE_DIR:-$AVATAR_BUILT/engine/ops/cuda}
+  export AVATAR_MODULE_DIR=${AVATAR_MODULE_DIR:-$AVATAR_BUILT/engine/backends/cuda}
 }
 
 # avatar_build NAME "MESON OPTIONS" [TARGET...]: configures if need be, then builds what has changed,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-inspect: what a folder or a file of weights is, what is missing, and the memory it needs. */
-#include "engine/text/inspect.h"
+#include "engine/inspect/inspect-tokenizer.h"
 #include "tools/inspect-print.h"
 
 #include <avatar/avatar.h>

@@ -2,9 +2,9 @@
 /* avatar-pack: a model as one folder of files that load fast, quantised and with LoRAs merged if that is
  * wanted. Any model is used as it is, too: this is for those that are started often. */
 #include "engine/denoise/transformer.h"
-#include "engine/weights/json.h"
-#include "engine/weights/layout.h"
-#include "engine/weights/lora.h"
+#include "engine/formats/json.h"
+#include "engine/model/layout.h"
+#include "engine/model/lora.h"
 #include "tools/pack-file.h"
 #include "tools/pack-folder.h"
 

@@ -2,11 +2,11 @@
 /* avatar-random: a folder of weights as released, or as Wan2GP has them, filled with seeded random values,
  * for tests and measurements where the real weights are not. */
 #include "engine/text/tokens.h"
-#include "engine/weights/json.h"
-#include "engine/weights/layout.h"
-#include "engine/weights/manifest.h"
-#include "engine/weights/released.h"
-#include "engine/weights/writer.h"
+#include "engine/formats/json.h"
+#include "engine/model/layout.h"
+#include "engine/model/manifest.h"
+#include "engine/model/config-released.h"
+#include "engine/formats/tensor-writer.h"
 #include "tools/random-config.h"
 #include "tools/random-face.h"
 #include "tools/random-job.h"

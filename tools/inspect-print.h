@@ -2,7 +2,7 @@
 /* avatar-inspect's two ways to say it. */
 #pragma once
 
-#include "engine/weights/inspect.h"
+#include "engine/inspect/inspect.h"
 
 #define INSPECT_BUDGETS 2
 

@@ -4,9 +4,9 @@
 #include "tools/pack-file.h"
 
 #include "engine/denoise/transformer.h"
-#include "engine/weights/lora.h"
-#include "engine/weights/manifest.h"
-#include "engine/weights/writer.h"
+#include "engine/model/lora.h"
+#include "engine/model/manifest.h"
+#include "engine/formats/tensor-writer.h"
 
 #include <string.h>
 

@@ -3,9 +3,9 @@
  * which a run uses them. */
 #pragma once
 
-#include "engine/weights/model.h"
+#include "engine/model/model.h"
 #include "engine/weights/pack.h"
-#include "engine/weights/part.h"
+#include "engine/model/component.h"
 
 /* What there is to tell while it is written. @bytes: done, of all parts */
 typedef void (*PackProgressFunc) (const char *part, guint64 bytes, gpointer data);

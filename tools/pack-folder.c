@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tools/pack-folder.h"
 
-#include "engine/weights/layout.h"
-#include "engine/weights/mapped.h"
-#include "engine/weights/writer.h"
+#include "engine/model/layout.h"
+#include "engine/formats/mapped-file.h"
+#include "engine/formats/tensor-writer.h"
 
 #include <errno.h>
 #include <fcntl.h>

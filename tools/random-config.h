@@ -2,7 +2,7 @@
 /* What a configuration says of prompts, made to fit random text encoders and their tokenizers. */
 #pragma once
 
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 /* What is put around a prompt, which the tokenizers are to know; up to %NULL. */
 GStrv random_config_texts (const AvatarConfig *config);

@@ -2,7 +2,7 @@
 /* Names and shapes of the face detector's tensors, layer by layer of yolov5l-face's yaml. */
 #include "tools/random-face.h"
 
-#include "engine/weights/writer.h"
+#include "engine/formats/tensor-writer.h"
 
 #include <stdarg.h>
 

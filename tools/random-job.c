@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tools/random-job.h"
 
-#include "engine/weights/manifest.h"
-#include "engine/weights/random.h"
+#include "engine/model/manifest.h"
+#include "engine/model/random-weights.h"
 
 #include <errno.h>
 #include <math.h>

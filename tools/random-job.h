@@ -2,9 +2,9 @@
 /* What avatar-random was asked for, and the files of it. */
 #pragma once
 
-#include "engine/weights/config.h"
-#include "engine/weights/json.h"
-#include "engine/weights/writer.h"
+#include "engine/model/config.h"
+#include "engine/formats/json.h"
+#include "engine/formats/tensor-writer.h"
 
 typedef enum
 {

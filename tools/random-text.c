@@ -2,7 +2,7 @@
 /* Names and shapes of the text encoders' tensors. */
 #include "tools/random-text.h"
 
-#include "engine/weights/writer.h"
+#include "engine/formats/tensor-writer.h"
 
 typedef struct
 {

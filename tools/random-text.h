@@ -3,7 +3,7 @@
  * CLIP-L's text tower, under Hugging Face's names (spec vae-text-face-formats.md 2.2, 3). */
 #pragma once
 
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 /* @merges: of the tokenizer, as in RandomTokenizerSizes */
 typedef struct

@@ -2,9 +2,9 @@
 /* A table of tokens and merges that knows some texts, the special tokens behind it, and their files. */
 #include "tools/random-tokenizer.h"
 
-#include "engine/text/added.h"
-#include "engine/text/clean.h"
-#include "engine/text/split.h"
+#include "engine/text/added-tokens.h"
+#include "engine/text/clip-text-normalize.h"
+#include "engine/text/pre-tokenizer.h"
 #include "tools/random-table.h"
 
 #include <json-glib/json-glib.h>

@@ -4,7 +4,7 @@
  * that 16-bit values may begin at odd addresses. */
 #include "tools/random-job.h"
 
-#include "engine/weights/manifest.h"
+#include "engine/model/manifest.h"
 
 #include <string.h>
 

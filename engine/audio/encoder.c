@@ -7,9 +7,9 @@
 
 #include "engine/audio/mel.h"
 #include "engine/audio/whisper.h"
-#include "engine/memory/device.h"
-#include "engine/weights/finite.h"
-#include "engine/weights/model.h"
+#include "engine/device/device.h"
+#include "engine/model/nan-search.h"
+#include "engine/model/model.h"
 
 #include <math.h>
 #include <string.h>

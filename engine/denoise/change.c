@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Other settings between two windows. What is made of them takes the place of what was, which is kept
  * until all of it is there: a change that fails leaves no trace. */
-#include "engine/denoise/stage.h"
+#include "engine/denoise/denoiser-private.h"
 
-#include "engine/memory/device.h"
-#include "engine/weights/placing.h"
+#include "engine/device/device.h"
+#include "engine/weights/placement.h"
 
 #include <math.h>
 #include <string.h>

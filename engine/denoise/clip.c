@@ -2,7 +2,7 @@
 /* Upstream's way with long clips: in every step all windows over the whole clip, shifted from step
  * to step; what windows share is averaged (spec denoise.md 4.5, 4.8). */
 #include "engine/denoise/parity.h"
-#include "engine/denoise/stage.h"
+#include "engine/denoise/denoiser-private.h"
 
 #include <string.h>
 

@@ -2,11 +2,11 @@
 /* The denoising stage: collects features, runs windows (engine/denoise/stream.c, clip.c), hands
  * out latent frames in order. */
 #include "engine/denoise/parity.h"
-#include "engine/denoise/stage.h"
-#include "engine/weights/lora.h"
+#include "engine/denoise/denoiser-private.h"
+#include "engine/model/lora.h"
 
-#include "engine/memory/device.h"
-#include "engine/weights/placing.h"
+#include "engine/device/device.h"
+#include "engine/weights/placement.h"
 
 #include <math.h>
 #include <string.h>

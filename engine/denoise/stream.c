@@ -3,9 +3,9 @@
  * of the one before: in every step they are set to what they were, noised to the step's level
  * (Lugmayr et al. 2022, without resampling), so that the rest is made to go on from them. */
 #include "engine/denoise/parity.h"
-#include "engine/denoise/stage.h"
+#include "engine/denoise/denoiser-private.h"
 
-#include "engine/weights/finite.h"
+#include "engine/model/nan-search.h"
 
 #include <string.h>
 

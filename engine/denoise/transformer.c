@@ -6,7 +6,7 @@
  *
  * Letters: T latent frames, S tokens a frame, Lx = (T + 1) S image tokens (reference first),
  * Lt text tokens, L = Lx + Lt, D hidden, M mlp. */
-#include "engine/denoise/parts.h"
+#include "engine/denoise/transformer-private.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 /* Conditioning of one window and classifier-free guidance over it (Ho and Salimans 2022). */
 #include "engine/denoise/window.h"
 #include "engine/denoise/parity.h"
-#include "engine/denoise/parts.h"
+#include "engine/denoise/transformer-private.h"
 #include "engine/denoise/sampler.h"
 
 #include <string.h>

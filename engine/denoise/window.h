@@ -2,7 +2,7 @@
 /* One window of latent frames: what the sampler asks of the transformer, with guidance. */
 #pragma once
 
-#include "engine/denoise/reuse.h"
+#include "engine/denoise/step-cache.h"
 #include "engine/denoise/transformer.h"
 
 #include <avatar/denoise.h>

@@ -5,8 +5,8 @@
 
 #include "engine/image/linear.h"
 #include "engine/image/overview.h"
-#include "engine/memory/device.h"
-#include "engine/weights/model.h"
+#include "engine/device/device.h"
+#include "engine/model/model.h"
 
 #define SHORTER_SIDE 416
 #define CONFIDENCE .5f

@@ -2,7 +2,7 @@
 /* Upstream's choice of a video size. */
 #pragma once
 
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 G_BEGIN_DECLS
 

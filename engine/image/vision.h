@@ -3,7 +3,7 @@
  * language model (spec vae-text-face-formats.md 2.3). */
 #pragma once
 
-#include "engine/image/tower.h"
+#include "engine/image/clip-encoder.h"
 
 #include <avatar/image.h>
 

@@ -4,7 +4,7 @@
  * before it. */
 #include "engine/image/yolo-weights.h"
 
-#include "engine/weights/mapped.h"
+#include "engine/formats/mapped-file.h"
 
 #include <math.h>
 #include <stdarg.h>

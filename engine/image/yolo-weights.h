@@ -2,8 +2,8 @@
 /* The detector's convolutions, found by the names of its modules and checked against each other. */
 #pragma once
 
-#include "engine/memory/ledger.h"
-#include "engine/weights/file.h"
+#include "engine/device/ledger.h"
+#include "engine/formats/tensor-file.h"
 
 G_BEGIN_DECLS
 

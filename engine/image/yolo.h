@@ -3,8 +3,8 @@
  * network of the face detector, of any width and depth. */
 #pragma once
 
-#include "engine/memory/ledger.h"
-#include "engine/weights/file.h"
+#include "engine/device/ledger.h"
+#include "engine/formats/tensor-file.h"
 
 G_BEGIN_DECLS
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Convolutions and group norms: checks and counts, and the order in which frames are worked on. */
-#include "engine/memory/device.h"
-#include "engine/ops/backend.h"
+#include "engine/device/device.h"
+#include "engine/device/backend.h"
 #include "engine/ops/conv3d-backend.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The front of every operation: checks, counting, workspace. The back of it is the back-end's. */
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 
 #include <stdarg.h>
 #include <string.h>

@@ -14,7 +14,7 @@
 #pragma once
 
 #include "engine/base/tensor.h"
-#include "engine/memory/ledger.h"
+#include "engine/device/ledger.h"
 
 G_BEGIN_DECLS
 

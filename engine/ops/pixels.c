@@ -2,7 +2,7 @@
 /* Decoded pictures as bytes: checks, and the colour matrix (ITU-R BT.601, BT.709). */
 #include "engine/ops/pixels.h"
 
-#include "engine/ops/backend.h"
+#include "engine/device/backend.h"
 
 static AvatarPixelMatrix
 matrix_of (const AvatarPixels *p)

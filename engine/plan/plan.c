@@ -4,10 +4,10 @@
 
 #include "engine/audio/encoder.h"
 #include "engine/denoise/denoiser.h"
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/vae/encoder.h"
-#include "engine/vae/stage.h"
-#include "engine/weights/placing.h"
+#include "engine/vae/decoder.h"
+#include "engine/weights/placement.h"
 
 /* A million video frames are eleven hours. */
 #define MOST_FRAMES 1000000

@@ -3,7 +3,7 @@
  * before it, so that rows behind the pooled one are not computed. */
 #include "engine/text/clip.h"
 
-#include "engine/text/rows.h"
+#include "engine/text/embedding-rows.h"
 
 #include <stdio.h>
 

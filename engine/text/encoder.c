@@ -4,12 +4,12 @@
 #define G_LOG_DOMAIN "avatar"
 #include "engine/text/encoder.h"
 
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/text/clip.h"
-#include "engine/text/key.h"
-#include "engine/weights/finite.h"
-#include "engine/weights/model.h"
-#include "engine/weights/placing.h"
+#include "engine/text/prompt-cache-key.h"
+#include "engine/model/nan-search.h"
+#include "engine/model/model.h"
+#include "engine/weights/placement.h"
 
 /* What a run of either encoder needs. */
 typedef struct

@@ -3,8 +3,8 @@
  * conditioned on out. Weights go through the device once, part by part. */
 #pragma once
 
-#include "engine/ops/plan/plan.h"
-#include "engine/text/cache.h"
+#include "engine/backends/estimate/estimate.h"
+#include "engine/text/prompt-cache.h"
 #include "engine/text/encoding.h"
 
 #include <avatar/image.h>

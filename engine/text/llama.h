@@ -4,7 +4,7 @@
 #pragma once
 
 #include "engine/ops/ops.h"
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 #include "engine/weights/weights.h"
 
 G_BEGIN_DECLS

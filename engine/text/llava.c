@@ -6,8 +6,8 @@
 #include "engine/text/llava.h"
 
 #include "engine/text/llama.h"
-#include "engine/text/rows.h"
-#include "engine/weights/part.h"
+#include "engine/text/embedding-rows.h"
+#include "engine/model/component.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * states [i] = byte_embed [b_i] + pos_embed [i]; pooled = sum of byte_embed_2 [b_i] / sqrt (n). */
 #include "engine/text/text.h"
 
-#include "engine/text/rows.h"
-#include "engine/weights/model.h"
+#include "engine/text/embedding-rows.h"
+#include "engine/model/model.h"
 
 #include <math.h>
 #include <string.h>

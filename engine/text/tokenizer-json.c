@@ -3,7 +3,7 @@
  * ids, and is not as LLaMA-3 has it, is refused by name. Vocabulary and merges are read where they
  * stand, since json-glib's tree of them takes ten times their room and most of the time; all else
  * is read from the text without them. */
-#include "engine/text/split.h"
+#include "engine/text/pre-tokenizer.h"
 #include "engine/text/tokenizer.h"
 
 #include <string.h>

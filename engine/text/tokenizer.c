@@ -3,8 +3,8 @@
  * encoded. */
 #include "engine/text/tokenizer.h"
 
-#include "engine/text/clean.h"
-#include "engine/text/split.h"
+#include "engine/text/clip-text-normalize.h"
+#include "engine/text/pre-tokenizer.h"
 
 #include <string.h>
 

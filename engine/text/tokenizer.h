@@ -2,11 +2,11 @@
 /* Inside of tokenizers, and reading them from bytes. */
 #pragma once
 
-#include "engine/text/added.h"
+#include "engine/text/added-tokens.h"
 #include "engine/text/bpe.h"
 #include "engine/text/tokens.h"
-#include "engine/weights/json-cursor.h"
-#include "engine/weights/json.h"
+#include "engine/formats/json-cursor.h"
+#include "engine/formats/json.h"
 
 G_BEGIN_DECLS
 

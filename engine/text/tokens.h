@@ -3,7 +3,7 @@
  * upstream hymm_sp/text_encoder, constants.py). */
 #pragma once
 
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 G_BEGIN_DECLS
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "engine/vae/frames.h"
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 G_BEGIN_DECLS
 

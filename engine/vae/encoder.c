@@ -2,8 +2,8 @@
 /* Encodes one picture, in upstream's tiles where the model decodes in tiles. */
 #include "engine/vae/encoder.h"
 
-#include "engine/memory/device.h"
-#include "engine/memory/turns.h"
+#include "engine/device/device.h"
+#include "engine/device/memory-arbiter.h"
 #include "engine/vae/model.h"
 #include "engine/vae/tiles.h"
 

@@ -2,8 +2,8 @@
 /* From the tensors of a model folder to a network. */
 #include "engine/vae/model.h"
 
-#include "engine/memory/device.h"
-#include "engine/weights/model.h"
+#include "engine/device/device.h"
+#include "engine/model/model.h"
 
 typedef struct
 {

@@ -2,8 +2,8 @@
 /* Packing weights: conversion and quantisation, in pieces by all cores. */
 #include "engine/weights/pack.h"
 
-#include "engine/weights/lora.h"
-#include "engine/weights/mapped.h"
+#include "engine/model/lora.h"
+#include "engine/formats/mapped-file.h"
 
 #include <math.h>
 #include <string.h>

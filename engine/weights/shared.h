@@ -3,7 +3,7 @@
  * same model on the same device. */
 #pragma once
 
-#include "engine/memory/ledger.h"
+#include "engine/device/ledger.h"
 
 #include <avatar/model.h>
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Views of a part's tensors. On the CPU: float32 in one arena, read once; a dry one walks the same
  * list, which is why a plan knows the size. Nothing is computed on mapped memory, not even float32:
- * a file that is cut short while it is mapped would kill the process (engine/weights/mapped.h). On
+ * a file that is cut short while it is mapped would kill the process (engine/formats/mapped-file.h). On
  * a discrete device: wherever their units are. */
 #include "engine/weights/weights.h"
 
-#include "engine/memory/device.h"
-#include "engine/weights/lora.h"
-#include "engine/weights/mapped.h"
-#include "engine/weights/model.h"
-#include "engine/weights/residency.h"
+#include "engine/device/device.h"
+#include "engine/model/lora.h"
+#include "engine/formats/mapped-file.h"
+#include "engine/model/model.h"
+#include "engine/weights/device-streamer.h"
 #include "engine/weights/shared.h"
-#include "engine/weights/slot.h"
+#include "engine/weights/host-streamer.h"
 
 /* Values to which LoRAs are added at a time. */
 #define MERGED ((gint64) 1 << 19)

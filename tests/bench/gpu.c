@@ -10,9 +10,9 @@
  * PRECISION: bf16, fp8 (computed in), w8 (int8 weights), w8f (e4m3 weights); BUDGET 0: none. */
 #include "engine/denoise/sampler.h"
 #include "engine/denoise/window.h"
-#include "engine/memory/device.h"
-#include "engine/weights/model.h"
-#include "engine/weights/random.h"
+#include "engine/device/device.h"
+#include "engine/model/model.h"
+#include "engine/model/random-weights.h"
 
 #include <math.h>
 #include <stdio.h>

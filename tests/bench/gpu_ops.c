@@ -4,7 +4,7 @@
  * a line.
  *
  *   bench-gpu-ops DEVICE WxH/PRECISION...     PRECISION: bf16 or fp8 */
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -10,11 +10,11 @@
  * behind. --dump writes the frames of the
  * next row as bytes [frames, H, W, 3], and before them, in FILE.latents, what they were decoded
  * from. BUDGET 0: none. */
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/vae/encoder.h"
 #include "engine/vae/model.h"
-#include "engine/vae/stage.h"
-#include "engine/weights/random.h"
+#include "engine/vae/decoder.h"
+#include "engine/model/random-weights.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -7,8 +7,8 @@
  *
  * TOKENIZERS: a folder as avatar-random --parts tokenizers makes it. SINCE: when it was started, in seconds since 1970. CHUNK: latent frames of the window. */
 #include "engine/text/tokens.h"
-#include "engine/weights/model.h"
-#include "engine/weights/random.h"
+#include "engine/model/model.h"
+#include "engine/model/random-weights.h"
 #include "tests/bench/watch.h"
 
 #include <avatar/avatar.h>

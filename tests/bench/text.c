@@ -7,9 +7,9 @@
  * BUDGET_MIB: 0: none; the least first, as the ledger's peak is of all so far. DUMP: the file for
  * tests/gpu/text.py: "NAME COUNT\n", then so many float32, of what went in and of what came out. */
 #include "engine/image/vision.h"
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/text/encoder.h"
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 #include "tests/bench/watch.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/bench/watch.h"
 
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 
 #include <stdlib.h>
 #include <string.h>

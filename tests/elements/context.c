@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One engine for the elements of a pipeline and for the application, by GstContext. */
-#include "gst/gstavatarshared.h"
+#include "gst/gstavatarengine.h"
 
 #include "support.h"
 

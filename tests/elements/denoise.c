@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatardenoise: how many latents, their times, the portrait's two doors, sizes, statistics. */
 #include "engine/denoise/sampler.h"
-#include "engine/weights/writer.h"
+#include "engine/formats/tensor-writer.h"
 #include "support.h"
 
 #include <glib/gstdio.h>

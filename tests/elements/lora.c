@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The property lora of avatardenoise: how it is read, that it reaches the engine, and that what is
  * wrong with it is told with the file's name. */
-#include "engine/weights/writer.h"
+#include "engine/formats/tensor-writer.h"
 #include "gst/gstavatarloras.h"
 #include "support.h"
 

@@ -3,7 +3,7 @@
  * entry says, which a second reading shows. */
 #include "tests/fuzz/target.h"
 
-#include "engine/text/cache.h"
+#include "engine/text/prompt-cache.h"
 #include "tests/fuzz/file.h"
 
 #define STATES 6

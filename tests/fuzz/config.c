@@ -3,7 +3,7 @@
  * safe to compute with. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/config-text.h"
+#include "engine/model/config-text-encoder.h"
 
 static void
 try_encoders (const char *json)

@@ -2,8 +2,8 @@
 /* Fuzz target: any bytes as a GGUF file. Every tensor of what is accepted is read from end to end. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/gguf.h"
-#include "engine/weights/mapped.h"
+#include "engine/formats/gguf.h"
+#include "engine/formats/mapped-file.h"
 
 #define PIECE 4096
 

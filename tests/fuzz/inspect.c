@@ -3,9 +3,9 @@
  * cannot use it is told why. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/inspect-file.h"
-#include "engine/weights/inspect-loose.h"
-#include "engine/weights/released.h"
+#include "engine/inspect/inspect-file.h"
+#include "engine/inspect/inspect-loose.h"
+#include "engine/model/config-released.h"
 #include "tests/fuzz/file.h"
 
 #include <unistd.h>

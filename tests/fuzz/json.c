@@ -4,8 +4,8 @@
  * ends where reading it does. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/json-cursor.h"
-#include "engine/weights/json.h"
+#include "engine/formats/json-cursor.h"
+#include "engine/formats/json.h"
 
 #define MAX_DEPTH 32
 

@@ -4,9 +4,9 @@
  * there. What is accepted gives every part's list of tensors. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/config-text.h"
-#include "engine/weights/layout.h"
-#include "engine/weights/manifest.h"
+#include "engine/model/config-text-encoder.h"
+#include "engine/model/layout.h"
+#include "engine/model/manifest.h"
 #include "tests/fuzz/file.h"
 
 #define VIDEO "ckpts/hunyuan-video-t2v-720p/"

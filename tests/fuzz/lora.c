@@ -2,8 +2,8 @@
 /* Fuzz target: any bytes as a LoRA of a very small transformer. What is accepted is added up. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/lora.h"
-#include "engine/weights/released.h"
+#include "engine/model/lora.h"
+#include "engine/model/config-released.h"
 
 /* The released names at sizes for which a file has a few hundred bytes. */
 static AvatarConfig *

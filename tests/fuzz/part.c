@@ -4,8 +4,8 @@
  * tensors are refused; four more are the length of the weights. What is accepted becomes float32. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/part.h"
-#include "engine/weights/released.h"
+#include "engine/model/component.h"
+#include "engine/model/config-released.h"
 #include "engine/weights/weights.h"
 #include "tests/fuzz/file.h"
 

@@ -2,7 +2,7 @@
 /* Fuzz target: any bytes as a pickle. The first nodes of what is accepted are walked. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/pickle.h"
+#include "engine/formats/pickle.h"
 
 #define STEPS 1000 /* nodes may hold themselves: there is no end */
 

@@ -3,9 +3,9 @@
  * bytes, and no prompt loses the portrait's place. */
 #include "tests/fuzz/target.h"
 
-#include "engine/text/clean.h"
+#include "engine/text/clip-text-normalize.h"
 #include "engine/text/tokenizer.h"
-#include "engine/weights/released.h"
+#include "engine/model/config-released.h"
 
 static AvatarTokenizer *llama, *clip;
 static AvatarConfig *config;

@@ -3,7 +3,7 @@
  * from end to end, so that a view outside the file shows. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/safetensors.h"
+#include "engine/formats/safetensors.h"
 
 int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)

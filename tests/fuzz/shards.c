@@ -3,7 +3,7 @@
  * after its length of 4 bytes. Every tensor of what is accepted is read from end to end. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/shards.h"
+#include "engine/formats/safetensors-shards.h"
 
 static volatile guint8 sum;
 

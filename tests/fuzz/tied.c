@@ -3,8 +3,8 @@
  * keeps there in base64. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/json.h"
-#include "engine/weights/tied.h"
+#include "engine/formats/json.h"
+#include "engine/formats/safetensors-tied.h"
 
 static void
 check (JsonObject *metadata)

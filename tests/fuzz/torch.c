@@ -3,8 +3,8 @@
  * tensor of what is accepted is read from end to end, so that a view outside the file shows. */
 #include "tests/fuzz/target.h"
 
-#include "engine/weights/torch.h"
-#include "engine/weights/zip.h"
+#include "engine/formats/torch.h"
+#include "engine/formats/zip.h"
 
 static volatile guint8 sum;
 

@@ -8,7 +8,7 @@
 #include "engine/denoise/window.h"
 #include "engine/text/encoder.h"
 #include "engine/vae/encoder.h"
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 #include <avatar/avatar.h>
 #include <string.h>

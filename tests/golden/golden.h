@@ -3,7 +3,7 @@
 #pragma once
 
 #include "engine/ops/ops.h"
-#include "engine/weights/safetensors.h"
+#include "engine/formats/safetensors.h"
 #include "engine/weights/weights.h"
 
 #include <math.h>

@@ -6,7 +6,7 @@
 #include "engine/denoise/parity.h"
 #include "engine/denoise/window.h"
 #include "engine/ops/pixels.h"
-#include "engine/weights/writer.h"
+#include "engine/formats/tensor-writer.h"
 #include "tests/golden/golden.h"
 
 #include <avatar/avatar.h>

@@ -4,10 +4,10 @@
 #include "tests/golden/pipeline-run.h"
 
 #include "engine/denoise/parity.h"
-#include "engine/denoise/stage.h"
+#include "engine/denoise/denoiser-private.h"
 #include "engine/image/vision.h"
-#include "engine/weights/random.h"
-#include "engine/weights/writer.h"
+#include "engine/model/random-weights.h"
+#include "engine/formats/tensor-writer.h"
 
 #include <glib/gstdio.h>
 #include <math.h>

@@ -6,7 +6,7 @@
 #include "engine/image/vision.h"
 #include "engine/text/clip.h"
 #include "engine/text/llava.h"
-#include "engine/weights/config-text.h"
+#include "engine/model/config-text-encoder.h"
 
 #include <json-glib/json-glib.h>
 #include <string.h>

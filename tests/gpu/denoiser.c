@@ -2,7 +2,7 @@
 /* The demo model's denoiser on a GPU: close to the CPU's latents, and the same bits under every
  * budget, also when memory is taken away during the run. Skipped without a GPU. */
 #include "engine/denoise/denoiser.h"
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 
 #include <math.h>
 #include <string.h>

@@ -55,7 +55,7 @@ def string_hash(name):
 
 
 def draw(n, stream):
-    """n whole numbers of 16 bits: engine/weights/random.c"""
+    """n whole numbers of 16 bits: engine/model/random-weights.c"""
     i = torch.arange(0, n, 4, device=DEVICE, dtype=torch.int64)
     bits = mix(i * signed(GOLDEN) + signed(stream))
     return torch.stack([bits << (48 - 16 * j) >> 48 for j in range(4)], 1).flatten()[:n].float()

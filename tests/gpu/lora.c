@@ -4,9 +4,9 @@
  * Of small random weights, or of the int8 file AVATAR_LORA_MODEL. Skipped without a GPU.
  *
  *   gpu-lora [DEVICE] */
-#include "engine/memory/device.h"
-#include "engine/weights/model.h"
-#include "tests/unit/folders.h"
+#include "engine/device/device.h"
+#include "engine/model/model.h"
+#include "tests/unit/tree-fixture.h"
 
 #include <math.h>
 #include <string.h>

@@ -8,9 +8,9 @@
  *
  * DEVICE: default cuda. MODEL: default the environment's AVATAR_MODEL. tests/gpu/full runs it on
  * random weights of the released widths with few blocks. */
-#include "engine/memory/device.h"
-#include "engine/weights/config.h"
-#include "engine/weights/random.h"
+#include "engine/device/device.h"
+#include "engine/model/config.h"
+#include "engine/model/random-weights.h"
 
 #include <avatar/avatar.h>
 #include <math.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Every operation of the CUDA back-end against the CPU's, on random data that bfloat16 holds
  * exactly. Skipped without a GPU. */
-#include "engine/memory/device.h"
-#include "engine/ops/backend.h"
+#include "engine/device/device.h"
+#include "engine/device/backend.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,9 +2,9 @@
 /* The text encoders on a GPU, in float16: close to the CPU's float32, and the same bits in the least
  * memory that does. Of small random weights, or of the folder AVATAR_TEXT_MODEL, of any size. Skipped
  * without a GPU. */
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/text/encoder.h"
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 #include <math.h>
 #include <string.h>

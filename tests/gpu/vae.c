@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The video VAE on a GPU against the CPU: its operations on random data, then the demo model's
  * decoder and encoder. Skipped without a GPU. */
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/vae/encoder.h"
 #include "engine/vae/model.h"
-#include "engine/vae/stage.h"
+#include "engine/vae/decoder.h"
 
 #include <math.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "engine/audio/encoder.h"
 #include "engine/audio/mel.h"
 #include "engine/audio/whisper.h"
-#include "engine/weights/config.h"
+#include "engine/model/config.h"
 
 #include <string.h>
 

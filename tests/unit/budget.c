@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Amounts of memory as people write them, on a pretended GPU and on the CPU. */
-#include "engine/memory/device.h"
-#include "engine/ops/sim/sim.h"
+#include "engine/device/device.h"
+#include "engine/backends/fake/fake.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /* The step cache: which steps are run in full, and that the adaptive one is at its default no
  * worse than upstream's table. What cached steps compute is tested in tests/golden, and that it
  * does not depend on the budget in tests/unit/residency.c. */
-#include "engine/denoise/reuse.h"
+#include "engine/denoise/step-cache.h"
 
 #include <avatar/avatar.h>
 

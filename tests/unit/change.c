@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Settings that change between two windows: what is made from then on is what a stage with these settings
  * makes, to the bit; what fails leaves no trace; no budget is passed. */
-#include "engine/denoise/stage.h"
-#include "engine/memory/device.h"
-#include "engine/ops/sim/sim.h"
+#include "engine/denoise/denoiser-private.h"
+#include "engine/device/device.h"
+#include "engine/backends/fake/fake.h"
 
 #include <glib/gstdio.h>
 #include <string.h>

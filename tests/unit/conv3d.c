@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The causal convolution and its group norm against plain loops in double precision, which pad,
  * upsample and normalise one value at a time as upstream does. */
-#include "engine/ops/cpu/conv3d.h"
+#include "engine/backends/cpu/conv3d.h"
 #include "engine/ops/conv3d.h"
 
 #include <math.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The decoding stage and the portrait's encoder on the demo model: streaming, coverage, memory,
  * cancelling. What the networks compute is tested in tests/golden/vae.c. */
-#include "engine/ops/sim/sim.h"
+#include "engine/backends/fake/fake.h"
 #include "engine/vae/encoder.h"
 #include "engine/vae/model.h"
-#include "engine/vae/stage.h"
+#include "engine/vae/decoder.h"
 #include "engine/vae/tiles.h"
 
 #include <math.h>

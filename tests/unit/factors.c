@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* 8-bit weights and their factors, under every name; what of them is not known is an error; and tensors that
  * nobody needs, of any dtype. */
-#include "engine/weights/manifest.h"
-#include "engine/weights/part.h"
-#include "engine/weights/released.h"
+#include "engine/model/manifest.h"
+#include "engine/model/component.h"
+#include "engine/model/config-released.h"
 #include "engine/weights/weights.h"
 
 #include <glib/gstdio.h>

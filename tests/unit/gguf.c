@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GGUF files that ggml's own package has written, and files that try to break the reader (both made by
  * tools/goldens/corpus_gguf.py). */
-#include "engine/weights/file.h"
-#include "engine/weights/mapped.h"
+#include "engine/formats/tensor-file.h"
+#include "engine/formats/mapped-file.h"
 #include "engine/weights/weights.h"
 
 #include <string.h>

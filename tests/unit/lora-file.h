@@ -2,10 +2,10 @@
 /* Test material: LoRA files of random values, and what they add to a weight, in double precision. */
 #pragma once
 
-#include "engine/weights/lora.h"
-#include "engine/weights/model.h"
-#include "engine/weights/random.h"
-#include "engine/weights/writer.h"
+#include "engine/model/lora.h"
+#include "engine/model/model.h"
+#include "engine/model/random-weights.h"
+#include "engine/formats/tensor-writer.h"
 
 #include <avatar/avatar.h>
 #include <glib/gstdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What LoRAs add to weights: merged and compared with loops in double precision. */
 #include "tests/unit/lora-file.h"
-#include "engine/memory/device.h"
-#include "engine/ops/sim/sim.h"
+#include "engine/device/device.h"
+#include "engine/backends/fake/fake.h"
 #include "engine/weights/pack.h"
 
 /* diffusers splits what the checkpoint has in one, and swaps the halves of one matrix. */

@@ -2,9 +2,9 @@
 /* Configurations and model folders: the demo model opens, damaged copies say what is wrong. */
 #include "tests/unit/tables.h"
 
-#include "engine/weights/config.h"
-#include "engine/weights/model.h"
-#include "engine/weights/released.h"
+#include "engine/model/config.h"
+#include "engine/model/model.h"
+#include "engine/model/config-released.h"
 #include "engine/weights/weights.h"
 
 #include <gio/gio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The operations of the text encoders against loops in double precision, and large products that
  * are cut into pieces. */
-#include "engine/ops/sim/sim.h"
+#include "engine/backends/fake/fake.h"
 
 #include <math.h>
 

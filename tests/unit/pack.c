@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-pack: what it makes of a model is that model, to the bit, in whichever layout it was and with
  * whatever was done to it while it was loaded; and nothing is left where it fails. */
-#include "engine/weights/file.h"
-#include "engine/weights/model.h"
-#include "tests/unit/folders.h"
+#include "engine/formats/tensor-file.h"
+#include "engine/model/model.h"
+#include "tests/unit/tree-fixture.h"
 
 #include <glib/gstdio.h>
 #include <string.h>

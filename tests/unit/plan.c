@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Plans of the released model on cards that are not there. That a plan is what a run does is
  * tested where there are weights to run: tests/unit/residency.c. */
-#include "engine/memory/device.h"
-#include "engine/ops/plan/plan.h"
-#include "engine/weights/config.h"
+#include "engine/device/device.h"
+#include "engine/backends/estimate/estimate.h"
+#include "engine/model/config.h"
 
 #include <avatar/plan.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Random weights depend on nothing but seed, name and index; what is written is read back. */
-#include "engine/weights/file.h"
-#include "engine/weights/random.h"
-#include "engine/weights/safetensors.h"
-#include "engine/weights/released.h"
-#include "engine/weights/writer.h"
+#include "engine/formats/tensor-file.h"
+#include "engine/model/random-weights.h"
+#include "engine/formats/safetensors.h"
+#include "engine/model/config-released.h"
+#include "engine/formats/tensor-writer.h"
 #include "engine/text/tokenizer.h"
 #include "tools/random-config.h"
 #include "tools/random-text.h"

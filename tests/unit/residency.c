@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Weights on a device with little memory: the same latents under every budget, from every tier,
- * under pressure, and nothing left behind after failures. The device is pretended (engine/ops/sim):
+ * under pressure, and nothing left behind after failures. The device is pretended (engine/backends/fake):
  * what is not waited for is NaN. */
 #include "engine/denoise/denoiser.h"
-#include "engine/memory/device.h"
-#include "engine/ops/sim/sim.h"
+#include "engine/device/device.h"
+#include "engine/backends/fake/fake.h"
 #include "engine/weights/weights.h"
 
 #include <math.h>

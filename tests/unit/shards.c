@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Weights in several files: an index and shards that agree are one table, and whatever does not
  * agree, is missing or leads out of the folder is refused by name. */
-#include "engine/weights/file.h"
-#include "engine/weights/shards.h"
+#include "engine/formats/tensor-file.h"
+#include "engine/formats/safetensors-shards.h"
 #include "tests/unit/tables.h"
 
 #include <glib/gstdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Stages on one model and one device of the host: weights are there once, and decoders compute in
  * the same memory, one tile after the other, with the same results as alone. */
-#include "engine/memory/device.h"
-#include "engine/memory/scratch.h"
-#include "engine/vae/stage.h"
+#include "engine/device/device.h"
+#include "engine/device/scratch.h"
+#include "engine/vae/decoder.h"
 #include "engine/weights/weights.h"
 
 #include <avatar/avatar.h>

@@ -2,7 +2,7 @@
 /* Test material: safetensors files made in memory. */
 #pragma once
 
-#include "engine/weights/safetensors.h"
+#include "engine/formats/safetensors.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * released files with the same values. */
 #include "tests/unit/text-tree.h"
 
-#include "engine/weights/inspect.h"
-#include "engine/weights/part.h"
+#include "engine/inspect/inspect.h"
+#include "engine/model/component.h"
 
 #include <math.h>
 

@@ -2,12 +2,12 @@
 /* A released tree at small sizes, with both text encoders and their tokenizers, and encoding with it. */
 #pragma once
 
-#include "engine/memory/device.h"
-#include "engine/ops/sim/sim.h"
+#include "engine/device/device.h"
+#include "engine/backends/fake/fake.h"
 #include "engine/text/encoder.h"
-#include "engine/weights/model.h"
-#include "engine/weights/random.h"
-#include "engine/weights/writer.h"
+#include "engine/model/model.h"
+#include "engine/model/random-weights.h"
+#include "engine/formats/tensor-writer.h"
 #include "tools/random-text.h"
 
 #include <glib/gstdio.h>

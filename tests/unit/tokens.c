@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Texts and prompts as ids: those that Hugging Face's own tokenizers give (tools/goldens/tokens.py). */
-#include "engine/text/clean.h"
-#include "engine/text/split.h"
+#include "engine/text/clip-text-normalize.h"
+#include "engine/text/pre-tokenizer.h"
 #include "engine/text/tokenizer.h"
-#include "engine/weights/released.h"
+#include "engine/model/config-released.h"
 #include "tests/unit/growth.h"
 #include "tools/random-config.h"
 #include "tools/random-tokenizer.h"

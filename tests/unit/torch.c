@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Files that torch has written, in every layout that is read, and files that try to break the
  * reader (both made by tools/goldens/corpus_torch.py); what our own writer makes. */
-#include "engine/weights/file.h"
-#include "engine/weights/pickle.h"
-#include "engine/weights/writer.h"
-#include "engine/weights/zip.h"
+#include "engine/formats/tensor-file.h"
+#include "engine/formats/pickle.h"
+#include "engine/formats/tensor-writer.h"
+#include "engine/formats/zip.h"
 
 #include <glib/gstdio.h>
 #include <math.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A decoder whose last level widens, as the released one's does and the demo model's does not: what is
  * computed again instead of stored has the same bits, and takes less memory. Colours as bytes. */
-#include "engine/memory/device.h"
+#include "engine/device/device.h"
 #include "engine/ops/pixels.h"
 #include "engine/vae/networks.h"
-#include "engine/weights/manifest.h"
-#include "engine/weights/model.h"
-#include "engine/weights/random.h"
+#include "engine/model/manifest.h"
+#include "engine/model/model.h"
+#include "engine/model/random-weights.h"
 
 #include <math.h>
 #include <string.h>

@@ -293,7 +293,7 @@ class Ours:
         need.programs("cc", "pkg-config")
         flags = shlex.split(subprocess.check_output(["pkg-config", "--cflags", "--libs", "glib-2.0", "json-glib-1.0"], text=True))
         sources = [f"engine/text/{n}.c" for n in ("added", "bpe", "clean", "prompt", "split", "tokenizer", "tokenizer-clip", "tokenizer-json")]
-        sources += ["engine/weights/json.c", "engine/weights/json-cursor.c", "engine/base/tensor.c", "engine/base/dtype.c"]
+        sources += ["engine/formats/json.c", "engine/formats/json-cursor.c", "engine/base/tensor.c", "engine/base/dtype.c"]
         subprocess.check_call(["cc", "-std=gnu11", "-O2", "-shared", "-fPIC", "-Wl,-z,lazy", "-I", ROOT, "-I", os.path.join(ROOT, "include"),
                                *[os.path.join(ROOT, s) for s in sources], *flags, "-lm", "-o", library])
         self.lib, self.glib = ctypes.CDLL(library, mode=os.RTLD_LAZY), ctypes.CDLL("libglib-2.0.so.0")

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Attention in blocks that fit the second-level cache, with a running softmax (Milakov and
+ * Gimelshein 2018; Dao et al. 2022): scores are never stored whole. */
+#include "engine/backends/cpu/cpu.h"
+
+#include <math.h>
+#include <omp.h>
+
+#define Q_BLOCK 128
+#define K_BLOCK 1024
+#define LANES 16 /* floats worked on at a time: one register of AVX-512, or as many as it takes */
+#define LOG2_E 1.44269504088896341f
+
+static gint64
+padded (gint64 n)
+{
+  return (n + LANES - 1) / LANES * LANES;
+}
+
+/* floats of one thread: scores, output, running maximum, running sum */
+static gsize
+thread_floats (gint64 lk, gint64 d)
+{
+  return Q_BLOCK * (padded (MIN (lk, K_BLOCK)) + padded (d) + 2);
+}
+
+gsize
+avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
+    gint64 causal_block, AvatarTensor valid)
+{
+  return omp_get_max_threads () * thread_floats (k.shape[0], q.shape[2]) * sizeof (float);
+}
+
+/* The maximum of @max and s [n], n a multiple of LANES. NaN is passed over: the sum will have it.
+ * One maximum a lane, as the compiler may not reorder comparisons of what might be NaN. */
+static inline float
+row_max (const float *s, gint64 n, float max)
+{
+  float m[LANES];
+
+  for (int l = 0; l < LANES; l++)
+    m[l] = max;
+  for (gint64 j = 0; j < n; j += LANES)
+#pragma omp simd
+    for (int l = 0; l < LANES; l++)
+      m[l] = s[j + l] > m[l] ? s[j + l] : m[l];
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; l++)
+      m[l] = m[half + l] > m[l] ? m[half + l] : m[l];
+  return m[0];
+}
+
+/* s [n] := 2^((s - max) scale), n a multiple of LANES; returns its sum */
+static inline float
+row_exp2 (float *s, gint64 n, float max, float scale)
+{
+  float sum[LANES] = { 0 };
+
+  for (gint64 j = 0; j < n; j += LANES)
+#pragma omp simd
+    for (int l = 0; l < LANES; l++) {
+      float e = avatar_exp2f_down ((s[j + l] - max) * scale);
+
+      s[j + l] = e;
+      sum[l] += e;
+    }
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; l++)
+      sum[l] += sum[half + l];
+  return sum[0];
+}
+
+/* s [n] := exp ((s - max) scale), and the same factor on what was gathered before. Returns the
+ * new maximum. There is room for whole lanes in @s; what is beyond n is given no weight. */
+AVATAR_SIMD static float
+softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *acc, gint64 d)
+{
+  float scale2 = scale * LOG2_E, max, total, again;
+
+  for (gint64 j = n; j < padded (n); j++)
+    s[j] = -INFINITY;
+  max = row_max (s, padded (n), old_max);
+  if (max == -INFINITY) {
+    memset (s, 0, n * sizeof *s);
+    return max;
+  }
+  total = row_exp2 (s, padded (n), max, scale2);
+  again = old_max == -INFINITY ? 0.f : avatar_exp2f_down ((old_max - max) * scale2);
+  *sum = *sum * again + total;
+  if (again != 1.f)
+    for (gint64 j = 0; j < d; j++)
+      acc[j] *= again;
+  return max;
+}
+
+AVATAR_SIMD static void
+scale_row (float *o, const float *acc, float factor, gint64 d)
+{
+  for (gint64 j = 0; j < d; j++)
+    o[j] = acc[j] * factor;
+}
+
+typedef struct
+{
+  AvatarTensor o, q, k, v;
+  float scale;
+  gint64 causal_block, q_start;
+  const guint8 *valid;
+} Job;
+
+static gint64
+visible_keys (const Job *job, gint64 i)
+{
+  gint64 lk = job->k.shape[0];
+
+  if (job->causal_block == 0)
+    return lk;
+  return MIN (lk, ((i + job->q_start) / job->causal_block + 1) * job->causal_block);
+}
+
+/* What query @i may not see among the keys from @k0 gets a score of minus infinity. */
+static void
+mask_row (const Job *job, gint64 i, gint64 k0, gint64 nk, float *s)
+{
+  for (gint64 j = MAX (0, visible_keys (job, i) - k0); j < nk; j++)
+    s[j] = -INFINITY;
+  if (job->valid)
+    for (gint64 j = 0; j < nk; j++)
+      if (!(job->valid[i] && job->valid[k0 + j]) && k0 + j != 0)
+        s[j] = -INFINITY;
+}
+
+static void
+attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
+{
+  gint64 d = job->q.shape[2], lk = visible_keys (job, q0 + nq - 1);
+  gint64 ld = padded (MIN (job->k.shape[0], K_BLOCK));
+  float *s = ws, *acc = s + Q_BLOCK * ld, *max = acc + Q_BLOCK * padded (d);
+  float *sum = max + Q_BLOCK;
+  const float *q = avatar_tensor_f32 (job->q) + q0 * job->q.stride[0] + head * job->q.stride[1];
+  const float *k = avatar_tensor_f32 (job->k) + head * job->k.stride[1];
+  const float *v = avatar_tensor_f32 (job->v) + head * job->v.stride[1];
+
+  memset (acc, 0, Q_BLOCK * padded (d) * sizeof *acc);
+  for (gint64 i = 0; i < nq; i++) {
+    max[i] = -INFINITY;
+    sum[i] = 0.f;
+  }
+  for (gint64 k0 = 0; k0 < lk; k0 += K_BLOCK) {
+    gint64 nk = MIN (K_BLOCK, lk - k0);
+
+    avatar_cpu_gemm (TRUE, nq, nk, d, q, job->q.stride[0], k + k0 * job->k.stride[0],
+        job->k.stride[0], 0.f, s, ld);
+    for (gint64 i = 0; i < nq; i++) {
+      if (job->causal_block || job->valid)
+        mask_row (job, q0 + i, k0, nk, s + i * ld);
+      max[i] = softmax_row (s + i * ld, nk, job->scale, max[i], sum + i, acc + i * padded (d), d);
+    }
+    avatar_cpu_gemm (FALSE, nq, d, nk, s, ld, v + k0 * job->v.stride[0], job->v.stride[0], 1.f, acc,
+        padded (d));
+  }
+  for (gint64 i = 0; i < nq; i++)
+    scale_row (avatar_tensor_f32 (job->o) + (q0 + i) * job->o.stride[0] + head * job->o.stride[1],
+        acc + i * padded (d), 1.f / sum[i], d);
+}
+
+void
+avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+    const gint *cancelled)
+{
+  Job job = { o, q, k, v, scale, causal_block, q_start, valid.rank ? valid.data : NULL };
+  gint64 blocks = (q.shape[0] + Q_BLOCK - 1) / Q_BLOCK, heads = q.shape[1];
+  gsize floats = thread_floats (k.shape[0], q.shape[2]);
+
+#pragma omp parallel for schedule(dynamic) collapse(2)
+  for (gint64 head = 0; head < heads; head++)
+    for (gint64 block = 0; block < blocks; block++)
+      if (!g_atomic_int_get (cancelled))
+        attend_block (&job, head, block * Q_BLOCK, MIN (Q_BLOCK, q.shape[0] - block * Q_BLOCK),
+            (float *) ws + omp_get_thread_num () * floats);
+}
+
+/* One query against @n keys of width @d. */
+AVATAR_SIMD static void
+attend_few (float *o, const float *q, const float *k, gint64 ldk, const float *v, gint64 ldv,
+    gint64 n, gint64 d, float scale)
+{
+  float s[1024], max = -INFINITY, sum = 0.f;
+
+  for (gint64 j = 0; j < n; j++) {
+    float dot = 0.f;
+
+#pragma omp simd reduction(+ : dot)
+    for (gint64 c = 0; c < d; c++)
+      dot += q[c] * k[j * ldk + c];
+    s[j] = dot * scale;
+    max = s[j] > max ? s[j] : max;
+  }
+  for (gint64 j = 0; j < n; j++) {
+    s[j] = avatar_expf (s[j] - max);
+    sum += s[j];
+  }
+  memset (o, 0, d * sizeof *o);
+  for (gint64 j = 0; j < n; j++) {
+    float p = s[j] / sum;
+
+    for (gint64 c = 0; c < d; c++)
+      o[c] += p * v[j * ldv + c];
+  }
+}
+
+void
+avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale)
+{
+  gint64 frames = q.shape[0], rows = q.shape[1], d = q.shape[2];
+
+#pragma omp parallel for collapse(2)
+  for (gint64 t = 0; t < frames; t++)
+    for (gint64 i = 0; i < rows; i++)
+      attend_few (avatar_tensor_f32 (o) + t * o.stride[0] + i * o.stride[1],
+          avatar_tensor_f32 (q) + t * q.stride[0] + i * q.stride[1],
+          avatar_tensor_f32 (k) + t * k.stride[0], k.stride[1],
+          avatar_tensor_f32 (v) + t * v.stride[0], v.stride[1], k.shape[1], d, scale);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Linear layers: oneDNN's matrix product, and what follows it row by row. */
+#include "engine/backends/cpu/cpu.h"
+
+#include <oneapi/dnnl/dnnl.h>
+
+void
+avatar_cpu_gemm (gboolean transposed, gint64 m, gint64 n, gint64 k, const float *a, gint64 lda,
+    const float *b, gint64 ldb, float beta, float *c, gint64 ldc)
+{
+  dnnl_status_t status
+      = dnnl_sgemm ('N', transposed ? 'T' : 'N', m, n, k, 1.f, a, lda, b, ldb, beta, c, ldc);
+
+  if (status != dnnl_success)
+    g_error ("dnnl_sgemm of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+             " failed with status %d",
+        m, n, k, status);
+}
+
+AVATAR_SIMD static void
+add_bias (float *y, const float *b, gint64 n)
+{
+  for (gint64 i = 0; i < n; i++)
+    y[i] += b[i];
+}
+
+/* y += (s + b) * gate * scale */
+AVATAR_SIMD static void
+add_gated (float *y, const float *s, const float *b, const float *gate, float scale, gint64 n)
+{
+  if (b && gate)
+    for (gint64 i = 0; i < n; i++)
+      y[i] += (s[i] + b[i]) * gate[i] * scale;
+  else if (b)
+    for (gint64 i = 0; i < n; i++)
+      y[i] += (s[i] + b[i]) * scale;
+  else if (gate)
+    for (gint64 i = 0; i < n; i++)
+      y[i] += s[i] * gate[i] * scale;
+  else
+    for (gint64 i = 0; i < n; i++)
+      y[i] += s[i] * scale;
+}
+
+void
+avatar_cpu_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarAct act, void *ws)
+{
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+
+  if (m == 0)
+    return;
+  avatar_cpu_gemm (TRUE, m, n, k, x.data, x.stride[0], w.data, w.stride[0], 0.f, y.data,
+      y.stride[0]);
+  if (!b.rank && act == AVATAR_ACT_NONE)
+    return;
+#pragma omp parallel for schedule(static)
+  for (gint64 i = 0; i < m; i++) {
+    float *row = avatar_tensor_f32 (y) + i * y.stride[0];
+
+    if (b.rank)
+      add_bias (row, b.data, n);
+    if (act != AVATAR_ACT_NONE)
+      avatar_cpu_act_row (row, n, act);
+  }
+}
+
+gsize
+avatar_cpu_linear_add_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x,
+    AvatarTensor w)
+{
+  return avatar_tensor_n (y) * sizeof (float);
+}
+
+void
+avatar_cpu_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws)
+{
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  float *s = ws;
+
+  if (m == 0)
+    return;
+  avatar_cpu_gemm (TRUE, m, n, k, x.data, x.stride[0], w.data, w.stride[0], 0.f, s, n);
+#pragma omp parallel for schedule(static)
+  for (gint64 i = 0; i < m; i++)
+    add_gated (avatar_tensor_f32 (y) + i * y.stride[0], s + i * n, b.data, gate.data,
+        row_scale.rank ? avatar_tensor_f32 (row_scale)[i] : 1.f, n);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Attention through cuDNN where it can do it (no mask): in 16 bits as a graph of one operation, in
+ * e4m3 as the graph of all its parts; else through a kernel of our own. */
+#include "engine/backends/cuda/graph.h"
+#include "engine/backends/cuda/kernels/kernels.h"
+#include "engine/backends/cuda/workspace.h"
+
+#include <string.h>
+
+/* Heads of the released model. */
+#define RELEASED_HEAD 128
+
+/* Tensors of the graph. */
+enum
+{
+  UID_Q = 1,
+  UID_K,
+  UID_V,
+  UID_O,
+  UID_SCALE,
+  UID_DESCALE_Q,
+  UID_DESCALE_K,
+  UID_DESCALE_V,
+  UID_SCALE_P,
+  UID_DESCALE_P,
+  UID_SCALE_O,
+  UID_AMAX_P,
+  UID_AMAX_O,
+};
+
+typedef struct
+{
+  gint64 lq, lk, heads, d;
+  gint64 q[2], k[2], v[2], o[2]; /* strides of rows and of heads */
+  AvatarDType dtype;
+  float scale;
+} Key;
+
+typedef struct
+{
+  Key key;
+  cudnnBackendDescriptor_t plan; /* NULL: cuDNN cannot do this */
+  char *reason;                  /* why */
+} Plan;
+
+static guint
+key_hash (gconstpointer key)
+{
+  return avatar_cuda_hash (key, sizeof (Key));
+}
+
+static gboolean
+key_equal (gconstpointer a, gconstpointer b)
+{
+  return memcmp (a, b, sizeof (Key)) == 0;
+}
+
+static void
+plan_free (gpointer data)
+{
+  Plan *plan = data;
+
+  if (plan->plan)
+    cudnnBackendDestroyDescriptor (plan->plan);
+  g_free (plan->reason);
+  g_free (plan);
+}
+
+GHashTable *
+avatar_cuda_attentions_new (void)
+{
+  return g_hash_table_new_full (key_hash, key_equal, NULL, plan_free);
+}
+
+static cudnnDataType_t
+dnn_type (AvatarDType dtype)
+{
+  switch (dtype) {
+    case AVATAR_F16:
+      return CUDNN_DATA_HALF;
+    case AVATAR_F8_E4M3:
+      return CUDNN_DATA_FP8_E4M3;
+    default:
+      return CUDNN_DATA_BFLOAT16;
+  }
+}
+
+/* [1, heads, rows, d] */
+static cudnnBackendDescriptor_t
+make_operand (AvatarCudaGraph *g, gint64 uid, const Key *key, gint64 rows, const gint64 stride[2])
+{
+  const gint64 dims[4] = { 1, key->heads, rows, key->d };
+  const gint64 strides[4] = { rows * stride[0], stride[1], stride[0], 1 };
+
+  return avatar_cuda_graph_tensor (g, uid, dnn_type (key->dtype), 4, dims, strides);
+}
+
+/* o = softmax (q k^T scale) v as one operation of 16 bits */
+static void
+build_16bit (AvatarCudaGraph *g, const Key *key)
+{
+  cudnnBackendDescriptor_t q = make_operand (g, UID_Q, key, key->lq, key->q);
+  cudnnBackendDescriptor_t k = make_operand (g, UID_K, key, key->lk, key->k);
+  cudnnBackendDescriptor_t v = make_operand (g, UID_V, key, key->lk, key->v);
+  cudnnBackendDescriptor_t o = make_operand (g, UID_O, key, key->lq, key->o);
+  cudnnBackendDescriptor_t scale = avatar_cuda_graph_scalar (g, UID_SCALE, TRUE);
+  cudnnBackendDescriptor_t op
+      = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
+
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, q);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, k);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC, v);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, o);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, scale);
+  avatar_cuda_graph_add (g, op);
+}
+
+/* An intermediate [1, heads, Lq, columns] float32. */
+static cudnnBackendDescriptor_t
+between (AvatarCudaGraph *g, const Key *key, gint64 columns)
+{
+  const gint64 dims[4] = { 1, key->heads, key->lq, columns };
+  const gint64 strides[4] = { key->heads * key->lq * columns, key->lq * columns, columns, 1 };
+
+  return avatar_cuda_graph_tensor (g, 0, CUDNN_DATA_FLOAT, 4, dims, strides);
+}
+
+/* x times the scalar @uid */
+static cudnnBackendDescriptor_t
+times (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x, gint64 columns, gint64 uid,
+    gboolean by_value)
+{
+  cudnnBackendDescriptor_t y = between (g, key, columns);
+
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, y, x,
+      avatar_cuda_graph_scalar (g, uid, by_value));
+  return y;
+}
+
+/* softmax over the columns, as cuDNN's engines know it: the logarithm of the sum belongs to it */
+static cudnnBackendDescriptor_t
+softmax (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x)
+{
+  cudnnBackendDescriptor_t most = between (g, key, 1), sum = between (g, key, 1);
+  cudnnBackendDescriptor_t less = between (g, key, key->lk), e = between (g, key, key->lk);
+  cudnnBackendDescriptor_t log_sum = between (g, key, 1), stats = between (g, key, 1);
+  cudnnBackendDescriptor_t y = between (g, key, key->lk);
+
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_MAX, most, x);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_SUB, less, x, most);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_EXP, e, less, NULL);
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_ADD, sum, e);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_LOG, log_sum, sum, NULL);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_ADD, stats, most, log_sum);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_DIV, y, e, sum);
+  return y;
+}
+
+/* The same in e4m3: operands and output have one factor each, and so have the weights that softmax
+ * gives, which are between 0 and 1. */
+static void
+build_8bit (AvatarCudaGraph *g, const Key *key)
+{
+  const gint64 kt_dims[4] = { 1, key->heads, key->d, key->lk };
+  const gint64 kt_strides[4] = { key->lk * key->k[0], key->k[1], 1, key->k[0] };
+  const gint64 p_dims[4] = { 1, key->heads, key->lq, key->lk };
+  const gint64 p_strides[4] = { key->heads * key->lq * key->lk, key->lq * key->lk, key->lk, 1 };
+  cudnnBackendDescriptor_t q = make_operand (g, UID_Q, key, key->lq, key->q);
+  cudnnBackendDescriptor_t kt
+      = avatar_cuda_graph_tensor (g, UID_K, CUDNN_DATA_FP8_E4M3, 4, kt_dims, kt_strides);
+  cudnnBackendDescriptor_t v = make_operand (g, UID_V, key, key->lk, key->v);
+  cudnnBackendDescriptor_t o = make_operand (g, UID_O, key, key->lq, key->o);
+  cudnnBackendDescriptor_t p
+      = avatar_cuda_graph_tensor (g, 0, CUDNN_DATA_FP8_E4M3, 4, p_dims, p_strides);
+  cudnnBackendDescriptor_t x = between (g, key, key->lk);
+
+  avatar_cuda_graph_matmul (g, x, q, kt);
+  x = times (g, key, x, key->lk, UID_SCALE, TRUE);
+  x = times (g, key, x, key->lk, UID_DESCALE_Q, FALSE);
+  x = times (g, key, x, key->lk, UID_DESCALE_K, FALSE);
+  x = softmax (g, key, x);
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
+      avatar_cuda_graph_scalar (g, UID_AMAX_P, FALSE), x);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, p, x,
+      avatar_cuda_graph_scalar (g, UID_SCALE_P, FALSE));
+  x = between (g, key, key->d);
+  avatar_cuda_graph_matmul (g, x, p, v);
+  x = times (g, key, x, key->d, UID_DESCALE_P, FALSE);
+  x = times (g, key, x, key->d, UID_DESCALE_V, FALSE);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, o, x,
+      avatar_cuda_graph_scalar (g, UID_SCALE_O, FALSE));
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
+      avatar_cuda_graph_scalar (g, UID_AMAX_O, FALSE), x);
+}
+
+static void
+make_plan (cudnnHandle_t handle, Plan *plan)
+{
+  AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
+
+  if (plan->key.dtype == AVATAR_F8_E4M3)
+    build_8bit (&g, &plan->key);
+  else
+    build_16bit (&g, &plan->key);
+  plan->plan = avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_ATTENTION_WORKSPACE);
+  if (!plan->plan)
+    plan->reason = g_strdup (g.reason);
+}
+
+static const Plan *
+find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
+    double scale)
+{
+  Plan *plan;
+  Key key;
+
+  memset (&key, 0, sizeof key); /* it is compared byte by byte */
+  key.lq = q.shape[0];
+  key.lk = k.shape[0];
+  key.heads = q.shape[1];
+  key.d = q.shape[2];
+  for (guint i = 0; i < 2; i++) {
+    key.q[i] = q.stride[i];
+    key.k[i] = k.stride[i];
+    key.v[i] = v.stride[i];
+    key.o[i] = o.stride[i];
+  }
+  key.dtype = q.dtype;
+  key.scale = scale;
+  plan = g_hash_table_lookup (queue->attentions, &key);
+  if (!plan) {
+    plan = g_new0 (Plan, 1);
+    plan->key = key;
+    make_plan (queue->dnn, plan);
+    g_hash_table_insert (queue->attentions, &plan->key, plan);
+  }
+  return plan;
+}
+
+static void
+run_16bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, void *ws)
+{
+  float scale = plan->key.scale;
+  const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE };
+  void *const pointers[] = { q.data, k.data, v.data, o.data, &scale };
+
+  avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws, "attention");
+}
+
+/* The weights of softmax times this, so that the smallest are not lost; a power of two, and with
+ * room below e4m3's 448. */
+#define SCALE_P 256.f
+
+/* What lies in the workspace of the 8-bit attention, behind cuDNN's: scalars, each where cuDNN wants
+ * it, and the output before its factor. */
+enum
+{
+  AT_SCALE_P,
+  AT_DESCALE_P,
+  AT_ONE,
+  AT_AMAX_P,
+  AT_AMAX_O,
+  N_SCALARS,
+};
+#define SCALAR_STRIDE 64 /* floats */
+
+static void
+run_8bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor o8, AvatarTensor q,
+    AvatarTensor k, AvatarTensor v, float *scalars, void *ws)
+{
+  float scale = plan->key.scale;
+  const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE, UID_DESCALE_Q, UID_DESCALE_K,
+    UID_DESCALE_V, UID_SCALE_P, UID_DESCALE_P, UID_SCALE_O, UID_AMAX_P, UID_AMAX_O };
+  /* values are at most as large as the largest of v: what comes out has v's factor */
+  void *const pointers[] = { q.data, k.data, v.data, o8.data, &scale, q.scale, k.scale,
+    scalars + AT_ONE * SCALAR_STRIDE, scalars + AT_SCALE_P * SCALAR_STRIDE,
+    scalars + AT_DESCALE_P * SCALAR_STRIDE, scalars + AT_ONE * SCALAR_STRIDE,
+    scalars + AT_AMAX_P * SCALAR_STRIDE, scalars + AT_AMAX_O * SCALAR_STRIDE };
+  const float values[] = { SCALE_P, 1 / SCALE_P, 1, 0, 0 };
+
+  if (avatar_cuda_check (queue,
+          avatar_kernel_scalars (queue->stream, scalars, SCALAR_STRIDE, values, N_SCALARS),
+          "writing scalars")
+      && avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws,
+          "8-bit attention"))
+    avatar_cuda_check (queue,
+        avatar_kernel_expand_all (queue->stream, o, avatar_tensor_rows (o8, 0, o.shape[0]),
+            v.scale),
+        "expanding attention");
+}
+
+gboolean
+avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d)
+{
+  return device->capability >= 90 && d == RELEASED_HEAD;
+}
+
+/* Fewer queries than cuDNN takes: a copy at @data, with queries of zeros after them. */
+static AvatarTensor
+pad_queries (AvatarQueue *queue, AvatarTensor q, gint64 rows, void *data)
+{
+  const gint64 shape[3] = { rows, q.shape[1], q.shape[2] };
+  AvatarTensor padded = avatar_tensor_of_shape (AVATAR_F8_E4M3, data, 3, shape);
+  gsize row = q.shape[1] * q.shape[2];
+
+  g_assert (q.stride[1] == q.shape[2]);
+  padded.scale = q.scale;
+  if (avatar_cuda_check (queue, cudaMemsetAsync (data, 0, rows * row, queue->stream), "padding"))
+    avatar_cuda_check (queue,
+        cudaMemcpy2DAsync (data, row, q.data, q.stride[0], row, q.shape[0],
+            cudaMemcpyDeviceToDevice, queue->stream),
+        "padding");
+  return padded;
+}
+
+static void
+attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
+    double scale, guint8 *ws)
+{
+  float *scalars = (float *) (ws + AVATAR_CUDA_ATTENTION_WORKSPACE);
+  guint8 *out = ws + AVATAR_CUDA_ATTENTION_WORKSPACE + AVATAR_CUDA_SCALARS;
+  gint64 rows = avatar_cuda_8bit_queries (q);
+  AvatarTensor padded
+      = rows == q.shape[0] ? q : pad_queries (queue, q, rows, out + rows * q.shape[1] * q.shape[2]);
+  AvatarTensor o8 = avatar_tensor_of_shape (AVATAR_F8_E4M3, out, 3, padded.shape);
+  const Plan *plan = find_plan (queue, o8, padded, k, v, scale);
+
+  if (plan->plan)
+    run_8bit (queue, plan, o, o8, padded, k, v, scalars, ws);
+  else
+    avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
+        "cuDNN has no 8-bit attention of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+        " x %" G_GINT64_FORMAT " on %s (%s); choose precision=auto",
+        plan->key.lq, plan->key.lk, plan->key.d, queue->device->name, plan->reason);
+}
+
+/* Warns once of the kernel that is many times slower. */
+static void
+warn_slow (AvatarQueue *queue, const char *reason)
+{
+  static gint warned;
+  size_t version = cudnnGetVersion ();
+
+  if (g_atomic_int_compare_and_exchange (&warned, 0, 1))
+    g_warning (
+        "cuDNN %d.%d has no attention for heads of %d on %s (%s): a kernel many times slower takes "
+        "its place; update cuDNN (9.14 has it)",
+        (int) (version / 10000), (int) (version / 100 % 100), RELEASED_HEAD, queue->device->name,
+        reason);
+}
+
+void
+avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+    const gint *cancelled)
+{
+  const Plan *plan = NULL;
+
+  if (!avatar_cuda_begin (queue) || q.shape[0] == 0)
+    return;
+  if (q.dtype == AVATAR_F8_E4M3) {
+    attention_8bit (queue, o, q, k, v, scale, ws);
+    return;
+  }
+  if (avatar_cuda_attention_is_wide (q, k, causal_block, q_start, valid)) {
+    avatar_cuda_attention_wide (queue, o, q, k, v, scale, causal_block, ws);
+    return;
+  }
+  if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0) {
+    plan = find_plan (queue, o, q, k, v, scale);
+    if (!plan->plan && q.shape[2] == RELEASED_HEAD)
+      warn_slow (queue, plan->reason);
+  }
+  if (plan && plan->plan)
+    run_16bit (queue, plan, o, q, k, v, ws);
+  else
+    avatar_cuda_check (queue,
+        avatar_kernel_attention (queue->stream, o, q, k, v, scale, causal_block, q_start, valid),
+        "attention");
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The CUDA back-end's own state: devices, queues, and what its files need of each other. */
+#pragma once
+
+#include "engine/device/backend.h"
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <cudnn.h>
+
+G_BEGIN_DECLS
+
+#define AVATAR_CUDA_STAGING ((gsize) 4 << 20)
+#define AVATAR_CUDA_PACES 4
+
+struct _AvatarBackendDevice
+{
+  int index;
+  int capability; /* 10 * major + minor */
+  char *name;
+  guint64 overhead;
+};
+
+struct _AvatarFence
+{
+  AvatarBackendDevice *device;
+  cudaEvent_t event;
+};
+
+struct _AvatarQueue
+{
+  AvatarBackendDevice *device;
+  cudaStream_t stream;
+  cublasLtHandle_t blas;
+  cudnnHandle_t dnn;
+  GHashTable *linears;    /* AvatarCudaLinearKey -> plan */
+  GHashTable *attentions; /* AvatarCudaAttentionKey -> plan */
+  GHashTable *convs;      /* of conv3d.c */
+  guint8 *staging[2];     /* pinned, AVATAR_CUDA_STAGING bytes each */
+  cudaEvent_t staged[2];  /* passed: the staging may be written again */
+  guint next_staging;
+  cudaEvent_t paces[AVATAR_CUDA_PACES];
+  guint64 n_paces;
+  GError *error; /* the first failure */
+};
+
+/* Of a key that is compared byte by byte. */
+static inline guint
+avatar_cuda_hash (const guint8 *bytes, gsize n)
+{
+  guint hash = 5381;
+
+  for (gsize i = 0; i < n; i++)
+    hash = hash * 33 + bytes[i];
+  return hash;
+}
+
+/* FALSE: the queue has failed before; nothing may be given to it. Makes the device current. */
+gboolean avatar_cuda_begin (AvatarQueue *queue);
+/* Keeps the failure of @what, if it is one. */
+gboolean avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what);
+void avatar_cuda_fail (AvatarQueue *queue, AvatarError code, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+
+/* linear.c */
+void avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarAct act, void *ws);
+void avatar_cuda_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
+GHashTable *avatar_cuda_linears_new (void);
+/* attention.c */
+void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+    const gint *cancelled);
+GHashTable *avatar_cuda_attentions_new (void);
+/* Has the device attention in e4m3 for heads of @d? */
+gboolean avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d);
+/* attention-wide.c: queries of one head, in F16 */
+gboolean avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block,
+    gint64 q_start, AvatarTensor valid);
+void avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
+    AvatarTensor v, double scale, gint64 causal_block, guint8 *ws);
+/* conv3d.c */
+GHashTable *avatar_cuda_convs_new (void);
+void avatar_cuda_conv3d_pack (const AvatarConv3d *conv, void *packed, const float *weight,
+    const float *bias);
+void avatar_cuda_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
+void avatar_cuda_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
+    AvatarTensor x, AvatarTensor residual);
+void avatar_cuda_conv3d_end (AvatarQueue *queue, AvatarConvStream *stream);
+void
+avatar_cuda_channel_sums (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws);
+/* device.c */
+AvatarBackendDevice *avatar_cuda_open (const char *name, GError **error);
+void avatar_cuda_close (AvatarBackendDevice *device);
+char *avatar_cuda_describe (AvatarBackendDevice *device);
+void *avatar_cuda_memory_new (AvatarBackendDevice *device, gsize bytes);
+void avatar_cuda_memory_free (AvatarBackendDevice *device, void *memory, gsize bytes);
+void
+avatar_cuda_memory_info (AvatarBackendDevice *device, guint64 *free_bytes, guint64 *total_bytes);
+guint64 avatar_cuda_overhead (AvatarBackendDevice *device);
+void *avatar_cuda_host_new (AvatarBackendDevice *device, gsize bytes);
+void avatar_cuda_host_free (AvatarBackendDevice *device, void *memory, gsize bytes);
+/* queue.c */
+AvatarQueue *avatar_cuda_queue_new (AvatarBackendDevice *device, GError **error);
+void avatar_cuda_queue_free (AvatarQueue *queue);
+gboolean avatar_cuda_queue_check (AvatarQueue *queue, GError **error);
+gboolean avatar_cuda_queue_sync (AvatarQueue *queue, GError **error);
+void avatar_cuda_queue_pace (AvatarQueue *queue);
+AvatarFence *avatar_cuda_fence_new (AvatarBackendDevice *device);
+void avatar_cuda_fence_free (AvatarFence *fence);
+void avatar_cuda_fence_record (AvatarFence *fence, AvatarQueue *queue);
+void avatar_cuda_fence_wait (AvatarFence *fence, AvatarQueue *queue);
+void avatar_cuda_fence_sync (AvatarFence *fence);
+void
+avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
+void
+avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
+
+G_END_DECLS

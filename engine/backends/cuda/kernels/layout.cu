@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Values that change their places: patches of a video, windows of a sequence. */
+#include "engine/backends/cuda/kernels/common.cuh"
+
+#define THREADS 256
+
+struct Patches
+{
+  gint64 channels, ny, nx, pt, py, px; /* the grid of patches in a frame; a patch */
+  gint64 c, t, y;                      /* the video's strides */
+  gint64 row;                          /* between rows */
+};
+
+/* A thread a value; its row and column tell where it lies in the video. */
+template <typename TR, typename TV, bool BACK>
+__global__ void
+patchify (TR *rows, TV *video, gint64 n, Patches p)
+{
+  gint64 volume = p.pt * p.py * p.px, width = p.channels * volume;
+
+  for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (gint64) gridDim.x * blockDim.x) {
+    gint64 row = i / width, column = i % width, cell = column % volume;
+    gint64 t = row / (p.ny * p.nx) * p.pt + cell / (p.py * p.px);
+    gint64 y = row / p.nx % p.ny * p.py + cell / p.px % p.py;
+    gint64 x = row % p.nx * p.px + cell % p.px;
+    TV *v = video + column / volume * p.c + t * p.t + y * p.y + x;
+    TR *r = rows + row * p.row + column;
+
+    if (BACK)
+      *v = from_float<TV> (to_float (*r));
+    else
+      *r = from_float<TR> (to_float (*v));
+  }
+}
+
+extern "C" cudaError_t
+avatar_kernel_patchify (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const guint patch[3],
+    gboolean back)
+{
+  AvatarTensor video = back ? y : x, rows = back ? x : y;
+  gint64 n = avatar_tensor_n (video);
+  Patches p = { video.shape[0], video.shape[2] / patch[1], video.shape[3] / patch[2], patch[0],
+    patch[1], patch[2], video.stride[0], video.stride[1], video.stride[2], rows.stride[0] };
+  unsigned grid = (unsigned) MIN (blocks_for (n, THREADS), 1u << 16);
+
+  if (n == 0)
+    return cudaSuccess;
+  return DISPATCH_FLOAT (rows.dtype, TR, [&] () {
+    return DISPATCH_FLOAT (video.dtype, TV, [&] () {
+      if (back)
+        patchify<TR, TV, true>
+            <<<grid, THREADS, 0, stream>>> ((TR *) rows.data, (TV *) video.data, n, p);
+      else
+        patchify<TR, TV, false>
+            <<<grid, THREADS, 0, stream>>> ((TR *) rows.data, (TV *) video.data, n, p);
+      return cudaGetLastError ();
+    });
+  });
+}
+
+template <typename T>
+__global__ void
+unfold (T *y, const T *x, gint64 rows, gint64 length, gint64 channels, gint64 ldy, gint64 ldx,
+    gint64 kernel, gint64 step, gint64 pad)
+{
+  gint64 width = channels * kernel;
+
+  for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < rows * width;
+       i += (gint64) gridDim.x * blockDim.x) {
+    gint64 row = i / width, c = i % width / kernel, from = row * step + i % kernel - pad;
+
+    y[row * ldy + i % width]
+        = from >= 0 && from < length ? x[from * ldx + c] : from_float<T> (0.f);
+  }
+}
+
+extern "C" cudaError_t
+avatar_kernel_unfold (cudaStream_t stream, AvatarTensor y, AvatarTensor x, gint64 kernel,
+    gint64 step, gint64 pad)
+{
+  gint64 n = avatar_tensor_n (y);
+
+  if (n == 0)
+    return cudaSuccess;
+  return DISPATCH_FLOAT (y.dtype, T, [&] () {
+    unfold<T><<<(unsigned) MIN (blocks_for (n, THREADS), 1u << 16), THREADS, 0, stream>>> (
+        (T *) y.data, (const T *) x.data, y.shape[0], x.shape[0], x.shape[1], y.stride[0],
+        x.stride[0], kernel, step, pad);
+    return cudaGetLastError ();
+  });
+}

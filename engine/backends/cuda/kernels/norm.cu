@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Layer norm with its modulation, and RMS norm of heads with rotary embedding. One pass over
+ * memory: what a row needs stays in registers. */
+#include "engine/backends/cuda/kernels/common.cuh"
+
+#define E4M3_MAX 448.f
+
+/* Eight values from column @at, normed and modulated. */
+template <typename TX>
+__device__ __forceinline__ void
+modulated (float v[8], const Eight<TX> &raw, float mean, float factor, const float *scale,
+    const float *shift, int at, float one)
+{
+  float vector[8];
+
+#pragma unroll
+  for (int j = 0; j < 8; j++)
+    v[j] = (to_float (raw.v[j]) - mean) * factor;
+  if (scale) {
+    load8 (vector, scale + at);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[j] *= one + vector[j];
+  }
+  if (shift) {
+    load8 (vector, shift + at);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[j] += vector[j];
+  }
+}
+
+/* A warp a row of at most VECTORS * 256 values (@FULL_ROW: exactly); n % 8 == 0; scale and shift are
+ * float32. The row stays in registers as it was read, so that many rows are under way at once.
+ * @factors: of the rows of an 8-bit y, else NULL. */
+template <typename TY, typename TX, int VECTORS, bool FULL_ROW>
+__global__ void __launch_bounds__ (128)
+layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const float *shift,
+    gint64 m, int n, gint64 ldy, gint64 ldx, float one, float eps)
+{
+  gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  int lane = threadIdx.x % WARP;
+  Eight<TX> raw[VECTORS];
+  float sum = 0, squares = 0, most = 0, mean, factor, finer = 1;
+
+  if (row >= m)
+    return;
+  y += row * ldy;
+  x += row * ldx;
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++) {
+    int at = (i * WARP + lane) * 8;
+
+    if (FULL_ROW || at < n)
+      raw[i] = *reinterpret_cast<const Eight<TX> *> (x + at);
+    else
+      raw[i] = Eight<TX>{};
+  }
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++)
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      sum += to_float (raw[i].v[j]);
+  mean = warp_sum (sum) / n;
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++)
+    if (FULL_ROW || (i * WARP + lane) * 8 < n)
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        float d = to_float (raw[i].v[j]) - mean;
+
+        squares += d * d;
+      }
+  factor = rsqrtf (warp_sum (squares) / n + eps);
+#pragma unroll
+  for (int i = 0; i < VECTORS; i++) {
+    int at = (i * WARP + lane) * 8;
+    float v[8];
+
+    if (!FULL_ROW && at >= n)
+      continue;
+    modulated (v, raw[i], mean, factor, scale, shift, at, one);
+    if constexpr (sizeof (TY) > 1) {
+      store8 (y + at, v);
+    } else {
+      /* back to where they came from, until the largest is known */
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        most = fmaxf (most, fabsf (v[j]));
+        raw[i].v[j] = from_float<TX> (v[j]);
+      }
+    }
+  }
+  if constexpr (sizeof (TY) == 1) {
+    most = warp_max (most);
+    finer = most > 0.f ? E4M3_MAX / most : 1.f;
+    if (lane == 0)
+      factors[row] = most > 0.f ? most / E4M3_MAX : 1.f;
+#pragma unroll
+    for (int i = 0; i < VECTORS; i++) {
+      int at = (i * WARP + lane) * 8;
+      float v[8];
+
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[j] = to_float (raw[i].v[j]) * finer;
+      if (FULL_ROW || at < n)
+        store8 (y + at, v);
+    }
+  }
+}
+
+/* Any width: a warp a row, read three times. */
+template <typename TY, typename TX>
+__global__ void
+layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64 n, gint64 ldy,
+    gint64 ldx, float one, float eps)
+{
+  gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  int lane = threadIdx.x % WARP;
+  float sum = 0, squares = 0, mean, factor;
+
+  if (row >= m)
+    return;
+  for (gint64 i = lane; i < n; i += WARP)
+    sum += to_float (x[row * ldx + i]);
+  mean = warp_sum (sum) / n;
+  for (gint64 i = lane; i < n; i += WARP) {
+    float d = to_float (x[row * ldx + i]) - mean;
+
+    squares += d * d;
+  }
+  factor = rsqrtf (warp_sum (squares) / n + eps);
+  for (gint64 i = lane; i < n; i += WARP) {
+    float s = scale.data ? one + scale.at (i) : 1.f;
+
+    y[row * ldy + i] = from_float<TY> ((to_float (x[row * ldx + i]) - mean) * factor * s
+        + (shift.data ? shift.at (i) : 0.f));
+  }
+}
+
+/* The row kernel for widths that it holds in registers; FALSE: not one of those. */
+template <typename TY, typename TX>
+static bool
+launch_row (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, float one, float eps)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+  unsigned grid = blocks_for (m, 4);
+  const float *a = (const float *) (scale.rank ? scale.data : nullptr);
+  const float *b = (const float *) (shift.rank ? shift.data : nullptr);
+
+  if (!by_eight (x, n) || !by_eight (y, n) || n > 3072
+      || (scale.rank && (scale.dtype != AVATAR_F32 || !by_eight (scale, n)))
+      || (shift.rank && (shift.dtype != AVATAR_F32 || !by_eight (shift, n))))
+    return false;
+#define ROW_KERNEL(vectors, full)                                                                  \
+  layer_norm_row<TY, TX, vectors, full><<<grid, 128, 0, stream>>> ((TY *) y.data, y.scale,         \
+      (const TX *) x.data, a, b, m, (int) n, y.stride[0], x.stride[0], one, eps)
+  if (n == 3072)
+    ROW_KERNEL (12, true);
+  else if (n <= 1024)
+    ROW_KERNEL (4, false);
+  else
+    ROW_KERNEL (12, false);
+  return true;
+}
+
+extern "C" cudaError_t
+avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
+    AvatarTensor shift, gboolean plus_one, double eps)
+{
+  gint64 m = x.shape[0], n = x.shape[1];
+  float one = plus_one ? 1 : 0;
+
+  if (m == 0)
+    return cudaSuccess;
+  return DISPATCH_FLOAT (x.dtype, TX, [&] () {
+    if (y.dtype == AVATAR_F8_E4M3)
+      return launch_row<__nv_fp8_e4m3, TX> (stream, y, x, scale, shift, one, eps)
+          ? cudaGetLastError ()
+          : cudaErrorInvalidValue;
+    return DISPATCH_FLOAT (y.dtype, TY, [&] () {
+      if (!launch_row<TY, TX> (stream, y, x, scale, shift, one, eps))
+        layer_norm_any<TY, TX><<<blocks_for (m, 4), 128, 0, stream>>> ((TY *) y.data,
+            (const TX *) x.data, vector_of (scale), vector_of (shift), m, n, y.stride[0],
+            x.stride[0], one, eps);
+      return cudaGetLastError ();
+    });
+  });
+}
+
+/* Heads of 128: half a warp a head, eight values a lane. A block takes rows in turn. @scale: y is
+ * 8-bit, with this one factor, else NULL. */
+template <typename TY, typename T>
+__global__ void __launch_bounds__ (192)
+rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float *cos,
+    const float *sin, gint64 rows, int heads, gint64 ldy, gint64 stride_l, gint64 stride_h,
+    gint64 stride_cs, float eps)
+{
+  int lane = threadIdx.x % 16, half = threadIdx.x / 16;
+  float weight[8], finer = scale ? 1.f / *scale : 1.f;
+
+#pragma unroll
+  for (int j = 0; j < 8; j++)
+    weight[j] = w.at (lane * 8 + j) * finer;
+  for (gint64 l = blockIdx.x; l < rows; l += gridDim.x) {
+    float c[4] = { 1, 1, 1, 1 }, s[4] = { 0, 0, 0, 0 };
+
+    if (cos) {
+      *reinterpret_cast<float4 *> (c)
+          = *reinterpret_cast<const float4 *> (cos + l * stride_cs + lane * 4);
+      *reinterpret_cast<float4 *> (s)
+          = *reinterpret_cast<const float4 *> (sin + l * stride_cs + lane * 4);
+    }
+    /* all lanes of a warp go round equally often: the sum needs them */
+    for (int h = half; h < (heads + 1) / 2 * 2; h += blockDim.x / 16) {
+      bool there = h < heads;
+      gint64 column = (there ? h : 0) * stride_h + lane * 8;
+      float v[8], sum = 0, factor;
+
+      load8 (v, x + l * stride_l + column);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        sum += v[j] * v[j];
+      factor = rsqrtf (warp_sum<16> (sum) / 128.f + eps);
+#pragma unroll
+      for (int j = 0; j < 8; j++)
+        v[j] *= factor * weight[j];
+#pragma unroll
+      for (int j = 0; j < 4; j++) {
+        float a = v[2 * j], b = v[2 * j + 1];
+
+        v[2 * j] = a * c[j] - b * s[j];
+        v[2 * j + 1] = b * c[j] + a * s[j];
+      }
+      if (there)
+        store8 (y + l * ldy + column, v);
+    }
+  }
+}
+
+/* Any even width: a warp a head. */
+template <typename T>
+__global__ void
+rms_norm_rope_any (T *x, Vector w, const float *cos, const float *sin, gint64 rows, gint64 heads,
+    gint64 d, gint64 stride_l, gint64 stride_h, gint64 stride_cs, float eps)
+{
+  gint64 i = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  int lane = threadIdx.x % WARP;
+  gint64 l = i / heads;
+  T *row = x + l * stride_l + i % heads * stride_h;
+  float sum = 0, factor;
+
+  if (i >= rows * heads)
+    return;
+  for (gint64 j = lane; j < d; j += WARP)
+    sum += to_float (row[j]) * to_float (row[j]);
+  factor = rsqrtf (warp_sum (sum) / d + eps);
+  for (gint64 j = lane; j < d / 2; j += WARP) {
+    float a = to_float (row[2 * j]) * factor * w.at (2 * j);
+    float b = to_float (row[2 * j + 1]) * factor * w.at (2 * j + 1);
+    float c = cos ? cos[l * stride_cs + j] : 1.f, s = cos ? sin[l * stride_cs + j] : 0.f;
+
+    row[2 * j] = from_float<T> (a * c - b * s);
+    row[2 * j + 1] = from_float<T> (b * c + a * s);
+  }
+}
+
+extern "C" cudaError_t
+avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor w,
+    AvatarTensor cos, AvatarTensor sin, double eps)
+{
+  gint64 rows = x.shape[0], heads = x.shape[1], d = x.shape[2], stride_cs = 0;
+  const float *c = cos.rank ? (const float *) cos.data : nullptr;
+  const float *s = cos.rank ? (const float *) sin.data : nullptr;
+  bool tables = !c
+      || (cos.stride[0] % 4 == 0 && cos.stride[0] == sin.stride[0] && (uintptr_t) c % 16 == 0
+          && (uintptr_t) s % 16 == 0);
+  bool wide = d == 128 && tables && by_eight (x, d) && by_eight (y, d)
+      && x.stride[1] == y.stride[1];
+  /* in place, a row's loads would wait for the stores of the row before: a block for each */
+  unsigned grid = (unsigned) (y.data == x.data ? rows : MIN (rows, (gint64) 2112));
+
+  if (rows == 0)
+    return cudaSuccess;
+  if (d % 2 || (c && cos.stride[0] != sin.stride[0]) || (y.data != x.data && !wide))
+    return cudaErrorInvalidValue;
+  if (c)
+    stride_cs = cos.stride[0];
+  return DISPATCH_FLOAT (x.dtype, T, [&] () {
+    if (y.dtype == AVATAR_F8_E4M3)
+      rms_norm_rope_128<__nv_fp8_e4m3, T><<<grid, 192, 0, stream>>> ((__nv_fp8_e4m3 *) y.data,
+          (const T *) x.data, y.scale, vector_of (w), c, s, rows, heads, y.stride[0], x.stride[0],
+          x.stride[1], stride_cs, eps);
+    else if (wide)
+      rms_norm_rope_128<T, T><<<grid, 192, 0, stream>>> ((T *) y.data, (const T *) x.data,
+          nullptr, vector_of (w), c, s, rows, heads, y.stride[0], x.stride[0], x.stride[1],
+          stride_cs, eps);
+    else
+      rms_norm_rope_any<T><<<blocks_for (rows * heads, 4), 128, 0, stream>>> ((T *) x.data,
+          vector_of (w), c, s, rows, heads, d, x.stride[0], x.stride[1], stride_cs, eps);
+    return cudaGetLastError ();
+  });
+}
+
+/* RMS-normed values of d in a row are at most sqrt (d), and turning a pair keeps its length, which
+ * is no more than that either. */
+__global__ void
+norm_factor (float *factor, Vector w, Vector w2, int d)
+{
+  float most = 0;
+
+  for (int i = threadIdx.x; i < d; i += WARP) {
+    most = fmaxf (most, fabsf (w.at (i)));
+    if (w2.data)
+      most = fmaxf (most, fabsf (w2.at (i)));
+  }
+  most = warp_max (most);
+  if (threadIdx.x == 0)
+    *factor = most > 0.f ? most * sqrtf ((float) d) / E4M3_MAX : 1.f;
+}
+
+extern "C" cudaError_t
+avatar_kernel_norm_factor (cudaStream_t stream, float *factor, AvatarTensor w, AvatarTensor w2)
+{
+  norm_factor<<<1, WARP, 0, stream>>> (factor, vector_of (w), vector_of (w2), (int) w.shape[0]);
+  return cudaGetLastError ();
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Queues (a stream and its library handles), fences (events), and copies between host and device. */
+#include "engine/backends/cuda/cuda-private.h"
+
+#include <string.h>
+
+void
+avatar_cuda_fail (AvatarQueue *queue, AvatarError code, const char *format, ...)
+{
+  va_list args;
+
+  if (queue->error)
+    return;
+  va_start (args, format);
+  queue->error = g_error_new_valist (AVATAR_ERROR, code, format, args);
+  va_end (args);
+}
+
+gboolean
+avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what)
+{
+  if (status == cudaSuccess)
+    return TRUE;
+  avatar_cuda_fail (queue,
+      status == cudaErrorMemoryAllocation ? AVATAR_ERROR_MEMORY : AVATAR_ERROR_DEVICE,
+      "%s on %s failed: %s (%s); the work in progress is lost, restart it", what,
+      queue->device->name, cudaGetErrorString (status), cudaGetErrorName (status));
+  return FALSE;
+}
+
+gboolean
+avatar_cuda_begin (AvatarQueue *queue)
+{
+  return !queue->error && avatar_cuda_check (queue, cudaSetDevice (queue->device->index), "a call");
+}
+
+static gboolean
+queue_init (AvatarQueue *self)
+{
+  cublasStatus_t blas;
+  cudnnStatus_t dnn;
+
+  if (!avatar_cuda_check (self, cudaStreamCreateWithFlags (&self->stream, cudaStreamNonBlocking),
+          "making a stream"))
+    return FALSE;
+  for (guint i = 0; i < 2; i++)
+    if (!avatar_cuda_check (self,
+            cudaHostAlloc ((void **) &self->staging[i], AVATAR_CUDA_STAGING, cudaHostAllocDefault),
+            "pinning host memory")
+        || !avatar_cuda_check (self,
+            cudaEventCreateWithFlags (&self->staged[i],
+                cudaEventDisableTiming | cudaEventBlockingSync),
+            "making an event"))
+      return FALSE;
+  for (guint i = 0; i < AVATAR_CUDA_PACES; i++)
+    if (!avatar_cuda_check (self,
+            cudaEventCreateWithFlags (&self->paces[i],
+                cudaEventDisableTiming | cudaEventBlockingSync),
+            "making an event"))
+      return FALSE;
+  blas = cublasLtCreate (&self->blas);
+  if (blas != CUBLAS_STATUS_SUCCESS) {
+    avatar_cuda_fail (self, AVATAR_ERROR_DEVICE, "cuBLASLt cannot start on %s: %s",
+        self->device->name, cublasLtGetStatusString (blas));
+    return FALSE;
+  }
+  dnn = cudnnCreate (&self->dnn);
+  if (dnn == CUDNN_STATUS_SUCCESS)
+    dnn = cudnnSetStream (self->dnn, self->stream);
+  if (dnn != CUDNN_STATUS_SUCCESS) {
+    avatar_cuda_fail (self, AVATAR_ERROR_DEVICE, "cuDNN cannot start on %s: %s", self->device->name,
+        cudnnGetErrorString (dnn));
+    return FALSE;
+  }
+  return TRUE;
+}
+
+AvatarQueue *
+avatar_cuda_queue_new (AvatarBackendDevice *device, GError **error)
+{
+  AvatarQueue *self = g_new0 (AvatarQueue, 1);
+
+  self->device = device;
+  self->linears = avatar_cuda_linears_new ();
+  self->attentions = avatar_cuda_attentions_new ();
+  self->convs = avatar_cuda_convs_new ();
+  if (!avatar_cuda_begin (self) || !queue_init (self)) {
+    g_propagate_error (error, g_steal_pointer (&self->error));
+    avatar_cuda_queue_free (self);
+    return NULL;
+  }
+  return self;
+}
+
+void
+avatar_cuda_queue_free (AvatarQueue *self)
+{
+  if (!self)
+    return;
+  cudaSetDevice (self->device->index);
+  if (self->stream)
+    cudaStreamSynchronize (self->stream);
+  g_hash_table_unref (self->convs);
+  g_hash_table_unref (self->attentions);
+  g_hash_table_unref (self->linears);
+  if (self->dnn)
+    cudnnDestroy (self->dnn);
+  if (self->blas)
+    cublasLtDestroy (self->blas);
+  for (guint i = 0; i < 2; i++) {
+    if (self->staging[i])
+      cudaFreeHost (self->staging[i]);
+    if (self->staged[i])
+      cudaEventDestroy (self->staged[i]);
+  }
+  for (guint i = 0; i < AVATAR_CUDA_PACES; i++)
+    if (self->paces[i])
+      cudaEventDestroy (self->paces[i]);
+  if (self->stream)
+    cudaStreamDestroy (self->stream);
+  g_clear_error (&self->error);
+  g_free (self);
+}
+
+gboolean
+avatar_cuda_queue_check (AvatarQueue *self, GError **error)
+{
+  if (avatar_cuda_begin (self)) {
+    cudaError_t status = cudaStreamQuery (self->stream);
+
+    if (status != cudaErrorNotReady)
+      avatar_cuda_check (self, status, "the work");
+  }
+  if (!self->error)
+    return TRUE;
+  g_propagate_error (error, g_error_copy (self->error));
+  return FALSE;
+}
+
+gboolean
+avatar_cuda_queue_sync (AvatarQueue *self, GError **error)
+{
+  if (avatar_cuda_begin (self))
+    avatar_cuda_check (self, cudaStreamSynchronize (self->stream), "the work");
+  return avatar_cuda_queue_check (self, error);
+}
+
+void
+avatar_cuda_queue_pace (AvatarQueue *self)
+{
+  guint64 i = self->n_paces;
+
+  if (!avatar_cuda_begin (self))
+    return;
+  /* the oldest event is recorded anew, so wait for it first: the work before it is then done */
+  if (i >= AVATAR_CUDA_PACES
+      && !avatar_cuda_check (self, cudaEventSynchronize (self->paces[i % AVATAR_CUDA_PACES]),
+          "the work"))
+    return;
+  if (avatar_cuda_check (self, cudaEventRecord (self->paces[i % AVATAR_CUDA_PACES], self->stream),
+          "recording an event"))
+    self->n_paces++;
+}
+
+AvatarFence *
+avatar_cuda_fence_new (AvatarBackendDevice *device)
+{
+  AvatarFence *self = g_new0 (AvatarFence, 1);
+
+  self->device = device;
+  cudaSetDevice (device->index);
+  if (cudaEventCreateWithFlags (&self->event, cudaEventDisableTiming | cudaEventBlockingSync)
+      != cudaSuccess)
+    g_clear_pointer (&self, g_free);
+  return self;
+}
+
+void
+avatar_cuda_fence_free (AvatarFence *self)
+{
+  if (!self)
+    return;
+  cudaSetDevice (self->device->index);
+  cudaEventDestroy (self->event);
+  g_free (self);
+}
+
+void
+avatar_cuda_fence_record (AvatarFence *self, AvatarQueue *queue)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, cudaEventRecord (self->event, queue->stream), "recording an event");
+}
+
+void
+avatar_cuda_fence_wait (AvatarFence *self, AvatarQueue *queue)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, cudaStreamWaitEvent (queue->stream, self->event, 0),
+        "waiting for an event");
+}
+
+void
+avatar_cuda_fence_sync (AvatarFence *self)
+{
+  /* a failure of the device is found by the queue that the event is of */
+  cudaSetDevice (self->device->index);
+  cudaEventSynchronize (self->event);
+}
+
+/* Through two pinned buffers in turn, so that the caller may go on while the last pieces fly. */
+static void
+upload_staged (AvatarQueue *queue, guint8 *dst, const guint8 *src, gsize bytes)
+{
+  while (bytes > 0) {
+    guint i = queue->next_staging;
+    gsize n = MIN (bytes, AVATAR_CUDA_STAGING);
+
+    if (!avatar_cuda_check (queue, cudaEventSynchronize (queue->staged[i]), "a copy"))
+      return;
+    memcpy (queue->staging[i], src, n);
+    if (!avatar_cuda_check (queue,
+            cudaMemcpyAsync (dst, queue->staging[i], n, cudaMemcpyHostToDevice, queue->stream),
+            "a copy to the device")
+        || !avatar_cuda_check (queue, cudaEventRecord (queue->staged[i], queue->stream),
+            "recording an event"))
+      return;
+    queue->next_staging = 1 - i;
+    dst += n;
+    src += n;
+    bytes -= n;
+  }
+}
+
+void
+avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned)
+{
+  if (!avatar_cuda_begin (queue))
+    return;
+  if (pinned)
+    avatar_cuda_check (queue,
+        cudaMemcpyAsync (dst, src, bytes, cudaMemcpyHostToDevice, queue->stream),
+        "a copy to the device");
+  else
+    upload_staged (queue, dst, src, bytes);
+}
+
+void
+avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned)
+{
+  if (!avatar_cuda_begin (queue)
+      || !avatar_cuda_check (queue,
+          cudaMemcpyAsync (dst, src, bytes, cudaMemcpyDeviceToHost, queue->stream),
+          "a copy from the device"))
+    return;
+  if (!pinned)
+    avatar_cuda_check (queue, cudaStreamSynchronize (queue->stream), "a copy from the device");
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The denoiser's turns: between two windows its memory may go to another stage, and is taken anew. What
+ * was computed ahead of the windows lies on the host and is not lost. */
+#include "engine/denoise/denoiser-private.h"
+
+#include "engine/device/device.h"
+#include "engine/weights/placement.h"
+
+/* How often memory is asked for that others were just to give back. */
+#define ATTEMPTS 3
+
+void
+avatar_denoiser_park (AvatarDenoiser *self)
+{
+  if (self->parked)
+    return;
+  avatar_ops_finish (self->ops);
+  avatar_weights_drop_route (self->weights);
+  avatar_arena_drop (self->ops->arena);
+  self->parked = TRUE;
+  self->begun = FALSE;
+  if (self->tenant)
+    avatar_tenant_set_holds (self->tenant, FALSE);
+}
+
+/* For weights on their way, at least. */
+static guint64
+least_for_weights (AvatarDenoiser *self)
+{
+  GArray *units = avatar_weights_get_units (self->weights);
+  g_autofree AvatarRoute *ahead = avatar_transformer_route (self->transformer.config, TRUE);
+  g_autofree AvatarRoute *forward = avatar_transformer_route (self->transformer.config, FALSE);
+
+  return MAX (avatar_placing_slots_bytes (self->device, units, ahead, AVATAR_MIN_SLOTS),
+      avatar_placing_slots_bytes (self->device, units, forward, AVATAR_MIN_SLOTS));
+}
+
+static gboolean
+take_route (AvatarDenoiser *self, GError **error)
+{
+  g_autofree AvatarRoute *forward = avatar_transformer_route (self->transformer.config, FALSE);
+
+  /* before the first window it is taken when what is computed ahead has been */
+  return !self->window.moments
+      || avatar_weights_set_route (self->weights, self->ops, forward, error);
+}
+
+/* In turns with other stages. */
+static gboolean
+take_turn (AvatarDenoiser *self, guint64 for_texts, GError **error)
+{
+  AvatarArena *arena = self->ops->arena;
+  guint64 bytes = avatar_device_rounded (self->device, avatar_arena_size (arena));
+  guint64 least = bytes + MAX (least_for_weights (self), for_texts);
+  GError *reason = NULL;
+
+  for (guint i = 0; i < ATTEMPTS && self->parked; i++) {
+    g_clear_error (&reason);
+    avatar_tenant_make_room (self->tenant,
+        MAX (least, bytes + avatar_weights_file_bytes (self->weights)), least,
+        &self->ops->cancelled);
+    self->parked
+        = !avatar_arena_renew (arena, "the denoiser", &reason) || !take_route (self, &reason);
+    if (self->parked)
+      avatar_arena_drop (arena);
+  }
+  if (self->parked) {
+    g_propagate_error (error, reason);
+    return FALSE;
+  }
+  avatar_tenant_set_holds (self->tenant, TRUE);
+  return TRUE;
+}
+
+gboolean
+avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error)
+{
+  if (self->parked && self->tenant)
+    return take_turn (self, for_texts, error);
+  self->parked = self->parked && !avatar_arena_renew (self->ops->arena, "the denoiser", error);
+  return !self->parked;
+}
+
+AvatarYield
+avatar_denoiser_yield (gpointer denoiser, gboolean all)
+{
+  AvatarDenoiser *self = denoiser;
+
+  if (!g_mutex_trylock (&self->turn))
+    return AVATAR_YIELD_BUSY;
+  avatar_denoiser_park (self);
+  g_mutex_unlock (&self->turn);
+  return AVATAR_YIELD_DONE;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/denoise/noise-file.h"
+
+#include "engine/formats/mapped-file.h"
+#include "engine/formats/torch.h"
+
+#include <string.h>
+
+/* The shape as [channels, frames, h, w]; FALSE: it has another number of dimensions. */
+static gboolean
+get_shape (const AvatarTensor *t, const gint64 **shape)
+{
+  *shape = t->shape + (t->rank == 5);
+  return t->rank == 4 || (t->rank == 5 && t->shape[0] == 1);
+}
+
+static gboolean
+check_shape (const AvatarTensor *t, const char *name, const char *what, const gint64 want[4],
+    GError **error)
+{
+  const gint64 *found;
+  g_autofree char *text = NULL;
+
+  if (t->dtype <= AVATAR_BF16 && get_shape (t, &found) && found[0] == want[0] && found[1] >= want[1]
+      && found[1] <= G_MAXINT && found[2] == want[2] && found[3] == want[3])
+    return TRUE;
+  text = avatar_tensor_describe (*t);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: the tensor is %s; for %s a tensor of floats [%d, T, %d, %d] or [1, %d, T, %d, %d] was "
+      "expected, T being at least %d latent frames: noise for this size of video",
+      name, text, what, (int) want[0], (int) want[2], (int) want[3], (int) want[0], (int) want[2],
+      (int) want[3], (int) want[1]);
+  return FALSE;
+}
+
+gboolean
+avatar_given_read (AvatarGiven *self, AvatarWeightFile *file, const char *what,
+    const gint64 shape[4], GError **error)
+{
+  const char *name = avatar_weight_file_get_name (file);
+  const char *why_not = avatar_weight_file_why_not (file, AVATAR_TORCH_ALONE);
+  g_autofree guint8 *raw = NULL;
+  const gint64 *found;
+  AvatarTensor t;
+  gsize n;
+
+  if (why_not) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the tensor cannot be used: %s",
+        name, why_not);
+    return FALSE;
+  }
+  if (avatar_weight_file_n (file) != 1) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+        "%s: there are %u tensors in the file; for %s one was expected", name,
+        avatar_weight_file_n (file), what);
+    return FALSE;
+  }
+  avatar_weight_file_nth (file, 0, &t);
+  if (!check_shape (&t, name, what, shape, error))
+    return FALSE;
+  get_shape (&t, &found);
+  n = avatar_tensor_n (t);
+  raw = g_malloc (avatar_tensor_bytes (t));
+  if (!avatar_mapped_read (raw, t.data, avatar_tensor_bytes (t))) {
+    avatar_mapped_set_error (error, name, what);
+    return FALSE;
+  }
+  self->frames = found[1];
+  self->values = g_new (float, n);
+  avatar_dtype_to_f32 (self->values, raw, t.dtype, n);
+  if (avatar_is_finite (self->values, n))
+    return TRUE;
+  avatar_given_clear (self);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+      "%s: there are NaN or infinite values in it; for %s finite ones were expected", name, what);
+  return FALSE;
+}
+
+gboolean
+avatar_given_load (AvatarGiven *self, const char *path, const char *what, const gint64 shape[4],
+    GError **error)
+{
+  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open (path, error);
+
+  if (file)
+    return avatar_given_read (self, file, what, shape, error);
+  g_prefix_error (error, "%s: ", what);
+  return FALSE;
+}
+
+void
+avatar_given_copy (const AvatarGiven *self, guint64 frame, float *z, gint64 channels, gint64 frames,
+    gint64 j, gsize n)
+{
+  for (gint64 c = 0; c < channels; c++)
+    memcpy (z + (c * frames + j) * n, self->values + (c * self->frames + frame) * n,
+        n * sizeof (float));
+}
+
+void
+avatar_given_clear (AvatarGiven *self)
+{
+  g_clear_pointer (&self->values, g_free);
+  self->frames = 0;
+}

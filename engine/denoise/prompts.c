@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The two texts of a denoiser: its prompts, encoded, or what is given in their place. */
+#include "engine/denoise/denoiser-private.h"
+#include "engine/text/text.h"
+#include "engine/model/model.h"
+
+#include <string.h>
+
+/* Rows of text that may be given; the released model has 831. */
+#define MAX_TEXT 4096
+
+static gboolean
+copy_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
+{
+  const AvatarTransformerConfig *c = self->transformer.config;
+
+  for (guint i = 0; i < 2; i++) {
+    const AvatarTextStates *t = &texts[i];
+
+    if (!t->states || !t->pooled || t->n < 1 || t->n > MAX_TEXT || t->used < 1 || t->used > t->n) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+          "text_states [%u] has %u rows, of which %u are used; expected states, a pooled vector, 1 "
+          "to %d rows, and 1 to all of them in use",
+          i, t->n, t->used, MAX_TEXT);
+      return FALSE;
+    }
+    self->conditions.text[i] = (AvatarText){
+      .states = g_memdup2 (t->states, (gsize) t->n * c->text_dim * sizeof (float)),
+      .pooled = g_memdup2 (t->pooled, c->pooled_dim * sizeof (float)),
+      .mask = g_memdup2 (t->mask, t->n),
+      .n = t->n,
+      .used = t->used,
+    };
+  }
+  return TRUE;
+}
+
+/* Without guidance there is nothing for the negative prompt. */
+static guint
+count_prompts (AvatarDenoiser *self)
+{
+  return self->settings.guidance_scale > 1 ? 2 : 1;
+}
+
+/* Of the tables of bytes that stand in for encoders. */
+static gboolean
+encode_bytes (AvatarDenoiser *self, GError **error)
+{
+  const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
+  gboolean encoder = avatar_model_get_part (self->model, "text", NULL) != NULL;
+
+  for (guint i = 0; i < 2; i++) {
+    AvatarText *text = &self->conditions.text[i];
+    float *states = NULL, *pooled = NULL;
+    guint n = avatar_model_get_config (self->model)->text.max_states;
+
+    /* a plan needs no more than the length, at the most */
+    if ((encoder || !self->dry)
+        && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
+            error))
+      return FALSE;
+    *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
+    if (states && prompts[i] && (i == 0 || count_prompts (self) > 1))
+      self->cuts[i].language = strlen (prompts[i]) + 1 - n;
+  }
+  return TRUE;
+}
+
+static gboolean
+has_encoders (AvatarDenoiser *self)
+{
+  return avatar_model_get_part (self->model, "llava", NULL)
+      && avatar_model_get_part (self->model, "clip", NULL);
+}
+
+/* The encoder, and the rows that it will make. */
+static gboolean
+open_encoder (AvatarDenoiser *self, GError **error)
+{
+  const AvatarDenoiseSettings *s = &self->settings;
+  g_autofree char *folder = s->text_cache ? g_strdup (s->text_cache) : avatar_text_cache_default ();
+  const AvatarTextEncoderSettings settings = {
+    .prompts = { s->prompt, s->negative_prompt },
+    .n_prompts = count_prompts (self),
+    .exact_rope = s->exact_rope,
+    .longest = self->dry && !s->prompt,
+    .cache = { strcmp (folder, "none") == 0 ? NULL : folder, s->text_cache_bytes },
+  };
+
+  self->text = avatar_text_encoder_new (self->model, self->device, &settings, error);
+  if (!self->text)
+    return FALSE;
+  for (guint i = 0; i < settings.n_prompts; i++) {
+    const AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
+
+    self->cuts[i] = (AvatarPromptCut){ e->llava.dropped, e->clip.dropped };
+  }
+  for (guint i = 0; i < 2; i++) {
+    const AvatarEncoding *e = avatar_text_encoder_get (self->text, MIN (i, settings.n_prompts - 1));
+
+    self->conditions.text[i]
+        = (AvatarText){ .mask = g_memdup2 (e->mask, e->n), .n = e->n, .used = e->used };
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_denoiser_take_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
+{
+  if (texts)
+    return copy_texts (self, texts, error);
+  /* a plan does without encoders that are not there */
+  if (avatar_text_encoder_is_for (self->model) && (!self->dry || has_encoders (self)))
+    return open_encoder (self, error);
+  return encode_bytes (self, error);
+}
+
+static void
+report (guint done, guint parts, gpointer data)
+{
+  AvatarDenoiser *self = data;
+  AvatarProgress progress = { AVATAR_PROGRESS_TEXT, 0, done, parts };
+
+  if (self->progress)
+    self->progress (&progress, self->progress_data);
+}
+
+gboolean
+avatar_denoiser_encode_texts (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+{
+  if (!self->text)
+    return TRUE;
+  /* what was made of the texts before, and the memory for the blocks' weights */
+  avatar_ops_finish (self->ops);
+  avatar_window_clear (&self->window);
+  avatar_weights_drop_route (self->weights);
+  avatar_ops_release (self->ops, 0);
+  if (!avatar_text_encoder_run (self->text, self->ops, image, report, self, error))
+    return FALSE;
+  for (guint i = 0; i < count_prompts (self); i++) {
+    AvatarText *text = &self->conditions.text[i];
+    AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
+
+    g_free ((float *) text->states);
+    g_free ((float *) text->pooled);
+    text->states = g_steal_pointer (&e->states);
+    text->pooled = g_steal_pointer (&e->pooled);
+  }
+  return TRUE;
+}
+
+void
+avatar_denoiser_plan_texts (AvatarDenoiser *self, guint64 room, AvatarTextEncoderNeeds *needs)
+{
+  *needs = (AvatarTextEncoderNeeds){ 0 };
+  if (self->text)
+    avatar_text_encoder_plan (self->text, room, needs);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The step cache (spec denoise.md 4.10). */
+#include "engine/denoise/step-cache.h"
+
+#include <math.h>
+
+/* Upstream's table is for 50 steps: full up to 15, from 41, and every fifth between. */
+#define UPSTREAM_STEPS 50
+#define UPSTREAM_FIRST 16
+#define UPSTREAM_LAST 41
+#define UPSTREAM_EVERY 5
+/* Guidance changes its texts here (4.9): tokens of one phase do not serve the other. */
+#define SECOND_PHASE 10
+
+/* Share of @n in upstream's @of, rounded up. */
+static guint
+scaled (guint of, guint n)
+{
+  return (of * n + UPSTREAM_STEPS - 1) / UPSTREAM_STEPS;
+}
+
+/* Relative change of the modulation from @a to @b: TeaCache's measure (Liu et al. 2024, "Timestep
+ * Embedding Tells") without its fitted polynomial. */
+static double
+change (const float *a, const float *b, gsize n)
+{
+  double difference = 0, size = 0;
+
+  for (gsize i = 0; i < n; i++) {
+    difference += fabsf (b[i] - a[i]);
+    size += fabsf (a[i]);
+  }
+  return size > 0 ? difference / size : 0;
+}
+
+void
+avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double threshold,
+    const float *const *modulations, gsize n)
+{
+  guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
+  double gathered = 0;
+
+  /* Upstream's full steps around the middle buy little for what they cost (docs/numerics.md); only
+   * the first ones must be left alone. */
+  if (mode == AVATAR_CACHE_ADAPTIVE) {
+    first = MIN (first, SECOND_PHASE + 1);
+    last = steps;
+  }
+  for (guint i = 0; i < steps; i++) {
+    full[i] = TRUE;
+    if (i > 0 && mode == AVATAR_CACHE_ADAPTIVE)
+      gathered += change (modulations[i - 1], modulations[i], n);
+    if (mode != AVATAR_CACHE_NONE && i >= first && i < last && i + 1 < steps && i != SECOND_PHASE)
+      full[i] = mode == AVATAR_CACHE_UPSTREAM ? i % UPSTREAM_EVERY == 0 : gathered >= threshold;
+    if (full[i])
+      gathered = 0;
+  }
+}
+
+struct _AvatarTokens
+{
+  AvatarTokenStorage storage;
+  guint branches, latents, windows;
+  gint64 s, frames;
+  gsize row;           /* bytes of a token */
+  AvatarTensor *arena; /* [branches] */
+  guint8 **video;      /* host: [branches] -> [latents, s] tokens */
+  guint8 **ends;       /* [branches, windows] -> reference [s], then text */
+  guint *owner;        /* [latents]: the window that wrote the frame last */
+};
+
+AvatarTokens *
+avatar_tokens_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches, gint64 s,
+    gint64 frames, gint64 text, gint64 width)
+{
+  AvatarTokens *self = g_new0 (AvatarTokens, 1);
+
+  self->storage = storage;
+  self->branches = branches;
+  self->s = s;
+  self->frames = frames;
+  self->row = width * avatar_dtype_size (ops->dtype);
+  self->arena = g_new0 (AvatarTensor, branches);
+  self->video = g_new0 (guint8 *, branches);
+  for (guint b = 0; b < branches && storage == AVATAR_TOKEN_STORAGE_ARENA; b++)
+    self->arena[b] = avatar_ops_alloc (ops, 2, (frames + 1) * s + text, width);
+  return self;
+}
+
+static void
+forget (AvatarTokens *self)
+{
+  for (guint i = 0; i < self->branches; i++)
+    g_clear_pointer (&self->video[i], g_free);
+  for (guint i = 0; self->ends && i < self->branches * self->windows; i++)
+    g_free (self->ends[i]);
+  g_clear_pointer (&self->ends, g_free);
+  g_clear_pointer (&self->owner, g_free);
+}
+
+void
+avatar_tokens_free (AvatarTokens *self)
+{
+  if (!self)
+    return;
+  forget (self);
+  g_free (self->video);
+  g_free (self->arena);
+  g_free (self);
+}
+
+void
+avatar_tokens_reset (AvatarTokens *self, guint latents, guint windows)
+{
+  g_return_if_fail (self->storage == AVATAR_TOKEN_STORAGE_HOST || windows == 1);
+  forget (self);
+  self->latents = latents;
+  self->windows = windows;
+  self->ends = g_new0 (guint8 *, self->branches * windows);
+  self->owner = g_new0 (guint, latents);
+}
+
+/* The clip's frame at position @j of the window. */
+static guint
+frame_at (AvatarTokens *self, AvatarPlace place, gint64 j)
+{
+  return (place.start + j) % self->latents;
+}
+
+void
+avatar_tokens_keep (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
+    AvatarPlace place)
+{
+  gint64 s = self->s, l = tokens.shape[0], text = l - (self->frames + 1) * s;
+  gsize frame = s * self->row;
+  guint8 **ends;
+
+  if (self->storage == AVATAR_TOKEN_STORAGE_ARENA) {
+    avatar_op_copy (ops, avatar_tensor_rows (self->arena[branch], 0, l), tokens);
+    return;
+  }
+  if (!avatar_ops_running (ops))
+    return;
+  ends = &self->ends[branch * self->windows + place.window];
+  if (!self->video[branch])
+    self->video[branch] = g_malloc0 (self->latents * frame);
+  *ends = g_realloc (*ends, frame + text * self->row);
+  avatar_op_download_raw (ops, *ends, avatar_tensor_rows (tokens, 0, s));
+  for (gint64 j = 0; j < self->frames; j++) {
+    guint f = frame_at (self, place, j);
+
+    avatar_op_download_raw (ops, self->video[branch] + f * frame,
+        avatar_tensor_rows (tokens, (j + 1) * s, s));
+    self->owner[f] = place.window;
+  }
+  avatar_op_download_raw (ops, *ends + frame, avatar_tensor_rows (tokens, l - text, text));
+}
+
+void
+avatar_tokens_fill (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
+    AvatarPlace place)
+{
+  gint64 s = self->s, l = tokens.shape[0], text = l - (self->frames + 1) * s;
+  gsize frame = s * self->row;
+  const guint8 *ends;
+
+  if (self->storage == AVATAR_TOKEN_STORAGE_ARENA) {
+    avatar_op_copy (ops, tokens, avatar_tensor_rows (self->arena[branch], 0, l));
+    return;
+  }
+  if (!avatar_ops_running (ops))
+    return;
+  ends = self->ends[branch * self->windows + self->owner[frame_at (self, place, 0)]];
+  g_assert (ends && self->video[branch]);
+  avatar_op_upload_raw (ops, avatar_tensor_rows (tokens, 0, s), ends);
+  for (gint64 j = 0; j < self->frames; j++)
+    avatar_op_upload_raw (ops, avatar_tensor_rows (tokens, (j + 1) * s, s),
+        self->video[branch] + frame_at (self, place, j) * frame);
+  avatar_op_upload_raw (ops, avatar_tensor_rows (tokens, l - text, text), ends + frame);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a forward needs of its time and prompt: the modulation of all blocks and the refined text
+ * (2.4 to 2.7). Neither depends on the latents, and their weights are a third of the model, so all
+ * steps are computed ahead, weight by weight, and wait on the host. */
+#include "engine/denoise/transformer-private.h"
+#include "engine/denoise/rope.h"
+
+#include <math.h>
+#include <string.h>
+
+/* y [n, N] float32 += or = two linear layers over the sinusoids of @values (2.4) */
+static void
+embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, const char *name,
+    const double *values, gint64 n)
+{
+  gsize mark = avatar_ops_mark (ops);
+  gint64 dim = self->config->frequency_dim;
+  AvatarTensor e = avatar_ops_alloc (ops, 2, n, dim);
+  g_autofree char *first = g_strdup_printf ("%s.mlp.0", name);
+  g_autofree char *second = g_strdup_printf ("%s.mlp.2", name);
+  g_autofree float *host = g_new0 (float, n *dim);
+
+  for (gint64 i = 0; i < n; i++)
+    avatar_sinusoid_fill (host + i * dim, dim, values[i]);
+  avatar_op_upload (ops, e, host);
+  avatar_transformer_mlp (self, ops, y, e, first, second, AVATAR_ACT_SILU);
+  avatar_ops_release (ops, mark);
+}
+
+/* vec [n, D] float32 (2.5, step 1) */
+static void
+condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
+    const AvatarMoment *moments, gint64 n)
+{
+  gsize mark = avatar_ops_mark (ops);
+  gint64 d = self->config->hidden, pooled_dim = self->config->pooled_dim;
+  AvatarTensor term = avatar_ops_alloc_as (ops, AVATAR_F32, 2, n, d);
+  AvatarTensor pooled = avatar_ops_alloc (ops, 2, n, pooled_dim);
+  const char *const names[] = { "motion_exp", "motion_pose" };
+  g_autofree double *values = g_new (double, n);
+  g_autofree float *host = g_new0 (float, n *pooled_dim);
+
+  for (gint64 i = 0; i < n; i++)
+    values[i] = moments[i].t;
+  embed_numbers (self, ops, vec, "time_in", values, n);
+  for (guint k = 0; k < 2; k++) {
+    /* upstream embeds four numbers, which are all the same, to a quarter of the width each */
+    AvatarTensor quarter = avatar_tensor_cols (term, 0, d / 4);
+
+    for (gint64 i = 0; i < n; i++)
+      values[i] = k ? moments[i].motion_pose : moments[i].motion_exp;
+    embed_numbers (self, ops, quarter, names[k], values, n);
+    for (gint64 j = 1; j < 4; j++)
+      avatar_op_copy (ops, avatar_tensor_cols (term, j * (d / 4), d / 4), quarter);
+    avatar_op_axpby (ops, vec, 1, term, 1);
+  }
+  for (gint64 i = 0; i < n; i++)
+    values[i] = moments[i].fps;
+  embed_numbers (self, ops, term, "fps_proj", values, n);
+  avatar_op_axpby (ops, vec, 1, term, 1);
+  for (gint64 i = 0; i < n && avatar_ops_running (ops); i++)
+    memcpy (host + i * pooled_dim, moments[i].prompt->pooled, pooled_dim * sizeof (float));
+  avatar_op_upload (ops, pooled, host);
+  avatar_transformer_mlp (self, ops, term, pooled, "vector_in.in_layer", "vector_in.out_layer",
+      AVATAR_ACT_SILU);
+  avatar_op_axpby (ops, vec, 1, term, 1);
+  avatar_ops_release (ops, mark);
+}
+
+/* The vectors of one layer for all moments, to their place on the host. */
+static void
+modulation (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec, const char *layer,
+    gint64 offset, const AvatarMoment *moments)
+{
+  gsize mark = avatar_ops_mark (ops);
+  gint64 n = silu_vec.shape[0];
+  AvatarTensor w = AVATAR_W ("%s.weight", layer);
+  AvatarTensor y = avatar_ops_alloc_as (ops, AVATAR_F32, 2, n, w.shape[0]);
+  g_autofree float *host = NULL;
+
+  avatar_op_linear (ops, y, avatar_ops_operand (ops, silu_vec, w), w, AVATAR_W ("%s.bias", layer),
+      AVATAR_ACT_NONE);
+  if (avatar_ops_running (ops))
+    host = g_new0 (float, avatar_tensor_n (y));
+  avatar_op_download (ops, host, y);
+  for (gint64 i = 0; host && i < n; i++)
+    memcpy (moments[i].modulation + offset, host + i * w.shape[0], w.shape[0] * sizeof (float));
+  avatar_ops_release (ops, mark);
+}
+
+static void
+all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
+    const AvatarMoment *moments)
+{
+  const AvatarTransformerConfig *c = self->config;
+
+  for (guint i = 0; i < 2 * c->n_double; i++) {
+    gboolean text = i % 2;
+    g_autofree char *layer
+        = g_strdup_printf ("double_blocks.%u.%s_mod.linear", i / 2, text ? "txt" : "img");
+
+    avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
+    modulation (self, ops, silu_vec, layer, avatar_modulation_double (c, i / 2, text), moments);
+    avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
+  }
+  for (guint i = 0; i < c->n_single; i++) {
+    g_autofree char *layer = g_strdup_printf ("single_blocks.%u.modulation.linear", i);
+
+    avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_SINGLE, i);
+    modulation (self, ops, silu_vec, layer, avatar_modulation_single (c, i), moments);
+    avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_SINGLE, i);
+  }
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_FINAL, 0);
+  modulation (self, ops, silu_vec, "final_layer.adaLN_modulation.1", avatar_modulation_final (c),
+      moments);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_FINAL, 0);
+}
+
+/* The vector of @n float32 values as gate of linear_add, from the only row of @gates. */
+static AvatarTensor
+gate_of (AvatarTensor gates, guint i, gint64 n)
+{
+  AvatarTensor t = avatar_tensor_cols (gates, i * n, n);
+
+  return avatar_tensor_of_shape (t.dtype, t.data, 1, &n);
+}
+
+/* One refiner block on x [n, D] (2.7, step 4); c [1, D] went through SiLU. */
+static void
+refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTensor c, guint i,
+    AvatarTensor mask)
+{
+  static const char P[] = "txt_in.individual_token_refiner.blocks";
+  gsize mark = avatar_ops_mark (ops);
+  gint64 d = self->config->hidden, hd = self->config->head_dim, n = x.shape[0];
+  AvatarTensor gates = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, 2 * d);
+  AvatarTensor h = avatar_ops_alloc (ops, 2, n, d), qkv = avatar_ops_alloc (ops, 2, n, 3 * d);
+  AvatarTensor hidden, heads;
+
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_TEXT_ATTENTION, i);
+  avatar_op_linear (ops, gates, c, AVATAR_W ("%s.%u.adaLN_modulation.1.weight", P, i),
+      AVATAR_W ("%s.%u.adaLN_modulation.1.bias", P, i), AVATAR_ACT_NONE);
+  avatar_op_layer_norm (ops, h, x, AVATAR_W ("%s.%u.norm1.weight", P, i),
+      AVATAR_W ("%s.%u.norm1.bias", P, i), FALSE, AVATAR_EPS);
+  avatar_op_linear (ops, qkv, h, AVATAR_W ("%s.%u.self_attn_qkv.weight", P, i),
+      AVATAR_W ("%s.%u.self_attn_qkv.bias", P, i), AVATAR_ACT_NONE);
+  heads = avatar_tensor_split_last (qkv, hd);
+  avatar_op_attention (ops, avatar_tensor_split_last (h, hd),
+      avatar_tensor_slice (heads, 1, 0, d / hd), avatar_tensor_slice (heads, 1, d / hd, d / hd),
+      avatar_tensor_slice (heads, 1, 2 * (d / hd), d / hd), 1 / sqrt (hd), 0, 0, mask);
+  avatar_op_linear_add (ops, x, h, AVATAR_W ("%s.%u.self_attn_proj.weight", P, i),
+      AVATAR_W ("%s.%u.self_attn_proj.bias", P, i), gate_of (gates, 0, d), AVATAR_NO_TENSOR);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_TEXT_ATTENTION, i);
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_TEXT_MLP, i);
+  avatar_op_layer_norm (ops, h, x, AVATAR_W ("%s.%u.norm2.weight", P, i),
+      AVATAR_W ("%s.%u.norm2.bias", P, i), FALSE, AVATAR_EPS);
+  hidden = avatar_ops_alloc (ops, 2, n, AVATAR_W ("%s.%u.mlp.fc1.weight", P, i).shape[0]);
+  avatar_op_linear (ops, hidden, h, AVATAR_W ("%s.%u.mlp.fc1.weight", P, i),
+      AVATAR_W ("%s.%u.mlp.fc1.bias", P, i), AVATAR_ACT_SILU);
+  avatar_op_linear_add (ops, x, hidden, AVATAR_W ("%s.%u.mlp.fc2.weight", P, i),
+      AVATAR_W ("%s.%u.mlp.fc2.bias", P, i), gate_of (gates, 1, d), AVATAR_NO_TENSOR);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_TEXT_MLP, i);
+  avatar_ops_release (ops, mark);
+}
+
+/* The refined text of one moment (2.7), to its place on the host. */
+static void
+refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moment)
+{
+  const AvatarText *text = moment->prompt;
+  gsize mark = avatar_ops_mark (ops);
+  gint64 d = self->config->hidden, n = text->n, k = self->config->text_dim;
+  AvatarTensor x = avatar_ops_alloc (ops, 2, n, d), states = avatar_ops_alloc (ops, 2, n, k);
+  AvatarTensor mean = avatar_ops_alloc (ops, 1, k), c = avatar_ops_alloc (ops, 2, (gint64) 1, d);
+  AvatarTensor sum = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, d);
+  AvatarTensor term = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, d);
+  AvatarTensor weight = AVATAR_NO_TENSOR, mask = AVATAR_NO_TENSOR;
+
+  avatar_op_upload (ops, states, text->states);
+  if (text->mask) {
+    g_autofree float *host = g_new0 (float, n);
+
+    for (gint64 i = 0; i < n && avatar_ops_running (ops); i++)
+      host[i] = text->mask[i] ? 1 : 0;
+    weight = avatar_ops_alloc_as (ops, AVATAR_F32, 1, n);
+    avatar_op_upload (ops, weight, host);
+    mask = avatar_ops_alloc_as (ops, AVATAR_U8, 1, n);
+    avatar_op_upload_raw (ops, mask, text->mask);
+  }
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_TEXT, 0);
+  avatar_op_mean_rows (ops, mean, states, weight);
+  avatar_transformer_mlp (self, ops, sum, avatar_as_row (mean), "txt_in.c_embedder.linear_1",
+      "txt_in.c_embedder.linear_2", AVATAR_ACT_SILU);
+  embed_numbers (self, ops, term, "txt_in.t_embedder", &moment->t, 1);
+  avatar_op_axpby (ops, sum, 1, term, 1);
+  avatar_op_act (ops, sum, AVATAR_ACT_SILU);
+  avatar_op_copy (ops, c, sum);
+  avatar_op_linear (ops, x, states, AVATAR_W ("txt_in.input_embedder.weight"),
+      AVATAR_W ("txt_in.input_embedder.bias"), AVATAR_ACT_NONE);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_TEXT, 0);
+  for (guint i = 0; i < self->config->refiner_depth; i++)
+    refine_block (self, ops, x, c, i, mask);
+  avatar_transformer_tap (self, ops, "txt_in", x);
+  avatar_op_download_raw (ops, moment->text, avatar_tensor_rows (x, 0, text->used));
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moments,
+    guint n)
+{
+  gsize mark = avatar_ops_mark (ops);
+  gint64 d = self->config->hidden;
+  AvatarTensor vec = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) n, d);
+  AvatarTensor silu_vec = avatar_ops_alloc (ops, 2, (gint64) n, d);
+
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_EMBED, 0);
+  condition_vectors (self, ops, vec, moments, n);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_EMBED, 0);
+  avatar_transformer_tap (self, ops, "vec", vec);
+  avatar_op_act (ops, vec, AVATAR_ACT_SILU);
+  avatar_op_copy (ops, silu_vec, vec);
+  all_modulations (self, ops, silu_vec, moments);
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moments,
+    guint n)
+{
+  for (guint i = 0; i < n; i++)
+    refine_one (self, ops, &moments[i]);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the transformer's files share. */
+#include "engine/denoise/transformer-private.h"
+
+void
+avatar_transformer_tap (AvatarTransformer *self, AvatarOps *ops, const char *name,
+    AvatarTensor value)
+{
+  if (self->tap && avatar_ops_running (ops))
+    self->tap (name, value, self->tap_data);
+}
+
+void
+avatar_transformer_enter (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i)
+{
+  avatar_weights_enter (self->weights, ops, avatar_transformer_unit (self->config, kind, i));
+}
+
+void
+avatar_transformer_leave (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i)
+{
+  avatar_weights_leave (self->weights, ops, avatar_transformer_unit (self->config, kind, i));
+}
+
+AvatarTensor
+avatar_as_matrix (AvatarTensor w)
+{
+  return avatar_tensor_reshape (w, 2, w.shape[0], avatar_tensor_n (w) / w.shape[0]);
+}
+
+AvatarTensor
+avatar_as_row (AvatarTensor v)
+{
+  return avatar_tensor_reshape (v, 2, (gint64) 1, avatar_tensor_n (v));
+}
+
+void
+avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, AvatarTensor x,
+    const char *first, const char *second, AvatarAct act)
+{
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor w = AVATAR_W ("%s.weight", first);
+  AvatarTensor hidden = avatar_ops_alloc (ops, 2, x.shape[0], w.shape[0]);
+
+  avatar_op_linear (ops, hidden, x, w, AVATAR_W ("%s.bias", first), act);
+  avatar_op_linear (ops, y, hidden, AVATAR_W ("%s.weight", second), AVATAR_W ("%s.bias", second),
+      AVATAR_ACT_NONE);
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens,
+    AvatarTensor x, const char *name)
+{
+  AvatarTensor w = avatar_as_matrix (AVATAR_W ("%s.proj.weight", name));
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor patches = avatar_ops_alloc (ops, 2, tokens.shape[0], w.shape[1]);
+
+  avatar_op_patchify (ops, patches, x, self->config->patch, FALSE);
+  avatar_op_linear (ops, tokens, patches, w, AVATAR_W ("%s.proj.bias", name), AVATAR_ACT_NONE);
+  avatar_ops_release (ops, mark);
+}
+
+gint64
+avatar_modulation_double (const AvatarTransformerConfig *c, guint i, gboolean text)
+{
+  return (12 * (gint64) i + (text ? 6 : 0)) * c->hidden;
+}
+
+gint64
+avatar_modulation_single (const AvatarTransformerConfig *c, guint i)
+{
+  return (12 * (gint64) c->n_double + 3 * i) * c->hidden;
+}
+
+gint64
+avatar_modulation_final (const AvatarTransformerConfig *c)
+{
+  return avatar_modulation_single (c, c->n_single);
+}
+
+gint64
+avatar_transformer_modulation_n (const AvatarTransformerConfig *c)
+{
+  return avatar_modulation_final (c) + 2 * c->hidden;
+}

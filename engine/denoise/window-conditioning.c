@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is constant over the steps of a window: the reference picture's tokens, positions and the
+ * face mask (2.5), and the audio adapters' keys and values (2.9). */
+#include "engine/denoise/transformer-private.h"
+#include "engine/denoise/rope.h"
+
+#include <string.h>
+
+/* Positions of all image tokens and the face mask of the video tokens. */
+static void
+fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 w8,
+    AvatarScene *scene)
+{
+  const AvatarTransformerConfig *c = self->config;
+  gint64 tokens = scene->frames * scene->h * scene->w;
+  gint64 rows = tokens + scene->h * scene->w, half = c->head_dim / 2;
+  g_autofree float *cos = g_new0 (float, rows *half);
+  g_autofree float *sin = g_new0 (float, rows *half);
+  g_autofree float *mask = g_new0 (float, tokens);
+
+  if (avatar_ops_running (ops)) {
+    avatar_rope_fill (avatar_tensor (AVATAR_F32, cos, 2, rows, half),
+        avatar_tensor (AVATAR_F32, sin, 2, rows, half), scene->frames, scene->h, scene->w,
+        c->rope_dim, c->rope_theta);
+    /* nearest: the first cell of each patch (2.5, step 6) */
+    for (gint64 i = 0; i < tokens; i++)
+      mask[i] = face[i / scene->w % scene->h * c->patch[1] * w8 + i % scene->w * c->patch[2]];
+  }
+  avatar_op_upload (ops, scene->cos, cos);
+  avatar_op_upload (ops, scene->sin, sin);
+  avatar_op_upload (ops, scene->face, mask);
+}
+
+void
+avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *reference,
+    gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8, AvatarScene *scene)
+{
+  const AvatarTransformerConfig *c = self->config;
+  gint64 h = h8 / c->patch[1], w = w8 / c->patch[2], s = h * w, channels = c->in_channels;
+  AvatarTensor latents, first, tokens;
+  gsize mark;
+
+  scene->frames = frames;
+  scene->h = h;
+  scene->w = w;
+  scene->ref_first = avatar_ops_alloc (ops, 2, s, (gint64) c->hidden);
+  scene->ref_added = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
+  scene->face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, frames * s);
+  scene->cos = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
+  scene->sin = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
+  mark = avatar_ops_mark (ops);
+  latents = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, n_reference, h8, w8);
+  first = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, (gint64) c->patch[0], h8, w8);
+  avatar_op_upload (ops, latents, reference);
+  avatar_op_copy (ops, first, avatar_tensor_slice (latents, 1, 0, c->patch[0]));
+  avatar_transformer_embed_patches (self, ops, scene->ref_first, first, "img_in");
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_SCENE, 0);
+  tokens = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
+  avatar_transformer_embed_patches (self, ops, tokens, latents, "ref_in");
+  avatar_op_linear (ops, scene->ref_added, tokens, AVATAR_W ("before_proj.weight"),
+      AVATAR_W ("before_proj.bias"), AVATAR_ACT_NONE);
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_SCENE, 0);
+  fill_tables (self, ops, face, w8, scene);
+  avatar_ops_release (ops, mark);
+}
+
+/* tokens [frames * n, D] of audio [frames, features] (2.5, step 2) */
+static void
+project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, AvatarTensor audio)
+{
+  const AvatarTransformerConfig *c = self->config;
+  gsize mark = avatar_ops_mark (ops);
+  gint64 frames = audio.shape[0];
+  AvatarTensor a = avatar_ops_alloc (ops, 2, frames, (gint64) c->audio_intermediate);
+  AvatarTensor b = avatar_ops_alloc (ops, 2, frames, (gint64) c->audio_intermediate);
+  AvatarTensor wide
+      = avatar_tensor_reshape (tokens, 2, frames, (gint64) c->audio_tokens * c->hidden);
+
+  avatar_op_linear (ops, a, audio, AVATAR_W ("audio_proj.proj1.weight"),
+      AVATAR_W ("audio_proj.proj1.bias"), AVATAR_ACT_RELU);
+  avatar_op_linear (ops, b, a, AVATAR_W ("audio_proj.proj2.weight"),
+      AVATAR_W ("audio_proj.proj2.bias"), AVATAR_ACT_RELU);
+  avatar_op_linear (ops, wide, b, AVATAR_W ("audio_proj.proj3.weight"),
+      AVATAR_W ("audio_proj.proj3.bias"), AVATAR_ACT_NONE);
+  avatar_op_layer_norm (ops, tokens, tokens, AVATAR_W ("audio_proj.norm.weight"),
+      AVATAR_W ("audio_proj.norm.bias"), FALSE, AVATAR_EPS_AFFINE);
+  avatar_ops_release (ops, mark);
+}
+
+void
+avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float *audio,
+    gint64 frames, AvatarSpeech *speech)
+{
+  const AvatarTransformerConfig *c = self->config;
+  gint64 n = c->audio_tokens, d = c->hidden, latents = (frames + 3) / 4;
+  AvatarTensor features, all, normed;
+  gsize mark;
+
+  for (guint i = 0; i < c->n_adapters; i++)
+    speech->kv[i] = avatar_ops_alloc (ops, 3, latents, 4 * n, (gint64) 2 * c->adapter_dim);
+  mark = avatar_ops_mark (ops);
+  features = avatar_ops_alloc (ops, 2, frames,
+      (gint64) c->audio_steps * c->audio_states * c->audio_channels);
+  avatar_op_upload (ops, features, audio);
+  /* the first frame's tokens three more times in front: latent 0 has one frame, not four (2.9) */
+  all = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
+  normed = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_SPEECH, 0);
+  project_audio (self, ops, avatar_tensor_rows (all, 3 * n, frames * n), features);
+  avatar_transformer_tap (self, ops, "audio_proj", avatar_tensor_rows (all, 3 * n, frames * n));
+  for (guint i = 0; i < 3; i++)
+    avatar_op_copy (ops, avatar_tensor_rows (all, i * n, n), avatar_tensor_rows (all, 3 * n, n));
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH, 0);
+  avatar_transformer_enter (self, ops, AVATAR_UNIT_SPEECH_KV, 0);
+  for (guint i = 0; i < c->n_adapters; i++) {
+    AvatarTensor kv
+        = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
+
+    avatar_op_layer_norm (ops, normed, all, AVATAR_W ("audio_adapter_blocks.%u.norm1.weight", i),
+        AVATAR_W ("audio_adapter_blocks.%u.norm1.bias", i), FALSE, AVATAR_EPS_AFFINE);
+    avatar_op_linear (ops, kv, normed, AVATAR_W ("audio_adapter_blocks.%u.to_kv.weight", i),
+        AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
+  }
+  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH_KV, 0);
+  avatar_ops_release (ops, mark);
+}

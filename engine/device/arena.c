@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A stack allocator that either finds how much a run needs or supplies exactly that. */
+#include "engine/device/device.h"
+
+/* what a GPU likes */
+#define ALIGN 256
+
+struct _AvatarArena
+{
+  AvatarDevice *device; /* NULL: dry */
+  guint8 *memory;
+  gsize size, used, peak;
+  gboolean borrowed; /* the memory is not freed with the arena */
+};
+
+AvatarArena *
+avatar_arena_new_dry (void)
+{
+  return g_new0 (AvatarArena, 1);
+}
+
+AvatarArena *
+avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error)
+{
+  gsize size = MAX (bytes, ALIGN);
+  void *memory = avatar_device_memory_new (device, size, what, error);
+  AvatarArena *self;
+
+  if (!memory)
+    return NULL;
+  self = g_new0 (AvatarArena, 1);
+  self->device = avatar_device_ref (device);
+  self->size = size;
+  self->memory = memory;
+  return self;
+}
+
+AvatarArena *
+avatar_arena_new_over (AvatarDevice *device, void *memory, gsize bytes)
+{
+  AvatarArena *self = g_new0 (AvatarArena, 1);
+
+  self->device = avatar_device_ref (device);
+  self->size = bytes;
+  self->memory = memory;
+  self->borrowed = TRUE;
+  return self;
+}
+
+void
+avatar_arena_free (AvatarArena *self)
+{
+  if (!self)
+    return;
+  if (self->device) {
+    if (!self->borrowed)
+      avatar_device_memory_free (self->device, self->memory, self->size);
+    avatar_device_unref (self->device);
+  }
+  g_free (self);
+}
+
+void
+avatar_arena_drop (AvatarArena *self)
+{
+  if (self->memory)
+    avatar_device_memory_free (self->device, self->memory, self->size);
+  self->memory = NULL;
+  self->used = 0;
+}
+
+gboolean
+avatar_arena_renew (AvatarArena *self, const char *what, GError **error)
+{
+  g_assert (!self->memory && self->device);
+  self->memory = avatar_device_memory_new (self->device, self->size, what, error);
+  return self->memory != NULL;
+}
+
+void
+avatar_arena_resize (AvatarArena *self, gsize bytes)
+{
+  g_assert (!self->memory && self->device);
+  self->size = MAX (bytes, ALIGN);
+  self->peak = 0;
+}
+
+gsize
+avatar_arena_size (AvatarArena *self)
+{
+  return self->size;
+}
+
+gboolean
+avatar_arena_is_dry (AvatarArena *self)
+{
+  return self->device == NULL;
+}
+
+void *
+avatar_arena_push (AvatarArena *self, gsize bytes)
+{
+  gsize start = self->used;
+
+  self->used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+  self->peak = MAX (self->peak, self->used);
+  if (!self->device)
+    return NULL;
+  g_assert (self->memory);
+  if (self->used > self->size)
+    g_error ("arena of %" G_GSIZE_FORMAT " bytes: %" G_GSIZE_FORMAT " were asked for; "
+             "the plan did not run the same code",
+        self->size, self->used);
+  return self->memory + start;
+}
+
+gsize
+avatar_arena_mark (AvatarArena *self)
+{
+  return self->used;
+}
+
+void
+avatar_arena_release (AvatarArena *self, gsize mark)
+{
+  g_assert (mark <= self->used);
+  self->used = mark;
+}
+
+gsize
+avatar_arena_peak (AvatarArena *self)
+{
+  return self->peak;
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Devices and their ledgers. A discrete device (a GPU) is opened once a process, so that its
+ * ledger sees everybody. */
+#include "engine/device/device.h"
+
+#include "engine/device/backend-loader.h"
+#include "engine/device/scratch.h"
+#include "engine/backends/estimate/estimate.h"
+#include "engine/backends/fake/fake.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MIB 1048576.
+/* of a GPU's driver */
+#define PAGE ((guint64) 2 << 20)
+/* Left to others, or a part of a small device. */
+#define RESERVE ((guint64) 256 << 20)
+#define RESERVE_PART 50
+
+struct _AvatarDevice
+{
+  gint refs; /* protected by the lock of all devices */
+  char *key; /* in the table of open devices; NULL: not shared */
+  const AvatarBackend *backend;
+  AvatarBackendDevice *handle;
+  char *description;
+  AvatarScratch *scratch;
+  GMutex lock; /* protects what follows */
+  AvatarMemory memory;
+};
+
+static GMutex all_lock;
+static GHashTable *all; /* key -> AvatarDevice, without a reference */
+
+/* "cuda:" and digits: said before anything is loaded, so that a slip of the finger is not taken
+ * for a missing driver. */
+static gboolean
+is_cuda (const char *name)
+{
+  return strncmp (name, "cuda:", 5) == 0 && name[5] && strspn (name + 5, "0123456789") < 6
+      && !name[5 + strspn (name + 5, "0123456789")];
+}
+
+/* The back-end that @name ("cpu", "cuda:1") belongs to. */
+static const AvatarBackend *
+find_backend (const char *name, GError **error)
+{
+  if (strcmp (name, "cpu") == 0)
+    return &avatar_backend_cpu;
+  if (is_cuda (name))
+    return avatar_backend_load ("cuda", error);
+  if (strncmp (name, "sim:", 4) == 0)
+    return &avatar_backend_sim;
+  if (strncmp (name, "plan:", 5) == 0)
+    return &avatar_backend_plan;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
+      "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
+      "\"auto\" (the best there is)",
+      name);
+  return NULL;
+}
+
+static AvatarDevice *
+device_new (const char *name, GError **error)
+{
+  const AvatarBackend *backend = find_backend (name, error);
+  AvatarBackendDevice *handle = backend ? backend->open (name, error) : NULL;
+  AvatarDevice *self;
+
+  if (!handle)
+    return NULL;
+  self = g_new0 (AvatarDevice, 1);
+  self->refs = 1;
+  g_mutex_init (&self->lock);
+  self->backend = backend;
+  self->handle = handle;
+  self->description = backend->describe (handle);
+  self->scratch = avatar_scratch_new (self);
+  if (backend->discrete) {
+    self->memory.now = self->memory.peak = backend->overhead (handle);
+    self->key = g_strdup (name);
+    if (backend != &avatar_backend_plan) /* which holds nothing, and counts for one caller */
+      g_hash_table_insert (all, self->key, self);
+  }
+  return self;
+}
+
+AvatarDevice *
+avatar_device_open (const char *name, GError **error)
+{
+  AvatarDevice *self;
+
+  if (!name || strcmp (name, "auto") == 0) {
+    self = avatar_device_open ("cuda", NULL);
+    return self ? self : avatar_device_open ("cpu", error);
+  }
+  if (strcmp (name, "cuda") == 0)
+    name = "cuda:0";
+  g_mutex_lock (&all_lock);
+  if (!all)
+    all = g_hash_table_new (g_str_hash, g_str_equal);
+  self = g_hash_table_lookup (all, name);
+  if (self)
+    self->refs++;
+  else
+    self = device_new (name, error);
+  g_mutex_unlock (&all_lock);
+  return self;
+}
+
+AvatarDevice *
+avatar_device_ref (AvatarDevice *self)
+{
+  g_mutex_lock (&all_lock);
+  self->refs++;
+  g_mutex_unlock (&all_lock);
+  return self;
+}
+
+void
+avatar_device_unref (AvatarDevice *self)
+{
+  gboolean last;
+
+  g_mutex_lock (&all_lock);
+  last = --self->refs == 0;
+  if (last && self->key && g_hash_table_lookup (all, self->key) == self)
+    g_hash_table_remove (all, self->key);
+  g_mutex_unlock (&all_lock);
+  if (!last)
+    return;
+  avatar_scratch_free (self->scratch);
+  self->backend->close (self->handle);
+  g_mutex_clear (&self->lock);
+  g_free (self->description);
+  g_free (self->key);
+  g_free (self);
+}
+
+AvatarScratch *
+avatar_device_get_scratch (AvatarDevice *self)
+{
+  return self->scratch;
+}
+
+const char *
+avatar_device_get_name (AvatarDevice *self)
+{
+  return self->key ? self->key : self->backend->name;
+}
+
+const char *
+avatar_device_get_description (AvatarDevice *self)
+{
+  return self->description;
+}
+
+const AvatarBackend *
+avatar_device_get_backend (AvatarDevice *self)
+{
+  return self->backend;
+}
+
+AvatarBackendDevice *
+avatar_device_get_handle (AvatarDevice *self)
+{
+  return self->handle;
+}
+
+guint64
+avatar_device_rounded (AvatarDevice *self, guint64 bytes)
+{
+  return self->backend->discrete ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
+}
+
+void *
+avatar_device_memory_new (AvatarDevice *self, gsize bytes, const char *what, GError **error)
+{
+  void *memory;
+
+  bytes = avatar_device_rounded (self, bytes);
+  if (!avatar_ledger_take (self, bytes, what, error))
+    return NULL;
+  memory = self->backend->memory_new (self->handle, bytes);
+  if (!memory) {
+    avatar_ledger_give (self, bytes);
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s: %s has no %.1f MiB left; close other programs or choose a smaller video", what,
+        avatar_device_get_name (self), bytes / 1048576.);
+  }
+  return memory;
+}
+
+void
+avatar_device_memory_free (AvatarDevice *self, void *memory, gsize bytes)
+{
+  if (!memory)
+    return;
+  bytes = avatar_device_rounded (self, bytes);
+  self->backend->memory_free (self->handle, memory, bytes);
+  avatar_ledger_give (self, bytes);
+}
+
+void
+avatar_device_get_memory (AvatarDevice *self, AvatarMemory *memory)
+{
+  g_mutex_lock (&self->lock);
+  *memory = self->memory;
+  g_mutex_unlock (&self->lock);
+}
+
+void
+avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
+{
+  g_mutex_lock (&self->lock);
+  self->memory.budget = bytes;
+  g_mutex_unlock (&self->lock);
+}
+
+guint64
+avatar_device_get_excess (AvatarDevice *self)
+{
+  guint64 excess = 0;
+
+  g_mutex_lock (&self->lock);
+  if (self->memory.budget && self->memory.now > self->memory.budget)
+    excess = self->memory.now - self->memory.budget;
+  g_mutex_unlock (&self->lock);
+  return excess;
+}
+
+gboolean
+avatar_device_check_budget (AvatarDevice *self, GError **error)
+{
+  guint64 excess = avatar_device_get_excess (self);
+  AvatarMemory memory;
+
+  if (excess == 0)
+    return TRUE;
+  avatar_device_get_memory (self, &memory);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+      "the budget of %s was lowered to %.0f MiB, by more than can be given up: %.0f MiB are "
+      "missing; raise it to at least %.0f MiB",
+      avatar_device_get_name (self), memory.budget / MIB, ceil (excess / MIB),
+      ceil (memory.now / MIB));
+  return FALSE;
+}
+
+guint64
+avatar_device_get_room (AvatarDevice *self)
+{
+  guint64 room = G_MAXUINT64, free_bytes, total;
+
+  g_mutex_lock (&self->lock);
+  if (self->memory.budget)
+    room = self->memory.budget - MIN (self->memory.budget, self->memory.now);
+  g_mutex_unlock (&self->lock);
+  if (avatar_device_get_info (self, &free_bytes, &total))
+    room = MIN (room, free_bytes);
+  return room;
+}
+
+gboolean
+avatar_device_get_info (AvatarDevice *self, guint64 *free_bytes, guint64 *total_bytes)
+{
+  if (self->backend->discrete)
+    self->backend->memory_info (self->handle, free_bytes, total_bytes);
+  return self->backend->discrete;
+}
+
+guint64
+avatar_device_get_reserve (AvatarDevice *self)
+{
+  guint64 free_bytes, total;
+
+  if (!avatar_device_get_info (self, &free_bytes, &total))
+    return 0;
+  return MIN (RESERVE, total / RESERVE_PART);
+}
+
+AvatarDevice *
+avatar_device_or_host (AvatarDevice *self, GError **error)
+{
+  return self->backend->discrete ? avatar_device_open ("cpu", error) : avatar_device_ref (self);
+}
+
+gboolean
+avatar_ledger_take (AvatarDevice *self, guint64 bytes, const char *what, GError **error)
+{
+  guint64 now, budget;
+  gboolean fits;
+
+  g_mutex_lock (&self->lock);
+  now = self->memory.now;
+  budget = self->memory.budget;
+  fits = budget == 0 || bytes <= budget - MIN (now, budget);
+  if (fits) {
+    self->memory.now += bytes;
+    self->memory.peak = MAX (self->memory.peak, self->memory.now);
+  }
+  g_mutex_unlock (&self->lock);
+  if (!fits)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s needs %.1f MiB on %s beside the %.1f MiB in use, but the budget is %.1f MiB; "
+        "raise it to %.1f MiB or choose a smaller video",
+        what, bytes / 1048576., avatar_device_get_name (self), now / 1048576., budget / 1048576.,
+        (now + bytes) / 1048576.);
+  return fits;
+}
+
+void
+avatar_ledger_give (AvatarDevice *self, guint64 bytes)
+{
+  g_mutex_lock (&self->lock);
+  g_warn_if_fail (self->memory.now >= bytes);
+  self->memory.now -= MIN (bytes, self->memory.now);
+  g_mutex_unlock (&self->lock);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Amounts of memory as people write them: "4096" (MiB), "80%", "auto". */
+#include "engine/device/device.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define MIB 1048576.
+/* Nobody has more; what is above is a slip of the finger, and would not fit into bytes. */
+#define MOST_MIB 1e9
+
+typedef struct
+{
+  gboolean automatic;
+  double percent; /* 0: none was given */
+  double mib;
+} Amount;
+
+/* Digits and at most one point. g_ascii_strtod() alone takes signs, exponents and "nan" too. */
+static gboolean
+parse_number (const char *text, gsize length, double *number)
+{
+  const char *point = memchr (text, '.', length);
+
+  if (length == 0 || length > 32 || strspn (text, "0123456789.") < length
+      || (point && (length == 1 || memchr (point + 1, '.', text + length - point - 1))))
+    return FALSE;
+  *number = g_ascii_strtod (text, NULL);
+  return TRUE;
+}
+
+/* @least: MiB that are possible at least. */
+static gboolean
+parse_amount (const char *text, const char *what, double least, Amount *amount, GError **error)
+{
+  gsize length = text ? strlen (text) : 0;
+
+  *amount = (Amount){ 0 };
+  if (length == 0 || strcmp (text, "auto") == 0) {
+    amount->automatic = TRUE;
+    return TRUE;
+  }
+  if (text[length - 1] == '%') {
+    if (parse_number (text, length - 1, &amount->percent) && amount->percent > 0
+        && amount->percent <= 100)
+      return TRUE;
+  } else if (parse_number (text, length, &amount->mib) && amount->mib >= least
+      && amount->mib <= MOST_MIB) {
+    return TRUE;
+  }
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "%s is \"%s\": expected MiB as a number from %g (such as 4096), a share above 0%% and up to "
+      "100%% (such as 80%%), or auto",
+      what, text, least);
+  return FALSE;
+}
+
+static guint64
+share_of (guint64 total, double percent)
+{
+  return (guint64) (total * (percent / 100));
+}
+
+static guint64
+host_total (void)
+{
+  glong pages = sysconf (_SC_PHYS_PAGES), page = sysconf (_SC_PAGESIZE);
+
+  return pages > 0 && page > 0 ? (guint64) pages * page : 0;
+}
+
+/* What is free for us, less a reserve: what we hold already counts as ours. */
+static guint64
+automatic_budget (AvatarDevice *device)
+{
+  AvatarMemory memory;
+  guint64 free_bytes, total, reserve;
+
+  if (!avatar_device_get_info (device, &free_bytes, &total))
+    return 0;
+  reserve = avatar_device_get_reserve (device);
+  avatar_device_get_memory (device, &memory);
+  return memory.now + free_bytes - MIN (free_bytes, reserve);
+}
+
+gboolean
+avatar_device_parse_budget (AvatarDevice *device, const char *text, guint64 *bytes, GError **error)
+{
+  guint64 free_bytes, total;
+  Amount amount;
+
+  *bytes = 0;
+  if (!parse_amount (text, "the memory budget", 1, &amount, error))
+    return FALSE;
+  if (!device)
+    return TRUE;
+  if (amount.automatic) {
+    *bytes = automatic_budget (device);
+  } else if (amount.percent > 0) {
+    if (!avatar_device_get_info (device, &free_bytes, &total))
+      total = host_total ();
+    *bytes = share_of (total, amount.percent);
+  } else {
+    *bytes = (guint64) (amount.mib * MIB);
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_parse_pinned_memory (const char *text, guint64 *bytes, GError **error)
+{
+  Amount amount;
+
+  *bytes = 0;
+  if (!parse_amount (text, "the pinned memory", 0, &amount, error))
+    return FALSE;
+  /* the other half is for the page cache of the rest, and for everybody else */
+  if (amount.automatic)
+    *bytes = share_of (host_total (), 50);
+  else if (amount.percent > 0)
+    *bytes = share_of (host_total (), amount.percent);
+  else
+    *bytes = (guint64) (amount.mib * MIB);
+  return TRUE;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/device/scratch.h"
+
+#include "engine/device/device.h"
+
+/* Interval in microseconds at which a member that waits looks whether it was cancelled. */
+#define POLL 20000
+
+struct _AvatarScratch
+{
+  AvatarDevice *device; /* which owns this */
+  GMutex lock;
+  GCond given; /* busy has become FALSE */
+  void *memory;
+  gsize size;
+  guint n_members;
+  gboolean busy;
+};
+
+AvatarScratch *
+avatar_scratch_new (AvatarDevice *device)
+{
+  AvatarScratch *self = g_new0 (AvatarScratch, 1);
+
+  self->device = device;
+  g_mutex_init (&self->lock);
+  g_cond_init (&self->given);
+  return self;
+}
+
+void
+avatar_scratch_free (AvatarScratch *self)
+{
+  g_assert (self->n_members == 0);
+  g_mutex_clear (&self->lock);
+  g_cond_clear (&self->given);
+  g_free (self);
+}
+
+gsize
+avatar_scratch_get_size (AvatarScratch *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  return self->size;
+}
+
+/* Replaces the memory by @bytes. Called with the lock held, and nobody at work. */
+static gboolean
+resize (AvatarScratch *self, gsize bytes, const char *what, GError **error)
+{
+  gsize before = self->size;
+
+  avatar_device_memory_free (self->device, self->memory, self->size);
+  self->memory = NULL;
+  self->size = 0;
+  if (bytes == 0)
+    return TRUE;
+  self->memory = avatar_device_memory_new (self->device, bytes, what, error);
+  if (self->memory) {
+    self->size = bytes;
+    return TRUE;
+  }
+  /* The other members still have what they joined for. */
+  if (before > 0)
+    self->memory = avatar_device_memory_new (self->device, before, what, NULL);
+  self->size = self->memory ? before : 0;
+  return FALSE;
+}
+
+gboolean
+avatar_scratch_join (AvatarScratch *self, gsize bytes, const char *what, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  while (self->busy)
+    g_cond_wait (&self->given, &self->lock);
+  if (bytes > self->size && !resize (self, bytes, what, error))
+    return FALSE;
+  self->n_members++;
+  return TRUE;
+}
+
+void
+avatar_scratch_leave (AvatarScratch *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (--self->n_members == 0)
+    resize (self, 0, NULL, NULL);
+}
+
+void *
+avatar_scratch_take (AvatarScratch *self, const gint *cancelled)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  while (self->busy) {
+    if (g_atomic_int_get (cancelled))
+      return NULL;
+    g_cond_wait_until (&self->given, &self->lock, g_get_monotonic_time () + POLL);
+  }
+  g_assert (self->n_members > 0);
+  self->busy = self->memory != NULL;
+  return self->memory;
+}
+
+void
+avatar_scratch_give (AvatarScratch *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  self->busy = FALSE;
+  g_cond_broadcast (&self->given);
+}

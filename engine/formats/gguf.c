@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* GGUF, versions 2 and 3 (spec vae-text-face-formats.md 5.5): properties, a table of tensors, their bytes.
+ * Dimensions are innermost first there. Tensors that are quantised, or whose rows are in another order,
+ * have addresses without memory, at which avatar_mapped_read() finds their values: nothing is made of
+ * them before somebody wants it. */
+#include "engine/formats/gguf.h"
+
+#include "engine/formats/gguf-llama.h"
+#include "engine/formats/gguf-tensor.h"
+#include "engine/formats/mapped-file.h"
+
+#include <string.h>
+
+#define MAX_ENTRIES 65536 /* of properties and of tensors */
+#define MAX_NAME 1024
+#define MAX_ALIGNMENT 65536
+#define MAX_HEADS 1024
+
+enum
+{
+  TYPE_STRING = 8,
+  TYPE_ARRAY = 9,
+  N_TYPES = 13,
+};
+
+typedef struct
+{
+  char *name;
+  AvatarTensor tensor;
+  AvatarGgufValues values;
+  guint64 place; /* in what is reserved */
+} Entry;
+
+/* Of a tensor that had to be flattened, innermost last. */
+typedef struct
+{
+  guint rank;
+  gint64 shape[AVATAR_MAX_RANK];
+} Shape;
+
+struct _AvatarGguf
+{
+  char *name;
+  GBytes *bytes;
+  const guint8 *data;
+  gsize size, at, header_length;
+  guint64 alignment;
+  char *architecture;
+  guint64 heads, kv_heads; /* of attention, if it is a language model's */
+  GHashTable *shapes;      /* name -> Shape */
+  GArray *entries;         /* of Entry */
+  GHashTable *reasons;     /* name -> why it is not among the entries */
+  guint8 *reserved;
+  guint64 reserved_bytes;
+  gboolean failed;
+};
+
+static void
+entry_clear (gpointer data)
+{
+  g_free (((Entry *) data)->name);
+}
+
+static gboolean
+fail (AvatarGguf *self, GError **error, const char *text)
+{
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: this GGUF file %s", self->name, text);
+  return FALSE;
+}
+
+/* Remembers that something was not there. */
+static const guint8 *
+take (AvatarGguf *self, guint64 n)
+{
+  const guint8 *p = self->data + self->at;
+
+  if (n > self->size - self->at) {
+    self->failed = TRUE;
+    return NULL;
+  }
+  self->at += n;
+  return p;
+}
+
+static guint64
+take_le (AvatarGguf *self, guint bytes)
+{
+  const guint8 *p = take (self, bytes);
+  guint64 value = 0;
+
+  if (p)
+    memcpy (&value, p, bytes);
+  return GUINT64_FROM_LE (value);
+}
+
+/* NULL: it is not there, or no name. */
+static char *
+take_name (AvatarGguf *self)
+{
+  guint64 n = take_le (self, 8);
+  const guint8 *p = take (self, n);
+
+  if (p && n <= MAX_NAME && !memchr (p, 0, n) && g_utf8_validate ((const char *) p, n, NULL))
+    return g_strndup ((const char *) p, n);
+  self->failed = TRUE;
+  return NULL;
+}
+
+/* Bytes of a value; 0: a string or an array, or nothing that is known. */
+static guint
+value_size (guint type)
+{
+  static const guint8 sizes[N_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+
+  return type < N_TYPES ? sizes[type] : 0;
+}
+
+/* @n values of @type that nobody asks for. */
+static void
+skip_values (AvatarGguf *self, guint type, guint64 n)
+{
+  guint64 bytes;
+
+  if (value_size (type)) {
+    if (g_uint64_checked_mul (&bytes, n, value_size (type)))
+      take (self, bytes);
+    else
+      self->failed = TRUE;
+    return;
+  }
+  self->failed = self->failed || type != TYPE_STRING;
+  for (guint64 i = 0; i < n && !self->failed; i++)
+    take (self, take_le (self, 8));
+}
+
+/* Of whole numbers; others have no shape. */
+static void
+take_shape (AvatarGguf *self, const char *tensor, guint type, guint64 n)
+{
+  Shape shape = { .rank = n };
+
+  if (n > AVATAR_MAX_RANK || n == 0 || type < 4 || type == 6 || type == 7 || !value_size (type)
+      || type == 12) {
+    skip_values (self, type, n);
+    return;
+  }
+  for (guint i = 0; i < n; i++)
+    shape.shape[i] = take_le (self, value_size (type));
+  g_hash_table_replace (self->shapes, g_strdup (tensor), g_memdup2 (&shape, sizeof shape));
+}
+
+static gboolean
+is_whole (guint type)
+{
+  return type < 6 || type == 10 || type == 11;
+}
+
+/* FALSE: nobody asks for it. */
+static gboolean
+take_wanted (AvatarGguf *self, const char *key, guint type)
+{
+  if (type == 4 && strcmp (key, "general.alignment") == 0) {
+    self->alignment = take_le (self, 4);
+  } else if (type == TYPE_STRING && strcmp (key, "general.architecture") == 0) {
+    g_free (self->architecture);
+    self->architecture = take_name (self);
+  } else if (is_whole (type) && strcmp (key, "llama.attention.head_count") == 0) {
+    self->heads = take_le (self, value_size (type));
+  } else if (is_whole (type) && strcmp (key, "llama.attention.head_count_kv") == 0) {
+    self->kv_heads = take_le (self, value_size (type));
+  } else {
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static void
+take_property (AvatarGguf *self)
+{
+  static const char shape_of[] = "comfy.gguf.orig_shape.";
+  g_autofree char *key = take_name (self);
+  guint type = take_le (self, 4);
+  guint64 n = 1;
+
+  if (!key || take_wanted (self, key, type))
+    return;
+  if (type == TYPE_ARRAY) {
+    type = take_le (self, 4);
+    n = take_le (self, 8);
+    if (g_str_has_prefix (key, shape_of)) {
+      take_shape (self, key + strlen (shape_of), type, n);
+      return;
+    }
+  }
+  skip_values (self, type, n);
+}
+
+/* How many values a shape has; FALSE: more than any memory, also in its strides, which must fit where a
+ * dimension is 0 as well. */
+static gboolean
+count (const gint64 *shape, guint rank, guint64 *n)
+{
+  guint64 extent = sizeof (gint64);
+
+  *n = 1;
+  for (guint i = 0; i < rank; i++) {
+    if (shape[i] < 0 || !g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1))
+        || extent > G_MAXINT64)
+      return FALSE;
+    *n *= shape[i];
+  }
+  return TRUE;
+}
+
+/* What is said of a tensor. */
+typedef struct
+{
+  guint rank, type;
+  gint64 shape[AVATAR_MAX_RANK];
+  guint64 n, offset;
+} Info;
+
+static const char *
+take_info (AvatarGguf *self, Info *info)
+{
+  const char *why = NULL;
+
+  info->rank = take_le (self, 4);
+  if (info->rank > AVATAR_MAX_RANK || info->rank == 0) {
+    self->failed = self->failed || info->rank > 64;
+    why = "it has more dimensions than are known, or none";
+  }
+  for (guint i = 0; i < info->rank && !self->failed; i++) {
+    gint64 side = take_le (self, 8);
+
+    if (!why)
+      info->shape[info->rank - 1 - i] = side;
+  }
+  if (!why && !count (info->shape, info->rank, &info->n))
+    why = "its shape is too large for any memory";
+  info->type = take_le (self, 4);
+  info->offset = take_le (self, 8);
+  return why;
+}
+
+/* The shape that it had before it was flattened, if that has as many values. */
+static void
+unflatten (AvatarGguf *self, const char *name, Info *info)
+{
+  const Shape *shape = g_hash_table_lookup (self->shapes, name);
+  guint64 n;
+
+  if (!shape || !count (shape->shape, shape->rank, &n) || n != info->n)
+    return;
+  info->rank = shape->rank;
+  memcpy (info->shape, shape->shape, sizeof info->shape);
+}
+
+/* The dtype of @type, and the bytes of its values; NULL, or why it is not read. */
+static const char *
+measure (const Info *info, Entry *e, AvatarDType *dtype, guint64 *bytes)
+{
+  static const struct
+  {
+    guint type;
+    AvatarDType dtype;
+  } plain[] = { { 0, AVATAR_F32 }, { 1, AVATAR_F16 }, { 24, AVATAR_I8 }, { 26, AVATAR_I32 },
+    { 27, AVATAR_I64 }, { 30, AVATAR_BF16 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (plain); i++)
+    if (plain[i].type == info->type) {
+      *dtype = plain[i].dtype;
+      *bytes = info->n * avatar_dtype_size (*dtype);
+      return NULL;
+    }
+  e->values.block = avatar_gguf_block (info->type);
+  if (!e->values.block)
+    return "it is quantised in a way that is not read (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, "
+           "Q4_K, Q4_1, Q4_0, Q3_K and Q2_K are)";
+  if (info->shape[info->rank - 1] % e->values.block->values)
+    return "its rows are no whole number of blocks";
+  *dtype = AVATAR_F32;
+  *bytes = info->n / e->values.block->values * e->values.block->bytes;
+  return NULL;
+}
+
+/* Offsets are from where the table ends, which is not known yet: e->place keeps them. */
+static void
+take_tensor (AvatarGguf *self)
+{
+  g_autofree char *name = take_name (self);
+  AvatarDType dtype = AVATAR_F32;
+  Info info = { 0 };
+  guint64 bytes = 0;
+  Entry e = { 0 };
+  const char *why = take_info (self, &info);
+
+  if (self->failed)
+    return;
+  if (!why)
+    why = measure (&info, &e, &dtype, &bytes);
+  if (why) {
+    g_hash_table_insert (self->reasons, g_steal_pointer (&name), (gpointer) why);
+    return;
+  }
+  unflatten (self, name, &info);
+  e.tensor = avatar_tensor_of_shape (dtype, NULL, info.rank, info.shape);
+  e.place = info.offset;
+  e.name = g_steal_pointer (&name);
+  g_array_append_val (self->entries, e);
+}
+
+/* What its maker calls @name, in the words of the release. */
+static char *
+translate_name (AvatarGguf *self, const char *name, gboolean swapped, AvatarGgufOrder *order)
+{
+  char *ours = avatar_gguf_name (avatar_gguf_kind (self->architecture), name, swapped, order);
+
+  return ours ? ours : g_strdup (name);
+}
+
+/* Whether the first matrix of an MLP, which makes its rows longer, is called the second. */
+static gboolean
+is_swapped (AvatarGguf *self)
+{
+  for (guint i = 0; i < self->entries->len; i++) {
+    const Entry *e = &g_array_index (self->entries, Entry, i);
+
+    if (strcmp (e->name, "v.blk.0.ffn_up.weight") == 0)
+      return e->tensor.rank == 2 && e->tensor.shape[0] < e->tensor.shape[1];
+  }
+  return FALSE;
+}
+
+static gboolean
+set_order (AvatarGguf *self, Entry *e, AvatarGgufOrder order, GError **error)
+{
+  guint64 heads = order == AVATAR_GGUF_BY_KV_HEAD && self->kv_heads ? self->kv_heads : self->heads;
+  gint64 rows = e->tensor.shape[0];
+
+  if (order == AVATAR_GGUF_IN_ORDER || avatar_tensor_n (e->tensor) == 0)
+    return TRUE;
+  if (e->tensor.rank > 2 || heads == 0 || heads > MAX_HEADS || rows % (2 * heads))
+    return fail (self, error,
+        "has rows of queries or keys that do not belong to as many heads as it says, so that their "
+        "order cannot be undone; fetch it again");
+  e->values.heads = heads;
+  e->values.rows = rows;
+  e->values.cols = avatar_tensor_n (e->tensor) / rows;
+  return TRUE;
+}
+
+/* Names of llama.cpp become those of the release, and rows get their order. */
+static gboolean
+translate (AvatarGguf *self, GError **error)
+{
+  GHashTable *reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  gboolean swapped = is_swapped (self), done = TRUE;
+  AvatarGgufOrder order;
+  GHashTableIter iter;
+  gpointer name, why;
+
+  g_hash_table_iter_init (&iter, self->reasons);
+  while (g_hash_table_iter_next (&iter, &name, &why))
+    g_hash_table_insert (reasons, translate_name (self, name, swapped, &order), why);
+  g_hash_table_unref (self->reasons);
+  self->reasons = reasons;
+  for (guint i = 0; i < self->entries->len && done; i++) {
+    Entry *e = &g_array_index (self->entries, Entry, i);
+    g_autofree char *theirs = e->name;
+
+    e->name = translate_name (self, theirs, swapped, &order);
+    done = set_order (self, e, order, error);
+  }
+  return done;
+}
+
+static guint64
+stored_bytes (const Entry *e)
+{
+  const AvatarGgufBlock *block = e->values.block;
+  guint64 n = avatar_tensor_n (e->tensor);
+
+  return block ? n / block->values * block->bytes : n * avatar_dtype_size (e->tensor.dtype);
+}
+
+/* Whether its values are made when somebody reads them. */
+static gboolean
+is_made (const Entry *e)
+{
+  return e->values.block || e->values.heads;
+}
+
+/* Where the tensors are; those that are not inside the file are an error of all of it. */
+static gboolean
+place_tensors (AvatarGguf *self, guint64 start, GError **error)
+{
+  g_autoptr (GHashTable) names = g_hash_table_new (g_str_hash, g_str_equal);
+
+  for (guint i = 0; i < self->entries->len; i++) {
+    Entry *e = &g_array_index (self->entries, Entry, i);
+    guint64 offset = e->place, bytes = stored_bytes (e);
+
+    if (!g_hash_table_add (names, e->name) || g_hash_table_contains (self->reasons, e->name))
+      return fail (self, error, "has two tensors of one name; fetch it again");
+    if (start > self->size || offset > self->size - start || bytes > self->size - start - offset)
+      return fail (self, error, "is truncated: a tensor ends after its end; fetch it again");
+    e->values.stored = self->data + start + offset;
+    e->values.dtype = e->tensor.dtype;
+    if (!is_made (e)) {
+      e->tensor.data = (guint8 *) e->values.stored;
+      continue;
+    }
+    e->place = self->reserved_bytes;
+    if (!g_uint64_checked_add (&self->reserved_bytes, e->place, avatar_tensor_bytes (e->tensor)))
+      return fail (self, error, "is too large for any memory");
+  }
+  return TRUE;
+}
+
+/* An AvatarVirtualFunc: whole values of one tensor, which is what readers of weights ask for. */
+static gboolean
+read_reserved (void *dst, guint64 at, gsize bytes, gpointer data)
+{
+  AvatarGguf *self = data;
+
+  for (guint i = 0; i < self->entries->len; i++) {
+    const Entry *e = &g_array_index (self->entries, Entry, i);
+    guint64 size = is_made (e) ? avatar_tensor_bytes (e->tensor) : 0;
+    gsize one = avatar_dtype_size (e->tensor.dtype);
+
+    if (size == 0 || at < e->place || at - e->place >= size)
+      continue;
+    at -= e->place;
+    if (bytes > size - at || at % one || bytes % one)
+      return FALSE;
+    return avatar_gguf_values_read (&e->values, at / one, bytes / one, dst);
+  }
+  return bytes == 0;
+}
+
+static gboolean
+reserve (AvatarGguf *self, GError **error)
+{
+  if (self->reserved_bytes == 0)
+    return TRUE;
+  self->reserved = avatar_mapped_reserve (self->reserved_bytes, read_reserved, self);
+  if (!self->reserved)
+    return fail (self, error, "is too large for this machine's address space");
+  for (guint i = 0; i < self->entries->len; i++) {
+    Entry *e = &g_array_index (self->entries, Entry, i);
+
+    if (is_made (e))
+      e->tensor.data = self->reserved + e->place;
+  }
+  return TRUE;
+}
+
+static gboolean
+parse (AvatarGguf *self, GError **error)
+{
+  guint64 version, n_tensors, n_properties;
+
+  take (self, 4);
+  version = take_le (self, 4);
+  n_tensors = take_le (self, 8);
+  n_properties = take_le (self, 8);
+  if (self->failed || (version != 2 && version != 3))
+    return fail (self, error, "is truncated, or of a version other than 2 and 3; fetch it again");
+  if (n_tensors > MAX_ENTRIES || n_properties > MAX_ENTRIES)
+    return fail (self, error, "announces more than 65536 tensors or properties; fetch it again");
+  self->alignment = 32;
+  for (guint64 i = 0; i < n_properties && !self->failed; i++)
+    take_property (self);
+  for (guint64 i = 0; i < n_tensors && !self->failed; i++)
+    take_tensor (self);
+  if (self->failed)
+    return fail (self, error, "is broken or truncated within its table; fetch it again");
+  self->header_length = self->at;
+  if (self->alignment == 0 || self->alignment > MAX_ALIGNMENT)
+    return fail (self, error, "has an impossible alignment; fetch it again");
+  return translate (self, error)
+      && place_tensors (self, (self->at + self->alignment - 1) / self->alignment * self->alignment,
+          error)
+      && reserve (self, error);
+}
+
+gboolean
+avatar_gguf_is (const guint8 *data, gsize size)
+{
+  return size >= 4 && memcmp (data, "GGUF", 4) == 0;
+}
+
+AvatarGguf *
+avatar_gguf_open_bytes (GBytes *bytes, const char *name, GError **error)
+{
+  AvatarGguf *self = g_new0 (AvatarGguf, 1);
+
+  self->name = g_strdup (name);
+  self->bytes = g_bytes_ref (bytes);
+  self->data = g_bytes_get_data (bytes, &self->size);
+  self->shapes = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+  g_array_set_clear_func (self->entries, entry_clear);
+  self->reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  if (!parse (self, error))
+    g_clear_pointer (&self, avatar_gguf_free);
+  return self;
+}
+
+void
+avatar_gguf_free (AvatarGguf *self)
+{
+  if (!self)
+    return;
+  if (self->reserved)
+    avatar_mapped_unreserve (self->reserved);
+  g_hash_table_unref (self->reasons);
+  g_array_unref (self->entries);
+  g_hash_table_unref (self->shapes);
+  g_bytes_unref (self->bytes);
+  g_free (self->architecture);
+  g_free (self->name);
+  g_free (self);
+}
+
+guint
+avatar_gguf_n (AvatarGguf *self)
+{
+  return self->entries->len;
+}
+
+const char *
+avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensor *out)
+{
+  g_return_val_if_fail (i < self->entries->len, NULL);
+  if (out)
+    *out = g_array_index (self->entries, Entry, i).tensor;
+  return g_array_index (self->entries, Entry, i).name;
+}
+
+GHashTable *
+avatar_gguf_get_reasons (AvatarGguf *self)
+{
+  return self->reasons;
+}
+
+const guint8 *
+avatar_gguf_get_header (AvatarGguf *self, gsize *length)
+{
+  *length = self->header_length;
+  return self->data;
+}

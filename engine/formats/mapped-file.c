@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading mapped files that may be cut short meanwhile. */
+#define _GNU_SOURCE
+#include "engine/formats/mapped-file.h"
+
+#include <avatar/error.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* What a pipe takes at least before it blocks. */
+#define PIPE_BYTES 4096
+
+GBytes *
+avatar_mapped_open (const char *path, GError **error)
+{
+  g_autoptr (GError) map_error = NULL;
+  g_autoptr (GMappedFile) file = NULL;
+  gboolean missing;
+
+  if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+        "%s: this is not a regular file; a file of weights was expected", path);
+    return NULL;
+  }
+  file = g_mapped_file_new (path, FALSE, &map_error);
+  if (file)
+    return g_mapped_file_get_bytes (file);
+  missing = g_error_matches (map_error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+  g_set_error (error, AVATAR_ERROR, missing ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ, "%s: %s",
+      path, missing ? "there is no such file" : map_error->message);
+  return NULL;
+}
+
+static gboolean
+read_all (int fd, guint8 *dst, gsize bytes)
+{
+  while (bytes > 0) {
+    gssize n = read (fd, dst, bytes);
+
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return FALSE;
+    dst += n;
+    bytes -= n;
+  }
+  return TRUE;
+}
+
+/* write() answers EFAULT where a load would raise the signal. */
+gboolean
+avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes)
+{
+  guint8 *to = dst;
+  const guint8 *from = src;
+  gboolean done = TRUE;
+  int ends[2];
+
+  if (pipe2 (ends, O_CLOEXEC) != 0)
+    return FALSE;
+  while (bytes > 0 && done) {
+    gssize n = write (ends[1], from, MIN (bytes, PIPE_BYTES));
+
+    if (n < 0 && errno == EINTR)
+      continue;
+    done = n > 0 && read_all (ends[0], to, n);
+    if (done) {
+      to += n;
+      from += n;
+      bytes -= n;
+    }
+  }
+  close (ends[0]);
+  close (ends[1]);
+  return done;
+}
+
+/* What was reserved, under a lock: files are opened and read by several threads. */
+typedef struct
+{
+  guint8 *start;
+  guint64 bytes;
+  AvatarVirtualFunc func;
+  gpointer data;
+} Reserved;
+
+static GRWLock lock;
+static GArray *reserved; /* of Reserved */
+
+void *
+avatar_mapped_reserve (guint64 bytes, AvatarVirtualFunc func, gpointer data)
+{
+  Reserved r = { NULL, bytes, func, data };
+  void *start;
+
+  if (bytes == 0 || bytes > G_MAXINT64)
+    return NULL;
+  start = mmap (NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED)
+    return NULL;
+  r.start = start;
+  g_rw_lock_writer_lock (&lock);
+  if (!reserved)
+    reserved = g_array_new (FALSE, FALSE, sizeof (Reserved));
+  g_array_append_val (reserved, r);
+  g_rw_lock_writer_unlock (&lock);
+  return start;
+}
+
+void
+avatar_mapped_unreserve (void *start)
+{
+  g_rw_lock_writer_lock (&lock);
+  for (guint i = 0; i < reserved->len; i++)
+    if (g_array_index (reserved, Reserved, i).start == start) {
+      munmap (start, g_array_index (reserved, Reserved, i).bytes);
+      g_array_remove_index_fast (reserved, i);
+      break;
+    }
+  if (reserved->len == 0)
+    g_clear_pointer (&reserved, g_array_unref);
+  g_rw_lock_writer_unlock (&lock);
+}
+
+/* FALSE: @src is none of these addresses. */
+static gboolean
+find_reserved (const void *src, Reserved *out)
+{
+  gboolean found = FALSE;
+
+  g_rw_lock_reader_lock (&lock);
+  for (guint i = 0; reserved && i < reserved->len && !found; i++) {
+    *out = g_array_index (reserved, Reserved, i);
+    found = (const guint8 *) src >= out->start && (const guint8 *) src < out->start + out->bytes;
+  }
+  g_rw_lock_reader_unlock (&lock);
+  return found;
+}
+
+static gboolean
+read_memory (void *dst, const void *src, gsize bytes)
+{
+  struct iovec to = { dst, bytes }, from = { (void *) src, bytes };
+
+  while (to.iov_len > 0) {
+    gssize n = process_vm_readv (getpid (), &to, 1, &from, 1, 0);
+
+    /* containers may forbid it */
+    if (n < 0 && (errno == ENOSYS || errno == EPERM))
+      return avatar_mapped_read_by_pipe (to.iov_base, from.iov_base, to.iov_len);
+    if (n <= 0)
+      return FALSE;
+    to.iov_base = (guint8 *) to.iov_base + n;
+    from.iov_base = (guint8 *) from.iov_base + n;
+    to.iov_len -= n;
+    from.iov_len -= n;
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_mapped_read (void *dst, const void *src, gsize bytes)
+{
+  Reserved r = { 0 };
+
+  return find_reserved (src, &r) ? r.func (dst, (const guint8 *) src - r.start, bytes, r.data)
+                                 : read_memory (dst, src, bytes);
+}
+
+void
+avatar_mapped_set_error (GError **error, const char *file, const char *tensor)
+{
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
+      "%s: tensor \"%s\" can no longer be read: the file has been cut short, or its disk fails; "
+      "restore it and start again",
+      file ? file : "weights", tensor);
+}

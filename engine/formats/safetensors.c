@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* safetensors: u64 length, that much JSON {name: {dtype, shape, data_offsets}}, data. The ranges
+ * must cover the data exactly, without overlap or hole; that also exposes names given twice,
+ * which a JSON parser hides. Order and alignment are free, because not every writer cares. */
+#include "engine/formats/safetensors.h"
+
+#include "engine/formats/file-magic.h"
+#include "engine/formats/json.h"
+#include "engine/formats/mapped-file.h"
+#include "engine/formats/safetensors-tied.h"
+
+#include <string.h>
+
+#define MAX_HEADER (100u << 20)
+/* As many of the first bytes tell what a file is in truth. */
+#define FOREIGN_BYTES 64
+/* Names of dtypes are cut to this in messages. */
+#define MAX_DTYPE_NAME 32
+
+typedef struct
+{
+  char *name;
+  guint64 start, end; /* from the beginning of the data */
+  AvatarTensor tensor;
+  char *why; /* it is not in the table; else NULL */
+} Entry;
+
+struct _AvatarSafetensors
+{
+  char *name;
+  GBytes *bytes;
+  guint8 *header; /* a copy: the file may be cut short */
+  gsize header_length;
+  GArray *entries;      /* Entry, by start; then those that have no data of their own */
+  GArray *unread;       /* Entry, of kinds that are not read */
+  JsonObject *metadata; /* or NULL */
+  guint n_stored;
+  GHashTable *index; /* name -> position in entries + 1 */
+};
+
+static void
+entry_clear (gpointer data)
+{
+  g_free (((Entry *) data)->name);
+  g_free (((Entry *) data)->why);
+}
+
+static gboolean
+fail (AvatarSafetensors *self, GError **error, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+static gboolean
+fail (AvatarSafetensors *self, GError **error, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: %s", self->name, text);
+  return FALSE;
+}
+
+static gboolean
+dtype_from_name (const char *name, AvatarDType *dtype)
+{
+  static const struct
+  {
+    const char *name;
+    AvatarDType dtype;
+  } known[] = { { "F32", AVATAR_F32 }, { "F16", AVATAR_F16 }, { "BF16", AVATAR_BF16 },
+    { "F8_E4M3", AVATAR_F8_E4M3 }, { "F8_E5M2", AVATAR_F8_E5M2 }, { "I64", AVATAR_I64 },
+    { "I32", AVATAR_I32 }, { "I8", AVATAR_I8 }, { "U8", AVATAR_U8 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
+    if (strcmp (name, known[i].name) == 0) {
+      *dtype = known[i].dtype;
+      return TRUE;
+    }
+  return FALSE;
+}
+
+/* A whole number >= 0 at @i, or FALSE. */
+static gboolean
+array_get (JsonArray *array, guint i, gint64 *value)
+{
+  JsonNode *node = json_array_get_element (array, i);
+
+  if (!JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_INT64)
+    return FALSE;
+  *value = json_node_get_int (node);
+  return *value >= 0;
+}
+
+static JsonArray *
+member_array (JsonObject *object, const char *name)
+{
+  JsonNode *node = json_object_get_member (object, name);
+
+  return node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+}
+
+static gboolean
+parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry *entry,
+    AvatarDType dtype, GError **error)
+{
+  gint64 shape[AVATAR_MAX_RANK] = { 1 };
+  guint rank = json_array_get_length (array);
+  guint64 extent = avatar_dtype_size (dtype), bytes;
+
+  if (rank > AVATAR_MAX_RANK) {
+    entry->why = g_strdup_printf ("it has %u dimensions, of which at most %d are read", rank,
+        AVATAR_MAX_RANK);
+    return TRUE;
+  }
+  for (guint i = 0; i < rank; i++) {
+    if (!array_get (array, i, &shape[i]))
+      return fail (self, error, "tensor \"%s\": dimension %u of the shape is not a whole number",
+          name, i);
+    /* strides must fit as well, also where a dimension is 0 */
+    if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
+      return fail (self, error, "tensor \"%s\": its shape is too large for any memory", name);
+  }
+  entry->tensor = avatar_tensor_of_shape (dtype, NULL, MAX (rank, 1), shape);
+  bytes = avatar_tensor_bytes (entry->tensor);
+  if (bytes != entry->end - entry->start)
+    return fail (self, error,
+        "tensor \"%s\": its shape and dtype need %" G_GUINT64_FORMAT
+        " bytes, its data_offsets give %" G_GUINT64_FORMAT,
+        name, bytes, entry->end - entry->start);
+  return TRUE;
+}
+
+/* Known types may get new names at any time, so that only who needs the tensor fails. */
+static char *
+describe_unread (const char *type)
+{
+  return g_strdup_printf (
+      "its dtype is %s, which is not read (F32 F16 BF16 F8_E4M3 F8_E5M2 I64 I32 "
+      "I8 U8 are)",
+      strlen (type) <= MAX_DTYPE_NAME ? type : "of a long name");
+}
+
+static gboolean
+parse_entry (AvatarSafetensors *self, const char *name, JsonNode *node, Entry *entry,
+    guint64 data_size, GError **error)
+{
+  JsonObject *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+  JsonNode *type = object ? json_object_get_member (object, "dtype") : NULL;
+  JsonArray *shape = object ? member_array (object, "shape") : NULL;
+  JsonArray *offsets = object ? member_array (object, "data_offsets") : NULL;
+  const char *type_name = type && JSON_NODE_HOLDS_VALUE (type) ? json_node_get_string (type) : NULL;
+  AvatarDType dtype;
+  gint64 start, end;
+
+  if (!type_name || !shape || !offsets)
+    return fail (self, error,
+        "tensor \"%s\": expected {\"dtype\": string, \"shape\": [...], \"data_offsets\": [b, e]}",
+        name);
+  if (json_array_get_length (offsets) != 2 || !array_get (offsets, 0, &start)
+      || !array_get (offsets, 1, &end) || start > end)
+    return fail (self, error,
+        "tensor \"%s\": data_offsets must be two whole numbers, the first not larger", name);
+  if ((guint64) end > data_size)
+    return fail (self, error,
+        "tensor \"%s\" ends at byte %" G_GINT64_FORMAT " of the data, which has %" G_GUINT64_FORMAT
+        " bytes: the file is truncated or corrupt; fetch it again",
+        name, end, data_size);
+  entry->start = start;
+  entry->end = end;
+  if (!dtype_from_name (type_name, &dtype)) {
+    entry->why = describe_unread (type_name);
+    return TRUE;
+  }
+  return parse_shape (self, name, shape, entry, dtype, error);
+}
+
+static gint
+compare_entries (gconstpointer a, gconstpointer b)
+{
+  const Entry *x = a, *y = b;
+
+  if (x->start != y->start)
+    return x->start < y->start ? -1 : 1;
+  if (x->end != y->end)
+    return x->end < y->end ? -1 : 1;
+  return strcmp (x->name, y->name);
+}
+
+static gboolean
+check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
+{
+  guint64 at = 0;
+
+  for (guint i = 0; i < self->entries->len; i++) {
+    Entry *entry = &g_array_index (self->entries, Entry, i);
+
+    if (entry->start < at)
+      return fail (self, error, "tensor \"%s\" overlaps another one at byte %" G_GUINT64_FORMAT,
+          entry->name, entry->start);
+    if (entry->start > at)
+      return fail (self, error,
+          "bytes %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
+          " of the data belong to no tensor (is a name given twice?)",
+          at, entry->start);
+    at = entry->end;
+  }
+  if (at != data_size)
+    return fail (self, error, "%" G_GUINT64_FORMAT " bytes follow the last tensor; expected none",
+        data_size - at);
+  return TRUE;
+}
+
+/* Tensors that were left out of the file for being the same as others, in the order of their names. */
+static void
+add_tied (AvatarSafetensors *self)
+{
+  g_autoptr (GHashTable) tied = avatar_tied_names (self->metadata);
+  g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (tied), (GCompareFunc) strcmp);
+
+  for (GList *l = names; l; l = l->next) {
+    guint kept
+        = GPOINTER_TO_UINT (g_hash_table_lookup (self->index, g_hash_table_lookup (tied, l->data)));
+    Entry entry;
+
+    if (!kept || kept > self->n_stored || g_hash_table_contains (self->index, l->data))
+      continue;
+    entry = g_array_index (self->entries, Entry, kept - 1);
+    entry.name = g_strdup (l->data);
+    g_array_append_val (self->entries, entry);
+    g_hash_table_insert (self->index, entry.name, GUINT_TO_POINTER (self->entries->len));
+  }
+}
+
+/* What is not read is known by its name alone from here on. */
+static void
+set_unread_apart (AvatarSafetensors *self)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < self->entries->len; i++) {
+    Entry *entry = &g_array_index (self->entries, Entry, i);
+    Entry kept = *entry;
+
+    *entry = (Entry){ 0 };
+    if (kept.why)
+      g_array_append_val (self->unread, kept);
+    else
+      g_array_index (self->entries, Entry, n++) = kept;
+  }
+  g_array_set_size (self->entries, n);
+}
+
+static gboolean
+parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 data_size,
+    GError **error)
+{
+  g_autoptr (GList) names = json_object_get_members (table);
+  JsonNode *metadata;
+
+  for (GList *l = names; l; l = l->next) {
+    Entry entry = { 0 };
+
+    if (strcmp (l->data, "__metadata__") == 0)
+      continue;
+    if (!parse_entry (self, l->data, json_object_get_member (table, l->data), &entry, data_size,
+            error))
+      return FALSE;
+    entry.name = g_strdup (l->data);
+    entry.tensor.data = data + entry.start;
+    g_array_append_val (self->entries, entry);
+  }
+  g_array_sort (self->entries, compare_entries);
+  if (!check_cover (self, data_size, error))
+    return FALSE;
+  set_unread_apart (self);
+  for (guint i = 0; i < self->entries->len; i++)
+    g_hash_table_insert (self->index, g_array_index (self->entries, Entry, i).name,
+        GUINT_TO_POINTER (i + 1));
+  self->n_stored = self->entries->len;
+  metadata = json_object_get_member (table, "__metadata__");
+  if (metadata && JSON_NODE_HOLDS_OBJECT (metadata)) {
+    self->metadata = json_object_ref (json_node_get_object (metadata));
+    add_tied (self);
+  }
+  return TRUE;
+}
+
+static gboolean
+parse (AvatarSafetensors *self, GError **error)
+{
+  g_autoptr (JsonObject) table = NULL;
+  gsize size;
+  const guint8 *data = g_bytes_get_data (self->bytes, &size);
+  guint8 start[FOREIGN_BYTES];
+  const char *foreign;
+  guint64 length;
+
+  if (!avatar_mapped_read (start, data, MIN (size, sizeof start)))
+    return fail (self, error, "the file cannot be read; fetch it again");
+  foreign = avatar_foreign_name (start, MIN (size, sizeof start));
+  if (foreign)
+    return fail (self, error, "%s", foreign);
+  if (size >= 4 && memcmp (start, "PK\003\004", 4) == 0)
+    return fail (self, error,
+        "this is a zip archive (perhaps a PyTorch file); expected safetensors");
+  if (size < 8)
+    return fail (self, error,
+        "the file is shorter than the 8 bytes a safetensors file begins with; fetch it again");
+  memcpy (&length, start, 8);
+  length = GUINT64_FROM_LE (length);
+  if (length > MAX_HEADER)
+    return fail (self, error,
+        "a table of %" G_GUINT64_FORMAT " bytes is announced, at most %u are read: this is not "
+        "a safetensors file",
+        length, MAX_HEADER);
+  if (length > size - 8)
+    return fail (self, error,
+        "a table of %" G_GUINT64_FORMAT
+        " bytes is announced, but the file has only %" G_GSIZE_FORMAT
+        " bytes: it is truncated; fetch it again",
+        length, size);
+  self->header_length = length;
+  self->header = g_malloc (length);
+  if (!avatar_mapped_read (self->header, data + 8, length))
+    return fail (self, error, "the file is being cut short; fetch it again");
+  table = avatar_json_parse ((const char *) self->header, length, self->name, error);
+  if (!table)
+    return FALSE;
+  return parse_table (self, table, (guint8 *) data + 8 + length, size - 8 - length, error);
+}
+
+AvatarSafetensors *
+avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error)
+{
+  AvatarSafetensors *self = g_new0 (AvatarSafetensors, 1);
+
+  self->name = g_strdup (name);
+  self->bytes = g_bytes_ref (bytes);
+  self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+  g_array_set_clear_func (self->entries, entry_clear);
+  self->unread = g_array_new (FALSE, FALSE, sizeof (Entry));
+  g_array_set_clear_func (self->unread, entry_clear);
+  self->index = g_hash_table_new (g_str_hash, g_str_equal);
+  if (!parse (self, error))
+    g_clear_pointer (&self, avatar_safetensors_free);
+  return self;
+}
+
+AvatarSafetensors *
+avatar_safetensors_open (const char *path, GError **error)
+{
+  g_autoptr (GBytes) bytes = avatar_mapped_open (path, error);
+
+  return bytes ? avatar_safetensors_open_bytes (bytes, path, error) : NULL;
+}
+
+void
+avatar_safetensors_free (AvatarSafetensors *self)
+{
+  if (!self)
+    return;
+  g_hash_table_unref (self->index);
+  g_array_unref (self->entries);
+  g_array_unref (self->unread);
+  g_clear_pointer (&self->metadata, json_object_unref);
+  g_bytes_unref (self->bytes);
+  g_free (self->header);
+  g_free (self->name);
+  g_free (self);
+}
+
+const char *
+avatar_safetensors_get_name (AvatarSafetensors *self)
+{
+  return self->name;
+}
+
+gboolean
+avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out)
+{
+  guint i = GPOINTER_TO_UINT (g_hash_table_lookup (self->index, name));
+
+  if (i == 0)
+    return FALSE;
+  *out = g_array_index (self->entries, Entry, i - 1).tensor;
+  return TRUE;
+}
+
+guint
+avatar_safetensors_n (AvatarSafetensors *self)
+{
+  return self->entries->len;
+}
+
+guint
+avatar_safetensors_n_stored (AvatarSafetensors *self)
+{
+  return self->n_stored;
+}
+
+const char *
+avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out)
+{
+  g_return_val_if_fail (i < self->entries->len, NULL);
+  if (out)
+    *out = g_array_index (self->entries, Entry, i).tensor;
+  return g_array_index (self->entries, Entry, i).name;
+}
+
+guint
+avatar_safetensors_n_unread (AvatarSafetensors *self)
+{
+  return self->unread->len;
+}
+
+const char *
+avatar_safetensors_nth_unread (AvatarSafetensors *self, guint i, const char **why)
+{
+  *why = g_array_index (self->unread, Entry, i).why;
+  return g_array_index (self->unread, Entry, i).name;
+}
+
+JsonObject *
+avatar_safetensors_get_metadata (AvatarSafetensors *self)
+{
+  return self->metadata;
+}
+
+const guint8 *
+avatar_safetensors_get_header (AvatarSafetensors *self, gsize *length)
+{
+  *length = self->header_length;
+  return self->header;
+}

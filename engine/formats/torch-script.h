@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Modules that torch.jit.save has written, as data: the program beside them is not looked at. */
+#pragma once
+
+#include "engine/formats/pickle.h"
+
+G_BEGIN_DECLS
+
+typedef void (*AvatarScriptFunc) (const char *name, const AvatarPickleNode *value, gpointer data);
+
+/* Calls @func for every attribute that is no module itself, under its name from @root on, as
+ * "model.0.conv.weight". @file is for messages. */
+gboolean avatar_torch_script_walk (AvatarPickle *pickle, const AvatarPickleNode *root,
+    const char *prefix, AvatarScriptFunc func, gpointer data, const char *file, GError **error);
+
+G_END_DECLS

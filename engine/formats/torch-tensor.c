@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Calls of torch._utils._rebuild_* with their arguments (spec vae-text-face-formats.md 5.2). Nothing is
+ * called: shapes, strides and offsets are checked against the bytes that are there. */
+#include "engine/formats/torch-tensor.h"
+
+#include "engine/formats/mapped-file.h"
+
+#include <string.h>
+
+#define MAX_KEY 1024
+#define MAX_WRAPS 4 /* parameters in parameters */
+#define MAX_COPIES ((guint64) 1 << 30)
+/* Views of one storage lie between each other, so that more is read than is copied. */
+#define READ_FACTOR 8
+
+typedef const AvatarPickleNode Node;
+
+/* A dtype as it is in the file; @wide: float64, which becomes @dtype. */
+typedef struct
+{
+  AvatarDType dtype;
+  gboolean wide;
+} Stored;
+
+static gboolean
+stored_of (Node *global, Stored *out)
+{
+  static const struct
+  {
+    const char *name;
+    Stored stored;
+  } known[] = {
+    { "torch.FloatStorage", { AVATAR_F32, FALSE } },
+    { "torch.DoubleStorage", { AVATAR_F32, TRUE } },
+    { "torch.HalfStorage", { AVATAR_F16, FALSE } },
+    { "torch.BFloat16Storage", { AVATAR_BF16, FALSE } },
+    { "torch.LongStorage", { AVATAR_I64, FALSE } },
+    { "torch.IntStorage", { AVATAR_I32, FALSE } },
+    { "torch.CharStorage", { AVATAR_I8, FALSE } },
+    { "torch.ByteStorage", { AVATAR_U8, FALSE } },
+    { "torch.BoolStorage", { AVATAR_U8, FALSE } },
+    { "torch.float32", { AVATAR_F32, FALSE } },
+    { "torch.float64", { AVATAR_F32, TRUE } },
+    { "torch.float16", { AVATAR_F16, FALSE } },
+    { "torch.bfloat16", { AVATAR_BF16, FALSE } },
+    { "torch.float8_e4m3fn", { AVATAR_F8_E4M3, FALSE } },
+    { "torch.float8_e5m2", { AVATAR_F8_E5M2, FALSE } },
+    { "torch.int64", { AVATAR_I64, FALSE } },
+    { "torch.int32", { AVATAR_I32, FALSE } },
+    { "torch.int8", { AVATAR_I8, FALSE } },
+    { "torch.uint8", { AVATAR_U8, FALSE } },
+    { "torch.bool", { AVATAR_U8, FALSE } },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (known); i++)
+    if (avatar_pickle_is (global, AVATAR_PICKLE_GLOBAL, known[i].name)) {
+      *out = known[i].stored;
+      return TRUE;
+    }
+  return FALSE;
+}
+
+static gsize
+item_size (Stored stored)
+{
+  return stored.wide ? 8 : avatar_dtype_size (stored.dtype);
+}
+
+/* Bytes of an element of a storage of @class, also of those whose dtype is not read; 0: not known. */
+static gsize
+item_size_of (Node *class)
+{
+  static const struct
+  {
+    const char *name;
+    gsize size;
+  } others[] = {
+    { "torch.storage.UntypedStorage", 1 }, /* whose count is in bytes */
+    { "torch.ShortStorage", 2 },
+    { "torch.ComplexFloatStorage", 8 },
+    { "torch.ComplexDoubleStorage", 16 },
+    { "torch.QUInt8Storage", 1 },
+    { "torch.QInt8Storage", 1 },
+    { "torch.QInt32Storage", 4 },
+  };
+  Stored stored;
+
+  if (stored_of (class, &stored))
+    return item_size (stored);
+  for (guint i = 0; i < G_N_ELEMENTS (others); i++)
+    if (avatar_pickle_is (class, AVATAR_PICKLE_GLOBAL, others[i].name))
+      return others[i].size;
+  return 0;
+}
+
+void
+avatar_torch_reader_init (AvatarTorchReader *self, gsize file_size)
+{
+  self->copies = g_ptr_array_new_with_free_func (g_free);
+  self->room = MIN (file_size, MAX_COPIES);
+  self->reading = READ_FACTOR * self->room;
+}
+
+void
+avatar_torch_reader_clear (AvatarTorchReader *self)
+{
+  g_clear_pointer (&self->copies, g_ptr_array_unref);
+}
+
+/* What is known of a tensor before its bounds are. */
+typedef struct
+{
+  Node *stored; /* ('storage', class, key, location, count) */
+  Node *offset, *size, *stride;
+  Node *dtype; /* of _v3 */
+} Call;
+
+/* The call that @node is; FALSE: none that makes a tensor. */
+static gboolean
+find_call (AvatarPickle *p, Node *node, Call *call)
+{
+  static const char *const names[] = { "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_tensor" };
+
+  for (guint wraps = 0; wraps < MAX_WRAPS && node->type == AVATAR_PICKLE_OBJECT; wraps++) {
+    Node *callee = avatar_pickle_get (p, node->first), *args = avatar_pickle_get (p, node->second);
+    guint n = args->type == AVATAR_PICKLE_TUPLE ? avatar_pickle_n_items (args) : 0;
+
+    for (guint i = 0; i < G_N_ELEMENTS (names) && n >= 4; i++)
+      if (avatar_pickle_is (callee, AVATAR_PICKLE_GLOBAL, names[i])) {
+        *call = (Call){ avatar_pickle_item (p, args, 0), avatar_pickle_item (p, args, 1),
+          avatar_pickle_item (p, args, 2), avatar_pickle_item (p, args, 3), NULL };
+        if (i == 1 && n >= 7)
+          call->dtype = avatar_pickle_item (p, args, 6);
+        return i != 1 || call->dtype;
+      }
+    if (!avatar_pickle_is (callee, AVATAR_PICKLE_GLOBAL, "torch._utils._rebuild_parameter")
+        || n < 1)
+      return FALSE;
+    node = avatar_pickle_item (p, args, 0);
+  }
+  return FALSE;
+}
+
+/* @n whole numbers >= 0, or FALSE. */
+static gboolean
+get_sizes (AvatarPickle *p, Node *tuple, guint n, gint64 *out)
+{
+  for (guint i = 0; i < n; i++) {
+    Node *value = avatar_pickle_item (p, tuple, i);
+
+    if (value->type != AVATAR_PICKLE_INT || value->integer < 0)
+      return FALSE;
+    out[i] = value->integer;
+  }
+  return TRUE;
+}
+
+/* Size and strides as the file has them; NULL, or the reason why it cannot be used. */
+static const char *
+get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensor *t, gint64 *stride)
+{
+  guint rank = avatar_pickle_n_items (call->size);
+  gint64 shape[AVATAR_MAX_RANK] = { 1 };
+  guint64 extent = item_size (stored);
+
+  if (call->size->type != AVATAR_PICKLE_TUPLE || call->stride->type != AVATAR_PICKLE_TUPLE
+      || avatar_pickle_n_items (call->stride) != rank)
+    return "its size and stride are not of one length";
+  if (rank > AVATAR_MAX_RANK)
+    return "it has more dimensions than are known";
+  if (!get_sizes (p, call->size, rank, shape) || !get_sizes (p, call->stride, rank, stride))
+    return "its size and stride are not whole numbers";
+  for (guint i = 0; i < rank; i++)
+    /* strides must fit as well, also where a dimension is 0 */
+    if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
+      return "its shape is too large for any memory";
+  *t = avatar_tensor_of_shape (stored.dtype, NULL, MAX (rank, 1), shape);
+  return NULL;
+}
+
+gboolean
+avatar_torch_parse_storage (AvatarPickle *p, Node *stored, char **key, gsize *item, guint64 *count)
+{
+  Node *id, *name, *n;
+
+  if (stored->type != AVATAR_PICKLE_STORED)
+    return FALSE;
+  id = avatar_pickle_get (p, stored->first);
+  if (id->type != AVATAR_PICKLE_TUPLE || avatar_pickle_n_items (id) < 5
+      || !avatar_pickle_is (avatar_pickle_item (p, id, 0), AVATAR_PICKLE_STRING, "storage"))
+    return FALSE;
+  *item = item_size_of (avatar_pickle_item (p, id, 1));
+  name = avatar_pickle_item (p, id, 2);
+  n = avatar_pickle_item (p, id, 4);
+  if (*item == 0)
+    return FALSE;
+  if (name->type != AVATAR_PICKLE_STRING || name->length > MAX_KEY
+      || memchr (name->text, 0, name->length) || n->type != AVATAR_PICKLE_INT || n->integer < 0)
+    return FALSE;
+  /* of old files: a stretch of another storage */
+  if (avatar_pickle_n_items (id) > 5 && avatar_pickle_item (p, id, 5)->type != AVATAR_PICKLE_NONE)
+    return FALSE;
+  *key = g_strndup (name->text, name->length);
+  *count = n->integer;
+  return TRUE;
+}
+
+/* Of which class the storage is, as a dtype; FALSE: of none that is read. */
+static gboolean
+class_of (AvatarPickle *p, const Call *call, Stored *out)
+{
+  Node *id = call->stored->type == AVATAR_PICKLE_STORED ? avatar_pickle_get (p, call->stored->first)
+                                                        : NULL;
+
+  if (call->dtype)
+    return stored_of (call->dtype, out);
+  return id && id->type == AVATAR_PICKLE_TUPLE && avatar_pickle_n_items (id) > 1
+      && stored_of (avatar_pickle_item (p, id, 1), out);
+}
+
+/* The storage's bytes; NULL, or the reason why it cannot be used. */
+static const char *
+get_storage (AvatarTorchReader *self, const Call *call, const guint8 **data, gsize *size)
+{
+  g_autofree char *key = NULL;
+  gsize item = 1;
+  guint64 count = 0;
+
+  if (!avatar_torch_parse_storage (self->pickle, call->stored, &key, &item, &count))
+    return "its storage is not described as PyTorch does";
+  *data = self->find (key, size, self->data);
+  if (!*data)
+    return "its storage is not in the archive, or is compressed";
+  if (count > *size / item)
+    return "its storage is shorter than it says";
+  return NULL;
+}
+
+/* Elements from the first to the last that is reached; FALSE: more than can be counted. */
+static gboolean
+get_span (const AvatarTensor *t, const gint64 *stride, guint64 *span)
+{
+  *span = 1;
+  for (guint i = 0; i < t->rank; i++) {
+    guint64 reach;
+
+    if (!g_uint64_checked_mul (&reach, MAX (t->shape[i] - 1, 0), stride[i])
+        || !g_uint64_checked_add (span, *span, reach))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+lies_straight (const AvatarTensor *t, const gint64 *stride)
+{
+  for (guint i = 0; i < t->rank; i++)
+    if (t->shape[i] > 1 && stride[i] != t->stride[i])
+      return FALSE;
+  return TRUE;
+}
+
+/* One row after the other of what is strided in @in, with float64 as float32. */
+static void
+gather (const AvatarTensor *t, const gint64 *stride, Stored stored, guint8 *out, const guint8 *in)
+{
+  gint64 last = t->rank - 1, n = t->shape[last], rows = avatar_tensor_n (*t) / n;
+  gsize item = item_size (stored), size = avatar_dtype_size (stored.dtype);
+
+  for (gint64 row = 0; row < rows; row++) {
+    const guint8 *p = in;
+    gint64 rest = row;
+
+    for (gint64 d = last; d-- > 0; rest /= t->shape[d])
+      p += rest % t->shape[d] * stride[d] * item;
+    for (gint64 i = 0; i < n; i++, out += size, p += stride[last] * item) {
+      double wide;
+      float narrow;
+
+      if (!stored.wide) {
+        memcpy (out, p, size);
+        continue;
+      }
+      memcpy (&wide, p, 8);
+      narrow = wide;
+      memcpy (out, &narrow, 4);
+    }
+  }
+}
+
+/* @in: the first of @span elements. */
+static const char *
+copy_tensor (AvatarTorchReader *self, AvatarTensor *t, const gint64 *stride, Stored stored,
+    const guint8 *in, guint64 span)
+{
+  guint64 bytes = avatar_tensor_bytes (*t), n_raw = bytes ? span * item_size (stored) : 0;
+  g_autofree guint8 *raw = NULL;
+  guint8 *out;
+
+  if (bytes > self->room || n_raw > MIN (self->reading, MAX_COPIES))
+    return "it is not contiguous in its storage, or float64, and too much of the file is for all of it "
+           "to be copied; save it again with .float() or .contiguous()";
+  raw = g_try_malloc (MAX (n_raw, 1));
+  out = g_try_malloc (MAX (bytes, 1));
+  if (!raw || !out || !avatar_mapped_read (raw, in, n_raw)) {
+    g_free (out);
+    return "there is no memory left for a copy of it, or its file has been cut short";
+  }
+  self->room -= bytes;
+  self->reading -= n_raw;
+  g_ptr_array_add (self->copies, out);
+  if (bytes)
+    gather (t, stride, stored, out, raw);
+  t->data = out;
+  return NULL;
+}
+
+/* NULL, or the reason why it cannot be used. */
+static const char *
+get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensor *t)
+{
+  gint64 stride[AVATAR_MAX_RANK] = { 1 };
+  const guint8 *data = NULL;
+  gsize size = 0;
+  Stored stored = { AVATAR_F32, FALSE };
+  guint64 offset, span, n;
+  const char *why;
+
+  if (!class_of (self->pickle, call, &stored))
+    return "its dtype is none that is read (float64, float32, float16, bfloat16, float8_e4m3fn, "
+           "float8_e5m2, int64, int32, int8, uint8)";
+  why = get_storage (self, call, &data, &size);
+  if (!why)
+    why = get_shape (self->pickle, call, stored, t, stride);
+  if (why)
+    return why;
+  n = avatar_tensor_n (*t);
+  size /= item_size (stored); /* from here on in elements */
+  if (!get_span (t, stride, &span))
+    return "it reaches beyond its storage";
+  if (n > span)
+    return "it is not contiguous, but repeats its storage's values (expand()); save it again with "
+           ".contiguous()";
+  if (call->offset->type != AVATAR_PICKLE_INT || call->offset->integer < 0)
+    return "it reaches beyond its storage";
+  offset = call->offset->integer;
+  if (offset > size || (n > 0 && span > size - offset))
+    return "it reaches beyond its storage";
+  data += offset * item_size (stored);
+  if (stored.wide || (n > 0 && !lies_straight (t, stride)))
+    return copy_tensor (self, t, stride, stored, data, span);
+  t->data = (guint8 *) data;
+  return NULL;
+}
+
+gboolean
+avatar_torch_reader_get (AvatarTorchReader *self, Node *node, AvatarTensor *out, const char **why)
+{
+  Call call;
+
+  if (!find_call (self->pickle, node, &call))
+    return FALSE;
+  *why = get_tensor (self, &call, out);
+  return TRUE;
+}
+
+gboolean
+avatar_torch_reader_get_number (AvatarTorchReader *self, Node *node, AvatarTensor *out)
+{
+  float *value;
+
+  if (node->type != AVATAR_PICKLE_FLOAT && node->type != AVATAR_PICKLE_INT)
+    return FALSE;
+  value = g_new (float, 1);
+  *value = node->type == AVATAR_PICKLE_FLOAT ? node->number : node->integer;
+  g_ptr_array_add (self->copies, value);
+  *out = avatar_tensor (AVATAR_F32, value, 1, (gint64) 1);
+  return TRUE;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Weights in one file or in two, and what lies beside them: configuration and tokenizer. */
+#include "engine/inspect/inspect-encoder.h"
+
+#include "engine/inspect/inspect-file.h"
+#include "engine/model/component.h"
+
+#include <string.h>
+
+/* @groups: of every one there must be tensors; @advice: where what is missing can be had besides. */
+typedef struct
+{
+  AvatarPartKind kind;
+  const char *groups[4], *advice;
+} Encoder;
+
+static const Encoder encoders[] = {
+  { AVATAR_PART_LLAVA, { "language_model.", "vision_tower.", "multi_modal_projector." },
+      "; if this file has a language model alone, put its vision tower beside it: "
+      "llava_llama3_vision.safetensors of Comfy-Org/HunyuanVideo_repackaged, or the *mmproj*.gguf "
+      "that belongs to it" },
+  { AVATAR_PART_CLIP, { "text_model." }, "" },
+};
+
+/* What is inspected. */
+typedef struct
+{
+  AvatarInspectedPart *part;
+  const AvatarLayoutForm *form;
+  const AvatarLayoutEncoder *where;
+  const AvatarConfig *config;
+  const Encoder *encoder;
+  const char *second; /* a file of what the weights may lack, or NULL */
+  char *folder;
+} Job;
+
+static gboolean
+begins_with (const char *name, const char *const *prefixes, guint *which)
+{
+  if (g_str_has_prefix (name, "model.")) /* newer versions of the library */
+    name += strlen ("model.");
+  for (guint i = 0; prefixes[i]; i++)
+    if (g_str_has_prefix (name, prefixes[i])) {
+      *which = i;
+      return TRUE;
+    }
+  return FALSE;
+}
+
+/* By the name that they have, or that of the release. */
+static void
+count_groups (const Job *job, AvatarWeightFile *file, guint *counts)
+{
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+    const char *name = avatar_weight_file_nth (file, i, NULL);
+    g_autofree char *canonical = avatar_part_canonical_name (job->encoder->kind, name);
+    guint group;
+
+    if (begins_with (name, job->encoder->groups, &group)
+        || (canonical && begins_with (canonical, job->encoder->groups, &group)))
+      counts[group]++;
+    else if (canonical)
+      avatar_inspected_part_add_extra (job->part, name);
+  }
+}
+
+/* What is in the file, and in a second one. */
+static void
+check_groups (const Job *job, AvatarWeightFile *file, AvatarWeightFile *second)
+{
+  guint counts[G_N_ELEMENTS (job->encoder->groups)] = { 0 };
+
+  count_groups (job, file, counts);
+  if (second)
+    count_groups (job, second, counts);
+  for (guint i = 0; job->encoder->groups[i]; i++)
+    if (counts[i] == 0)
+      avatar_inspected_part_fail (job->part, AVATAR_INSPECT_UNUSABLE,
+          "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of %s%s",
+          job->part->path, job->encoder->groups[i], job->form->source, job->encoder->advice);
+}
+
+/* Whether tower and projector are to be taken from a second file. */
+static gboolean
+is_blind (const Job *job, AvatarWeightFile *file)
+{
+  static const char *const tower[] = { "vision_tower.", NULL };
+  guint group;
+
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+    g_autofree char *name
+        = avatar_part_canonical_name (job->encoder->kind, avatar_weight_file_nth (file, i, NULL));
+
+    if (name && begins_with (name, tower, &group))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* A file with a part of the weights, which counts for the part. */
+static AvatarWeightFile *
+look_at_second (const Job *job)
+{
+  g_autoptr (AvatarInspectedPart) second = avatar_inspected_part_new ("", job->second);
+  AvatarWeightFile *file = avatar_inspected_part_look (second);
+
+  avatar_inspected_part_add_file (job->part, job->second);
+  if (file)
+    avatar_inspected_part_count (job->part, file);
+  else
+    avatar_inspected_part_fail (job->part, second->state, "%s", second->problem);
+  return file;
+}
+
+static void
+look (const Job *job)
+{
+  AvatarWeightFile *file = avatar_inspected_part_look (job->part), *more = NULL;
+
+  if (file && job->second && is_blind (job, file))
+    more = look_at_second (job);
+  if (file)
+    check_groups (job, file, more);
+  g_clear_pointer (&file, avatar_weight_file_free);
+  g_clear_pointer (&more, avatar_weight_file_free);
+}
+
+/* What the architecture demands of the tensors that are used; others are in every such file. */
+static gboolean
+fits (const Job *job, GError **error)
+{
+  AvatarPart opened = { 0 };
+  gboolean done = avatar_part_open (&opened, job->encoder->kind, job->part->path, job->second,
+      job->config, FALSE, error);
+
+  avatar_part_clear (&opened);
+  return done;
+}
+
+/* Any of @names, "a|b". */
+static gboolean
+is_there (const char *folder, const char *names)
+{
+  g_auto (GStrv) list = g_strsplit (names, "|", -1);
+  gboolean found = FALSE;
+
+  for (guint i = 0; list[i] && !found; i++) {
+    g_autofree char *path = g_build_filename (folder, list[i], NULL);
+
+    found = g_file_test (path, G_FILE_TEST_EXISTS);
+  }
+  return found;
+}
+
+static void
+add_name (GString *list, const char *names)
+{
+  const char *end = strchr (names, '|');
+
+  if (list->len)
+    g_string_append (list, ", ");
+  g_string_append_len (list, names, end ? end - names : (gssize) strlen (names));
+}
+
+/* What must lie beside the weights and does not. The configuration may be missing where the released
+ * sizes, which it then has, are right. */
+static void
+list_missing (const Job *job, GString *missing)
+{
+  gboolean sized = is_there (job->folder, job->where->beside[0]);
+  gboolean used = job->config->text.kind == AVATAR_TEXT_LLAVA_CLIP;
+
+  if (!sized && (missing->len || (used && !fits (job, NULL))))
+    add_name (missing, job->where->beside[0]);
+  else if (!sized)
+    job->part->note
+        = g_strdup_printf ("there is no %s: it has the released sizes", job->where->beside[0]);
+  for (guint i = 1; job->where->beside[i]; i++)
+    if (!is_there (job->folder, job->where->beside[i]))
+      add_name (missing, job->where->beside[i]);
+}
+
+static void
+check (const Job *job)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (job->config->text.kind != AVATAR_TEXT_LLAVA_CLIP) {
+    g_free (job->part->note);
+    job->part->note = g_strdup ("not used: text.kind of the configuration is \"bytes\"");
+  } else if (job->part->state == AVATAR_INSPECT_FINE && !fits (job, &error)) {
+    avatar_inspected_part_fail (job->part,
+        error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
+        "%s", error->message);
+  }
+}
+
+void
+avatar_inspect_encoder (AvatarInspectedPart *part, const AvatarLayout *layout,
+    const AvatarConfig *config, gboolean clip)
+{
+  const AvatarLayoutEncoder *where = clip ? &layout->form->clip : &layout->form->llava;
+  g_autofree char *folder = g_build_filename (layout->top, where->folder, NULL);
+  const Job job = { part, layout->form, where, config, &encoders[clip ? 1 : 0],
+    clip ? NULL : layout->vision, folder };
+  g_autoptr (GString) missing = g_string_new (NULL);
+
+  if (g_file_test (part->path, G_FILE_TEST_EXISTS))
+    look (&job);
+  else
+    g_string_append_printf (missing, "%s%s", where->files[0],
+        g_str_has_suffix (where->files[0], ".index.json") ? " with its shards" : "");
+  if (part->state == AVATAR_INSPECT_FINE)
+    list_missing (&job, missing);
+  if (missing->len)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+        "%s: there is no %s; fetch %s%s of %s", folder, missing->str, layout->form->above,
+        where->folder, layout->form->source);
+  else
+    check (&job);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One part of an inspection: its files and tensors, whichever part it is. */
+#pragma once
+
+#include "engine/formats/tensor-file.h"
+#include "engine/inspect/inspect.h"
+
+G_BEGIN_DECLS
+
+AvatarInspectedPart *avatar_inspected_part_new (const char *name, const char *path);
+void avatar_inspected_part_free (AvatarInspectedPart *self);
+/* The part is not fine, for the reason of @format, unless it was found so before. What is missing
+ * when the part's file has been looked at leaves it incomplete. */
+void avatar_inspected_part_fail (AvatarInspectedPart *self, AvatarInspectState state,
+    const char *format, ...) G_GNUC_PRINTF (3, 4);
+/* Looks at the file of @self and counts its tensors. %NULL: it cannot be read, which was noted. */
+AvatarWeightFile *avatar_inspected_part_look (AvatarInspectedPart *self);
+/* Another file that belongs to it. */
+void avatar_inspected_part_add_file (AvatarInspectedPart *self, const char *path);
+void avatar_inspected_part_count (AvatarInspectedPart *self, AvatarWeightFile *file);
+void avatar_inspected_part_add_extra (AvatarInspectedPart *self, const char *name);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarInspectedPart, avatar_inspected_part_free)
+
+G_END_DECLS

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Folders are laid out as those that avatar_model_open() takes, and their parts are opened by the
+ * same code, but one that fails does not keep us from the next. */
+#include "engine/inspect/inspect.h"
+
+#include "engine/model/config-text-encoder.h"
+#include "engine/inspect/inspect-encoder.h"
+#include "engine/inspect/inspect-file.h"
+#include "engine/inspect/inspect-loose.h"
+#include "engine/formats/json.h"
+#include "engine/model/layout.h"
+#include "engine/model/component.h"
+#include "engine/model/config-released.h"
+
+#include <string.h>
+
+typedef struct
+{
+  AvatarInspection *self;
+  AvatarLayout layout;  /* of a download; else its form is NULL */
+  AvatarConfig *config; /* NULL: it could not be read */
+  GHashTable *seen;     /* absolute paths of files that belong to parts */
+  AvatarInspectFunc func;
+  gpointer data;
+} Job;
+
+/* ----------------------------------------------------------------------------------- one part */
+
+static AvatarInspectedPart *
+add_part (Job *job, const char *name, const char *path, gboolean needed)
+{
+  AvatarInspectedPart *part = avatar_inspected_part_new (name, path);
+
+  if (job->func)
+    job->func (name, job->data);
+  part->needed = needed;
+  g_ptr_array_add (job->self->parts, part);
+  g_hash_table_add (job->seen, g_canonicalize_filename (path, NULL));
+  return part;
+}
+
+/* FALSE: @path is not there; the part is told where it comes from. */
+static gboolean
+demand (const Job *job, AvatarInspectedPart *part, const char *path)
+{
+  if (g_file_test (path, G_FILE_TEST_EXISTS))
+    return TRUE;
+  if (job->layout.form)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+        "%s: there is no such file; fetch %s%s of %s", path, job->layout.form->above,
+        path + strlen (job->layout.top) + 1, job->layout.form->source);
+  else
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+        "%s: there is no such file; fetch it from where the rest of the folder comes from", path);
+  return FALSE;
+}
+
+static void
+list_extra (AvatarInspectedPart *part, AvatarPartKind kind, AvatarWeightFile *file,
+    const AvatarPart *opened)
+{
+  g_autoptr (GList) unread
+      = g_list_sort (g_hash_table_get_keys (avatar_weight_file_get_unread (file)),
+          (GCompareFunc) strcmp);
+
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+    const char *name = avatar_weight_file_nth (file, i, NULL);
+    g_autofree char *wanted = avatar_part_canonical_name (kind, name);
+
+    if (wanted && !g_hash_table_contains (opened->tensors, wanted))
+      avatar_inspected_part_add_extra (part, name);
+  }
+  /* what is needed and not read is an error */
+  for (GList *l = unread; l; l = l->next)
+    avatar_inspected_part_add_extra (part, l->data);
+}
+
+/* What the architecture demands of the part. */
+static void
+check_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, const char *scales,
+    AvatarWeightFile *file)
+{
+  g_autoptr (GError) error = NULL;
+  AvatarPart opened = { 0 };
+
+  if (avatar_part_open (&opened, kind, part->path, scales, job->config, FALSE, &error))
+    list_extra (part, kind, file, &opened);
+  else
+    avatar_inspected_part_fail (part,
+        error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
+        "%s", error->message);
+  avatar_part_clear (&opened);
+  /* the names of a plain folder's tensors are ours, so that others show that something is wrong */
+  if (!job->layout.form && part->n_extra > 0)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+        "%s: %u tensors are none that config.json calls for, the first of them \"%s\"; the two do "
+        "not belong together",
+        part->path, part->n_extra, part->extra[0]);
+}
+
+static void
+inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, const char *scales)
+{
+  AvatarWeightFile *file = NULL, *factors = NULL;
+
+  if (demand (job, part, part->path))
+    file = avatar_inspected_part_look (part);
+  if (scales && demand (job, part, scales)) {
+    g_autoptr (AvatarInspectedPart) beside = avatar_inspected_part_new ("", scales);
+
+    g_hash_table_add (job->seen, g_canonicalize_filename (scales, NULL));
+    avatar_inspected_part_add_file (part, scales);
+    factors = avatar_inspected_part_look (beside);
+    if (!factors)
+      avatar_inspected_part_fail (part, beside->state, "%s", beside->problem);
+    else
+      avatar_inspected_part_count (part, factors);
+    part->parameters -= beside->parameters;
+  }
+  if (file && job->config && part->state == AVATAR_INSPECT_FINE)
+    check_part (job, part, kind, scales, file);
+  g_clear_pointer (&file, avatar_weight_file_free);
+  g_clear_pointer (&factors, avatar_weight_file_free);
+}
+
+/* -------------------------------------------------------------------------------- a download */
+
+/* Shapes are compared by who uses it. */
+static void
+check_detector (const Job *job, AvatarInspectedPart *part, AvatarWeightFile *file)
+{
+  static const char *const ends[] = { "0.stem_1.conv.weight", "23.m.2.weight" };
+  const AvatarLayoutForm *form = job->layout.form;
+
+  for (guint k = 0; k < G_N_ELEMENTS (ends); k++) {
+    gboolean found = FALSE;
+
+    for (guint i = 0; i < avatar_weight_file_n (file) && !found; i++)
+      found = g_str_has_suffix (avatar_weight_file_nth (file, i, NULL), ends[k]);
+    if (!found)
+      avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+          "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of %s",
+          part->path, ends[k], form ? form->source : "tencent/HunyuanVideo-Avatar");
+  }
+}
+
+static void
+inspect_detector (Job *job, const char *path)
+{
+  AvatarInspectedPart *part = add_part (job, "face detector", path, FALSE);
+  AvatarWeightFile *file = demand (job, part, path) ? avatar_inspected_part_look (part) : NULL;
+
+  if (file)
+    check_detector (job, part, file);
+  else if (part->state == AVATAR_INSPECT_MISSING)
+    part->note = g_strdup ("without it the face is where face-box says, or the whole picture");
+  g_clear_pointer (&file, avatar_weight_file_free);
+}
+
+static void
+inspect_transformer (Job *job, const char *path, const char *scales, gboolean needed)
+{
+  const AvatarLayoutForm *form = job->layout.form;
+  g_autofree char *file = g_path_get_basename (path);
+  const char *name = form->transformer_names[0];
+
+  for (guint i = 1; form->transformer_files[i]; i++)
+    if (strcmp (file, form->transformer_files[i]) == 0)
+      name = form->transformer_names[i];
+  inspect_part (job, add_part (job, name, path, needed), AVATAR_PART_TRANSFORMER, scales);
+}
+
+/* The one that would be taken, and the others that are there. */
+static void
+inspect_transformers (Job *job)
+{
+  const AvatarLayout *layout = &job->layout;
+  g_autofree char *folder = g_path_get_dirname (layout->transformer);
+
+  inspect_transformer (job, layout->transformer, layout->scales, TRUE);
+  for (guint i = 0; layout->form->transformer_files[i]; i++) {
+    g_autofree char *other = g_build_filename (folder, layout->form->transformer_files[i], NULL);
+    g_autofree char *scales = NULL;
+
+    if (strcmp (other, layout->transformer) == 0 || !g_file_test (other, G_FILE_TEST_EXISTS))
+      continue;
+    if (g_str_has_suffix (other, "_fp8.pt"))
+      scales = g_strdup_printf ("%.*s_map.pt", (int) (strlen (other) - strlen (".pt")), other);
+    inspect_transformer (job, other, scales, FALSE);
+  }
+}
+
+static gboolean
+inspect_download (Job *job, GError **error)
+{
+  const AvatarLayout *layout = &job->layout;
+  g_autofree char *folder = g_path_get_dirname (layout->transformer);
+  g_autofree char *own = g_build_filename (folder, "avatar-config.json", NULL);
+
+  job->self->kind = AVATAR_INSPECTED_DOWNLOAD;
+  job->self->word = layout->form->word;
+  job->self->what = layout->form->what;
+  job->self->released_sizes = !g_file_test (own, G_FILE_TEST_EXISTS);
+  job->config = avatar_config_parse (layout->config, -1, own, error);
+  if (!job->config
+      || (job->config->text.kind == AVATAR_TEXT_LLAVA_CLIP
+          && (!avatar_config_read_llava (&job->config->llava, layout->llava_config, layout->llava,
+                  error)
+              || !avatar_config_read_clip (&job->config->clip, layout->clip_config, layout->clip,
+                  error))))
+    return FALSE;
+  inspect_transformers (job);
+  inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
+  inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE), AVATAR_PART_WHISPER,
+      NULL);
+  if (layout->text) {
+    inspect_part (job, add_part (job, "text stub", layout->text, TRUE), AVATAR_PART_TEXT, NULL);
+  } else {
+    avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_LLAVA, layout->llava, TRUE), layout,
+        job->config, FALSE);
+    avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_CLIP, layout->clip, TRUE), layout,
+        job->config, TRUE);
+    if (layout->vision)
+      g_hash_table_add (job->seen, g_canonicalize_filename (layout->vision, NULL));
+  }
+  inspect_detector (job, layout->detector);
+  return TRUE;
+}
+
+/* ----------------------------------------------------------------------------- a plain folder */
+
+/* By any of its parts: config.json alone is in every folder of Hugging Face's. */
+static gboolean
+is_plain (const char *path)
+{
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
+    g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
+
+    if (g_file_test (file, G_FILE_TEST_EXISTS))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+static void
+read_config (Job *job, AvatarInspectedPart *part)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *text = NULL;
+  gsize length;
+
+  if (!demand (job, part, part->path))
+    return;
+  part->format = "JSON";
+  avatar_inspected_part_add_file (part, part->path);
+  text = avatar_json_read_config (part->path, &length, &error);
+  if (text)
+    job->config = avatar_config_parse (text, length, part->path, &error);
+  if (!job->config)
+    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
+}
+
+static void
+inspect_plain (Job *job, const char *path)
+{
+  static const char *const names[] = { "transformer", "VAE", "speech encoder", "text stub" };
+  g_autofree char *config = g_build_filename (path, "config.json", NULL);
+  g_autofree char *detector = g_build_filename (path, AVATAR_PLAIN_DETECTOR, NULL);
+
+  job->self->kind = AVATAR_INSPECTED_PLAIN;
+  job->self->word = "plain";
+  job->self->what = "a model's folder";
+  read_config (job, add_part (job, "configuration", config, TRUE));
+  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
+    g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
+
+    inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);
+  }
+  if (g_file_test (detector, G_FILE_TEST_EXISTS))
+    inspect_detector (job, detector);
+}
+
+/* ------------------------------------------------------------------------------------- all of it */
+
+/* LoRA files and whatever else lies about. */
+static void
+inspect_rest (Job *job, const char *path)
+{
+  static const char *const folders[] = { ".", "lora", "loras" };
+  g_autoptr (AvatarConfig) released = avatar_config_released ();
+
+  for (guint i = 0; i < G_N_ELEMENTS (folders); i++) {
+    g_autofree char *folder = i ? g_build_filename (path, folders[i], NULL) : g_strdup (path);
+
+    if (job->func && i == 0)
+      job->func ("other files", job->data);
+    avatar_inspect_folder (job->self, folder, job->config ? job->config : released, job->seen);
+  }
+}
+
+/* A file that is of no folder's known structure: it is all there is, so that failing is an error. */
+static gboolean
+inspect_file (Job *job, const char *path, GError **error)
+{
+  g_autoptr (AvatarConfig) released = avatar_config_released ();
+  AvatarInspectedPart *part = avatar_inspect_loose (path, released);
+
+  g_ptr_array_add (job->self->parts, part);
+  if (part->state == AVATAR_INSPECT_FINE || part->total.n > 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR,
+      part->state == AVATAR_INSPECT_MISSING ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_FORMAT, "%s",
+      part->problem);
+  return FALSE;
+}
+
+static gboolean
+inspect_any (Job *job, const char *path, GError **error)
+{
+  gboolean is_folder = g_file_test (path, G_FILE_TEST_IS_DIR);
+
+  if (!is_folder && !g_file_test (path, G_FILE_TEST_EXISTS)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "%s: there is no such file or folder; expected a model's folder or a file of weights",
+        path);
+    return FALSE;
+  }
+  if (!avatar_layout_survey (&job->layout, path, error))
+    return FALSE;
+  if (job->layout.form) {
+    if (!inspect_download (job, error))
+      return FALSE;
+  } else if (!is_folder) {
+    return inspect_file (job, path, error);
+  } else if (is_plain (path)) {
+    inspect_plain (job, path);
+  }
+  if (is_folder)
+    inspect_rest (job, path);
+  if (job->self->parts->len > 0)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+      "%s: nothing in this folder is known; expected the tree of tencent/HunyuanVideo-Avatar "
+      "(weights/ckpts/...), Wan2GP's ckpts, or config.json with a file a part, or files of weights",
+      path);
+  return FALSE;
+}
+
+AvatarInspection *
+avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError **error)
+{
+  Job job = { .self = g_new0 (AvatarInspection, 1),
+    .func = func,
+    .data = data,
+    .seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL) };
+  gboolean done;
+
+  job.self->kind = AVATAR_INSPECTED_FILES;
+  job.self->word = "files";
+  job.self->what = "weights, but no model by themselves";
+  job.self->parts = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_part_free);
+  done = inspect_any (&job, path, error);
+  job.self->config = job.config;
+  g_hash_table_unref (job.seen);
+  avatar_layout_clear (&job.layout);
+  if (!done)
+    g_clear_pointer (&job.self, avatar_inspection_free);
+  return job.self;
+}
+
+void
+avatar_inspection_free (AvatarInspection *self)
+{
+  if (!self)
+    return;
+  g_clear_pointer (&self->config, avatar_config_free);
+  g_ptr_array_unref (self->parts);
+  g_free (self);
+}
+
+gboolean
+avatar_inspection_is_usable (const AvatarInspection *self)
+{
+  for (guint i = 0; i < self->parts->len; i++) {
+    const AvatarInspectedPart *part = self->parts->pdata[i];
+
+    if (part->state != AVATAR_INSPECT_FINE
+        && (part->needed || self->kind == AVATAR_INSPECTED_FILES))
+      return FALSE;
+  }
+  return TRUE;
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Names, scales and shapes of a part's tensors. */
+#define G_LOG_DOMAIN "avatar"
+#include "engine/model/component.h"
+
+#include "engine/model/manifest.h"
+#include "engine/formats/mapped-file.h"
+#include "engine/formats/plain-cast.h"
+
+#include <string.h>
+
+/* Longer ones are nobody's factors. */
+#define MAX_SIBLING 512
+
+/* A LLaVA that has it has its vision tower. */
+#define SEES "vision_tower.vision_model.embeddings.class_embedding"
+
+/* @prefix: longest first; the first that fits is dropped from a name, or becomes @instead. @foreign:
+ * names that begin so belong to other networks of the same checkpoint and are passed over. */
+static const struct
+{
+  const char *part, *file;
+  const char *prefix[6], *instead[6], *foreign[5];
+} parts[AVATAR_N_PARTS] = {
+  { "transformer", "transformer.safetensors",
+      { "model.diffusion_model.", "diffusion_model.", "transformer.", "module.", "_orig_mod." },
+      { NULL }, { NULL } },
+  { "vae", "vae.safetensors", { "vae." }, { NULL }, { NULL } },
+  { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." }, { NULL },
+      { "model.decoder.", "decoder.", "proj_out." } },
+  { "text", "text_stub.safetensors", { NULL }, { NULL }, { NULL } },
+  /* newer versions of the library have other names (spec vae-text-face-formats.md 2.2), and so have
+   * ComfyUI's two files, of the language model alone and of the rest */
+  { "llava", NULL,
+      { "model.language_model.", "model.vision_tower.", "model.multi_modal_projector.",
+          "vision_model.", "model." },
+      { "language_model.model.", "vision_tower.", "multi_modal_projector.",
+          "vision_tower.vision_model.", "language_model.model." },
+      { "language_model.lm_head.", "lm_head." } },
+  { "clip", NULL, { "text_model." }, { NULL },
+      { "vision_model.", "text_projection.", "visual_projection.", "logit_scale" } },
+};
+
+const char *
+avatar_part_name (AvatarPartKind kind)
+{
+  return parts[kind].part;
+}
+
+const char *
+avatar_part_file (AvatarPartKind kind)
+{
+  return parts[kind].file;
+}
+
+static gboolean
+is_foreign (AvatarPartKind kind, const char *name)
+{
+  for (guint j = 0; j < G_N_ELEMENTS (parts[kind].foreign) && parts[kind].foreign[j]; j++)
+    if (g_str_has_prefix (name, parts[kind].foreign[j]))
+      return TRUE;
+  return FALSE;
+}
+
+/* Free with g_free(). */
+static char *
+bare_name (AvatarPartKind kind, const char *name)
+{
+  for (guint j = 0; j < G_N_ELEMENTS (parts[kind].prefix) && parts[kind].prefix[j]; j++)
+    if (g_str_has_prefix (name, parts[kind].prefix[j])) {
+      const char *instead = parts[kind].instead[j];
+
+      return g_strconcat (instead ? instead : "", name + strlen (parts[kind].prefix[j]), NULL);
+    }
+  return g_strdup (name);
+}
+
+/* Of activations, which are not quantised here, and marks of ComfyUI's that say how weights are. */
+static gboolean
+is_quantisers (const char *name)
+{
+  static const char *const suffixes[]
+      = { ".input_scale", ".output_scale", ".scale_input", ".comfy_quant" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
+    if (g_str_has_suffix (name, suffixes[i]))
+      return TRUE;
+  return strcmp (name, "scaled_fp8") == 0;
+}
+
+/* Quantisers have conventions of their own (spec vae-text-face-formats.md 5.4). */
+char *
+avatar_part_canonical_name (AvatarPartKind kind, const char *name)
+{
+  /* DeepSeek's "inverse" is what values are multiplied by, as the others are */
+  static const char *const suffixes[][2]
+      = { { ".weight._data", ".weight" }, { ".weight._scale", ".weight_scale" },
+          { ".scale_weight", ".weight_scale" }, { ".weight_scale_inv", ".weight_scale" } };
+
+  g_autofree char *bare = NULL;
+
+  if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_PART_PADDING)
+      || is_quantisers (name))
+    return NULL;
+  bare = bare_name (kind, name);
+  for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
+    if (g_str_has_suffix (bare, suffixes[i][0]))
+      return g_strdup_printf ("%.*s%s", (int) (strlen (bare) - strlen (suffixes[i][0])), bare,
+          suffixes[i][1]);
+  return g_steal_pointer (&bare);
+}
+
+static gboolean
+read_tensors (AvatarPart *self, AvatarPartKind kind, AvatarWeightFile *file, GError **error)
+{
+  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+    AvatarTensor tensor;
+    const char *found = avatar_weight_file_nth (file, i, &tensor);
+    g_autofree char *name = avatar_part_canonical_name (kind, found);
+
+    if (name
+        && !g_hash_table_insert (self->tensors, g_steal_pointer (&name),
+            g_memdup2 (&tensor, sizeof tensor))) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+          "%s: tensor \"%s\" is there twice, under two names; keep one",
+          avatar_weight_file_get_name (file), found);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+static gboolean
+is_float (const AvatarTensor *t)
+{
+  return t->dtype <= AVATAR_BF16;
+}
+
+static gboolean
+is_8bit (const AvatarTensor *t)
+{
+  return t->dtype == AVATAR_F8_E4M3 || t->dtype == AVATAR_I8;
+}
+
+/* Factors that are in a file of their own, by module. */
+static void
+read_scales (AvatarPart *self)
+{
+  const char *file = avatar_weight_file_get_name (self->scales);
+  g_autofree char *unused = NULL;
+  guint n_unused = 0;
+
+  for (guint i = 0; i < avatar_weight_file_n (self->scales); i++) {
+    AvatarTensor scale;
+    const char *module = avatar_weight_file_nth (self->scales, i, &scale);
+    g_autofree char *weight = g_strconcat (module, ".weight", NULL);
+    const AvatarTensor *t = g_hash_table_lookup (self->tensors, weight);
+
+    if (!t)
+      g_debug ("%s: \"%s\" is of no tensor", file, module);
+    else if (is_8bit (t))
+      g_hash_table_insert (self->tensors, g_strconcat (weight, "_scale", NULL),
+          g_memdup2 (&scale, sizeof scale));
+    else if (n_unused++ == 0)
+      unused = g_strdup (module);
+  }
+  if (unused)
+    g_warning ("%s: %u scales are not used, since their tensors are not of 8 bits (the first is "
+               "\"%s\")",
+        file, n_unused, unused);
+}
+
+/* The names that the architecture has tensors of, and their factors'. */
+static GHashTable *
+known_names (GArray *manifest)
+{
+  GHashTable *known = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const char *want = g_array_index (manifest, AvatarManifestEntry, i).name;
+
+    g_hash_table_add (known, g_strdup (want));
+    g_hash_table_add (known, g_strconcat (want, "_scale", NULL));
+  }
+  return known;
+}
+
+/* @name under all beginnings that may be a module's name. */
+static void
+add_sibling (GHashTable *siblings, const char *name)
+{
+  if (strlen (name) > MAX_SIBLING)
+    return;
+  for (const char *p = strpbrk (name, "._"); p; p = strpbrk (p + 1, "._")) {
+    char *module = g_strndup (name, p - name);
+
+    if (g_hash_table_contains (siblings, module))
+      g_free (module);
+    else
+      g_hash_table_insert (siblings, module, g_strdup (name));
+  }
+}
+
+static void
+add_unread (GHashTable *siblings, AvatarPartKind kind, AvatarWeightFile *file)
+{
+  g_autoptr (GList) names
+      = file ? g_hash_table_get_keys (avatar_weight_file_get_unread (file)) : NULL;
+
+  names = g_list_sort (names, (GCompareFunc) strcmp);
+  for (GList *l = names; l; l = l->next) {
+    g_autofree char *name = avatar_part_canonical_name (kind, l->data);
+
+    if (name)
+      add_sibling (siblings, name);
+  }
+}
+
+/* Beginning of a name -> the first tensor called so that nobody reads. */
+static GHashTable *
+find_siblings (AvatarPart *self, AvatarPartKind kind, GArray *manifest)
+{
+  GHashTable *siblings = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_autoptr (GHashTable) known = known_names (manifest);
+  g_autoptr (GList) names
+      = g_list_sort (g_hash_table_get_keys (self->tensors), (GCompareFunc) strcmp);
+
+  for (GList *l = names; l; l = l->next)
+    if (!g_hash_table_contains (known, l->data))
+      add_sibling (siblings, l->data);
+  add_unread (siblings, kind, self->file);
+  add_unread (siblings, kind, self->vision);
+  return siblings;
+}
+
+/* Whether each of @n factors is 1. */
+static gboolean
+are_ones (const AvatarTensor *scale)
+{
+  gint64 n = avatar_tensor_n (*scale);
+  gsize size = avatar_dtype_size (scale->dtype);
+
+  for (gint64 i = 0; i < n; i++) {
+    guint8 raw[8];
+    float factor;
+
+    if (!avatar_mapped_read (raw, (const guint8 *) scale->data + i * size, size))
+      return FALSE;
+    avatar_dtype_to_f32 (&factor, raw, scale->dtype, 1);
+    if (factor != 1)
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* Of a tensor that is not of 8 bits, by which somebody else would multiply it. */
+static gboolean
+drop_scale (AvatarPart *self, const char *name, const AvatarTensor *t, const char *scale_name,
+    GError **error)
+{
+  const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
+
+  if (scale && (!is_float (scale) || !are_ones (scale))) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+        "%s: tensor \"%s\" is %s, and beside it is a factor other than 1, \"%s\"; factors belong "
+        "to tensors of 8 bits: fetch the file again, or convert it without them",
+        avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), scale_name);
+    return FALSE;
+  }
+  g_hash_table_remove (self->tensors, scale_name);
+  return TRUE;
+}
+
+/* Without a factor of a known name: a plain cast, or an error. */
+static gboolean
+check_cast (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char *name,
+    const AvatarTensor *t, GError **error)
+{
+  gsize n = strlen (name) - (g_str_has_suffix (name, ".weight") ? strlen (".weight") : 0);
+  g_autofree char *module = g_strndup (name, n);
+  g_autofree char *why = NULL;
+  const char *sibling;
+
+  if (!self->siblings)
+    self->siblings = find_siblings (self, kind, manifest);
+  sibling = g_hash_table_lookup (self->siblings, module);
+  if (sibling) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" is %s without a factor of a known name, and what \"%s\" beside it means "
+        "is not known; expected \"%s_scale\", or 16-bit weights",
+        avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), sibling,
+        name);
+    return FALSE;
+  }
+  why = avatar_plain_cast_check (t);
+  if (!why)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+      "%s: tensor \"%s\" is %s without a factor, and %s; fetch the factors, or 16-bit weights",
+      avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), why);
+  return FALSE;
+}
+
+/* One factor, or one for each row. int8 means nothing without. */
+static gboolean
+check_scale (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char *name,
+    const AvatarTensor *t, GError **error)
+{
+  g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
+  const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
+  g_autofree char *text = NULL;
+  gint64 n;
+
+  if (!is_8bit (t))
+    return drop_scale (self, name, t, scale_name, error);
+  if (!scale && !self->scales && !check_cast (self, kind, manifest, name, t, error))
+    return FALSE;
+  if (!scale && !self->scales && t->dtype == AVATAR_F8_E4M3)
+    return TRUE; /* a plain cast */
+  n = scale ? avatar_tensor_n (*scale) : 0;
+  if (scale && is_float (scale) && (n == 1 || (n == t->shape[0] && scale->shape[0] == n)))
+    return TRUE;
+  text = scale ? avatar_tensor_describe (*scale) : g_strdup ("missing");
+  g_set_error (error, AVATAR_ERROR, scale ? AVATAR_ERROR_MISMATCH : AVATAR_ERROR_NOT_FOUND,
+      "%s: the scale of the 8-bit tensor \"%s\" is %s; expected 1 or %" G_GINT64_FORMAT
+      " floats; fetch both files again, from one place",
+      avatar_weight_file_get_name (self->scales ? self->scales : self->file), name, text,
+      t->shape[0]);
+  return FALSE;
+}
+
+/* What is to be done about a LLaVA that cannot see. */
+static const char *
+advise (AvatarPart *self, const char *missing)
+{
+  if (self->vision || self->scales
+      || !(g_str_has_prefix (missing, "vision_tower.")
+          || g_str_has_prefix (missing, "multi_modal_projector.")))
+    return "the configuration and the file do not belong together";
+  return "this file has a language model alone: put the file of its vision tower beside it, "
+         "llava_llama3_vision.safetensors of Comfy-Org/HunyuanVideo_repackaged, or the *mmproj*.gguf "
+         "that belongs to it";
+}
+
+static gboolean
+report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
+{
+  const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, first);
+  AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
+  g_autofree char *text = avatar_tensor_describe (expected);
+  const char *why = avatar_weight_file_why_not (self->file, want->name);
+  const char *file = avatar_weight_file_get_name (self->file);
+  guint n = 0;
+
+  if (!why && self->vision) {
+    why = avatar_weight_file_why_not (self->vision, want->name);
+    file = why ? avatar_weight_file_get_name (self->vision) : file;
+  }
+
+  for (guint i = first; i < manifest->len; i++)
+    n += !g_hash_table_contains (self->tensors,
+        g_array_index (manifest, AvatarManifestEntry, i).name);
+  if (why)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" cannot be used: %s; expected %s", file, want->name, why, text);
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "%s: tensor \"%s\" is missing, the first of %u that are; expected %s; %s", file, want->name,
+        n, text, advise (self, want->name));
+  return FALSE;
+}
+
+/* Of quanto's formats only those of fewer than 8 bits have one. */
+static gboolean
+is_shifted (AvatarPart *self, const char *name)
+{
+  g_autofree char *shift = g_strconcat (name, "._shift", NULL);
+
+  return g_hash_table_contains (self->tensors, shift);
+}
+
+/* LLaMA has 128256 ids, LLaVA adds some, and tables are filled up to a round number: files differ in how
+ * many of these they have. Only ids that a prompt has matter, which are compared with the table. */
+static gboolean
+is_vocabulary (const AvatarManifestEntry *want, const AvatarTensor *found)
+{
+  return strcmp (want->name, AVATAR_PART_VOCABULARY) == 0 && found->rank == 2
+      && found->shape[1] == want->shape[1] && found->shape[0] > 0
+      && ABS (found->shape[0] - want->shape[0]) <= 256;
+}
+
+static gboolean
+check_tensor (AvatarPart *self, AvatarPartKind kind, GArray *manifest, guint i, GError **error)
+{
+  const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
+  const AvatarTensor *found = g_hash_table_lookup (self->tensors, want->name);
+  AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
+  g_autofree char *want_text = NULL, *found_text = NULL;
+
+  if (!found)
+    return report_missing (self, manifest, i, error);
+  if (found->rank == want->rank
+      && (memcmp (found->shape, want->shape, want->rank * sizeof (gint64)) == 0
+          || is_vocabulary (want, found))
+      && (is_float (found) || is_8bit (found)))
+    return check_scale (self, kind, manifest, want->name, found, error);
+  if (is_shifted (self, want->name)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: tensor \"%s\" is quantised by quanto with a shift, to fewer than 8 bits (qint4, qint2), "
+        "which is not read; expected qint8, or 16 bits",
+        avatar_weight_file_get_name (self->file), want->name);
+    return FALSE;
+  }
+  want_text = avatar_tensor_describe (expected);
+  found_text = avatar_tensor_describe (*found);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: tensor \"%s\" is %s; expected %s (or float16, bfloat16, or float8_e4m3 or int8 with "
+      "factors); config.json and the file do not belong together",
+      avatar_weight_file_get_name (self->file), want->name, found_text, want_text);
+  return FALSE;
+}
+
+static gboolean
+is_unknown (AvatarPart *self, const char *name, guint n_known, GError **error)
+{
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
+      "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
+      "belong together",
+      avatar_weight_file_get_name (self->file), name, n_known);
+  return FALSE;
+}
+
+/* What the manifest does not know: an error, or listed for who looks for it and dropped. */
+static gboolean
+check_unknown (AvatarPart *self, GArray *manifest, gboolean strict, GError **error)
+{
+  g_autoptr (GHashTable) known = known_names (manifest);
+  GHashTableIter iter;
+  gpointer name;
+
+  g_hash_table_iter_init (&iter, self->tensors);
+  while (g_hash_table_iter_next (&iter, &name, NULL)) {
+    if (g_hash_table_contains (known, name))
+      continue;
+    if (strict)
+      return is_unknown (self, name, manifest->len, error);
+    g_debug ("%s: tensor \"%s\" is not needed", avatar_weight_file_get_name (self->file),
+        (const char *) name);
+    g_hash_table_iter_remove (&iter);
+  }
+  /* what is needed and not read is missing already */
+  g_hash_table_iter_init (&iter, avatar_weight_file_get_unread (self->file));
+  if (strict && g_hash_table_iter_next (&iter, &name, NULL))
+    return is_unknown (self, name, manifest->len, error);
+  return TRUE;
+}
+
+static gboolean
+open_second (AvatarPart *self, AvatarPartKind kind, const char *path, GError **error)
+{
+  AvatarWeightFile *file;
+
+  if (kind == AVATAR_PART_LLAVA && g_hash_table_contains (self->tensors, SEES))
+    return TRUE;
+  file = avatar_weight_file_open (path, error);
+  if (!file)
+    return FALSE;
+  if (kind == AVATAR_PART_LLAVA)
+    return read_tensors (self, kind, self->vision = file, error);
+  self->scales = file;
+  read_scales (self);
+  return TRUE;
+}
+
+gboolean
+avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const char *second,
+    const AvatarConfig *config, gboolean strict, GError **error)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
+
+  self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  self->file = avatar_weight_file_open (path, error);
+  if (!self->file || !read_tensors (self, kind, self->file, error)
+      || (second && !open_second (self, kind, second, error)))
+    return FALSE;
+  for (guint i = 0; i < manifest->len; i++)
+    if (!check_tensor (self, kind, manifest, i, error))
+      return FALSE;
+  return check_unknown (self, manifest, strict, error);
+}
+
+void
+avatar_part_imagine (AvatarPart *self, AvatarPartKind kind, const AvatarConfig *config)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
+
+  self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  for (guint i = 0; i < manifest->len; i++) {
+    const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
+    AvatarTensor t = avatar_tensor_of_shape (AVATAR_BF16, NULL, want->rank, want->shape);
+
+    g_hash_table_insert (self->tensors, g_strdup (want->name), g_memdup2 (&t, sizeof t));
+  }
+}
+
+void
+avatar_part_clear (AvatarPart *self)
+{
+  g_clear_pointer (&self->tensors, g_hash_table_unref);
+  g_clear_pointer (&self->siblings, g_hash_table_unref);
+  g_clear_pointer (&self->scales, avatar_weight_file_free);
+  g_clear_pointer (&self->vision, avatar_weight_file_free);
+  g_clear_pointer (&self->file, avatar_weight_file_free);
+}

@@ -1,0 +1,685 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading LoRAs, and adding them up. A and B stay as they are in the mapped file: converting them
+ * costs little beside their product. */
+#define G_LOG_DOMAIN "avatar"
+#include "engine/model/lora.h"
+
+#include "engine/model/lora-alpha.h"
+#include "engine/model/lora-keys.h"
+#include "engine/formats/mapped-file.h"
+#include "engine/formats/plain-cast.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Without a limit a file of a few bytes could ask for any amount of work. */
+#define MAX_RANK 4096
+/* Ranks of what is kept in two factors are rounded up to this, with zeros: tensor cores want it. */
+#define RANK_STEP 16
+
+struct _AvatarLora
+{
+  AvatarWeightFile *file;
+  double strength;
+  GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
+  AvatarLoraAlpha alpha;
+  guint n_unknown;
+  char *unknown; /* the first of them */
+  GPtrArray *warnings;
+};
+
+/* What a file says under one name. */
+typedef struct
+{
+  char *name;
+  GArray *targets;
+  AvatarTensor found[AVATAR_LORA_REFUSED];
+} Group;
+
+/* What is known of the keys while they are sorted by name. */
+typedef struct
+{
+  GHashTable *names; /* of avatar_lora_names_new() */
+  GArray *groups;    /* of Group, in the order of the file */
+  GHashTable *index; /* name -> position among the groups + 1 */
+  GHashTable *taken; /* module -> position of the first group that is about it + 1 */
+  gboolean is_peft;  /* matrices are called lora_A and lora_B */
+} Keys;
+
+static void
+group_clear (gpointer data)
+{
+  g_free (((Group *) data)->name);
+}
+
+static gboolean
+fail (AvatarLora *self, GError **error, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+static gboolean
+fail (AvatarLora *self, GError **error, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH, "%s: %s",
+      avatar_weight_file_get_name (self->file), text);
+  return FALSE;
+}
+
+static void
+pass_over (AvatarLora *self, const char *key)
+{
+  if (self->n_unknown++ == 0)
+    self->unknown = g_strdup (key);
+  g_debug ("%s: key \"%s\" belongs to no weight of the transformer",
+      avatar_weight_file_get_name (self->file), key);
+}
+
+static gboolean
+overlap (const Group *a, const Group *b)
+{
+  for (guint i = 0; i < a->targets->len; i++)
+    for (guint j = 0; j < b->targets->len; j++) {
+      const AvatarLoraTarget *x = &g_array_index (a->targets, AvatarLoraTarget, i);
+      const AvatarLoraTarget *y = &g_array_index (b->targets, AvatarLoraTarget, j);
+
+      if (strcmp (x->module, y->module) == 0 && x->row < y->row + y->n_rows
+          && y->row < x->row + x->n_rows)
+        return TRUE;
+    }
+  return FALSE;
+}
+
+/* Two dialects in one file would add to the same rows twice. */
+static gboolean
+check_apart (AvatarLora *self, Keys *keys, const Group *group, GError **error)
+{
+  const AvatarLoraTarget *target = &g_array_index (group->targets, AvatarLoraTarget, 0);
+  GArray *others = g_hash_table_lookup (keys->taken, target->module);
+
+  for (guint i = 0; others && i < others->len; i++) {
+    const Group *other = &g_array_index (keys->groups, Group, g_array_index (others, guint, i));
+
+    if (overlap (group, other))
+      return fail (self, error,
+          "\"%s\" and \"%s\" are names of the same weight, which is there twice; keep one",
+          other->name, group->name);
+  }
+  if (!others) {
+    others = g_array_new (FALSE, FALSE, sizeof (guint));
+    g_hash_table_insert (keys->taken, target->module, others);
+  }
+  g_array_append_val (others, keys->groups->len);
+  return TRUE;
+}
+
+/* The group of @name; %NULL with @error. */
+static Group *
+get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GError **error)
+{
+  guint at = GPOINTER_TO_UINT (g_hash_table_lookup (keys->index, name));
+
+  if (at == 0) {
+    Group group = { .name = g_strdup (name), .targets = targets };
+
+    if (!check_apart (self, keys, &group, error)) {
+      g_free (group.name);
+      return NULL;
+    }
+    g_array_append_val (keys->groups, group);
+    at = keys->groups->len;
+    g_hash_table_insert (keys->index, group.name, GUINT_TO_POINTER (at));
+  }
+  return &g_array_index (keys->groups, Group, at - 1);
+}
+
+/* @key, of @t; or, where that is NULL, one that is not read, for the reason @why. */
+static gboolean
+sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, const char *why,
+    GError **error)
+{
+  g_autofree char *name = NULL;
+  const char *bare = NULL;
+  AvatarLoraRole role = avatar_lora_parse_key (key, &name);
+  GArray *targets = name ? avatar_lora_names_find (keys->names, name, &bare) : NULL;
+  Group *group;
+
+  if (role == AVATAR_LORA_REFUSED || (!targets && avatar_lora_names_touch (keys->names, key)))
+    return fail (self, error,
+        "key \"%s\" is of a kind of adapter that is not known; expected a LoRA, of matrices, alphas "
+        "and differences alone: without it the result would be another",
+        key);
+  if (!targets) {
+    pass_over (self, key);
+    return TRUE;
+  }
+  if (!t)
+    return fail (self, error, "key \"%s\" cannot be used: %s", key, why);
+  group = get_group (self, keys, bare, targets, error);
+  if (!group)
+    return FALSE;
+  if (avatar_tensor_given (group->found[role]))
+    return fail (self, error,
+        "key \"%s\" is there twice, under different prefixes or adapters' names; keep one", key);
+  group->found[role] = *t;
+  keys->is_peft = keys->is_peft || g_strrstr (key, ".lora_A") || g_strrstr (key, ".lora_B");
+  return TRUE;
+}
+
+static gboolean
+sort_keys (AvatarLora *self, Keys *keys, GError **error)
+{
+  GHashTable *unread = avatar_weight_file_get_unread (self->file);
+  g_autoptr (GList) others = g_list_sort (g_hash_table_get_keys (unread), (GCompareFunc) g_strcmp0);
+
+  for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
+    AvatarTensor t;
+    const char *key = avatar_weight_file_nth (self->file, i, &t);
+
+    if (!sort_key (self, keys, key, &t, NULL, error))
+      return FALSE;
+  }
+  for (GList *l = others; l; l = l->next)
+    if (!sort_key (self, keys, l->data, NULL, g_hash_table_lookup (unread, l->data), error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+is_float (const AvatarTensor *t)
+{
+  return t->dtype <= AVATAR_F8_E4M3 || t->dtype == AVATAR_F8_E5M2;
+}
+
+/* @t as [rows, cols], as what belongs to a convolution has more dimensions; FALSE: it is none such. */
+static gboolean
+as_matrix (AvatarTensor *t, gint64 rows, gint64 cols)
+{
+  gint64 shape[] = { rows, cols };
+
+  if (!is_float (t) || t->shape[0] != rows || avatar_tensor_n (*t) != rows * cols)
+    return FALSE;
+  *t = avatar_tensor_of_shape (t->dtype, t->data, 2, shape);
+  return TRUE;
+}
+
+/* Of 8 bits without a factor: what a factor is missing of has other values. */
+static gboolean
+check_cast (AvatarLora *self, const Group *g, const AvatarTensor *t, GError **error)
+{
+  g_autofree char *why = avatar_plain_cast_check (t);
+
+  return !why
+      || fail (self, error, "\"%s\" is %s without a factor, and %s", g->name,
+          avatar_dtype_name (t->dtype), why);
+}
+
+static void
+add_deltas (AvatarLora *self, const Group *g, const char *suffix, AvatarTensor a, AvatarTensor b,
+    double factor)
+{
+  for (guint i = 0; i < g->targets->len; i++) {
+    const AvatarLoraTarget *target = &g_array_index (g->targets, AvatarLoraTarget, i);
+    char *tensor = g_strconcat (target->module, suffix, NULL);
+    GArray *list = g_hash_table_lookup (self->deltas, tensor);
+    AvatarLoraDelta delta = { a, b, target->row, target->n_rows, target->source_row, factor };
+
+    if (!list) {
+      list = g_array_new (FALSE, FALSE, sizeof (AvatarLoraDelta));
+      g_hash_table_insert (self->deltas, g_strdup (tensor), list);
+    }
+    g_array_append_val (list, delta);
+    g_free (tensor);
+  }
+}
+
+/* NaN: there is none. */
+static gboolean
+read_alpha (AvatarLora *self, const Group *g, double *value, GError **error)
+{
+  const AvatarTensor *t = &g->found[AVATAR_LORA_ALPHA];
+  float alpha = NAN;
+  gint64 whole = 0;
+
+  *value = NAN;
+  if (!avatar_tensor_given (*t))
+    return TRUE;
+  if (avatar_tensor_n (*t) == 1
+      && avatar_mapped_read (&whole, t->data, avatar_dtype_size (t->dtype))) {
+    if (t->dtype <= AVATAR_BF16)
+      avatar_dtype_to_f32 (&alpha, &whole, t->dtype, 1);
+    else if (t->dtype == AVATAR_I64)
+      alpha = GINT64_FROM_LE (whole);
+    else if (t->dtype == AVATAR_I32)
+      alpha = (gint32) GINT64_FROM_LE (whole);
+  }
+  *value = alpha;
+  return isfinite (alpha) || fail (self, error, "the alpha of \"%s\" is not a number", g->name);
+}
+
+static gboolean
+check_matrix_of (AvatarLora *self, const Group *g, AvatarTensor *a, AvatarTensor *b, gint64 rows,
+    gint64 cols, GError **error)
+{
+  g_autofree char *a_text = avatar_tensor_describe (*a), *b_text = avatar_tensor_describe (*b);
+  gint64 rank = a->shape[0];
+
+  if (!is_float (a) || !is_float (b))
+    return fail (self, error,
+        "\"%s\" is %s and %s; expected float32, float16, bfloat16, float8_e4m3 or float8_e5m2",
+        g->name, a_text, b_text);
+  if (!g_array_index (g->targets, AvatarLoraTarget, 0).is_matrix || rank < 1 || rank > MAX_RANK
+      || !as_matrix (a, rank, cols) || !as_matrix (b, rows, rank))
+    return fail (self, error,
+        "\"%s\" is %s and %s; expected floats [r, %" G_GINT64_FORMAT "] and [%" G_GINT64_FORMAT
+        ", r] of a rank up to %d: it was made for another model",
+        g->name, a_text, b_text, cols, rows, MAX_RANK);
+  return check_cast (self, g, a, error) && check_cast (self, g, b, error);
+}
+
+static gboolean
+read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError **error)
+{
+  AvatarTensor a = g->found[AVATAR_LORA_DOWN], b = g->found[AVATAR_LORA_UP];
+  double own, factor;
+
+  if (!avatar_tensor_given (a) && !avatar_tensor_given (b))
+    return !avatar_tensor_given (g->found[AVATAR_LORA_ALPHA])
+        || fail (self, error, "there is an alpha of \"%s\", and no matrices; fetch the file again",
+            g->name);
+  if (!avatar_tensor_given (a) || !avatar_tensor_given (b))
+    return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
+        g->name);
+  if (!check_matrix_of (self, g, &a, &b, rows, cols, error) || !read_alpha (self, g, &own, error)
+      || !avatar_lora_alpha_get (&self->alpha, avatar_weight_file_get_name (self->file), g->name,
+          own, a.shape[0], &factor, error))
+    return FALSE;
+  add_deltas (self, g, ".weight", a, b, self->strength * factor);
+  return TRUE;
+}
+
+static gboolean
+read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError **error)
+{
+  AvatarTensor diff = g->found[AVATAR_LORA_DIFF], bias = g->found[AVATAR_LORA_DIFF_B];
+  const AvatarLoraTarget *target = &g_array_index (g->targets, AvatarLoraTarget, 0);
+
+  if (avatar_tensor_given (diff)) {
+    if (!as_matrix (&diff, rows, cols))
+      return fail (self, error,
+          "\"%s.diff\" is not [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
+          "] floats: it was made for another model",
+          g->name, rows, cols);
+    if (!check_cast (self, g, &diff, error))
+      return FALSE;
+    add_deltas (self, g, ".weight", AVATAR_NO_TENSOR, diff, self->strength);
+  }
+  if (avatar_tensor_given (bias)) {
+    if (!target->has_bias || bias.rank != 1 || !as_matrix (&bias, rows, 1))
+      return fail (self, error,
+          "\"%s.diff_b\" is not %" G_GINT64_FORMAT
+          " floats of a bias that there is: it was made for another model",
+          g->name, rows);
+    if (!check_cast (self, g, &bias, error))
+      return FALSE;
+    add_deltas (self, g, ".bias", AVATAR_NO_TENSOR, bias, self->strength);
+  }
+  return TRUE;
+}
+
+static gboolean
+read_groups (AvatarLora *self, GArray *groups, GError **error)
+{
+  for (guint i = 0; i < groups->len; i++) {
+    const Group *g = &g_array_index (groups, Group, i);
+    gint64 rows = 0, cols = g_array_index (g->targets, AvatarLoraTarget, 0).cols;
+
+    for (guint j = 0; j < g->targets->len; j++)
+      rows += g_array_index (g->targets, AvatarLoraTarget, j).n_rows;
+    if (!read_factors (self, g, rows, cols, error) || !read_diffs (self, g, rows, cols, error))
+      return FALSE;
+  }
+  if (g_hash_table_size (self->deltas) == 0)
+    return fail (self, error,
+        "none of its %u keys belongs to a weight of the transformer%s%s%s; expected a LoRA for "
+        "HunyuanVideo",
+        self->n_unknown, self->unknown ? " (the first is \"" : "",
+        self->unknown ? self->unknown : "", self->unknown ? "\")" : "");
+  return TRUE;
+}
+
+G_GNUC_PRINTF (2, 3)
+static void
+warn (AvatarLora *self, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list args;
+
+  va_start (args, format);
+  text = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_ptr_array_add (self->warnings,
+      g_strdup_printf ("%s: %s", avatar_weight_file_get_name (self->file), text));
+}
+
+static void
+warn_of_rest (AvatarLora *self)
+{
+  guint n = avatar_weight_file_n (self->file)
+      + g_hash_table_size (avatar_weight_file_get_unread (self->file));
+
+  if (self->n_unknown)
+    warn (self,
+        "%u of its %u keys belong to no weight of the transformer and are passed over, the first of "
+        "them \"%s\": perhaps it was made for another model",
+        self->n_unknown, n, self->unknown);
+  if (!isnan (self->alpha.folded))
+    warn (self,
+        "its metadata says \"ss_network_alpha\": %g, which is not applied, as musubi-tuner's "
+        "convert_lora.py has multiplied it into lora_A and lora_B; if this one was made otherwise, "
+        "change its strength",
+        self->alpha.folded);
+}
+
+static void
+list_free (gpointer data)
+{
+  g_array_unref (data);
+}
+
+static gboolean
+read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GError **error)
+{
+  g_autoptr (GHashTable) names = avatar_lora_names_new (config);
+  g_autoptr (GArray) groups = g_array_new (FALSE, TRUE, sizeof (Group));
+  g_autoptr (GHashTable) index = g_hash_table_new (g_str_hash, g_str_equal);
+  g_autoptr (GHashTable) taken = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, list_free);
+  Keys keys = { names, groups, index, taken, FALSE };
+
+  g_array_set_clear_func (groups, group_clear);
+  if (!sort_keys (self, &keys, error)
+      || !avatar_lora_alpha_read (&self->alpha, self->file, path, keys.is_peft, error)
+      || !read_groups (self, groups, error))
+    return FALSE;
+  warn_of_rest (self);
+  return TRUE;
+}
+
+/* @path: (nullable): beside which a configuration may lie */
+static AvatarLora *
+lora_new (AvatarWeightFile *file, const AvatarConfig *config, const char *path, double strength,
+    GError **error)
+{
+  g_autoptr (AvatarLora) self = g_new0 (AvatarLora, 1);
+
+  self->file = file;
+  self->strength = strength;
+  self->deltas = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, list_free);
+  self->warnings = g_ptr_array_new_with_free_func (g_free);
+  if (!isfinite (strength)) {
+    fail (self, error, "its strength is not a number");
+    return NULL;
+  }
+  return read_file (self, config, path, error) ? g_steal_pointer (&self) : NULL;
+}
+
+AvatarLora *
+avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
+    GError **error)
+{
+  return lora_new (file, config, NULL, strength, error);
+}
+
+AvatarLora *
+avatar_lora_open (const char *path, const AvatarConfig *config, double strength, GError **error)
+{
+  AvatarWeightFile *file = avatar_weight_file_open (path, error);
+
+  return file ? lora_new (file, config, path, strength, error) : NULL;
+}
+
+GPtrArray *
+avatar_lora_open_all (const AvatarLoraSetting *settings, guint n, const AvatarConfig *config,
+    GError **error)
+{
+  g_autoptr (GPtrArray) loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
+
+  for (guint i = 0; i < n; i++) {
+    AvatarLora *lora = avatar_lora_open (settings[i].path, config, settings[i].strength, error);
+
+    if (!lora)
+      return NULL;
+    g_ptr_array_add (loras, lora);
+  }
+  return g_steal_pointer (&loras);
+}
+
+void
+avatar_lora_free (AvatarLora *self)
+{
+  if (!self)
+    return;
+  g_hash_table_unref (self->deltas);
+  avatar_lora_alpha_clear (&self->alpha);
+  g_ptr_array_unref (self->warnings);
+  g_free (self->unknown);
+  avatar_weight_file_free (self->file);
+  g_free (self);
+}
+
+GArray *
+avatar_lora_get (AvatarLora *self, const char *tensor)
+{
+  return g_hash_table_lookup (self->deltas, tensor);
+}
+
+guint
+avatar_lora_n_tensors (AvatarLora *self)
+{
+  return g_hash_table_size (self->deltas);
+}
+
+guint
+avatar_lora_n_unknown (AvatarLora *self)
+{
+  return self->n_unknown;
+}
+
+const char *
+avatar_lora_get_unknown (AvatarLora *self)
+{
+  return self->unknown;
+}
+
+const char *
+avatar_lora_get_alpha_source (AvatarLora *self)
+{
+  return self->alpha.source;
+}
+
+GPtrArray *
+avatar_lora_get_warnings (AvatarLora *self)
+{
+  return self->warnings;
+}
+
+/* NaN if the file was cut short meanwhile, which ends the run as other broken weights do. */
+static float *
+to_f32 (AvatarTensor t, gint64 row, gint64 n_rows)
+{
+  gint64 n = avatar_tensor_n (t) / t.shape[0], count = n_rows * n;
+  gsize size = avatar_dtype_size (t.dtype);
+  float *out = g_new (float, MAX (count, 1));
+  g_autofree guint8 *raw = g_malloc (MAX (count, 1) * size);
+
+  if (avatar_mapped_read (raw, (const guint8 *) t.data + row * n * size, count * size))
+    avatar_dtype_to_f32 (out, raw, t.dtype, count);
+  else
+    for (gint64 i = 0; i < count; i++)
+      out[i] = NAN;
+  return out;
+}
+
+/* y [n] += sum of b [k] a [k, n], four rows of A at a time, so that y is fetched less often. */
+static void
+add_rows (float *y, const float *b, const float *a, gint64 rank, gsize n)
+{
+  gint64 k = 0;
+
+  for (; k + 4 <= rank; k += 4, a += 4 * n)
+    for (gsize i = 0; i < n; i++)
+      y[i] += b[k] * a[i] + b[k + 1] * a[n + i] + b[k + 2] * a[2 * n + i] + b[k + 3] * a[3 * n + i];
+  for (; k < rank; k++, a += n)
+    for (gsize i = 0; i < n; i++)
+      y[i] += b[k] * a[i];
+}
+
+/* Rows @start .. @end of a weight, of @n columns, in @out. */
+static void
+add_delta (const AvatarLoraDelta *d, gint64 start, gint64 end, gsize n, float *out)
+{
+  gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows);
+  gboolean product = avatar_tensor_given (d->a);
+  g_autofree float *a = NULL, *b = NULL;
+  gint64 rank;
+
+  if (first >= last)
+    return;
+  b = to_f32 (d->b, d->source_row + first - d->row, last - first);
+  a = product ? to_f32 (d->a, 0, d->a.shape[0]) : NULL;
+  rank = product ? d->a.shape[0] : (gint64) n;
+  for (gint64 i = 0; i < (last - first) * rank; i++)
+    b[i] *= d->factor;
+  for (gint64 r = first; r < last; r++) {
+    float *y = out + (r - start) * n;
+
+    if (product)
+      add_rows (y, b + (r - first) * rank, a, rank, n);
+    else
+      for (gsize i = 0; i < n; i++)
+        y[i] += b[(r - first) * rank + i];
+  }
+}
+
+gboolean
+avatar_lora_touches (GPtrArray *loras, const char *tensor)
+{
+  for (guint i = 0; loras && i < loras->len; i++)
+    if (avatar_lora_get (loras->pdata[i], tensor))
+      return TRUE;
+  return FALSE;
+}
+
+float *
+avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, gsize n)
+{
+  float *out;
+
+  if (!avatar_lora_touches (loras, tensor))
+    return NULL;
+  out = g_new0 (float, MAX ((end - start) * n, 1));
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
+
+    for (guint j = 0; list && j < list->len; j++)
+      add_delta (&g_array_index (list, AvatarLoraDelta, j), start, end, n, out);
+  }
+  return out;
+}
+
+gint64
+avatar_lora_rank (GPtrArray *loras, const char *tensor)
+{
+  gint64 rank = 0;
+
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
+
+    for (guint j = 0; list && j < list->len; j++) {
+      AvatarTensor a = g_array_index (list, AvatarLoraDelta, j).a;
+
+      rank += avatar_tensor_given (a) ? a.shape[0] : 0;
+    }
+  }
+  return (rank + RANK_STEP - 1) / RANK_STEP * RANK_STEP;
+}
+
+/* Columns from @at of rows @start .. @end of the left factor. */
+static void
+fill_up (const AvatarLoraDelta *d, gint64 start, gint64 end, gint64 at, gint64 rank, float *up)
+{
+  gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows), n = d->a.shape[0];
+  g_autofree float *b = NULL;
+
+  if (first >= last)
+    return;
+  b = to_f32 (d->b, d->source_row + first - d->row, last - first);
+  for (gint64 r = 0; r < last - first; r++)
+    for (gint64 k = 0; k < n; k++)
+      up[(first - start + r) * rank + at + k] = d->factor * b[r * n + k];
+}
+
+static void
+fill_down (const AvatarLoraDelta *d, gint64 at, gint64 rank, float *down)
+{
+  gint64 cols = d->a.shape[1];
+  g_autofree float *a = to_f32 (d->a, 0, d->a.shape[0]);
+
+  for (gint64 k = 0; k < d->a.shape[0]; k++)
+    for (gint64 c = 0; c < cols; c++)
+      down[c * rank + at + k] = a[k * cols + c];
+}
+
+void
+avatar_lora_fill (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, float *up,
+    float *down)
+{
+  gint64 rank = avatar_lora_rank (loras, tensor), at = 0;
+
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
+
+    for (guint j = 0; list && j < list->len; j++) {
+      const AvatarLoraDelta *d = &g_array_index (list, AvatarLoraDelta, j);
+
+      fill_up (d, start, end, at, rank, up);
+      if (down)
+        fill_down (d, at, rank, down);
+      at += d->a.shape[0];
+    }
+  }
+}
+
+gboolean
+avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype, gboolean computes,
+    GError **error)
+{
+  static const char way_out[]
+      = "use the 16-bit weights, which may be made 8-bit while they are loaded";
+
+  for (guint i = 0; i < loras->len; i++) {
+    GArray *list = avatar_lora_get (loras->pdata[i], tensor);
+    const char *file = avatar_weight_file_get_name (((AvatarLora *) loras->pdata[i])->file);
+
+    for (guint j = 0; list && j < list->len; j++) {
+      if (computes) {
+        g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+            "%s: it adds to \"%s\", which is stored as %s, and precision=fp8 leaves no 16-bit copy "
+            "to add to; choose precision=auto, or %s",
+            file, tensor, avatar_dtype_name (dtype), way_out);
+        return FALSE;
+      }
+      if (!avatar_tensor_given (g_array_index (list, AvatarLoraDelta, j).a)) {
+        g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+            "%s: it adds a whole matrix (.diff) to \"%s\", which is stored as %s and takes the two "
+            "narrow ones of a LoRA only; %s",
+            file, tensor, avatar_dtype_name (dtype), way_out);
+        return FALSE;
+      }
+    }
+  }
+  return TRUE;
+}

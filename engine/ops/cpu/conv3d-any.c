@@ -1,7 +1,0 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Convolution loops for every machine: on x86-64 that is SSE2. */
-#define AVATAR_LANES 4
-#define AVATAR_PIXELS 2
-#include "engine/ops/cpu/conv3d-kernel.h"
-
-const AvatarConvLoops avatar_conv_loops_any = { fill_row, conv_row, sum_row };

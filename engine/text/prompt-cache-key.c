@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SHA-256 over everything that an encoded prompt depends on. Whoever changes what is computed raises
+ * VERSION: entries of another one are never found again, and go as the oldest. */
+#include "engine/text/prompt-cache-key.h"
+
+#include "engine/formats/mapped-file.h"
+#include "engine/model/model.h"
+
+#include <string.h>
+
+#define VERSION "gst-avatar text 1"
+/* Bytes of every tensor, from its middle. */
+#define SAMPLE 256
+
+static void
+add_text (GChecksum *sum, const char *text)
+{
+  g_checksum_update (sum, (const guchar *) text, strlen (text) + 1);
+}
+
+static void
+add_number (GChecksum *sum, double value)
+{
+  char text[G_ASCII_DTOSTR_BUF_SIZE];
+
+  add_text (sum, g_ascii_dtostr (text, sizeof text, value));
+}
+
+static gboolean
+add_part (GChecksum *sum, AvatarModel *model, const char *part)
+{
+  GHashTable *tensors = avatar_model_get_part (model, part, NULL);
+  g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
+  guint8 sample[SAMPLE];
+
+  names = g_list_sort (names, (GCompareFunc) strcmp);
+  for (GList *l = names; l; l = l->next) {
+    const AvatarTensor *t = g_hash_table_lookup (tensors, l->data);
+    g_autofree char *text = avatar_tensor_describe (*t);
+    gsize bytes = avatar_tensor_bytes (*t), n = MIN (bytes, SAMPLE);
+
+    add_text (sum, l->data);
+    add_text (sum, text);
+    if (!avatar_mapped_read (sample, (const guint8 *) t->data + (bytes - n) / 2, n))
+      return FALSE;
+    g_checksum_update (sum, sample, n);
+  }
+  return names != NULL;
+}
+
+static void
+add_tower (GChecksum *sum, const AvatarTowerConfig *c)
+{
+  const double numbers[] = { c->hidden, c->layers, c->heads, c->mlp, c->eps };
+
+  for (guint i = 0; i < G_N_ELEMENTS (numbers); i++)
+    add_number (sum, numbers[i]);
+}
+
+/* What the shapes of tensors do not tell. */
+static void
+add_config (GChecksum *sum, const AvatarConfig *config)
+{
+  const AvatarLlavaConfig *c = &config->llava;
+  const double numbers[] = { c->hidden, c->layers, c->heads, c->kv_heads, c->mlp, c->eps,
+    c->rope_theta, c->image, c->patch };
+
+  for (guint i = 0; i < G_N_ELEMENTS (numbers); i++)
+    add_number (sum, numbers[i]);
+  add_tower (sum, &c->vision);
+  add_tower (sum, &config->clip.tower);
+}
+
+static void
+add_ids (GChecksum *sum, const AvatarEncoding *prompt)
+{
+  const guint numbers[]
+      = { prompt->llava.n, prompt->llava.length, prompt->llava.crop, prompt->n, prompt->clip.eos };
+
+  for (guint i = 0; i < G_N_ELEMENTS (numbers); i++)
+    add_number (sum, numbers[i]);
+  for (guint i = 0; i < prompt->llava.n; i++)
+    add_number (sum, prompt->llava.ids[i]);
+  for (guint i = 0; i <= prompt->clip.eos; i++)
+    add_number (sum, prompt->clip.ids[i]);
+}
+
+char *
+avatar_text_key (AvatarModel *model, const AvatarEncoding *prompt, const AvatarImage *square,
+    const char *options)
+{
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+
+  add_text (sum, VERSION);
+  add_text (sum, options);
+  add_config (sum, avatar_model_get_config (model));
+  if (!add_part (sum, model, "llava") || !add_part (sum, model, "clip"))
+    return NULL;
+  add_ids (sum, prompt);
+  for (guint y = 0; y < square->height; y++)
+    g_checksum_update (sum, square->data + (gsize) y * square->stride, 3 * square->width);
+  return g_strdup (g_checksum_get_string (sum));
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One safetensors file an entry, written beside and renamed, and with the sum of its values in it:
+ * whatever a crash or a full disk leaves behind is not taken for a prompt. Entries are as old as they
+ * were used last; the oldest go. */
+#define G_LOG_DOMAIN "avatar"
+#include "engine/text/prompt-cache.h"
+
+#include "engine/formats/mapped-file.h"
+#include "engine/formats/safetensors.h"
+#include "engine/formats/tensor-writer.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utime.h>
+
+#define ENDING ".safetensors"
+#define SUM 32 /* bytes of SHA-256 */
+/* What a writer that is gone has left; no writer takes so long. */
+#define ABANDONED (60 * 60)
+
+char *
+avatar_text_cache_default (void)
+{
+  return g_build_filename (g_get_user_cache_dir (), "gst-avatar", "text", NULL);
+}
+
+static char *
+path_of (const AvatarTextCache *self, const char *key)
+{
+  g_autofree char *name = g_strconcat (key, ENDING, NULL);
+
+  return g_build_filename (self->folder, name, NULL);
+}
+
+static void
+sum (guint8 out[SUM], const float *states, gsize n_states, const float *pooled, gsize n_pooled)
+{
+  g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
+  gsize length = SUM;
+
+  g_checksum_update (checksum, (const guchar *) states, n_states * sizeof (float));
+  g_checksum_update (checksum, (const guchar *) pooled, n_pooled * sizeof (float));
+  g_checksum_get_digest (checksum, out, &length);
+}
+
+/* FALSE: it is not there, or is not @n of @dtype. */
+static gboolean
+read_tensor (AvatarSafetensors *file, const char *name, AvatarDType dtype, void *out, gsize n)
+{
+  AvatarTensor t;
+
+  return avatar_safetensors_get (file, name, &t) && t.dtype == dtype && t.rank == 1
+      && (gsize) t.shape[0] == n && avatar_mapped_read (out, t.data, avatar_tensor_bytes (t));
+}
+
+gboolean
+avatar_text_cache_load (const AvatarTextCache *self, const char *key, float *states, gsize n_states,
+    float *pooled, gsize n_pooled)
+{
+  g_autofree char *path = path_of (self, key);
+  g_autoptr (AvatarSafetensors) file = NULL;
+  g_autoptr (GError) error = NULL;
+  guint8 kept[SUM], found[SUM];
+
+  if (!g_file_test (path, G_FILE_TEST_EXISTS))
+    return FALSE;
+  file = avatar_safetensors_open (path, &error);
+  if (file && read_tensor (file, "sum", AVATAR_U8, kept, SUM)
+      && read_tensor (file, "states", AVATAR_F32, states, n_states)
+      && read_tensor (file, "pooled", AVATAR_F32, pooled, n_pooled)) {
+    sum (found, states, n_states, pooled, n_pooled);
+    if (memcmp (kept, found, SUM) == 0) {
+      g_utime (path, NULL); /* used now */
+      return TRUE;
+    }
+  }
+  g_info ("%s: this encoded prompt is not whole and will be made again%s%s", path,
+      error ? ": " : "", error ? error->message : "");
+  return FALSE;
+}
+
+/* ------------------------------------------------------------------------------------ writing */
+
+static void
+fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+{
+  gsize size = avatar_dtype_size (t->tensor.dtype);
+
+  memcpy (out, (const guint8 *) t->tensor.data + first * size, n * size);
+}
+
+typedef struct
+{
+  char *path;
+  gint64 used; /* microseconds */
+  guint64 bytes;
+} Entry;
+
+static void
+entry_clear (gpointer data)
+{
+  g_free (((Entry *) data)->path);
+}
+
+static gint
+by_age (gconstpointer a, gconstpointer b)
+{
+  const Entry *x = a, *y = b;
+
+  return x->used < y->used ? -1 : x->used > y->used;
+}
+
+/* All entries; what was abandoned half written is removed. */
+static GArray *
+list_entries (const char *folder)
+{
+  GArray *entries = g_array_new (FALSE, FALSE, sizeof (Entry));
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  gint64 now = g_get_real_time () / G_USEC_PER_SEC;
+  const char *name;
+
+  g_array_set_clear_func (entries, entry_clear);
+  while (dir && (name = g_dir_read_name (dir))) {
+    Entry entry = { .path = g_build_filename (folder, name, NULL) };
+    gboolean ours = g_str_has_suffix (name, ENDING);
+    GStatBuf st;
+
+    if (g_stat (entry.path, &st) != 0 || !S_ISREG (st.st_mode))
+      ours = FALSE;
+    else if (g_str_has_suffix (name, ENDING ".part") && st.st_mtime < now - ABANDONED)
+      g_unlink (entry.path);
+    if (!ours) {
+      g_free (entry.path);
+      continue;
+    }
+    entry.used = st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
+    entry.bytes = st.st_size;
+    g_array_append_val (entries, entry);
+  }
+  return entries;
+}
+
+/* Removes the oldest but @keep, until the rest is within the limit. */
+static void
+shrink (const AvatarTextCache *self, const char *keep)
+{
+  g_autoptr (GArray) entries = list_entries (self->folder);
+  guint64 bytes = 0;
+
+  g_array_sort (entries, by_age);
+  for (guint i = 0; i < entries->len; i++)
+    bytes += g_array_index (entries, Entry, i).bytes;
+  for (guint i = 0; i < entries->len && bytes > self->limit; i++) {
+    const Entry *entry = &g_array_index (entries, Entry, i);
+
+    if (strcmp (entry->path, keep) != 0 && g_unlink (entry->path) == 0)
+      bytes -= entry->bytes;
+  }
+}
+
+static void
+add (GArray *tensors, const char *name, AvatarDType dtype, const void *data, gsize n)
+{
+  AvatarNamedTensor t = { name, avatar_tensor (dtype, (void *) data, 1, (gint64) n) };
+
+  g_array_append_val (tensors, t);
+}
+
+void
+avatar_text_cache_store (const AvatarTextCache *self, const char *key, const float *states,
+    gsize n_states, const float *pooled, gsize n_pooled)
+{
+  g_autofree char *path = path_of (self, key);
+  /* another process may write the same entry now */
+  g_autofree char *mine
+      = g_strdup_printf ("%s/%s-%ld" ENDING ".part", self->folder, key, (long) getpid ());
+  g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
+  g_autoptr (GError) error = NULL;
+  guint8 digest[SUM];
+
+  if ((n_states + n_pooled) * sizeof (float) > self->limit)
+    return;
+  sum (digest, states, n_states, pooled, n_pooled);
+  add (tensors, "states", AVATAR_F32, states, n_states);
+  add (tensors, "pooled", AVATAR_F32, pooled, n_pooled);
+  add (tensors, "sum", AVATAR_U8, digest, SUM);
+  if (g_mkdir_with_parents (self->folder, 0700) != 0) {
+    g_warning ("%s: the folder for encoded prompts cannot be made: %s; they are encoded anew in "
+               "every run",
+        self->folder, g_strerror (errno));
+    return;
+  }
+  if (!avatar_write_safetensors (mine, tensors, fill, NULL, &error)) {
+    g_warning ("%s; the prompt is encoded anew in the next run", error->message);
+  } else if (g_rename (mine, path) != 0) {
+    g_warning ("%s: it cannot be renamed: %s; the prompt is encoded anew in the next run", path,
+        g_strerror (errno));
+    g_unlink (mine);
+  } else {
+    shrink (self, path);
+  }
+}
