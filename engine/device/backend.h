@@ -9,19 +9,37 @@
  * rulers. */
 #pragma once
 
-#include "engine/ops/conv3d.h"
-#include "engine/ops/pixels.h"
+#include "engine/base/activation.h"
+#include "engine/base/tensor.h"
+
+#include <avatar/decode.h>
 
 G_BEGIN_DECLS
 
+typedef struct _AvatarBackend AvatarBackend;
 /* A device of a back-end, an order of work on it, and a point in such an order; the back-end's. */
 typedef struct _AvatarBackendDevice AvatarBackendDevice;
+typedef struct _AvatarQueue AvatarQueue;
 typedef struct _AvatarFence AvatarFence;
+
+/* Operands of convolutions and of conversions to bytes: engine/ops/conv3d.h, engine/ops/pixels.h. */
+typedef struct _AvatarConv3d AvatarConv3d;
+typedef struct _AvatarConvStream AvatarConvStream;
+typedef struct _AvatarNorm AvatarNorm;
+typedef struct _AvatarChannelSums AvatarChannelSums;
+typedef struct _AvatarPixelMatrix AvatarPixelMatrix;
+
+/* FLOPs of matrix products and of attention, in 16 and in 8 bits. */
+typedef struct
+{
+  double linear, linear_8bit, attention, attention_8bit;
+} AvatarPlanCounts;
 
 struct _AvatarBackend
 {
   const char *name;
   gboolean discrete;      /* memory of its own: a tensor's data are no host addresses */
+  gboolean unshared;      /* each avatar_device_open() makes another device */
   AvatarDType activation; /* what avatar_ops_alloc() makes */
   AvatarDType pixels;     /* the same for networks of convolutions */
   gint64 row_chunk;       /* rows at a time that keep the device busy; results depend on it */
@@ -144,13 +162,17 @@ struct _AvatarBackend
   /* *factor = what e4m3 must be multiplied with to hold RMS-normed heads of @d with the weights
    * w or w2 [d] (optional) */
   void (*norm_factor) (AvatarQueue *queue, float *factor, AvatarTensor w, AvatarTensor w2);
+  /* Optional: work that was counted since the device was opened, in place of being done. */
+  AvatarPlanCounts (*counts) (AvatarBackendDevice *device);
 };
 
-extern const AvatarBackend avatar_backend_cpu;
+/* The back-end that the device @name ("cpu", "cuda:1") belongs to, or %NULL with @error. The one
+ * function of this folder that is defined above it: engine/backends/registry.c. */
+const AvatarBackend *avatar_backend_find (const char *name, GError **error);
 
 /* A back-end that is a module, libavatar-<name>.so, exports this, named avatar_backend_module;
  * it returns %NULL if @abi is not its own. */
-#define AVATAR_BACKEND_ABI 4
+#define AVATAR_BACKEND_ABI 5
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

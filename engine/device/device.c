@@ -3,10 +3,7 @@
  * ledger sees everybody. */
 #include "engine/device/device.h"
 
-#include "engine/device/backend-loader.h"
 #include "engine/device/scratch.h"
-#include "engine/backends/estimate/estimate.h"
-#include "engine/backends/fake/fake.h"
 
 #include <math.h>
 #include <string.h>
@@ -33,38 +30,10 @@ struct _AvatarDevice
 static GMutex all_lock;
 static GHashTable *all; /* key -> AvatarDevice, without a reference */
 
-/* "cuda:" and digits: said before anything is loaded, so that a slip of the finger is not taken
- * for a missing driver. */
-static gboolean
-is_cuda (const char *name)
-{
-  return strncmp (name, "cuda:", 5) == 0 && name[5] && strspn (name + 5, "0123456789") < 6
-      && !name[5 + strspn (name + 5, "0123456789")];
-}
-
-/* The back-end that @name ("cpu", "cuda:1") belongs to. */
-static const AvatarBackend *
-find_backend (const char *name, GError **error)
-{
-  if (strcmp (name, "cpu") == 0)
-    return &avatar_backend_cpu;
-  if (is_cuda (name))
-    return avatar_backend_load ("cuda", error);
-  if (strncmp (name, "sim:", 4) == 0)
-    return &avatar_backend_sim;
-  if (strncmp (name, "plan:", 5) == 0)
-    return &avatar_backend_plan;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-      "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
-      "\"auto\" (the best there is)",
-      name);
-  return NULL;
-}
-
 static AvatarDevice *
 device_new (const char *name, GError **error)
 {
-  const AvatarBackend *backend = find_backend (name, error);
+  const AvatarBackend *backend = avatar_backend_find (name, error);
   AvatarBackendDevice *handle = backend ? backend->open (name, error) : NULL;
   AvatarDevice *self;
 
@@ -80,7 +49,7 @@ device_new (const char *name, GError **error)
   if (backend->discrete) {
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
-    if (backend != &avatar_backend_plan) /* which holds nothing, and counts for one caller */
+    if (!backend->unshared)
       g_hash_table_insert (all, self->key, self);
   }
   return self;
@@ -166,6 +135,12 @@ AvatarBackendDevice *
 avatar_device_get_handle (AvatarDevice *self)
 {
   return self->handle;
+}
+
+AvatarPlanCounts
+avatar_plan_counts (AvatarDevice *self)
+{
+  return self->backend->counts ? self->backend->counts (self->handle) : (AvatarPlanCounts){ 0 };
 }
 
 guint64

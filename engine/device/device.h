@@ -9,6 +9,8 @@ G_BEGIN_DECLS
 
 const AvatarBackend *avatar_device_get_backend (AvatarDevice *device);
 AvatarBackendDevice *avatar_device_get_handle (AvatarDevice *device);
+/* Work that was counted on @device since it was opened; zeros for a device that does it. */
+AvatarPlanCounts avatar_plan_counts (AvatarDevice *device);
 /* Memory of the device, entered in its ledger; %NULL with @error. @what is for messages. */
 void *
 avatar_device_memory_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);

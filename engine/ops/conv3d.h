@@ -36,14 +36,14 @@ gint64 avatar_conv3d_channels_out (AvatarConv3d *self);
 void avatar_conv3d_output (AvatarConv3d *self, gint64 *t, gint64 *h, gint64 *w);
 
 /* A group norm whose statistics are known: x * scale + shift, then SiLU if @silu. */
-typedef struct
+typedef struct _AvatarNorm
 {
   AvatarTensor scale, shift; /* [C] float32 */
   gboolean silu;
 } AvatarNorm;
 
 /* Sums over all pixels of each channel, as double [2, C] (values, squares). */
-typedef struct
+typedef struct _AvatarChannelSums
 {
   gint64 channels, pixels;
   double *sums;
@@ -75,7 +75,7 @@ void avatar_op_conv3d (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarCon
  * @next: the input frame that comes next; @first: the one that the stream began with
  * @unpaced: operations since avatar_ops_pace() was last called
  */
-typedef struct
+typedef struct _AvatarConvStream
 {
   AvatarConv3d *conv;
   AvatarNorm norm;

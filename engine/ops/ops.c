@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The front of every operation: checks, counting, workspace. The back of it is the back-end's. */
+#include "engine/ops/ops.h"
+
 #include "engine/device/device.h"
 
 #include <stdarg.h>

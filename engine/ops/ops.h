@@ -13,6 +13,7 @@
  * reach the host's. */
 #pragma once
 
+#include "engine/base/activation.h"
 #include "engine/base/tensor.h"
 #include "engine/device/ledger.h"
 
@@ -34,18 +35,6 @@ typedef struct
   double flops, bytes; /* counted since the context was made */
   GError *error;       /* the first failure */
 } AvatarOps;
-
-typedef enum
-{
-  AVATAR_ACT_NONE,
-  AVATAR_ACT_SILU,
-  AVATAR_ACT_RELU,
-  AVATAR_ACT_GELU, /* erf */
-  AVATAR_ACT_GELU_TANH,
-  AVATAR_ACT_QUICK_GELU, /* x sigmoid (1.702 x) */
-} AvatarAct;
-
-#define AVATAR_N_ACTS (AVATAR_ACT_QUICK_GELU + 1)
 
 /* Takes over @arena, also when it fails. @arena dry = a plan, which never fails. */
 AvatarOps *avatar_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error);

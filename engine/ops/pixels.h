@@ -22,7 +22,7 @@ void avatar_op_to_bytes (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const A
 
 /* A colour of -1..1 as the brightness and the two chroma values before they are rounded: the
  * factors by which r + 1, g + 1 and b + 1 count, and what is added. */
-typedef struct
+typedef struct _AvatarPixelMatrix
 {
   float y[3], u[3], v[3], y_offset;
 } AvatarPixelMatrix;

@@ -3,7 +3,8 @@
  * conditioned on out. Weights go through the device once, part by part. */
 #pragma once
 
-#include "engine/backends/estimate/estimate.h"
+#include "engine/device/device.h"
+#include "engine/ops/ops.h"
 #include "engine/text/prompt-cache.h"
 #include "engine/text/encoding.h"
 

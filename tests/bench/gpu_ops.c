@@ -5,6 +5,7 @@
  *
  *   bench-gpu-ops DEVICE WxH/PRECISION...     PRECISION: bf16 or fp8 */
 #include "engine/device/device.h"
+#include "engine/ops/ops.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
  * exactly. Skipped without a GPU. */
 #include "engine/device/device.h"
 #include "engine/device/backend.h"
+#include "engine/ops/ops.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 /* The operations of the text encoders against loops in double precision, and large products that
  * are cut into pieces. */
 #include "engine/backends/fake/fake.h"
+#include "engine/ops/ops.h"
 
 #include <math.h>
 

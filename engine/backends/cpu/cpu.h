@@ -3,9 +3,13 @@
 #pragma once
 
 #include "engine/device/backend.h"
+#include "engine/ops/conv3d.h"
+#include "engine/ops/pixels.h"
 #include "engine/backends/cpu/simd.h"
 
 G_BEGIN_DECLS
+
+extern const AvatarBackend avatar_backend_cpu;
 
 /* c [m, n] = a [m, k] b + beta c, row-major; b is [k, n], or [n, k] if @transposed. Uses all
  * cores, or one when called inside a parallel region. */

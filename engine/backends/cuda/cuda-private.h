@@ -3,6 +3,8 @@
 #pragma once
 
 #include "engine/device/backend.h"
+#include "engine/ops/conv3d.h"
+#include "engine/ops/pixels.h"
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>

@@ -3,7 +3,6 @@
  * whatever would compute is refused when the queue for it is asked for. */
 #include "engine/backends/estimate/estimate.h"
 
-#include "engine/device/device.h"
 #include "engine/backends/cuda/conv3d.h"
 #include "engine/backends/cuda/overhead.h"
 #include "engine/backends/cuda/workspace.h"
@@ -19,14 +18,6 @@ struct _AvatarBackendDevice
   guint64 total;
   AvatarPlanCounts counts;
 };
-
-AvatarPlanCounts
-avatar_plan_counts (AvatarDevice *device)
-{
-  if (avatar_device_get_backend (device) != &avatar_backend_plan)
-    return (AvatarPlanCounts){ 0 };
-  return avatar_device_get_handle (device)->counts;
-}
 
 static AvatarBackendDevice *
 open_device (const char *name, GError **error)
@@ -138,6 +129,12 @@ attends_8bit (AvatarBackendDevice *self, gint64 d)
   return d == 128;
 }
 
+static AvatarPlanCounts
+counts (AvatarBackendDevice *self)
+{
+  return self->counts;
+}
+
 static gboolean
 multiplies_8bit (AvatarBackendDevice *self)
 {
@@ -147,6 +144,7 @@ multiplies_8bit (AvatarBackendDevice *self)
 const AvatarBackend avatar_backend_plan = {
   .name = "plan",
   .discrete = TRUE,
+  .unshared = TRUE, /* it counts for one caller */
   .activation = AVATAR_BF16,
   .pixels = AVATAR_F16,
   .row_chunk = AVATAR_CUDA_ROW_CHUNK,
@@ -172,4 +170,5 @@ const AvatarBackend avatar_backend_plan = {
   .channel_sums_workspace = avatar_cuda_channel_sums_workspace,
   .multiplies_8bit = multiplies_8bit,
   .attends_8bit = attends_8bit,
+  .counts = counts,
 };

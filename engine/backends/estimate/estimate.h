@@ -9,13 +9,4 @@ G_BEGIN_DECLS
 
 extern const AvatarBackend avatar_backend_plan;
 
-/* FLOPs of matrix products and of attention, in 16 and in 8 bits. */
-typedef struct
-{
-  double linear, linear_8bit, attention, attention_8bit;
-} AvatarPlanCounts;
-
-/* What was counted on @device since it was opened; zeros for a device that is no plan. */
-AvatarPlanCounts avatar_plan_counts (AvatarDevice *device);
-
 G_END_DECLS
