@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The denoising stage's own state, shared by its files: denoiser.c (verbs), reference.c (what it is
- * given), stream.c (one window after another), clip.c (upstream's windows over the whole clip). */
+/* The denoising stage's own state, shared by its files: state.c (settings, construction), step.c
+ * (one step of a window), stream.c (one window after another), clip.c (upstream's windows over the
+ * whole clip), memory-plan.c and device-memory.c (memory), reference.c and prompts.c (conditions),
+ * change.c (settings while it runs), and above them denoiser.c, the public functions. */
 #pragma once
 
 #include "engine/denoise/denoiser.h"
