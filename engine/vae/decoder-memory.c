@@ -13,31 +13,6 @@
 /* How often memory is asked for that others were just to give back. */
 #define ATTEMPTS 3
 
-gsize
-avatar_decoder_frame_size (AvatarDecoder *self)
-{
-  gint64 ratio = self->config->spatial_ratio;
-
-  return avatar_pixels_size (self->pixels.format, self->h * ratio, self->w * ratio);
-}
-
-/* Frames that become bytes at a time on a device from which they are copied. */
-#define PIECE 8
-
-void
-avatar_decoder_begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
-{
-  gint64 frames = avatar_vae_tiles_frames_out (&self->tiles, latents);
-
-  if (ops->backend->discrete)
-    frames = MIN (frames, PIECE);
-  self->state = avatar_vae_time_state_new (&self->tiles, ops, latents, self->h, self->w);
-  self->bytes
-      = avatar_ops_alloc_as (ops, AVATAR_U8, 2, frames, (gint64) avatar_decoder_frame_size (self));
-  self->bad = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
-  self->mark = avatar_ops_mark (ops);
-}
-
 /* The high-water mark of decoding tiles of up to @latents. */
 static gsize
 plan_tile (AvatarDecoder *self, gint64 latents)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decoding stage's own state, shared by its files: decoder.c (verbs), decoder-memory.c (what it
- * takes, and gives back). */
+/* The decoding stage's own state, shared by its files: tile-decode.c (one
+ * tile), decoder-memory.c (memory taken and given back), decoder.c (the public functions). */
 #pragma once
 
 #include "engine/device/memory-arbiter.h"

@@ -105,55 +105,6 @@ latent_floats (AvatarDecoder *self)
   return (gsize) self->config->latent_channels * self->h * self->w;
 }
 
-/* The first @n latents of the queue as pixels [n, h, w, C], unscaled. */
-static float *
-unscaled (AvatarDecoder *self, gint64 n)
-{
-  gint64 channels = self->config->latent_channels, area = self->h * self->w;
-  const float *latents = (const float *) self->latents->data;
-  float factor = self->config->scaling_factor, shift = self->config->shift_factor;
-  float *z = g_new (float, n *area *channels), *dst = z;
-
-  for (gint64 t = 0; t < n; t++)
-    for (gint64 i = 0; i < area; i++)
-      for (gint64 c = 0; c < channels; c++)
-        *dst++ = latents[(t * channels + c) * area + i] / factor + shift;
-  return z;
-}
-
-static void
-to_bytes (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
-{
-  gint64 n = frames.shape[0], most = self->bytes.shape[0];
-
-  for (gint64 i = 0; i < n; i += most) {
-    gint64 piece = MIN (most, n - i);
-    AvatarTensor bytes = avatar_tensor_rows (self->bytes, 0, piece);
-
-    avatar_op_to_bytes (ops, bytes, avatar_tensor_rows (frames, i, piece), &self->pixels,
-        self->bad);
-    if (ops->backend->discrete)
-      avatar_op_download_raw (ops,
-          self->host ? self->host + i * avatar_decoder_frame_size (self) : NULL, bytes);
-  }
-}
-
-gint64
-avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
-{
-  g_autofree float *host = ops->dry ? NULL : unscaled (self, n);
-  AvatarTensor z
-      = avatar_ops_alloc (ops, 4, n, self->h, self->w, (gint64) self->config->latent_channels);
-  AvatarTensor frames;
-
-  avatar_op_upload (ops, z, host);
-  frames = avatar_vae_time_tile (&self->tiles, ops, &self->state, z, alone);
-  avatar_op_clear (ops, self->bad);
-  to_bytes (self, ops, frames);
-  avatar_ops_release (ops, self->mark);
-  return frames.shape[0];
-}
-
 /* The most latents of one tile when @latents are all there will be. */
 static gint64
 tile_latents (AvatarDecoder *self, gint64 latents)
