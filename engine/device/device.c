@@ -3,8 +3,6 @@
  * ledger sees everybody. */
 #include "engine/device/device.h"
 
-#include "engine/device/scratch.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -22,9 +20,10 @@ struct _AvatarDevice
   const AvatarBackend *backend;
   AvatarBackendDevice *handle;
   char *description;
-  AvatarScratch *scratch;
   GMutex lock; /* protects what follows */
   AvatarMemory memory;
+  gpointer attached;
+  GDestroyNotify free_attached;
 };
 
 static GMutex all_lock;
@@ -45,7 +44,6 @@ device_new (const char *name, GError **error)
   self->backend = backend;
   self->handle = handle;
   self->description = backend->describe (handle);
-  self->scratch = avatar_scratch_new (self);
   if (backend->discrete) {
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
@@ -99,7 +97,8 @@ avatar_device_unref (AvatarDevice *self)
   g_mutex_unlock (&all_lock);
   if (!last)
     return;
-  avatar_scratch_free (self->scratch);
+  if (self->attached)
+    self->free_attached (self->attached);
   self->backend->close (self->handle);
   g_mutex_clear (&self->lock);
   g_free (self->description);
@@ -107,10 +106,17 @@ avatar_device_unref (AvatarDevice *self)
   g_free (self);
 }
 
-AvatarScratch *
-avatar_device_get_scratch (AvatarDevice *self)
+gpointer
+avatar_device_get_attached (AvatarDevice *self, gpointer (*create) (AvatarDevice *device),
+    GDestroyNotify free)
 {
-  return self->scratch;
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (!self->attached) {
+    self->attached = create (self);
+    self->free_attached = free;
+  }
+  return self->attached;
 }
 
 const char *

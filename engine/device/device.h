@@ -9,6 +9,10 @@ G_BEGIN_DECLS
 
 const AvatarBackend *avatar_device_get_backend (AvatarDevice *device);
 AvatarBackendDevice *avatar_device_get_handle (AvatarDevice *device);
+/* What @create makes when it is first asked for, and @free ends with the device; one for each device.
+ * (transfer none) */
+gpointer avatar_device_get_attached (AvatarDevice *device,
+    gpointer (*create) (AvatarDevice *device), GDestroyNotify free);
 /* Work that was counted on @device since it was opened; zeros for a device that does it. */
 AvatarPlanCounts avatar_plan_counts (AvatarDevice *device);
 /* Memory of the device, entered in its ledger; %NULL with @error. @what is for messages. */

@@ -17,8 +17,8 @@ struct _AvatarScratch
   gboolean busy;
 };
 
-AvatarScratch *
-avatar_scratch_new (AvatarDevice *device)
+static gpointer
+scratch_new (AvatarDevice *device)
 {
   AvatarScratch *self = g_new0 (AvatarScratch, 1);
 
@@ -28,13 +28,21 @@ avatar_scratch_new (AvatarDevice *device)
   return self;
 }
 
-void
-avatar_scratch_free (AvatarScratch *self)
+static void
+scratch_free (gpointer data)
 {
+  AvatarScratch *self = data;
+
   g_assert (self->n_members == 0);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->given);
   g_free (self);
+}
+
+AvatarScratch *
+avatar_device_get_scratch (AvatarDevice *device)
+{
+  return avatar_device_get_attached (device, scratch_new, scratch_free);
 }
 
 gsize

@@ -12,10 +12,6 @@ typedef struct _AvatarScratch AvatarScratch;
 /* The scratch memory of @device, which lives as long as the device. (transfer none) */
 AvatarScratch *avatar_device_get_scratch (AvatarDevice *device);
 
-/* For the device alone. */
-AvatarScratch *avatar_scratch_new (AvatarDevice *device);
-void avatar_scratch_free (AvatarScratch *self);
-
 /* Bytes that are there for every member now. */
 gsize avatar_scratch_get_size (AvatarScratch *self);
 /* Makes the caller a member, for whom @bytes at least are kept until avatar_scratch_leave(). Waits
