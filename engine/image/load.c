@@ -27,21 +27,6 @@ cannot_read (const char *path, GError **error)
   return FALSE;
 }
 
-gboolean
-avatar_picture_refuse (const char *path, const char *why, GError **error)
-{
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: not a picture that can be read: %s",
-      path, why);
-  return FALSE;
-}
-
-void
-avatar_picture_clear (AvatarPicture *picture)
-{
-  g_clear_object (&picture->pixbuf);
-  g_clear_pointer (&picture->profile, g_bytes_unref);
-}
-
 /* The picture that is open as @fd. */
 static gboolean
 read_open (AvatarPicture *picture, const char *path, int fd, GError **error)
