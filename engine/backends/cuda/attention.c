@@ -36,42 +36,6 @@ typedef struct
   float scale;
 } Key;
 
-typedef struct
-{
-  Key key;
-  cudnnBackendDescriptor_t plan; /* NULL: cuDNN cannot do this */
-  char *reason;                  /* why */
-} Plan;
-
-static guint
-key_hash (gconstpointer key)
-{
-  return avatar_cuda_hash (key, sizeof (Key));
-}
-
-static gboolean
-key_equal (gconstpointer a, gconstpointer b)
-{
-  return memcmp (a, b, sizeof (Key)) == 0;
-}
-
-static void
-plan_free (gpointer data)
-{
-  Plan *plan = data;
-
-  if (plan->plan)
-    cudnnBackendDestroyDescriptor (plan->plan);
-  g_free (plan->reason);
-  g_free (plan);
-}
-
-GHashTable *
-avatar_cuda_attentions_new (void)
-{
-  return g_hash_table_new_full (key_hash, key_equal, NULL, plan_free);
-}
-
 static cudnnDataType_t
 dnn_type (AvatarDType dtype)
 {
@@ -193,25 +157,23 @@ build_8bit (AvatarCudaGraph *g, const Key *key)
       avatar_cuda_graph_scalar (g, UID_AMAX_O, FALSE), x);
 }
 
-static void
-make_plan (cudnnHandle_t handle, Plan *plan)
+static gpointer
+make_plan (AvatarQueue *queue, gconstpointer data)
 {
+  const Key *key = data;
   AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
 
-  if (plan->key.dtype == AVATAR_F8_E4M3)
-    build_8bit (&g, &plan->key);
+  if (key->dtype == AVATAR_F8_E4M3)
+    build_8bit (&g, key);
   else
-    build_16bit (&g, &plan->key);
-  plan->plan = avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_ATTENTION_WORKSPACE);
-  if (!plan->plan)
-    plan->reason = g_strdup (g.reason);
+    build_16bit (&g, key);
+  return avatar_cuda_graph_plan (&g, queue->dnn, AVATAR_CUDA_ATTENTION_WORKSPACE);
 }
 
-static const Plan *
+static const AvatarCudaGraphPlan *
 find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
     double scale)
 {
-  Plan *plan;
   Key key;
 
   memset (&key, 0, sizeof key); /* it is compared byte by byte */
@@ -227,25 +189,18 @@ find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, A
   }
   key.dtype = q.dtype;
   key.scale = scale;
-  plan = g_hash_table_lookup (queue->attentions, &key);
-  if (!plan) {
-    plan = g_new0 (Plan, 1);
-    plan->key = key;
-    make_plan (queue->dnn, plan);
-    g_hash_table_insert (queue->attentions, &plan->key, plan);
-  }
-  return plan;
+  return avatar_cuda_plan_cache_get (queue, AVATAR_CUDA_PLAN_ATTENTION, &key, sizeof key, make_plan,
+      avatar_cuda_graph_plan_free);
 }
 
 static void
-run_16bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, void *ws)
+run_16bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, AvatarTensor q,
+    AvatarTensor k, AvatarTensor v, float scale, void *ws)
 {
-  float scale = plan->key.scale;
   const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE };
   void *const pointers[] = { q.data, k.data, v.data, o.data, &scale };
 
-  avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws, "attention");
+  avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers, ws, "attention");
 }
 
 /* The weights of softmax times this, so that the smallest are not lost; a power of two, and with
@@ -266,10 +221,9 @@ enum
 #define SCALAR_STRIDE 64 /* floats */
 
 static void
-run_8bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor o8, AvatarTensor q,
-    AvatarTensor k, AvatarTensor v, float *scalars, void *ws)
+run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, AvatarTensor o8,
+    AvatarTensor q, AvatarTensor k, AvatarTensor v, float scale, float *scalars, void *ws)
 {
-  float scale = plan->key.scale;
   const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE, UID_DESCALE_Q, UID_DESCALE_K,
     UID_DESCALE_V, UID_SCALE_P, UID_DESCALE_P, UID_SCALE_O, UID_AMAX_P, UID_AMAX_O };
   /* values are at most as large as the largest of v: what comes out has v's factor */
@@ -282,7 +236,7 @@ run_8bit (AvatarQueue *queue, const Plan *plan, AvatarTensor o, AvatarTensor o8,
   if (avatar_cuda_check (queue,
           avatar_kernel_scalars (queue->stream, scalars, SCALAR_STRIDE, values, N_SCALARS),
           "writing scalars")
-      && avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers, ws,
+      && avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers, ws,
           "8-bit attention"))
     avatar_cuda_check (queue,
         avatar_kernel_expand_all (queue->stream, o, avatar_tensor_rows (o8, 0, o.shape[0]),
@@ -324,15 +278,15 @@ attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor
   AvatarTensor padded
       = rows == q.shape[0] ? q : pad_queries (queue, q, rows, out + rows * q.shape[1] * q.shape[2]);
   AvatarTensor o8 = avatar_tensor_of_shape (AVATAR_F8_E4M3, out, 3, padded.shape);
-  const Plan *plan = find_plan (queue, o8, padded, k, v, scale);
+  const AvatarCudaGraphPlan *plan = find_plan (queue, o8, padded, k, v, scale);
 
   if (plan->plan)
-    run_8bit (queue, plan, o, o8, padded, k, v, scalars, ws);
+    run_8bit (queue, plan, o, o8, padded, k, v, scale, scalars, ws);
   else
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
         "cuDNN has no 8-bit attention of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
         " x %" G_GINT64_FORMAT " on %s (%s); choose precision=auto",
-        plan->key.lq, plan->key.lk, plan->key.d, queue->device->name, plan->reason);
+        padded.shape[0], k.shape[0], q.shape[2], queue->device->name, plan->reason);
 }
 
 /* Warns once of the kernel that is many times slower. */
@@ -355,7 +309,7 @@ avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avata
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
     const gint *cancelled)
 {
-  const Plan *plan = NULL;
+  const AvatarCudaGraphPlan *plan = NULL;
 
   if (!avatar_cuda_begin (queue) || q.shape[0] == 0)
     return;
@@ -373,7 +327,7 @@ avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avata
       warn_slow (queue, plan->reason);
   }
   if (plan && plan->plan)
-    run_16bit (queue, plan, o, q, k, v, ws);
+    run_16bit (queue, plan, o, q, k, v, scale, ws);
   else
     avatar_cuda_check (queue,
         avatar_kernel_attention (queue->stream, o, q, k, v, scale, causal_block, q_start, valid),

@@ -27,42 +27,6 @@ typedef struct
   gint64 taps_t, taps_s, stride_t, stride_s;
 } Key;
 
-typedef struct
-{
-  Key key;
-  cudnnBackendDescriptor_t plan; /* NULL: cuDNN cannot do this */
-  char *reason;                  /* why */
-} Plan;
-
-static guint
-key_hash (gconstpointer key)
-{
-  return avatar_cuda_hash (key, sizeof (Key));
-}
-
-static gboolean
-key_equal (gconstpointer a, gconstpointer b)
-{
-  return memcmp (a, b, sizeof (Key)) == 0;
-}
-
-static void
-plan_free (gpointer data)
-{
-  Plan *plan = data;
-
-  if (plan->plan)
-    cudnnBackendDestroyDescriptor (plan->plan);
-  g_free (plan->reason);
-  g_free (plan);
-}
-
-GHashTable *
-avatar_cuda_convs_new (void)
-{
-  return g_hash_table_new_full (key_hash, key_equal, NULL, plan_free);
-}
-
 /* [n, c, t, h, w], channels innermost */
 static cudnnBackendDescriptor_t
 make_tensor (AvatarCudaGraph *g, gint64 uid, gint64 n, gint64 c, gint64 t, gint64 h, gint64 w)
@@ -73,10 +37,10 @@ make_tensor (AvatarCudaGraph *g, gint64 uid, gint64 n, gint64 c, gint64 t, gint6
   return avatar_cuda_graph_tensor (g, uid, CUDNN_DATA_HALF, 5, dims, strides);
 }
 
-static void
-make_plan (cudnnHandle_t handle, Plan *plan)
+static gpointer
+make_plan (AvatarQueue *queue, gconstpointer key)
 {
-  const Key *k = &plan->key;
+  const Key *k = key;
   AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
   const gint64 stride[3] = { k->stride_t, k->stride_s, k->stride_s };
   cudnnBackendDescriptor_t x = make_tensor (&g, UID_X, 1, k->in, k->d, k->h, k->w);
@@ -87,23 +51,7 @@ make_plan (cudnnHandle_t handle, Plan *plan)
           (k->h - k->taps_s) / k->stride_s + 1, (k->w - k->taps_s) / k->stride_s + 1);
 
   avatar_cuda_graph_convolution (&g, y, x, w, stride);
-  plan->plan = avatar_cuda_graph_plan (&g, handle, AVATAR_CUDA_CONV_WORKSPACE);
-  if (!plan->plan)
-    plan->reason = g_strdup (g.reason);
-}
-
-static const Plan *
-find_plan (AvatarQueue *queue, const Key *key)
-{
-  Plan *plan = g_hash_table_lookup (queue->convs, key);
-
-  if (!plan) {
-    plan = g_new0 (Plan, 1);
-    plan->key = *key;
-    make_plan (queue->dnn, plan);
-    g_hash_table_insert (queue->convs, &plan->key, plan);
-  }
-  return plan;
+  return avatar_cuda_graph_plan (&g, queue->dnn, AVATAR_CUDA_CONV_WORKSPACE);
 }
 
 /* @dst [phase, out, taps t, taps y, taps x, in] += the taps of one output channel */
@@ -244,7 +192,7 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
   Key key;
   const gint64 uids[] = { UID_X, UID_W, UID_Y };
   void *const pointers[] = { ring_frame (stream, first), conv->packed, stream->scratch };
-  const Plan *plan;
+  const AvatarCudaGraphPlan *plan;
 
   memset (&key, 0, sizeof key); /* it is compared byte by byte */
   key.in = avatar_cuda_channels (conv->in);
@@ -256,7 +204,8 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
   key.taps_s = avatar_cuda_conv3d_is_narrow (conv) ? 1 : conv->taps_s;
   key.stride_t = conv->shape.stride_t;
   key.stride_s = conv->shape.stride_s;
-  plan = find_plan (queue, &key);
+  plan = avatar_cuda_plan_cache_get (queue, AVATAR_CUDA_PLAN_CONV3D, &key, sizeof key, make_plan,
+      avatar_cuda_graph_plan_free);
   if (!plan->plan) {
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
         "cuDNN %zu has no convolution of %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
@@ -266,7 +215,7 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
         plan->reason);
     return FALSE;
   }
-  return avatar_cuda_graph_run (queue, plan->plan, G_N_ELEMENTS (uids), uids, pointers,
+  return avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers,
       avatar_cuda_conv3d_workspace (stream), "convolution");
 }
 

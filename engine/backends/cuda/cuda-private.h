@@ -29,34 +29,32 @@ struct _AvatarFence
   cudaEvent_t event;
 };
 
+/* Operations that the libraries are asked to plan. */
+typedef enum
+{
+  AVATAR_CUDA_PLAN_LINEAR,
+  AVATAR_CUDA_PLAN_ATTENTION,
+  AVATAR_CUDA_PLAN_CONV3D,
+} AvatarCudaPlanKind;
+
+#define AVATAR_CUDA_N_PLANS (AVATAR_CUDA_PLAN_CONV3D + 1)
+
 struct _AvatarQueue
 {
   AvatarBackendDevice *device;
   cudaStream_t stream;
   cublasLtHandle_t blas;
   cudnnHandle_t dnn;
-  GHashTable *linears;    /* AvatarCudaLinearKey -> plan */
-  GHashTable *attentions; /* AvatarCudaAttentionKey -> plan */
-  GHashTable *convs;      /* of conv3d.c */
-  guint8 *staging[2];     /* pinned, AVATAR_CUDA_STAGING bytes each */
-  cudaEvent_t staged[2];  /* passed: the staging may be written again */
+  GHashTable *plans[AVATAR_CUDA_N_PLANS]; /* of plan-cache.c; NULL: none so far */
+  guint8 *staging[2];                     /* pinned, AVATAR_CUDA_STAGING bytes each */
+  cudaEvent_t staged[2];                  /* passed: the staging may be written again */
   guint next_staging;
   cudaEvent_t paces[AVATAR_CUDA_PACES];
   guint64 n_paces;
   GError *error; /* the first failure */
 };
 
-/* Of a key that is compared byte by byte. */
-static inline guint
-avatar_cuda_hash (const guint8 *bytes, gsize n)
-{
-  guint hash = 5381;
-
-  for (gsize i = 0; i < n; i++)
-    hash = hash * 33 + bytes[i];
-  return hash;
-}
-
+/* error.c */
 /* FALSE: the queue has failed before; nothing may be given to it. Makes the device current. */
 gboolean avatar_cuda_begin (AvatarQueue *queue);
 /* Keeps the failure of @what, if it is one. */
@@ -64,17 +62,22 @@ gboolean avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *
 void avatar_cuda_fail (AvatarQueue *queue, AvatarError code, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
 
+/* plan-cache.c */
+/* Makes the plan of @key; never %NULL, as it is kept also where there is none. */
+typedef gpointer (*AvatarCudaPlanBuildFunc) (AvatarQueue *queue, gconstpointer key);
+/* The queue's plan of @kind for @key, of @key_size bytes that are compared one by one: what @build made
+ * the first time, to be freed with @destroy. */
+gconstpointer avatar_cuda_plan_cache_get (AvatarQueue *queue, AvatarCudaPlanKind kind,
+    gconstpointer key, gsize key_size, AvatarCudaPlanBuildFunc build, GDestroyNotify destroy);
 /* linear.c */
 void avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarAct act, void *ws);
 void avatar_cuda_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
-GHashTable *avatar_cuda_linears_new (void);
 /* attention.c */
 void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
     const gint *cancelled);
-GHashTable *avatar_cuda_attentions_new (void);
 /* Has the device attention in e4m3 for heads of @d? */
 gboolean avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d);
 /* attention-wide.c: queries of one head, in F16 */
@@ -83,7 +86,6 @@ gboolean avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 c
 void avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, guint8 *ws);
 /* conv3d.c */
-GHashTable *avatar_cuda_convs_new (void);
 void avatar_cuda_conv3d_pack (const AvatarConv3d *conv, void *packed, const float *weight,
     const float *bias);
 void avatar_cuda_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);

@@ -234,9 +234,10 @@ explain (AvatarCudaGraph *g, gint64 found, gint64 wanted, gsize workspace)
       cudnnGetErrorString (g->status), *message ? ": " : "", message, found, wanted, workspace);
 }
 
-cudnnBackendDescriptor_t
+AvatarCudaGraphPlan *
 avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspace)
 {
+  AvatarCudaGraphPlan *self = g_new0 (AvatarCudaGraphPlan, 1);
   cudnnBackendDescriptor_t graph, plan = NULL, configs[MAX_CONFIGS];
   gint64 found, wanted = 0;
 
@@ -248,16 +249,30 @@ avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspac
   found = find_configs (g, graph, configs);
   for (gint64 i = 0; i < found && !plan; i++)
     plan = try_config (handle, configs[i], workspace, &wanted);
-  if (!plan)
+  if (!plan) {
     explain (g, found, wanted, workspace);
+    self->reason = g_strdup (g->reason);
+  }
   for (guint i = 0; i < g->n; i++)
     cudnnBackendDestroyDescriptor (g->all[i]);
   g->n = 0;
-  return plan;
+  self->plan = plan;
+  return self;
+}
+
+void
+avatar_cuda_graph_plan_free (gpointer plan)
+{
+  AvatarCudaGraphPlan *self = plan;
+
+  if (self->plan)
+    cudnnBackendDestroyDescriptor (self->plan);
+  g_free (self->reason);
+  g_free (self);
 }
 
 gboolean
-avatar_cuda_graph_run (AvatarQueue *queue, cudnnBackendDescriptor_t plan, gint64 n,
+avatar_cuda_graph_run (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, gint64 n,
     const gint64 *uids, void *const *pointers, void *ws, const char *what)
 {
   AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
@@ -270,7 +285,7 @@ avatar_cuda_graph_run (AvatarQueue *queue, cudnnBackendDescriptor_t plan, gint64
   avatar_cuda_graph_put (&g, pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &ws);
   avatar_cuda_graph_finish (&g, pack);
   if (g.status == CUDNN_STATUS_SUCCESS)
-    g.status = cudnnBackendExecute (queue->dnn, plan, pack);
+    g.status = cudnnBackendExecute (queue->dnn, plan->plan, pack);
   if (pack)
     cudnnBackendDestroyDescriptor (pack);
   if (g.status == CUDNN_STATUS_SUCCESS)

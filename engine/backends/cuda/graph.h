@@ -16,7 +16,7 @@ typedef struct
   guint n, n_operations;
   gint64 next_virtual; /* uids of intermediate tensors */
   cudnnStatus_t status;
-  char reason[512]; /* of avatar_cuda_graph_plan() for having no plan, in cuDNN's words */
+  char reason[512]; /* for having no plan, in cuDNN's words */
 } AvatarCudaGraph;
 
 /* A tensor of @rank (3 .. 5) dimensions, strides in elements. @uid: what it is called when the plan
@@ -49,12 +49,20 @@ void avatar_cuda_graph_convolution (AvatarCudaGraph *graph, cudnnBackendDescript
 void avatar_cuda_graph_matmul (AvatarCudaGraph *graph, cudnnBackendDescriptor_t c,
     cudnnBackendDescriptor_t a, cudnnBackendDescriptor_t b);
 
-/* The first engine that the library proposes and that wants no more than @workspace bytes; %NULL
- * with @graph->reason if there is none. Frees the descriptors. */
-cudnnBackendDescriptor_t
+/* @plan: %NULL if the library has none, which is for @reason */
+typedef struct
+{
+  cudnnBackendDescriptor_t plan;
+  char *reason;
+} AvatarCudaGraphPlan;
+
+/* The first engine that the library proposes and that wants no more than @workspace bytes. Frees the
+ * descriptors. */
+AvatarCudaGraphPlan *
 avatar_cuda_graph_plan (AvatarCudaGraph *graph, cudnnHandle_t handle, gsize workspace);
+void avatar_cuda_graph_plan_free (gpointer plan); /* GDestroyNotify */
 /* Runs @plan on the queue. FALSE with the queue's error. */
-gboolean avatar_cuda_graph_run (AvatarQueue *queue, cudnnBackendDescriptor_t plan, gint64 n,
+gboolean avatar_cuda_graph_run (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, gint64 n,
     const gint64 *uids, void *const *pointers, void *ws, const char *what);
 
 G_END_DECLS

@@ -37,18 +37,6 @@ typedef struct
   cublasLtMatmulAlgo_t algo;
 } Plan;
 
-static guint
-key_hash (gconstpointer key)
-{
-  return avatar_cuda_hash (key, sizeof (Key));
-}
-
-static gboolean
-key_equal (gconstpointer a, gconstpointer b)
-{
-  return memcmp (a, b, sizeof (Key)) == 0;
-}
-
 static void
 plan_free (gpointer data)
 {
@@ -63,12 +51,6 @@ plan_free (gpointer data)
   if (plan->op)
     cublasLtMatmulDescDestroy (plan->op);
   g_free (plan);
-}
-
-GHashTable *
-avatar_cuda_linears_new (void)
-{
-  return g_hash_table_new_full (key_hash, key_equal, NULL, plan_free);
 }
 
 static cudaDataType_t
@@ -148,15 +130,13 @@ find_algorithm (AvatarQueue *queue, Plan *plan, gboolean scaled)
   return TRUE;
 }
 
-static const Plan *
-find_plan (AvatarQueue *queue, const Key *key)
+static gpointer
+make_plan (AvatarQueue *queue, gconstpointer data)
 {
-  Plan *plan = g_hash_table_lookup (queue->linears, key);
+  const Key *key = data;
+  Plan *plan = g_new0 (Plan, 1);
   cudaDataType_t in = cuda_type (key->x), out = cuda_type (key->y);
 
-  if (plan)
-    return plan;
-  plan = g_new0 (Plan, 1);
   plan->key = *key;
   if (cublasLtMatrixLayoutCreate (&plan->a, in, key->k, key->n, key->ldw) == CUBLAS_STATUS_SUCCESS
       && cublasLtMatrixLayoutCreate (&plan->b, in, key->k, key->m, key->ldx)
@@ -165,8 +145,14 @@ find_plan (AvatarQueue *queue, const Key *key)
           == CUBLAS_STATUS_SUCCESS)
     plan->found = (key->x == AVATAR_F8_E4M3 && find_algorithm (queue, plan, TRUE))
         || (!(key->x == AVATAR_F8_E4M3 && key->gated) && find_algorithm (queue, plan, FALSE));
-  g_hash_table_insert (queue->linears, &plan->key, plan);
   return plan;
+}
+
+static const Plan *
+find_plan (AvatarQueue *queue, const Key *key)
+{
+  return avatar_cuda_plan_cache_get (queue, AVATAR_CUDA_PLAN_LINEAR, key, sizeof *key, make_plan,
+      plan_free);
 }
 
 static Key

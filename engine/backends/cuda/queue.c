@@ -4,36 +4,6 @@
 
 #include <string.h>
 
-void
-avatar_cuda_fail (AvatarQueue *queue, AvatarError code, const char *format, ...)
-{
-  va_list args;
-
-  if (queue->error)
-    return;
-  va_start (args, format);
-  queue->error = g_error_new_valist (AVATAR_ERROR, code, format, args);
-  va_end (args);
-}
-
-gboolean
-avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what)
-{
-  if (status == cudaSuccess)
-    return TRUE;
-  avatar_cuda_fail (queue,
-      status == cudaErrorMemoryAllocation ? AVATAR_ERROR_MEMORY : AVATAR_ERROR_DEVICE,
-      "%s on %s failed: %s (%s); the work in progress is lost, restart it", what,
-      queue->device->name, cudaGetErrorString (status), cudaGetErrorName (status));
-  return FALSE;
-}
-
-gboolean
-avatar_cuda_begin (AvatarQueue *queue)
-{
-  return !queue->error && avatar_cuda_check (queue, cudaSetDevice (queue->device->index), "a call");
-}
-
 static gboolean
 queue_init (AvatarQueue *self)
 {
@@ -81,9 +51,6 @@ avatar_cuda_queue_new (AvatarBackendDevice *device, GError **error)
   AvatarQueue *self = g_new0 (AvatarQueue, 1);
 
   self->device = device;
-  self->linears = avatar_cuda_linears_new ();
-  self->attentions = avatar_cuda_attentions_new ();
-  self->convs = avatar_cuda_convs_new ();
   if (!avatar_cuda_begin (self) || !queue_init (self)) {
     g_propagate_error (error, g_steal_pointer (&self->error));
     avatar_cuda_queue_free (self);
@@ -100,9 +67,8 @@ avatar_cuda_queue_free (AvatarQueue *self)
   cudaSetDevice (self->device->index);
   if (self->stream)
     cudaStreamSynchronize (self->stream);
-  g_hash_table_unref (self->convs);
-  g_hash_table_unref (self->attentions);
-  g_hash_table_unref (self->linears);
+  for (guint i = 0; i < AVATAR_CUDA_N_PLANS; i++)
+    g_clear_pointer (&self->plans[i], g_hash_table_unref);
   if (self->dnn)
     cudnnDestroy (self->dnn);
   if (self->blas)

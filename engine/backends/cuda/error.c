@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Failures of the CUDA libraries: the first one of a queue is kept, and work after it is refused. */
+#include "engine/backends/cuda/cuda-private.h"
+
+void
+avatar_cuda_fail (AvatarQueue *queue, AvatarError code, const char *format, ...)
+{
+  va_list args;
+
+  if (queue->error)
+    return;
+  va_start (args, format);
+  queue->error = g_error_new_valist (AVATAR_ERROR, code, format, args);
+  va_end (args);
+}
+
+gboolean
+avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what)
+{
+  if (status == cudaSuccess)
+    return TRUE;
+  avatar_cuda_fail (queue,
+      status == cudaErrorMemoryAllocation ? AVATAR_ERROR_MEMORY : AVATAR_ERROR_DEVICE,
+      "%s on %s failed: %s (%s); the work in progress is lost, restart it", what,
+      queue->device->name, cudaGetErrorString (status), cudaGetErrorName (status));
+  return FALSE;
+}
+
+gboolean
+avatar_cuda_begin (AvatarQueue *queue)
+{
+  return !queue->error && avatar_cuda_check (queue, cudaSetDevice (queue->device->index), "a call");
+}
