@@ -3,6 +3,7 @@
  * slots, a thread that feeds them, and as many resident units as there is room for. */
 #pragma once
 
+#include "engine/ops/ops.h"
 #include "engine/weights/placement.h"
 
 G_BEGIN_DECLS

@@ -3,6 +3,7 @@
  * into which each unit is converted when it is entered. */
 #pragma once
 
+#include "engine/ops/ops.h"
 #include "engine/weights/pack.h"
 
 G_BEGIN_DECLS

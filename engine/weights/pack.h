@@ -3,7 +3,8 @@
  * other at aligned offsets. The image of a unit depends on the file and the settings only. */
 #pragma once
 
-#include "engine/weights/weights.h"
+#include "engine/base/tensor.h"
+#include "engine/weights/weight-types.h"
 
 G_BEGIN_DECLS
 
@@ -43,8 +44,6 @@ GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
     const AvatarWeightSettings *settings, AvatarDType activation);
 /* FALSE with AVATAR_ERROR_SETTINGS if there is a LoRA that cannot be added. */
 gboolean avatar_pack_check (GArray *units, GError **error);
-/* Those of @weights; %NULL on a device that is not discrete. */
-GArray *avatar_weights_get_units (AvatarWeights *weights);
 /* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be
  * read (it has been cut short since it was mapped), or AVATAR_ERROR_CANCELLED as soon as @cancelled
  * (optional) is not 0. @file is for the message. */

@@ -5,6 +5,8 @@
 
 #include "engine/weights/pack.h"
 
+#include <avatar/device.h>
+
 G_BEGIN_DECLS
 
 /* At least: one unit in use while the next one comes; at most: both streams of a double block in

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/ops/ops.h"
+#include "engine/weights/weight-types.h"
 
 #include <avatar/model.h>
 
@@ -18,47 +19,6 @@ typedef struct _AvatarWeights AvatarWeights;
 /* @part: "transformer", "vae", "whisper", "text", "llava", "clip". Returns %NULL with @error. */
 AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part,
     gboolean dry, GError **error);
-
-/**
- * AvatarWeightUnits: the parts in which weights go to a discrete device.
- * @n: units; @unit_of: the unit of the tensor of that name, or AVATAR_UNIT_FIXED
- */
-typedef struct
-{
-  guint n;
-  guint (*unit_of) (const char *tensor, gconstpointer data);
-  gconstpointer data;
-} AvatarWeightUnits;
-
-#define AVATAR_UNIT_FIXED G_MAXUINT         /* always on the device */
-#define AVATAR_UNIT_NOWHERE (G_MAXUINT - 1) /* never: the stage reads it on the host */
-
-/**
- * AvatarWeightSettings:
- * @quantise: 8-bit storage made at load, of the blocks' matrices
- * @compute_fp8: the model gets e4m3 matrices with their scales, rather than 16-bit copies of them
- * @pinned_bytes: cap on host memory that the device copies from; G_MAXUINT64 = all weights
- * @loras: (nullable): of AvatarLora, added in float32 before weights are rounded, or quantised; on a
- *   discrete device, to the expanded copies of those that are 8-bit in the file, whenever their unit
- *   is entered. A reference is kept
- * @once: units are used once, one after the other: on the host, too, they come and go. No LoRAs
- * @half: matrices in float16 where the device computes in bfloat16: see avatar_weights_dtype()
- */
-typedef enum
-{
-  AVATAR_QUANTISE_NONE,
-  AVATAR_QUANTISE_FP8,
-  AVATAR_QUANTISE_INT8,
-} AvatarQuantise;
-
-typedef struct
-{
-  AvatarQuantise quantise;
-  gboolean compute_fp8;
-  guint64 pinned_bytes;
-  GPtrArray *loras;
-  gboolean once, half;
-} AvatarWeightSettings;
 
 /* What matrices become on @device, and activations with them. */
 AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
@@ -81,19 +41,6 @@ guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
 /* Of all tensors as they are stored in the mapped file. */
 guint64 avatar_weights_file_bytes (AvatarWeights *self);
 
-/**
- * AvatarRoute: where a run goes.
- * @units: in the order of their use, round and round, or @once
- * @guests: other units that may be entered as well, and are fetched when they are
- * @at_once: how many are in use at the same time
- */
-typedef struct
-{
-  const guint *units, *guests;
-  guint n, n_guests, at_once;
-  gboolean once;
-} AvatarRoute;
-
 /* Takes device memory for slots and for as many resident units of @route as there is room for (the
  * rest is streamed); an earlier route's is given back. AVATAR_ERROR_MEMORY says how much more
  * would do. */
@@ -115,15 +62,10 @@ gboolean avatar_weights_check (AvatarWeights *self, GError **error);
 /* Memory for what is always there: on the CPU all weights as float32. */
 guint64 avatar_weights_bytes (AvatarWeights *self);
 
-/* For messages and tests. */
-typedef struct
-{
-  guint slots, resident, units; /* of the route */
-  guint given_up, taken_back;   /* resident units, under pressure and after it */
-  guint late;                   /* units that were not on their way when they were entered */
-  guint64 uploaded;             /* bytes copied to the device */
-} AvatarResidencyStats;
+/* Of AvatarUnit (engine/weights/pack.h); %NULL on a device that is not discrete. */
+GArray *avatar_weights_get_units (AvatarWeights *self);
 
+/* For messages and tests. */
 void avatar_weights_get_stats (AvatarWeights *self, AvatarResidencyStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeights, avatar_weights_free)

@@ -6,6 +6,7 @@
 #include "engine/model/manifest.h"
 #include "engine/model/model.h"
 #include "engine/weights/pack.h"
+#include "engine/weights/weights.h"
 #include "engine/model/random-weights.h"
 #include "engine/formats/tensor-writer.h"
 #include "tests/unit/tree-fixture.h"

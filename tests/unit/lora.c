@@ -4,6 +4,7 @@
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
 #include "engine/weights/pack.h"
+#include "engine/weights/weights.h"
 
 /* diffusers splits what the checkpoint has in one, and swaps the halves of one matrix. */
 static void

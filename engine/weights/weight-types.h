@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Units that weights go to a device in, how they are stored there, and the order of their use. */
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+/**
+ * AvatarWeightUnits: the parts in which weights go to a discrete device.
+ * @n: units; @unit_of: the unit of the tensor of that name, or AVATAR_UNIT_FIXED
+ */
+typedef struct
+{
+  guint n;
+  guint (*unit_of) (const char *tensor, gconstpointer data);
+  gconstpointer data;
+} AvatarWeightUnits;
+
+#define AVATAR_UNIT_FIXED G_MAXUINT         /* always on the device */
+#define AVATAR_UNIT_NOWHERE (G_MAXUINT - 1) /* never: the stage reads it on the host */
+
+/**
+ * AvatarWeightSettings:
+ * @quantise: 8-bit storage made at load, of the blocks' matrices
+ * @compute_fp8: the model gets e4m3 matrices with their scales, rather than 16-bit copies of them
+ * @pinned_bytes: cap on host memory that the device copies from; G_MAXUINT64 = all weights
+ * @loras: (nullable): of AvatarLora, added in float32 before weights are rounded, or quantised; on a
+ *   discrete device, to the expanded copies of those that are 8-bit in the file, whenever their unit
+ *   is entered. A reference is kept
+ * @once: units are used once, one after the other: on the host, too, they come and go. No LoRAs
+ * @half: matrices in float16 where the device computes in bfloat16: see avatar_weights_dtype()
+ */
+typedef enum
+{
+  AVATAR_QUANTISE_NONE,
+  AVATAR_QUANTISE_FP8,
+  AVATAR_QUANTISE_INT8,
+} AvatarQuantise;
+
+typedef struct
+{
+  AvatarQuantise quantise;
+  gboolean compute_fp8;
+  guint64 pinned_bytes;
+  GPtrArray *loras;
+  gboolean once, half;
+} AvatarWeightSettings;
+
+/**
+ * AvatarRoute: where a run goes.
+ * @units: in the order of their use, round and round, or @once
+ * @guests: other units that may be entered as well, and are fetched when they are
+ * @at_once: how many are in use at the same time
+ */
+typedef struct
+{
+  const guint *units, *guests;
+  guint n, n_guests, at_once;
+  gboolean once;
+} AvatarRoute;
+
+/* For messages and tests. */
+typedef struct
+{
+  guint slots, resident, units; /* of the route */
+  guint given_up, taken_back;   /* resident units, under pressure and after it */
+  guint late;                   /* units that were not on their way when they were entered */
+  guint64 uploaded;             /* bytes copied to the device */
+} AvatarResidencyStats;
+
+G_END_DECLS
