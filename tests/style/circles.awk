@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Prints "USER USED" for files of C that use one another: a .c file uses the .c files that define the
+# functions it names (avatar_..., gst_avatar_...), a header those that it includes. Every file is given
+# twice: first for what it defines, then for what it uses.
+FNR == 1 { seen[FILENAME]++; header = FILENAME ~ /\.h$/; comment = 0; before = "" }
+
+# A definition: the name begins a line, the line before is no "static", and no ';' ends it.
+seen[FILENAME] == 1 {
+  if (pending != "" && /^{/ && pending_file == FILENAME)
+    defined[pending] = FILENAME
+  if (/;[ \t]*$/ || /^{/)
+    pending = ""
+  if (!header && /^(gst_)?avatar_[a-z0-9_]+ \(/ && before !~ /static/ && !/;[ \t]*$/) {
+    pending = $1
+    pending_file = FILENAME
+  }
+  before = $0
+  next
+}
+
+header {
+  if (match($0, /^#[ \t]*include "[^"]*"/)) {
+    split($0, part, "\"")
+    print FILENAME, part[2]
+  }
+  next
+}
+
+# Comments and texts name functions, too.
+{
+  line = $0
+  gsub(/"([^"\\]|\\.)*"/, "", line)
+  if (comment && !sub(/^.*\*\//, "", line))
+    next
+  comment = 0
+  gsub(/\/\*([^*]|\*[^\/])*\*\//, "", line)
+  if (sub(/\/\*.*$/, "", line))
+    comment = 1
+  while (match(line, /(gst_)?avatar_[a-z0-9_]+/)) {
+    name = substr(line, RSTART, RLENGTH)
+    line = substr(line, RSTART + RLENGTH)
+    if (name in defined && defined[name] != FILENAME)
+      print FILENAME, defined[name]
+  }
+}
