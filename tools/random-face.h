@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The released face detector as a list of tensors: YOLOv5l-face under the names of its modules (spec
- * vae-text-face-formats.md 4). Its anchors are not among them: no random ones would do. */
+/* The released face detector as a list of tensors: YOLOv5l-face under the names of its modules
+ * (docs/dev/spec/vae-text-face-formats.md 4). Its anchors are not among them: no random ones would
+ * do. */
 #pragma once
 
 #include <glib.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The released text encoders as lists of tensors: LLaVA (LLaMA-3-8B with CLIP's vision tower) and
- * CLIP-L's text tower, under Hugging Face's names (spec vae-text-face-formats.md 2.2, 3). */
+ * CLIP-L's text tower, under Hugging Face's names
+ * (docs/dev/spec/vae-text-face-formats.md 2.2, 3). */
 #pragma once
 
 #include "engine/model/config.h"

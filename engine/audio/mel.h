@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whisper's log-mel front end (spec denoise 3.2), for 16 kHz. */
+/* Whisper's log-mel front end for 16 kHz (docs/dev/spec/denoise.md 3.2). */
 #pragma once
 
 #include "engine/ops/ops.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whisper's encoder (spec denoise 3.3): mel spectrogram in, all hidden states out. */
+/* Whisper's encoder: mel spectrogram in, all hidden states out (docs/dev/spec/denoise.md 3.3). */
 #pragma once
 
 #include "engine/ops/ops.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Upstream's way with long clips: in every step all windows over the whole clip, shifted from step
- * to step; what windows share is averaged (spec denoise.md 4.5, 4.8). */
+ * to step; what windows share is averaged (docs/dev/spec/denoise.md 4.5, 4.8). */
 #include "engine/denoise/parity.h"
 #include "engine/denoise/denoiser-private.h"
 

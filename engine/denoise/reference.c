@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the denoiser is given beside sound and texts: the portrait as a latent (spec denoise.md 4.4), and
- * noise in files (4.6). */
+/* What the denoiser is given beside sound and texts: the portrait as a latent
+ * (docs/dev/spec/denoise.md 4.4), and noise in files (docs/dev/spec/denoise.md 4.6). */
 #include "engine/denoise/parity.h"
 #include "engine/denoise/denoiser-private.h"
 #include "engine/image/face.h"

@@ -7,10 +7,11 @@
 G_BEGIN_DECLS
 
 /* cos, sin [(frames + 1) * h * w, sum (dim) / 2]: rotary embedding over t, y, x; the first h * w
- * rows are the reference picture's, at t = -1 (spec denoise.md 2.12). @dim: channels per axis. */
+ * rows are the reference picture's, at t = -1 (docs/dev/spec/denoise.md 2.12).
+ * @dim: channels per axis. */
 void avatar_rope_fill (AvatarTensor cos, AvatarTensor sin, gint64 frames, gint64 h, gint64 w,
     const guint dim[3], double theta);
-/* out [dim]: cosines, then sines, of t * 10000^(-k / (dim / 2)) (spec 2.4). */
+/* out [dim]: cosines, then sines, of t * 10000^(-k / (dim / 2)) (docs/dev/spec/denoise.md 2.4). */
 void avatar_sinusoid_fill (float *out, guint dim, double t);
 
 G_END_DECLS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Schedule, guidance, noise and windows (spec denoise.md 4). */
+/* Schedule, guidance, noise and windows (docs/dev/spec/denoise.md 4). */
 #include "engine/denoise/sampler.h"
 
 #include <math.h>

@@ -6,11 +6,11 @@
 
 G_BEGIN_DECLS
 
-/* sigma_i of flow matching with @shift, i = 0 .. @steps (spec denoise.md 4.7). */
+/* sigma_i of flow matching with @shift, i = 0 .. @steps (docs/dev/spec/denoise.md 4.7). */
 double avatar_sigma (guint i, guint steps, double shift);
 
 /**
- * AvatarGuidance: one step of upstream's two phases (4.9).
+ * AvatarGuidance: one step of upstream's two phases (docs/dev/spec/denoise.md 4.9).
  * @scale: of conditional over unconditional; @face_scale: factor on the face mask
  * @negative: the unconditional branch gets the negative prompt (else the positive one)
  */
@@ -27,7 +27,8 @@ AvatarGuidance avatar_guidance (guint i, guint steps, double cfg_scale);
 void avatar_noise_fill (float *out, gsize n, guint64 seed, guint64 frame);
 
 /**
- * AvatarClip: upstream's lengths for @n audio frames (4.5); not cut at 400 frames.
+ * AvatarClip: upstream's lengths for @n audio frames (docs/dev/spec/denoise.md 4.5); not cut at 400
+ * frames.
  * @padded: frames of the audio array that the windows read, 4 * @latents
  * @latents: P, latent frames denoised; @kept: latent frames that cover the audio
  * @windows: of @window latent frames each
@@ -39,7 +40,7 @@ typedef struct
 } AvatarClip;
 
 AvatarClip avatar_clip_plan (guint frames, guint window);
-/* The shift of all windows in step @i (4.8). */
+/* The shift of all windows in step @i (docs/dev/spec/denoise.md 4.8). */
 guint avatar_clip_shift (const AvatarClip *clip, guint i);
 /* The latent frame at position @j of window @k with @shift. */
 guint avatar_clip_latent (const AvatarClip *clip, guint shift, guint k, guint j);

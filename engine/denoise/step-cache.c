@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The step cache (spec denoise.md 4.10). */
+/* The step cache (docs/dev/spec/denoise.md 4.10). */
 #include "engine/denoise/step-cache.h"
 
 #include <math.h>
@@ -9,7 +9,8 @@
 #define UPSTREAM_FIRST 16
 #define UPSTREAM_LAST 41
 #define UPSTREAM_EVERY 5
-/* Guidance changes its texts here (4.9): tokens of one phase do not serve the other. */
+/* Guidance changes its texts here (docs/dev/spec/denoise.md 4.9): tokens of one phase do not
+ * serve the other. */
 #define SECOND_PHASE 10
 
 /* Share of @n in upstream's @of, rounded up. */

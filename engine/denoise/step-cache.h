@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The step cache: in which steps the blocks run, and the tokens of the last step in which they
  * did. In a cached step only the last single block and the final layer run, on those tokens, with
- * the modulation of the step (spec denoise.md 2.13, 4.10). */
+ * the modulation of the step (docs/dev/spec/denoise.md 2.13, 4.10). */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -32,7 +32,7 @@ typedef struct
 
 /* Tokens [reference S | T frames of S | text] of every window and branch; frames that windows
  * share belong to the one that wrote them last, and a window's reference and text are those of
- * the owner of its first frame, as upstream has it (4.10). */
+ * the owner of its first frame, as upstream has it (docs/dev/spec/denoise.md 4.10). */
 typedef struct _AvatarTokens AvatarTokens;
 
 /* @s: tokens a frame; @text: at most; @width: of a token. ARENA: takes its memory from @ops'

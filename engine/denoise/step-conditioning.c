@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a forward needs of its time and prompt: the modulation of all blocks and the refined text
- * (2.4 to 2.7). Neither depends on the latents, and their weights are a third of the model, so all
- * steps are computed ahead, weight by weight, and wait on the host. */
+ * (docs/dev/spec/denoise.md 2.4 to 2.7). Neither depends on the latents, and their weights are a
+ * third of the model, so all steps are computed ahead, weight by weight, and wait on the host. */
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
 #include <math.h>
 #include <string.h>
 
-/* y [n, N] float32 += or = two linear layers over the sinusoids of @values (2.4) */
+/* y [n, N] float32 += or = two linear layers over the sinusoids of @values
+ * (docs/dev/spec/denoise.md 2.4) */
 static void
 embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, const char *name,
     const double *values, gint64 n)
@@ -27,7 +28,7 @@ embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, const ch
   avatar_ops_release (ops, mark);
 }
 
-/* vec [n, D] float32 (2.5, step 1) */
+/* vec [n, D] float32 (docs/dev/spec/denoise.md 2.5, step 1) */
 static void
 condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
     const AvatarMoment *moments, gint64 n)
@@ -125,7 +126,8 @@ gate_of (AvatarTensor gates, guint i, gint64 n)
   return avatar_tensor_of_shape (t.dtype, t.data, 1, &n);
 }
 
-/* One refiner block on x [n, D] (2.7, step 4); c [1, D] went through SiLU. */
+/* One refiner block on x [n, D] (docs/dev/spec/denoise.md 2.7, step 4); c [1, D] went through
+ * SiLU. */
 static void
 refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTensor c, guint i,
     AvatarTensor mask)
@@ -163,7 +165,7 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
   avatar_ops_release (ops, mark);
 }
 
-/* The refined text of one moment (2.7), to its place on the host. */
+/* The refined text of one moment (docs/dev/spec/denoise.md 2.7), to its place on the host. */
 static void
 refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moment)
 {

@@ -28,7 +28,8 @@ avatar_denoiser_wants_window (AvatarDenoiser *self)
   return self->pushed > 4 * (next_start (self) + self->frames - 1);
 }
 
-/* The features of the window's video frames; zeros after the end of the audio (spec 3.4). */
+/* The features of the window's video frames; zeros after the end of the audio
+ * (docs/dev/spec/denoise.md 3.4). */
 static float *
 window_audio (AvatarDenoiser *self, guint64 start)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the transformer's files share: weights by name, units by block, vectors of the modulation,
- * small networks. Section numbers in all of them are of spec denoise.md. */
+ * small networks. */
 #pragma once
 
 #include "engine/denoise/transformer.h"
@@ -45,7 +45,8 @@ AvatarTensor avatar_as_row (AvatarTensor v);
 /* y = fc2 (act (fc1 (x))), the two layers named @first and @second. */
 void avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
     AvatarTensor x, const char *first, const char *second, AvatarAct act);
-/* tokens [T S, D] of x [C, T, h8, w8] float32 by the convolution @name (2.5, step 3) */
+/* tokens [T S, D] of x [C, T, h8, w8] float32 by the convolution @name
+ * (docs/dev/spec/denoise.md 2.5, step 3) */
 void avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens,
     AvatarTensor x, const char *name);
 

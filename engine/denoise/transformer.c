@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The transformer's blocks, from patches to velocity. Everything but attention works on rows, so
  * each block makes the keys and values of all rows first and then takes a chunk of rows at a time
- * through the rest, in place (5.4). The chunk is the back-end's and does not depend on any budget,
- * so that results do not either.
+ * through the rest, in place (docs/dev/spec/denoise.md 5.4). The chunk is the back-end's and does
+ * not depend on any budget, so that results do not either.
  *
  * Letters: T latent frames, S tokens a frame, Lx = (T + 1) S image tokens (reference first),
  * Lt text tokens, L = Lx + Lt, D hidden, M mlp. */
@@ -85,7 +85,7 @@ linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, Avat
 }
 
 /* y [n, D] = RMS norm of the heads of x, then RoPE for those of the rows from @first that are image
- * tokens (2.8, 2.10). */
+ * tokens (docs/dev/spec/denoise.md 2.8, 2.10). */
 static void
 norm_heads (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     const Forward *f, gint64 first, gint64 image_tokens)
@@ -191,7 +191,8 @@ double_stream (AvatarTransformer *self, const Forward *f, guint i, gboolean text
   return s;
 }
 
-/* Attention, projection and MLP of one stream x [n, D], rows in place (2.8, steps 3 and 4) */
+/* Attention, projection and MLP of one stream x [n, D], rows in place
+ * (docs/dev/spec/denoise.md 2.8, steps 3 and 4) */
 static void
 double_rest (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, gboolean text,
     const Stream *s, const Forward *f, gint64 image_tokens)
@@ -222,7 +223,7 @@ double_rest (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, g
   }
 }
 
-/* Adapter @a on the video tokens [T S, D] (2.9); face [T S] */
+/* Adapter @a on the video tokens [T S, D] (docs/dev/spec/denoise.md 2.9); face [T S] */
 static void
 audio_adapter (AvatarTransformer *self, AvatarOps *ops, AvatarTensor video, guint a,
     const AvatarScene *scene, const AvatarSpeech *speech, AvatarTensor face)
@@ -259,7 +260,7 @@ typedef struct
   AvatarTensor z, img, video, txt;
 } Tokens;
 
-/* img [Lx, D], txt [Lt, D] (2.8), and the adapter after it */
+/* img [Lx, D], txt [Lt, D] (docs/dev/spec/denoise.md 2.8), and the adapter after it */
 static void
 double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, guint i, Forward *f)
 {
@@ -281,8 +282,8 @@ double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, gui
   avatar_ops_release (ops, mark);
 }
 
-/* x [L, D] (2.10). Rows outside @from .. @to are not needed afterwards and not computed: of the
- * last block only the video tokens are read. */
+/* x [L, D] (docs/dev/spec/denoise.md 2.10). Rows outside @from .. @to are not needed afterwards and
+ * not computed: of the last block only the video tokens are read. */
 static void
 single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, Forward *f,
     gint64 image_tokens, gint64 from, gint64 to)
@@ -324,7 +325,7 @@ single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, 
   avatar_ops_release (ops, mark);
 }
 
-/* velocity [C, T, h8, w8] from the video tokens (2.11) */
+/* velocity [C, T, h8, w8] from the video tokens (docs/dev/spec/denoise.md 2.11) */
 static void
 final_layer (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor video,
     const Forward *f)
@@ -348,7 +349,7 @@ final_layer (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity, Ava
   avatar_ops_release (ops, mark);
 }
 
-/* z = reference | video | text tokens (2.5, steps 3 to 5) */
+/* z = reference | video | text tokens (docs/dev/spec/denoise.md 2.5, steps 3 to 5) */
 static void
 embed_tokens (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, AvatarTensor x,
     const AvatarScene *scene, const AvatarMoment *moment)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The audio-driven video diffusion transformer (spec denoise.md 2; upstream models_audio.py).
+/* The audio-driven video diffusion transformer (docs/dev/spec/denoise.md 2; upstream
+ * hymm_sp/modules/models_audio.py).
  *
  * A forward needs three things that do not depend on the latents and are made ahead of it:
  * the scene and the speech of a window, on the device, and the moments of the sampler (time and
@@ -82,7 +83,8 @@ typedef void (*AvatarTokensFunc) (AvatarOps *ops, AvatarTensor tokens, gpointer 
  * @fork: [L, D]: the tokens in front of the first adapter, which are the same for two forwards
  *   that differ in their speech only. Written, or, if @forked, where the forward begins
  * @keep: called with the tokens in front of the last single block, [L, D]
- * @fill: a cached forward: must write these tokens; only the last block is run (spec 2.13)
+ * @fill: a cached forward: must write these tokens; only the last block is run
+ *   (docs/dev/spec/denoise.md 2.13)
  */
 typedef struct
 {

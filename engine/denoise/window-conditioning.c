@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is constant over the steps of a window: the reference picture's tokens, positions and the
- * face mask (2.5), and the audio adapters' keys and values (2.9). */
+ * face mask (docs/dev/spec/denoise.md 2.5), and the audio adapters' keys and values
+ * (docs/dev/spec/denoise.md 2.9). */
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
@@ -22,7 +23,7 @@ fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 
     avatar_rope_fill (avatar_tensor (AVATAR_F32, cos, 2, rows, half),
         avatar_tensor (AVATAR_F32, sin, 2, rows, half), scene->frames, scene->h, scene->w,
         c->rope_dim, c->rope_theta);
-    /* nearest: the first cell of each patch (2.5, step 6) */
+    /* nearest: the first cell of each patch (docs/dev/spec/denoise.md 2.5, step 6) */
     for (gint64 i = 0; i < tokens; i++)
       mask[i] = face[i / scene->w % scene->h * c->patch[1] * w8 + i % scene->w * c->patch[2]];
   }
@@ -64,7 +65,7 @@ avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *
   avatar_ops_release (ops, mark);
 }
 
-/* tokens [frames * n, D] of audio [frames, features] (2.5, step 2) */
+/* tokens [frames * n, D] of audio [frames, features] (docs/dev/spec/denoise.md 2.5, step 2) */
 static void
 project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, AvatarTensor audio)
 {
@@ -102,7 +103,8 @@ avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float 
   features = avatar_ops_alloc (ops, 2, frames,
       (gint64) c->audio_steps * c->audio_states * c->audio_channels);
   avatar_op_upload (ops, features, audio);
-  /* the first frame's tokens three more times in front: latent 0 has one frame, not four (2.9) */
+  /* the first frame's tokens three more times in front: latent 0 has one frame, not four
+   * (docs/dev/spec/denoise.md 2.9) */
   all = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
   normed = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
   avatar_transformer_enter (self, ops, AVATAR_UNIT_SPEECH, 0);

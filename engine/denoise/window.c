@@ -129,7 +129,7 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
   self->fork = AVATAR_NO_TENSOR;
   if (is_guided (self)) {
     gint64 n = 4 * self->frames - 3;
-    /* zero features, not the features of silence (spec 3.4) */
+    /* zero features, not the features of silence (docs/dev/spec/denoise.md 3.4) */
     g_autofree float *silence
         = g_new0 (float, n * c->audio_steps * c->audio_states * c->audio_channels);
 

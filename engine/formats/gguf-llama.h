@@ -23,8 +23,8 @@ typedef enum
 
 /* Of what general.architecture says. */
 AvatarGgufKind avatar_gguf_kind (const char *architecture);
-/* The name of @name in files of @kind; %NULL: it is none of llama.cpp's. @swapped: the converter that
- * llama.cpp had before 2025 (examples/llava) made it, for which ffn_down was the first matrix of an
+/* The name of @name in files of @kind; %NULL: it is none of llama.cpp's. @swapped: the converter
+ * of before 2025 (llama.cpp/examples/llava) made it, for which ffn_down was the first matrix of an
  * MLP. Free with g_free(). */
 char *
 avatar_gguf_name (AvatarGgufKind kind, const char *name, gboolean swapped, AvatarGgufOrder *order);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* GGUF, versions 2 and 3 (spec vae-text-face-formats.md 5.5): properties, a table of tensors, their bytes.
- * Dimensions are innermost first there. Tensors that are quantised, or whose rows are in another order,
- * have addresses without memory, at which avatar_mapped_read() finds their values: nothing is made of
- * them before somebody wants it. */
+/* GGUF, versions 2 and 3 (docs/dev/spec/vae-text-face-formats.md 5.5): properties, a table of
+ * tensors, their bytes. Dimensions are innermost first there. Tensors that are quantised, or whose
+ * rows are in another order, have addresses without memory, at which avatar_mapped_read() finds
+ * their values: nothing is made of them before somebody wants it. */
 #include "engine/formats/gguf.h"
 
 #include "engine/formats/gguf-llama.h"

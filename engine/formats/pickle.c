@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A stack machine for protocols 2 to 5, with the opcodes that state dicts are made of (spec
- * vae-text-face-formats.md 5.2). Every node takes at least a byte of the pickle, values are never
- * copied, and no step walks into what an earlier one has made: neither time nor memory can grow
- * faster than the pickle, and there is nothing that nests. */
+/* A stack machine for protocols 2 to 5, with the opcodes that state dicts are made of
+ * (docs/dev/spec/vae-text-face-formats.md 5.2). Every node takes at least a byte of the pickle,
+ * values are never copied, and no step walks into what an earlier one has made: neither time nor
+ * memory can grow faster than the pickle, and there is nothing that nests. */
 #include "engine/formats/pickle.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Two writers say which tensors are tied: safetensors' save_model() with {left out: kept} among the
- * metadata, mmgp with a map {kept: [left out, ...]} as JSON in base64 (spec vae-text-face-formats.md
- * 5.4). */
+ * metadata, mmgp with a map {kept: [left out, ...]} as JSON in base64
+ * (docs/dev/spec/vae-text-face-formats.md 5.4). */
 #include "engine/formats/safetensors-tied.h"
 
 #include "engine/formats/json.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files as torch.save wrote them before version 1.6, one pickle after the other (spec
- * vae-text-face-formats.md 5.3). */
+/* Files as torch.save wrote them before version 1.6, one pickle after the other
+ * (docs/dev/spec/vae-text-face-formats.md 5.3). */
 #pragma once
 
 #include "engine/formats/pickle.h"

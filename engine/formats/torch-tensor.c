@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Calls of torch._utils._rebuild_* with their arguments (spec vae-text-face-formats.md 5.2). Nothing is
- * called: shapes, strides and offsets are checked against the bytes that are there. */
+/* Calls of torch._utils._rebuild_* with their arguments
+ * (docs/dev/spec/vae-text-face-formats.md 5.2). Nothing is called: shapes, strides and offsets are
+ * checked against the bytes that are there. */
 #include "engine/formats/torch-tensor.h"
 
 #include "engine/formats/mapped-file.h"

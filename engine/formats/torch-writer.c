@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What torch.save writes (spec denoise.md 1.2): a zip archive of stored entries, each storage on a
- * boundary of 64 bytes, and a pickle that says which tensor is in which storage. */
+/* What torch.save writes (docs/dev/spec/denoise.md 1.2): a zip archive of stored entries, each
+ * storage on a boundary of 64 bytes, and a pickle that says which tensor is in which storage. */
 #include "engine/formats/torch-writer.h"
 
 #include <string.h>

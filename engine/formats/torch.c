@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* torch.save's format (spec denoise.md 1.2, vae-text-face-formats.md 5.2): ROOT/data.pkl says which
- * tensors there are, ROOT/data/KEY are their storages; and the two others that PyTorch has: a module's
- * archive, with constants.pkl beside it (5.3), and the old kind, which is no archive. What cannot be
- * used is remembered with the reason, and is an error only for who needs it: checkpoints carry much
- * that nobody asks for. */
+/* torch.save's format (docs/dev/spec/denoise.md 1.2,
+ * docs/dev/spec/vae-text-face-formats.md 5.2): ROOT/data.pkl says which tensors there are,
+ * ROOT/data/KEY are their storages; and the two others that PyTorch has: a module's archive, with
+ * constants.pkl beside it (docs/dev/spec/vae-text-face-formats.md 5.3), and the old kind, which is
+ * no archive. What cannot be used is remembered with the reason, and is an error only for who needs
+ * it: checkpoints carry much that nobody asks for. */
 #include "engine/formats/torch.h"
 
 #include "engine/formats/torch-legacy.h"

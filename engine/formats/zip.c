@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Zip archives as torch writes them (spec vae-text-face-formats.md 5.2). Sizes come from the
- * directory at the end, because local headers may leave them out; where an entry's bytes begin is
- * said by its local header alone, whose fields differ in length from the directory's. */
+/* Zip archives as torch writes them (docs/dev/spec/vae-text-face-formats.md 5.2). Sizes come from
+ * the directory at the end, because local headers may leave them out; where an entry's bytes begin
+ * is said by its local header alone, whose fields differ in length from the directory's. */
 #include "engine/formats/zip.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Scaling a picture to what the network takes, and what it found back (spec
- * vae-text-face-formats.md 4). */
+/* Scaling a picture to what the network takes, and what it found back
+ * (docs/dev/spec/vae-text-face-formats.md 4). */
 #include "engine/image/detector.h"
 
 #include "engine/image/linear.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Face mask, as upstream's get_facemask (spec denoise 4.3): the box grown about its centre, then
- * a bilinear reduction without antialiasing. */
+/* Face mask, as upstream's get_facemask (docs/dev/spec/denoise.md 4.3): the box grown about its
+ * centre, then a bilinear reduction without antialiasing. */
 #include "engine/image/face.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Non-maximum suppression, as upstream's non_max_suppression_face() and torchvision's nms(), in
- * float32 as there (spec vae-text-face-formats.md 4). */
+ * float32 as there (docs/dev/spec/vae-text-face-formats.md 4). */
 #include "engine/image/nms.h"
 
 #define COLUMNS 16

@@ -7,7 +7,7 @@
 G_BEGIN_DECLS
 
 /* The size that upstream makes of a portrait of @width x @height with its option image-size =
- * @base (spec denoise 4.1). */
+ * @base (docs/dev/spec/denoise.md 4.1). */
 void avatar_resize_rule (const AvatarResizeConfig *rule, guint width, guint height, guint base,
     guint *out_width, guint *out_height);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* LLaVA's eyes: CLIP's vision tower and the projector that turns what it sees into rows of a
- * language model (spec vae-text-face-formats.md 2.3). */
+ * language model (docs/dev/spec/vae-text-face-formats.md 2.3). */
 #pragma once
 
 #include "engine/image/clip-encoder.h"

@@ -29,8 +29,8 @@ static const struct
   { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." }, { NULL },
       { "model.decoder.", "decoder.", "proj_out." } },
   { "text", "text_stub.safetensors", { NULL }, { NULL }, { NULL } },
-  /* newer versions of the library have other names (spec vae-text-face-formats.md 2.2), and so have
-   * ComfyUI's two files, of the language model alone and of the rest */
+  /* newer versions of the library have other names (docs/dev/spec/vae-text-face-formats.md 2.2),
+   * and so have ComfyUI's two files, of the language model alone and of the rest */
   { "llava", NULL,
       { "model.language_model.", "model.vision_tower.", "model.multi_modal_projector.",
           "vision_model.", "model." },
@@ -88,7 +88,7 @@ is_quantisers (const char *name)
   return strcmp (name, "scaled_fp8") == 0;
 }
 
-/* Quantisers have conventions of their own (spec vae-text-face-formats.md 5.4). */
+/* Quantisers have conventions of their own (docs/dev/spec/vae-text-face-formats.md 5.4). */
 char *
 avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* HunyuanVideo-Avatar as released (spec denoise.md 0, 2.1, 4.1; vae 1.1; Whisper tiny), in the form of a
- * config.json. */
+/* HunyuanVideo-Avatar as released (docs/dev/spec/denoise.md 0, 2.1, 4.1;
+ * docs/dev/spec/vae-text-face-formats.md 1.1; Whisper tiny), in the form of a config.json. */
 #include "engine/model/config-released.h"
 
 static const char json[]

@@ -9,8 +9,8 @@
 
 #define MAX_DIM 65536
 
-/* xtuner/llava-llama-3-8b-v1_1-transformers and openai/clip-vit-large-patch14 (spec
- * vae-text-face-formats.md 2.1, 3) */
+/* xtuner/llava-llama-3-8b-v1_1-transformers and openai/clip-vit-large-patch14
+ * (docs/dev/spec/vae-text-face-formats.md 2.1, 3) */
 static const AvatarLlavaConfig released_llava = {
   .hidden = 4096,
   .layers = 32,

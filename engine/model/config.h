@@ -51,7 +51,7 @@ typedef enum
 } AvatarTextKind;
 
 /**
- * AvatarTextConfig: what is made of a prompt (spec vae-text-face-formats.md 2.4, 3)
+ * AvatarTextConfig: what is made of a prompt (docs/dev/spec/vae-text-face-formats.md 2.4, 3)
  * @max_states: rows of text that the transformer is given at most; 831 in the release
  * @bos_byte: the first byte, of AVATAR_TEXT_BYTES
  * @max_length: ids of the prompt in its template, with BOS and @suffix, at most; 351 in the release
@@ -71,7 +71,7 @@ typedef struct
   char *template_head, *template_tail, *quality, *suffix, *negative;
 } AvatarTextConfig;
 
-/* Layers of CLIP (spec vae-text-face-formats.md 2.3, 3). */
+/* Layers of CLIP (docs/dev/spec/vae-text-face-formats.md 2.3, 3). */
 typedef struct
 {
   guint hidden, layers, heads, mlp;
@@ -79,8 +79,8 @@ typedef struct
 } AvatarTowerConfig;
 
 /**
- * AvatarLlavaConfig: LLaMA with eyes (spec vae-text-face-formats.md 2.1); as in the file, all of whose
- * layers are not run
+ * AvatarLlavaConfig: LLaMA with a vision tower (docs/dev/spec/vae-text-face-formats.md 2.1); as
+ * in the file, all of whose layers are not run
  * @vision: what sees the portrait, @image pixels square, in patches of @patch
  */
 typedef struct

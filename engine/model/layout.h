@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Finding the files of a model in the folders that people have: the tree in which it was released
- * (spec denoise.md 1.1), the flat folder of Wan2GP (spec vae-text-face-formats.md 5.4; Wan2GP's
- * models/hyvideo/hunyuan_handler.py and defaults/hunyuan_avatar.json), and what avatar-pack makes of
- * any model. */
+ * (docs/dev/spec/denoise.md 1.1), the flat folder of Wan2GP
+ * (docs/dev/spec/vae-text-face-formats.md 5.4; Wan2GP's models/hyvideo/hunyuan_handler.py and
+ * defaults/hunyuan_avatar.json), and what avatar-pack makes of any model. */
 #pragma once
 
 #include <avatar/error.h>

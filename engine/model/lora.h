@@ -24,9 +24,10 @@ typedef struct
 
 typedef struct _AvatarLora AvatarLora;
 
-/* Any format and dialect of spec vae-text-face-formats.md 5.6. Keys that belong to no weight of the
- * transformer are a warning; a file without any that does fails, and so does one with a key of a weight
- * that is of a kind that is not known (DoRA, LoKr, LoHa), as without it the result would be another. */
+/* Any format and dialect of docs/dev/spec/vae-text-face-formats.md 5.6. Keys that belong to no
+ * weight of the transformer are a warning; a file without any that does fails, and so does one with
+ * a key of a weight that is of a kind that is not known (DoRA, LoKr, LoHa), as without it the
+ * result would be another. */
 AvatarLora *
 avatar_lora_open (const char *path, const AvatarConfig *config, double strength, GError **error);
 AvatarLora *avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The parameter tables of spec denoise 2.1 and 3.3 and vae 1.2, 2.2 and 3, for any sizes. Names are those of
- * the published checkpoints. */
+/* The parameter tables of docs/dev/spec/denoise.md 2.1, 3.3 and
+ * docs/dev/spec/vae-text-face-formats.md 1.2, 2.2, 3, for any sizes. Names are those of the
+ * published checkpoints. */
 #include "engine/model/manifest.h"
 
 #include <stdarg.h>

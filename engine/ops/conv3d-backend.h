@@ -20,7 +20,8 @@ struct _AvatarConv3d
   void *packed;
 };
 
-/* Which merged tap on the small grid the tap @k of 3 belongs to (spec vae 1.5).
+/* Which merged tap on the small grid the tap @k of 3 belongs to
+ * (docs/dev/spec/vae-text-face-formats.md 1.5).
  * rows: output 2k has taps {0}, {1, 2}; output 2k + 1 has {0, 1}, {2}.
  * time: output 2k - 1 (phase 0) has {0, 1}, {2}; output 2k (phase 1) has {0}, {1, 2}. */
 static inline gint64

@@ -3,8 +3,9 @@
  * into a scale and a shift per channel and applied while the convolution reads its input.
  *
  * Activations are [T, H, W, C] of the context's dtype (float32 on the CPU, float16 on a GPU).
- * Padding repeats the border: one pixel at each side, two frames in front (spec vae 1.3); no padded
- * or normalised copy of a whole tensor is ever made, only of the frames in work. */
+ * Padding repeats the border: one pixel at each side, two frames in front
+ * (docs/dev/spec/vae-text-face-formats.md 1.3); no padded or normalised copy of a whole
+ * tensor is ever made, only of the frames in work. */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -15,7 +16,8 @@ G_BEGIN_DECLS
  * AvatarConvShape: what happens around the 3 x 3 x 3 taps.
  * @stride_t, @stride_s: 1 or 2
  * @up_t, @up_s: 1 or 2: nearest upsampling in front (frame 0 stays single in time), merged into
- *   the taps (spec vae 1.5); not together with a stride, nor time alone on a GPU
+ *   the taps (docs/dev/spec/vae-text-face-formats.md 1.5); not together with a stride, nor time
+ *   alone on a GPU
  */
 typedef struct
 {

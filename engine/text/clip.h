@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CLIP's text tower, of which one row is wanted: that of the first end of text (spec
- * vae-text-face-formats.md 3). */
+/* CLIP's text tower, of which one row is wanted: that of the first end of text
+ * (docs/dev/spec/vae-text-face-formats.md 3). */
 #pragma once
 
 #include "engine/text/llava.h"

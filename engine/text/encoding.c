@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which rows of the encoder are which (spec vae-text-face-formats.md 2.5, 2.7). The image's token,
- * the last one, becomes image_tokens rows; length - n rows of padding follow; the first crop rows,
- * which are the same in all prompts, are cut off. */
+/* Which rows of the encoder are which (docs/dev/spec/vae-text-face-formats.md 2.5, 2.7). The
+ * image's token, the last one, becomes image_tokens rows; length - n rows of padding follow; the
+ * first crop rows, which are the same in all prompts, are cut off. */
 #include "engine/text/encoding.h"
 
 #include <string.h>

@@ -14,7 +14,8 @@
 /* Position of all rows of padding in transformers 4.45's merge. */
 #define PAD_POSITION 1
 
-/* theta^(-2 i / d). Upstream's .to (float16) takes this buffer along (2.6). */
+/* theta^(-2 i / d). Upstream's .to (float16) takes this buffer along
+ * (docs/dev/spec/vae-text-face-formats.md 2.6). */
 static double
 frequency (const AvatarLlavaConfig *c, gint64 i, gboolean exact)
 {

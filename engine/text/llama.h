@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaMA-3's layers (spec vae-text-face-formats.md 2.6): a sequence whose last row may stand for all
- * rows of padding. */
+/* LLaMA-3's layers (docs/dev/spec/vae-text-face-formats.md 2.6): a sequence whose last row may
+ * stand for all rows of padding. */
 #pragma once
 
 #include "engine/ops/ops.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaVA: a language model that sees the portrait (Liu et al. 2023; spec vae-text-face-formats.md 2). */
+/* LLaVA: a language model that sees the portrait (Liu et al. 2023;
+ * docs/dev/spec/vae-text-face-formats.md 2). */
 #pragma once
 
 #include "engine/image/vision.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Prompts as ids of the two text encoders' vocabularies (spec vae-text-face-formats.md 2.4, 2.9, 3;
- * upstream hymm_sp/text_encoder, constants.py). */
+/* Prompts as ids of the two text encoders' vocabularies
+ * (docs/dev/spec/vae-text-face-formats.md 2.4, 2.9, 3; upstream hymm_sp/text_encoder,
+ * hymm_sp/constants.py). */
 #pragma once
 
 #include "engine/model/config.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The blocks that the VAE's encoder and decoder are made of (spec vae 1.4). */
+/* The blocks that the VAE's encoder and decoder are made of
+ * (docs/dev/spec/vae-text-face-formats.md 1.4). */
 #pragma once
 
 #include "engine/vae/frames.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The portrait as a latent. One frame is enough: a still repeated in time gives the same moments
- * in every latent frame (spec vae 1.7). */
+ * in every latent frame (docs/dev/spec/vae-text-face-formats.md 1.7). */
 #pragma once
 
 #include <avatar/device.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Encoder and decoder as chains of levels (spec vae 1.5). A level's result is allocated before
- * the levels in front of it run, so that all they used is free again when it is there. The last
- * level is by far the largest: what enters it may be computed anew instead of stored. */
+/* Encoder and decoder as chains of levels (docs/dev/spec/vae-text-face-formats.md 1.5). A level's
+ * result is allocated before the levels in front of it run, so that all they used is free again
+ * when it is there. The last level is by far the largest: what enters it may be computed anew
+ * instead of stored. */
 #include "engine/vae/networks.h"
 
 struct _AvatarVaeNetwork

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Upstream's tiles (spec vae 1.8), the same for decoding and encoding: overlapping tiles in time,
- * each made of overlapping tiles in space, blended in place in upstream's order. The partition is
- * part of the function: group norms see one tile. */
+/* Upstream's tiles (docs/dev/spec/vae-text-face-formats.md 1.8), the same for decoding and
+ * encoding: overlapping tiles in time, each made of overlapping tiles in space, blended in place in
+ * upstream's order. The partition is part of the function: group norms see one tile. */
 #pragma once
 
 #include "engine/vae/networks.h"

@@ -34,7 +34,8 @@ is_matrix_bias (GHashTable *tensors, const char *name)
   return t && t->rank >= 2;
 }
 
-/* A large matrix of a block: what the released 8-bit files quantise, too (spec denoise.md 1.3). */
+/* A large matrix of a block: what the released 8-bit files quantise, too
+ * (docs/dev/spec/denoise.md 1.3). */
 static gboolean
 is_block_matrix (const char *name, const AvatarTensor *t)
 {

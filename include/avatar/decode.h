@@ -41,8 +41,8 @@ typedef struct
 
 /**
  * AvatarDecodeSettings:
- * @tiling: decode in upstream's overlapping tiles (spec vae 1.8); otherwise the whole stream at
- *   once after drain
+ * @tiling: decode in the overlapping tiles of HunyuanVideo-Avatar
+ *   (hymm_sp/vae/autoencoder_kl_causal_3d.py); otherwise the whole stream at once after drain
  * @tile_size: side of a spatial tile in pixels, a multiple of 8 latents; 0 = the model's
  * @tile_frames: frames of a temporal tile, a multiple of 16; 0 = the model's
  * @overlap: neighbouring tiles share the n-th part of their length; 0 = 4, which is upstream's

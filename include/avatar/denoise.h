@@ -14,7 +14,8 @@ typedef struct _AvatarDenoiser AvatarDenoiser;
  * AvatarDenoiseMode:
  * @AVATAR_DENOISE_MODE_AUTO: clip if the audio ends within one window, else stream
  * @AVATAR_DENOISE_MODE_CLIP: upstream's windows over the whole audio, shifted in every step
- *   (spec denoise.md 4.5, 4.8); nothing comes out before the audio has ended
+ *   (hymm_sp/diffusion/pipelines/pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar); nothing
+ *   comes out before the audio has ended
  * @AVATAR_DENOISE_MODE_STREAM: window after window; the first latents of a window are held to the
  *   last of the one before. Memory and latency do not depend on the length
  */
@@ -29,7 +30,8 @@ typedef enum
  * AvatarCacheMode: in which steps the whole transformer runs; in the others its last block only, on
  * what the one before it gave last
  * @AVATAR_CACHE_NONE: in all
- * @AVATAR_CACHE_UPSTREAM: upstream's table for 50 steps (spec denoise.md 4.10), scaled to others
+ * @AVATAR_CACHE_UPSTREAM: upstream's table for 50 steps (pipeline_hunyuan_video_audio.py),
+ *   scaled to others
  * @AVATAR_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since, and in
  *   the first steps and the last one
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The whole chain, from sound, portrait and prompt to frames, against upstream's own program on the same
- * small random weights (tools/goldens/make_pipeline.py), at every parity point of spec denoise.md 8 that has
- * a counterpart; and that a run which was given something else does not pass. */
+ * small random weights (tools/goldens/make_pipeline.py), at every parity point of
+ * docs/dev/spec/denoise.md 8 that has a counterpart; and that a run which was given something else
+ * does not pass. */
 #include "tests/golden/golden.h"
 #include "tests/golden/pipeline-run.h"
 

@@ -59,7 +59,7 @@ test_noise (void)
 }
 
 /* Every latent frame of every step is covered, by at most two windows, and the last window's
- * length is what spec denoise.md 4.5 says. */
+ * length is what docs/dev/spec/denoise.md 4.5 says. */
 static void
 test_lengths (void)
 {

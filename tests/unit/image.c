@@ -462,7 +462,7 @@ test_resample (void)
   g_assert_cmpuint (n, ==, 128);
 }
 
-/* Sizes from spec denoise 4.1, ties, and bases that have no cap of their own. */
+/* Sizes from docs/dev/spec/denoise.md 4.1, ties, and bases that have no cap of their own. */
 static void
 test_resize_rule (void)
 {
@@ -512,9 +512,9 @@ test_fit_released (void)
   g_assert_cmpmem (pixel (cropped, 350, 0), 3, "\0\xff\0", 3);
 }
 
-/* Spec denoise 4.3 word for word, in the order and the types of upstream's Python: the box as two
- * corners, a mask of pixels, and a bilinear reduction of it with half-pixel centres that clamps at
- * the borders. */
+/* docs/dev/spec/denoise.md 4.3 word for word, in the order and the types of upstream's Python: the
+ * box as two corners, a mask of pixels, and a bilinear reduction of it with half-pixel centres that
+ * clamps at the borders. */
 static float *
 pixel_mask (guint width, guint height, AvatarBox box, double area)
 {

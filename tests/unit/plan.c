@@ -92,7 +92,7 @@ test_small_cards (void)
   }
 }
 
-/* The FLOPs of one forward that were derived by hand (spec denoise.md 5.2), in 1e12. */
+/* The FLOPs of one forward that were derived by hand (docs/dev/spec/denoise.md 5.2), in 1e12. */
 static void
 test_flops (void)
 {

@@ -165,7 +165,8 @@ test_holes (void)
   g_rmdir (folder);
 }
 
-/* The text encoders have as many values as the released ones (spec vae-text-face-formats.md 2.1, 3). */
+/* The text encoders have as many values as the released ones
+ * (docs/dev/spec/vae-text-face-formats.md 2.1, 3). */
 static void
 test_text (void)
 {

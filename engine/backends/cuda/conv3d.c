@@ -3,9 +3,9 @@
  * two frames before it; cuDNN convolves the ring without padding; a last kernel adds bias and
  * residual, and collects the sums that the next group norm needs.
  *
- * An upsampling convolution has its taps merged for each position within the upsampled cell (spec
- * vae 1.5); all positions are output channels of one convolution on the small grid, and the last
- * kernel brings them to their places. */
+ * An upsampling convolution has its taps merged for each position within the upsampled cell
+ * (docs/dev/spec/vae-text-face-formats.md 1.5); all positions are output channels of one
+ * convolution on the small grid, and the last kernel brings them to their places. */
 #include "engine/ops/conv3d-backend.h"
 #include "engine/backends/cuda/conv3d.h"
 #include "engine/backends/cuda/graph.h"
