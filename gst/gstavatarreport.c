@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Bus messages of the elements: see the header and docs/elements.md. */
+/* Bus messages of the elements: see the header and docs/guide/properties.md. */
 #include "gst/gstavatarreport.h"
 
 typedef struct

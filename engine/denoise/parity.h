@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Upstream's roundings between the networks, where they are not ours: what latents, guidance, the
  * schedule and the portrait go through there in 16 bits (docs/dev/spec/denoise.md 4.4 to 4.9).
- * docs/numerics.md lists which are reproduced. */
+ * docs/measurements/numerics.md lists which are reproduced. */
 #pragma once
 
 #include "engine/base/tensor.h"

@@ -41,8 +41,8 @@ avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double
   guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
   double gathered = 0;
 
-  /* Upstream's full steps around the middle buy little for what they cost (docs/numerics.md); only
-   * the first ones must be left alone. */
+  /* Upstream's full steps around the middle buy little for what they cost
+   * (docs/measurements/numerics.md); only the first ones must be left alone. */
   if (mode == AVATAR_CACHE_ADAPTIVE) {
     first = MIN (first, SECOND_PHASE + 1);
     last = steps;

@@ -2,7 +2,7 @@
 /* Dialects (docs/dev/spec/vae-text-face-formats.md 5.6): the checkpoint's own names;
  * ComfyUI's; diffusers', which splits what the checkpoint has fused; OneTrainer's, which numbers
  * the parts; all of them with dots or underscores, and with various prefixes and suffixes.
- * docs/weights.md lists them. */
+ * docs/guide/weights.md lists them. */
 #include "engine/model/lora-keys.h"
 
 #include "engine/model/manifest.h"

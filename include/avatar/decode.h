@@ -70,8 +70,8 @@ typedef struct
 AVATAR_API void avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model);
 
 /* Fewer and larger tiles that share an eighth, up to 512 pixels: faster, and seams less even; the
- * picture is not upstream's, because group norms see another part of it (docs/performance.md says how
- * far it is from it). */
+ * picture is not upstream's, because group norms see another part of it
+ * (docs/measurements/performance.md has the difference). */
 AVATAR_API void avatar_decode_settings_fast (AvatarDecodeSettings *settings, AvatarModel *model,
     guint width, guint height);
 

@@ -144,7 +144,8 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   which one latent frame stands for all; "seeded", a sample for each latent frame of a window, by @seed;
  *   else a file of noise as @noise_file. Upstream takes a sample by noise without a seed. Samples take
  *   as much of a GPU's memory as the latents' tokens do
- * @parity: upstream's roundings to 16 bits between the networks, as docs/numerics.md lists them
+ * @parity: upstream's roundings to 16 bits between the networks, as listed in
+ *   docs/measurements/numerics.md
  */
 typedef struct
 {

@@ -30,7 +30,7 @@ typedef struct
   double x, y, width, height;
 } AvatarFaceBox;
 
-/* PNG or JPEG; the EXIF orientation is applied (docs/portraits.md). */
+/* PNG or JPEG; the EXIF orientation is applied (docs/guide/portraits.md). */
 AVATAR_API AvatarImage *avatar_image_load (const char *path, GError **error);
 /* A copy of @width x @height pixels at @data. @channels: 3 (RGB) or 4 (RGBA). */
 AVATAR_API AvatarImage *avatar_image_new (guint width, guint height, guint channels, guint stride,

@@ -86,7 +86,7 @@ typedef struct
  * @linear_tflops, @linear_8bit_tflops, @attention_tflops, @attention_8bit_tflops: what the GPU
  *   reaches under load in matrix products and in attention of 16 and of 8 bits; @bus_gbps: and in
  *   copies from page-locked host memory. The defaults were measured on an H200
- *   (docs/performance.md)
+ *   (docs/measurements/performance.md)
  */
 typedef struct
 {

@@ -16,7 +16,7 @@ typedef struct
 #define LINEAR1 "single_blocks.1.linear1"
 #define REFINER "txt_in.individual_token_refiner.blocks.0."
 
-/* In the order of docs/weights.md. */
+/* In the order of docs/guide/weights.md. */
 static const Dialect dialects[] = {
   /* endings */
   { "diffusion_model." MLP, AB, MLP, "" },
