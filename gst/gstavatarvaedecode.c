@@ -103,7 +103,8 @@ give_up (GstAvatarVaeDecode *self, GstFlowReturn ret)
   gst_avatar_vae_decode_task_cancel (self);
   if (ret == GST_FLOW_NOT_LINKED || ret == GST_FLOW_NOT_NEGOTIATED)
     GST_ELEMENT_FLOW_ERROR (self, ret);
-  if (ret == GST_FLOW_NOT_LINKED || ret < GST_FLOW_EOS)
+  /* Upstream's EOS is dropped with what waits here: a sink that has had enough would never get one. */
+  if (ret != GST_FLOW_FLUSHING)
     gst_pad_push_event (self->srcpad, gst_event_new_eos ());
 }
 

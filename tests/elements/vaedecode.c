@@ -181,6 +181,20 @@ GST_START_TEST (test_ahead)
 }
 GST_END_TEST;
 
+/* A sink that has had enough (pngenc snapshot=true) ends the pipeline, though upstream's EOS was
+ * taken long before. */
+GST_START_TEST (test_enough)
+{
+  g_autoptr (Run) run = run_pipeline (AUDIO (9) " ! " DENOISE " ! avatarvaedecode ! " SMALL_VIDEO
+                                                " ! identity eos-after=2 ! fakesink name=sink",
+      TRUE);
+
+  g_assert_no_error (run->error);
+  fail_unless (run->eos);
+  fail_unless (run->n_buffers < 9);
+}
+GST_END_TEST;
+
 static GstPadProbeReturn
 stay_blocked (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
@@ -349,6 +363,7 @@ vaedecode_suite (void)
   tcase_add_test (tc, test_tiling);
   tcase_add_test (tc, test_start_time);
   tcase_add_test (tc, test_ahead);
+  tcase_add_test (tc, test_enough);
   tcase_add_test (tc, test_interrupted);
   tcase_add_test (tc, test_queries);
   tcase_add_test (tc, test_stream);
