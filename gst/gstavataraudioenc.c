@@ -73,6 +73,7 @@ struct _GstAvatarAudioEnc
   AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
   GstAvatarMono *mono;
   GstAvatarSampleClock clock;
+  GstEvent *stream_start;  /* that waits for its segment */
   GArray *gaps;            /* of Gap, those that frames to come may touch */
   guint64 n_frames;        /* since the clock's base */
   guint64 n_samples_total; /* since the start, to tell audio of zero length */
@@ -503,10 +504,25 @@ handle_segment (GstAvatarAudioEnc *self, GstEvent *event)
   return TRUE;
 }
 
+/* A STREAM_START behind sound waits for its segment. Where none comes (identity single-segment=true,
+ * behind the parts of a chained file), time goes on: what follows is the same stream, and its frames
+ * continue those before it. */
+static gboolean
+hold_stream_start (GstAvatarAudioEnc *self, GstEvent *event)
+{
+  self->warned_clock = self->warned_mono = FALSE;
+  if (self->clock.n_samples == 0)
+    return FALSE;
+  gst_clear_event (&self->stream_start);
+  self->stream_start = event;
+  return TRUE;
+}
+
 static gboolean
 gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
 {
   GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (parent_class);
 
   switch (GST_EVENT_TYPE (event)) {
     case GST_EVENT_FLUSH_START:
@@ -527,18 +543,21 @@ gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
         gst_event_unref (event);
         return FALSE;
       }
+      if (self->stream_start)
+        trans_class->sink_event (trans, g_steal_pointer (&self->stream_start));
       break;
     case GST_EVENT_STREAM_START:
-      drain (self);
-      self->warned_clock = self->warned_mono = FALSE;
+      if (hold_stream_start (self, event))
+        return TRUE;
       break;
     case GST_EVENT_EOS:
+      gst_clear_event (&self->stream_start);
       handle_eos (self, &event);
       break;
     default:
       break;
   }
-  return GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (trans, event);
+  return trans_class->sink_event (trans, event);
 }
 
 static gboolean
@@ -616,6 +635,7 @@ gst_avatar_audio_enc_stop (GstBaseTransform *trans)
   GST_OBJECT_UNLOCK (self);
   if (encoder)
     avatar_audio_encoder_free (encoder);
+  gst_clear_event (&self->stream_start);
   gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
   return TRUE;
 }

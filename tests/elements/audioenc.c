@@ -209,6 +209,63 @@ GST_START_TEST (test_renegotiation)
 }
 GST_END_TEST;
 
+/* Pushes 50 ms of sound at 0 and, behind a new STREAM_START and @segment, at 50 ms. */
+static GstHarness *
+harness_chained (const GstSegment *segment)
+{
+  GstHarness *h = harness_new (CAPS_S16);
+
+  gst_harness_push (h, tone (0, 800));
+  fail_unless (gst_harness_push_event (h, gst_event_new_stream_start ("second")));
+  if (segment)
+    fail_unless (gst_harness_push_event (h, gst_event_new_segment (segment)));
+  fail_unless_equals_int (gst_harness_push (h, tone (800, 800)), GST_FLOW_OK);
+  fail_unless (gst_harness_push_event (h, gst_event_new_eos ()));
+  return h;
+}
+
+/* Pulls all frames and counts them; @n_evenly: those whose time stamps follow each other. */
+static guint
+count_frames (GstHarness *h, guint *n_evenly)
+{
+  GstBuffer *buffer;
+  guint n = 0;
+
+  *n_evenly = 0;
+  while ((buffer = gst_harness_try_pull (h))) {
+    *n_evenly += GST_BUFFER_PTS (buffer) == n * 40 * GST_MSECOND ? 1 : 0;
+    gst_buffer_unref (buffer);
+    n++;
+  }
+  return n;
+}
+
+/* A stream without a segment of its own goes on with the one before it; another begins with one. */
+GST_START_TEST (test_chained)
+{
+  GstHarness *h = harness_chained (NULL);
+  GstEvent *event;
+  GstSegment segment;
+  const gchar *id;
+  guint n, n_evenly;
+
+  n = count_frames (h, &n_evenly);
+  fail_unless_equals_int (n, 3); /* 100 ms */
+  fail_unless_equals_int (n_evenly, 3);
+  gst_harness_teardown (h);
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  h = harness_chained (&segment);
+  n = count_frames (h, &n_evenly);
+  fail_unless_equals_int (n, 4); /* twice 50 ms */
+  event = gst_pad_get_sticky_event (h->sinkpad, GST_EVENT_STREAM_START, 0);
+  gst_event_parse_stream_start (event, &id);
+  fail_unless_equals_string (id, "second");
+  gst_event_unref (event);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 static Suite *
 audioenc_suite (void)
 {
@@ -222,6 +279,7 @@ audioenc_suite (void)
   tcase_add_test (tc, test_flush);
   tcase_add_test (tc, test_bad_samples);
   tcase_add_test (tc, test_renegotiation);
+  tcase_add_test (tc, test_chained);
   return suite;
 }
 
