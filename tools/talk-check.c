@@ -16,6 +16,7 @@ typedef struct
   gint64 end;              /* of the packet that ends last */
   GstClockTime last_order; /* decoding time of the last packet; Matroska has none */
   guint n_backwards;       /* packets whose decoding time is before the last one's */
+  guint n_hidden;          /* packets that the file says not to show */
 } Stream;
 
 typedef struct
@@ -42,6 +43,10 @@ take_packet (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
       && order < self->last_order)
     self->n_backwards++;
   self->last_order = order;
+  if (!GST_CLOCK_TIME_IS_VALID (time)) {
+    self->n_hidden++;
+    return GST_PAD_PROBE_OK;
+  }
   g_array_append_val (self->times, time);
   if (GST_BUFFER_DURATION_IS_VALID (buffer))
     self->end = MAX (self->end, (gint64) (time + GST_BUFFER_DURATION (buffer)));
@@ -117,6 +122,11 @@ check (Check *self, gint64 length)
   if (self->video.n_backwards + self->audio.n_backwards > 0) {
     g_printerr ("%u packets of pictures and %u of sound have time stamps that go back\n",
         self->video.n_backwards, self->audio.n_backwards);
+    return FALSE;
+  }
+  if (self->video.n_hidden > 0) {
+    g_printerr ("%u frames are outside the time that the file shows, expected none\n",
+        self->video.n_hidden);
     return FALSE;
   }
   g_array_sort (frames, compare_times);
