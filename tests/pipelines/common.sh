@@ -51,7 +51,7 @@ found_lag ()
   shift 2
   ffmpeg -nostdin -v error -y -i "$audio" -ac 1 -ar 16000 -f s16le lag-a.raw
   if [ "${1:-}" = gstreamer ]; then
-    gst-launch-1.0 -q filesrc location="$video" ! decodebin ! audioconvert ! audioresample ! audiorate \
+    gst-launch-1.0 -q filesrc location="$video" ! decodebin caps=audio/x-raw expose-all-streams=false ! audioconvert ! audioresample ! audiorate \
       ! audio/x-raw,format=S16LE,rate=16000,channels=1 ! filesink location=lag-b.raw
   else
     ffmpeg -nostdin -v error -y "$@" -i "$video" -map 0:a:0 -ac 1 -ar 16000 -f s16le lag-b.raw
