@@ -126,10 +126,12 @@ static void
 add_pad (GstElement *decodebin, GstPad *pad, Sound *self)
 {
   g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
-  const char *kind = caps ? gst_structure_get_name (gst_caps_get_structure (caps, 0)) : "unknown";
+  const char *kind = caps ? gst_structure_get_name (gst_caps_get_structure (caps, 0)) : "";
 
   g_mutex_lock (&self->lock);
-  if (!g_str_equal (kind, "audio/x-raw"))
+  if (!caps)
+    GST_INFO ("a stream of no known kind");
+  else if (!g_str_equal (kind, "audio/x-raw"))
     g_string_append_printf (self->others, "%s%.*s", self->others->len ? ", " : "",
         (int) strcspn (kind, "/"), kind);
   else if (self->sink && gst_pad_is_linked (self->sink))
