@@ -174,7 +174,7 @@ decode_often (gpointer data)
   g_autofree float *z = latents (3);
   GByteArray *frames = g_byte_array_new ();
 
-  for (guint round = 0; round < 3; round++) {
+  for (guint round = 0; round < 2; round++) {
     for (guint i = 0; i <= N; i++)
       step (self, z, i, frames);
     avatar_decoder_reset (self);
