@@ -11,7 +11,7 @@
 static void
 test_budgets (Fixture *f, gconstpointer data)
 {
-  guint parts, refused = 0;
+  guint parts = 0, refused = 0;
   g_autoptr (GByteArray) cpu = encode (f, &two, &parts);
   Job job = two;
 

@@ -17,7 +17,7 @@ static AvatarTokenizer *llama, *clip;
 static char *
 read_file (const char *path)
 {
-  char *text;
+  char *text = NULL;
   GError *error = NULL;
 
   g_file_get_contents (path, &text, NULL, &error);
