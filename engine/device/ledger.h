@@ -22,7 +22,7 @@ typedef struct _AvatarArena AvatarArena;
 AvatarArena *avatar_arena_new_dry (void);
 /* @bytes of device memory, entered in the ledger. */
 AvatarArena *avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
-/* Over @bytes at @memory, which the caller keeps until the arena is freed. */
+/* Makes an arena over @bytes at @memory, which the caller keeps until the arena is freed. */
 AvatarArena *avatar_arena_new_over (AvatarDevice *device, void *memory, gsize bytes);
 void avatar_arena_free (AvatarArena *self);
 /* Gives the memory back, with all that was pushed, and takes as much again. */

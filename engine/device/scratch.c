@@ -3,7 +3,7 @@
 
 #include "engine/device/device.h"
 
-/* Interval in microseconds at which a member that waits looks whether it was cancelled. */
+/* Polling interval of a waiting member for its cancellation, in microseconds. */
 #define POLL 20000
 
 struct _AvatarScratch
@@ -53,7 +53,7 @@ avatar_scratch_get_size (AvatarScratch *self)
   return self->size;
 }
 
-/* Replaces the memory by @bytes. Called with the lock held, and nobody at work. */
+/* Replaces the memory by @bytes. Called with the lock held while no member computes. */
 static gboolean
 resize (AvatarScratch *self, gsize bytes, const char *what, GError **error)
 {
@@ -69,7 +69,7 @@ resize (AvatarScratch *self, gsize bytes, const char *what, GError **error)
     self->size = bytes;
     return TRUE;
   }
-  /* The other members still have what they joined for. */
+  /* Keeps the size that the other members have joined with. */
   if (before > 0)
     self->memory = avatar_device_memory_new (self->device, before, what, NULL);
   self->size = self->memory ? before : 0;

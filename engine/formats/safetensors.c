@@ -370,12 +370,6 @@ avatar_safetensors_free (AvatarSafetensors *self)
   g_free (self);
 }
 
-const char *
-avatar_safetensors_get_name (AvatarSafetensors *self)
-{
-  return self->name;
-}
-
 gboolean
 avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out)
 {

@@ -15,7 +15,6 @@ AvatarSafetensors *avatar_safetensors_open (const char *path, GError **error);
 /* @name is for messages. */
 AvatarSafetensors *avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_safetensors_free (AvatarSafetensors *self);
-const char *avatar_safetensors_get_name (AvatarSafetensors *self);
 /* FALSE: there is no such tensor. The data may lie at any address: see avatar_dtype_to_f32(). */
 gboolean avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out);
 guint avatar_safetensors_n (AvatarSafetensors *self);

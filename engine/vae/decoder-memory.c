@@ -260,8 +260,11 @@ avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error)
       = self->shares ? borrow_arena (self, error) : take_arena (self, latents, error);
   AvatarOps *ops = arena ? avatar_vae_ops_new (self->device, arena, error) : NULL;
 
-  if (!ops)
+  if (!ops) {
+    if (arena && self->shares)
+      avatar_scratch_give (avatar_device_get_scratch (self->device));
     return FALSE;
+  }
   avatar_decoder_begin (self, ops, latents);
   self->state.index = before.index;
   self->state.n_tail = before.n_tail;

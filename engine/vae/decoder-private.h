@@ -64,10 +64,11 @@ gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error)
 gboolean avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error);
 /* With the turn: gives it back, so that the stream can go on later. */
 void avatar_decoder_park (AvatarDecoder *self);
-/* Joins those who share the device's scratch memory, with enough of it for tiles of @latents. */
+/* Joins the decoders that share the device's scratch memory, with enough of it for tiles of
+ * @latents. */
 gboolean avatar_decoder_share (AvatarDecoder *self, gint64 latents, GError **error);
 void avatar_decoder_unshare (AvatarDecoder *self);
-/* What is held between tiles of up to @latents if the arena is shared. */
+/* Bytes that are held between tiles of up to @latents if the arena is shared. */
 gsize avatar_decoder_kept_bytes (AvatarDecoder *self, gint64 latents);
 /* With the turn: gives the scratch memory back, and keeps the frames of the last tile. */
 void avatar_decoder_rest (AvatarDecoder *self);

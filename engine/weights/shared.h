@@ -19,14 +19,15 @@ typedef struct
   GHashTable *views;
 } AvatarSharedWeights;
 
-/* Fills @weights, or returns %FALSE with @error and frees nothing that it made. */
+/* Fills @weights, or returns %FALSE with @error; what it has made by then is freed by the caller. */
 typedef gboolean (*AvatarSharedLoad) (AvatarSharedWeights *weights, gpointer data, GError **error);
 
-/* What others have loaded, or what @load makes; waits while another thread loads it. The caller
+/* Returns these weights, which @load loads unless they are there; waits while another thread loads
+ * them. The caller
  * holds references to @model and @device until avatar_shared_weights_release(). Any thread. */
 AvatarSharedWeights *avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device,
     const char *part, AvatarSharedLoad load, gpointer data, GError **error);
-/* The last one frees it. */
+/* Frees the weights when the last stage has released them. */
 void avatar_shared_weights_release (AvatarSharedWeights *weights);
 
 G_END_DECLS

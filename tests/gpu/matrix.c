@@ -178,6 +178,7 @@ decode_cell (const Decode *cell)
     tell (name, NULL, "refused: %s", refused->message);
     return;
   }
+  expect (possible, &error, "the plan refused what ran (%s)", refused ? refused->message : "");
   if (out)
     expect (out->len == frames * cell->width * cell->height * 3, &error, "%u bytes came out",
         out->len);
@@ -262,7 +263,7 @@ denoise_name (const Denoise *c)
       c->guidance);
 }
 
-/* What the settings of a cell point to. */
+/* Memory that the settings of a cell point to. */
 typedef struct
 {
   float *states, *pooled;
