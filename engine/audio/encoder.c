@@ -108,7 +108,7 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
     weights = avatar_weights_new (model, host, "whisper", TRUE, error);
   if (!weights)
     return FALSE;
-  ops = avatar_ops_new (host, avatar_arena_new_dry (), NULL);
+  ops = avatar_ops_new (host, avatar_arena_new_dry_run (), NULL);
   net_init (&net, ops, avatar_model_get_config (model), weights);
   net_run (&net, ops, NULL, 0);
   if (weight_bytes)

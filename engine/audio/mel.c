@@ -61,7 +61,7 @@ avatar_mel_init (AvatarMel *self, AvatarOps *ops, guint mels)
 {
   self->basis = avatar_ops_alloc (ops, 2, (gint64) 2 * BINS, (gint64) WINDOW);
   self->filters = avatar_ops_alloc (ops, 2, (gint64) mels, (gint64) BINS);
-  if (ops->dry)
+  if (ops->dry_run)
     return;
   fill_basis (avatar_tensor_f32 (self->basis));
   fill_filters (avatar_tensor_f32 (self->filters), mels);

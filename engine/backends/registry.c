@@ -24,9 +24,9 @@ avatar_backend_find (const char *name, GError **error)
   if (is_cuda (name))
     return avatar_backend_load ("cuda", error);
   if (strncmp (name, "sim:", 4) == 0)
-    return &avatar_backend_sim;
+    return &avatar_backend_fake;
   if (strncmp (name, "plan:", 5) == 0)
-    return &avatar_backend_plan;
+    return &avatar_backend_estimate;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
       "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
       "\"auto\" (the best there is)",

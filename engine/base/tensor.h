@@ -73,7 +73,7 @@ AvatarTensor avatar_tensor_reshape (AvatarTensor t, guint rank, ...);
 char *avatar_tensor_describe (AvatarTensor t);
 
 static inline gboolean
-avatar_tensor_given (AvatarTensor t)
+avatar_tensor_is_set (AvatarTensor t)
 {
   return t.rank != 0;
 }

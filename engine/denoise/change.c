@@ -195,12 +195,12 @@ settle (AvatarDenoiser *self, GError **error)
   avatar_denoiser_settle (self, 0, 0, &settled, NULL);
   avatar_window_clear (&self->window); /* of the failure that it was meant to be */
   least = settled.least;
-  if (self->tenant)
-    avatar_tenant_make_room (self->tenant, least + avatar_weights_file_bytes (self->weights), least,
-        &self->ops->cancelled);
+  if (self->memory_client)
+    avatar_memory_client_request (self->memory_client,
+        least + avatar_weights_file_bytes (self->weights), least, &self->ops->cancelled);
   if (!avatar_ops_check (self->ops, error))
     return FALSE;
-  room = avatar_device_get_room (self->device);
+  room = avatar_device_get_available_bytes (self->device);
   if (!avatar_denoiser_settle (self, room, avatar_placing_room (self->device), &settled, NULL)) {
     avatar_device_get_memory (self->device, &memory);
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,

@@ -28,12 +28,12 @@ struct _AvatarDenoiser
   GPtrArray *warnings; /* of char *, up to NULL */
   AvatarWindow window;
   AvatarOps *ops;
-  GMutex turn;          /* held at work; who has it may give the device's memory back */
-  AvatarTenant *tenant; /* NULL: not of a discrete device */
-  gboolean parked;      /* it was given back */
-  gsize predicted;      /* bytes of the arena */
-  gsize mark;           /* of the arena, above the constants of all windows */
-  gboolean dry;
+  GMutex turn; /* held at work; who has it may give the device's memory back */
+  AvatarMemoryClient *memory_client; /* NULL: not of a discrete device */
+  gboolean parked;                   /* it was given back */
+  gsize predicted;                   /* bytes of the arena */
+  gsize mark;                        /* of the arena, above the constants of all windows */
+  gboolean dry_run;
   gboolean begun;
   gint64 frames; /* latent frames of a window */
   gint64 channels, h8, w8;
@@ -64,7 +64,7 @@ struct _AvatarDenoiser
 
 /* A stage without an arena: what avatar_denoiser_settle() needs. */
 AvatarDenoiser *avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, gboolean dry, GError **error);
+    const AvatarDenoiseSettings *settings, gboolean dry_run, GError **error);
 
 /**
  * AvatarSettled: what was decided about the device's memory, and what was found on the way.
@@ -75,7 +75,7 @@ AvatarDenoiser *avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
 typedef struct
 {
   guint64 arena, least;
-  AvatarWork once, full, cached;
+  AvatarCost once, full, cached;
   guint n_full, n_cached;
 } AvatarSettled;
 
@@ -111,8 +111,8 @@ void avatar_denoiser_park (AvatarDenoiser *self);
 /* Takes it again, in the place of other stages at rest if need be. */
 /* @for_texts: bytes for the weights of the text encoders, if they are about to run; else 0 */
 gboolean avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error);
-/* AvatarYieldFunc */
-AvatarYield avatar_denoiser_yield (gpointer denoiser, gboolean all);
+/* AvatarReclaimFunc */
+AvatarReclaimResult avatar_denoiser_reclaim (gpointer denoiser, gboolean all);
 
 /* Latents and velocity of a window in the arena. */
 typedef struct

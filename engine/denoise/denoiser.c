@@ -42,7 +42,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   AvatarArena *arena;
 
   if (!self
-      || !avatar_denoiser_settle (self, avatar_device_get_room (device),
+      || !avatar_denoiser_settle (self, avatar_device_get_available_bytes (device),
           avatar_placing_room (device), &settled, error))
     return NULL;
   self->predicted = settled.arena;
@@ -53,8 +53,8 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   if (!self->ops || !avatar_weights_check (self->weights, error))
     return NULL;
   if (avatar_device_get_backend (device)->discrete) {
-    self->tenant = avatar_tenant_new (device, avatar_denoiser_yield, self);
-    avatar_tenant_set_holds (self->tenant, TRUE);
+    self->memory_client = avatar_memory_client_new (device, avatar_denoiser_reclaim, self);
+    avatar_memory_client_set_reclaimable (self->memory_client, TRUE);
   }
   return g_steal_pointer (&self);
 }
@@ -178,7 +178,7 @@ denoise (AvatarDenoiser *self, GError **error)
   pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
                                                          : avatar_denoiser_run_window (self, error);
   avatar_ops_release (self->ops, self->mark);
-  if (self->tenant && avatar_tenant_is_wanted (self->tenant))
+  if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
     avatar_denoiser_park (self);
   return pull;
 }

@@ -12,8 +12,8 @@ G_BEGIN_DECLS
 typedef struct
 {
   double flops, bytes;
-  AvatarPlanCounts counts;
-} AvatarWork;
+  AvatarFlopCounts counts;
+} AvatarCost;
 
 /**
  * AvatarDenoiserPlan: a run over some video frames.
@@ -36,7 +36,7 @@ typedef struct
   guint n_slots, n_resident, n_units;
   guint64 streamed, ahead, pinned, host, file;
   guint64 n_full, n_cached;
-  AvatarWork once, full, cached, forward;
+  AvatarCost once, full, cached, forward;
   AvatarTextEncoderNeeds text;
 } AvatarDenoiserPlan;
 

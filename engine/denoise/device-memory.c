@@ -16,11 +16,11 @@ avatar_denoiser_park (AvatarDenoiser *self)
     return;
   avatar_ops_finish (self->ops);
   avatar_weights_drop_route (self->weights);
-  avatar_arena_drop (self->ops->arena);
+  avatar_arena_free_memory (self->ops->arena);
   self->parked = TRUE;
   self->begun = FALSE;
-  if (self->tenant)
-    avatar_tenant_set_holds (self->tenant, FALSE);
+  if (self->memory_client)
+    avatar_memory_client_set_reclaimable (self->memory_client, FALSE);
 }
 
 /* For weights on their way, at least. */
@@ -50,45 +50,46 @@ static gboolean
 take_turn (AvatarDenoiser *self, guint64 for_texts, GError **error)
 {
   AvatarArena *arena = self->ops->arena;
-  guint64 bytes = avatar_device_rounded (self->device, avatar_arena_size (arena));
+  guint64 bytes = avatar_device_get_allocation_size (self->device, avatar_arena_size (arena));
   guint64 least = bytes + MAX (least_for_weights (self), for_texts);
   GError *reason = NULL;
 
   for (guint i = 0; i < ATTEMPTS && self->parked; i++) {
     g_clear_error (&reason);
-    avatar_tenant_make_room (self->tenant,
+    avatar_memory_client_request (self->memory_client,
         MAX (least, bytes + avatar_weights_file_bytes (self->weights)), least,
         &self->ops->cancelled);
-    self->parked
-        = !avatar_arena_renew (arena, "the denoiser", &reason) || !take_route (self, &reason);
+    self->parked = !avatar_arena_allocate_memory (arena, "the denoiser", &reason)
+        || !take_route (self, &reason);
     if (self->parked)
-      avatar_arena_drop (arena);
+      avatar_arena_free_memory (arena);
   }
   if (self->parked) {
     g_propagate_error (error, reason);
     return FALSE;
   }
-  avatar_tenant_set_holds (self->tenant, TRUE);
+  avatar_memory_client_set_reclaimable (self->memory_client, TRUE);
   return TRUE;
 }
 
 gboolean
 avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error)
 {
-  if (self->parked && self->tenant)
+  if (self->parked && self->memory_client)
     return take_turn (self, for_texts, error);
-  self->parked = self->parked && !avatar_arena_renew (self->ops->arena, "the denoiser", error);
+  self->parked
+      = self->parked && !avatar_arena_allocate_memory (self->ops->arena, "the denoiser", error);
   return !self->parked;
 }
 
-AvatarYield
-avatar_denoiser_yield (gpointer denoiser, gboolean all)
+AvatarReclaimResult
+avatar_denoiser_reclaim (gpointer denoiser, gboolean all)
 {
   AvatarDenoiser *self = denoiser;
 
   if (!g_mutex_trylock (&self->turn))
-    return AVATAR_YIELD_BUSY;
+    return AVATAR_RECLAIM_BUSY;
   avatar_denoiser_park (self);
   g_mutex_unlock (&self->turn);
-  return AVATAR_YIELD_DONE;
+  return AVATAR_RECLAIM_DONE;
 }

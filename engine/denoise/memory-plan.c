@@ -12,15 +12,15 @@
 /* Kinds of steps: see avatar_window_kind(). */
 #define KINDS 8
 
-static AvatarWork
+static AvatarCost
 work_of (const AvatarOps *ops)
 {
-  return (AvatarWork){ ops->flops, ops->bytes, avatar_plan_counts (ops->device) };
+  return (AvatarCost){ ops->flops, ops->bytes, avatar_device_get_flop_counts (ops->device) };
 }
 
 /* w + n (b - a) */
-static AvatarWork
-work_add (AvatarWork w, double n, AvatarWork b, AvatarWork a)
+static AvatarCost
+work_add (AvatarCost w, double n, AvatarCost b, AvatarCost a)
 {
   w.flops += n * (b.flops - a.flops);
   w.bytes += n * (b.bytes - a.bytes);
@@ -36,14 +36,14 @@ static void
 run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarSettled *out)
 {
   gsize mark = avatar_ops_mark (ops);
-  AvatarWork work[KINDS] = { 0 };
+  AvatarCost work[KINDS] = { 0 };
   guint forwards[KINDS] = { 0 }, seen = 0;
 
   for (guint i = 0; i < self->settings.steps; i++) {
     guint kind = avatar_window_kind (&self->window, i);
 
     if (!(seen & 1 << kind)) {
-      AvatarWork before = work_of (ops);
+      AvatarCost before = work_of (ops);
 
       seen |= 1 << kind;
       self->stats.forwards = 0;
@@ -54,9 +54,9 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarSettled *out)
       work[kind] = work_add (work[kind], 1, work_of (ops), before);
     }
     if (self->window.full[i])
-      out->full = work_add (out->full, 1, work[kind], (AvatarWork){ 0 });
+      out->full = work_add (out->full, 1, work[kind], (AvatarCost){ 0 });
     else
-      out->cached = work_add (out->cached, 1, work[kind], (AvatarWork){ 0 });
+      out->cached = work_add (out->cached, 1, work[kind], (AvatarCost){ 0 });
     out->n_full += forwards[kind];
     out->n_cached += self->window.full[i] ? 0 : self->settings.guidance_scale > 1 ? 2 : 1;
   }
@@ -67,8 +67,8 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarSettled *out)
 static AvatarSettled
 run_dry (AvatarDenoiser *self)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  AvatarWork before = work_of (ops);
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
+  AvatarCost before = work_of (ops);
   AvatarSettled out = { 0 };
 
   avatar_window_prepare (&self->window, ops, NULL);
@@ -95,7 +95,7 @@ try (AvatarDenoiser *self, gboolean share, AvatarTokenStorage storage, guint64 r
   w->share = share;
   w->storage = storage;
   more = run_dry (self);
-  if (avatar_device_rounded (self->device, more.arena) <= room) {
+  if (avatar_device_get_allocation_size (self->device, more.arena) <= room) {
     more.least = best->least;
     *best = more;
   } else {
@@ -134,7 +134,7 @@ avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
   self->window.share = FALSE;
   self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
   *settled = run_dry (self);
-  arena = avatar_device_rounded (self->device, settled->arena);
+  arena = avatar_device_get_allocation_size (self->device, settled->arena);
   settled->least = arena + slots_bytes (self, AVATAR_MIN_SLOTS);
   if (settled->least > room) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
@@ -146,7 +146,7 @@ avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
     try (self, TRUE, AVATAR_TOKEN_STORAGE_HOST, for_arena, settled);
   if (self->settings.cache != AVATAR_CACHE_NONE && one_window)
     try (self, self->window.share, AVATAR_TOKEN_STORAGE_ARENA, for_arena, settled);
-  if (!self->dry)
+  if (!self->dry_run)
     avatar_window_clear (&self->window);
   return TRUE;
 }
@@ -155,18 +155,18 @@ void
 avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error)
 {
-  g_autoptr (AvatarDenoiser) dry = avatar_denoiser_open (model, device, settings, TRUE, NULL);
+  g_autoptr (AvatarDenoiser) dry_run = avatar_denoiser_open (model, device, settings, TRUE, NULL);
   guint64 least, room = G_MAXUINT64, total;
   AvatarSettled settled;
   AvatarMemory memory;
 
-  if (!dry)
+  if (!dry_run)
     return;
-  avatar_denoiser_settle (dry, 0, 0, &settled, NULL);
-  least = avatar_weights_fixed_bytes (dry->weights) + settled.least;
-  if (least <= avatar_device_get_room (device))
+  avatar_denoiser_settle (dry_run, 0, 0, &settled, NULL);
+  least = avatar_weights_fixed_bytes (dry_run->weights) + settled.least;
+  if (least <= avatar_device_get_available_bytes (device))
     return;
-  avatar_device_get_info (device, &room, &total);
+  avatar_device_get_memory_info (device, &room, &total);
   avatar_device_get_memory (device, &memory);
   g_clear_error (error);
   /* an automatic budget is as small as the device is */
@@ -175,23 +175,23 @@ avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
         "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
         avatar_device_get_name (device), memory.budget / MIB, settings->width, settings->height,
-        (guint) dry->frames, ceil ((memory.now + least) / MIB));
+        (guint) dry_run->frames, ceil ((memory.now + least) / MIB));
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more of %s, but "
         "%.0f MiB are free; close other programs, or choose a smaller video or chunk",
-        settings->width, settings->height, (guint) dry->frames, ceil (least / MIB),
+        settings->width, settings->height, (guint) dry_run->frames, ceil (least / MIB),
         avatar_device_get_name (device), floor (room / MIB));
 }
 
 /* One full forward, as a step without guidance makes it. */
-static AvatarWork
+static AvatarCost
 one_forward (AvatarDenoiser *self)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   double cfg_scale = self->window.cfg_scale;
   AvatarStepBuffers buffers;
-  AvatarWork before;
+  AvatarCost before;
 
   self->window.cfg_scale = 1;
   avatar_window_prepare (&self->window, ops, NULL);
@@ -201,7 +201,7 @@ one_forward (AvatarDenoiser *self)
   before = work_of (ops);
   avatar_window_velocity (&self->window, ops, buffers.v, buffers.x, 0, (AvatarPlace){ 0 });
   self->window.cfg_scale = cfg_scale;
-  return work_add ((AvatarWork){ 0 }, 1, work_of (ops), before);
+  return work_add ((AvatarCost){ 0 }, 1, work_of (ops), before);
 }
 
 /* Bytes of the units of @route and its guests that do not keep a place: what is pinned, as far as
@@ -249,7 +249,8 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
         plan->ahead += g_array_index (units, AvatarUnit, route->units[i]).bytes;
       continue;
     }
-    plan->expand = placing.scratches * avatar_device_rounded (self->device, placing.scratch_bytes);
+    plan->expand = placing.scratches
+        * avatar_device_get_allocation_size (self->device, placing.scratch_bytes);
     plan->slots = placing.slots_bytes - plan->expand;
     plan->resident = placing.resident_bytes;
     plan->streamed = placing.streamed_bytes;
@@ -283,7 +284,7 @@ fill_plan (AvatarDenoiser *self, const AvatarSettled *settled, guint frames,
 {
   guint windows = count_windows (self, frames);
   gboolean clip = self->settings.mode == AVATAR_DENOISE_MODE_CLIP;
-  AvatarWork nothing = { 0 };
+  AvatarCost nothing = { 0 };
 
   plan->shares = self->window.share;
   plan->keeps = self->window.storage == AVATAR_TOKEN_STORAGE_ARENA;
@@ -319,7 +320,7 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
   plan->least = plan->fixed + settled.least;
   if (!plan->fits)
     room = settled.least;
-  plan->arena = avatar_device_rounded (device, settled.arena);
+  plan->arena = avatar_device_get_allocation_size (device, settled.arena);
   if (!place_weights (self, room - plan->arena, plan, error))
     return FALSE;
   fill_plan (self, &settled, frames, plan);

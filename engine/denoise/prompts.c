@@ -55,7 +55,7 @@ encode_bytes (AvatarDenoiser *self, GError **error)
     guint n = avatar_model_get_config (self->model)->text.max_states;
 
     /* a plan needs no more than the length, at the most */
-    if ((encoder || !self->dry)
+    if ((encoder || !self->dry_run)
         && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
             error))
       return FALSE;
@@ -83,7 +83,7 @@ open_encoder (AvatarDenoiser *self, GError **error)
     .prompts = { s->prompt, s->negative_prompt },
     .n_prompts = count_prompts (self),
     .exact_rope = s->exact_rope,
-    .longest = self->dry && !s->prompt,
+    .longest = self->dry_run && !s->prompt,
     .cache = { strcmp (folder, "none") == 0 ? NULL : folder, s->text_cache_bytes },
   };
 
@@ -110,7 +110,7 @@ avatar_denoiser_take_texts (AvatarDenoiser *self, const AvatarTextStates *texts,
   if (texts)
     return copy_texts (self, texts, error);
   /* a plan does without encoders that are not there */
-  if (avatar_text_encoder_is_for (self->model) && (!self->dry || has_encoders (self)))
+  if (avatar_text_encoder_is_for (self->model) && (!self->dry_run || has_encoders (self)))
     return open_encoder (self, error);
   return encode_bytes (self, error);
 }

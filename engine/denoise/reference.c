@@ -46,7 +46,7 @@ avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s
   }
   self->conditions.n_reference = takes_mode (s) ? 1 : self->frames;
   self->seeded_posterior = s->posterior_noise && strcmp (s->posterior_noise, "seeded") == 0;
-  if (self->dry)
+  if (self->dry_run)
     return TRUE;
   if (s->parity) {
     self->velocities = g_new (float, 2 * n);
@@ -157,7 +157,7 @@ take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
   float *moments = self->moments;
   AvatarImage *before = self->image;
 
-  if (self->tenant)
+  if (self->memory_client)
     avatar_denoiser_park (self); /* in turns with the portrait's encoder */
   if (!avatar_denoiser_take_image (self, image, error))
     return FALSE;

@@ -46,7 +46,8 @@ check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **
   const AvatarBackend *backend = avatar_device_get_backend (device);
 
   if (s->precision != AVATAR_PRECISION_FP8
-      || (backend->multiplies_8bit && backend->multiplies_8bit (avatar_device_get_handle (device))))
+      || (backend->supports_8bit_linear
+          && backend->supports_8bit_linear (avatar_device_get_handle (device))))
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "precision is fp8, in which %s cannot compute; choose auto, or a GPU of compute capability "
@@ -124,7 +125,7 @@ copy_warnings (GPtrArray *loras)
 
 AvatarDenoiser *
 avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, gboolean dry, GError **error)
+    const AvatarDenoiseSettings *settings, gboolean dry_run, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
@@ -153,7 +154,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->n_features = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
-  self->dry = dry;
+  self->dry_run = dry_run;
   self->texts_given = settings->text_states != NULL;
   self->settings.text_states = NULL;
   self->settings.noise_file = self->settings.posterior_noise = NULL; /* read below */
@@ -177,7 +178,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
           .pinned_bytes = settings->pinned_bytes,
           .loras = loras,
       },
-      dry, error);
+      dry_run, error);
   if (!self->weights)
     return NULL;
   self->transformer.weights = self->weights;
@@ -200,7 +201,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
 {
   if (!self)
     return;
-  avatar_tenant_free (self->tenant);
+  avatar_memory_client_free (self->memory_client);
   avatar_window_clear (&self->window);
   avatar_ops_finish (self->ops); /* before what it works on goes */
   avatar_weights_free (self->weights);

@@ -34,7 +34,7 @@ typedef struct
   AvatarTensor k, v;       /* [L, D] */
   AvatarTensor cos, sin;   /* of the image tokens */
   AvatarTensor modulation; /* float32, all vectors of the moment */
-  gboolean attends_8bit;
+  gboolean use_8bit_attention;
 } Forward;
 
 /* The weights of one stream through attention; a single block has one stream. */
@@ -111,8 +111,8 @@ begin_keys (AvatarTransformer *self, AvatarOps *ops, Forward *f, AvatarTensor no
 {
   gint64 d = self->config->hidden;
 
-  f->k = f->attends_8bit ? avatar_ops_alloc_normed (ops, f->kv.shape[0], d, norm, norm2)
-                         : avatar_tensor_cols (f->kv, 0, d);
+  f->k = f->use_8bit_attention ? avatar_ops_alloc_normed (ops, f->kv.shape[0], d, norm, norm2)
+                               : avatar_tensor_cols (f->kv, 0, d);
 }
 
 /* Keys and values of the tokens x [n, D], which lie at @offset of all; the first
@@ -129,7 +129,7 @@ keys_and_values (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, const 
     AvatarTensor kv = avatar_tensor_rows (f->kv, offset + r, m), k;
     AvatarTensor h = modulate (ops, avatar_tensor_rows (x, r, m), s->mod[0], s->mod[1], s->qkv_w);
 
-    if (f->attends_8bit) {
+    if (f->use_8bit_attention) {
       k = avatar_ops_alloc (ops, 2, m, d);
       linear (ops, k, h, avatar_tensor_rows (s->qkv_w, d, d), avatar_tensor_rows (s->qkv_b, d, d),
           AVATAR_ACT_NONE);
@@ -152,7 +152,8 @@ finish_values (AvatarTransformer *self, AvatarOps *ops, Forward *f)
 {
   gint64 d = self->config->hidden;
 
-  f->v = f->attends_8bit ? avatar_ops_quantise_all (ops, f->kv) : avatar_tensor_cols (f->kv, d, d);
+  f->v = f->use_8bit_attention ? avatar_ops_quantise_all (ops, f->kv)
+                               : avatar_tensor_cols (f->kv, d, d);
 }
 
 /* o [m, D] = attention of the modulated rows h [m, D], which start at @first of their stream */
@@ -166,7 +167,7 @@ attend (AvatarTransformer *self, AvatarOps *ops, AvatarTensor o, AvatarTensor h,
 
   linear (ops, q, h, avatar_tensor_rows (s->qkv_w, 0, d), avatar_tensor_rows (s->qkv_b, 0, d),
       AVATAR_ACT_NONE);
-  if (f->attends_8bit)
+  if (f->use_8bit_attention)
     normed = avatar_ops_alloc_normed (ops, h.shape[0], d, s->q_norm, AVATAR_NO_TENSOR);
   norm_heads (self, ops, normed, q, s->q_norm, f, first, image_tokens);
   avatar_op_attention (ops, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (normed, hd),
@@ -207,7 +208,7 @@ double_rest (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, g
     AvatarTensor rows = avatar_tensor_rows (x, r, m), h, o = avatar_ops_alloc (ops, 2, m, d),
                  hidden;
 
-    avatar_ops_pace (ops);
+    avatar_ops_throttle (ops);
     h = modulate (ops, rows, s->mod[0], s->mod[1], s->qkv_w);
     attend (self, ops, o, h, s, f, r, image_tokens);
     linear_add (ops, rows, o, AVATAR_W ("double_blocks.%u.%s_attn_proj.weight", i, name),
@@ -312,7 +313,7 @@ single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, 
     AvatarTensor rows = avatar_tensor_rows (x, r, m), h;
     AvatarTensor z = avatar_ops_alloc (ops, 2, m, d + width); /* attention | mlp */
 
-    avatar_ops_pace (ops);
+    avatar_ops_throttle (ops);
     h = modulate (ops, rows, s.mod[0], s.mod[1], w1);
     attend (self, ops, avatar_tensor_cols (z, 0, d), h, &s, f, r, image_tokens);
     linear (ops, avatar_tensor_cols (z, d, width), h, avatar_tensor_rows (w1, 3 * d, width),
@@ -411,10 +412,10 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
   gint64 l = lx + moment->prompt->used;
   AvatarTensor face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, scene->frames * s);
   Tokens tokens = { .z = avatar_ops_alloc (ops, 2, l, d) };
-  gboolean attends_8bit = self->fp8 && avatar_ops_attends_8bit (ops, c->head_dim);
+  gboolean use_8bit_attention = self->fp8 && avatar_ops_supports_8bit_attention (ops, c->head_dim);
   Forward f = {
-    .attends_8bit = attends_8bit,
-    .kv = avatar_ops_alloc (ops, 2, l, attends_8bit ? d : 2 * d),
+    .use_8bit_attention = use_8bit_attention,
+    .kv = avatar_ops_alloc (ops, 2, l, use_8bit_attention ? d : 2 * d),
     .cos = scene->cos,
     .sin = scene->sin,
     .modulation = avatar_ops_alloc_as (ops, AVATAR_F32, 1, avatar_transformer_modulation_n (c)),

@@ -73,7 +73,7 @@ collect (AvatarWindow *self, AvatarOps *ops, gboolean full)
 
       if ((b && !needs_negative (self, i)) || (full && !self->full[i]))
         continue;
-      if (full && !ops->dry)
+      if (full && !ops->dry_run)
         m->text = g_malloc0 (m->prompt->used * row);
       g_array_append_val (needed, *m);
     }
@@ -81,7 +81,7 @@ collect (AvatarWindow *self, AvatarOps *ops, gboolean full)
 }
 
 static void
-schedule (AvatarWindow *self, gboolean dry)
+schedule (AvatarWindow *self, gboolean dry_run)
 {
   const AvatarTransformerConfig *c = self->transformer->config;
   g_autofree const float **modulations = g_new (const float *, self->steps);
@@ -90,7 +90,7 @@ schedule (AvatarWindow *self, gboolean dry)
     modulations[i] = moment_at (self, i, FALSE)->modulation;
   /* what the adaptive cache will skip is not known to a plan, which takes it for nothing */
   avatar_cache_schedule (self->full, self->steps,
-      dry && self->cache == AVATAR_CACHE_ADAPTIVE ? AVATAR_CACHE_NONE : self->cache,
+      dry_run && self->cache == AVATAR_CACHE_ADAPTIVE ? AVATAR_CACHE_NONE : self->cache,
       self->cache_threshold, modulations, avatar_modulation_double (c, 1, FALSE));
 }
 
@@ -103,13 +103,13 @@ avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error)
   avatar_window_clear (self);
   self->moments = g_new0 (AvatarMoment, 2 * self->steps);
   self->full = g_new0 (gboolean, self->steps);
-  init_moments (self, !ops->dry);
+  init_moments (self, !ops->dry_run);
   all = collect (self, ops, FALSE);
   avatar_transformer_modulate (self->transformer, ops, (AvatarMoment *) all->data, all->len);
-  schedule (self, ops->dry);
+  schedule (self, ops->dry_run);
   full = collect (self, ops, TRUE);
   avatar_transformer_refine (self->transformer, ops, (AvatarMoment *) full->data, full->len);
-  return ops->dry || avatar_ops_check (ops, error);
+  return ops->dry_run || avatar_ops_check (ops, error);
 }
 
 void

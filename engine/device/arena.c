@@ -14,7 +14,7 @@ struct _AvatarArena
 };
 
 AvatarArena *
-avatar_arena_new_dry (void)
+avatar_arena_new_dry_run (void)
 {
   return g_new0 (AvatarArena, 1);
 }
@@ -61,7 +61,7 @@ avatar_arena_free (AvatarArena *self)
 }
 
 void
-avatar_arena_drop (AvatarArena *self)
+avatar_arena_free_memory (AvatarArena *self)
 {
   if (self->memory)
     avatar_device_memory_free (self->device, self->memory, self->size);
@@ -70,7 +70,7 @@ avatar_arena_drop (AvatarArena *self)
 }
 
 gboolean
-avatar_arena_renew (AvatarArena *self, const char *what, GError **error)
+avatar_arena_allocate_memory (AvatarArena *self, const char *what, GError **error)
 {
   g_assert (!self->memory && self->device);
   self->memory = avatar_device_memory_new (self->device, self->size, what, error);
@@ -92,7 +92,7 @@ avatar_arena_size (AvatarArena *self)
 }
 
 gboolean
-avatar_arena_is_dry (AvatarArena *self)
+avatar_arena_is_dry_run (AvatarArena *self)
 {
   return self->device == NULL;
 }

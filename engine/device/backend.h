@@ -33,7 +33,7 @@ typedef struct _AvatarPixelMatrix AvatarPixelMatrix;
 typedef struct
 {
   double linear, linear_8bit, attention, attention_8bit;
-} AvatarPlanCounts;
+} AvatarFlopCounts;
 
 struct _AvatarBackend
 {
@@ -76,8 +76,8 @@ struct _AvatarBackend
   gboolean (*queue_check) (AvatarQueue *queue, GError **error);
   /* The same, when all of it is done. */
   gboolean (*queue_sync) (AvatarQueue *queue, GError **error);
-  /* Waits until at most a few tens of milliseconds of work are ahead: see avatar_ops_pace(). */
-  void (*queue_pace) (AvatarQueue *queue);
+  /* Waits until at most a few tens of milliseconds of work are ahead: see avatar_ops_throttle(). */
+  void (*queue_throttle) (AvatarQueue *queue);
 
   AvatarFence *(*fence_new) (AvatarBackendDevice *device);
   void (*fence_free) (AvatarFence *fence);
@@ -152,18 +152,18 @@ struct _AvatarBackend
   void (*to_bytes) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
       const AvatarPixelMatrix *matrix, AvatarTensor bad);
   /* Optional: can it multiply e4m3 matrices? If so: */
-  gboolean (*multiplies_8bit) (AvatarBackendDevice *device);
+  gboolean (*supports_8bit_linear) (AvatarBackendDevice *device);
   /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */
   void (*quantise) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   /* Optional: can it attend with q, k and v in e4m3, heads of @d? If so, quantise_all() makes them:
    * one factor for all, y.scale[0], with one more float behind it for its own use. */
-  gboolean (*attends_8bit) (AvatarBackendDevice *device, gint64 d);
+  gboolean (*supports_8bit_attention) (AvatarBackendDevice *device, gint64 d);
   void (*quantise_all) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   /* *factor = what e4m3 must be multiplied with to hold RMS-normed heads of @d with the weights
    * w or w2 [d] (optional) */
   void (*norm_factor) (AvatarQueue *queue, float *factor, AvatarTensor w, AvatarTensor w2);
   /* Optional: work that was counted since the device was opened, in place of being done. */
-  AvatarPlanCounts (*counts) (AvatarBackendDevice *device);
+  AvatarFlopCounts (*counts) (AvatarBackendDevice *device);
 };
 
 /* The back-end that the device @name ("cpu", "cuda:1") belongs to, or %NULL with @error. The one

@@ -143,14 +143,14 @@ avatar_device_get_handle (AvatarDevice *self)
   return self->handle;
 }
 
-AvatarPlanCounts
-avatar_plan_counts (AvatarDevice *self)
+AvatarFlopCounts
+avatar_device_get_flop_counts (AvatarDevice *self)
 {
-  return self->backend->counts ? self->backend->counts (self->handle) : (AvatarPlanCounts){ 0 };
+  return self->backend->counts ? self->backend->counts (self->handle) : (AvatarFlopCounts){ 0 };
 }
 
 guint64
-avatar_device_rounded (AvatarDevice *self, guint64 bytes)
+avatar_device_get_allocation_size (AvatarDevice *self, guint64 bytes)
 {
   return self->backend->discrete ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
 }
@@ -160,12 +160,12 @@ avatar_device_memory_new (AvatarDevice *self, gsize bytes, const char *what, GEr
 {
   void *memory;
 
-  bytes = avatar_device_rounded (self, bytes);
-  if (!avatar_ledger_take (self, bytes, what, error))
+  bytes = avatar_device_get_allocation_size (self, bytes);
+  if (!avatar_ledger_add (self, bytes, what, error))
     return NULL;
   memory = self->backend->memory_new (self->handle, bytes);
   if (!memory) {
-    avatar_ledger_give (self, bytes);
+    avatar_ledger_remove (self, bytes);
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "%s: %s has no %.1f MiB left; close other programs or choose a smaller video", what,
         avatar_device_get_name (self), bytes / 1048576.);
@@ -178,9 +178,9 @@ avatar_device_memory_free (AvatarDevice *self, void *memory, gsize bytes)
 {
   if (!memory)
     return;
-  bytes = avatar_device_rounded (self, bytes);
+  bytes = avatar_device_get_allocation_size (self, bytes);
   self->backend->memory_free (self->handle, memory, bytes);
-  avatar_ledger_give (self, bytes);
+  avatar_ledger_remove (self, bytes);
 }
 
 void
@@ -200,7 +200,7 @@ avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
 }
 
 guint64
-avatar_device_get_excess (AvatarDevice *self)
+avatar_device_get_excess_bytes (AvatarDevice *self)
 {
   guint64 excess = 0;
 
@@ -214,7 +214,7 @@ avatar_device_get_excess (AvatarDevice *self)
 gboolean
 avatar_device_check_budget (AvatarDevice *self, GError **error)
 {
-  guint64 excess = avatar_device_get_excess (self);
+  guint64 excess = avatar_device_get_excess_bytes (self);
   AvatarMemory memory;
 
   if (excess == 0)
@@ -229,7 +229,7 @@ avatar_device_check_budget (AvatarDevice *self, GError **error)
 }
 
 guint64
-avatar_device_get_room (AvatarDevice *self)
+avatar_device_get_available_bytes (AvatarDevice *self)
 {
   guint64 room = G_MAXUINT64, free_bytes, total;
 
@@ -237,13 +237,13 @@ avatar_device_get_room (AvatarDevice *self)
   if (self->memory.budget)
     room = self->memory.budget - MIN (self->memory.budget, self->memory.now);
   g_mutex_unlock (&self->lock);
-  if (avatar_device_get_info (self, &free_bytes, &total))
+  if (avatar_device_get_memory_info (self, &free_bytes, &total))
     room = MIN (room, free_bytes);
   return room;
 }
 
 gboolean
-avatar_device_get_info (AvatarDevice *self, guint64 *free_bytes, guint64 *total_bytes)
+avatar_device_get_memory_info (AvatarDevice *self, guint64 *free_bytes, guint64 *total_bytes)
 {
   if (self->backend->discrete)
     self->backend->memory_info (self->handle, free_bytes, total_bytes);
@@ -251,11 +251,11 @@ avatar_device_get_info (AvatarDevice *self, guint64 *free_bytes, guint64 *total_
 }
 
 guint64
-avatar_device_get_reserve (AvatarDevice *self)
+avatar_device_get_reserve_bytes (AvatarDevice *self)
 {
   guint64 free_bytes, total;
 
-  if (!avatar_device_get_info (self, &free_bytes, &total))
+  if (!avatar_device_get_memory_info (self, &free_bytes, &total))
     return 0;
   return MIN (RESERVE, total / RESERVE_PART);
 }
@@ -267,7 +267,7 @@ avatar_device_or_host (AvatarDevice *self, GError **error)
 }
 
 gboolean
-avatar_ledger_take (AvatarDevice *self, guint64 bytes, const char *what, GError **error)
+avatar_ledger_add (AvatarDevice *self, guint64 bytes, const char *what, GError **error)
 {
   guint64 now, budget;
   gboolean fits;
@@ -291,7 +291,7 @@ avatar_ledger_take (AvatarDevice *self, guint64 bytes, const char *what, GError 
 }
 
 void
-avatar_ledger_give (AvatarDevice *self, guint64 bytes)
+avatar_ledger_remove (AvatarDevice *self, guint64 bytes)
 {
   g_mutex_lock (&self->lock);
   g_warn_if_fail (self->memory.now >= bytes);

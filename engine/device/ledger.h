@@ -9,8 +9,8 @@
 G_BEGIN_DECLS
 
 /* Enters @bytes for @what; %FALSE if the budget forbids it. Thread-safe. */
-gboolean avatar_ledger_take (AvatarDevice *device, guint64 bytes, const char *what, GError **error);
-void avatar_ledger_give (AvatarDevice *device, guint64 bytes);
+gboolean avatar_ledger_add (AvatarDevice *device, guint64 bytes, const char *what, GError **error);
+void avatar_ledger_remove (AvatarDevice *device, guint64 bytes);
 
 /**
  * AvatarArena: a stack of tensors. A dry arena has no memory behind it and only finds the
@@ -19,20 +19,20 @@ void avatar_ledger_give (AvatarDevice *device, guint64 bytes);
 typedef struct _AvatarArena AvatarArena;
 
 /* A dry arena. */
-AvatarArena *avatar_arena_new_dry (void);
+AvatarArena *avatar_arena_new_dry_run (void);
 /* @bytes of device memory, entered in the ledger. */
 AvatarArena *avatar_arena_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
 /* Makes an arena over @bytes at @memory, which the caller keeps until the arena is freed. */
 AvatarArena *avatar_arena_new_over (AvatarDevice *device, void *memory, gsize bytes);
 void avatar_arena_free (AvatarArena *self);
 /* Gives the memory back, with all that was pushed, and takes as much again. */
-void avatar_arena_drop (AvatarArena *self);
-gboolean avatar_arena_renew (AvatarArena *self, const char *what, GError **error);
+void avatar_arena_free_memory (AvatarArena *self);
+gboolean avatar_arena_allocate_memory (AvatarArena *self, const char *what, GError **error);
 /* Between the two: as much as @bytes from now on. */
 void avatar_arena_resize (AvatarArena *self, gsize bytes);
 /* Bytes that it was made with. */
 gsize avatar_arena_size (AvatarArena *self);
-gboolean avatar_arena_is_dry (AvatarArena *self);
+gboolean avatar_arena_is_dry_run (AvatarArena *self);
 /* 256-byte aligned in a discrete device, else 64; contents are undefined. Aborts if the plan was wrong, which is a bug. */
 void *avatar_arena_push (AvatarArena *self, gsize bytes);
 gsize avatar_arena_mark (AvatarArena *self);

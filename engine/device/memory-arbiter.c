@@ -10,22 +10,22 @@
 /* How long a stage at work has for giving up what it can do without, when the least is there. */
 #define PATIENCE ((gint64) 500 * G_TIME_SPAN_MILLISECOND)
 
-struct _AvatarTenant
+struct _AvatarMemoryClient
 {
   AvatarDevice *device;
-  AvatarYieldFunc yield;
+  AvatarReclaimFunc yield;
   gpointer stage;
   gint holds;    /* atomic */
   guint64 wants; /* locked; 0: it does not wait */
 };
 
 static GMutex lock;
-static GPtrArray *tenants; /* of AvatarTenant, not owned */
+static GPtrArray *tenants; /* of AvatarMemoryClient, not owned */
 
-AvatarTenant *
-avatar_tenant_new (AvatarDevice *device, AvatarYieldFunc yield, gpointer stage)
+AvatarMemoryClient *
+avatar_memory_client_new (AvatarDevice *device, AvatarReclaimFunc yield, gpointer stage)
 {
-  AvatarTenant *self = g_new0 (AvatarTenant, 1);
+  AvatarMemoryClient *self = g_new0 (AvatarMemoryClient, 1);
 
   self->device = avatar_device_ref (device);
   self->yield = yield;
@@ -39,7 +39,7 @@ avatar_tenant_new (AvatarDevice *device, AvatarYieldFunc yield, gpointer stage)
 }
 
 void
-avatar_tenant_free (AvatarTenant *self)
+avatar_memory_client_free (AvatarMemoryClient *self)
 {
   if (!self)
     return;
@@ -53,33 +53,34 @@ avatar_tenant_free (AvatarTenant *self)
 }
 
 void
-avatar_tenant_set_holds (AvatarTenant *self, gboolean holds)
+avatar_memory_client_set_reclaimable (AvatarMemoryClient *self, gboolean holds)
 {
   g_atomic_int_set (&self->holds, holds);
 }
 
 /* Locked. Asks all others; returns whether one of them is at work. */
 static gboolean
-ask_others (AvatarTenant *self, guint64 wanted, gboolean all)
+ask_others (AvatarMemoryClient *self, guint64 wanted, gboolean all)
 {
   gboolean busy = FALSE;
 
   for (guint i = 0; i < tenants->len; i++) {
-    AvatarTenant *other = g_ptr_array_index (tenants, i);
+    AvatarMemoryClient *other = g_ptr_array_index (tenants, i);
 
     if (other == self || other->device != self->device || !g_atomic_int_get (&other->holds)
-        || avatar_device_get_room (self->device) >= wanted)
+        || avatar_device_get_available_bytes (self->device) >= wanted)
       continue;
-    busy |= other->yield (other->stage, all) == AVATAR_YIELD_BUSY;
+    busy |= other->yield (other->stage, all) == AVATAR_RECLAIM_BUSY;
   }
   return busy;
 }
 
 void
-avatar_tenant_make_room (AvatarTenant *self, guint64 best, guint64 least, const gint *cancelled)
+avatar_memory_client_request (AvatarMemoryClient *self, guint64 best, guint64 least,
+    const gint *cancelled)
 {
   gint64 start = g_get_monotonic_time ();
-  guint64 room = avatar_device_get_room (self->device);
+  guint64 room = avatar_device_get_available_bytes (self->device);
   gboolean busy = TRUE;
 
   while (room < best && busy && !g_atomic_int_get (cancelled)) {
@@ -88,7 +89,7 @@ avatar_tenant_make_room (AvatarTenant *self, guint64 best, guint64 least, const 
     busy = ask_others (self, best, FALSE);
     busy |= ask_others (self, least, TRUE);
     g_mutex_unlock (&lock);
-    room = avatar_device_get_room (self->device);
+    room = avatar_device_get_available_bytes (self->device);
     if (room >= least && g_get_monotonic_time () - start > PATIENCE)
       break;
     if (room < best && busy)
@@ -100,13 +101,13 @@ avatar_tenant_make_room (AvatarTenant *self, guint64 best, guint64 least, const 
 }
 
 gboolean
-avatar_tenant_is_wanted (AvatarTenant *self)
+avatar_memory_client_has_waiters (AvatarMemoryClient *self)
 {
   gboolean wanted = FALSE;
 
   g_mutex_lock (&lock);
   for (guint i = 0; i < tenants->len; i++) {
-    const AvatarTenant *other = g_ptr_array_index (tenants, i);
+    const AvatarMemoryClient *other = g_ptr_array_index (tenants, i);
 
     wanted |= other != self && other->device == self->device && other->wants > 0;
   }
@@ -115,13 +116,13 @@ avatar_tenant_is_wanted (AvatarTenant *self)
 }
 
 guint64
-avatar_device_get_wanted (AvatarDevice *device)
+avatar_device_get_pending_bytes (AvatarDevice *device)
 {
   guint64 wants = 0, room;
 
   g_mutex_lock (&lock);
   for (guint i = 0; tenants && i < tenants->len; i++) {
-    const AvatarTenant *other = g_ptr_array_index (tenants, i);
+    const AvatarMemoryClient *other = g_ptr_array_index (tenants, i);
 
     if (other->device == device)
       wants = MAX (wants, other->wants);
@@ -129,6 +130,6 @@ avatar_device_get_wanted (AvatarDevice *device)
   g_mutex_unlock (&lock);
   if (wants == 0)
     return 0;
-  room = avatar_device_get_room (device);
+  room = avatar_device_get_available_bytes (device);
   return wants - MIN (wants, room);
 }

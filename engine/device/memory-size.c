@@ -76,9 +76,9 @@ automatic_budget (AvatarDevice *device)
   AvatarMemory memory;
   guint64 free_bytes, total, reserve;
 
-  if (!avatar_device_get_info (device, &free_bytes, &total))
+  if (!avatar_device_get_memory_info (device, &free_bytes, &total))
     return 0;
-  reserve = avatar_device_get_reserve (device);
+  reserve = avatar_device_get_reserve_bytes (device);
   avatar_device_get_memory (device, &memory);
   return memory.now + free_bytes - MIN (free_bytes, reserve);
 }
@@ -97,7 +97,7 @@ avatar_device_parse_budget (AvatarDevice *device, const char *text, guint64 *byt
   if (amount.automatic) {
     *bytes = automatic_budget (device);
   } else if (amount.percent > 0) {
-    if (!avatar_device_get_info (device, &free_bytes, &total))
+    if (!avatar_device_get_memory_info (device, &free_bytes, &total))
       total = host_total ();
     *bytes = share_of (total, amount.percent);
   } else {

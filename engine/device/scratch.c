@@ -99,7 +99,7 @@ avatar_scratch_leave (AvatarScratch *self)
 }
 
 void *
-avatar_scratch_take (AvatarScratch *self, const gint *cancelled)
+avatar_scratch_acquire (AvatarScratch *self, const gint *cancelled)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
 
@@ -114,7 +114,7 @@ avatar_scratch_take (AvatarScratch *self, const gint *cancelled)
 }
 
 void
-avatar_scratch_give (AvatarScratch *self)
+avatar_scratch_release (AvatarScratch *self)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
 

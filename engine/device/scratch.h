@@ -18,9 +18,9 @@ gsize avatar_scratch_get_size (AvatarScratch *self);
  * for the member that computes. @what is for messages. %FALSE with @error: there is no such room. */
 gboolean avatar_scratch_join (AvatarScratch *self, gsize bytes, const char *what, GError **error);
 void avatar_scratch_leave (AvatarScratch *self);
-/* The memory, 256-byte aligned, for this member alone until avatar_scratch_give(); its contents are
+/* The memory, 256-byte aligned, for this member alone until avatar_scratch_release(); its contents are
  * undefined. Waits for other members. %NULL: *@cancelled was set meanwhile (any thread). */
-void *avatar_scratch_take (AvatarScratch *self, const gint *cancelled);
-void avatar_scratch_give (AvatarScratch *self);
+void *avatar_scratch_acquire (AvatarScratch *self, const gint *cancelled);
+void avatar_scratch_release (AvatarScratch *self);
 
 G_END_DECLS

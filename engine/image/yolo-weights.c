@@ -271,13 +271,13 @@ place (AvatarYoloWeights *self, AvatarArena *arena)
 static gboolean
 read_convs (Loader *l, AvatarDevice *device)
 {
-  g_autoptr (AvatarArena) dry = avatar_arena_new_dry ();
+  g_autoptr (AvatarArena) dry_run = avatar_arena_new_dry_run ();
   GHashTableIter iter;
   gpointer name, conv;
 
-  place (l->self, dry);
-  l->self->arena = avatar_arena_new (device, avatar_arena_peak (dry), "the face detector's weights",
-      &l->error);
+  place (l->self, dry_run);
+  l->self->arena = avatar_arena_new (device, avatar_arena_peak (dry_run),
+      "the face detector's weights", &l->error);
   if (!l->self->arena)
     return FALSE;
   place (l->self, l->self->arena);

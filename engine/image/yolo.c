@@ -172,9 +172,9 @@ forward (Net *net, AvatarTensor rgb, AvatarTensor out[AVATAR_YOLO_GRIDS])
   x = spp (net, conv (net, p4, find (net, "6"), 2), 7);
   conv_to (net, h5, c3 (net, x, 8, FALSE), find (net, "9"), 1);
 
-  avatar_op_double_pixels (net->ops, avatar_tensor_cols (cat11, 0, n9), h5);
+  avatar_op_upsample_2x (net->ops, avatar_tensor_cols (cat11, 0, n9), h5);
   conv_to (net, h4, c3 (net, cat11, 12, FALSE), find (net, "13"), 1);
-  avatar_op_double_pixels (net->ops, avatar_tensor_cols (cat15, 0, n13), h4);
+  avatar_op_upsample_2x (net->ops, avatar_tensor_cols (cat15, 0, n13), h4);
   x = c3 (net, cat15, 16, FALSE);
   out[0] = detect (net, x, 0);
   conv_to (net, avatar_tensor_cols (cat18, 0, n17), x, find (net, "17"), 2);
@@ -260,7 +260,7 @@ avatar_yolo_bytes (AvatarYolo *self)
 void
 avatar_yolo_plan (AvatarYolo *self, gint64 height, gint64 width, gsize *bytes, double *flops)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   Net net = { &self->weights, ops };
   AvatarTensor raw[AVATAR_YOLO_GRIDS];
 

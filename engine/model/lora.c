@@ -161,7 +161,7 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, 
   group = get_group (self, keys, bare, targets, error);
   if (!group)
     return FALSE;
-  if (avatar_tensor_given (group->found[role]))
+  if (avatar_tensor_is_set (group->found[role]))
     return fail (self, error,
         "key \"%s\" is there twice, under different prefixes or adapters' names; keep one", key);
   group->found[role] = *t;
@@ -245,7 +245,7 @@ read_alpha (AvatarLora *self, const Group *g, double *value, GError **error)
   gint64 whole = 0;
 
   *value = NAN;
-  if (!avatar_tensor_given (*t))
+  if (!avatar_tensor_is_set (*t))
     return TRUE;
   if (avatar_tensor_n (*t) == 1
       && avatar_mapped_read (&whole, t->data, avatar_dtype_size (t->dtype))) {
@@ -286,11 +286,11 @@ read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError
   AvatarTensor a = g->found[AVATAR_LORA_DOWN], b = g->found[AVATAR_LORA_UP];
   double own, factor;
 
-  if (!avatar_tensor_given (a) && !avatar_tensor_given (b))
-    return !avatar_tensor_given (g->found[AVATAR_LORA_ALPHA])
+  if (!avatar_tensor_is_set (a) && !avatar_tensor_is_set (b))
+    return !avatar_tensor_is_set (g->found[AVATAR_LORA_ALPHA])
         || fail (self, error, "there is an alpha of \"%s\", and no matrices; fetch the file again",
             g->name);
-  if (!avatar_tensor_given (a) || !avatar_tensor_given (b))
+  if (!avatar_tensor_is_set (a) || !avatar_tensor_is_set (b))
     return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
         g->name);
   if (!check_matrix_of (self, g, &a, &b, rows, cols, error) || !read_alpha (self, g, &own, error)
@@ -307,7 +307,7 @@ read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError *
   AvatarTensor diff = g->found[AVATAR_LORA_DIFF], bias = g->found[AVATAR_LORA_DIFF_B];
   const AvatarLoraTarget *target = &g_array_index (g->targets, AvatarLoraTarget, 0);
 
-  if (avatar_tensor_given (diff)) {
+  if (avatar_tensor_is_set (diff)) {
     if (!as_matrix (&diff, rows, cols))
       return fail (self, error,
           "\"%s.diff\" is not [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
@@ -317,7 +317,7 @@ read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError *
       return FALSE;
     add_deltas (self, g, ".weight", AVATAR_NO_TENSOR, diff, self->strength);
   }
-  if (avatar_tensor_given (bias)) {
+  if (avatar_tensor_is_set (bias)) {
     if (!target->has_bias || bias.rank != 1 || !as_matrix (&bias, rows, 1))
       return fail (self, error,
           "\"%s.diff_b\" is not %" G_GINT64_FORMAT
@@ -542,7 +542,7 @@ static void
 add_delta (const AvatarLoraDelta *d, gint64 start, gint64 end, gsize n, float *out)
 {
   gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows);
-  gboolean product = avatar_tensor_given (d->a);
+  gboolean product = avatar_tensor_is_set (d->a);
   g_autofree float *a = NULL, *b = NULL;
   gint64 rank;
 
@@ -601,7 +601,7 @@ avatar_lora_rank (GPtrArray *loras, const char *tensor)
     for (guint j = 0; list && j < list->len; j++) {
       AvatarTensor a = g_array_index (list, AvatarLoraDelta, j).a;
 
-      rank += avatar_tensor_given (a) ? a.shape[0] : 0;
+      rank += avatar_tensor_is_set (a) ? a.shape[0] : 0;
     }
   }
   return (rank + RANK_STEP - 1) / RANK_STEP * RANK_STEP;
@@ -672,7 +672,7 @@ avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
             file, tensor, avatar_dtype_name (dtype), way_out);
         return FALSE;
       }
-      if (!avatar_tensor_given (g_array_index (list, AvatarLoraDelta, j).a)) {
+      if (!avatar_tensor_is_set (g_array_index (list, AvatarLoraDelta, j).a)) {
         g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
             "%s: it adds a whole matrix (.diff) to \"%s\", which is stored as %s and takes the two "
             "narrow ones of a LoRA only; %s",

@@ -126,7 +126,7 @@ avatar_op_max_pool (AvatarOps *ops, AvatarTensor y, AvatarTensor x, guint kernel
 }
 
 void
-avatar_op_double_pixels (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
+avatar_op_upsample_2x (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
 {
   g_assert (is_picture (x) && is_picture (y) && y.shape[2] == x.shape[2]);
   g_assert (y.shape[0] == 2 * x.shape[0] && y.shape[1] == 2 * x.shape[1]);

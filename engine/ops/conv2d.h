@@ -17,6 +17,6 @@ void avatar_op_conv2d (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTen
 void avatar_op_max_pool (AvatarOps *ops, AvatarTensor y, AvatarTensor x, guint kernel, guint stride,
     guint pad);
 /* y [2 H, 2 W, C]: every pixel of x [H, W, C] four times. */
-void avatar_op_double_pixels (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
+void avatar_op_upsample_2x (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
 
 G_END_DECLS

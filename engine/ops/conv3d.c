@@ -52,7 +52,7 @@ avatar_conv3d_channels_out (AvatarConv3d *self)
 }
 
 void
-avatar_conv3d_output (AvatarConv3d *self, gint64 *t, gint64 *h, gint64 *w)
+avatar_conv3d_get_output_size (AvatarConv3d *self, gint64 *t, gint64 *h, gint64 *w)
 {
   const AvatarConvShape *s = &self->shape;
 
@@ -95,7 +95,7 @@ avatar_conv_stream_begin (AvatarOps *ops, AvatarConvStream *self, AvatarConv3d *
   g_assert (!sums || sums->channels == conv->out);
   self->out_h = h;
   self->out_w = w;
-  avatar_conv3d_output (conv, &t, &self->out_h, &self->out_w);
+  avatar_conv3d_get_output_size (conv, &t, &self->out_h, &self->out_w);
   self->group = avatar_conv_group (ops, s->up_s * h, s->up_s * w) / s->up_t;
   if (sums)
     sums->pixels = t * self->out_h * self->out_w;
@@ -136,7 +136,7 @@ is_frames (AvatarTensor x, gint64 n, gint64 h, gint64 w, gint64 c)
       && avatar_tensor_is_contiguous (x);
 }
 
-/* Operations between two calls of avatar_ops_pace(): some milliseconds on a GPU. */
+/* Operations between two calls of avatar_ops_throttle(): some milliseconds on a GPU. */
 #define PACE 3e12
 
 /* One group; counts itself. */
@@ -149,11 +149,11 @@ push_group (AvatarOps *ops, AvatarConvStream *self, AvatarTensor y, AvatarTensor
 
   avatar_ops_count (ops, flops,
       (double) avatar_tensor_bytes (x)
-          + avatar_tensor_bytes (y) * (avatar_tensor_given (residual) ? 2. : 1.));
-  self->unpaced += flops;
-  if (self->unpaced > PACE) {
-    avatar_ops_pace (ops);
-    self->unpaced = 0;
+          + avatar_tensor_bytes (y) * (avatar_tensor_is_set (residual) ? 2. : 1.));
+  self->unthrottled_flops += flops;
+  if (self->unthrottled_flops > PACE) {
+    avatar_ops_throttle (ops);
+    self->unthrottled_flops = 0;
   }
   if (avatar_ops_running (ops))
     ops->backend->conv3d_group (ops->queue, self, y, x, residual);
@@ -168,7 +168,7 @@ avatar_conv_stream_push (AvatarOps *ops, AvatarConvStream *self, AvatarTensor y,
 
   g_assert (is_frames (x, n, self->h, self->w, self->conv->in));
   g_assert (is_frames (y, out, self->out_h, self->out_w, self->conv->out));
-  g_assert (!avatar_tensor_given (residual)
+  g_assert (!avatar_tensor_is_set (residual)
       || is_frames (residual, out, self->out_h, self->out_w, self->conv->out));
   g_assert (self->next + n <= self->frames);
   for (gint64 in = 0, done = 0, size; in < n; in += size) {
@@ -177,8 +177,8 @@ avatar_conv_stream_push (AvatarOps *ops, AvatarConvStream *self, AvatarTensor y,
     /* a group that is cut short by its push would depend on it */
     g_assert (size == next_group (self, G_MAXINT64) || self->next + size == self->frames);
     push_group (ops, self, avatar_tensor_rows (y, done, out), avatar_tensor_rows (x, in, size),
-        avatar_tensor_given (residual) ? avatar_tensor_rows (residual, done, out)
-                                       : AVATAR_NO_TENSOR);
+        avatar_tensor_is_set (residual) ? avatar_tensor_rows (residual, done, out)
+                                        : AVATAR_NO_TENSOR);
     done += out;
   }
 }

@@ -35,7 +35,7 @@ avatar_conv3d_new (AvatarOps *ops, AvatarTensor weight, AvatarTensor bias, Avata
 void avatar_conv3d_free (AvatarConv3d *self);
 gint64 avatar_conv3d_channels_out (AvatarConv3d *self);
 /* Sizes of the output for an input of t, h, w; in place. */
-void avatar_conv3d_output (AvatarConv3d *self, gint64 *t, gint64 *h, gint64 *w);
+void avatar_conv3d_get_output_size (AvatarConv3d *self, gint64 *t, gint64 *h, gint64 *w);
 
 /* A group norm whose statistics are known: x * scale + shift, then SiLU if @silu. */
 typedef struct _AvatarNorm
@@ -75,7 +75,7 @@ void avatar_op_conv3d (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarCon
  * be written over the input that it was made of.
  * @frames, @h, @w: of the input; @out_h, @out_w: of the output
  * @next: the input frame that comes next; @first: the one that the stream began with
- * @unpaced: operations since avatar_ops_pace() was last called
+ * @unthrottled_flops: operations since avatar_ops_throttle() was last called
  */
 typedef struct _AvatarConvStream
 {
@@ -84,7 +84,7 @@ typedef struct _AvatarConvStream
   AvatarChannelSums *sums; /* %NULL: not wanted */
   gint64 frames, h, w, out_h, out_w, group;
   gint64 first, next;
-  double unpaced;
+  double unthrottled_flops;
   /* the back-end's */
   void *ring, *scratch, *partials;
   gint64 ring_frames, ring_next, n_partials;

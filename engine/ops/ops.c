@@ -17,8 +17,8 @@ avatar_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error)
   self->dtype = self->backend->activation;
   self->row_chunk = self->backend->row_chunk;
   self->arena = arena;
-  self->dry = avatar_arena_is_dry (arena);
-  if (!self->dry && self->backend->discrete) {
+  self->dry_run = avatar_arena_is_dry_run (arena);
+  if (!self->dry_run && self->backend->discrete) {
     self->queue = self->backend->queue_new (avatar_device_get_handle (device), error);
     if (!self->queue)
       g_clear_pointer (&self, avatar_ops_free);
@@ -54,7 +54,7 @@ avatar_ops_uncancel (AvatarOps *self)
 gboolean
 avatar_ops_running (AvatarOps *self)
 {
-  if (self->dry || self->error)
+  if (self->dry_run || self->error)
     return FALSE;
   if (g_atomic_int_get (&self->cancelled)) {
     self->error = g_error_new_literal (AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
@@ -89,10 +89,10 @@ avatar_ops_finish (AvatarOps *self)
 }
 
 void
-avatar_ops_pace (AvatarOps *self)
+avatar_ops_throttle (AvatarOps *self)
 {
   if (self->queue && avatar_ops_running (self))
-    self->backend->queue_pace (self->queue);
+    self->backend->queue_throttle (self->queue);
 }
 
 static AvatarTensor
@@ -160,10 +160,10 @@ avatar_ops_operand (AvatarOps *self, AvatarTensor x, AvatarTensor w)
 }
 
 gboolean
-avatar_ops_attends_8bit (AvatarOps *self, gint64 d)
+avatar_ops_supports_8bit_attention (AvatarOps *self, gint64 d)
 {
-  return self->backend->attends_8bit
-      && self->backend->attends_8bit (avatar_device_get_handle (self->device), d);
+  return self->backend->supports_8bit_attention
+      && self->backend->supports_8bit_attention (avatar_device_get_handle (self->device), d);
 }
 
 AvatarTensor

@@ -30,7 +30,7 @@ typedef struct
   AvatarArena *arena;
   AvatarDType dtype;   /* of activations and matrices */
   gint64 row_chunk;    /* rows at a time; does not depend on any budget */
-  gboolean dry;        /* a plan: count, do not compute */
+  gboolean dry_run;    /* a plan: count, do not compute */
   gint cancelled;      /* atomic */
   double flops, bytes; /* counted since the context was made */
   GError *error;       /* the first failure */
@@ -49,7 +49,7 @@ gboolean avatar_ops_check (AvatarOps *ops, GError **error);
 void avatar_ops_finish (AvatarOps *ops);
 /* Called every few milliseconds of work: keeps the host from running so far ahead of the device
  * that a cancel would be answered late. */
-void avatar_ops_pace (AvatarOps *ops);
+void avatar_ops_throttle (AvatarOps *ops);
 void avatar_ops_count (AvatarOps *ops, double flops, double bytes);
 
 /* A contiguous tensor of the context's dtype from the arena; the shape follows as @rank gint64
@@ -97,7 +97,7 @@ avatar_op_rms_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor
  * float32. */
 void avatar_op_rope_half (AvatarOps *ops, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
 /* May q, k and v of attention be 8-bit, for heads of @d? */
-gboolean avatar_ops_attends_8bit (AvatarOps *ops, gint64 d);
+gboolean avatar_ops_supports_8bit_attention (AvatarOps *ops, gint64 d);
 /* x [M, N] in e4m3 with one factor for all, from the arena. */
 AvatarTensor avatar_ops_quantise_all (AvatarOps *ops, AvatarTensor x);
 /* Room for [@m, @n] in e4m3 with one factor for all that does for whatever

@@ -47,9 +47,9 @@ check_options (const AvatarPlanOptions *o, guint frames, GError **error)
 }
 
 static double
-compute_seconds (const AvatarWork *work, const AvatarPlanOptions *o)
+compute_seconds (const AvatarCost *work, const AvatarPlanOptions *o)
 {
-  const AvatarPlanCounts *c = &work->counts;
+  const AvatarFlopCounts *c = &work->counts;
 
   return c->linear / (o->linear_tflops * 1e12) + c->linear_8bit / (o->linear_8bit_tflops * 1e12)
       + c->attention / (o->attention_tflops * 1e12)
@@ -115,8 +115,9 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, c
     .pinned_bytes = d->pinned,
     .shares_tokens = d->shares,
     .keeps_tokens = d->keeps,
-    .text_least_bytes
-    = d->text.parts ? overhead + avatar_device_rounded (device, d->text.arena) + d->text.least : 0,
+    .text_least_bytes = d->text.parts
+        ? overhead + avatar_device_get_allocation_size (device, d->text.arena) + d->text.least
+        : 0,
     .text_read_bytes = d->text.read,
     .forwards = d->n_full,
     .cached_forwards = d->n_cached,
@@ -137,7 +138,7 @@ find_budget (AvatarDevice *device, const AvatarPlanOptions *o)
   if (o->budget_bytes || !backend->discrete)
     return o->budget_bytes;
   backend->memory_info (handle, &free_bytes, &total);
-  free_bytes -= MIN (free_bytes, avatar_device_get_reserve (device));
+  free_bytes -= MIN (free_bytes, avatar_device_get_reserve_bytes (device));
   return backend->overhead (handle) + free_bytes;
 }
 
@@ -233,12 +234,12 @@ plan_vae (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings 
   *turns = (Turns){ 0 };
   if (on_gpu)
     *turns = (Turns){
-      .decoder = avatar_device_rounded (device, decoder->weight_bytes)
-          + avatar_device_rounded (device, decoder->arena_bytes),
-      .least = avatar_device_rounded (device, decoder->weight_bytes)
-          + avatar_device_rounded (device, least),
-      .portrait = avatar_device_rounded (device, portrait->weight_bytes)
-          + avatar_device_rounded (device, portrait->arena_bytes),
+      .decoder = avatar_device_get_allocation_size (device, decoder->weight_bytes)
+          + avatar_device_get_allocation_size (device, decoder->arena_bytes),
+      .least = avatar_device_get_allocation_size (device, decoder->weight_bytes)
+          + avatar_device_get_allocation_size (device, least),
+      .portrait = avatar_device_get_allocation_size (device, portrait->weight_bytes)
+          + avatar_device_get_allocation_size (device, portrait->arena_bytes),
     };
   return TRUE;
 }

@@ -80,7 +80,7 @@ avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *
     for (guint j = 0; j < n; j++)
       avatar_tower_layer (&tower, i, x[j], TRUE);
     avatar_weights_leave (self->weights, ops, i);
-    avatar_ops_pace (ops);
+    avatar_ops_throttle (ops);
     if (self->done && avatar_ops_running (ops))
       self->done (self->done_data);
   }

@@ -345,15 +345,15 @@ plan_weights (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *nee
 void
 avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *needs)
 {
-  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  AvatarPlanCounts before = avatar_plan_counts (self->device), after;
+  g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
+  AvatarFlopCounts before = avatar_device_get_flop_counts (self->device), after;
   AvatarEncoding *prompts[] = { &self->prompts[0], &self->prompts[1] };
 
   *needs = (AvatarTextEncoderNeeds){ .parts = self->parts };
   plan_weights (self, room, needs);
   for (guint i = 0; i < HALVES; i++)
     run_half (self, i, self->halves[i].sizes, ops, NULL, prompts, self->n_prompts, NULL);
-  after = avatar_plan_counts (self->device);
+  after = avatar_device_get_flop_counts (self->device);
   needs->arena = avatar_arena_peak (ops->arena);
   needs->flops = ops->flops;
   needs->bytes = ops->bytes;

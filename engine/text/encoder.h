@@ -50,7 +50,7 @@ typedef struct
   guint64 arena, least, weights, host, read;
   guint parts;
   double flops, bytes;
-  AvatarPlanCounts counts;
+  AvatarFlopCounts counts;
 } AvatarTextEncoderNeeds;
 
 /* Found by running the code over memory that is not there. @room: bytes for weights. */

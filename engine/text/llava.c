@@ -84,7 +84,7 @@ static void
 leave (const AvatarLlava *self, AvatarOps *ops, guint unit)
 {
   avatar_weights_leave (self->weights, ops, unit);
-  avatar_ops_pace (ops);
+  avatar_ops_throttle (ops);
   if (self->done && avatar_ops_running (ops))
     self->done (self->done_data);
 }

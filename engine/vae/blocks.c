@@ -17,7 +17,7 @@ find (AvatarVaeSource *source, const char *prefix, const char *suffix)
   if (source->error)
     return t;
   t = source->lookup (source->data, name, &source->error);
-  if (!avatar_tensor_given (t) && !source->error)
+  if (!avatar_tensor_is_set (t) && !source->error)
     g_set_error (&source->error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "tensor \"%s\" is missing, which the video VAE needs", name);
   return t;
@@ -162,7 +162,7 @@ avatar_vae_norm (AvatarOps *ops, const AvatarChannelSums *sums, AvatarVaeWeight 
 gboolean
 avatar_vae_resnet_widens (const AvatarVaeResnet *self)
 {
-  return avatar_tensor_given (self->shortcut.weight);
+  return avatar_tensor_is_set (self->shortcut.weight);
 }
 
 gint64
@@ -187,7 +187,7 @@ avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *
   mark = avatar_ops_mark (ops);
   avatar_conv_stream_begin (ops, &conv, self->conv1, &norm1, s[0], s[1], s[2], &y->sums);
   avatar_vae_reader_begin (ops, &reader, x, NULL);
-  while (chunk = avatar_vae_reader_next (ops, &reader), avatar_tensor_given (chunk)) {
+  while (chunk = avatar_vae_reader_next (ops, &reader), avatar_tensor_is_set (chunk)) {
     avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (y->t, at, chunk.shape[0]), chunk,
         AVATAR_NO_TENSOR);
     at += chunk.shape[0];
@@ -200,7 +200,7 @@ avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *
   avatar_vae_reader_begin (ops, &reader, x, NULL);
   residual = avatar_ops_alloc (ops, 4, MIN (s[0], reader.group), s[1], s[2], out);
   at = 0;
-  while (chunk = avatar_vae_reader_next (ops, &reader), avatar_tensor_given (chunk)) {
+  while (chunk = avatar_vae_reader_next (ops, &reader), avatar_tensor_is_set (chunk)) {
     AvatarTensor rows = avatar_tensor_rows (y->t, at, chunk.shape[0]);
     AvatarTensor r = avatar_tensor_rows (residual, 0, chunk.shape[0]);
 

@@ -17,7 +17,7 @@
 static gsize
 plan_tile (AvatarDecoder *self, gint64 latents)
 {
-  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   AvatarVaeTimeState state = self->state;
 
   avatar_decoder_begin (self, ops, latents);
@@ -32,7 +32,7 @@ plan_tile (AvatarDecoder *self, gint64 latents)
 gsize
 avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room)
 {
-  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   gint64 tile = self->tiles.tiling ? self->tiles.space.length : G_MAXINT64;
   const gint64 shape[3] = { latents, MIN (self->h, tile), MIN (self->w, tile) };
   AvatarVaeNetwork *network = self->vae.network;
@@ -71,8 +71,9 @@ avatar_decoder_check_least (AvatarDecoder *self, gint64 latents, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (self->device);
   AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
-  guint64 needed = avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, 0))
-      + avatar_device_rounded (self->device, self->vae.bytes);
+  guint64 needed
+      = avatar_device_get_allocation_size (self->device, avatar_decoder_choose (self, latents, 0))
+      + avatar_device_get_allocation_size (self->device, self->vae.bytes);
   AvatarMemory memory;
 
   if (backend->discrete)
@@ -119,12 +120,12 @@ allocate_host (AvatarDecoder *self, GError **error)
 }
 
 gboolean
-avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error)
+avatar_decoder_load (AvatarDecoder *self, gboolean dry_run, GError **error)
 {
   gboolean ok;
 
   avatar_vae_model_clear (&self->vae);
-  ok = avatar_vae_model_init (&self->vae, self->model, self->device, TRUE, dry, error);
+  ok = avatar_vae_model_init (&self->vae, self->model, self->device, TRUE, dry_run, error);
   self->tiles.network = self->vae.network;
   return ok;
 }
@@ -132,7 +133,7 @@ avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error)
 gsize
 avatar_decoder_kept_bytes (AvatarDecoder *self, gint64 latents)
 {
-  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   AvatarVaeTimeState state = self->state;
   gsize bytes;
 
@@ -150,10 +151,10 @@ avatar_decoder_share (AvatarDecoder *self, gint64 latents, GError **error)
   gsize kept = avatar_decoder_kept_bytes (self, latents);
   guint64 room;
 
-  if (!avatar_ledger_take (self->device, kept, "the decoder's frames", error))
+  if (!avatar_ledger_add (self->device, kept, "the decoder's frames", error))
     return FALSE;
   self->kept = kept;
-  room = avatar_device_get_room (self->device);
+  room = avatar_device_get_available_bytes (self->device);
   room += MIN (avatar_scratch_get_size (scratch), G_MAXUINT64 - room);
   self->predicted = avatar_decoder_choose (self, latents, room);
   self->shares = avatar_scratch_join (scratch, self->predicted, "the decoder", error);
@@ -166,7 +167,7 @@ avatar_decoder_unshare (AvatarDecoder *self)
   if (self->shares)
     avatar_scratch_leave (avatar_device_get_scratch (self->device));
   if (self->kept)
-    avatar_ledger_give (self->device, self->kept);
+    avatar_ledger_remove (self->device, self->kept);
   self->shares = FALSE;
   self->kept = 0;
 }
@@ -175,7 +176,8 @@ avatar_decoder_unshare (AvatarDecoder *self)
 static AvatarArena *
 borrow_arena (AvatarDecoder *self, GError **error)
 {
-  void *memory = avatar_scratch_take (avatar_device_get_scratch (self->device), &self->cancelled);
+  void *memory
+      = avatar_scratch_acquire (avatar_device_get_scratch (self->device), &self->cancelled);
 
   if (memory)
     return avatar_arena_new_over (self->device, memory, self->predicted);
@@ -200,28 +202,30 @@ avatar_decoder_rest (AvatarDecoder *self)
   memcpy (self->host, self->bytes.data, self->n_ready * frame);
   self->peak = MAX (self->peak, avatar_arena_peak (self->ops->arena));
   avatar_decoder_park (self);
-  avatar_scratch_give (avatar_device_get_scratch (self->device));
+  avatar_scratch_release (avatar_device_get_scratch (self->device));
 }
 
 /* For the arena, and for the weights if they were given back. */
 static void
 make_room (AvatarDecoder *self, gint64 latents)
 {
-  guint64 best
-      = avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, G_MAXUINT64));
-  guint64 least = avatar_device_rounded (self->device, avatar_decoder_choose (self, latents, 0));
+  guint64 best = avatar_device_get_allocation_size (self->device,
+      avatar_decoder_choose (self, latents, G_MAXUINT64));
+  guint64 least
+      = avatar_device_get_allocation_size (self->device, avatar_decoder_choose (self, latents, 0));
   guint64 weights = 0;
 
-  if (avatar_vae_model_is_dry (&self->vae))
-    weights = avatar_device_rounded (self->device, self->vae.bytes);
-  avatar_tenant_make_room (self->tenant, weights + best, weights + least, &self->cancelled);
+  if (avatar_vae_model_is_dry_run (&self->vae))
+    weights = avatar_device_get_allocation_size (self->device, self->vae.bytes);
+  avatar_memory_client_request (self->memory_client, weights + best, weights + least,
+      &self->cancelled);
 }
 
 /* The weights, if they are not there; sizes alone after a failure. */
 static gboolean
 ensure_weights (AvatarDecoder *self, GError **error)
 {
-  if (!avatar_vae_model_is_dry (&self->vae) || avatar_decoder_load (self, FALSE, error))
+  if (!avatar_vae_model_is_dry_run (&self->vae) || avatar_decoder_load (self, FALSE, error))
     return TRUE;
   avatar_decoder_load (self, TRUE, NULL);
   return FALSE;
@@ -236,13 +240,14 @@ take_arena (AvatarDecoder *self, gint64 latents, GError **error)
 
   for (guint i = 0; i < ATTEMPTS && !arena; i++) {
     g_clear_error (&reason);
-    if (self->tenant)
+    if (self->memory_client)
       make_room (self, latents);
     if (!ensure_weights (self, &reason))
       continue;
-    self->predicted = avatar_decoder_choose (self, latents, avatar_device_get_room (self->device));
+    self->predicted
+        = avatar_decoder_choose (self, latents, avatar_device_get_available_bytes (self->device));
     arena = avatar_arena_new (self->device, self->predicted, "the decoder", &reason);
-    if (!self->tenant)
+    if (!self->memory_client)
       break;
   }
   if (!arena)
@@ -262,7 +267,7 @@ avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error)
 
   if (!ops) {
     if (arena && self->shares)
-      avatar_scratch_give (avatar_device_get_scratch (self->device));
+      avatar_scratch_release (avatar_device_get_scratch (self->device));
     return FALSE;
   }
   avatar_decoder_begin (self, ops, latents);
@@ -276,8 +281,8 @@ avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error)
   if (g_atomic_int_get (&self->cancelled))
     avatar_ops_cancel (ops);
   g_mutex_unlock (&self->lock);
-  if (self->tenant)
-    avatar_tenant_set_holds (self->tenant, TRUE);
+  if (self->memory_client)
+    avatar_memory_client_set_reclaimable (self->memory_client, TRUE);
   return allocate_host (self, error);
 }
 
@@ -301,18 +306,18 @@ avatar_decoder_park (AvatarDecoder *self)
   avatar_decoder_drop (self);
 }
 
-AvatarYield
-avatar_decoder_yield (gpointer decoder, gboolean all)
+AvatarReclaimResult
+avatar_decoder_reclaim (gpointer decoder, gboolean all)
 {
   AvatarDecoder *self = decoder;
 
   if (!g_mutex_trylock (&self->turn))
-    return AVATAR_YIELD_BUSY;
+    return AVATAR_RECLAIM_BUSY;
   avatar_decoder_park (self);
   if (all) {
     avatar_decoder_load (self, TRUE, NULL); /* sizes alone */
-    avatar_tenant_set_holds (self->tenant, FALSE);
+    avatar_memory_client_set_reclaimable (self->memory_client, FALSE);
   }
   g_mutex_unlock (&self->turn);
-  return AVATAR_YIELD_DONE;
+  return AVATAR_RECLAIM_DONE;
 }

@@ -23,7 +23,7 @@ struct _AvatarDecoder
 
   GMutex lock; /* protects ops against cancel */
   GMutex turn; /* held at work; who has it may replace ops */
-  AvatarTenant *tenant;
+  AvatarMemoryClient *memory_client;
   AvatarOps *ops;  /* %NULL: no memory is held: before the first tile, or in between */
   void *tail;      /* what state.tail held when memory was given back; NULL: nothing */
   gint cancelled;  /* atomic */
@@ -58,7 +58,7 @@ gsize avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room);
 /* Whether the least is within the budget at all. */
 gboolean avatar_decoder_check_least (AvatarDecoder *self, gint64 latents, GError **error);
 /* Reads the weights, if they are not there. */
-gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry, GError **error);
+gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry_run, GError **error);
 /* With the turn: takes the memory for tiles of up to @latents, in the place of other stages at rest if
  * need be. */
 gboolean avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error);
@@ -75,7 +75,7 @@ void avatar_decoder_rest (AvatarDecoder *self);
 /* Gives it back with all of the stream. */
 void avatar_decoder_drop (AvatarDecoder *self);
 void avatar_decoder_free_host (AvatarDecoder *self);
-/* AvatarYieldFunc */
-AvatarYield avatar_decoder_yield (gpointer decoder, gboolean all);
+/* AvatarReclaimFunc */
+AvatarReclaimResult avatar_decoder_reclaim (gpointer decoder, gboolean all);
 
 G_END_DECLS

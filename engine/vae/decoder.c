@@ -71,7 +71,7 @@ check_settings (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GE
 
 static AvatarDecoder *
 decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
-    const AvatarDecodeSettings *settings, gboolean dry, GError **error)
+    const AvatarDecodeSettings *settings, gboolean dry_run, GError **error)
 {
   const AvatarVaeConfig *config = &avatar_model_get_config (model)->vae;
   g_autoptr (AvatarDecoder) self = NULL;
@@ -93,7 +93,7 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
       settings->tile_size ? settings->tile_size : config->sample_size,
       settings->tile_frames ? settings->tile_frames : config->sample_tsize,
       settings->overlap ? settings->overlap : AVATAR_VAE_OVERLAP);
-  if (!avatar_vae_model_init (&self->vae, model, self->device, TRUE, dry, error))
+  if (!avatar_vae_model_init (&self->vae, model, self->device, TRUE, dry_run, error))
     return NULL;
   self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
@@ -124,7 +124,7 @@ avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint
     return NULL;
   if (discrete) {
     /* memory is taken with the first tile: others may need theirs until then */
-    self->tenant = avatar_tenant_new (device, avatar_decoder_yield, self);
+    self->memory_client = avatar_memory_client_new (device, avatar_decoder_reclaim, self);
     if (self->tiles.tiling && !avatar_decoder_check_least (self, tile_latents (self, 0), error))
       return NULL;
   } else if (self->tiles.tiling && !avatar_decoder_share (self, tile_latents (self, 0), error)) {
@@ -138,7 +138,7 @@ avatar_decoder_free (AvatarDecoder *self)
 {
   if (!self)
     return;
-  avatar_tenant_free (self->tenant);
+  avatar_memory_client_free (self->memory_client);
   avatar_ops_free (self->ops);
   avatar_decoder_unshare (self);
   avatar_vae_model_clear (&self->vae);
@@ -241,7 +241,7 @@ decode_tile (AvatarDecoder *self, gint64 n, GError **error)
   g_array_remove_range (self->latents, 0,
       alone ? self->latents->len
             : MIN (self->latents->len, self->tiles.time.step * latent_floats (self)));
-  if (self->tenant && avatar_tenant_is_wanted (self->tenant))
+  if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
     avatar_decoder_park (self);
   return TRUE;
 }
@@ -414,7 +414,7 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guin
       = avatar_decoder_choose (self, largest, room - MIN (room, *weight_bytes + self->kept))
       + self->kept;
   self->kept = 0; /* nothing was taken */
-  ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   avatar_decoder_begin (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
     avatar_decoder_decode (self, ops, latents, TRUE);

@@ -32,7 +32,7 @@ encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *out)
 
   avatar_op_upload (ops, x, rgb);
   avatar_vae_tiles_run (&self->tiles, ops, moments, x);
-  if (!ops->dry) {
+  if (!ops->dry_run) {
     g_autofree float *m = g_new0 (float, avatar_tensor_n (moments));
 
     avatar_op_download (ops, m, moments);
@@ -44,7 +44,7 @@ encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *out)
 }
 
 static AvatarVaeEncoder *
-encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height, gboolean dry,
+encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height, gboolean dry_run,
     GError **error)
 {
   const AvatarConfig *config = avatar_model_get_config (model);
@@ -59,17 +59,17 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self->height = height;
   avatar_vae_tiles_init (&self->tiles, &config->vae, FALSE, config->vae_tiling,
       config->vae.sample_size, config->vae.sample_tsize, AVATAR_VAE_OVERLAP);
-  if (!avatar_vae_model_init (&self->vae, model, self->device, FALSE, dry, error))
+  if (!avatar_vae_model_init (&self->vae, model, self->device, FALSE, dry_run, error))
     return NULL;
   self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
 }
 
 /* Never asked: who makes an encoder uses it at once, and frees it. */
-static AvatarYield
-yield_nothing (gpointer stage, gboolean all)
+static AvatarReclaimResult
+reclaim_nothing (gpointer stage, gboolean all)
 {
-  return AVATAR_YIELD_DONE;
+  return AVATAR_RECLAIM_DONE;
 }
 
 /* Asks other stages on the device for what the encoder will take. */
@@ -77,7 +77,7 @@ static gboolean
 make_room (AvatarModel *model, AvatarDevice *device, guint width, guint height, GError **error)
 {
   static const gint never;
-  g_autoptr (AvatarTenant) tenant = NULL;
+  g_autoptr (AvatarMemoryClient) memory_client = NULL;
   guint64 weights, arena, bytes;
   double flops, moved;
 
@@ -86,9 +86,10 @@ make_room (AvatarModel *model, AvatarDevice *device, guint width, guint height, 
   if (!avatar_vae_encoder_plan (model, device, width, height, &weights, &arena, &flops, &moved,
           error))
     return FALSE;
-  bytes = avatar_device_rounded (device, weights) + avatar_device_rounded (device, arena);
-  tenant = avatar_tenant_new (device, yield_nothing, NULL);
-  avatar_tenant_make_room (tenant, bytes, bytes, &never);
+  bytes = avatar_device_get_allocation_size (device, weights)
+      + avatar_device_get_allocation_size (device, arena);
+  memory_client = avatar_memory_client_new (device, reclaim_nothing, NULL);
+  avatar_memory_client_request (memory_client, bytes, bytes, &never);
   return TRUE;
 }
 
@@ -97,7 +98,7 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
     GError **error)
 {
   g_autoptr (AvatarVaeEncoder) self = NULL;
-  g_autoptr (AvatarOps) dry = NULL;
+  g_autoptr (AvatarOps) dry_run = NULL;
   AvatarArena *arena;
 
   if (!make_room (model, device, width, height, error))
@@ -105,9 +106,9 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
   self = encoder_new (model, device, width, height, FALSE, error);
   if (!self)
     return NULL;
-  dry = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
-  encode (self, dry, NULL, NULL);
-  self->predicted = avatar_arena_peak (dry->arena);
+  dry_run = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
+  encode (self, dry_run, NULL, NULL);
+  self->predicted = avatar_arena_peak (dry_run->arena);
   arena = avatar_arena_new (self->device, self->predicted, "the portrait's encoder", error);
   if (!arena)
     return NULL;
@@ -159,7 +160,7 @@ avatar_vae_encoder_plan (AvatarModel *model, AvatarDevice *device, guint width, 
 
   if (!self)
     return FALSE;
-  self->ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry (), NULL);
+  self->ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   encode (self, self->ops, NULL, NULL);
   *weight_bytes = self->vae.bytes;
   *arena_bytes = avatar_arena_peak (self->ops->arena);

@@ -39,10 +39,10 @@ avatar_vae_frames_made (AvatarOps *ops, AvatarConv3d *conv, AvatarTensor from,
 
   for (guint i = 0; i < 3; i++)
     self.shape[i] = from.shape[i];
-  avatar_conv3d_output (conv, &self.shape[0], &self.shape[1], &self.shape[2]);
+  avatar_conv3d_get_output_size (conv, &self.shape[0], &self.shape[1], &self.shape[2]);
   self.shape[3] = avatar_conv3d_channels_out (conv);
   avatar_vae_reader_begin (ops, &reader, &self, &self.sums);
-  while (avatar_tensor_given (avatar_vae_reader_next (ops, &reader)))
+  while (avatar_tensor_is_set (avatar_vae_reader_next (ops, &reader)))
     ;
   avatar_ops_release (ops, mark);
   return self;

@@ -9,7 +9,7 @@ typedef struct
 {
   GHashTable *tensors;
   const char *file;
-  gboolean dry;
+  gboolean dry_run;
 } Part;
 
 static AvatarTensor
@@ -21,7 +21,7 @@ lookup (gpointer data, const char *name, GError **error)
 
   if (!t)
     return found;
-  if (part->dry)
+  if (part->dry_run)
     return avatar_tensor_of_shape (AVATAR_F32, NULL, t->rank, t->shape);
   if (!avatar_weights_read (part->tensors, name, part->file, &found, error))
     return AVATAR_NO_TENSOR;
@@ -40,9 +40,9 @@ avatar_vae_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error)
 
 /* The network with its weights in @ops' arena. */
 static AvatarVaeNetwork *
-make (AvatarOps *ops, AvatarModel *model, gboolean decoder, gboolean dry, GError **error)
+make (AvatarOps *ops, AvatarModel *model, gboolean decoder, gboolean dry_run, GError **error)
 {
-  Part part = { .dry = dry };
+  Part part = { .dry_run = dry_run };
   AvatarVaeSource source = { .ops = ops,
     .config = &avatar_model_get_config (model)->vae,
     .lookup = lookup,
@@ -96,23 +96,23 @@ check_limits (AvatarModel *model, AvatarDevice *device, GError **error)
 
 gboolean
 avatar_vae_model_init (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device,
-    gboolean decoder, gboolean dry, GError **error)
+    gboolean decoder, gboolean dry_run, GError **error)
 {
   *self = (AvatarVaeModel){ 0 };
   if (!check_limits (model, device, error))
     return FALSE;
-  if (!dry && !avatar_model_has_weights (model)) {
+  if (!dry_run && !avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
         avatar_model_get_path (model));
     return FALSE;
   }
-  self->weights = avatar_vae_ops_new (device, avatar_arena_new_dry (), NULL);
+  self->weights = avatar_vae_ops_new (device, avatar_arena_new_dry_run (), NULL);
   self->network = make (self->weights, model, decoder, TRUE, error);
   if (!self->network)
     return FALSE;
   self->bytes = avatar_arena_peak (self->weights->arena);
-  return dry || fill (self, model, device, decoder, error);
+  return dry_run || fill (self, model, device, decoder, error);
 }
 
 void
@@ -123,9 +123,9 @@ avatar_vae_model_clear (AvatarVaeModel *self)
 }
 
 gboolean
-avatar_vae_model_is_dry (const AvatarVaeModel *self)
+avatar_vae_model_is_dry_run (const AvatarVaeModel *self)
 {
-  return avatar_arena_is_dry (self->weights->arena);
+  return avatar_arena_is_dry_run (self->weights->arena);
 }
 
 gboolean

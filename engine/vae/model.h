@@ -21,10 +21,10 @@ typedef struct
 
 /* @self: cleared by the caller with avatar_vae_model_clear(), also after a failure. */
 gboolean avatar_vae_model_init (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device,
-    gboolean decoder, gboolean dry, GError **error);
+    gboolean decoder, gboolean dry_run, GError **error);
 void avatar_vae_model_clear (AvatarVaeModel *self);
 /* Whether there are sizes alone. */
-gboolean avatar_vae_model_is_dry (const AvatarVaeModel *self);
+gboolean avatar_vae_model_is_dry_run (const AvatarVaeModel *self);
 /* A context for its activations; takes over @arena as avatar_ops_new() does. */
 AvatarOps *avatar_vae_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error);
 /* Whether a video of this size can be cut into latent cells. */

@@ -95,7 +95,7 @@ level_shape (AvatarVaeNetwork *self, guint level, AvatarTensor x, gint64 shape[3
     shape[i] = x.shape[i];
   for (guint i = 0; i < level; i++)
     if (self->levels[i].resample)
-      avatar_conv3d_output (self->levels[i].resample, &shape[0], &shape[1], &shape[2]);
+      avatar_conv3d_get_output_size (self->levels[i].resample, &shape[0], &shape[1], &shape[2]);
 }
 
 static gint64
@@ -225,7 +225,7 @@ widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out
   AvatarVaeFrames frames;
   AvatarTensor moved;
 
-  avatar_conv3d_output (conv, &t, &h, &w);
+  avatar_conv3d_get_output_size (conv, &t, &h, &w);
   if (stores_input (self, ops, h, w, channels)) {
     AvatarVaeTensor in = avatar_vae_alloc (ops, t, h, w, channels);
     gsize mark = avatar_ops_mark (ops);

@@ -65,7 +65,7 @@ to_bytes (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
 gint64
 avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
 {
-  g_autofree float *host = ops->dry ? NULL : unscaled (self, n);
+  g_autofree float *host = ops->dry_run ? NULL : unscaled (self, n);
   AvatarTensor z
       = avatar_ops_alloc (ops, 4, n, self->h, self->w, (gint64) self->config->latent_channels);
   AvatarTensor frames;

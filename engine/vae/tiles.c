@@ -78,9 +78,9 @@ space_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, Avatar
 
   avatar_op_copy (ops, in, x);
   avatar_vae_network_run (self->network, ops, tile, in);
-  if (avatar_tensor_given (*above))
+  if (avatar_tensor_is_set (*above))
     blend (ops, tile, *above, 1, MIN (above->shape[1], h));
-  if (avatar_tensor_given (*left))
+  if (avatar_tensor_is_set (*left))
     blend (ops, tile, *left, 2, MIN (left->shape[2], w));
   avatar_op_copy (ops, out,
       avatar_tensor_slice (avatar_tensor_slice (tile, 1, 0, out.shape[1]), 2, 0, out.shape[2]));

@@ -500,7 +500,7 @@ find_room (AvatarResidency *self, const AvatarRoute *route)
   guint64 least = avatar_placing_slots_bytes (self->device, self->units, route, AVATAR_MIN_SLOTS);
 
   return MAX (avatar_placing_room (self->device),
-      MIN (least, avatar_device_get_room (self->device)));
+      MIN (least, avatar_device_get_available_bytes (self->device)));
 }
 
 void
@@ -514,7 +514,7 @@ gboolean
 avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const AvatarRoute *route,
     GError **error)
 {
-  if (ops->dry)
+  if (ops->dry_run)
     return TRUE;
   avatar_residency_drop_route (self);
   if (!self->feeder)
@@ -547,11 +547,12 @@ least_needed (AvatarResidency *self)
 static guint64
 missing_bytes (AvatarResidency *self)
 {
-  guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
+  guint64 free_bytes, total, reserve = avatar_device_get_reserve_bytes (self->device);
 
-  avatar_device_get_info (self->device, &free_bytes, &total);
+  avatar_device_get_memory_info (self->device, &free_bytes, &total);
   return MAX (reserve - MIN (reserve, free_bytes),
-      MAX (avatar_device_get_excess (self->device), avatar_device_get_wanted (self->device)));
+      MAX (avatar_device_get_excess_bytes (self->device),
+          avatar_device_get_pending_bytes (self->device)));
 }
 
 /* Locked. */
@@ -579,16 +580,16 @@ give_up (AvatarResidency *self, AvatarOps *ops)
 static void
 take_back (AvatarResidency *self)
 {
-  guint64 free_bytes, total, reserve = avatar_device_get_reserve (self->device);
+  guint64 free_bytes, total, reserve = avatar_device_get_reserve_bytes (self->device);
   gint unit;
   Place *place;
 
   if (self->stats.given_up <= self->stats.taken_back)
     return;
-  avatar_device_get_info (self->device, &free_bytes, &total);
+  avatar_device_get_memory_info (self->device, &free_bytes, &total);
   if (free_bytes < RESERVES_TO_TAKE_BACK * reserve + self->largest
-      || avatar_device_get_room (self->device)
-          < avatar_device_rounded (self->device, self->largest))
+      || avatar_device_get_available_bytes (self->device)
+          < avatar_device_get_allocation_size (self->device, self->largest))
     return;
   unit = next_missing (self);
   place = unit >= 0 ? place_new (self, unit_at (self, unit)->bytes, TRUE, NULL) : NULL;
@@ -708,7 +709,7 @@ avatar_residency_leave (AvatarResidency *self, AvatarOps *ops, guint unit)
   Place *place;
   gint next;
 
-  if (ops->dry)
+  if (ops->dry_run)
     return;
   for (guint i = 0; i < SCRATCHES; i++)
     if (self->scratch[i].unit == (gint) unit)

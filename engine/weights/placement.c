@@ -31,8 +31,8 @@ avatar_placing_slots_bytes (AvatarDevice *device, GArray *units, const AvatarRou
   gsize slot, scratch;
 
   find_sizes (units, route, &slot, &scratch);
-  return slots * avatar_device_rounded (device, slot)
-      + route->at_once * avatar_device_rounded (device, scratch);
+  return slots * avatar_device_get_allocation_size (device, slot)
+      + route->at_once * avatar_device_get_allocation_size (device, scratch);
 }
 
 /* The @i-th index of 0 .. n - 1 in an order whose every beginning is spread evenly over all: the
@@ -61,7 +61,7 @@ choose_residents (AvatarPlacing *self, AvatarDevice *device, GArray *units,
     if (at >= route->n)
       continue;
     unit = route->units[route->n - 1 - at];
-    bytes = avatar_device_rounded (device, unit_at (units, unit)->bytes);
+    bytes = avatar_device_get_allocation_size (device, unit_at (units, unit)->bytes);
     if (route->once || bytes > room) {
       self->streamed_bytes += unit_at (units, unit)->bytes;
       continue;
@@ -88,7 +88,7 @@ avatar_placing_init (AvatarPlacing *self, AvatarDevice *device, GArray *units,
     return FALSE;
   }
   for (guint i = 0; i < route->n; i++)
-    whole += avatar_device_rounded (device, unit_at (units, route->units[i])->bytes);
+    whole += avatar_device_get_allocation_size (device, unit_at (units, route->units[i])->bytes);
   if (!route->once && whole <= room - least)
     self->slots = AVATAR_MIN_SLOTS; /* for guests, and when memory is taken away */
   while (avatar_placing_slots_bytes (device, units, route, self->slots) > room)
@@ -109,10 +109,10 @@ avatar_placing_clear (AvatarPlacing *self)
 guint64
 avatar_placing_room (AvatarDevice *device)
 {
-  guint64 room = avatar_device_get_room (device), free_bytes, total;
-  guint64 reserve = avatar_device_get_reserve (device);
+  guint64 room = avatar_device_get_available_bytes (device), free_bytes, total;
+  guint64 reserve = avatar_device_get_reserve_bytes (device);
 
-  if (!avatar_device_get_info (device, &free_bytes, &total))
+  if (!avatar_device_get_memory_info (device, &free_bytes, &total))
     return room;
   return MIN (room, free_bytes - MIN (free_bytes, reserve));
 }

@@ -144,18 +144,18 @@ make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTabl
     const AvatarTensor *source = g_hash_table_lookup (tensors, l->data);
     g_autofree char *scale = g_strconcat (l->data, "_scale", NULL);
     AvatarTensor view = *source;
-    gboolean dry = avatar_arena_is_dry (arena);
+    gboolean dry_run = avatar_arena_is_dry_run (arena);
 
     if (g_str_has_suffix (l->data, "_scale")
         || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
       continue; /* belongs to another tensor; avatar_model_open() lets none through */
     view.dtype = AVATAR_F32;
     view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
-    if (!dry && !convert (view, source, g_hash_table_lookup (tensors, scale))) {
+    if (!dry_run && !convert (view, source, g_hash_table_lookup (tensors, scale))) {
       avatar_mapped_set_error (error, file, l->data);
       return FALSE;
     }
-    if (!dry && avatar_lora_touches (loras, l->data))
+    if (!dry_run && avatar_lora_touches (loras, l->data))
       merge (view, l->data, loras);
     if (views)
       g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
@@ -168,7 +168,7 @@ typedef struct
 {
   AvatarWeights *self;
   GHashTable *tensors;
-  gboolean dry;
+  gboolean dry_run;
 } HostLoad;
 
 /* AvatarSharedLoad */
@@ -178,8 +178,8 @@ host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
   const HostLoad *load = data;
   AvatarWeights *self = load->self;
 
-  weights->arena = avatar_arena_new_dry ();
-  if (!load->dry) {
+  weights->arena = avatar_arena_new_dry_run ();
+  if (!load->dry_run) {
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
@@ -195,11 +195,11 @@ host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
 }
 
 static gboolean
-host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry, GError **error)
+host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry_run, GError **error)
 {
-  HostLoad load = { self, tensors, dry };
+  HostLoad load = { self, tensors, dry_run };
 
-  if (dry || !self->model || (self->loras && self->loras->len > 0)) {
+  if (dry_run || !self->model || (self->loras && self->loras->len > 0)) {
     self->shared = &self->own;
     return host_load (&self->own, &load, error);
   }
@@ -218,7 +218,7 @@ avatar_weights_dtype (AvatarDevice *device, gboolean half)
 
 static gboolean
 discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits *units,
-    const AvatarWeightSettings *settings, gboolean dry, GError **error)
+    const AvatarWeightSettings *settings, gboolean dry_run, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (self->device);
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
@@ -237,7 +237,7 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   }
   if (!avatar_pack_check (self->units, error))
     return FALSE;
-  if (dry)
+  if (dry_run)
     return TRUE;
   if (!backend->discrete)
     return (self->slot = avatar_slot_new (self->device, self->units, self->file, error)) != NULL;
@@ -249,7 +249,7 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
 static AvatarWeights *
 weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDevice *device,
     const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
-    gboolean dry, GError **error)
+    gboolean dry_run, GError **error)
 {
   g_autoptr (AvatarWeights) self = g_new0 (AvatarWeights, 1);
 
@@ -261,43 +261,43 @@ weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDe
   if (model)
     self->model = avatar_model_ref (model);
   if (avatar_device_get_backend (device)->discrete || (settings && settings->once)
-          ? discrete_init (self, tensors, units, settings, dry, error)
-          : host_init (self, tensors, dry, error))
+          ? discrete_init (self, tensors, units, settings, dry_run, error)
+          : host_init (self, tensors, dry_run, error))
     return g_steal_pointer (&self);
   return NULL;
 }
 
 AvatarWeights *
 avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, const char *part,
-    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
+    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry_run,
     GError **error)
 {
-  return weights_new (NULL, tensors, NULL, device, part, units, settings, dry, error);
+  return weights_new (NULL, tensors, NULL, device, part, units, settings, dry_run, error);
 }
 
 AvatarWeights *
 avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
-    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
+    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry_run,
     GError **error)
 {
   const char *file = NULL;
   GHashTable *tensors = avatar_model_get_part (model, part, &file);
 
   g_assert (tensors); /* the parts' names are the engine's own */
-  if (!dry && !avatar_model_has_weights (model)) {
+  if (!dry_run && !avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
         avatar_model_get_path (model));
     return NULL;
   }
-  return weights_new (model, tensors, file, device, part, units, settings, dry, error);
+  return weights_new (model, tensors, file, device, part, units, settings, dry_run, error);
 }
 
 AvatarWeights *
-avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry,
+avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry_run,
     GError **error)
 {
-  return avatar_weights_new_units (model, device, part, NULL, NULL, dry, error);
+  return avatar_weights_new_units (model, device, part, NULL, NULL, dry_run, error);
 }
 
 void
@@ -328,7 +328,7 @@ avatar_weights_fixed_bytes (AvatarWeights *self)
     return avatar_arena_peak (self->shared->arena);
   if (!avatar_device_get_backend (self->device)->discrete)
     return avatar_slot_bytes (self->units);
-  return avatar_device_rounded (self->device,
+  return avatar_device_get_allocation_size (self->device,
       g_array_index (self->units, AvatarUnit, self->units->len - 1).bytes);
 }
 

@@ -12,25 +12,25 @@ G_BEGIN_DECLS
 /**
  * AvatarWeights: views of the tensors of one part. On the CPU they are float32, read once into
  * memory that is entered in the device's ledger; the file may then change or vanish. On a discrete device see AvatarWeightUnits. With
- * @dry nothing is converted and all data are %NULL.
+ * @dry_run nothing is converted and all data are %NULL.
  */
 typedef struct _AvatarWeights AvatarWeights;
 
 /* @part: "transformer", "vae", "whisper", "text", "llava", "clip". Returns %NULL with @error. */
 AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part,
-    gboolean dry, GError **error);
+    gboolean dry_run, GError **error);
 
 /* What matrices become on @device, and activations with them. */
 AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
 
 /* @units %NULL: all are fixed. @settings %NULL: as stored. */
 AvatarWeights *avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
-    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry,
+    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry_run,
     GError **error);
 /* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
     const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
-    gboolean dry, GError **error);
+    gboolean dry_run, GError **error);
 /* One tensor of a part as float32 of the host; @t->data is to be freed with g_free(). The name must
  * be there. @file: for messages */
 gboolean avatar_weights_read (GHashTable *tensors, const char *name, const char *file,

@@ -233,17 +233,17 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .share = row->guided && row->budget == 0,
     .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_ARENA };
   {
-    g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+    g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
     gsize mark;
 
-    avatar_window_prepare (&b.window, dry, NULL);
-    begin (&b, dry, NULL);
-    mark = avatar_ops_mark (dry);
+    avatar_window_prepare (&b.window, dry_run, NULL);
+    begin (&b, dry_run, NULL);
+    mark = avatar_ops_mark (dry_run);
     for (guint i = 0; i < steps; i++) {
-      avatar_window_velocity (&b.window, dry, b.v, b.x, i, (AvatarPlace){ 0 });
-      avatar_ops_release (dry, mark);
+      avatar_window_velocity (&b.window, dry_run, b.v, b.x, i, (AvatarPlace){ 0 });
+      avatar_ops_release (dry_run, mark);
     }
-    peak = avatar_arena_peak (dry->arena);
+    peak = avatar_arena_peak (dry_run->arena);
   }
   {
     AvatarArena *arena = avatar_arena_new (device, peak, "the bench", error);

@@ -227,7 +227,7 @@ run_layer (AvatarDevice *device, const Layer *l)
   x = filled (ops, avatar_ops_alloc (ops, 4, t, h, w, l->in));
   ones = filled (ops, avatar_ops_alloc_as (ops, AVATAR_F32, 1, l->in));
   norm.scale = norm.shift = ones;
-  avatar_conv3d_output (conv, &t, &h, &w);
+  avatar_conv3d_get_output_size (conv, &t, &h, &w);
   y = filled (ops, avatar_ops_alloc (ops, 4, t, h, w, l->out));
   sums = avatar_ops_alloc_sums (ops, l->out);
   for (guint i = 0; i < 2; i++) {

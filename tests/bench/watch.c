@@ -60,7 +60,7 @@ static void
 look (Watch *self, gboolean host)
 {
   guint64 free_bytes, total, bytes = host ? anonymous () : 0;
-  gboolean discrete = avatar_device_get_info (self->device, &free_bytes, &total);
+  gboolean discrete = avatar_device_get_memory_info (self->device, &free_bytes, &total);
 
   if (bytes > 0)
     bytes += page_locked ();

@@ -293,7 +293,7 @@ test_steps (void)
   Fixture f;
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarWeights) weights = NULL;
-  g_autoptr (AvatarOps) dry = NULL;
+  g_autoptr (AvatarOps) dry_run = NULL;
   g_autoptr (AvatarOps) ops = NULL;
   AvatarTensor reference, face;
   Sampler s = { 0 };
@@ -308,15 +308,15 @@ test_steps (void)
   g_assert_no_error (error);
   s.transformer.config = &f.config->transformer;
   s.transformer.weights = weights;
-  dry = avatar_ops_new (f.device, avatar_arena_new_dry (), NULL);
-  sampler_begin (&s, &f, dry);
+  dry_run = avatar_ops_new (f.device, avatar_arena_new_dry_run (), NULL);
+  sampler_begin (&s, &f, dry_run);
   avatar_window_clear (&s.window);
   ops = avatar_ops_new (f.device,
-      avatar_arena_new (f.device, avatar_arena_peak (dry->arena), "test", &error), &error);
+      avatar_arena_new (f.device, avatar_arena_peak (dry_run->arena), "test", &error), &error);
   sampler_begin (&s, &f, ops);
   sample_and_compare (&s, &f, ops);
   g_assert_true (avatar_ops_check (ops, &error));
-  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry->arena));
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry_run->arena));
   for (guint i = 0; i < 2; i++) {
     g_free ((float *) s.conditions.text[i].states);
     g_free ((float *) s.conditions.text[i].pooled);

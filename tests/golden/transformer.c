@@ -140,7 +140,7 @@ test_forward (void)
   g_autoptr (AvatarSafetensors) file = golden_open ("upstream/transformer_forward.safetensors");
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", &error);
   g_autoptr (AvatarWeights) weights = golden_weights (file, "weights.", device);
-  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
   AvatarTransformerConfig config = make_config (file);
   AvatarTransformer model = { .config = &config, .weights = weights };
@@ -149,8 +149,8 @@ test_forward (void)
   gsize n = avatar_tensor_n (in.x), predicted;
   g_autofree float *out = g_new (float, n);
 
-  run (&model, dry, &in, 1, NULL);
-  predicted = avatar_arena_peak (dry->arena);
+  run (&model, dry_run, &in, 1, NULL);
+  predicted = avatar_arena_peak (dry_run->arena);
   ops = avatar_ops_new (device, avatar_arena_new (device, predicted, "test", &error), &error);
   model.tap = compare_tap;
   model.tap_data = &taps;
@@ -158,14 +158,14 @@ test_forward (void)
   golden_compare (file, "out.full", out, n, LIMIT);
   g_assert_cmpuint (taps.n_compared, ==, 6);
   g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, predicted);
-  g_assert_cmpfloat (ops->flops, ==, dry->flops);
+  g_assert_cmpfloat (ops->flops, ==, dry_run->flops);
   model.tap = NULL;
   /* a few rows at a time: less memory, the same velocity */
-  ops->row_chunk = dry->row_chunk = 5;
-  avatar_arena_free (dry->arena);
-  dry->arena = avatar_arena_new_dry ();
-  run (&model, dry, &in, 1, NULL);
-  g_assert_cmpuint (avatar_arena_peak (dry->arena), <, predicted);
+  ops->row_chunk = dry_run->row_chunk = 5;
+  avatar_arena_free (dry_run->arena);
+  dry_run->arena = avatar_arena_new_dry_run ();
+  run (&model, dry_run, &in, 1, NULL);
+  g_assert_cmpuint (avatar_arena_peak (dry_run->arena), <, predicted);
   run (&model, ops, &in, 1, out);
   golden_compare (file, "out.full", out, n, LIMIT);
   run (&model, ops, &in, 0.6, out);

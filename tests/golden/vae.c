@@ -121,8 +121,8 @@ check_case (gconstpointer data)
   {
     g_autoptr (AvatarWeights) weights = golden_weights (file, "weights.", device);
     AvatarVaeSource source = { .config = &config, .lookup = lookup, .data = weights };
-    g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
-    g_autoptr (AvatarOps) dry_weights = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+    g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
+    g_autoptr (AvatarOps) dry_weights = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
     g_autoptr (AvatarVaeNetwork) dry_network = make_network (&source, dry_weights, decoder);
     g_autoptr (AvatarOps) packed = avatar_ops_new (device,
         avatar_arena_new (device, avatar_arena_peak (dry_weights->arena), "weights", &error),
@@ -138,16 +138,16 @@ check_case (gconstpointer data)
     avatar_vae_tiles_init (&tiles, &config, decoder, TRUE, config.sample_size, config.sample_tsize,
         AVATAR_VAE_OVERLAP);
     tiles.network = network;
-    avatar_vae_tiles_run (&tiles, dry, y, x);
+    avatar_vae_tiles_run (&tiles, dry_run, y, x);
     ops = avatar_ops_new (device,
-        avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error), &error);
+        avatar_arena_new (device, avatar_arena_peak (dry_run->arena), "the test", &error), &error);
     g_assert_no_error (error);
     avatar_vae_tiles_run (&tiles, ops, y, x);
     g_assert_true (avatar_ops_check (ops, &error));
     /* the plan is the real run, to the byte */
-    g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry->arena));
-    g_assert_cmpfloat (ops->flops, ==, dry->flops);
-    g_assert_cmpfloat (ops->bytes, ==, dry->bytes);
+    g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry_run->arena));
+    g_assert_cmpfloat (ops->flops, ==, dry_run->flops);
+    g_assert_cmpfloat (ops->bytes, ==, dry_run->bytes);
     difference = golden_error (y.data, expected.data, avatar_tensor_n (y));
     g_test_message ("%s: relative L2 error %.3g (limit %g)", c->out, difference, LIMIT);
     g_assert_cmpfloat (difference, <=, LIMIT);

@@ -495,7 +495,8 @@ test_all (void)
     CASE (layer_norm_fp8, 5e-2, 100, 256, 3072);
     CASE (layer_norm_fp8, 5e-2, 33, 160, 640);
   }
-  if (avatar_device_get_backend (gpu)->attends_8bit (avatar_device_get_handle (gpu), 128)) {
+  if (avatar_device_get_backend (gpu)->supports_8bit_attention (avatar_device_get_handle (gpu),
+          128)) {
     CASE (attention_fp8, 8e-2, 300, 700, 3, 0);
     CASE (attention_fp8, 8e-2, 129, 1027, 24, 96);
     for (gint64 lq = 1; lq <= 72; lq += lq < 18 ? 1 : 9)

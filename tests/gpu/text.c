@@ -37,7 +37,8 @@ encode (AvatarDevice *device, gboolean least)
   avatar_device_get_memory (device, &memory);
   avatar_text_encoder_plan (self, G_MAXUINT64, &needs);
   avatar_device_set_budget (device,
-      least ? memory.now + avatar_device_rounded (device, needs.arena) + needs.least : 0);
+      least ? memory.now + avatar_device_get_allocation_size (device, needs.arena) + needs.least
+            : 0);
   arena = avatar_arena_new (device, needs.arena, "the test", &error);
   g_assert_no_error (error);
   ops = avatar_ops_new (device, arena, &error);

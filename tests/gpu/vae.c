@@ -113,7 +113,7 @@ conv (AvatarOps *ops, const gint64 *p)
     avatar_op_group_norm (ops, &norm, &in, input (ops, avatar_ops_alloc (ops, 1, p[3]), 5),
         input (ops, avatar_ops_alloc (ops, 1, p[3]), 6), p[3] / 4, 1e-6);
   }
-  avatar_conv3d_output (self, &t, &h, &w);
+  avatar_conv3d_get_output_size (self, &t, &h, &w);
   y = input (ops, avatar_ops_alloc (ops, 4, t, h, w, p[4]), 2);
   avatar_op_conv3d (ops, y, x, self, p[9] ? &norm : NULL, p[10] ? y : AVATAR_NO_TENSOR,
       p[4] % 8 ? NULL : &sums);

@@ -58,11 +58,11 @@ test_automatic (void)
   g_assert_cmpuint (budget_of (sim, ""), ==, 1000 * MIB - reserve);
   memory = avatar_device_memory_new (sim, 100 * MIB, "a test", NULL);
   g_assert_cmpuint (budget_of (sim, "auto"), ==, 1000 * MIB - reserve);
-  avatar_sim_take_memory (500 * MIB);
+  avatar_fake_take_memory (500 * MIB);
   g_assert_cmpuint (budget_of (sim, "auto"), ==, 500 * MIB - reserve);
-  avatar_sim_take_memory (2000 * MIB); /* more than there is: what we hold remains */
+  avatar_fake_take_memory (2000 * MIB); /* more than there is: what we hold remains */
   g_assert_cmpuint (budget_of (sim, "auto"), ==, 100 * MIB + AVATAR_SIM_OVERHEAD);
-  avatar_sim_take_memory (0);
+  avatar_fake_take_memory (0);
   avatar_device_memory_free (sim, memory, 100 * MIB);
 }
 

@@ -50,8 +50,8 @@ setup (Fixture *f, gconstpointer data)
 static void
 teardown (Fixture *f, gconstpointer data)
 {
-  avatar_sim_fail_memory (0);
-  g_assert_cmpuint (avatar_sim_count_memory (), ==, 0);
+  avatar_fake_fail_memory (0);
+  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0);
   avatar_model_unref (f->model);
 }
 
@@ -306,9 +306,9 @@ is_refused (Fixture *f, AvatarDevice *device, const AvatarDenoiseSettings *to,
   gboolean refused;
 
   pull (f, self, CHUNK, a);
-  avatar_sim_fail_memory (fail_memory);
+  avatar_fake_fail_memory (fail_memory);
   refused = !avatar_denoiser_change (self, to, image, &error);
-  avatar_sim_fail_memory (0);
+  avatar_fake_fail_memory (0);
   if (!refused)
     return FALSE;
   g_assert_error (error, AVATAR_ERROR, code);

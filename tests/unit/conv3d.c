@@ -170,7 +170,7 @@ run (AvatarOps *ops, const Case *c, AvatarTensor x, AvatarTensor gamma, AvatarTe
   avatar_op_channel_sums (ops, &in, x);
   avatar_op_group_norm (ops, &norm, &in, gamma, beta, groups, 1e-6);
   avatar_op_conv3d (ops, y, x, conv, c->norm ? &norm : NULL, residual, &out);
-  if (!ops->dry)
+  if (!ops->dry_run)
     check_sums (&out, y);
 }
 
@@ -186,27 +186,27 @@ check_case (gconstpointer data)
   AvatarTensor beta = random_tensor (1, c->in);
   gint64 groups = c->in % 2 ? c->in : c->in / 2, t = c->t, h = c->h, width = c->w;
   g_autofree double *normal = normalised (x, gamma, beta, groups, c->norm, c->silu);
-  g_autoptr (AvatarOps) dry_weights = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) dry_weights = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
   g_autoptr (AvatarConv3d) dry_conv = avatar_conv3d_new (dry_weights, w, b, c->shape);
   g_autoptr (AvatarOps) weights = avatar_ops_new (device,
       avatar_arena_new (device, avatar_arena_peak (dry_weights->arena), "weights", &error), &error);
   g_autoptr (AvatarConv3d) conv = avatar_conv3d_new (weights, w, b, c->shape);
-  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
   double error_found;
 
-  avatar_conv3d_output (conv, &t, &h, &width);
+  avatar_conv3d_get_output_size (conv, &t, &h, &width);
   y = random_tensor (4, t, h, width, c->out);
   if (c->residual) /* in place, as the blocks use it */
     residual = avatar_tensor_of_shape (AVATAR_F32, g_memdup2 (y.data, avatar_tensor_bytes (y)), 4,
         y.shape);
-  run (dry, c, x, gamma, beta, dry_conv, y, c->residual ? y : AVATAR_NO_TENSOR, groups);
+  run (dry_run, c, x, gamma, beta, dry_conv, y, c->residual ? y : AVATAR_NO_TENSOR, groups);
   ops = avatar_ops_new (device,
-      avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error), &error);
+      avatar_arena_new (device, avatar_arena_peak (dry_run->arena), "the test", &error), &error);
   g_assert_no_error (error);
   run (ops, c, x, gamma, beta, conv, y, c->residual ? y : AVATAR_NO_TENSOR, groups);
   g_assert_true (avatar_ops_check (ops, &error));
-  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry->arena));
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry_run->arena));
   g_assert_cmpuint (avatar_arena_peak (weights->arena), ==, avatar_arena_peak (dry_weights->arena));
   error_found = relative_error (c, normal, w, b, residual, y);
   g_test_message ("relative L2 error %.3g (limit %g)", error_found, LIMIT);

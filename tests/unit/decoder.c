@@ -278,7 +278,7 @@ test_cancel_running (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDecoder) self = new_decoder (&on_sim, &whole);
   g_autoptr (GByteArray) all = decode (self, z, N, 1);
   guint8 rgb[FRAME];
-  guint n = avatar_sim_count_operations ();
+  guint n = avatar_fake_count_operations ();
 
   g_assert_cmpuint (all->len, ==, (4 * N - 3) * FRAME);
   g_assert_cmpuint (n, >, 2 * BEGUN);
@@ -286,10 +286,10 @@ test_cancel_running (Fixture *f, gconstpointer data)
   for (guint i = 0; i < N; i++)
     g_assert_true (avatar_decoder_push (self, z + i * LATENT, &error));
   g_assert_true (avatar_decoder_drain (self, &error));
-  avatar_sim_call_at (BEGUN, cancel_from_another_thread, self);
+  avatar_fake_call_at (BEGUN, cancel_from_another_thread, self);
   g_assert_cmpint (avatar_decoder_pull (self, rgb, WIDTH * 3, &error), ==, AVATAR_PULL_ERROR);
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
-  g_assert_cmpuint (avatar_sim_count_operations (), ==, n + BEGUN);
+  g_assert_cmpuint (avatar_fake_count_operations (), ==, n + BEGUN);
 }
 
 static void

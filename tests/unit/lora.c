@@ -271,7 +271,7 @@ fetch (AvatarWeights *weights, AvatarDevice *device, gsize bytes, float *out)
   AvatarRoute route = { .units = units, .n = 1, .at_once = 1 };
   g_autoptr (GError) error = NULL;
   AvatarArena *arena
-      = bytes ? avatar_arena_new (device, bytes, "a test", &error) : avatar_arena_new_dry ();
+      = bytes ? avatar_arena_new (device, bytes, "a test", &error) : avatar_arena_new_dry_run ();
   AvatarOps *ops = avatar_ops_new (device, arena, &error);
 
   g_assert_no_error (error);
@@ -305,7 +305,7 @@ test_8bit (Fixture *f, gconstpointer data)
     expect_both (f, avatar_tensor_f32 (avatar_weights_get (weights, STORED)));
   }
   {
-    g_autoptr (AvatarOps) dry = NULL, ops = NULL; /* freed last: weights wait for its queue */
+    g_autoptr (AvatarOps) dry_run = NULL, ops = NULL; /* freed last: weights wait for its queue */
     g_autoptr (AvatarWeights) planned = avatar_weights_new_from_table (s.table, sim, "transformer",
         &units, &settings, TRUE, &error);
     g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, sim, "transformer",
@@ -313,12 +313,12 @@ test_8bit (Fixture *f, gconstpointer data)
     gsize bytes;
 
     g_assert_no_error (error);
-    dry = fetch (planned, sim, 0, NULL);
-    bytes = avatar_arena_peak (dry->arena);
+    dry_run = fetch (planned, sim, 0, NULL);
+    bytes = avatar_arena_peak (dry_run->arena);
     ops = fetch (weights, sim, MAX (bytes, 1), out);
     expect_both (f, out);
     g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, bytes);
-    g_assert_cmpfloat (ops->flops, ==, dry->flops);
+    g_assert_cmpfloat (ops->flops, ==, dry_run->flops);
     g_assert_cmpfloat (ops->flops, >, 0);
   }
   stored_clear (&s);

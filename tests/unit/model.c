@@ -246,19 +246,19 @@ test_weights (void)
   g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_PLAIN_DIR, NULL);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", FALSE, &error);
-  g_autoptr (AvatarWeights) dry = avatar_weights_new (model, device, "whisper", TRUE, NULL);
+  g_autoptr (AvatarWeights) dry_run = avatar_weights_new (model, device, "whisper", TRUE, NULL);
   AvatarMemory memory;
   AvatarTensor t;
 
   g_assert_no_error (error);
   avatar_device_get_memory (device, &memory);
   g_assert_cmpuint (memory.now, ==, avatar_weights_bytes (weights));
-  g_assert_cmpuint (avatar_weights_bytes (dry), ==, avatar_weights_bytes (weights));
+  g_assert_cmpuint (avatar_weights_bytes (dry_run), ==, avatar_weights_bytes (weights));
   t = avatar_weights_get (weights, "layers.%d.fc1.weight", 2);
   g_assert_cmpint (t.dtype, ==, AVATAR_F32);
   g_assert_cmpint (t.shape[0], ==, 256);
   g_assert_nonnull (t.data);
-  g_assert_null (avatar_weights_get (dry, "conv1.weight").data);
+  g_assert_null (avatar_weights_get (dry_run, "conv1.weight").data);
   g_assert_false (avatar_weights_has (weights, "layers.0.self_attn.k_proj.bias"));
   g_assert_true (avatar_weights_check (weights, NULL));
   avatar_weights_get (weights, "nonsense");

@@ -234,9 +234,9 @@ test_cancel (void)
   float *last = avatar_tensor_f32 (y) + avatar_tensor_n (y) - 1;
 
   *last = 1;
-  avatar_sim_call_at (2, cancel, ops);
+  avatar_fake_call_at (2, cancel, ops);
   avatar_op_linear (ops, y, x, w, AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
-  g_assert_cmpuint (avatar_sim_count_operations (), ==, 2);
+  g_assert_cmpuint (avatar_fake_count_operations (), ==, 2);
   g_assert_false (avatar_ops_check (ops, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
   g_assert_cmpfloat (*last, ==, 1); /* it was not there yet */

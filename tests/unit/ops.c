@@ -517,7 +517,7 @@ test_pictures (void)
       g_assert_cmpfloat (at3 (y, row, column, i % 5), ==, most);
     }
   }
-  avatar_op_double_pixels (ops, twice, x);
+  avatar_op_upsample_2x (ops, twice, x);
   for (gint64 i = 0; i < 12; i++)
     for (gint64 j = 0; j < 18; j++)
       for (gint64 c = 0; c < 5; c++)

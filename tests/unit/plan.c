@@ -61,7 +61,7 @@ test_device (void)
   g_assert_no_error (error);
   g_assert_true (device != other); /* each counts for itself */
   avatar_device_get_memory (device, &memory);
-  g_assert_cmpuint (memory.now + avatar_device_get_room (device), ==, 24576 * MIB);
+  g_assert_cmpuint (memory.now + avatar_device_get_available_bytes (device), ==, 24576 * MIB);
   avatar_denoise_settings_init (&settings, model);
   g_assert_null (avatar_denoiser_new (model, device, &settings, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE);

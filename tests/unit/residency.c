@@ -41,11 +41,11 @@ setup (Fixture *f, gconstpointer data)
 static void
 teardown (Fixture *f, gconstpointer data)
 {
-  avatar_sim_take_memory (0);
-  avatar_sim_fail_memory (0);
-  avatar_sim_fail_host (0);
-  avatar_sim_fail_upload (0);
-  g_assert_cmpuint (avatar_sim_count_memory (), ==, 0); /* nothing was left behind */
+  avatar_fake_take_memory (0);
+  avatar_fake_fail_memory (0);
+  avatar_fake_fail_host (0);
+  avatar_fake_fail_upload (0);
+  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* nothing was left behind */
   avatar_model_unref (f->model);
 }
 
@@ -241,7 +241,7 @@ test_tiers (Fixture *f, gconstpointer data)
   for (guint n = 1; n < 4; n++) {
     g_autofree float *out = NULL;
 
-    avatar_sim_fail_host (n);
+    avatar_fake_fail_host (n);
     out = run_on (f, "sim:512", least * MIB, NULL);
     g_assert_cmpmem (out, f->n * sizeof (float), cpu, f->n * sizeof (float));
   }
@@ -300,7 +300,7 @@ at_step (const AvatarProgress *progress, gpointer data)
 
   if (progress->step != e->step)
     return;
-  avatar_sim_take_memory (e->bytes);
+  avatar_fake_take_memory (e->bytes);
   if (e->device)
     avatar_device_set_budget (e->device, e->budget);
 }
@@ -374,15 +374,15 @@ test_failures (Fixture *f, gconstpointer data)
       AvatarMemory memory;
 
       if (kind == 0)
-        avatar_sim_fail_memory (n);
+        avatar_fake_fail_memory (n);
       else
-        avatar_sim_fail_upload (n);
+        avatar_fake_fail_upload (n);
       out = run (f, device, &error);
       g_assert_true ((out == NULL) == (error != NULL));
       avatar_device_get_memory (device, &memory);
       g_assert_cmpuint (memory.now, ==, AVATAR_SIM_OVERHEAD);
-      avatar_sim_fail_memory (0);
-      avatar_sim_fail_upload (0);
+      avatar_fake_fail_memory (0);
+      avatar_fake_fail_upload (0);
     }
 }
 

@@ -225,14 +225,14 @@ test_cancel (Fixture *f, gconstpointer data)
   const gint never = 0;
   GThread *thread;
 
-  g_assert_nonnull (avatar_scratch_take (scratch, &never));
+  g_assert_nonnull (avatar_scratch_acquire (scratch, &never));
   for (guint i = 0; i < 5; i++)
     g_assert_true (avatar_decoder_push (self, z + i * LATENT, &error));
   thread = g_thread_new (NULL, pull_cancelled, self);
   g_usleep (50000);
   avatar_decoder_cancel (self);
   g_thread_join (thread);
-  avatar_scratch_give (scratch);
+  avatar_scratch_release (scratch);
 }
 
 int

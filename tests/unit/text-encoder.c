@@ -53,7 +53,8 @@ test_plan (Fixture *f, gconstpointer data)
   g_assert_cmpuint (least.weights, ==, least.least);
   g_assert_cmpuint (all.weights, >, least.weights);
   job.device = "sim:512";
-  job.budget = AVATAR_SIM_OVERHEAD + avatar_device_rounded (device, all.arena) + all.least;
+  job.budget
+      = AVATAR_SIM_OVERHEAD + avatar_device_get_allocation_size (device, all.arena) + all.least;
   g_byte_array_unref (encode (f, &job, &parts));
   job.budget -= MIB;
   {

@@ -221,7 +221,7 @@ remove_tree (const char *path)
 static inline void
 teardown (Fixture *f, gconstpointer data)
 {
-  g_assert_cmpuint (avatar_sim_count_memory (), ==, 0);
+  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0);
   avatar_image_free (f->image);
   avatar_model_unref (f->model);
   remove_tree (f->folder);

@@ -72,7 +72,7 @@ teardown (Fixture *f, gconstpointer device)
 
   avatar_device_get_memory (f->device, &memory);
   g_assert_cmpuint (memory.now, ==, strcmp (device, "cpu") == 0 ? 0 : AVATAR_SIM_OVERHEAD);
-  g_assert_cmpuint (avatar_sim_count_memory (), ==, 0); /* nothing was left behind */
+  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* nothing was left behind */
   g_clear_pointer (&f->model, avatar_model_unref);
   avatar_device_unref (f->device);
   for (guint i = 0; i < G_N_ELEMENTS (files); i++) {

@@ -41,20 +41,20 @@ static gsize
 run (AvatarVaeNetwork *network, AvatarDevice *device, float *latents, float *out)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarOps) dry = avatar_ops_new (device, avatar_arena_new_dry (), NULL);
+  g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
   AvatarTensor x
       = avatar_tensor (AVATAR_F32, latents, 4, (gint64) T, (gint64) H, (gint64) W, (gint64) 16);
   AvatarTensor y = avatar_tensor (AVATAR_F32, out, 4, (gint64) FRAMES, (gint64) 8 * H,
       (gint64) 8 * W, (gint64) 3);
 
-  avatar_vae_network_run (network, dry, y, x);
+  avatar_vae_network_run (network, dry_run, y, x);
   ops = avatar_ops_new (device,
-      avatar_arena_new (device, avatar_arena_peak (dry->arena), "the test", &error), &error);
+      avatar_arena_new (device, avatar_arena_peak (dry_run->arena), "the test", &error), &error);
   g_assert_no_error (error);
   avatar_vae_network_run (network, ops, y, x);
   g_assert_true (avatar_ops_check (ops, &error));
-  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry->arena));
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry_run->arena));
   return avatar_arena_peak (ops->arena);
 }
 

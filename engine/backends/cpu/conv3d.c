@@ -95,7 +95,7 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
     }
     job.weights = avatar_conv3d_weights (conv, pt, py, px, block);
     job.y = avatar_tensor_f32 (run->y) + offset + px * conv->out;
-    job.residual = avatar_tensor_given (run->residual)
+    job.residual = avatar_tensor_is_set (run->residual)
         ? avatar_tensor_f32 (run->residual) + offset + px * conv->out
         : NULL;
     run->loops->conv_row (&job);

@@ -245,7 +245,7 @@ run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, A
 }
 
 gboolean
-avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d)
+avatar_cuda_supports_8bit_attention (AvatarBackendDevice *device, gint64 d)
 {
   return device->capability >= 90 && d == RELEASED_HEAD;
 }

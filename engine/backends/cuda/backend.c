@@ -129,7 +129,7 @@ power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 
 /* Tensor cores with e4m3 begin with Ada. */
 static gboolean
-multiplies_8bit (AvatarBackendDevice *device)
+supports_8bit_linear (AvatarBackendDevice *device)
 {
   return device->capability >= 89;
 }
@@ -220,7 +220,7 @@ static const AvatarBackend backend = {
   .queue_free = avatar_cuda_queue_free,
   .queue_check = avatar_cuda_queue_check,
   .queue_sync = avatar_cuda_queue_sync,
-  .queue_pace = avatar_cuda_queue_pace,
+  .queue_throttle = avatar_cuda_queue_throttle,
   .fence_new = avatar_cuda_fence_new,
   .fence_free = avatar_cuda_fence_free,
   .fence_record = avatar_cuda_fence_record,
@@ -260,9 +260,9 @@ static const AvatarBackend backend = {
   .group_norm = group_norm,
   .apply_norm = apply_norm,
   .to_bytes = to_bytes,
-  .multiplies_8bit = multiplies_8bit,
+  .supports_8bit_linear = supports_8bit_linear,
   .quantise = quantise,
-  .attends_8bit = avatar_cuda_attends_8bit,
+  .supports_8bit_attention = avatar_cuda_supports_8bit_attention,
   .quantise_all = quantise_all,
   .norm_factor = norm_factor,
 };

@@ -136,7 +136,7 @@ fill (AvatarQueue *queue, const AvatarConvStream *stream, gint64 at, AvatarTenso
 
   return avatar_cuda_check (queue,
       avatar_kernel_fill (queue->stream, to, x,
-          avatar_tensor_given (stream->norm.scale) ? &stream->norm : NULL),
+          avatar_tensor_is_set (stream->norm.scale) ? &stream->norm : NULL),
       "padding frames");
 }
 

@@ -13,7 +13,7 @@
 G_BEGIN_DECLS
 
 #define AVATAR_CUDA_STAGING ((gsize) 4 << 20)
-#define AVATAR_CUDA_PACES 4
+#define AVATAR_CUDA_THROTTLE_EVENTS 4
 
 struct _AvatarBackendDevice
 {
@@ -49,8 +49,8 @@ struct _AvatarQueue
   guint8 *staging[2];                     /* pinned, AVATAR_CUDA_STAGING bytes each */
   cudaEvent_t staged[2];                  /* passed: the staging may be written again */
   guint next_staging;
-  cudaEvent_t paces[AVATAR_CUDA_PACES];
-  guint64 n_paces;
+  cudaEvent_t throttle_events[AVATAR_CUDA_THROTTLE_EVENTS];
+  guint64 n_throttles;
   GError *error; /* the first failure */
 };
 
@@ -79,7 +79,7 @@ void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
     const gint *cancelled);
 /* Has the device attention in e4m3 for heads of @d? */
-gboolean avatar_cuda_attends_8bit (AvatarBackendDevice *device, gint64 d);
+gboolean avatar_cuda_supports_8bit_attention (AvatarBackendDevice *device, gint64 d);
 /* attention-wide.c: queries of one head, in F16 */
 gboolean avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block,
     gint64 q_start, AvatarTensor valid);
@@ -110,7 +110,7 @@ AvatarQueue *avatar_cuda_queue_new (AvatarBackendDevice *device, GError **error)
 void avatar_cuda_queue_free (AvatarQueue *queue);
 gboolean avatar_cuda_queue_check (AvatarQueue *queue, GError **error);
 gboolean avatar_cuda_queue_sync (AvatarQueue *queue, GError **error);
-void avatar_cuda_queue_pace (AvatarQueue *queue);
+void avatar_cuda_queue_throttle (AvatarQueue *queue);
 AvatarFence *avatar_cuda_fence_new (AvatarBackendDevice *device);
 void avatar_cuda_fence_free (AvatarFence *fence);
 void avatar_cuda_fence_record (AvatarFence *fence, AvatarQueue *queue);

@@ -22,9 +22,9 @@ queue_init (AvatarQueue *self)
                 cudaEventDisableTiming | cudaEventBlockingSync),
             "making an event"))
       return FALSE;
-  for (guint i = 0; i < AVATAR_CUDA_PACES; i++)
+  for (guint i = 0; i < AVATAR_CUDA_THROTTLE_EVENTS; i++)
     if (!avatar_cuda_check (self,
-            cudaEventCreateWithFlags (&self->paces[i],
+            cudaEventCreateWithFlags (&self->throttle_events[i],
                 cudaEventDisableTiming | cudaEventBlockingSync),
             "making an event"))
       return FALSE;
@@ -79,9 +79,9 @@ avatar_cuda_queue_free (AvatarQueue *self)
     if (self->staged[i])
       cudaEventDestroy (self->staged[i]);
   }
-  for (guint i = 0; i < AVATAR_CUDA_PACES; i++)
-    if (self->paces[i])
-      cudaEventDestroy (self->paces[i]);
+  for (guint i = 0; i < AVATAR_CUDA_THROTTLE_EVENTS; i++)
+    if (self->throttle_events[i])
+      cudaEventDestroy (self->throttle_events[i]);
   if (self->stream)
     cudaStreamDestroy (self->stream);
   g_clear_error (&self->error);
@@ -112,20 +112,22 @@ avatar_cuda_queue_sync (AvatarQueue *self, GError **error)
 }
 
 void
-avatar_cuda_queue_pace (AvatarQueue *self)
+avatar_cuda_queue_throttle (AvatarQueue *self)
 {
-  guint64 i = self->n_paces;
+  guint64 i = self->n_throttles;
 
   if (!avatar_cuda_begin (self))
     return;
   /* the oldest event is recorded anew, so wait for it first: the work before it is then done */
-  if (i >= AVATAR_CUDA_PACES
-      && !avatar_cuda_check (self, cudaEventSynchronize (self->paces[i % AVATAR_CUDA_PACES]),
+  if (i >= AVATAR_CUDA_THROTTLE_EVENTS
+      && !avatar_cuda_check (self,
+          cudaEventSynchronize (self->throttle_events[i % AVATAR_CUDA_THROTTLE_EVENTS]),
           "the work"))
     return;
-  if (avatar_cuda_check (self, cudaEventRecord (self->paces[i % AVATAR_CUDA_PACES], self->stream),
+  if (avatar_cuda_check (self,
+          cudaEventRecord (self->throttle_events[i % AVATAR_CUDA_THROTTLE_EVENTS], self->stream),
           "recording an event"))
-    self->n_paces++;
+    self->n_throttles++;
 }
 
 AvatarFence *

@@ -16,7 +16,7 @@
 struct _AvatarBackendDevice
 {
   guint64 total;
-  AvatarPlanCounts counts;
+  AvatarFlopCounts counts;
 };
 
 static AvatarBackendDevice *
@@ -124,24 +124,24 @@ attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, 
 
 /* As on the latest cards: a plan cannot know which one is meant. */
 static gboolean
-attends_8bit (AvatarBackendDevice *self, gint64 d)
+supports_8bit_attention (AvatarBackendDevice *self, gint64 d)
 {
   return d == 128;
 }
 
-static AvatarPlanCounts
+static AvatarFlopCounts
 counts (AvatarBackendDevice *self)
 {
   return self->counts;
 }
 
 static gboolean
-multiplies_8bit (AvatarBackendDevice *self)
+supports_8bit_linear (AvatarBackendDevice *self)
 {
   return TRUE;
 }
 
-const AvatarBackend avatar_backend_plan = {
+const AvatarBackend avatar_backend_estimate = {
   .name = "plan",
   .discrete = TRUE,
   .unshared = TRUE, /* it counts for one caller */
@@ -168,7 +168,7 @@ const AvatarBackend avatar_backend_plan = {
   .conv3d_bytes = avatar_cuda_conv3d_bytes,
   .conv3d_sizes = avatar_cuda_conv3d_sizes,
   .channel_sums_workspace = avatar_cuda_channel_sums_workspace,
-  .multiplies_8bit = multiplies_8bit,
-  .attends_8bit = attends_8bit,
+  .supports_8bit_linear = supports_8bit_linear,
+  .supports_8bit_attention = supports_8bit_attention,
   .counts = counts,
 };

@@ -7,6 +7,6 @@
 
 G_BEGIN_DECLS
 
-extern const AvatarBackend avatar_backend_plan;
+extern const AvatarBackend avatar_backend_estimate;
 
 G_END_DECLS

@@ -40,43 +40,43 @@ static void (*call_func) (gpointer data);
 static gpointer call_data;
 
 void
-avatar_sim_take_memory (guint64 bytes)
+avatar_fake_take_memory (guint64 bytes)
 {
   g_atomic_int_set (&taken_mib, bytes >> 20);
 }
 
 void
-avatar_sim_fail_memory (guint n)
+avatar_fake_fail_memory (guint n)
 {
   g_atomic_int_set (&fail_memory_in, n);
 }
 
 void
-avatar_sim_fail_host (guint n)
+avatar_fake_fail_host (guint n)
 {
   g_atomic_int_set (&fail_host_in, n);
 }
 
 void
-avatar_sim_fail_upload (guint n)
+avatar_fake_fail_upload (guint n)
 {
   g_atomic_int_set (&fail_upload_in, n);
 }
 
 guint
-avatar_sim_count_memory (void)
+avatar_fake_count_memory (void)
 {
   return g_atomic_int_get (&memory_out);
 }
 
 guint
-avatar_sim_count_operations (void)
+avatar_fake_count_operations (void)
 {
   return g_atomic_int_get (&operations);
 }
 
 void
-avatar_sim_call_at (guint n, void (*func) (gpointer data), gpointer data)
+avatar_fake_call_at (guint n, void (*func) (gpointer data), gpointer data)
 {
   call_func = func;
   call_data = data;
@@ -231,7 +231,7 @@ queue_sync (AvatarQueue *queue, GError **error)
 }
 
 static void
-queue_pace (AvatarQueue *queue)
+queue_throttle (AvatarQueue *queue)
 {
 }
 
@@ -401,7 +401,7 @@ linear_add_workspace (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor 
   return avatar_backend_cpu.linear_add_workspace (NULL, y, x, w);
 }
 
-const AvatarBackend avatar_backend_sim = {
+const AvatarBackend avatar_backend_fake = {
   .name = "sim",
   .discrete = TRUE,
   .activation = AVATAR_F32,
@@ -422,7 +422,7 @@ const AvatarBackend avatar_backend_sim = {
   .queue_free = queue_free,
   .queue_check = queue_check,
   .queue_sync = queue_sync,
-  .queue_pace = queue_pace,
+  .queue_throttle = queue_throttle,
   .fence_new = fence_new,
   .fence_free = fence_free,
   .fence_record = fence_record,
