@@ -128,7 +128,7 @@ run (int argc, char **argv, GError **error)
   inspection = avatar_inspect (argv[1], show, &done, error);
   if (inspection) {
     show ("tokenizers", &done);
-    avatar_text_inspect (inspection);
+    avatar_inspect_tokenizers (inspection);
   }
   /* why there is no plan is told by the parts */
   needs = no_memory || !inspection ? NULL : plan_sizes (argv[1], inspection, &done, NULL);

@@ -148,15 +148,15 @@ show (const char *part, guint64 bytes, gpointer data)
 
 /* Where parts go; %NULL: not here. */
 static const char *
-file_of (AvatarPartKind part)
+file_of (AvatarComponentKind part)
 {
   switch (part) {
-    case AVATAR_PART_LLAVA:
+    case AVATAR_COMPONENT_LLAVA:
       return "llava_llama_image/model.safetensors";
-    case AVATAR_PART_CLIP:
+    case AVATAR_COMPONENT_CLIP:
       return "text_encoder_2/model.safetensors";
     default:
-      return avatar_part_file (part);
+      return avatar_component_file (part);
   }
 }
 
@@ -188,7 +188,7 @@ write_rest (AvatarModel *model, PackFolder *folder, GError **error)
   const char *detector = avatar_model_get_detector (model);
 
   for (guint i = 0; i < 2; i++)
-    if (avatar_model_get_part (model, avatar_part_name (AVATAR_PART_LLAVA + i), NULL)
+    if (avatar_model_get_component (model, avatar_component_name (AVATAR_COMPONENT_LLAVA + i), NULL)
         && !copy_beside (model, i, folder, error))
       return FALSE;
   return (!detector || pack_folder_copy (folder, detector, AVATAR_PLAIN_DETECTOR, error))
@@ -199,24 +199,24 @@ write_rest (AvatarModel *model, PackFolder *folder, GError **error)
 static gboolean
 write_parts (Pack *pack, PackFolder *folder, GError **error)
 {
-  GArray *lists[AVATAR_N_PARTS] = { NULL };
+  GArray *lists[AVATAR_N_COMPONENTS] = { NULL };
   Display *display = pack->data;
   gboolean done = TRUE;
 
   /* all of them first, so that how much there is to do is known */
-  for (guint i = 0; done && i < AVATAR_N_PARTS; i++)
-    if (avatar_model_get_part (pack->model, avatar_part_name (i), NULL)) {
+  for (guint i = 0; done && i < AVATAR_N_COMPONENTS; i++)
+    if (avatar_model_get_component (pack->model, avatar_component_name (i), NULL)) {
       lists[i] = pack_list (pack, i, error);
       done = lists[i] != NULL;
     }
   display->total = pack->total;
-  for (guint i = 0; done && i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; done && i < AVATAR_N_COMPONENTS; i++) {
     g_autofree char *path = lists[i] ? pack_folder_path (folder, file_of (i), error) : NULL;
 
     if (lists[i])
       done = path && pack_write (pack, i, lists[i], path, error);
   }
-  for (guint i = 0; i < AVATAR_N_PARTS; i++)
+  for (guint i = 0; i < AVATAR_N_COMPONENTS; i++)
     g_clear_pointer (&lists[i], g_array_unref);
   if (display->bar)
     g_printerr ("\n");
@@ -229,11 +229,11 @@ check_apart (AvatarModel *model, const char *path, GError **error)
 {
   g_autofree char *target = g_canonicalize_filename (path, NULL);
 
-  for (guint i = 0; i < AVATAR_N_PARTS; i++) {
+  for (guint i = 0; i < AVATAR_N_COMPONENTS; i++) {
     const char *file = NULL;
     g_autofree char *full = NULL;
 
-    avatar_model_get_part (model, avatar_part_name (i), &file);
+    avatar_model_get_component (model, avatar_component_name (i), &file);
     full = file ? g_canonicalize_filename (file, NULL) : NULL;
     if (full && g_str_has_prefix (full, target) && full[strlen (target)] == '/') {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,

@@ -56,34 +56,35 @@ in_counts (guint64 n)
 
 /* "800 bfloat16, 12 float32" */
 static char *
-describe_dtypes (const AvatarInspectedPart *part)
+describe_dtypes (const AvatarInspectedComponent *component)
 {
   g_autoptr (GString) text = g_string_new (NULL);
 
   for (guint i = 0; i < AVATAR_N_DTYPES; i++)
-    if (part->tallies[i].n) {
-      g_autofree char *size = in_bytes (part->tallies[i].bytes);
+    if (component->tallies[i].n) {
+      g_autofree char *size = in_bytes (component->tallies[i].bytes);
 
-      g_string_append_printf (text, "%s%u %s (%s)", text->len ? ", " : "", part->tallies[i].n,
+      g_string_append_printf (text, "%s%u %s (%s)", text->len ? ", " : "", component->tallies[i].n,
           avatar_dtype_name (i), size);
     }
   return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
 static void
-print_row (const AvatarInspectedPart *part)
+print_row (const AvatarInspectedComponent *component)
 {
-  g_autofree char *size = in_bytes (part->file_bytes);
-  g_autofree char *parameters = in_counts (part->parameters);
-  g_autofree char *dtypes = describe_dtypes (part);
+  g_autofree char *size = in_bytes (component->file_bytes);
+  g_autofree char *parameters = in_counts (component->parameters);
+  g_autofree char *dtypes = describe_dtypes (component);
 
-  g_print ("%-20s %-10s %-21s %5u %10s %10s%s%s\n", part->name,
-      part->state == AVATAR_INSPECT_MISSING && !part->needed ? "none" : states[part->state],
-      part->format ? part->format : "-", part->n_files, size, part->total.n ? parameters : "-",
-      dtypes[0] ? "  " : "", dtypes);
+  g_print ("%-20s %-10s %-21s %5u %10s %10s%s%s\n", component->name,
+      component->state == AVATAR_INSPECT_MISSING && !component->needed ? "none"
+                                                                       : states[component->state],
+      component->format ? component->format : "-", component->n_files, size,
+      component->total.n ? parameters : "-", dtypes[0] ? "  " : "", dtypes);
 }
 
-/* A remark on one part, under @title, which is printed before the first. */
+/* A remark on one component, under @title, which is printed before the first. */
 static void
 print_remark (const char **title, const char *name, const char *text)
 {
@@ -111,32 +112,32 @@ print_remarks (const char *path, const AvatarInspection *self)
   const char *missing = "Missing, or not usable", *notes = "Remarks", *extra = "Not needed",
              *places = "Where";
 
-  for (guint i = 0; i < self->parts->len; i++) {
-    const AvatarInspectedPart *part = self->parts->pdata[i];
+  for (guint i = 0; i < self->components->len; i++) {
+    const AvatarInspectedComponent *component = self->components->pdata[i];
 
-    if (part->format)
-      print_remark (&places, part->name, inside (inside (part->path, path), top));
+    if (component->format)
+      print_remark (&places, component->name, inside (inside (component->path, path), top));
   }
-  for (guint i = 0; i < self->parts->len; i++) {
-    const AvatarInspectedPart *part = self->parts->pdata[i];
+  for (guint i = 0; i < self->components->len; i++) {
+    const AvatarInspectedComponent *component = self->components->pdata[i];
 
-    if (part->problem)
-      print_remark (&missing, part->name, part->problem);
+    if (component->problem)
+      print_remark (&missing, component->name, component->problem);
   }
-  for (guint i = 0; i < self->parts->len; i++) {
-    const AvatarInspectedPart *part = self->parts->pdata[i];
+  for (guint i = 0; i < self->components->len; i++) {
+    const AvatarInspectedComponent *component = self->components->pdata[i];
 
-    if (part->note)
-      print_remark (&notes, part->name, part->note);
+    if (component->note)
+      print_remark (&notes, component->name, component->note);
   }
-  for (guint i = 0; i < self->parts->len; i++) {
-    AvatarInspectedPart *part = self->parts->pdata[i];
-    g_autofree char *names = g_strjoinv ("\", \"", part->extra);
-    g_autofree char *text = g_strdup_printf ("%u tensors: \"%s\"%s", part->n_extra, names,
-        part->n_extra > AVATAR_INSPECT_NAMES ? ", ..." : "");
+  for (guint i = 0; i < self->components->len; i++) {
+    AvatarInspectedComponent *component = self->components->pdata[i];
+    g_autofree char *names = g_strjoinv ("\", \"", component->extra);
+    g_autofree char *text = g_strdup_printf ("%u tensors: \"%s\"%s", component->n_extra, names,
+        component->n_extra > AVATAR_INSPECT_NAMES ? ", ..." : "");
 
-    if (part->n_extra)
-      print_remark (&extra, part->name, text);
+    if (component->n_extra)
+      print_remark (&extra, component->name, text);
   }
 }
 
@@ -178,8 +179,8 @@ inspect_print_text (const char *path, const AvatarInspection *self, GArray *need
 
   g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, self->what, "part", "state",
       "format", "files", "size", "parameters", "tensors");
-  for (guint i = 0; i < self->parts->len; i++)
-    print_row (self->parts->pdata[i]);
+  for (guint i = 0; i < self->components->len; i++)
+    print_row (self->components->pdata[i]);
   if (self->n_passed_over)
     g_print ("%u more files were not looked at.\n", self->n_passed_over);
   print_remarks (path, self);
@@ -221,45 +222,45 @@ put_boolean (JsonBuilder *b, const char *member, gboolean value)
 }
 
 static void
-put_dtypes (JsonBuilder *b, const AvatarInspectedPart *part)
+put_dtypes (JsonBuilder *b, const AvatarInspectedComponent *component)
 {
   json_builder_set_member_name (b, "dtypes");
   json_builder_begin_object (b);
   for (guint i = 0; i < AVATAR_N_DTYPES; i++)
-    if (part->tallies[i].n) {
+    if (component->tallies[i].n) {
       json_builder_set_member_name (b, avatar_dtype_name (i));
       json_builder_begin_object (b);
-      put_number (b, "tensors", part->tallies[i].n);
-      put_number (b, "values", part->tallies[i].values);
-      put_number (b, "bytes", part->tallies[i].bytes);
+      put_number (b, "tensors", component->tallies[i].n);
+      put_number (b, "values", component->tallies[i].values);
+      put_number (b, "bytes", component->tallies[i].bytes);
       json_builder_end_object (b);
     }
   json_builder_end_object (b);
 }
 
 static void
-put_part (JsonBuilder *b, const AvatarInspectedPart *part)
+put_part (JsonBuilder *b, const AvatarInspectedComponent *component)
 {
   json_builder_begin_object (b);
-  put_text (b, "name", part->name);
-  put_text (b, "state", states[part->state]);
-  put_boolean (b, "needed", part->needed);
-  put_text (b, "path", part->path);
-  put_text (b, "format", part->format);
-  put_number (b, "files", part->n_files);
-  put_number (b, "file_bytes", part->file_bytes);
-  put_number (b, "tensors", part->total.n);
-  put_number (b, "bytes", part->total.bytes);
-  put_number (b, "parameters", part->parameters);
-  put_dtypes (b, part);
-  put_number (b, "extra_tensors", part->n_extra);
+  put_text (b, "name", component->name);
+  put_text (b, "state", states[component->state]);
+  put_boolean (b, "needed", component->needed);
+  put_text (b, "path", component->path);
+  put_text (b, "format", component->format);
+  put_number (b, "files", component->n_files);
+  put_number (b, "file_bytes", component->file_bytes);
+  put_number (b, "tensors", component->total.n);
+  put_number (b, "bytes", component->total.bytes);
+  put_number (b, "parameters", component->parameters);
+  put_dtypes (b, component);
+  put_number (b, "extra_tensors", component->n_extra);
   json_builder_set_member_name (b, "extra_names");
   json_builder_begin_array (b);
-  for (guint i = 0; part->extra[i]; i++)
-    json_builder_add_string_value (b, part->extra[i]);
+  for (guint i = 0; component->extra[i]; i++)
+    json_builder_add_string_value (b, component->extra[i]);
   json_builder_end_array (b);
-  put_text (b, "problem", part->problem);
-  put_text (b, "note", part->note);
+  put_text (b, "problem", component->problem);
+  put_text (b, "note", component->note);
   json_builder_end_object (b);
 }
 
@@ -298,8 +299,8 @@ inspect_print_json (const char *path, const AvatarInspection *self, GArray *need
   put_boolean (b, "usable", avatar_inspection_is_usable (self));
   json_builder_set_member_name (b, "parts");
   json_builder_begin_array (b);
-  for (guint i = 0; i < self->parts->len; i++)
-    put_part (b, self->parts->pdata[i]);
+  for (guint i = 0; i < self->components->len; i++)
+    put_part (b, self->components->pdata[i]);
   json_builder_end_array (b);
   put_number (b, "files_passed_over", self->n_passed_over);
   json_builder_set_member_name (b, "gpu_memory");

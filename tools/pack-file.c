@@ -117,16 +117,17 @@ stored_bytes (const AvatarPacked *p)
 }
 
 GArray *
-pack_list (Pack *pack, AvatarPartKind part, GError **error)
+pack_list (Pack *pack, AvatarComponentKind part, GError **error)
 {
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
-  GHashTable *tensors = avatar_model_get_part (pack->model, avatar_part_name (part), NULL);
+  GHashTable *tensors
+      = avatar_model_get_component (pack->model, avatar_component_name (part), NULL);
 
   g_array_set_clear_func (list, packed_clear);
-  if (part == AVATAR_PART_TRANSFORMER)
+  if (part == AVATAR_COMPONENT_TRANSFORMER)
     list_transformer (pack, tensors, list);
   else
-    list_part (pack, avatar_part_name (part), tensors, list);
+    list_part (pack, avatar_component_name (part), tensors, list);
   for (guint i = 0; i < list->len; i++) {
     AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
 
@@ -164,7 +165,7 @@ add_entry (Table *table, const char *name, const char *dtype, guint rank, const 
 static void
 align (Table *table, guint64 to)
 {
-  g_autofree char *name = g_strdup_printf (AVATAR_PART_PADDING "%u", table->n_paddings);
+  g_autofree char *name = g_strdup_printf (AVATAR_COMPONENT_PADDING "%u", table->n_paddings);
   gint64 n = (to - table->at % to) % to;
 
   if (n == 0)
@@ -278,14 +279,14 @@ write_tensor (Pack *pack, AvatarOutput *out, const AvatarPacked *p, const guint6
 }
 
 static gboolean
-write_all (Pack *pack, AvatarPartKind part, AvatarOutput *out, GArray *list, GError **error)
+write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list, GError **error)
 {
   g_autofree guint64 *offsets = g_new0 (guint64, 2 * list->len + 1);
   const char *file = NULL;
   guint64 bytes, length;
   g_autoptr (GString) table = make_table (list, pack->metadata, offsets, &bytes);
 
-  avatar_model_get_part (pack->model, avatar_part_name (part), &file);
+  avatar_model_get_component (pack->model, avatar_component_name (part), &file);
   length = GUINT64_TO_LE (table->len);
   if (!avatar_output_reserve (out, bytes, error) || !avatar_output_put (out, 0, &length, 8, error)
       || !avatar_output_put (out, 8, table->str, table->len, error)
@@ -298,13 +299,13 @@ write_all (Pack *pack, AvatarPartKind part, AvatarOutput *out, GArray *list, GEr
     if (!write_tensor (pack, out, p, offsets + 2 * i, file, error))
       return FALSE;
     pack->done += stored_bytes (p);
-    pack->progress (avatar_part_name (part), pack->done, pack->data);
+    pack->progress (avatar_component_name (part), pack->done, pack->data);
   }
   return TRUE;
 }
 
 gboolean
-pack_write (Pack *pack, AvatarPartKind part, GArray *list, const char *path, GError **error)
+pack_write (Pack *pack, AvatarComponentKind part, GArray *list, const char *path, GError **error)
 {
   AvatarOutput out = { .sync = TRUE };
   gboolean done;

@@ -27,7 +27,7 @@ typedef struct
 
 /* Array of AvatarPacked: what becomes of the tensors of @part, in the order of their use. @dtype of each is
  * what it will be stored in. FALSE with @error if a LoRA cannot be merged. Adds to the total. */
-GArray *pack_list (Pack *pack, AvatarPartKind part, GError **error);
+GArray *pack_list (Pack *pack, AvatarComponentKind part, GError **error);
 /* Writes them to @path, which must not be there. */
 gboolean
-pack_write (Pack *pack, AvatarPartKind part, GArray *list, const char *path, GError **error);
+pack_write (Pack *pack, AvatarComponentKind part, GArray *list, const char *path, GError **error);

@@ -288,7 +288,7 @@ check_heard (AvatarAudioEncoder *self, GError **error)
     return FALSE;
   if (avatar_is_finite (self->net.hidden.data, avatar_tensor_n (self->net.hidden)))
     return TRUE;
-  avatar_model_blame (self->model, parts, &self->ops->cancelled,
+  avatar_model_find_non_finite (self->model, parts, &self->ops->cancelled,
       "the audio encoder computed NaN or infinity", "they must be too large for float32", error);
   return FALSE;
 }

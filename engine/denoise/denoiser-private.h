@@ -50,7 +50,7 @@ struct _AvatarDenoiser
   GArray *ready; /* latent frames [n, C, h8, w8] */
   gsize ready_next;
 
-  AvatarGiven noise, posterior; /* of files */
+  AvatarNoiseFile noise, posterior; /* of files */
   gboolean seeded_posterior;
   gboolean texts_given; /* encoded, in place of prompts */
   AvatarImage *image;   /* the portrait; NULL: none so far */

@@ -34,19 +34,19 @@ check_shape (const AvatarTensor *t, const char *name, const char *what, const gi
 }
 
 gboolean
-avatar_given_read (AvatarGiven *self, AvatarWeightFile *file, const char *what,
+avatar_noise_file_read (AvatarNoiseFile *self, AvatarWeightFile *file, const char *what,
     const gint64 shape[4], GError **error)
 {
   const char *name = avatar_weight_file_get_name (file);
-  const char *why_not = avatar_weight_file_why_not (file, AVATAR_TORCH_ALONE);
+  const char *unusable_reason = avatar_weight_file_unusable_reason (file, AVATAR_TORCH_ALONE);
   g_autofree guint8 *raw = NULL;
   const gint64 *found;
   AvatarTensor t;
   gsize n;
 
-  if (why_not) {
+  if (unusable_reason) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the tensor cannot be used: %s",
-        name, why_not);
+        name, unusable_reason);
     return FALSE;
   }
   if (avatar_weight_file_n (file) != 1) {
@@ -70,27 +70,27 @@ avatar_given_read (AvatarGiven *self, AvatarWeightFile *file, const char *what,
   avatar_dtype_to_f32 (self->values, raw, t.dtype, n);
   if (avatar_is_finite (self->values, n))
     return TRUE;
-  avatar_given_clear (self);
+  avatar_noise_file_clear (self);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
       "%s: there are NaN or infinite values in it; for %s finite ones were expected", name, what);
   return FALSE;
 }
 
 gboolean
-avatar_given_load (AvatarGiven *self, const char *path, const char *what, const gint64 shape[4],
-    GError **error)
+avatar_noise_file_load (AvatarNoiseFile *self, const char *path, const char *what,
+    const gint64 shape[4], GError **error)
 {
   g_autoptr (AvatarWeightFile) file = avatar_weight_file_open (path, error);
 
   if (file)
-    return avatar_given_read (self, file, what, shape, error);
+    return avatar_noise_file_read (self, file, what, shape, error);
   g_prefix_error (error, "%s: ", what);
   return FALSE;
 }
 
 void
-avatar_given_copy (const AvatarGiven *self, guint64 frame, float *z, gint64 channels, gint64 frames,
-    gint64 j, gsize n)
+avatar_noise_file_copy (const AvatarNoiseFile *self, guint64 frame, float *z, gint64 channels,
+    gint64 frames, gint64 j, gsize n)
 {
   for (gint64 c = 0; c < channels; c++)
     memcpy (z + (c * frames + j) * n, self->values + (c * self->frames + frame) * n,
@@ -98,7 +98,7 @@ avatar_given_copy (const AvatarGiven *self, guint64 frame, float *z, gint64 chan
 }
 
 void
-avatar_given_clear (AvatarGiven *self)
+avatar_noise_file_clear (AvatarNoiseFile *self)
 {
   g_clear_pointer (&self->values, g_free);
   self->frames = 0;

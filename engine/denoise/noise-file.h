@@ -11,20 +11,20 @@ typedef struct
 {
   float *values;
   guint frames;
-} AvatarGiven;
+} AvatarNoiseFile;
 
 /* @shape: what the one tensor of the file must be, as [channels, frames, h, w], with or without a first
  * dimension of 1; of frames the fewest that do. It must be finite. @what: its setting, for messages */
-gboolean avatar_given_read (AvatarGiven *self, AvatarWeightFile *file, const char *what,
+gboolean avatar_noise_file_read (AvatarNoiseFile *self, AvatarWeightFile *file, const char *what,
     const gint64 shape[4], GError **error);
 /* The same of the file at @path. */
-gboolean avatar_given_load (AvatarGiven *self, const char *path, const char *what,
+gboolean avatar_noise_file_load (AvatarNoiseFile *self, const char *path, const char *what,
     const gint64 shape[4], GError **error);
 /* Frame @frame of it to frame @j of z [channels, @frames, h, w], whose frames have @n values a channel. */
-void avatar_given_copy (const AvatarGiven *self, guint64 frame, float *z, gint64 channels,
+void avatar_noise_file_copy (const AvatarNoiseFile *self, guint64 frame, float *z, gint64 channels,
     gint64 frames, gint64 j, gsize n);
-void avatar_given_clear (AvatarGiven *self);
+void avatar_noise_file_clear (AvatarNoiseFile *self);
 
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarGiven, avatar_given_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarNoiseFile, avatar_noise_file_clear)
 
 G_END_DECLS

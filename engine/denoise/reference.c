@@ -51,10 +51,11 @@ avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s
   if (s->parity) {
     self->velocities = g_new (float, 2 * n);
   }
-  if (s->noise_file && !avatar_given_load (&self->noise, s->noise_file, "noise", shape, error))
+  if (s->noise_file && !avatar_noise_file_load (&self->noise, s->noise_file, "noise", shape, error))
     return FALSE;
   return takes_mode (s) || self->seeded_posterior
-      || avatar_given_load (&self->posterior, s->posterior_noise, "posterior-noise", shape, error);
+      || avatar_noise_file_load (&self->posterior, s->posterior_noise, "posterior-noise", shape,
+          error);
 }
 
 /* The pixels in -1..1, [height, width, 3]. */
@@ -85,7 +86,7 @@ posterior_noise (AvatarDenoiser *self, guint j)
     return NULL;
   noise = g_new (float, self->channels *n);
   if (self->posterior.values)
-    avatar_given_copy (&self->posterior, j, noise, self->channels, 1, 0, n);
+    avatar_noise_file_copy (&self->posterior, j, noise, self->channels, 1, 0, n);
   else
     avatar_noise_fill (noise, self->channels * n, self->settings.seed, POSTERIOR_FRAME + j);
   return noise;

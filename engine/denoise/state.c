@@ -215,8 +215,8 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_free (self->conditions.face);
   g_free (self->moments);
   avatar_image_free (self->image);
-  avatar_given_clear (&self->noise);
-  avatar_given_clear (&self->posterior);
+  avatar_noise_file_clear (&self->noise);
+  avatar_noise_file_clear (&self->posterior);
   g_free (self->velocities);
   g_free (self->last);
   g_array_unref (self->features);

@@ -69,7 +69,7 @@ avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, 
     return TRUE;
   what = g_strdup_printf ("step %u of %u of window %u gave latents that are NaN or infinite", i + 1,
       self->settings.steps, window + 1);
-  avatar_model_blame (self->model, parts, &self->ops->cancelled, what,
+  avatar_model_find_non_finite (self->model, parts, &self->ops->cancelled, what,
       "these settings or a LoRA let the numbers overflow: try without it, guidance-scale, motion and "
       "flow-shift nearer to the defaults, or precision=auto",
       error);
@@ -82,10 +82,10 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
 {
   gsize n = self->h8 * self->w8;
   const AvatarDenoiseSettings *s = &self->settings;
-  AvatarGiven given = self->noise;
+  AvatarNoiseFile given = self->noise;
 
   if (s->noise)
-    given = (AvatarGiven){ (float *) s->noise, s->noise_latents };
+    given = (AvatarNoiseFile){ (float *) s->noise, s->noise_latents };
   if (given.values && frame >= given.frames) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "the noise given has %u latent frames, but frame %" G_GUINT64_FORMAT
@@ -94,7 +94,7 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
     return FALSE;
   }
   if (given.values) {
-    avatar_given_copy (&given, frame, z, self->channels, frames, j, n);
+    avatar_noise_file_copy (&given, frame, z, self->channels, frames, j, n);
   } else {
     g_autofree float *noise = g_new (float, self->channels *n);
 

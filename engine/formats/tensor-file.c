@@ -143,7 +143,7 @@ avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
 }
 
 const char *
-avatar_weight_file_why_not (AvatarWeightFile *self, const char *name)
+avatar_weight_file_unusable_reason (AvatarWeightFile *self, const char *name)
 {
   return g_hash_table_lookup (self->unread, name);
 }

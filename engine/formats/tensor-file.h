@@ -21,7 +21,7 @@ guint avatar_weight_file_n_files (AvatarWeightFile *self);
 guint avatar_weight_file_n (AvatarWeightFile *self);
 const char *avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out);
 /* Why @name, which is in the file, is not in the table; %NULL if it is not in the file at all. */
-const char *avatar_weight_file_why_not (AvatarWeightFile *self, const char *name);
+const char *avatar_weight_file_unusable_reason (AvatarWeightFile *self, const char *name);
 /* All of these, name -> why: an error for who needs them. */
 GHashTable *avatar_weight_file_get_unread (AvatarWeightFile *self);
 /* The "__metadata__" of a safetensors file, whose values may be of any kind; %NULL: there is none. */

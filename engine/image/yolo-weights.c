@@ -32,7 +32,7 @@ static void
 fail (Loader *l, const char *name, const char *format, ...)
 {
   g_autofree char *full = g_strconcat (l->prefix ? l->prefix : "", name, NULL);
-  const char *why = avatar_weight_file_why_not (l->file, full);
+  const char *why = avatar_weight_file_unusable_reason (l->file, full);
   g_autofree char *text = NULL;
   va_list args;
 

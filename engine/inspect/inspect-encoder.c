@@ -10,22 +10,22 @@
 /* @groups: of every one there must be tensors; @advice: where what is missing can be had besides. */
 typedef struct
 {
-  AvatarPartKind kind;
+  AvatarComponentKind kind;
   const char *groups[4], *advice;
 } Encoder;
 
 static const Encoder encoders[] = {
-  { AVATAR_PART_LLAVA, { "language_model.", "vision_tower.", "multi_modal_projector." },
+  { AVATAR_COMPONENT_LLAVA, { "language_model.", "vision_tower.", "multi_modal_projector." },
       "; if this file has a language model alone, put its vision tower beside it: "
       "llava_llama3_vision.safetensors of Comfy-Org/HunyuanVideo_repackaged, or the *mmproj*.gguf "
       "that belongs to it" },
-  { AVATAR_PART_CLIP, { "text_model." }, "" },
+  { AVATAR_COMPONENT_CLIP, { "text_model." }, "" },
 };
 
 /* What is inspected. */
 typedef struct
 {
-  AvatarInspectedPart *part;
+  AvatarInspectedComponent *component;
   const AvatarLayoutForm *form;
   const AvatarLayoutEncoder *where;
   const AvatarConfig *config;
@@ -53,14 +53,14 @@ count_groups (const Job *job, AvatarWeightFile *file, guint *counts)
 {
   for (guint i = 0; i < avatar_weight_file_n (file); i++) {
     const char *name = avatar_weight_file_nth (file, i, NULL);
-    g_autofree char *canonical = avatar_part_canonical_name (job->encoder->kind, name);
+    g_autofree char *canonical = avatar_component_canonical_name (job->encoder->kind, name);
     guint group;
 
     if (begins_with (name, job->encoder->groups, &group)
         || (canonical && begins_with (canonical, job->encoder->groups, &group)))
       counts[group]++;
     else if (canonical)
-      avatar_inspected_part_add_extra (job->part, name);
+      avatar_inspected_component_add_extra (job->component, name);
   }
 }
 
@@ -75,9 +75,9 @@ check_groups (const Job *job, AvatarWeightFile *file, AvatarWeightFile *second)
     count_groups (job, second, counts);
   for (guint i = 0; job->encoder->groups[i]; i++)
     if (counts[i] == 0)
-      avatar_inspected_part_fail (job->part, AVATAR_INSPECT_UNUSABLE,
+      avatar_inspected_component_fail (job->component, AVATAR_INSPECT_UNUSABLE,
           "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of %s%s",
-          job->part->path, job->encoder->groups[i], job->form->source, job->encoder->advice);
+          job->component->path, job->encoder->groups[i], job->form->source, job->encoder->advice);
 }
 
 /* Whether tower and projector are to be taken from a second file. */
@@ -88,8 +88,8 @@ is_blind (const Job *job, AvatarWeightFile *file)
   guint group;
 
   for (guint i = 0; i < avatar_weight_file_n (file); i++) {
-    g_autofree char *name
-        = avatar_part_canonical_name (job->encoder->kind, avatar_weight_file_nth (file, i, NULL));
+    g_autofree char *name = avatar_component_canonical_name (job->encoder->kind,
+        avatar_weight_file_nth (file, i, NULL));
 
     if (name && begins_with (name, tower, &group))
       return FALSE;
@@ -97,25 +97,25 @@ is_blind (const Job *job, AvatarWeightFile *file)
   return TRUE;
 }
 
-/* A file with a part of the weights, which counts for the part. */
+/* A file with a part of the weights, which counts for the component. */
 static AvatarWeightFile *
 look_at_second (const Job *job)
 {
-  g_autoptr (AvatarInspectedPart) second = avatar_inspected_part_new ("", job->second);
-  AvatarWeightFile *file = avatar_inspected_part_look (second);
+  g_autoptr (AvatarInspectedComponent) second = avatar_inspected_component_new ("", job->second);
+  AvatarWeightFile *file = avatar_inspected_component_open_file (second);
 
-  avatar_inspected_part_add_file (job->part, job->second);
+  avatar_inspected_component_add_file (job->component, job->second);
   if (file)
-    avatar_inspected_part_count (job->part, file);
+    avatar_inspected_component_count (job->component, file);
   else
-    avatar_inspected_part_fail (job->part, second->state, "%s", second->problem);
+    avatar_inspected_component_fail (job->component, second->state, "%s", second->problem);
   return file;
 }
 
 static void
 look (const Job *job)
 {
-  AvatarWeightFile *file = avatar_inspected_part_look (job->part), *more = NULL;
+  AvatarWeightFile *file = avatar_inspected_component_open_file (job->component), *more = NULL;
 
   if (file && job->second && is_blind (job, file))
     more = look_at_second (job);
@@ -129,11 +129,11 @@ look (const Job *job)
 static gboolean
 fits (const Job *job, GError **error)
 {
-  AvatarPart opened = { 0 };
-  gboolean done = avatar_part_open (&opened, job->encoder->kind, job->part->path, job->second,
-      job->config, FALSE, error);
+  AvatarComponent opened = { 0 };
+  gboolean done = avatar_component_open (&opened, job->encoder->kind, job->component->path,
+      job->second, job->config, FALSE, error);
 
-  avatar_part_clear (&opened);
+  avatar_component_clear (&opened);
   return done;
 }
 
@@ -173,7 +173,7 @@ list_missing (const Job *job, GString *missing)
   if (!sized && (missing->len || (used && !fits (job, NULL))))
     add_name (missing, job->where->beside[0]);
   else if (!sized)
-    job->part->note
+    job->component->note
         = g_strdup_printf ("there is no %s: it has the released sizes", job->where->beside[0]);
   for (guint i = 1; job->where->beside[i]; i++)
     if (!is_there (job->folder, job->where->beside[i]))
@@ -186,34 +186,34 @@ check (const Job *job)
   g_autoptr (GError) error = NULL;
 
   if (job->config->text.kind != AVATAR_TEXT_LLAVA_CLIP) {
-    g_free (job->part->note);
-    job->part->note = g_strdup ("not used: text.kind of the configuration is \"bytes\"");
-  } else if (job->part->state == AVATAR_INSPECT_FINE && !fits (job, &error)) {
-    avatar_inspected_part_fail (job->part,
+    g_free (job->component->note);
+    job->component->note = g_strdup ("not used: text.kind of the configuration is \"bytes\"");
+  } else if (job->component->state == AVATAR_INSPECT_FINE && !fits (job, &error)) {
+    avatar_inspected_component_fail (job->component,
         error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
         "%s", error->message);
   }
 }
 
 void
-avatar_inspect_encoder (AvatarInspectedPart *part, const AvatarLayout *layout,
+avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout *layout,
     const AvatarConfig *config, gboolean clip)
 {
   const AvatarLayoutEncoder *where = clip ? &layout->form->clip : &layout->form->llava;
   g_autofree char *folder = g_build_filename (layout->top, where->folder, NULL);
-  const Job job = { part, layout->form, where, config, &encoders[clip ? 1 : 0],
+  const Job job = { component, layout->form, where, config, &encoders[clip ? 1 : 0],
     clip ? NULL : layout->vision, folder };
   g_autoptr (GString) missing = g_string_new (NULL);
 
-  if (g_file_test (part->path, G_FILE_TEST_EXISTS))
+  if (g_file_test (component->path, G_FILE_TEST_EXISTS))
     look (&job);
   else
     g_string_append_printf (missing, "%s%s", where->files[0],
         g_str_has_suffix (where->files[0], ".index.json") ? " with its shards" : "");
-  if (part->state == AVATAR_INSPECT_FINE)
+  if (component->state == AVATAR_INSPECT_FINE)
     list_missing (&job, missing);
   if (missing->len)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_MISSING,
         "%s: there is no %s; fetch %s%s of %s", folder, missing->str, layout->form->above,
         where->folder, layout->form->source);
   else

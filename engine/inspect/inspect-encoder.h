@@ -7,8 +7,8 @@
 
 G_BEGIN_DECLS
 
-/* Tells of @part, LLaVA or @clip, of @layout, what it is and what it lacks. */
-void avatar_inspect_encoder (AvatarInspectedPart *part, const AvatarLayout *layout,
+/* Tells of @component, LLaVA or @clip, of @layout, what it is and what it lacks. */
+void avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout *layout,
     const AvatarConfig *config, gboolean clip);
 
 G_END_DECLS

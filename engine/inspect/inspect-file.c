@@ -11,10 +11,10 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-AvatarInspectedPart *
-avatar_inspected_part_new (const char *name, const char *path)
+AvatarInspectedComponent *
+avatar_inspected_component_new (const char *name, const char *path)
 {
-  AvatarInspectedPart *self = g_new0 (AvatarInspectedPart, 1);
+  AvatarInspectedComponent *self = g_new0 (AvatarInspectedComponent, 1);
 
   self->name = g_strdup (name);
   self->path = g_strdup (path);
@@ -22,7 +22,7 @@ avatar_inspected_part_new (const char *name, const char *path)
 }
 
 void
-avatar_inspected_part_free (AvatarInspectedPart *self)
+avatar_inspected_component_free (AvatarInspectedComponent *self)
 {
   for (guint i = 0; i < AVATAR_INSPECT_NAMES; i++)
     g_free (self->extra[i]);
@@ -34,8 +34,8 @@ avatar_inspected_part_free (AvatarInspectedPart *self)
 }
 
 void
-avatar_inspected_part_fail (AvatarInspectedPart *self, AvatarInspectState state, const char *format,
-    ...)
+avatar_inspected_component_fail (AvatarInspectedComponent *self, AvatarInspectState state,
+    const char *format, ...)
 {
   va_list args;
 
@@ -88,7 +88,7 @@ format_of (const char *path)
 }
 
 void
-avatar_inspected_part_add_file (AvatarInspectedPart *self, const char *path)
+avatar_inspected_component_add_file (AvatarInspectedComponent *self, const char *path)
 {
   GStatBuf st;
 
@@ -105,14 +105,14 @@ is_scale (const char *name)
 }
 
 void
-avatar_inspected_part_count (AvatarInspectedPart *self, AvatarWeightFile *file)
+avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarWeightFile *file)
 {
   for (guint i = 0; i < avatar_weight_file_n (file); i++) {
     AvatarTensor t;
     const char *name = avatar_weight_file_nth (file, i, &t);
     AvatarTally *tallies[] = { &self->tallies[t.dtype], &self->total };
 
-    if (g_str_has_prefix (name, AVATAR_PART_PADDING))
+    if (g_str_has_prefix (name, AVATAR_COMPONENT_PADDING))
       continue;
     for (guint k = 0; k < G_N_ELEMENTS (tallies); k++) {
       tallies[k]->n++;
@@ -125,7 +125,7 @@ avatar_inspected_part_count (AvatarInspectedPart *self, AvatarWeightFile *file)
 }
 
 void
-avatar_inspected_part_add_extra (AvatarInspectedPart *self, const char *name)
+avatar_inspected_component_add_extra (AvatarInspectedComponent *self, const char *name)
 {
   if (self->n_extra < AVATAR_INSPECT_NAMES)
     self->extra[self->n_extra] = g_strdup (name);
@@ -133,31 +133,31 @@ avatar_inspected_part_add_extra (AvatarInspectedPart *self, const char *name)
 }
 
 AvatarWeightFile *
-avatar_inspected_part_look (AvatarInspectedPart *self)
+avatar_inspected_component_open_file (AvatarInspectedComponent *self)
 {
   g_autoptr (GError) error = NULL;
   AvatarWeightFile *file;
 
   if (!g_file_test (self->path, G_FILE_TEST_EXISTS)) {
-    avatar_inspected_part_fail (self, AVATAR_INSPECT_MISSING, "%s: there is no such file",
+    avatar_inspected_component_fail (self, AVATAR_INSPECT_MISSING, "%s: there is no such file",
         self->path);
     return NULL;
   }
   if (g_file_test (self->path, G_FILE_TEST_IS_REGULAR)) {
     self->format = format_of (self->path);
-    avatar_inspected_part_add_file (self, self->path);
+    avatar_inspected_component_add_file (self, self->path);
   }
   file = avatar_weight_file_open (self->path, &error);
   if (file) {
     self->n_files += avatar_weight_file_n_files (file) - 1;
-    avatar_inspected_part_count (self, file);
+    avatar_inspected_component_count (self, file);
     if (g_str_has_suffix (self->path, ".index.json"))
       self->file_bytes += self->total.bytes; /* but for the shards' tables */
     if (self->total.n == 0)
-      avatar_inspected_part_fail (self, AVATAR_INSPECT_UNUSABLE,
+      avatar_inspected_component_fail (self, AVATAR_INSPECT_UNUSABLE,
           "%s: there are no tensors in it that can be read; expected weights", self->path);
   } else {
-    avatar_inspected_part_fail (self,
+    avatar_inspected_component_fail (self,
         error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
         "%s", error->message);
   }

@@ -7,19 +7,19 @@
 
 G_BEGIN_DECLS
 
-AvatarInspectedPart *avatar_inspected_part_new (const char *name, const char *path);
-void avatar_inspected_part_free (AvatarInspectedPart *self);
+AvatarInspectedComponent *avatar_inspected_component_new (const char *name, const char *path);
+void avatar_inspected_component_free (AvatarInspectedComponent *self);
 /* The part is not fine, for the reason of @format, unless it was found so before. What is missing
  * when the part's file has been looked at leaves it incomplete. */
-void avatar_inspected_part_fail (AvatarInspectedPart *self, AvatarInspectState state,
+void avatar_inspected_component_fail (AvatarInspectedComponent *self, AvatarInspectState state,
     const char *format, ...) G_GNUC_PRINTF (3, 4);
 /* Looks at the file of @self and counts its tensors. %NULL: it cannot be read, which was noted. */
-AvatarWeightFile *avatar_inspected_part_look (AvatarInspectedPart *self);
+AvatarWeightFile *avatar_inspected_component_open_file (AvatarInspectedComponent *self);
 /* Another file that belongs to it. */
-void avatar_inspected_part_add_file (AvatarInspectedPart *self, const char *path);
-void avatar_inspected_part_count (AvatarInspectedPart *self, AvatarWeightFile *file);
-void avatar_inspected_part_add_extra (AvatarInspectedPart *self, const char *name);
+void avatar_inspected_component_add_file (AvatarInspectedComponent *self, const char *path);
+void avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarWeightFile *file);
+void avatar_inspected_component_add_extra (AvatarInspectedComponent *self, const char *name);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarInspectedPart, avatar_inspected_part_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarInspectedComponent, avatar_inspected_component_free)
 
 G_END_DECLS

@@ -45,15 +45,15 @@ describe_lora (AvatarLora *lora)
 }
 
 static void
-try_lora (AvatarInspectedPart *part, const AvatarConfig *config)
+try_lora (AvatarInspectedComponent *component, const AvatarConfig *config)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarLora) lora = avatar_lora_open (part->path, config, 1, &error);
+  g_autoptr (AvatarLora) lora = avatar_lora_open (component->path, config, 1, &error);
 
   if (lora)
-    part->note = describe_lora (lora);
+    component->note = describe_lora (lora);
   else
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
 }
 
 /* Whose weights they are, by what some tensor's name begins with; NULL: nobody's. */
@@ -88,38 +88,38 @@ whose (AvatarWeightFile *file)
 }
 
 static void
-say_whose (AvatarInspectedPart *part, AvatarWeightFile *file)
+say_whose (AvatarInspectedComponent *component, AvatarWeightFile *file)
 {
   const char *network = whose (file);
 
   for (guint i = 0; !network && i < avatar_weight_file_n (file); i++)
-    avatar_inspected_part_add_extra (part, avatar_weight_file_nth (file, i, NULL));
+    avatar_inspected_component_add_extra (component, avatar_weight_file_nth (file, i, NULL));
   if (network)
-    part->note = g_strdup ("sizes were not compared with a model's");
+    component->note = g_strdup ("sizes were not compared with a model's");
   else
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
         "%s: its tensors are called as those of no network that is known; expected a part of the "
         "model, or a LoRA",
-        part->path);
-  g_free (part->name);
-  part->name = g_strdup (network ? network : "unknown weights");
+        component->path);
+  g_free (component->name);
+  component->name = g_strdup (network ? network : "unknown weights");
 }
 
-AvatarInspectedPart *
+AvatarInspectedComponent *
 avatar_inspect_loose (const char *path, const AvatarConfig *config)
 {
-  AvatarInspectedPart *part = avatar_inspected_part_new ("file", path);
-  AvatarWeightFile *file = avatar_inspected_part_look (part);
+  AvatarInspectedComponent *component = avatar_inspected_component_new ("file", path);
+  AvatarWeightFile *file = avatar_inspected_component_open_file (component);
 
   if (file && is_lora (file)) {
-    g_free (part->name);
-    part->name = g_strdup ("LoRA");
-    try_lora (part, config);
+    g_free (component->name);
+    component->name = g_strdup ("LoRA");
+    try_lora (component, config);
   } else if (file) {
-    say_whose (part, file);
+    say_whose (component, file);
   }
   g_clear_pointer (&file, avatar_weight_file_free);
-  return part;
+  return component;
 }
 
 /* Shards are told of by their index. */
@@ -161,7 +161,7 @@ avatar_inspect_folder (AvatarInspection *self, const char *folder, const AvatarC
     if (!g_hash_table_add (seen, full))
       continue;
     if (n++ < MAX_FILES)
-      g_ptr_array_add (self->parts, avatar_inspect_loose (paths->pdata[i], config));
+      g_ptr_array_add (self->components, avatar_inspect_loose (paths->pdata[i], config));
     else
       self->n_passed_over++;
   }

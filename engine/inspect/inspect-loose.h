@@ -8,7 +8,7 @@
 G_BEGIN_DECLS
 
 /* @config: sizes that a LoRA must have. */
-AvatarInspectedPart *avatar_inspect_loose (const char *path, const AvatarConfig *config);
+AvatarInspectedComponent *avatar_inspect_loose (const char *path, const AvatarConfig *config);
 /* The same for what looks like weights in @folder itself and is not in @seen, a set of absolute
  * paths to which they are added. Nothing, if it is no folder. */
 void avatar_inspect_folder (AvatarInspection *self, const char *folder, const AvatarConfig *config,

@@ -22,35 +22,35 @@ read_llama (const char *folder, const AvatarTextConfig *config, GError **error)
 }
 
 static void
-inspect_tokenizer (AvatarInspectedPart *part, const AvatarTextConfig *config)
+inspect_tokenizer (AvatarInspectedComponent *component, const AvatarTextConfig *config)
 {
-  gboolean is_clip = strcmp (part->name, AVATAR_INSPECT_CLIP) == 0;
-  g_autofree char *folder = g_path_get_dirname (part->path);
+  gboolean is_clip = strcmp (component->name, AVATAR_INSPECT_CLIP) == 0;
+  g_autofree char *folder = g_path_get_dirname (component->path);
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarTokenizer) tokenizer
       = is_clip ? avatar_tokenizer_new_clip (folder, &error) : read_llama (folder, config, &error);
-  g_autofree char *note = g_steal_pointer (&part->note);
+  g_autofree char *note = g_steal_pointer (&component->note);
 
   if (tokenizer)
-    part->note = g_strdup_printf ("its tokenizer has %u ids and %u merges%s%s",
+    component->note = g_strdup_printf ("its tokenizer has %u ids and %u merges%s%s",
         avatar_tokenizer_get_n_ids (tokenizer), avatar_bpe_n_merges (tokenizer->bpe),
         note ? "; " : "", note ? note : "");
   else
-    part->note = g_steal_pointer (&note);
+    component->note = g_steal_pointer (&note);
   if (error && error->code != AVATAR_ERROR_NOT_FOUND)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
 }
 
 void
-avatar_text_inspect (AvatarInspection *inspection)
+avatar_inspect_tokenizers (AvatarInspection *inspection)
 {
   if (inspection->kind != AVATAR_INSPECTED_DOWNLOAD)
     return;
-  for (guint i = 0; i < inspection->parts->len; i++) {
-    AvatarInspectedPart *part = inspection->parts->pdata[i];
+  for (guint i = 0; i < inspection->components->len; i++) {
+    AvatarInspectedComponent *component = inspection->components->pdata[i];
 
-    if (strcmp (part->name, AVATAR_INSPECT_LLAVA) == 0
-        || strcmp (part->name, AVATAR_INSPECT_CLIP) == 0)
-      inspect_tokenizer (part, inspection->config ? &inspection->config->text : NULL);
+    if (strcmp (component->name, AVATAR_INSPECT_LLAVA) == 0
+        || strcmp (component->name, AVATAR_INSPECT_CLIP) == 0)
+      inspect_tokenizer (component, inspection->config ? &inspection->config->text : NULL);
   }
 }

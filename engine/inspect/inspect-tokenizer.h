@@ -8,6 +8,6 @@ G_BEGIN_DECLS
 
 /* Adds to the text encoders of @inspection, a tree of the release, what their tokenizers are, or why they
  * cannot be used. Files that are not there have been told of. */
-void avatar_text_inspect (AvatarInspection *inspection);
+void avatar_inspect_tokenizers (AvatarInspection *inspection);
 
 G_END_DECLS

@@ -26,38 +26,38 @@ typedef struct
 
 /* ----------------------------------------------------------------------------------- one part */
 
-static AvatarInspectedPart *
+static AvatarInspectedComponent *
 add_part (Job *job, const char *name, const char *path, gboolean needed)
 {
-  AvatarInspectedPart *part = avatar_inspected_part_new (name, path);
+  AvatarInspectedComponent *component = avatar_inspected_component_new (name, path);
 
   if (job->func)
     job->func (name, job->data);
-  part->needed = needed;
-  g_ptr_array_add (job->self->parts, part);
+  component->needed = needed;
+  g_ptr_array_add (job->self->components, component);
   g_hash_table_add (job->seen, g_canonicalize_filename (path, NULL));
-  return part;
+  return component;
 }
 
 /* FALSE: @path is not there; the part is told where it comes from. */
 static gboolean
-demand (const Job *job, AvatarInspectedPart *part, const char *path)
+demand (const Job *job, AvatarInspectedComponent *component, const char *path)
 {
   if (g_file_test (path, G_FILE_TEST_EXISTS))
     return TRUE;
   if (job->layout.form)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_MISSING,
         "%s: there is no such file; fetch %s%s of %s", path, job->layout.form->above,
         path + strlen (job->layout.top) + 1, job->layout.form->source);
   else
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_MISSING,
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_MISSING,
         "%s: there is no such file; fetch it from where the rest of the folder comes from", path);
   return FALSE;
 }
 
 static void
-list_extra (AvatarInspectedPart *part, AvatarPartKind kind, AvatarWeightFile *file,
-    const AvatarPart *opened)
+list_extra (AvatarInspectedComponent *component, AvatarComponentKind kind, AvatarWeightFile *file,
+    const AvatarComponent *opened)
 {
   g_autoptr (GList) unread
       = g_list_sort (g_hash_table_get_keys (avatar_weight_file_get_unread (file)),
@@ -65,60 +65,61 @@ list_extra (AvatarInspectedPart *part, AvatarPartKind kind, AvatarWeightFile *fi
 
   for (guint i = 0; i < avatar_weight_file_n (file); i++) {
     const char *name = avatar_weight_file_nth (file, i, NULL);
-    g_autofree char *wanted = avatar_part_canonical_name (kind, name);
+    g_autofree char *wanted = avatar_component_canonical_name (kind, name);
 
     if (wanted && !g_hash_table_contains (opened->tensors, wanted))
-      avatar_inspected_part_add_extra (part, name);
+      avatar_inspected_component_add_extra (component, name);
   }
   /* what is needed and not read is an error */
   for (GList *l = unread; l; l = l->next)
-    avatar_inspected_part_add_extra (part, l->data);
+    avatar_inspected_component_add_extra (component, l->data);
 }
 
-/* What the architecture demands of the part. */
+/* What the architecture demands of the component. */
 static void
-check_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, const char *scales,
-    AvatarWeightFile *file)
+check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
+    const char *scales, AvatarWeightFile *file)
 {
   g_autoptr (GError) error = NULL;
-  AvatarPart opened = { 0 };
+  AvatarComponent opened = { 0 };
 
-  if (avatar_part_open (&opened, kind, part->path, scales, job->config, FALSE, &error))
-    list_extra (part, kind, file, &opened);
+  if (avatar_component_open (&opened, kind, component->path, scales, job->config, FALSE, &error))
+    list_extra (component, kind, file, &opened);
   else
-    avatar_inspected_part_fail (part,
+    avatar_inspected_component_fail (component,
         error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
         "%s", error->message);
-  avatar_part_clear (&opened);
+  avatar_component_clear (&opened);
   /* the names of a plain folder's tensors are ours, so that others show that something is wrong */
-  if (!job->layout.form && part->n_extra > 0)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+  if (!job->layout.form && component->n_extra > 0)
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
         "%s: %u tensors are none that config.json calls for, the first of them \"%s\"; the two do "
         "not belong together",
-        part->path, part->n_extra, part->extra[0]);
+        component->path, component->n_extra, component->extra[0]);
 }
 
 static void
-inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, const char *scales)
+inspect_part (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
+    const char *scales)
 {
   AvatarWeightFile *file = NULL, *factors = NULL;
 
-  if (demand (job, part, part->path))
-    file = avatar_inspected_part_look (part);
-  if (scales && demand (job, part, scales)) {
-    g_autoptr (AvatarInspectedPart) beside = avatar_inspected_part_new ("", scales);
+  if (demand (job, component, component->path))
+    file = avatar_inspected_component_open_file (component);
+  if (scales && demand (job, component, scales)) {
+    g_autoptr (AvatarInspectedComponent) beside = avatar_inspected_component_new ("", scales);
 
     g_hash_table_add (job->seen, g_canonicalize_filename (scales, NULL));
-    avatar_inspected_part_add_file (part, scales);
-    factors = avatar_inspected_part_look (beside);
+    avatar_inspected_component_add_file (component, scales);
+    factors = avatar_inspected_component_open_file (beside);
     if (!factors)
-      avatar_inspected_part_fail (part, beside->state, "%s", beside->problem);
+      avatar_inspected_component_fail (component, beside->state, "%s", beside->problem);
     else
-      avatar_inspected_part_count (part, factors);
-    part->parameters -= beside->parameters;
+      avatar_inspected_component_count (component, factors);
+    component->parameters -= beside->parameters;
   }
-  if (file && job->config && part->state == AVATAR_INSPECT_FINE)
-    check_part (job, part, kind, scales, file);
+  if (file && job->config && component->state == AVATAR_INSPECT_FINE)
+    check_part (job, component, kind, scales, file);
   g_clear_pointer (&file, avatar_weight_file_free);
   g_clear_pointer (&factors, avatar_weight_file_free);
 }
@@ -127,7 +128,7 @@ inspect_part (const Job *job, AvatarInspectedPart *part, AvatarPartKind kind, co
 
 /* Shapes are compared by who uses it. */
 static void
-check_detector (const Job *job, AvatarInspectedPart *part, AvatarWeightFile *file)
+check_detector (const Job *job, AvatarInspectedComponent *component, AvatarWeightFile *file)
 {
   static const char *const ends[] = { "0.stem_1.conv.weight", "23.m.2.weight" };
   const AvatarLayoutForm *form = job->layout.form;
@@ -138,22 +139,23 @@ check_detector (const Job *job, AvatarInspectedPart *part, AvatarWeightFile *fil
     for (guint i = 0; i < avatar_weight_file_n (file) && !found; i++)
       found = g_str_has_suffix (avatar_weight_file_nth (file, i, NULL), ends[k]);
     if (!found)
-      avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE,
+      avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
           "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of %s",
-          part->path, ends[k], form ? form->source : "tencent/HunyuanVideo-Avatar");
+          component->path, ends[k], form ? form->source : "tencent/HunyuanVideo-Avatar");
   }
 }
 
 static void
 inspect_detector (Job *job, const char *path)
 {
-  AvatarInspectedPart *part = add_part (job, "face detector", path, FALSE);
-  AvatarWeightFile *file = demand (job, part, path) ? avatar_inspected_part_look (part) : NULL;
+  AvatarInspectedComponent *component = add_part (job, "face detector", path, FALSE);
+  AvatarWeightFile *file
+      = demand (job, component, path) ? avatar_inspected_component_open_file (component) : NULL;
 
   if (file)
-    check_detector (job, part, file);
-  else if (part->state == AVATAR_INSPECT_MISSING)
-    part->note = g_strdup ("without it the face is where face-box says, or the whole picture");
+    check_detector (job, component, file);
+  else if (component->state == AVATAR_INSPECT_MISSING)
+    component->note = g_strdup ("without it the face is where face-box says, or the whole picture");
   g_clear_pointer (&file, avatar_weight_file_free);
 }
 
@@ -167,7 +169,7 @@ inspect_transformer (Job *job, const char *path, const char *scales, gboolean ne
   for (guint i = 1; form->transformer_files[i]; i++)
     if (strcmp (file, form->transformer_files[i]) == 0)
       name = form->transformer_names[i];
-  inspect_part (job, add_part (job, name, path, needed), AVATAR_PART_TRANSFORMER, scales);
+  inspect_part (job, add_part (job, name, path, needed), AVATAR_COMPONENT_TRANSFORMER, scales);
 }
 
 /* The one that would be taken, and the others that are there. */
@@ -210,11 +212,12 @@ inspect_download (Job *job, GError **error)
                   error))))
     return FALSE;
   inspect_transformers (job);
-  inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_PART_VAE, NULL);
-  inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE), AVATAR_PART_WHISPER,
-      NULL);
+  inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_COMPONENT_VAE, NULL);
+  inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE),
+      AVATAR_COMPONENT_WHISPER, NULL);
   if (layout->text) {
-    inspect_part (job, add_part (job, "text stub", layout->text, TRUE), AVATAR_PART_TEXT, NULL);
+    inspect_part (job, add_part (job, "text stub", layout->text, TRUE), AVATAR_COMPONENT_TEXT,
+        NULL);
   } else {
     avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_LLAVA, layout->llava, TRUE), layout,
         job->config, FALSE);
@@ -233,8 +236,8 @@ inspect_download (Job *job, GError **error)
 static gboolean
 is_plain (const char *path)
 {
-  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
-    g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
+  for (guint i = 0; i < AVATAR_N_PLAIN_COMPONENTS; i++) {
+    g_autofree char *file = g_build_filename (path, avatar_component_file (i), NULL);
 
     if (g_file_test (file, G_FILE_TEST_EXISTS))
       return TRUE;
@@ -243,21 +246,21 @@ is_plain (const char *path)
 }
 
 static void
-read_config (Job *job, AvatarInspectedPart *part)
+read_config (Job *job, AvatarInspectedComponent *component)
 {
   g_autoptr (GError) error = NULL;
   g_autofree char *text = NULL;
   gsize length;
 
-  if (!demand (job, part, part->path))
+  if (!demand (job, component, component->path))
     return;
-  part->format = "JSON";
-  avatar_inspected_part_add_file (part, part->path);
-  text = avatar_json_read_config (part->path, &length, &error);
+  component->format = "JSON";
+  avatar_inspected_component_add_file (component, component->path);
+  text = avatar_json_read_config (component->path, &length, &error);
   if (text)
-    job->config = avatar_config_parse (text, length, part->path, &error);
+    job->config = avatar_config_parse (text, length, component->path, &error);
   if (!job->config)
-    avatar_inspected_part_fail (part, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
+    avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
 }
 
 static void
@@ -271,8 +274,8 @@ inspect_plain (Job *job, const char *path)
   job->self->word = "plain";
   job->self->what = "a model's folder";
   read_config (job, add_part (job, "configuration", config, TRUE));
-  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
-    g_autofree char *file = g_build_filename (path, avatar_part_file (i), NULL);
+  for (guint i = 0; i < AVATAR_N_PLAIN_COMPONENTS; i++) {
+    g_autofree char *file = g_build_filename (path, avatar_component_file (i), NULL);
 
     inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);
   }
@@ -303,14 +306,14 @@ static gboolean
 inspect_file (Job *job, const char *path, GError **error)
 {
   g_autoptr (AvatarConfig) released = avatar_config_released ();
-  AvatarInspectedPart *part = avatar_inspect_loose (path, released);
+  AvatarInspectedComponent *component = avatar_inspect_loose (path, released);
 
-  g_ptr_array_add (job->self->parts, part);
-  if (part->state == AVATAR_INSPECT_FINE || part->total.n > 0)
+  g_ptr_array_add (job->self->components, component);
+  if (component->state == AVATAR_INSPECT_FINE || component->total.n > 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR,
-      part->state == AVATAR_INSPECT_MISSING ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_FORMAT, "%s",
-      part->problem);
+      component->state == AVATAR_INSPECT_MISSING ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_FORMAT,
+      "%s", component->problem);
   return FALSE;
 }
 
@@ -337,7 +340,7 @@ inspect_any (Job *job, const char *path, GError **error)
   }
   if (is_folder)
     inspect_rest (job, path);
-  if (job->self->parts->len > 0)
+  if (job->self->components->len > 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
       "%s: nothing in this folder is known; expected the tree of tencent/HunyuanVideo-Avatar "
@@ -358,7 +361,8 @@ avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError 
   job.self->kind = AVATAR_INSPECTED_FILES;
   job.self->word = "files";
   job.self->what = "weights, but no model by themselves";
-  job.self->parts = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_part_free);
+  job.self->components
+      = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_component_free);
   done = inspect_any (&job, path, error);
   job.self->config = job.config;
   g_hash_table_unref (job.seen);
@@ -374,18 +378,18 @@ avatar_inspection_free (AvatarInspection *self)
   if (!self)
     return;
   g_clear_pointer (&self->config, avatar_config_free);
-  g_ptr_array_unref (self->parts);
+  g_ptr_array_unref (self->components);
   g_free (self);
 }
 
 gboolean
 avatar_inspection_is_usable (const AvatarInspection *self)
 {
-  for (guint i = 0; i < self->parts->len; i++) {
-    const AvatarInspectedPart *part = self->parts->pdata[i];
+  for (guint i = 0; i < self->components->len; i++) {
+    const AvatarInspectedComponent *component = self->components->pdata[i];
 
-    if (part->state != AVATAR_INSPECT_FINE
-        && (part->needed || self->kind == AVATAR_INSPECTED_FILES))
+    if (component->state != AVATAR_INSPECT_FINE
+        && (component->needed || self->kind == AVATAR_INSPECTED_FILES))
       return FALSE;
   }
   return TRUE;

@@ -30,7 +30,7 @@ typedef struct
 } AvatarTally;
 
 /**
- * AvatarInspectedPart:
+ * AvatarInspectedComponent:
  * @name: "transformer", "VAE", ...
  * @needed: nothing runs without it
  * @path: where it is, or where it should be
@@ -55,7 +55,7 @@ typedef struct
   guint n_extra;
   char *extra[AVATAR_INSPECT_NAMES + 1];
   char *problem, *note;
-} AvatarInspectedPart;
+} AvatarInspectedComponent;
 
 typedef enum
 {
@@ -67,7 +67,7 @@ typedef enum
 /**
  * AvatarInspection:
  * @word: the kind for programs; @what: in words
- * @parts: of AvatarInspectedPart
+ * @components: of AvatarInspectedComponent
  * @released_sizes: a tree that has no sizes of its own
  * @config: what a model's folder says of sizes; %NULL: nothing that can be read, or it is no model's
  * @n_passed_over: files of the folder that were not looked at, because there are so many
@@ -76,14 +76,14 @@ typedef struct
 {
   AvatarInspectedKind kind;
   const char *word, *what;
-  GPtrArray *parts;
+  GPtrArray *components;
   gboolean released_sizes;
   AvatarConfig *config;
   guint n_passed_over;
 } AvatarInspection;
 
 /* Told of each part before it is looked at. */
-typedef void (*AvatarInspectFunc) (const char *part, gpointer data);
+typedef void (*AvatarInspectFunc) (const char *component, gpointer data);
 
 /* @func: (nullable). %NULL with @error: @path is not there, or nothing in it can be told of; a part that
  * cannot be read is no error, unless it is all there is. */

@@ -21,7 +21,7 @@ static const struct
 {
   const char *part, *file;
   const char *prefix[6], *instead[6], *foreign[5];
-} parts[AVATAR_N_PARTS] = {
+} parts[AVATAR_N_COMPONENTS] = {
   { "transformer", "transformer.safetensors",
       { "model.diffusion_model.", "diffusion_model.", "transformer.", "module.", "_orig_mod." },
       { NULL }, { NULL } },
@@ -42,19 +42,19 @@ static const struct
 };
 
 const char *
-avatar_part_name (AvatarPartKind kind)
+avatar_component_name (AvatarComponentKind kind)
 {
   return parts[kind].part;
 }
 
 const char *
-avatar_part_file (AvatarPartKind kind)
+avatar_component_file (AvatarComponentKind kind)
 {
   return parts[kind].file;
 }
 
 static gboolean
-is_foreign (AvatarPartKind kind, const char *name)
+is_foreign (AvatarComponentKind kind, const char *name)
 {
   for (guint j = 0; j < G_N_ELEMENTS (parts[kind].foreign) && parts[kind].foreign[j]; j++)
     if (g_str_has_prefix (name, parts[kind].foreign[j]))
@@ -64,7 +64,7 @@ is_foreign (AvatarPartKind kind, const char *name)
 
 /* Free with g_free(). */
 static char *
-bare_name (AvatarPartKind kind, const char *name)
+bare_name (AvatarComponentKind kind, const char *name)
 {
   for (guint j = 0; j < G_N_ELEMENTS (parts[kind].prefix) && parts[kind].prefix[j]; j++)
     if (g_str_has_prefix (name, parts[kind].prefix[j])) {
@@ -90,7 +90,7 @@ is_quantisers (const char *name)
 
 /* Quantisers have conventions of their own (docs/dev/spec/vae-text-face-formats.md 5.4). */
 char *
-avatar_part_canonical_name (AvatarPartKind kind, const char *name)
+avatar_component_canonical_name (AvatarComponentKind kind, const char *name)
 {
   /* DeepSeek's "inverse" is what values are multiplied by, as the others are */
   static const char *const suffixes[][2]
@@ -99,7 +99,7 @@ avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 
   g_autofree char *bare = NULL;
 
-  if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_PART_PADDING)
+  if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_COMPONENT_PADDING)
       || is_quantisers (name))
     return NULL;
   bare = bare_name (kind, name);
@@ -111,12 +111,13 @@ avatar_part_canonical_name (AvatarPartKind kind, const char *name)
 }
 
 static gboolean
-read_tensors (AvatarPart *self, AvatarPartKind kind, AvatarWeightFile *file, GError **error)
+read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarWeightFile *file,
+    GError **error)
 {
   for (guint i = 0; i < avatar_weight_file_n (file); i++) {
     AvatarTensor tensor;
     const char *found = avatar_weight_file_nth (file, i, &tensor);
-    g_autofree char *name = avatar_part_canonical_name (kind, found);
+    g_autofree char *name = avatar_component_canonical_name (kind, found);
 
     if (name
         && !g_hash_table_insert (self->tensors, g_steal_pointer (&name),
@@ -144,7 +145,7 @@ is_8bit (const AvatarTensor *t)
 
 /* Factors that are in a file of their own, by module. */
 static void
-read_scales (AvatarPart *self)
+read_scales (AvatarComponent *self)
 {
   const char *file = avatar_weight_file_get_name (self->scales);
   g_autofree char *unused = NULL;
@@ -202,14 +203,14 @@ add_sibling (GHashTable *siblings, const char *name)
 }
 
 static void
-add_unread (GHashTable *siblings, AvatarPartKind kind, AvatarWeightFile *file)
+add_unread (GHashTable *siblings, AvatarComponentKind kind, AvatarWeightFile *file)
 {
   g_autoptr (GList) names
       = file ? g_hash_table_get_keys (avatar_weight_file_get_unread (file)) : NULL;
 
   names = g_list_sort (names, (GCompareFunc) strcmp);
   for (GList *l = names; l; l = l->next) {
-    g_autofree char *name = avatar_part_canonical_name (kind, l->data);
+    g_autofree char *name = avatar_component_canonical_name (kind, l->data);
 
     if (name)
       add_sibling (siblings, name);
@@ -218,7 +219,7 @@ add_unread (GHashTable *siblings, AvatarPartKind kind, AvatarWeightFile *file)
 
 /* Beginning of a name -> the first tensor called so that nobody reads. */
 static GHashTable *
-find_siblings (AvatarPart *self, AvatarPartKind kind, GArray *manifest)
+find_siblings (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest)
 {
   GHashTable *siblings = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (GHashTable) known = known_names (manifest);
@@ -255,7 +256,7 @@ are_ones (const AvatarTensor *scale)
 
 /* Of a tensor that is not of 8 bits, by which somebody else would multiply it. */
 static gboolean
-drop_scale (AvatarPart *self, const char *name, const AvatarTensor *t, const char *scale_name,
+drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, const char *scale_name,
     GError **error)
 {
   const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
@@ -273,7 +274,7 @@ drop_scale (AvatarPart *self, const char *name, const AvatarTensor *t, const cha
 
 /* Without a factor of a known name: a plain cast, or an error. */
 static gboolean
-check_cast (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char *name,
+check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
     const AvatarTensor *t, GError **error)
 {
   gsize n = strlen (name) - (g_str_has_suffix (name, ".weight") ? strlen (".weight") : 0);
@@ -303,7 +304,7 @@ check_cast (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char 
 
 /* One factor, or one for each row. int8 means nothing without. */
 static gboolean
-check_scale (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char *name,
+check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
     const AvatarTensor *t, GError **error)
 {
   g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
@@ -331,7 +332,7 @@ check_scale (AvatarPart *self, AvatarPartKind kind, GArray *manifest, const char
 
 /* What is to be done about a LLaVA that cannot see. */
 static const char *
-advise (AvatarPart *self, const char *missing)
+advise (AvatarComponent *self, const char *missing)
 {
   if (self->vision || self->scales
       || !(g_str_has_prefix (missing, "vision_tower.")
@@ -343,17 +344,17 @@ advise (AvatarPart *self, const char *missing)
 }
 
 static gboolean
-report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
+report_missing (AvatarComponent *self, GArray *manifest, guint first, GError **error)
 {
   const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, first);
   AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
   g_autofree char *text = avatar_tensor_describe (expected);
-  const char *why = avatar_weight_file_why_not (self->file, want->name);
+  const char *why = avatar_weight_file_unusable_reason (self->file, want->name);
   const char *file = avatar_weight_file_get_name (self->file);
   guint n = 0;
 
   if (!why && self->vision) {
-    why = avatar_weight_file_why_not (self->vision, want->name);
+    why = avatar_weight_file_unusable_reason (self->vision, want->name);
     file = why ? avatar_weight_file_get_name (self->vision) : file;
   }
 
@@ -372,7 +373,7 @@ report_missing (AvatarPart *self, GArray *manifest, guint first, GError **error)
 
 /* Of quanto's formats only those of fewer than 8 bits have one. */
 static gboolean
-is_shifted (AvatarPart *self, const char *name)
+is_shifted (AvatarComponent *self, const char *name)
 {
   g_autofree char *shift = g_strconcat (name, "._shift", NULL);
 
@@ -384,13 +385,14 @@ is_shifted (AvatarPart *self, const char *name)
 static gboolean
 is_vocabulary (const AvatarManifestEntry *want, const AvatarTensor *found)
 {
-  return strcmp (want->name, AVATAR_PART_VOCABULARY) == 0 && found->rank == 2
+  return strcmp (want->name, AVATAR_COMPONENT_VOCABULARY) == 0 && found->rank == 2
       && found->shape[1] == want->shape[1] && found->shape[0] > 0
       && ABS (found->shape[0] - want->shape[0]) <= 256;
 }
 
 static gboolean
-check_tensor (AvatarPart *self, AvatarPartKind kind, GArray *manifest, guint i, GError **error)
+check_tensor (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, guint i,
+    GError **error)
 {
   const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
   const AvatarTensor *found = g_hash_table_lookup (self->tensors, want->name);
@@ -421,7 +423,7 @@ check_tensor (AvatarPart *self, AvatarPartKind kind, GArray *manifest, guint i, 
 }
 
 static gboolean
-is_unknown (AvatarPart *self, const char *name, guint n_known, GError **error)
+is_unknown (AvatarComponent *self, const char *name, guint n_known, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
@@ -432,7 +434,7 @@ is_unknown (AvatarPart *self, const char *name, guint n_known, GError **error)
 
 /* What the manifest does not know: an error, or listed for who looks for it and dropped. */
 static gboolean
-check_unknown (AvatarPart *self, GArray *manifest, gboolean strict, GError **error)
+check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError **error)
 {
   g_autoptr (GHashTable) known = known_names (manifest);
   GHashTableIter iter;
@@ -456,16 +458,16 @@ check_unknown (AvatarPart *self, GArray *manifest, gboolean strict, GError **err
 }
 
 static gboolean
-open_second (AvatarPart *self, AvatarPartKind kind, const char *path, GError **error)
+open_second (AvatarComponent *self, AvatarComponentKind kind, const char *path, GError **error)
 {
   AvatarWeightFile *file;
 
-  if (kind == AVATAR_PART_LLAVA && g_hash_table_contains (self->tensors, SEES))
+  if (kind == AVATAR_COMPONENT_LLAVA && g_hash_table_contains (self->tensors, SEES))
     return TRUE;
   file = avatar_weight_file_open (path, error);
   if (!file)
     return FALSE;
-  if (kind == AVATAR_PART_LLAVA)
+  if (kind == AVATAR_COMPONENT_LLAVA)
     return read_tensors (self, kind, self->vision = file, error);
   self->scales = file;
   read_scales (self);
@@ -473,8 +475,8 @@ open_second (AvatarPart *self, AvatarPartKind kind, const char *path, GError **e
 }
 
 gboolean
-avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const char *second,
-    const AvatarConfig *config, gboolean strict, GError **error)
+avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
+    const char *second, const AvatarConfig *config, gboolean strict, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
 
@@ -490,7 +492,8 @@ avatar_part_open (AvatarPart *self, AvatarPartKind kind, const char *path, const
 }
 
 void
-avatar_part_imagine (AvatarPart *self, AvatarPartKind kind, const AvatarConfig *config)
+avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind kind,
+    const AvatarConfig *config)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
 
@@ -504,7 +507,7 @@ avatar_part_imagine (AvatarPart *self, AvatarPartKind kind, const AvatarConfig *
 }
 
 void
-avatar_part_clear (AvatarPart *self)
+avatar_component_clear (AvatarComponent *self)
 {
   g_clear_pointer (&self->tensors, g_hash_table_unref);
   g_clear_pointer (&self->siblings, g_hash_table_unref);

@@ -106,7 +106,7 @@ avatar_layout_has_transformer (const AvatarLayoutForm *form, const char *top)
 }
 
 gboolean
-avatar_layout_has_begun (const AvatarLayoutForm *form, const char *top)
+avatar_layout_has_any_file (const AvatarLayoutForm *form, const char *top)
 {
   const char *const folders[]
       = { form->transformers, form->vae, form->llava.folder, form->clip.folder };

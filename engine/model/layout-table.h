@@ -14,6 +14,6 @@ extern const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS];
 /* Whether @top, or a folder of that name, has a transformer of @form. */
 gboolean avatar_layout_has_transformer (const AvatarLayoutForm *form, const char *top);
 /* Whether it has anything of which @form can be told: a download that has only begun. */
-gboolean avatar_layout_has_begun (const AvatarLayoutForm *form, const char *top);
+gboolean avatar_layout_has_any_file (const AvatarLayoutForm *form, const char *top);
 
 G_END_DECLS

@@ -36,7 +36,8 @@ top_of_file (const AvatarLayoutForm *form, const char *full)
   g_autofree char *folder = g_path_get_dirname (full);
   g_autofree char *top = above (folder, form->transformers);
 
-  if (!top || !g_pattern_match_simple (form->pattern, name) || !avatar_layout_has_begun (form, top))
+  if (!top || !g_pattern_match_simple (form->pattern, name)
+      || !avatar_layout_has_any_file (form, top))
     return NULL;
   return g_steal_pointer (&top);
 }
@@ -100,7 +101,7 @@ static gboolean
 find_begun (AvatarLayout *self, const char *path, char **file)
 {
   for (guint i = AVATAR_LAYOUT_FORMS; i-- > 0;)
-    if (is_form (self, &avatar_layout_forms[i], path, avatar_layout_has_begun, file))
+    if (is_form (self, &avatar_layout_forms[i], path, avatar_layout_has_any_file, file))
       return TRUE;
   return FALSE;
 }

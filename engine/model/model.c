@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Opening a model: a plain folder (config.json and one safetensors file a part), one as it is
+/* Opening a model: a plain folder (config.json and one safetensors file a component), one as it is
  * downloaded or packed (engine/model/layout.h), or the released sizes alone. */
 #include "engine/model/model.h"
 
@@ -19,7 +19,7 @@ struct _AvatarModel
   AvatarConfig *config;
   AvatarModelInfo info;
   char *hash;
-  AvatarPart parts[AVATAR_N_PARTS];
+  AvatarComponent components[AVATAR_N_COMPONENTS];
   char *text_folders[2]; /* of LLaVA and CLIP, in the released tree */
   char *text_sources[2]; /* where these come from */
 };
@@ -85,24 +85,24 @@ imagine (AvatarModel *self)
 {
   self->config = avatar_config_released ();
   self->hash = g_strdup ("0000000000000000");
-  for (guint i = 0; i < AVATAR_N_PARTS; i++)
-    if (i != AVATAR_PART_TEXT) /* the encoders themselves are known */
-      avatar_part_imagine (&self->parts[i], i, self->config);
+  for (guint i = 0; i < AVATAR_N_COMPONENTS; i++)
+    if (i != AVATAR_COMPONENT_TEXT) /* the encoders themselves are known */
+      avatar_component_init_shapes_only (&self->components[i], i, self->config);
   fill_info (self);
 }
 
-/* One part, which counts for the hash. */
+/* One component, which counts for the hash. */
 static gboolean
-open_part (AvatarModel *self, AvatarPartKind kind, const char *path, const char *scales,
+open_part (AvatarModel *self, AvatarComponentKind kind, const char *path, const char *scales,
     gboolean strict, GChecksum *hash, GError **error)
 {
-  AvatarPart *part = &self->parts[kind];
+  AvatarComponent *component = &self->components[kind];
   const guint8 *header;
   gsize length;
 
-  if (!avatar_part_open (part, kind, path, scales, self->config, strict, error))
+  if (!avatar_component_open (component, kind, path, scales, self->config, strict, error))
     return FALSE;
-  header = avatar_weight_file_get_header (part->file, &length);
+  header = avatar_weight_file_get_header (component->file, &length);
   g_checksum_update (hash, header, length);
   return TRUE;
 }
@@ -112,8 +112,8 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
 {
   if (!read_config (self, hash, error))
     return FALSE;
-  for (guint i = 0; i < AVATAR_N_PLAIN_PARTS; i++) {
-    g_autofree char *path = g_build_filename (self->path, avatar_part_file (i), NULL);
+  for (guint i = 0; i < AVATAR_N_PLAIN_COMPONENTS; i++) {
+    g_autofree char *path = g_build_filename (self->path, avatar_component_file (i), NULL);
 
     if (!open_part (self, i, path, NULL, TRUE, hash, error))
       return FALSE;
@@ -128,9 +128,9 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
 static void
 take_vocabulary (AvatarModel *self)
 {
-  GHashTable *tensors = self->parts[AVATAR_PART_LLAVA].tensors;
+  GHashTable *tensors = self->components[AVATAR_COMPONENT_LLAVA].tensors;
   const AvatarTensor *table
-      = tensors ? g_hash_table_lookup (tensors, AVATAR_PART_VOCABULARY) : NULL;
+      = tensors ? g_hash_table_lookup (tensors, AVATAR_COMPONENT_VOCABULARY) : NULL;
 
   if (table)
     self->config->llava.vocab = table->shape[0];
@@ -178,8 +178,8 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
     return FALSE;
   for (guint i = 0; i < 2; i++)
     if (g_file_test (paths[i], G_FILE_TEST_EXISTS)
-        && !avatar_part_open (&self->parts[AVATAR_PART_LLAVA + i], AVATAR_PART_LLAVA + i, paths[i],
-            seconds[i], self->config, FALSE, error))
+        && !avatar_component_open (&self->components[AVATAR_COMPONENT_LLAVA + i],
+            AVATAR_COMPONENT_LLAVA + i, paths[i], seconds[i], self->config, FALSE, error))
       return FALSE;
   take_vocabulary (self);
   return TRUE;
@@ -198,11 +198,12 @@ open_download (AvatarModel *self, GChecksum *hash, GError **error)
   self->json = g_strdup (layout.config);
   self->detector = g_steal_pointer (&layout.detector);
   return self->config
-      && open_part (self, AVATAR_PART_TRANSFORMER, layout.transformer, layout.scales, FALSE, hash,
-          error)
-      && open_part (self, AVATAR_PART_VAE, layout.vae, NULL, FALSE, hash, error)
-      && open_part (self, AVATAR_PART_WHISPER, layout.whisper, NULL, FALSE, hash, error)
-      && (!layout.text || open_part (self, AVATAR_PART_TEXT, layout.text, NULL, FALSE, hash, error))
+      && open_part (self, AVATAR_COMPONENT_TRANSFORMER, layout.transformer, layout.scales, FALSE,
+          hash, error)
+      && open_part (self, AVATAR_COMPONENT_VAE, layout.vae, NULL, FALSE, hash, error)
+      && open_part (self, AVATAR_COMPONENT_WHISPER, layout.whisper, NULL, FALSE, hash, error)
+      && (!layout.text
+          || open_part (self, AVATAR_COMPONENT_TEXT, layout.text, NULL, FALSE, hash, error))
       && open_encoders (self, &layout, error);
 }
 
@@ -239,8 +240,8 @@ avatar_model_unref (AvatarModel *self)
 {
   if (!g_atomic_ref_count_dec (&self->refs))
     return;
-  for (guint i = 0; i < AVATAR_N_PARTS; i++)
-    avatar_part_clear (&self->parts[i]);
+  for (guint i = 0; i < AVATAR_N_COMPONENTS; i++)
+    avatar_component_clear (&self->components[i]);
   for (guint i = 0; i < 2; i++) {
     g_free (self->text_folders[i]);
     g_free (self->text_sources[i]);
@@ -286,17 +287,18 @@ avatar_model_get_detector (AvatarModel *self)
 gboolean
 avatar_model_has_weights (AvatarModel *self)
 {
-  return self->parts[0].file != NULL;
+  return self->components[0].file != NULL;
 }
 
 GHashTable *
-avatar_model_get_part (AvatarModel *self, const char *part, const char **file)
+avatar_model_get_component (AvatarModel *self, const char *component, const char **file)
 {
-  for (guint i = 0; i < AVATAR_N_PARTS; i++)
-    if (strcmp (part, avatar_part_name (i)) == 0) {
+  for (guint i = 0; i < AVATAR_N_COMPONENTS; i++)
+    if (strcmp (component, avatar_component_name (i)) == 0) {
       if (file)
-        *file = self->parts[i].file ? avatar_weight_file_get_name (self->parts[i].file) : NULL;
-      return self->parts[i].tensors;
+        *file = self->components[i].file ? avatar_weight_file_get_name (self->components[i].file)
+                                         : NULL;
+      return self->components[i].tensors;
     }
   return NULL;
 }

@@ -11,7 +11,7 @@ G_BEGIN_DECLS
 
 /* Name (without prefixes such as "model.encoder.") -> AvatarTensor in the mapped file; %NULL if
  * there is no such part. @file: (out) (optional): its path, for messages. */
-GHashTable *avatar_model_get_part (AvatarModel *model, const char *part, const char **file);
+GHashTable *avatar_model_get_component (AvatarModel *model, const char *part, const char **file);
 
 /* Where the tokenizer of LLaVA, or of CLIP, is, whether it is there or not; %NULL: no released tree. */
 const char *avatar_model_get_text_folder (AvatarModel *model, gboolean clip);

@@ -52,7 +52,7 @@ search_part (AvatarModel *model, const char *part, const gint *cancelled, const 
     GError **error)
 {
   const char *file;
-  GHashTable *tensors = avatar_model_get_part (model, part, &file);
+  GHashTable *tensors = avatar_model_get_component (model, part, &file);
   g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
 
   names = g_list_sort (names, (GCompareFunc) g_strcmp0);
@@ -80,7 +80,7 @@ search_part (AvatarModel *model, const char *part, const gint *cancelled, const 
 }
 
 void
-avatar_model_blame (AvatarModel *model, const char *const *parts, const gint *cancelled,
+avatar_model_find_non_finite (AvatarModel *model, const char *const *parts, const gint *cancelled,
     const char *what, const char *otherwise, GError **error)
 {
   for (; *parts; parts++)

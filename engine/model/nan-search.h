@@ -7,7 +7,7 @@
 G_BEGIN_DECLS
 
 /**
- * avatar_model_blame:
+ * avatar_model_find_non_finite:
  * @parts: whose weights took part, ended by %NULL; they are read once, which for large files takes
  *   as long as their disk needs
  * @cancelled: ends the search when it is not 0 any more
@@ -16,7 +16,7 @@ G_BEGIN_DECLS
  * @error: AVATAR_ERROR_FORMAT with the first tensor that is not finite, AVATAR_ERROR_READ with one
  *   that cannot be read, AVATAR_ERROR_CANCELLED, or else AVATAR_ERROR_DATA
  */
-void avatar_model_blame (AvatarModel *model, const char *const *parts, const gint *cancelled,
-    const char *what, const char *otherwise, GError **error);
+void avatar_model_find_non_finite (AvatarModel *model, const char *const *parts,
+    const gint *cancelled, const char *what, const char *otherwise, GError **error);
 
 G_END_DECLS

@@ -50,7 +50,7 @@ gboolean
 avatar_text_encoder_is_for (AvatarModel *model)
 {
   return avatar_model_get_config (model)->text.kind == AVATAR_TEXT_LLAVA_CLIP
-      && !avatar_model_get_part (model, "text", NULL);
+      && !avatar_model_get_component (model, "text", NULL);
 }
 
 static gboolean
@@ -62,7 +62,7 @@ check_parts (AvatarModel *model, GError **error)
           "weights/ckpts/text_encoder_2 of tencent/HunyuanVideo-Avatar" };
 
   for (guint i = 0; i < 2; i++)
-    if (!avatar_model_get_part (model, parts[i], NULL)) {
+    if (!avatar_model_get_component (model, parts[i], NULL)) {
       const char *folder = avatar_model_get_text_folder (model, i);
       const char *source = avatar_model_get_text_source (model, i);
       gboolean there = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
@@ -183,7 +183,7 @@ run_half (AvatarTextEncoder *self, guint half, AvatarWeights *weights, AvatarOps
     const AvatarImage *square, AvatarEncoding *const *prompts, guint n, GError **error)
 {
   const char *file = NULL;
-  GHashTable *tensors = avatar_model_get_part (self->model, self->halves[half].part, &file);
+  GHashTable *tensors = avatar_model_get_component (self->model, self->halves[half].part, &file);
   AvatarDType dtype = ops->dtype;
   gboolean done;
 
@@ -231,7 +231,7 @@ check_finite (AvatarTextEncoder *self, AvatarOps *ops, const AvatarEncoding *pro
   if (avatar_is_finite (prompt->states, n)
       && avatar_is_finite (prompt->pooled, self->config->clip.tower.hidden))
     return TRUE;
-  avatar_model_blame (self->model, parts, &ops->cancelled,
+  avatar_model_find_non_finite (self->model, parts, &ops->cancelled,
       "the text encoders computed NaN or infinity", "they must be too large for float16", error);
   return FALSE;
 }

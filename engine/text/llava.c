@@ -15,7 +15,7 @@
 #define MOST_PROMPTS 2
 /* Layers that are not run, since upstream takes what goes into them. */
 #define SKIPPED 2
-#define EMBEDDING AVATAR_PART_VOCABULARY
+#define EMBEDDING AVATAR_COMPONENT_VOCABULARY
 
 /* Units: embeddings of the picture, the tower's layers, the projector, the steps of LLaMA's layers. */
 

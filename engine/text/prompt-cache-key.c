@@ -29,7 +29,7 @@ add_number (GChecksum *sum, double value)
 static gboolean
 add_part (GChecksum *sum, AvatarModel *model, const char *part)
 {
-  GHashTable *tensors = avatar_model_get_part (model, part, NULL);
+  GHashTable *tensors = avatar_model_get_component (model, part, NULL);
   g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
   guint8 sample[SAMPLE];
 

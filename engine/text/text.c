@@ -15,7 +15,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
 {
   const AvatarConfig *c = avatar_model_get_config (model);
   const char *file = NULL;
-  GHashTable *tables = avatar_model_get_part (model, "text", &file);
+  GHashTable *tables = avatar_model_get_component (model, "text", &file);
   guint dim = c->transformer.text_dim, pooled_dim = c->transformer.pooled_dim;
   const char *end;
 

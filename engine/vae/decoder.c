@@ -198,7 +198,7 @@ blame (AvatarDecoder *self, GError **error)
       = g_strdup_printf ("tile %u was decoded to NaN or infinity", self->stats.index + 1);
 
   if (avatar_is_finite ((const float *) self->latents->data, self->latents->len))
-    avatar_model_blame (self->model, parts, &self->cancelled, what,
+    avatar_model_find_non_finite (self->model, parts, &self->cancelled, what,
         "the latents are far beyond what this model makes; look at what makes them", error);
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,

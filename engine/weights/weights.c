@@ -281,7 +281,7 @@ avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *
     GError **error)
 {
   const char *file = NULL;
-  GHashTable *tensors = avatar_model_get_part (model, part, &file);
+  GHashTable *tensors = avatar_model_get_component (model, part, &file);
 
   g_assert (tensors); /* the parts' names are the engine's own */
   if (!dry_run && !avatar_model_has_weights (model)) {

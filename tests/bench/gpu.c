@@ -30,7 +30,7 @@
 static GHashTable *
 random_weights (AvatarModel *model, guint16 **memory)
 {
-  GHashTable *shapes = avatar_model_get_part (model, "transformer", NULL);
+  GHashTable *shapes = avatar_model_get_component (model, "transformer", NULL);
   GHashTable *table = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
   g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (shapes), (GCompareFunc) strcmp);
   gsize all = 0, at = 0;

@@ -14,7 +14,7 @@ int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
   static AvatarConfig *config;
-  g_autoptr (AvatarInspectedPart) part = NULL;
+  g_autoptr (AvatarInspectedComponent) part = NULL;
   guint64 n = 0, bytes = 0;
   char path[64];
   int fd = avatar_fuzz_file (data, size, path);

@@ -13,15 +13,15 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (GBytes) bytes = g_bytes_new (data, size);
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarWeightFile) file = avatar_weight_file_open_bytes (bytes, "fuzz", NULL);
-  g_auto (AvatarGiven) given = { 0 };
+  g_auto (AvatarNoiseFile) given = { 0 };
   float z[2 * 2 * 3];
 
   if (!file)
     return 0;
-  g_assert (avatar_given_read (&given, file, "noise", shape, &error) == !error);
+  g_assert (avatar_noise_file_read (&given, file, "noise", shape, &error) == !error);
   g_assert (!given.values == !!error);
   for (guint j = 0; j < given.frames; j++) {
-    avatar_given_copy (&given, j, z, 2, 1, 0, 6);
+    avatar_noise_file_copy (&given, j, z, 2, 1, 0, 6);
     for (guint i = 0; i < G_N_ELEMENTS (z); i++)
       g_assert (isfinite (z[i]));
   }

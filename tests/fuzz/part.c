@@ -45,7 +45,7 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
 
 /* Every tensor of the table in the memory of a stage. */
 static void
-load (const AvatarPart *part, const char *name)
+load (const AvatarComponent *part, const char *name)
 {
   g_autoptr (GError) error = NULL;
   AvatarWeights *weights
@@ -73,26 +73,26 @@ int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
   g_autoptr (GError) error = NULL;
-  AvatarPart part = { 0 };
-  AvatarPartKind kind;
+  AvatarComponent part = { 0 };
+  AvatarComponentKind kind;
   char path[64], scales_path[64];
   guint32 n;
   int fd, scales = -1;
 
   if (size < HEAD)
     return 0;
-  kind = data[0] % AVATAR_N_PARTS;
+  kind = data[0] % AVATAR_N_COMPONENTS;
   memcpy (&n, data + 2, 4);
   n = MIN (GUINT32_FROM_LE (n), size - HEAD);
   fd = avatar_fuzz_file (data + HEAD, n, path);
   if (data[1] & SCALES)
     scales = avatar_fuzz_file (data + HEAD + n, size - HEAD - n, scales_path);
-  if (avatar_part_open (&part, kind, path, scales >= 0 ? scales_path : NULL, config,
+  if (avatar_component_open (&part, kind, path, scales >= 0 ? scales_path : NULL, config,
           (data[1] & STRICT) != 0, &error))
-    load (&part, avatar_part_name (kind));
+    load (&part, avatar_component_name (kind));
   else
     g_assert (error);
-  avatar_part_clear (&part);
+  avatar_component_clear (&part);
   close (fd);
   if (scales >= 0)
     close (scales);

@@ -87,7 +87,7 @@ add_weights (Fixture *f, const char *dtype, guint8 value, gsize size)
 }
 
 static gboolean
-open_part (Fixture *f, AvatarPart *part, GError **error)
+open_part (Fixture *f, AvatarComponent *part, GError **error)
 {
   g_autoptr (GByteArray) out = g_byte_array_new ();
   guint64 length = GUINT64_TO_LE (f->table->len + 1);
@@ -98,22 +98,23 @@ open_part (Fixture *f, AvatarPart *part, GError **error)
   g_byte_array_append (out, f->data->data, f->data->len);
   g_unlink (f->path);
   g_assert_true (g_file_set_contents (f->path, (char *) out->data, out->len, NULL));
-  *part = (AvatarPart){ 0 };
-  return avatar_part_open (part, AVATAR_PART_WHISPER, f->path, NULL, f->config, FALSE, error);
+  *part = (AvatarComponent){ 0 };
+  return avatar_component_open (part, AVATAR_COMPONENT_WHISPER, f->path, NULL, f->config, FALSE,
+      error);
 }
 
 static void
 refuse (Fixture *f, const char *first, const char *second)
 {
   g_autoptr (GError) error = NULL;
-  AvatarPart part;
+  AvatarComponent part;
 
   g_assert_false (open_part (f, &part, &error));
   g_assert_nonnull (error);
   if (!strstr (error->message, first) || !strstr (error->message, second)
       || !strstr (error->message, "whisper.safetensors"))
     g_error ("expected \"%s\" and \"%s\" in \"%s\"", first, second, error->message);
-  avatar_part_clear (&part);
+  avatar_component_clear (&part);
 }
 
 /* MODULE's weight must be @first in its first row, and @last in its last. */
@@ -123,7 +124,7 @@ expect (Fixture *f, float first, float last)
   g_autoptr (GError) error = NULL;
   g_autofree float *values = NULL;
   AvatarTensor t;
-  AvatarPart part;
+  AvatarComponent part;
 
   open_part (f, &part, &error);
   g_assert_no_error (error);
@@ -131,7 +132,7 @@ expect (Fixture *f, float first, float last)
   values = t.data;
   g_assert_cmpfloat (values[0], ==, first);
   g_assert_cmpfloat (values[ROWS * COLS - 1], ==, last);
-  avatar_part_clear (&part);
+  avatar_component_clear (&part);
 }
 
 static void
@@ -262,7 +263,7 @@ test_prefixes (Fixture *f, gconstpointer data)
   for (guint i = 0; i < G_N_ELEMENTS (prefixes); i++) {
     g_autofree char *name
         = g_strconcat (prefixes[i], "double_blocks.0.img_attn_qkv.scale_weight", NULL);
-    g_autofree char *ours = avatar_part_canonical_name (AVATAR_PART_TRANSFORMER, name);
+    g_autofree char *ours = avatar_component_canonical_name (AVATAR_COMPONENT_TRANSFORMER, name);
 
     g_assert_cmpstr (ours, ==, "double_blocks.0.img_attn_qkv.weight_scale");
   }

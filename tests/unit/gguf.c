@@ -73,9 +73,9 @@ test_plain (void)
   g_assert_true (find (file, "i8", &t) && t.dtype == AVATAR_I8);
   /* as it was before it had to be flattened */
   g_assert_true (find (file, "flat", &t) && t.rank == 5 && t.shape[0] == 2 && t.shape[2] == 3);
-  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "IQ4_NL"), "not read"));
-  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "short"), "not read"));
-  g_assert_null (avatar_weight_file_why_not (file, "f32"));
+  g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "IQ4_NL"), "not read"));
+  g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "short"), "not read"));
+  g_assert_null (avatar_weight_file_unusable_reason (file, "f32"));
 }
 
 /* To the last bit, and from any place in a tensor. */
@@ -141,8 +141,8 @@ test_llama (void)
       find (file, "language_model.model.embed_tokens.weight", &t) && t.dtype == AVATAR_F16);
   g_assert_true (find (file, "language_model.model.norm.weight", &t));
   g_assert_true (find (file, "language_model.model.layers.3.self_attn.o_proj.weight", &t));
-  g_assert_nonnull (
-      avatar_weight_file_why_not (file, "language_model.model.layers.0.mlp.gate_proj.weight"));
+  g_assert_nonnull (avatar_weight_file_unusable_reason (file,
+      "language_model.model.layers.0.mlp.gate_proj.weight"));
   for (guint i = 0; i < 8; i++) {
     g_autofree char *name
         = g_strdup_printf ("%slayers.%u.self_attn.%s_proj.weight", ours, i / 2, parts[i % 2]);
@@ -238,7 +238,7 @@ test_odd (void)
   for (guint i = 0; i < G_N_ELEMENTS (without); i++) {
     g_autoptr (AvatarWeightFile) file = open_good (without[i][0]);
 
-    g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "a"), without[i][1]));
+    g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "a"), without[i][1]));
   }
   for (guint i = 0; i < G_N_ELEMENTS (shapes); i++) {
     g_autoptr (AvatarWeightFile) file = open_good (shapes[i].name);

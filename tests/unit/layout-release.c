@@ -72,7 +72,8 @@ refuse (Fixture *f, gint code, const char *first, const char *second)
 static AvatarDType
 dtype_of (AvatarModel *model, const char *name)
 {
-  AvatarTensor *t = g_hash_table_lookup (avatar_model_get_part (model, "transformer", NULL), name);
+  AvatarTensor *t
+      = g_hash_table_lookup (avatar_model_get_component (model, "transformer", NULL), name);
 
   g_assert_nonnull (t);
   return t->dtype;
@@ -152,7 +153,7 @@ test_packed (Fixture *f, gconstpointer data)
 {
   g_autofree char *fp8_path = path_of (f, FP8);
   g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
-  GHashTable *table = avatar_model_get_part (fp8, "transformer", NULL);
+  GHashTable *table = avatar_model_get_component (fp8, "transformer", NULL);
   g_autoptr (GArray) units = avatar_pack_plan (table, &(AvatarWeightUnits){ 0 },
       &(AvatarWeightSettings){ 0 }, AVATAR_BF16);
   const AvatarUnit *unit = &g_array_index (units, AvatarUnit, 0);
@@ -244,7 +245,7 @@ test_idle_scales (Fixture *f, gconstpointer data)
   {
     g_autoptr (AvatarModel) model = folder_open (f->weights);
 
-    g_assert_null (g_hash_table_lookup (avatar_model_get_part (model, "transformer", NULL),
+    g_assert_null (g_hash_table_lookup (avatar_model_get_component (model, "transformer", NULL),
         "single_blocks.0.linear1.weight_scale"));
   }
   g_test_assert_expected_messages ();
@@ -281,7 +282,7 @@ test_vae_prefix (Fixture *f, gconstpointer data)
   g_assert_true (avatar_write_torch (path, "state_dict", list, fill_ones, NULL, &error));
   {
     g_autoptr (AvatarModel) model = folder_open (f->weights);
-    GHashTable *table = avatar_model_get_part (model, "vae", NULL);
+    GHashTable *table = avatar_model_get_component (model, "vae", NULL);
 
     g_assert_cmpuint (g_hash_table_size (table), ==, manifest->len);
     g_assert_true (g_hash_table_contains (table, "decoder.conv_in.conv.weight"));
@@ -322,7 +323,7 @@ test_text (Fixture *f, gconstpointer data)
 
   avatar_denoise_settings_init (&denoise, model);
   folder_run (plan);
-  g_assert_null (avatar_model_get_part (model, "text", NULL));
+  g_assert_null (avatar_model_get_component (model, "text", NULL));
   g_assert_false (avatar_text_encode (model, "hello", &states, &n, &pooled, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
   g_assert_nonnull (strstr (error->message, "text encoders"));

@@ -53,7 +53,8 @@ move (Fixture *f, const char *from, const char *to)
 static AvatarTensor
 stored (AvatarModel *model, const char *name)
 {
-  AvatarTensor *t = g_hash_table_lookup (avatar_model_get_part (model, "transformer", NULL), name);
+  AvatarTensor *t
+      = g_hash_table_lookup (avatar_model_get_component (model, "transformer", NULL), name);
 
   g_assert_nonnull (t);
   return *t;

@@ -132,7 +132,7 @@ static void
 test_packed (Fixture *f, gconstpointer data)
 {
   const char *name = "single_blocks.0.linear2.weight";
-  GHashTable *table = avatar_model_get_part (f->model, "transformer", NULL);
+  GHashTable *table = avatar_model_get_component (f->model, "transformer", NULL);
   const AvatarTensor *source = g_hash_table_lookup (table, name);
   gint64 rows = source->shape[0], cols = source->shape[1], n = rows * cols;
   g_autoptr (GPtrArray) loras = NULL;

@@ -21,15 +21,15 @@ accept (const char *file, guint frames)
 {
   g_autofree char *path = corpus (file);
   g_autoptr (GError) error = NULL;
-  g_auto (AvatarGiven) given = { 0 };
+  g_auto (AvatarNoiseFile) given = { 0 };
   float z[2 * 2 * 6] = { 0 };
 
-  avatar_given_load (&given, path, "noise", shape, &error);
+  avatar_noise_file_load (&given, path, "noise", shape, &error);
   g_assert_no_error (error);
   g_assert_cmpuint (given.frames, ==, frames);
   for (guint i = 0; i < 2 * frames * 6; i++)
     g_assert_cmpfloat (given.values[i], ==, i / 4.f);
-  avatar_given_copy (&given, frames - 1, z, 2, 2, 1, 6);
+  avatar_noise_file_copy (&given, frames - 1, z, 2, 2, 1, 6);
   for (guint c = 0; c < 2; c++)
     for (guint i = 0; i < 6; i++) {
       g_assert_cmpfloat (z[(2 * c + 1) * 6 + i], ==, ((c * frames + frames - 1) * 6 + i) / 4.f);
@@ -50,9 +50,9 @@ refuse (const char *file, gint code, const char *text)
 {
   g_autofree char *path = corpus (file);
   g_autoptr (GError) error = NULL;
-  g_auto (AvatarGiven) given = { 0 };
+  g_auto (AvatarNoiseFile) given = { 0 };
 
-  g_assert_false (avatar_given_load (&given, path, "posterior-noise", shape, &error));
+  g_assert_false (avatar_noise_file_load (&given, path, "posterior-noise", shape, &error));
   g_assert_null (given.values);
   g_assert_error (error, AVATAR_ERROR, code);
   if (!strstr (error->message, text) || !strstr (error->message, file))

@@ -104,7 +104,7 @@ test_good (Fixture *f, gconstpointer data)
   g_assert_cmpuint (avatar_weight_file_n (file), ==, 3);
   g_assert_cmpuint (avatar_weight_file_n_files (file), ==, 2);
   g_assert_cmpstr (avatar_weight_file_get_name (file), ==, f->index);
-  g_assert_null (avatar_weight_file_why_not (file, "a"));
+  g_assert_null (avatar_weight_file_unusable_reason (file, "a"));
   for (guint i = 0; i < 3; i++) {
     g_assert_cmpstr (avatar_weight_file_nth (file, i, &t), ==, names[i]);
     g_assert_cmpuint (*(guint8 *) t.data, ==, firsts[i]);
@@ -132,7 +132,7 @@ test_unread (Fixture *f, gconstpointer data)
   file = avatar_weight_file_open (f->index, &error);
   g_assert_no_error (error);
   g_assert_cmpuint (avatar_weight_file_n (file), ==, 2);
-  g_assert_nonnull (strstr (avatar_weight_file_why_not (file, "c"), "BOOL"));
+  g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "c"), "BOOL"));
   write_shard (f, "2.st", "{\"d\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
   refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not know it");
 }

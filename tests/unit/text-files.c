@@ -131,11 +131,11 @@ check_inspection (Fixture *f, const char *problem, guint n)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarInspection) inspection = avatar_inspect (f->folder, NULL, NULL, &error);
-  const AvatarInspectedPart *part = NULL;
+  const AvatarInspectedComponent *part = NULL;
 
   g_assert_no_error (error);
-  for (guint i = 0; i < inspection->parts->len && !part; i++) {
-    part = inspection->parts->pdata[i];
+  for (guint i = 0; i < inspection->components->len && !part; i++) {
+    part = inspection->components->pdata[i];
     if (strcmp (part->name, AVATAR_INSPECT_LLAVA) != 0)
       part = NULL;
   }

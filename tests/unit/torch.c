@@ -77,7 +77,7 @@ expect (AvatarWeightFile *file, const char *name, guint n, double first)
 static void
 expect_not (AvatarWeightFile *file, const char *name, const char *why)
 {
-  const char *found = avatar_weight_file_why_not (file, name);
+  const char *found = avatar_weight_file_unusable_reason (file, name);
   AvatarTensor t;
 
   g_assert_false (find (file, name, &t));
