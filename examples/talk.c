@@ -64,7 +64,7 @@ static gboolean
 animate (AvatarModel *model, AvatarDevice *device, const AvatarImage *portrait, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (model);
-  AvatarAudioSettings audio = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings audio = { .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT };
   AvatarDenoiseSettings denoise;
   AvatarDecodeSettings decode;
   g_autoptr (AvatarImage) fitted = NULL;

@@ -577,7 +577,8 @@ gst_avatar_audio_enc_query (GstBaseTransform *trans, GstPadDirection direction, 
     gst_query_parse_latency (query, &live, &min, &max);
     GST_OBJECT_LOCK (self);
     /* 30 s of sound is what Whisper hears at once. */
-    frames = (self->settings.window ?: 30 * self->user.engine->info->fps) + self->settings.context;
+    frames = (self->settings.window_frames ?: 30 * self->user.engine->info->fps)
+        + self->settings.context_frames;
     GST_OBJECT_UNLOCK (self);
     own = frames_to_time (self, frames);
     gst_query_set_latency (query, live, min + own,
@@ -674,13 +675,13 @@ gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *valu
   GST_OBJECT_LOCK (self);
   switch (id) {
     case PROP_WINDOW:
-      self->settings.window = g_value_get_uint (value);
+      self->settings.window_frames = g_value_get_uint (value);
       break;
     case PROP_CONTEXT:
-      self->settings.context = g_value_get_uint (value);
+      self->settings.context_frames = g_value_get_uint (value);
       break;
     case PROP_PARITY:
-      self->settings.parity = g_value_get_boolean (value);
+      self->settings.upstream_rounding = g_value_get_boolean (value);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -702,13 +703,13 @@ gst_avatar_audio_enc_get_property (GObject *object, guint id, GValue *value, GPa
   GST_OBJECT_LOCK (self);
   switch (id) {
     case PROP_WINDOW:
-      g_value_set_uint (value, self->settings.window);
+      g_value_set_uint (value, self->settings.window_frames);
       break;
     case PROP_CONTEXT:
-      g_value_set_uint (value, self->settings.context);
+      g_value_set_uint (value, self->settings.context_frames);
       break;
     case PROP_PARITY:
-      g_value_set_boolean (value, self->settings.parity);
+      g_value_set_boolean (value, self->settings.upstream_rounding);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -780,7 +781,7 @@ static void
 gst_avatar_audio_enc_init (GstAvatarAudioEnc *self)
 {
   gst_avatar_engine_user_init (&self->user);
-  self->settings.context = AVATAR_AUDIO_CONTEXT_DEFAULT;
+  self->settings.context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT;
   self->gaps = g_array_new (FALSE, FALSE, sizeof (Gap));
   self->mono = gst_avatar_mono_new ();
 }

@@ -106,9 +106,9 @@ gst_avatar_denoise_report_cuts (GstAvatarDenoise *self)
   static const gchar *const properties[] = { "prompt", "negative-prompt" };
 
   for (guint i = 0; i < G_N_ELEMENTS (properties); i++) {
-    AvatarPromptCut cut;
+    AvatarPromptTruncation cut;
 
-    avatar_denoiser_get_prompt_cut (self->denoiser, i, &cut);
+    avatar_denoiser_get_prompt_truncation (self->denoiser, i, &cut);
     gst_avatar_report_cut (GST_ELEMENT (self), properties[i], &cut);
   }
 }

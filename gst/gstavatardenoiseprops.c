@@ -80,9 +80,10 @@ static const GEnumValue weight_formats[] = {
 };
 
 static const GEnumValue caches[] = {
-  { AVATAR_CACHE_NONE, "Every step runs the whole transformer", "none" },
-  { AVATAR_CACHE_UPSTREAM, "Upstream's table of steps that run its last block only", "upstream" },
-  { AVATAR_CACHE_ADAPTIVE, "The whole only when cache-threshold is passed", "adaptive" },
+  { AVATAR_STEP_CACHE_NONE, "Every step runs the whole transformer", "none" },
+  { AVATAR_STEP_CACHE_UPSTREAM, "Upstream's table of steps that run its last block only",
+      "upstream" },
+  { AVATAR_STEP_CACHE_ADAPTIVE, "The whole only when cache-threshold is passed", "adaptive" },
   { 0, NULL, NULL },
 };
 
@@ -259,7 +260,7 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->face_box = g_strdup (props->face_box);
   copy->pinned_memory = g_strdup (props->pinned_memory);
   copy->lora = g_strdup (props->lora);
-  copy->text_cache = g_strdup (props->text_cache);
+  copy->prompt_cache_dir = g_strdup (props->prompt_cache_dir);
   copy->noise = g_strdup (props->noise);
   copy->posterior_noise = g_strdup (props->posterior_noise);
   copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
@@ -274,7 +275,7 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->face_box, g_free);
   g_clear_pointer (&props->pinned_memory, g_free);
   g_clear_pointer (&props->lora, g_free);
-  g_clear_pointer (&props->text_cache, g_free);
+  g_clear_pointer (&props->prompt_cache_dir, g_free);
   g_clear_pointer (&props->noise, g_free);
   g_clear_pointer (&props->posterior_noise, g_free);
   g_clear_pointer (&props->loras, g_array_unref);
@@ -295,7 +296,7 @@ string_of (GstAvatarDenoiseProps *props, guint id)
     case PROP_LORA:
       return &props->lora;
     case PROP_TEXT_CACHE:
-      return &props->text_cache;
+      return &props->prompt_cache_dir;
     case PROP_PINNED_MEMORY:
       return &props->pinned_memory;
     case PROP_NOISE:
@@ -530,7 +531,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->prompt = props->prompt;
   if (props->negative_prompt)
     settings->negative_prompt = props->negative_prompt;
-  settings->text_cache = props->text_cache;
+  settings->prompt_cache_dir = props->prompt_cache_dir;
   if (props->steps >= 0)
     settings->steps = props->steps;
   if (props->guidance_scale >= 0.0)
@@ -540,20 +541,21 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   if (props->seed >= 0)
     settings->seed = props->seed;
   if (props->chunk > 0)
-    settings->chunk = props->chunk;
+    settings->window_latents = props->chunk;
   if (props->overlap > 0)
     settings->overlap = props->overlap;
-  else if (settings->overlap >= settings->chunk)
-    settings->overlap = MAX (settings->chunk / 2, 1); /* the default was for a longer chunk */
+  else if (settings->overlap >= settings->window_latents)
+    settings->overlap
+        = MAX (settings->window_latents / 2, 1); /* the default was for a longer chunk */
   if (props->motion_pose >= 0.0)
     settings->motion_pose = props->motion_pose;
   if (props->motion_exp >= 0.0)
     settings->motion_exp = props->motion_exp;
   settings->precision = (AvatarPrecision) props->precision;
   settings->weight_format = (AvatarWeightFormat) props->weight_format;
-  settings->cache = (AvatarCacheMode) props->cache;
+  settings->step_cache = (AvatarStepCacheMode) props->cache;
   if (props->cache_threshold >= 0.0)
-    settings->cache_threshold = props->cache_threshold;
+    settings->step_cache_threshold = props->cache_threshold;
   if (props->loras) {
     settings->loras = (const AvatarLoraSetting *) props->loras->data;
     settings->n_loras = props->loras->len;
@@ -562,7 +564,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->noise_file = props->noise;
   if (props->posterior_noise && *props->posterior_noise)
     settings->posterior_noise = props->posterior_noise;
-  settings->parity = props->parity;
+  settings->upstream_rounding = props->parity;
   settings->exact_rope = props->exact_rope;
   /* gst_avatar_denoise_props_check() has taken it */
   avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);

@@ -11,7 +11,7 @@ G_BEGIN_DECLS
 typedef struct
 {
   gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora;
-  gchar *text_cache;
+  gchar *prompt_cache_dir;
   gchar *noise, *posterior_noise;
   gboolean parity, exact_rope;
   GArray *loras; /* of AvatarLoraSetting: what @lora says */

@@ -245,8 +245,8 @@ report_window (GstAvatarDenoise *self)
   chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
   chunk.resident = stats.resident;
   chunk.streamed = stats.streamed;
-  chunk.given_up = stats.given_up;
-  chunk.taken_back = stats.taken_back;
+  chunk.evicted = stats.evicted;
+  chunk.restored = stats.restored;
   chunk.uploaded = stats.uploaded;
   gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
       gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));

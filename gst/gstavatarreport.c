@@ -122,8 +122,8 @@ gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAva
   gst_avatar_report_memory (structure, device);
   if (chunk->resident + chunk->streamed > 0)
     gst_structure_set (structure, "resident-units", G_TYPE_UINT, chunk->resident, "streamed-units",
-        G_TYPE_UINT, chunk->streamed, "given-up-units", G_TYPE_UINT, chunk->given_up,
-        "taken-back-units", G_TYPE_UINT, chunk->taken_back, "uploaded-bytes", G_TYPE_UINT64,
+        G_TYPE_UINT, chunk->streamed, "given-up-units", G_TYPE_UINT, chunk->evicted,
+        "taken-back-units", G_TYPE_UINT, chunk->restored, "uploaded-bytes", G_TYPE_UINT64,
         chunk->uploaded, NULL);
   gst_element_post_message (element,
       gst_message_new_element (GST_OBJECT (element), gst_structure_copy (structure)));
@@ -131,7 +131,8 @@ gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAva
 }
 
 void
-gst_avatar_report_cut (GstElement *element, const gchar *property, const AvatarPromptCut *cut)
+gst_avatar_report_cut (GstElement *element, const gchar *property,
+    const AvatarPromptTruncation *cut)
 {
   gboolean warn = cut->language > 0;
   gchar *text;

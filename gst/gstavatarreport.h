@@ -19,7 +19,7 @@ G_BEGIN_DECLS
  * @compute_time: wall-clock time, in ns
  * @computed_on: the device that did it
  * @bad_samples: audio samples so far that were not finite and became silence
- * @resident, @streamed, @given_up, @taken_back, @uploaded: see AvatarDenoiseStats; all 0: left out
+ * @resident, @streamed, @evicted, @restored, @uploaded: see AvatarDenoiseStats; all 0: left out
  */
 typedef struct
 {
@@ -30,7 +30,7 @@ typedef struct
   GstClockTime compute_time;
   AvatarDevice *computed_on;
   guint64 bad_samples;
-  guint resident, streamed, given_up, taken_back;
+  guint resident, streamed, evicted, restored;
   guint64 uploaded;
 } GstAvatarChunk;
 
@@ -69,7 +69,8 @@ gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAva
 
 /* Tells what of the prompt that is @property is too long to be seen: a warning, or, where only CLIP does not
  * see it, an info, whose details have "property", "dropped" (tokens) and "dropped-clip". */
-void gst_avatar_report_cut (GstElement *element, const gchar *property, const AvatarPromptCut *cut);
+void gst_avatar_report_cut (GstElement *element, const gchar *property,
+    const AvatarPromptTruncation *cut);
 
 /* Posts the element message "avatar-face": whence @box is, on a picture of @width x @height pixels, and
  * where it is: the face that moves. @source: "face-box", "detector", or "none": the whole picture. */

@@ -253,7 +253,7 @@ gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint
     settings->tile_size = self->tile_size;
   if (self->tile_frames)
     settings->tile_frames = self->tile_frames;
-  settings->pixels.parity = self->parity;
+  settings->pixels.upstream_rounding = self->parity;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -284,9 +284,9 @@ create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
     return NULL;
   }
   gst_avatar_vae_decode_get_settings (self, width, height, &settings);
-  parity = settings.pixels.parity;
+  parity = settings.pixels.upstream_rounding;
   settings.pixels = *pixels;
-  settings.pixels.parity = parity;
+  settings.pixels.upstream_rounding = parity;
   return avatar_decoder_new (self->user.engine->model, self->user.engine->device, width, height,
       &settings, error);
 }

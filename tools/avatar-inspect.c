@@ -68,9 +68,9 @@ plan_size (AvatarModel *model, InspectNeed *need, GError **error)
     options.budget_bytes = budgets[i] << 20;
     if (!avatar_plan_make (model, ENDLESS, &denoise, &decode, FRAMES, &options, &plan, error))
       return FALSE;
-    need->least_bytes = plan.gpu.least_bytes;
+    need->min_bytes = plan.gpu.min_bytes;
     need->budgets[i] = (InspectBudget){ options.budget_bytes, plan.fits, plan.gpu.resident,
-      plan.gpu.units, plan.host_bytes };
+      plan.gpu.groups, plan.host_bytes };
   }
   return TRUE;
 }

@@ -116,9 +116,9 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
     return FALSE;
   s->precision = p;
   s->weight_format = f;
-  s->cache = c;
+  s->step_cache = c;
   if (chunk != 0) {
-    s->chunk = MAX (chunk, 0);
+    s->window_latents = MAX (chunk, 0);
     s->overlap = CLAMP (chunk - 1, 1, (int) s->overlap);
   }
   if (steps > 0)
@@ -193,7 +193,7 @@ print_stages (const AvatarPlan *plan)
         s->arena_bytes / MIB, s->flops * 1e-9, s->bytes * 1e-9);
   }
   for (guint i = 0; i < plan->n_stages; i++)
-    if (plan->stages[i].within)
+    if (plan->stages[i].reuses_denoiser_memory)
       g_print ("%s: before anything is denoised, in the denoiser's memory\n", plan->stages[i].name);
   g_print ("peak of all stages together: %.1f MiB (mapped weight files not counted)\n",
       plan->peak_bytes / MIB);
@@ -204,7 +204,7 @@ print_gpu (const AvatarPlanGpu *gpu)
 {
   g_autofree char *slots = g_strdup_printf ("weights on their way: %u places", gpu->slots);
   g_autofree char *resident = g_strdup_printf ("weights that stay: %u of %u parts of the blocks",
-      gpu->resident, gpu->units);
+      gpu->resident, gpu->groups);
 
   g_print ("On the GPU\n");
   line ("context, libraries, kernels", gpu->overhead_bytes);
@@ -216,16 +216,16 @@ print_gpu (const AvatarPlanGpu *gpu)
   line ("in turns with the denoiser: the portrait's encoder", gpu->portrait_bytes);
   line ("in turns with the denoiser: the decoder", gpu->decoder_bytes);
   line ("peak", gpu->peak_bytes);
-  line ("smallest budget that does", gpu->least_bytes);
+  line ("smallest budget that does", gpu->min_bytes);
   if (gpu->shares_tokens)
     g_print ("  Both branches of guidance share what they have in common.\n");
-  if (gpu->text_least_bytes)
+  if (gpu->text_min_bytes)
     g_print (
         "  The prompts are encoded before anything else, in %.0f MiB or more; %.1f GiB of weights go\n"
         "  through the GPU for it, once, unless the prompts and the portrait are known already.\n",
-        ceil (gpu->text_least_bytes / MIB), gpu->text_read_bytes / GIB);
+        ceil (gpu->text_min_bytes / MIB), gpu->text_read_bytes / GIB);
   g_print ("  Before the first forward %.1f GiB are copied to the GPU, once.\n",
-      gpu->ahead_bytes / GIB);
+      gpu->precompute_bytes / GIB);
   if (gpu->streamed_bytes)
     g_print ("  Every full forward copies %.1f GiB, %s.\n", gpu->streamed_bytes / GIB,
         gpu->slots < 4 ? "and waits for it: there are too few places"
@@ -239,7 +239,7 @@ print_host (const AvatarPlan *plan)
   guint64 stages = 0;
 
   for (guint i = 0; i < plan->n_stages; i++)
-    if (!plan->stages[i].on_gpu && !plan->stages[i].within)
+    if (!plan->stages[i].on_gpu && !plan->stages[i].reuses_denoiser_memory)
       stages += plan->stages[i].weight_bytes + plan->stages[i].arena_bytes;
   g_print ("On the host\n");
   line ("weights for the GPU, page-locked", plan->gpu.pinned_bytes);
@@ -247,7 +247,7 @@ print_host (const AvatarPlan *plan)
   for (guint i = 0; i < plan->n_stages; i++) {
     const AvatarPlanStage *s = &plan->stages[i];
 
-    if (!s->on_gpu && !s->within)
+    if (!s->on_gpu && !s->reuses_denoiser_memory)
       line (s->name, s->weight_bytes + s->arena_bytes);
   }
   line ("together", plan->host_bytes);
@@ -325,7 +325,7 @@ plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
       "the budget of %.0f MiB does not do: at least %.0f MiB are needed; raise it, or choose a "
       "smaller video",
-      budget, (double) (((on_gpu ? plan.gpu.least_bytes : plan.peak_bytes) + (1 << 20) - 1) >> 20));
+      budget, (double) (((on_gpu ? plan.gpu.min_bytes : plan.peak_bytes) + (1 << 20) - 1) >> 20));
   return TOO_SMALL;
 }
 
@@ -349,9 +349,9 @@ print_card (AvatarModel *model, AvatarDenoiseSettings *denoise, guint gib, const
       return FALSE;
     time = duration (plan.gpu.forward_seconds);
     if (plan.fits)
-      g_print (" %u of %u stay, %s |", plan.gpu.resident, plan.gpu.units, time);
+      g_print (" %u of %u stay, %s |", plan.gpu.resident, plan.gpu.groups, time);
     else
-      g_print (" needs %.0f MiB |", plan.gpu.least_bytes / MIB);
+      g_print (" needs %.0f MiB |", plan.gpu.min_bytes / MIB);
   }
   g_print ("\n");
   return TRUE;

@@ -158,7 +158,7 @@ print_needs (GArray *needs)
     g_autofree char *size = g_strdup_printf ("%ux%u", need->width, need->height);
 
     /* upwards: it is what to give as a budget */
-    g_print ("%-10s %12" G_GUINT64_FORMAT " MiB", size, (need->least_bytes + (1 << 20) - 1) >> 20);
+    g_print ("%-10s %12" G_GUINT64_FORMAT " MiB", size, (need->min_bytes + (1 << 20) - 1) >> 20);
     for (guint i = 0; i < INSPECT_BUDGETS; i++) {
       const InspectBudget *b = &need->budgets[i];
       g_autofree char *host = in_bytes (b->host_bytes);
@@ -270,7 +270,7 @@ put_need (JsonBuilder *b, const InspectNeed *need)
   json_builder_begin_object (b);
   put_number (b, "width", need->width);
   put_number (b, "height", need->height);
-  put_number (b, "least_bytes", need->least_bytes);
+  put_number (b, "min_bytes", need->min_bytes);
   json_builder_set_member_name (b, "budgets");
   json_builder_begin_array (b);
   for (guint i = 0; i < INSPECT_BUDGETS; i++) {

@@ -18,7 +18,7 @@ typedef struct
 typedef struct
 {
   guint width, height;
-  guint64 least_bytes;
+  guint64 min_bytes;
   InspectBudget budgets[INSPECT_BUDGETS];
 } InspectNeed;
 

@@ -141,10 +141,10 @@ static gboolean
 apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, GError **error)
 {
   self->most = self->net.config->whisper.positions / STEPS_PER_FRAME;
-  self->context
-      = settings ? settings->context : MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (self->most - 1) / 2);
-  self->window = settings ? settings->window : 0;
-  self->net.parity = settings && settings->parity;
+  self->context = settings ? settings->context_frames
+                           : MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (self->most - 1) / 2);
+  self->window = settings ? settings->window_frames : 0;
+  self->net.parity = settings && settings->upstream_rounding;
   if (self->window > self->most) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "an audio window of %u frames is longer than the %u that the model can hear; choose 1 to "

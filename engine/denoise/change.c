@@ -18,7 +18,7 @@ typedef struct
   AvatarConditions conditions;
   AvatarTextEncoder *text;
   AvatarTextEncoderNeeds text_needs;
-  AvatarPromptCut cuts[2];
+  AvatarPromptTruncation cuts[2];
   AvatarImage *image;
   float *moments;
   gboolean share;
@@ -106,13 +106,14 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
 
   if (s->width != now->width || s->height != now->height)
     what = "the size of the video";
-  else if (s->mode != now->mode || s->chunk != now->chunk || s->overlap != now->overlap)
+  else if (s->mode != now->mode || s->window_latents != now->window_latents
+      || s->overlap != now->overlap)
     what = "mode, chunk or overlap";
-  else if (s->cache != now->cache || s->cache_threshold != now->cache_threshold)
+  else if (s->step_cache != now->step_cache || s->step_cache_threshold != now->step_cache_threshold)
     what = "the step cache";
   else if (s->precision != now->precision || s->weight_format != now->weight_format)
     what = "precision or weight-format";
-  else if (s->parity != now->parity || s->exact_rope != now->exact_rope)
+  else if (s->upstream_rounding != now->upstream_rounding || s->exact_rope != now->exact_rope)
     what = "parity or exact-rope";
   if (!what)
     return TRUE;

@@ -59,7 +59,7 @@ exchange (AvatarDenoiser *self, Clip *clip, guint shift, guint k, gboolean add)
         memcpy (x, clip->z + at, n * sizeof (float));
       for (gsize i = 0; add && i < n; i++)
         clip->sum[at + i] += x[i];
-      if (add && self->settings.parity)
+      if (add && self->settings.upstream_rounding)
         avatar_dtype_round (clip->sum + at, n, AVATAR_F16);
     }
     clip->count[f] += add ? 1 : 0;
@@ -88,7 +88,7 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
   }
   for (gsize j = 0; j < all; j++)
     clip->z[j] = clip->sum[j] / clip->count[j / n % clip->plan.latents];
-  if (self->settings.parity)
+  if (self->settings.upstream_rounding)
     avatar_dtype_round (clip->z, all, AVATAR_F16);
   return TRUE;
 }

@@ -24,7 +24,7 @@ struct _AvatarDenoiser
   AvatarConditions conditions;
   AvatarTextEncoder *text; /* NULL: the texts are known from the start */
   AvatarTextEncoderNeeds text_needs;
-  AvatarPromptCut cuts[2];
+  AvatarPromptTruncation cuts[2];
   GPtrArray *warnings; /* of char *, up to NULL */
   AvatarWindow window;
   AvatarOps *ops;

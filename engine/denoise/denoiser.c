@@ -22,13 +22,13 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .guidance_scale = info->guidance_scale,
     .flow_shift = info->flow_shift,
     .seed = 1024,
-    .chunk = info->window_latents,
+    .window_latents = info->window_latents,
     .overlap = MIN (5, info->window_latents - 1),
     .motion_pose = config->motion_pose,
     .motion_exp = config->motion_exp,
-    .cache_threshold = 0.05,
+    .step_cache_threshold = 0.05,
     .pinned_bytes = G_MAXUINT64,
-    .text_cache_bytes = AVATAR_TEXT_CACHE_BYTES,
+    .prompt_cache_bytes = AVATAR_TEXT_CACHE_BYTES,
   };
 }
 
@@ -105,7 +105,7 @@ avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **erro
     return FALSE;
   }
   g_array_append_vals (self->features, features, self->n_features);
-  if (self->settings.parity)
+  if (self->settings.upstream_rounding)
     avatar_dtype_round ((float *) self->features->data + self->features->len - self->n_features,
         self->n_features, AVATAR_F16);
   self->pushed++;
@@ -234,7 +234,8 @@ avatar_denoiser_cancel (AvatarDenoiser *self)
 }
 
 void
-avatar_denoiser_get_prompt_cut (AvatarDenoiser *self, gboolean negative, AvatarPromptCut *cut)
+avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, gboolean negative,
+    AvatarPromptTruncation *cut)
 {
   *cut = self->cuts[negative ? 1 : 0];
 }
@@ -254,7 +255,7 @@ avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
   *stats = self->stats;
   stats->resident = weights.resident;
   stats->streamed = weights.units - weights.resident;
-  stats->given_up = weights.given_up;
-  stats->taken_back = weights.taken_back;
+  stats->evicted = weights.evicted;
+  stats->restored = weights.restored;
   stats->uploaded = weights.uploaded;
 }

@@ -144,7 +144,7 @@ avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
   }
   if (self->settings.guidance_scale > 1)
     try (self, TRUE, AVATAR_TOKEN_STORAGE_HOST, for_arena, settled);
-  if (self->settings.cache != AVATAR_CACHE_NONE && one_window)
+  if (self->settings.step_cache != AVATAR_STEP_CACHE_NONE && one_window)
     try (self, self->window.share, AVATAR_TOKEN_STORAGE_ARENA, for_arena, settled);
   if (!self->dry_run)
     avatar_window_clear (&self->window);

@@ -78,13 +78,14 @@ static gboolean
 open_encoder (AvatarDenoiser *self, GError **error)
 {
   const AvatarDenoiseSettings *s = &self->settings;
-  g_autofree char *folder = s->text_cache ? g_strdup (s->text_cache) : avatar_text_cache_default ();
+  g_autofree char *folder
+      = s->prompt_cache_dir ? g_strdup (s->prompt_cache_dir) : avatar_text_cache_default ();
   const AvatarTextEncoderSettings settings = {
     .prompts = { s->prompt, s->negative_prompt },
     .n_prompts = count_prompts (self),
     .exact_rope = s->exact_rope,
     .longest = self->dry_run && !s->prompt,
-    .cache = { strcmp (folder, "none") == 0 ? NULL : folder, s->text_cache_bytes },
+    .cache = { strcmp (folder, "none") == 0 ? NULL : folder, s->prompt_cache_bytes },
   };
 
   self->text = avatar_text_encoder_new (self->model, self->device, &settings, error);
@@ -93,7 +94,7 @@ open_encoder (AvatarDenoiser *self, GError **error)
   for (guint i = 0; i < settings.n_prompts; i++) {
     const AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
 
-    self->cuts[i] = (AvatarPromptCut){ e->llava.dropped, e->clip.dropped };
+    self->cuts[i] = (AvatarPromptTruncation){ e->llava.dropped, e->clip.dropped };
   }
   for (guint i = 0; i < 2; i++) {
     const AvatarEncoding *e = avatar_text_encoder_get (self->text, MIN (i, settings.n_prompts - 1));

@@ -23,7 +23,7 @@ avatar_denoiser_round_texts (AvatarDenoiser *self)
 {
   const AvatarTransformerConfig *c = self->transformer.config;
 
-  for (guint i = 0; i < 2 && self->settings.parity; i++) {
+  for (guint i = 0; i < 2 && self->settings.upstream_rounding; i++) {
     AvatarText *text = &self->conditions.text[i];
 
     if (text->states)
@@ -48,7 +48,7 @@ avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s
   self->seeded_posterior = s->posterior_noise && strcmp (s->posterior_noise, "seeded") == 0;
   if (self->dry_run)
     return TRUE;
-  if (s->parity) {
+  if (s->upstream_rounding) {
     self->velocities = g_new (float, 2 * n);
   }
   if (s->noise_file && !avatar_noise_file_load (&self->noise, s->noise_file, "noise", shape, error))
@@ -64,7 +64,7 @@ prepare_pixels (AvatarDenoiser *self, const AvatarImage *image)
 {
   float *rgb = g_new (float, (gsize) image->width * image->height * 3);
 
-  if (self->settings.parity) {
+  if (self->settings.upstream_rounding) {
     avatar_parity_pixels (rgb, image);
     return rgb;
   }
@@ -105,7 +105,7 @@ avatar_denoiser_sample_reference (AvatarDenoiser *self)
     g_autofree float *noise = posterior_noise (self, j);
 
     avatar_posterior_sample (one, self->moments, noise, all, vae->shift_factor, vae->scaling_factor,
-        self->settings.parity);
+        self->settings.upstream_rounding);
     for (gint64 c = 0; c < self->channels; c++)
       memcpy (reference + (c * frames + j) * n, one + c * n, n * sizeof (float));
   }

@@ -21,13 +21,13 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
         "the video size %ux%u is impossible; both sides must be multiples of %u from %u to 4096 "
         "(this model was made for %ux%u)",
         s->width, s->height, multiple, multiple, info->width, info->height);
-  else if (s->chunk < 2 || s->chunk > info->window_latents)
+  else if (s->window_latents < 2 || s->window_latents > info->window_latents)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "chunk is %u latent frames; 2 to %u are possible", s->chunk, info->window_latents);
-  else if (s->overlap < 1 || s->overlap >= s->chunk)
+        "chunk is %u latent frames; 2 to %u are possible", s->window_latents, info->window_latents);
+  else if (s->overlap < 1 || s->overlap >= s->window_latents)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "overlap is %u latent frames; it must be at least 1 and less than chunk, %u", s->overlap,
-        s->chunk);
+        s->window_latents);
   else if (!(s->flow_shift > 0 && s->flow_shift <= 100))
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "flow-shift is %g; it must be above 0 and at most 100 (this model's default is %g)",
@@ -97,10 +97,10 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.fps = avatar_model_get_info (self->model)->fps;
   self->window.cfg_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
-  self->window.parity = s->parity;
+  self->window.parity = s->upstream_rounding;
   self->window.steps = s->steps;
-  self->window.cache = s->cache;
-  self->window.cache_threshold = s->cache_threshold;
+  self->window.cache = s->step_cache;
+  self->window.cache_threshold = s->step_cache_threshold;
   self->window.frames = self->frames;
   self->window.channels = self->channels;
   self->window.h8 = self->h8;
@@ -143,14 +143,14 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self->settings = *settings;
   self->settings.prompt = g_strdup (settings->prompt);
   self->settings.negative_prompt = g_strdup (settings->negative_prompt);
-  self->settings.text_cache = g_strdup (settings->text_cache);
+  self->settings.prompt_cache_dir = g_strdup (settings->prompt_cache_dir);
   self->settings.loras = NULL; /* the caller's; opened below */
   self->settings.n_loras = 0;
   self->channels = info->latent_channels;
   self->h8 = settings->height / info->latent_scale;
   self->w8 = settings->width / info->latent_scale;
-  self->frames
-      = settings->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents : settings->chunk;
+  self->frames = settings->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents
+                                                            : settings->window_latents;
   self->n_features = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   self->features = g_array_new (FALSE, FALSE, sizeof (float));
   self->ready = g_array_new (FALSE, FALSE, sizeof (float));
@@ -224,7 +224,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_clear_pointer (&self->warnings, g_ptr_array_unref);
   g_free ((char *) self->settings.prompt);
   g_free ((char *) self->settings.negative_prompt);
-  g_free ((char *) self->settings.text_cache);
+  g_free ((char *) self->settings.prompt_cache_dir);
   avatar_text_encoder_free (self->text);
   avatar_device_unref (self->device);
   avatar_model_unref (self->model);

@@ -35,7 +35,7 @@ change (const float *a, const float *b, gsize n)
 }
 
 void
-avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double threshold,
+avatar_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode, double threshold,
     const float *const *modulations, gsize n)
 {
   guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
@@ -43,16 +43,18 @@ avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double
 
   /* Upstream's full steps around the middle buy little for what they cost
    * (docs/measurements/numerics.md); only the first ones must be left alone. */
-  if (mode == AVATAR_CACHE_ADAPTIVE) {
+  if (mode == AVATAR_STEP_CACHE_ADAPTIVE) {
     first = MIN (first, SECOND_PHASE + 1);
     last = steps;
   }
   for (guint i = 0; i < steps; i++) {
     full[i] = TRUE;
-    if (i > 0 && mode == AVATAR_CACHE_ADAPTIVE)
+    if (i > 0 && mode == AVATAR_STEP_CACHE_ADAPTIVE)
       gathered += change (modulations[i - 1], modulations[i], n);
-    if (mode != AVATAR_CACHE_NONE && i >= first && i < last && i + 1 < steps && i != SECOND_PHASE)
-      full[i] = mode == AVATAR_CACHE_UPSTREAM ? i % UPSTREAM_EVERY == 0 : gathered >= threshold;
+    if (mode != AVATAR_STEP_CACHE_NONE && i >= first && i < last && i + 1 < steps
+        && i != SECOND_PHASE)
+      full[i]
+          = mode == AVATAR_STEP_CACHE_UPSTREAM ? i % UPSTREAM_EVERY == 0 : gathered >= threshold;
     if (full[i])
       gathered = 0;
   }

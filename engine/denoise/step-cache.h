@@ -10,9 +10,9 @@
 
 G_BEGIN_DECLS
 
-/* full [steps]: whether all blocks run in step i. @modulations: [steps], what AVATAR_CACHE_ADAPTIVE
+/* full [steps]: whether all blocks run in step i. @modulations: [steps], what AVATAR_STEP_CACHE_ADAPTIVE
  * goes by, [n] floats each; not read in other modes. */
-void avatar_cache_schedule (gboolean *full, guint steps, AvatarCacheMode mode, double threshold,
+void avatar_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode, double threshold,
     const float *const *modulations, gsize n);
 
 typedef enum

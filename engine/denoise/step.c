@@ -47,7 +47,7 @@ avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, A
   double next = avatar_window_sigma (&self->window, i + 1);
 
   avatar_op_upload (ops, b.x, z);
-  if (self->settings.parity) {
+  if (self->settings.upstream_rounding) {
     step_as_upstream (self, ops, z, i, place, b, (float) next - (float) sigma);
     return;
   }
@@ -102,7 +102,7 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
     for (gint64 c = 0; c < self->channels; c++)
       memcpy (z + (c * frames + j) * n, noise + c * n, n * sizeof (float));
   }
-  for (gint64 c = 0; s->parity && c < self->channels; c++)
+  for (gint64 c = 0; s->upstream_rounding && c < self->channels; c++)
     avatar_dtype_round (z + (c * frames + j) * n, n, AVATAR_F16);
   return TRUE;
 }

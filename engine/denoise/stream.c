@@ -76,7 +76,7 @@ sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, 
     avatar_denoiser_step (self, self->ops, z, i, (AvatarPlace){ 0 }, buffers);
     if (!avatar_denoiser_check_step (self, z, self->n_windows, i, error))
       return FALSE;
-    if (self->settings.parity)
+    if (self->settings.upstream_rounding)
       avatar_dtype_round (z, self->channels * self->frames * self->h8 * self->w8, AVATAR_F16);
     avatar_denoiser_report (self, self->n_windows, i + 1);
   }

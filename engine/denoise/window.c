@@ -90,7 +90,7 @@ schedule (AvatarWindow *self, gboolean dry_run)
     modulations[i] = moment_at (self, i, FALSE)->modulation;
   /* what the adaptive cache will skip is not known to a plan, which takes it for nothing */
   avatar_cache_schedule (self->full, self->steps,
-      dry_run && self->cache == AVATAR_CACHE_ADAPTIVE ? AVATAR_CACHE_NONE : self->cache,
+      dry_run && self->cache == AVATAR_STEP_CACHE_ADAPTIVE ? AVATAR_STEP_CACHE_NONE : self->cache,
       self->cache_threshold, modulations, avatar_modulation_double (c, 1, FALSE));
 }
 
@@ -123,7 +123,7 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
       cond->face, self->frames, self->h8, self->w8, &self->scene);
   s = self->scene.h * self->scene.w;
   g_clear_pointer (&self->tokens, avatar_tokens_free);
-  if (self->cache != AVATAR_CACHE_NONE)
+  if (self->cache != AVATAR_STEP_CACHE_NONE)
     self->tokens = avatar_tokens_new (ops, self->storage, is_guided (self) ? 2 : 1, s, self->frames,
         text, c->hidden);
   self->fork = AVATAR_NO_TENSOR;

@@ -25,7 +25,7 @@ typedef struct
   double motion_exp, motion_pose, fps, cfg_scale, flow_shift;
   gboolean parity; /* upstream's roundings (engine/denoise/parity.h) */
   guint steps;
-  AvatarCacheMode cache;
+  AvatarStepCacheMode cache;
   double cache_threshold;
   gboolean share;             /* branches share what they have in common; takes memory for it */
   AvatarTokenStorage storage; /* of the step cache */

@@ -68,7 +68,7 @@ static void
 fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOptions *o)
 {
   double copy = gpu->streamed_bytes / (o->bus_gbps * 1e9);
-  double ahead = gpu->ahead_bytes / (o->bus_gbps * 1e9) + compute_seconds (&d->once, o);
+  double ahead = gpu->precompute_bytes / (o->bus_gbps * 1e9) + compute_seconds (&d->once, o);
 
   gpu->forward_flops = d->forward.flops;
   if (d->forward.counts.linear + d->forward.counts.linear_8bit == 0)
@@ -97,7 +97,7 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, c
 
   plan->gpu = (AvatarPlanGpu){
     .budget_bytes = budget,
-    .least_bytes = overhead + MAX (d->least, least_turn),
+    .min_bytes = overhead + MAX (d->least, least_turn),
     .peak_bytes = overhead + MAX (d->peak, turn),
     .overhead_bytes = overhead,
     .decoder_bytes = turns->decoder,
@@ -109,13 +109,13 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, c
     .resident_bytes = d->resident,
     .slots = d->n_slots,
     .resident = d->n_resident,
-    .units = d->n_units,
+    .groups = d->n_units,
     .streamed_bytes = d->streamed,
-    .ahead_bytes = d->ahead,
+    .precompute_bytes = d->ahead,
     .pinned_bytes = d->pinned,
     .shares_tokens = d->shares,
     .keeps_tokens = d->keeps,
-    .text_least_bytes = d->text.parts
+    .text_min_bytes = d->text.parts
         ? overhead + avatar_device_get_allocation_size (device, d->text.arena) + d->text.least
         : 0,
     .text_read_bytes = d->text.read,
@@ -123,7 +123,7 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, c
     .cached_forwards = d->n_cached,
   };
   fill_times (&plan->gpu, d, o);
-  plan->fits = d->fits && plan->gpu.least_bytes <= budget;
+  plan->fits = d->fits && plan->gpu.min_bytes <= budget;
   plan->peak_bytes = plan->gpu.peak_bytes;
 }
 
@@ -155,7 +155,7 @@ host_bytes (const AvatarPlan *plan)
   guint64 bytes = 0;
 
   for (guint i = 0; i < plan->n_stages; i++)
-    if (!plan->stages[i].on_gpu && !plan->stages[i].within)
+    if (!plan->stages[i].on_gpu && !plan->stages[i].reuses_denoiser_memory)
       bytes += stage_bytes (&plan->stages[i]);
   return bytes;
 }
@@ -170,7 +170,7 @@ add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
   plan->stages[N_STAGES] = (AvatarPlanStage){
     .name = "text encoders",
     .on_gpu = on_gpu,
-    .within = TRUE,
+    .reuses_denoiser_memory = TRUE,
     .weight_bytes = d->text.weights,
     .arena_bytes = d->text.arena,
     .flops = d->text.flops,

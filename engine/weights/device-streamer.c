@@ -572,7 +572,7 @@ give_up (AvatarResidency *self, AvatarOps *ops)
     g_ptr_array_remove (self->places, place);
     place_free (self, place);
     self->stats.resident--;
-    self->stats.given_up++;
+    self->stats.evicted++;
   }
 }
 
@@ -584,7 +584,7 @@ take_back (AvatarResidency *self)
   gint unit;
   Place *place;
 
-  if (self->stats.given_up <= self->stats.taken_back)
+  if (self->stats.evicted <= self->stats.restored)
     return;
   avatar_device_get_memory_info (self->device, &free_bytes, &total);
   if (free_bytes < RESERVES_TO_TAKE_BACK * reserve + self->largest
@@ -598,7 +598,7 @@ take_back (AvatarResidency *self)
   g_ptr_array_add (self->places, place);
   ask (self, place, unit);
   self->stats.resident++;
-  self->stats.taken_back++;
+  self->stats.restored++;
 }
 
 /* ------------------------------------------------------------------------- entering, leaving */
@@ -682,7 +682,7 @@ avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
   place = self->place_of[unit];
   if (!place) {
     place = free_slot (self);
-    self->stats.late++;
+    self->stats.prefetch_misses++;
     if (place)
       ask (self, place, unit);
   }

@@ -64,8 +64,8 @@ typedef struct
 typedef struct
 {
   guint slots, resident, units; /* of the route */
-  guint given_up, taken_back;   /* resident units, under pressure and after it */
-  guint late;                   /* units that were not on their way when they were entered */
+  guint evicted, restored;      /* resident units, under pressure and after it */
+  guint prefetch_misses;        /* units that were not on their way when they were entered */
   guint64 uploaded;             /* bytes copied to the device */
 } AvatarResidencyStats;
 

@@ -11,18 +11,18 @@ typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
 
 /**
  * AvatarAudioSettings:
- * @window: video frames (40 ms) that are answered at once, when they and @context frames after
- *   them have been heard: the latency is @window + @context. 0: as many as fit in the most that
+ * @window_frames: video frames (40 ms) that are answered at once, when they and @context_frames frames after
+ *   them have been heard: the latency is @window_frames + @context_frames. 0: as many as fit in the most that
  *   the model can hear (750 frames = 30 s, context included), as upstream does
- * @context: video frames heard before and after the window as well, where there are any, so that
+ * @context_frames: video frames heard before and after the window as well, where there are any, so that
  *   windows join without a seam
- * @parity: the spectrogram is rounded to 16 bits, as upstream's is
+ * @upstream_rounding: the spectrogram is rounded to 16 bits, as upstream's is
  */
 typedef struct
 {
-  guint window;
-  guint context;
-  gboolean parity;
+  guint window_frames;
+  guint context_frames;
+  gboolean upstream_rounding;
 } AvatarAudioSettings;
 
 #define AVATAR_AUDIO_CONTEXT_DEFAULT 25

@@ -29,14 +29,14 @@ typedef enum
  * @full_range: brightness from 0 to 255 instead of 16 to 235
  * @cosited: a chroma value lies on the left column of the two that it is of, and is made of three (1, 2,
  *   1); else between them. In height it always lies between two rows
- * @parity: colours are made 8-bit as upstream does it, in 16 bits and cut off rather than rounded
+ * @upstream_rounding: colours are made 8-bit as upstream does it, in 16 bits and cut off rather than rounded
  */
 typedef struct
 {
   AvatarPixelFormat format;
   double kr, kb;
   gboolean full_range, cosited;
-  gboolean parity;
+  gboolean upstream_rounding;
 } AvatarPixels;
 
 /**

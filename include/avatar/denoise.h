@@ -27,20 +27,20 @@ typedef enum
 } AvatarDenoiseMode;
 
 /**
- * AvatarCacheMode: in which steps the whole transformer runs; in the others its last block only, on
+ * AvatarStepCacheMode: in which steps the whole transformer runs; in the others its last block only, on
  * what the one before it gave last
- * @AVATAR_CACHE_NONE: in all
- * @AVATAR_CACHE_UPSTREAM: upstream's table for 50 steps (pipeline_hunyuan_video_audio.py),
+ * @AVATAR_STEP_CACHE_NONE: in all
+ * @AVATAR_STEP_CACHE_UPSTREAM: upstream's table for 50 steps (pipeline_hunyuan_video_audio.py),
  *   scaled to others
- * @AVATAR_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since, and in
+ * @AVATAR_STEP_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since, and in
  *   the first steps and the last one
  */
 typedef enum
 {
-  AVATAR_CACHE_NONE,
-  AVATAR_CACHE_UPSTREAM,
-  AVATAR_CACHE_ADAPTIVE,
-} AvatarCacheMode;
+  AVATAR_STEP_CACHE_NONE,
+  AVATAR_STEP_CACHE_UPSTREAM,
+  AVATAR_STEP_CACHE_ADAPTIVE,
+} AvatarStepCacheMode;
 
 /**
  * AvatarPrecision: what matrix products are computed in
@@ -119,21 +119,21 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * AvatarDenoiseSettings:
  * Fill with avatar_denoise_settings_init() first. Strings are copied by the denoiser.
  * @width, @height: of the video, in pixels
- * @chunk: latent frames of a window (stream mode), 2 .. the model's window_latents
- * @overlap: latent frames that a stream window shares with the one before, 1 .. chunk - 1
+ * @window_latents: latent frames of a window (stream mode), 2 .. the model's window_latents
+ * @overlap: latent frames that a stream window shares with the one before, 1 .. window_latents - 1
  * @guidance_scale: classifier-free guidance; <= 1: none (one forward a step instead of two)
  * @motion_pose, @motion_exp: strength of head motion (25 normal) and of expression (30 normal)
  * @face_box: the face on the fitted portrait, given or of avatar_image_find_face(); all zero: the whole
  *   picture
- * @cache_threshold: relative change of the modulation that AVATAR_CACHE_ADAPTIVE lets pass
+ * @step_cache_threshold: relative change of the modulation that AVATAR_STEP_CACHE_ADAPTIVE lets pass
  * @pinned_bytes: host memory for weights that a GPU fetches from; what is above comes from the
  *   mapped files. G_MAXUINT64: as much as there are weights
  * @loras, @n_loras: (nullable): merged in this order, before weights are quantised; read while the
  *   denoiser is made. Not for weights that are stored and computed in 8 bits
  * @text_states: (nullable): two, in place of @prompt and @negative_prompt, where the text encoders
  *   are not there and for parity tests; copied by the denoiser
- * @text_cache: (nullable): folder in which encoded prompts are kept, "none" for nowhere; %NULL: the
- *   user's cache folder. @text_cache_bytes: of all of them; those used last stay
+ * @prompt_cache_dir: (nullable): folder in which encoded prompts are kept, "none" for nowhere; %NULL: the
+ *   user's cache folder. @prompt_cache_bytes: of all of them; those used last stay
  * @exact_rope: the text encoder's positions as they are meant, rather than in the rounding with which
  *   the transformer was trained
  * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
@@ -144,7 +144,7 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   which one latent frame stands for all; "seeded", a sample for each latent frame of a window, by @seed;
  *   else a file of noise as @noise_file. Upstream takes a sample by noise without a seed. Samples take
  *   as much of a GPU's memory as the latents' tokens do
- * @parity: upstream's roundings to 16 bits between the networks, as listed in
+ * @upstream_rounding: upstream's roundings to 16 bits between the networks, as listed in
  *   docs/measurements/numerics.md
  */
 typedef struct
@@ -157,26 +157,26 @@ typedef struct
   double flow_shift;
   guint64 seed;
   AvatarDenoiseMode mode;
-  guint chunk;
+  guint window_latents;
   guint overlap;
   double motion_pose, motion_exp;
   AvatarFaceBox face_box;
-  AvatarCacheMode cache;
-  double cache_threshold;
+  AvatarStepCacheMode step_cache;
+  double step_cache_threshold;
   AvatarPrecision precision;
   AvatarWeightFormat weight_format;
   guint64 pinned_bytes;
   const AvatarLoraSetting *loras;
   guint n_loras;
   const AvatarTextStates *text_states;
-  const char *text_cache;
-  guint64 text_cache_bytes;
+  const char *prompt_cache_dir;
+  guint64 prompt_cache_bytes;
   gboolean exact_rope;
   const float *noise;
   guint noise_latents;
   const char *noise_file;
   const char *posterior_noise;
-  gboolean parity;
+  gboolean upstream_rounding;
 } AvatarDenoiseSettings;
 
 /**
@@ -185,14 +185,14 @@ typedef struct
  * @seconds: wall-clock time it took; @forwards: transformer forwards
  * On a device with memory of its own (else 0), of the units that the blocks' weights go there in:
  * @resident: that stay there now; @streamed: that are fetched in every forward
- * @given_up, @taken_back: that were resident before memory became scarce, and are so again
+ * @evicted, @restored: that were resident before memory became scarce, and are so again
  * @uploaded: bytes copied there since the first window began
  */
 typedef struct
 {
   guint index, latents, steps, forwards;
   double seconds;
-  guint resident, streamed, given_up, taken_back;
+  guint resident, streamed, evicted, restored;
   guint64 uploaded;
 } AvatarDenoiseStats;
 
@@ -246,18 +246,18 @@ AVATAR_API void avatar_denoiser_reset (AvatarDenoiser *self);
 AVATAR_API void avatar_denoiser_cancel (AvatarDenoiser *self);
 AVATAR_API void avatar_denoiser_free (AvatarDenoiser *self);
 /**
- * AvatarPromptCut: what of a prompt is too long to be seen, in tokens of its end
+ * AvatarPromptTruncation: what of a prompt is too long to be seen, in tokens of its end
  * @language: by anybody: LLaVA, or what stands in for the text encoders
  * @clip: by CLIP alone
  */
 typedef struct
 {
   guint language, clip;
-} AvatarPromptCut;
+} AvatarPromptTruncation;
 
 /* Known from the start. @negative: of the negative prompt, if it is used. */
-AVATAR_API void
-avatar_denoiser_get_prompt_cut (AvatarDenoiser *self, gboolean negative, AvatarPromptCut *cut);
+AVATAR_API void avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, gboolean negative,
+    AvatarPromptTruncation *cut);
 /* What of the settings' files is not used, though nothing failed: a sentence each, up to %NULL. Known from
  * the start. */
 AVATAR_API const char *const *avatar_denoiser_get_warnings (AvatarDenoiser *self);

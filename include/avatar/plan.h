@@ -11,7 +11,7 @@ G_BEGIN_DECLS
  * AvatarPlanStage:
  * @name: of the stage
  * @on_gpu: its memory is the GPU's; else the host's
- * @within: it is over before the denoiser begins, in memory that is the denoiser's then: it is no more
+ * @reuses_denoiser_memory: it is over before the denoiser begins, in memory that is the denoiser's then: it is no more
  * @weight_bytes: memory for weights beyond the mapped files
  * @arena_bytes: high-water mark of the activations
  * @flops: of the whole run (a multiply-add counts 2); @bytes: read and written by its operations
@@ -19,15 +19,15 @@ G_BEGIN_DECLS
 typedef struct
 {
   const char *name;
-  gboolean on_gpu, within;
+  gboolean on_gpu, reuses_denoiser_memory;
   guint64 weight_bytes, arena_bytes;
   double flops, bytes;
 } AvatarPlanStage;
 
 /**
  * AvatarPlanGpu: the GPU's memory and time; all zero in a plan for the CPU.
- * @budget_bytes: planned for; @least_bytes: the smallest budget that would do; @peak_bytes: of
- *   this run. If @least_bytes is above the budget, what follows is the plan for @least_bytes
+ * @budget_bytes: planned for; @min_bytes: the smallest budget that would do; @peak_bytes: of
+ *   this run. If @min_bytes is above the budget, what follows is the plan for @min_bytes
  * @overhead_bytes: the context, its libraries and kernels
  * @decoder_bytes, @portrait_bytes: what the decoder and the portrait's encoder take, with their weights,
  *   in turns with the denoiser, which then gives back all but @fixed_bytes if there is no room for both
@@ -35,13 +35,13 @@ typedef struct
  *   vendor's libraries
  * @slots_bytes: @slots places for blocks that come and go; @expand_bytes: memory to expand 8-bit
  *   ones in
- * @resident_bytes: @resident of @units parts of the transformer that keep their places
- * @streamed_bytes: weights copied to the GPU in every full forward; @ahead_bytes: once, before the
+ * @resident_bytes: @resident of @groups parts of the transformer that keep their places
+ * @streamed_bytes: weights copied to the GPU in every full forward; @precompute_bytes: once, before the
  *   first
  * @pinned_bytes: page-locked host memory that these copies come from; part of the plan's host_bytes
  * @shares_tokens: what both branches of guidance have in common is computed once
  * @keeps_tokens: the step cache is on the GPU, else on the host
- * @text_least_bytes: the smallest budget that would do for the text encoders; @text_read_bytes: of their
+ * @text_min_bytes: the smallest budget that would do for the text encoders; @text_read_bytes: of their
  *   weights, each of which is copied once; 0: there are none
  * @forwards, @cached_forwards: of the whole run
  * @forward_flops: of one full forward
@@ -52,13 +52,13 @@ typedef struct
  */
 typedef struct
 {
-  guint64 budget_bytes, least_bytes, peak_bytes;
+  guint64 budget_bytes, min_bytes, peak_bytes;
   guint64 overhead_bytes, fixed_bytes, arena_bytes, slots_bytes, expand_bytes, resident_bytes;
-  guint slots, resident, units;
-  guint64 streamed_bytes, ahead_bytes, pinned_bytes;
+  guint slots, resident, groups;
+  guint64 streamed_bytes, precompute_bytes, pinned_bytes;
   gboolean shares_tokens, keeps_tokens;
   guint64 decoder_bytes, portrait_bytes;
-  guint64 text_least_bytes, text_read_bytes;
+  guint64 text_min_bytes, text_read_bytes;
   guint64 forwards, cached_forwards;
   double forward_flops;
   double forward_seconds, copy_seconds, run_seconds;

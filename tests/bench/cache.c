@@ -54,7 +54,7 @@ hear (Scene *scene)
 {
   const AvatarModelInfo *info = avatar_model_get_info (scene->model);
   guint n_samples = FRAMES * info->sample_rate / info->fps;
-  AvatarAudioSettings settings = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings settings = { .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT };
   GError *error = NULL;
   g_autoptr (AvatarAudioEncoder) encoder
       = avatar_audio_encoder_new (scene->model, scene->device, &settings, &error);
@@ -128,7 +128,7 @@ decode (const Scene *scene, const AvatarDenoiseSettings *denoise, Result *result
 }
 
 static Result
-run (const Scene *scene, guint steps, AvatarCacheMode cache, double threshold)
+run (const Scene *scene, guint steps, AvatarStepCacheMode cache, double threshold)
 {
   Result result
       = { .latents = g_array_new (FALSE, FALSE, sizeof (float)), .rgb = g_byte_array_new () };
@@ -137,13 +137,13 @@ run (const Scene *scene, guint steps, AvatarCacheMode cache, double threshold)
   avatar_denoise_settings_init (&settings, scene->model);
   settings.prompt = "a cartoon face talks";
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
-  settings.chunk = LATENTS;
+  settings.window_latents = LATENTS;
   settings.overlap = 1;
   settings.steps = steps;
   settings.guidance_scale = GUIDANCE;
-  settings.cache = cache;
+  settings.step_cache = cache;
   if (threshold > 0)
-    settings.cache_threshold = threshold;
+    settings.step_cache_threshold = threshold;
   denoise (scene, &settings, &result);
   decode (scene, &settings, &result);
   return result;
@@ -185,7 +185,7 @@ psnr (const GByteArray *a, const GByteArray *b)
 }
 
 static void
-print_row (const Scene *scene, guint steps, const char *name, AvatarCacheMode cache,
+print_row (const Scene *scene, guint steps, const char *name, AvatarStepCacheMode cache,
     double threshold, const Result *none)
 {
   Result r = run (scene, steps, cache, threshold);
@@ -200,7 +200,7 @@ static void
 print_table (const Scene *scene, guint steps)
 {
   static const double thresholds[] = { 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2 };
-  Result none = run (scene, steps, AVATAR_CACHE_NONE, 0);
+  Result none = run (scene, steps, AVATAR_STEP_CACHE_NONE, 0);
 
   g_print ("\n%u steps:\n\n"
            "| cache | full forwards | seconds | times as fast | relative L2 error of the latents "
@@ -208,13 +208,13 @@ print_table (const Scene *scene, guint steps)
            "| --- | ---: | ---: | ---: | ---: | ---: |\n"
            "| none | %u | %.1f | 1 | 0 | |\n",
       steps, none.forwards, none.seconds);
-  print_row (scene, steps, "upstream", AVATAR_CACHE_UPSTREAM, 0, &none);
+  print_row (scene, steps, "upstream", AVATAR_STEP_CACHE_UPSTREAM, 0, &none);
   for (guint i = 0; i < G_N_ELEMENTS (thresholds); i++) {
     g_autofree char *name = g_strdup_printf ("adaptive, %g", thresholds[i]);
 
-    print_row (scene, steps, name, AVATAR_CACHE_ADAPTIVE, thresholds[i], &none);
+    print_row (scene, steps, name, AVATAR_STEP_CACHE_ADAPTIVE, thresholds[i], &none);
   }
-  print_row (scene, steps, "adaptive, default", AVATAR_CACHE_ADAPTIVE, 0, &none);
+  print_row (scene, steps, "adaptive, default", AVATAR_STEP_CACHE_ADAPTIVE, 0, &none);
   result_clear (&none);
 }
 

@@ -229,7 +229,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .channels = 16,
     .h8 = row->height / 8,
     .w8 = row->width / 8,
-    .cache = row->guided ? AVATAR_CACHE_UPSTREAM : AVATAR_CACHE_NONE,
+    .cache = row->guided ? AVATAR_STEP_CACHE_UPSTREAM : AVATAR_STEP_CACHE_NONE,
     .share = row->guided && row->budget == 0,
     .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_ARENA };
   {

@@ -110,7 +110,7 @@ run (AvatarDenoiser *self, const AvatarModelInfo *info, const AvatarDenoiseSetti
   if (!image || !avatar_denoiser_set_reference (self, image, &error))
     die (error);
   mark ("portrait");
-  for (guint i = 0; i < 4 * s->chunk - 3; i++)
+  for (guint i = 0; i < 4 * s->window_latents - 3; i++)
     if (!avatar_denoiser_push (self, feature, &error))
       die (error);
   if (!avatar_denoiser_drain (self, &error)
@@ -154,7 +154,7 @@ main (int argc, char **argv)
   avatar_denoise_settings_init (&settings, model);
   settings.width = g_ascii_strtoull (argv[3], NULL, 10);
   settings.height = g_ascii_strtoull (argv[4], NULL, 10);
-  settings.chunk = g_ascii_strtoull (argv[5], NULL, 10);
+  settings.window_latents = g_ascii_strtoull (argv[5], NULL, 10);
   settings.overlap = 1;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   settings.steps = 2;

@@ -69,7 +69,7 @@ main (int argc, char **argv)
   denoise.prompt = "a cartoon face talks";
   AvatarDecodeSettings decode;
   avatar_decode_settings_init (&decode, model);
-  AvatarAudioSettings audio = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings audio = { .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT };
 
   g_autoptr (AvatarImage) portrait = avatar_image_load (argv[2], &error);
   if (!portrait)

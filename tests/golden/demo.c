@@ -50,8 +50,8 @@ encode_speech (Fixture *f)
   samples = g_new (float, n);
   for (gsize i = 0; i < n; i++)
     samples[i] = ((const gint16 *) (wav + 44))[i] / 32768.f;
-  encoder = avatar_audio_encoder_new (f->model, f->device, &(AvatarAudioSettings){ .context = 25 },
-      &error);
+  encoder = avatar_audio_encoder_new (f->model, f->device,
+      &(AvatarAudioSettings){ .context_frames = 25 }, &error);
   g_assert_no_error (error);
   g_assert_true (avatar_audio_encoder_push (encoder, samples, n, &error));
   g_assert_true (avatar_audio_encoder_drain (encoder, &error));

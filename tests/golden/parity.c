@@ -102,7 +102,7 @@ denoise (const char *noise, guint frames, guint steps, guint n)
   settings.flow_shift = 5;
   settings.mode = AVATAR_DENOISE_MODE_CLIP;
   settings.noise_file = noise;
-  settings.parity = TRUE;
+  settings.upstream_rounding = TRUE;
   self = avatar_denoiser_new (model, device, &settings, &error);
   g_assert_no_error (error);
   g_assert_true (avatar_denoiser_set_reference (self, image, NULL));
@@ -214,7 +214,7 @@ to_bytes (AvatarTensor frames, guint8 *bytes, gboolean parity)
   AvatarDevice *device = avatar_device_open ("cpu", &error);
   g_autoptr (AvatarOps) ops
       = avatar_ops_new (device, avatar_arena_new (device, 1 << 16, "the test", &error), &error);
-  AvatarPixels pixels = { .parity = parity };
+  AvatarPixels pixels = { .upstream_rounding = parity };
   gint64 n = avatar_tensor_n (frames);
   gint32 bad = 0;
 

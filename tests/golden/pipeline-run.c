@@ -195,7 +195,9 @@ hear (AvatarModel *model, AvatarDevice *device, guint frames)
   gsize n = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarAudioEncoder) self = avatar_audio_encoder_new (model, device,
-      &(AvatarAudioSettings){ .context = AVATAR_AUDIO_CONTEXT_DEFAULT, .parity = TRUE }, &error);
+      &(AvatarAudioSettings){ .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT,
+          .upstream_rounding = TRUE },
+      &error);
   g_autofree float *samples = make_sound (frames), *rounded = NULL;
   float *features = g_new0 (float, MAX (frames, info->window_frames) * n);
 
@@ -317,7 +319,7 @@ decode (AvatarModel *model, AvatarDevice *device, const AvatarImage *size, const
   AvatarDecodeSettings settings;
 
   avatar_decode_settings_init (&settings, model);
-  settings.pixels.parity = TRUE;
+  settings.pixels.upstream_rounding = TRUE;
   self = avatar_decoder_new (model, device, size->width, size->height, &settings, &error);
   g_assert_no_error (error);
   for (guint i = 0; i < n; i++)
@@ -347,12 +349,12 @@ make_denoiser (AvatarModel *model, AvatarDevice *device, const char *folder,
   settings.steps = setup->steps;
   settings.mode = AVATAR_DENOISE_MODE_CLIP;
   /* upstream's list of full steps is of 50, whatever their number is; ours is scaled to it */
-  settings.cache = setup->steps < 16 ? AVATAR_CACHE_NONE : AVATAR_CACHE_UPSTREAM;
+  settings.step_cache = setup->steps < 16 ? AVATAR_STEP_CACHE_NONE : AVATAR_STEP_CACHE_UPSTREAM;
   settings.face_box = setup->box;
-  settings.text_cache = "none";
+  settings.prompt_cache_dir = "none";
   settings.noise_file = noise;
   settings.posterior_noise = posterior;
-  settings.parity = TRUE;
+  settings.upstream_rounding = TRUE;
   self = avatar_denoiser_new (model, device, &settings, &error);
   g_assert_no_error (error);
   self->transformer.tap = on_tap;

@@ -148,10 +148,9 @@ test_pressure (void)
   out = run (gpu, &error);
   other = NULL;
   g_assert_no_error (error);
-  g_print ("# %u units given up, %u taken back\n", process.stats.given_up,
-      process.stats.taken_back);
-  g_assert_cmpuint (process.stats.given_up, >, 0);
-  g_assert_cmpuint (process.stats.taken_back, >, 0);
+  g_print ("# %u units given up, %u taken back\n", process.stats.evicted, process.stats.restored);
+  g_assert_cmpuint (process.stats.evicted, >, 0);
+  g_assert_cmpuint (process.stats.restored, >, 0);
   g_assert_cmpmem (out, n * sizeof (float), undisturbed, n * sizeof (float));
 }
 
@@ -171,11 +170,11 @@ main (int argc, char **argv)
   model = avatar_model_open (g_getenv ("AVATAR_MODEL") ? NULL : AVATAR_MODEL_DIR, &error);
   g_assert_no_error (error);
   avatar_denoise_settings_init (&settings, model);
-  settings.chunk = CHUNK;
+  settings.window_latents = CHUNK;
   settings.overlap = 1;
   settings.guidance_scale = 4;
   settings.steps = 12;
-  settings.cache = AVATAR_CACHE_UPSTREAM;
+  settings.step_cache = AVATAR_STEP_CACHE_UPSTREAM;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   n = CHUNK * 16 * (SIZE / 8) * (SIZE / 8);
   g_test_add_func ("/gpu/denoiser", test_close_and_same);

@@ -295,14 +295,14 @@ denoise_settings (const Denoise *c, Texts *texts)
   s.width = c->width;
   s.height = c->height;
   s.mode = AVATAR_DENOISE_MODE_STREAM;
-  s.chunk = c->chunk;
+  s.window_latents = c->chunk;
   s.overlap = 1;
   s.steps = c->steps;
   s.guidance_scale = c->guidance;
   s.precision = c->precision;
   s.weight_format = c->format;
-  s.cache = c->cache;
-  s.cache_threshold = 0.2;
+  s.step_cache = c->cache;
+  s.step_cache_threshold = 0.2;
   return s;
 }
 
@@ -474,7 +474,7 @@ budget_cell (const Denoise *c)
 
   avatar_decode_settings_init (&decode_settings, model);
   if (truth && plan (&settings, &decode_settings, 4 * c->chunk - 3, 0, &planned, &error)) {
-    least = (planned.gpu.least_bytes + MIB - 1) / MIB * MIB;
+    least = (planned.gpu.min_bytes + MIB - 1) / MIB * MIB;
     for (guint i = 0; i < 3 && !error; i++) {
       guint64 budget = least + i * i * 192 * MIB;
       g_autoptr (GArray) out = NULL;

@@ -147,7 +147,7 @@ read_speech (gsize *n)
 static AvatarAudioEncoder *
 make_encoder (guint window, guint context)
 {
-  const AvatarAudioSettings settings = { .window = window, .context = context };
+  const AvatarAudioSettings settings = { .window_frames = window, .context_frames = context };
   GError *error = NULL;
   AvatarAudioEncoder *encoder = avatar_audio_encoder_new (model, device, &settings, &error);
 
@@ -374,8 +374,8 @@ test_long (void)
 static void
 test_errors (void)
 {
-  const AvatarAudioSettings long_window = { .window = 751, .context = 25 },
-                            no_middle = { .window = 50, .context = 375 };
+  const AvatarAudioSettings long_window = { .window_frames = 751, .context_frames = 25 },
+                            no_middle = { .window_frames = 50, .context_frames = 375 };
   g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
   g_autofree float *one = g_new (float, feature_floats);
   GError *error = NULL;

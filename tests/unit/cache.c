@@ -14,7 +14,7 @@
 /* The schedule as text: 'x' full, '.' cached. The modulation of step i is @change times that of the
  * step before. */
 static char *
-schedule (guint steps, AvatarCacheMode mode, double threshold, double change)
+schedule (guint steps, AvatarStepCacheMode mode, double threshold, double change)
 {
   gboolean full[MOST_STEPS];
   float values[MOST_STEPS];
@@ -32,7 +32,7 @@ schedule (guint steps, AvatarCacheMode mode, double threshold, double change)
 }
 
 static void
-expect (guint steps, AvatarCacheMode mode, double threshold, double change, const char *wanted)
+expect (guint steps, AvatarStepCacheMode mode, double threshold, double change, const char *wanted)
 {
   g_autofree char *found = schedule (steps, mode, threshold, change);
 
@@ -42,25 +42,28 @@ expect (guint steps, AvatarCacheMode mode, double threshold, double change, cons
 static void
 test_upstream (void)
 {
-  expect (50, AVATAR_CACHE_NONE, 0, 1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-  expect (50, AVATAR_CACHE_UPSTREAM, 0, 1, "xxxxxxxxxxxxxxxx....x....x....x....x....xxxxxxxxxx");
-  expect (12, AVATAR_CACHE_UPSTREAM, 0, 1, "xxxx.x....xx");
-  expect (1, AVATAR_CACHE_UPSTREAM, 0, 1, "x");
+  expect (50, AVATAR_STEP_CACHE_NONE, 0, 1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+  expect (50, AVATAR_STEP_CACHE_UPSTREAM, 0, 1,
+      "xxxxxxxxxxxxxxxx....x....x....x....x....xxxxxxxxxx");
+  expect (12, AVATAR_STEP_CACHE_UPSTREAM, 0, 1, "xxxx.x....xx");
+  expect (1, AVATAR_STEP_CACHE_UPSTREAM, 0, 1, "x");
 }
 
 /* The first steps, that with new texts and the last are always full. */
 static void
 test_adaptive (void)
 {
-  expect (50, AVATAR_CACHE_ADAPTIVE, 0, 1.1, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-  expect (50, AVATAR_CACHE_ADAPTIVE, 9, 1, "xxxxxxxxxxx......................................x");
+  expect (50, AVATAR_STEP_CACHE_ADAPTIVE, 0, 1.1,
+      "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+  expect (50, AVATAR_STEP_CACHE_ADAPTIVE, 9, 1,
+      "xxxxxxxxxxx......................................x");
   /* 1 % a step: every third passes 2.5 % */
-  expect (26, AVATAR_CACHE_ADAPTIVE, 0.025, 1.01, "xxxxxxxxx.x..x..x..x..x..x");
-  expect (12, AVATAR_CACHE_ADAPTIVE, 9, 1, "xxxx......xx");
+  expect (26, AVATAR_STEP_CACHE_ADAPTIVE, 0.025, 1.01, "xxxxxxxxx.x..x..x..x..x..x");
+  expect (12, AVATAR_STEP_CACHE_ADAPTIVE, 9, 1, "xxxx......xx");
   for (guint steps = 1; steps <= 2; steps++) {
     g_autofree char *all = g_strnfill (steps, 'x');
 
-    expect (steps, AVATAR_CACHE_ADAPTIVE, 9, 1, all);
+    expect (steps, AVATAR_STEP_CACHE_ADAPTIVE, 9, 1, all);
   }
 }
 
@@ -70,7 +73,7 @@ test_adaptive (void)
 
 /* All latents of a clip, guided, and how many full forwards they took. */
 static float *
-denoise (AvatarModel *model, guint steps, AvatarCacheMode cache, guint *forwards)
+denoise (AvatarModel *model, guint steps, AvatarStepCacheMode cache, guint *forwards)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
@@ -86,12 +89,12 @@ denoise (AvatarModel *model, guint steps, AvatarCacheMode cache, guint *forwards
 
   avatar_denoise_settings_init (&settings, model);
   settings.width = settings.height = SIZE;
-  settings.chunk = CHUNK;
+  settings.window_latents = CHUNK;
   settings.overlap = 1;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   settings.steps = steps;
   settings.guidance_scale = 7.5;
-  settings.cache = cache;
+  settings.step_cache = cache;
   portrait = avatar_image_load (SAMPLES_DIR "/portrait.png", &error);
   g_assert_no_error (error);
   fitted = avatar_image_fit (portrait, model, SIZE, SIZE, NULL, &error);
@@ -128,9 +131,9 @@ test_default (void)
 {
   g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
   guint n_none, n_upstream, n_adaptive;
-  g_autofree float *none = denoise (model, 50, AVATAR_CACHE_NONE, &n_none);
-  g_autofree float *upstream = denoise (model, 50, AVATAR_CACHE_UPSTREAM, &n_upstream);
-  g_autofree float *adaptive = denoise (model, 50, AVATAR_CACHE_ADAPTIVE, &n_adaptive);
+  g_autofree float *none = denoise (model, 50, AVATAR_STEP_CACHE_NONE, &n_none);
+  g_autofree float *upstream = denoise (model, 50, AVATAR_STEP_CACHE_UPSTREAM, &n_upstream);
+  g_autofree float *adaptive = denoise (model, 50, AVATAR_STEP_CACHE_ADAPTIVE, &n_adaptive);
   double upstream_error = relative_error (upstream, none);
   double adaptive_error = relative_error (adaptive, none);
 

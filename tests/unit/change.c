@@ -32,12 +32,12 @@ init (Fixture *f, const char *folder)
   g_assert_no_error (error);
   avatar_denoise_settings_init (&f->settings, f->model);
   f->settings.width = f->settings.height = SIZE;
-  f->settings.chunk = CHUNK;
+  f->settings.window_latents = CHUNK;
   f->settings.overlap = OVERLAP;
   f->settings.steps = 2;
   f->settings.mode = AVATAR_DENOISE_MODE_STREAM;
   f->settings.prompt = "a man";
-  f->settings.text_cache = "none";
+  f->settings.prompt_cache_dir = "none";
   f->n = avatar_model_get_info (f->model)->latent_channels * (SIZE / 8) * (SIZE / 8);
 }
 
@@ -256,7 +256,7 @@ test_back (Fixture *f, gconstpointer data)
 
   f->settings.guidance_scale = 4;
   f->settings.posterior_noise = "seeded";
-  f->settings.cache = AVATAR_CACHE_UPSTREAM;
+  f->settings.step_cache = AVATAR_STEP_CACHE_UPSTREAM;
   to = f->settings;
   to.guidance_scale = 1;
   to.seed++;
@@ -327,7 +327,7 @@ test_refused (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDevice) small = device_new ("sim:512", least_budget (f, &f->settings) * MIB);
   AvatarDenoiseSettings to = f->settings;
 
-  to.chunk = 2;
+  to.window_latents = 2;
   g_assert_true (is_refused (f, device, &to, NULL, AVATAR_ERROR_SETTINGS, "chunk", 0));
   to = f->settings;
   to.steps = 0;

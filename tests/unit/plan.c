@@ -113,12 +113,12 @@ static void
 test_budgets (void)
 {
   AvatarPlan all = plan_of (512, 512, 0), before = plan_of (512, 512, 1);
-  guint64 least = (before.gpu.least_bytes + MIB - 1) / MIB;
+  guint64 least = (before.gpu.min_bytes + MIB - 1) / MIB;
 
   g_assert_true (all.fits && !before.fits);
-  g_assert_cmpuint (all.gpu.resident, ==, all.gpu.units);
+  g_assert_cmpuint (all.gpu.resident, ==, all.gpu.groups);
   g_assert_cmpuint (all.gpu.streamed_bytes, ==, 0);
-  g_assert_cmpuint (before.peak_bytes, ==, before.gpu.least_bytes);
+  g_assert_cmpuint (before.peak_bytes, ==, before.gpu.min_bytes);
   g_assert_false (plan_of (512, 512, least - 1).fits);
   for (guint64 budget = least; budget < 24000; budget += 1777) {
     AvatarPlan plan = plan_of (512, 512, budget);
@@ -188,8 +188,8 @@ test_bad (void)
   /* the largest there is: sums stay right */
   plan = plan_of (4096, 4096, 4096);
   g_assert_false (plan.fits);
-  g_assert_cmpuint (plan.gpu.least_bytes, >, 32 * 1024 * MIB);
-  g_assert_cmpuint (plan.gpu.least_bytes, <, 256 * 1024 * MIB);
+  g_assert_cmpuint (plan.gpu.min_bytes, >, 32 * 1024 * MIB);
+  g_assert_cmpuint (plan.gpu.min_bytes, <, 256 * 1024 * MIB);
 }
 
 /* Sizes that no operation of the CUDA back-end takes: the plan refuses what a run would. */

@@ -31,7 +31,7 @@ setup (Fixture *f, gconstpointer data)
   g_assert_no_error (error);
   avatar_denoise_settings_init (&f->settings, f->model);
   f->settings.width = f->settings.height = SIZE;
-  f->settings.chunk = CHUNK;
+  f->settings.window_latents = CHUNK;
   f->settings.overlap = 1;
   f->settings.steps = 3;
   f->settings.mode = AVATAR_DENOISE_MODE_STREAM;
@@ -206,12 +206,13 @@ test_guidance_and_cache (Fixture *f, gconstpointer data)
 
   f->settings.guidance_scale = 4;
   f->settings.steps = 20; /* two of guidance's phases, cached steps in both */
-  for (AvatarCacheMode cache = AVATAR_CACHE_NONE; cache <= AVATAR_CACHE_ADAPTIVE; cache++) {
+  for (AvatarStepCacheMode cache = AVATAR_STEP_CACHE_NONE; cache <= AVATAR_STEP_CACHE_ADAPTIVE;
+       cache++) {
     g_autofree float *cpu = NULL;
     g_autofree float *sim = NULL;
     g_autofree float *small = NULL;
 
-    f->settings.cache = cache;
+    f->settings.step_cache = cache;
     cpu = run_on (f, "cpu", 0, NULL);
     sim = run_on (f, "sim:512", 0, &peak);
     /* no room for shared tokens nor for the cache: the host keeps them */
@@ -439,7 +440,7 @@ test_in_time (Fixture *f, gconstpointer data)
   avatar_weights_get_stats (weights, &stats);
   g_assert_cmpuint (stats.slots, ==, 4);
   g_assert_cmpuint (stats.resident, ==, 0);
-  g_assert_cmpuint (stats.late, ==, 0);
+  g_assert_cmpuint (stats.prefetch_misses, ==, 0);
   avatar_ops_finish (ops);
 }
 
@@ -501,8 +502,9 @@ test_plan (Fixture *f, gconstpointer data)
   }
   f->settings.guidance_scale = 4;
   f->settings.steps = 12;
-  for (AvatarCacheMode cache = AVATAR_CACHE_NONE; cache <= AVATAR_CACHE_ADAPTIVE; cache++) {
-    f->settings.cache = cache;
+  for (AvatarStepCacheMode cache = AVATAR_STEP_CACHE_NONE; cache <= AVATAR_STEP_CACHE_ADAPTIVE;
+       cache++) {
+    f->settings.step_cache = cache;
     check_plan (f);
   }
 }

@@ -314,14 +314,14 @@ denoise (Fixture *f, const char *device_name, guint64 budget, const char *prompt
   avatar_device_set_budget (device, budget);
   avatar_denoise_settings_init (&settings, f->model);
   settings.width = settings.height = SIDE;
-  settings.chunk = CHUNK;
+  settings.window_latents = CHUNK;
   settings.overlap = 1;
   settings.steps = 2;
   settings.guidance_scale = 4;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
   settings.prompt = prompt;
   settings.negative_prompt = "bad";
-  settings.text_cache = twice ? f->cache : "none";
+  settings.prompt_cache_dir = twice ? f->cache : "none";
   self = avatar_denoiser_new (f->model, device, &settings, error);
   if (!self)
     return NULL;

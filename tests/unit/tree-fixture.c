@@ -110,7 +110,7 @@ folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
   avatar_random_fill (&random, 0, n_features, AVATAR_F32, features);
   avatar_denoise_settings_init (&settings, model);
   settings.width = settings.height = FOLDER_SIZE;
-  settings.chunk = FOLDER_CHUNK;
+  settings.window_latents = FOLDER_CHUNK;
   settings.overlap = 1;
   settings.steps = 2;
   settings.mode = AVATAR_DENOISE_MODE_STREAM;
@@ -121,7 +121,7 @@ folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
   settings.noise = run->noise;
   settings.noise_file = run->noise_file;
   settings.posterior_noise = run->posterior_noise;
-  settings.parity = run->parity;
+  settings.upstream_rounding = run->parity;
   self = avatar_denoiser_new (model, device, &settings, error);
   if (!self)
     return NULL;
@@ -151,7 +151,7 @@ listen (AvatarModel *model, AvatarDevice *device)
   gsize n = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
   g_autofree float *samples = g_new (float, n_samples);
   float *features = g_new (float, FOLDER_FRAMES *n);
-  AvatarAudioSettings settings = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings settings = { .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT };
   g_autoptr (AvatarAudioEncoder) self = avatar_audio_encoder_new (model, device, &settings, NULL);
 
   for (gsize i = 0; i < n_samples; i++)

@@ -93,7 +93,7 @@ open_model (Fixture *f)
   g_assert_no_error (error);
   avatar_denoise_settings_init (&f->settings, f->model);
   f->settings.width = f->settings.height = SIZE;
-  f->settings.chunk = CHUNK;
+  f->settings.window_latents = CHUNK;
   f->settings.overlap = 1;
   f->settings.steps = 3;
   f->settings.mode = AVATAR_DENOISE_MODE_STREAM;
@@ -187,7 +187,7 @@ static gboolean
 hear (Fixture *f, GError **error)
 {
   const AvatarModelInfo *info = avatar_model_get_info (f->model);
-  AvatarAudioSettings settings = { .context = AVATAR_AUDIO_CONTEXT_DEFAULT };
+  AvatarAudioSettings settings = { .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT };
   g_autofree float *samples = g_new0 (float, info->sample_rate);
   g_autofree float *features
       = g_new (float, info->feature_steps * info->feature_states * info->feature_channels);

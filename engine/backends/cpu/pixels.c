@@ -54,12 +54,13 @@ weigh2 (const float factors[3], const float *x, gint64 width, gboolean parity)
 static float
 chroma (const float factors[3], const float *x, gint64 column, gint64 width, const AvatarPixels *p)
 {
-  float middle = weigh2 (factors, x, width, p->parity);
-  float right = weigh2 (factors, x + 3, width, p->parity);
+  float middle = weigh2 (factors, x, width, p->upstream_rounding);
+  float right = weigh2 (factors, x + 3, width, p->upstream_rounding);
 
   if (!p->cosited)
     return (middle + right) / 4;
-  return ((column == 0 ? middle : weigh2 (factors, x - 3, width, p->parity)) + 2 * middle + right)
+  return ((column == 0 ? middle : weigh2 (factors, x - 3, width, p->upstream_rounding)) + 2 * middle
+             + right)
       / 8;
 }
 
@@ -82,7 +83,7 @@ to_yuv (guint8 *y, const float *x, gint64 row, gint64 height, gint64 width,
 
   for (gint64 i = 0; i < width; i++)
     y[row * width + i]
-        = byte (m->y_offset + weigh (m->y, x + (row * width + i) * 3, pixels->parity));
+        = byte (m->y_offset + weigh (m->y, x + (row * width + i) * 3, pixels->upstream_rounding));
   for (gint64 i = 0; row % 2 == 0 && i < width / 2; i++) {
     const float *cell = x + (row * width + 2 * i) * 3;
 
@@ -106,7 +107,7 @@ avatar_cpu_to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const A
     guint8 *bytes = (guint8 *) y.data + i / height * size;
 
     if (pixels->format == AVATAR_PIXEL_FORMAT_RGB)
-      to_rgb (bytes, frame, i % height, width, pixels->parity);
+      to_rgb (bytes, frame, i % height, width, pixels->upstream_rounding);
     else
       to_yuv (bytes, frame, i % height, height, width, matrix, pixels);
   }

@@ -146,7 +146,7 @@ avatar_kernel_to_bytes (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
   Pixels k = { (guint8 *) y.data, (const __half *) x.data, (int) x.shape[1], (int) x.shape[2],
     (gint64) avatar_pixels_size (pixels->format, x.shape[1], x.shape[2]), pixels->format,
     pixels->cosited && pixels->format != AVATAR_PIXEL_FORMAT_RGB,
-    pixels->parity != FALSE, *matrix, (int *) bad.data };
+    pixels->upstream_rounding != FALSE, *matrix, (int *) bad.data };
   dim3 grid (blocks_for (x.shape[1] * x.shape[2] / 4, THREADS), (unsigned) x.shape[0]);
 
   if (x.shape[0] == 0)
