@@ -27,12 +27,12 @@ is_8bit (AvatarDType dtype)
 static void
 packed_clear (gpointer data)
 {
-  g_free (((AvatarPacked *) data)->name);
+  g_free (((AvatarPackedTensor *) data)->name);
 }
 
 /* What is stored of @p, whose dtype is what a device makes of it. */
 static gboolean
-choose_dtype (AvatarPacked *p, GError **error)
+choose_dtype (AvatarPackedTensor *p, GError **error)
 {
   if (is_8bit (p->source.dtype)) {
     if (p->loras) {
@@ -53,10 +53,10 @@ choose_dtype (AvatarPacked *p, GError **error)
 }
 
 static void
-add_unit (GArray *list, const AvatarUnit *unit)
+add_unit (GArray *list, const AvatarWeightGroup *unit)
 {
   for (guint i = 0; i < unit->tensors->len; i++) {
-    AvatarPacked p = g_array_index (unit->tensors, AvatarPacked, i);
+    AvatarPackedTensor p = g_array_index (unit->tensors, AvatarPackedTensor, i);
 
     p.name = g_strdup (p.name);
     g_array_append_val (list, p);
@@ -68,20 +68,20 @@ static void
 list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
 {
   const AvatarTransformerConfig *c = &avatar_model_get_config (pack->model)->transformer;
-  AvatarWeightUnits units = avatar_transformer_units (c);
+  AvatarWeightGrouping units = avatar_transformer_weight_groups (c);
   const AvatarWeightSettings settings
       = { .quantise = pack->quantise, .loras = pack->loras, .pinned_bytes = G_MAXUINT64 };
   g_autoptr (GArray) all = avatar_pack_plan (tensors, &units, &settings, AVATAR_BF16);
-  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
-  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
+  g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
+  g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
 
   for (guint i = 0; i < ahead->n; i++)
-    add_unit (list, &g_array_index (all, AvatarUnit, ahead->units[i]));
-  add_unit (list, &g_array_index (all, AvatarUnit, units.n)); /* the fixed ones */
-  for (guint i = 0; i < forward->n_guests; i++)
-    add_unit (list, &g_array_index (all, AvatarUnit, forward->guests[i]));
+    add_unit (list, &g_array_index (all, AvatarWeightGroup, ahead->units[i]));
+  add_unit (list, &g_array_index (all, AvatarWeightGroup, units.n)); /* the fixed ones */
+  for (guint i = 0; i < forward->n_on_demand; i++)
+    add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->on_demand[i]));
   for (guint i = 0; i < forward->n; i++)
-    add_unit (list, &g_array_index (all, AvatarUnit, forward->units[i]));
+    add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->units[i]));
 }
 
 /* As they are, in the order in which the architecture names them. Of CLIP's two towers it is the one of
@@ -96,7 +96,7 @@ list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
     const AvatarTensor *t = g_hash_table_lookup (tensors, name);
     g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
     const AvatarTensor *scale = g_hash_table_lookup (tensors, scale_name);
-    AvatarPacked p = { 0 };
+    AvatarPackedTensor p = { 0 };
 
     if (!t)
       continue; /* tensors that may be missing */
@@ -110,7 +110,7 @@ list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
 }
 
 static gsize
-stored_bytes (const AvatarPacked *p)
+stored_bytes (const AvatarPackedTensor *p)
 {
   return avatar_tensor_n (p->source) * avatar_dtype_size (p->dtype)
       + (is_8bit (p->dtype) ? p->source.shape[0] * sizeof (float) : 0);
@@ -119,7 +119,7 @@ stored_bytes (const AvatarPacked *p)
 GArray *
 pack_list (Pack *pack, AvatarComponentKind part, GError **error)
 {
-  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
+  g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
   GHashTable *tensors
       = avatar_model_get_component (pack->model, avatar_component_name (part), NULL);
 
@@ -129,7 +129,7 @@ pack_list (Pack *pack, AvatarComponentKind part, GError **error)
   else
     list_part (pack, avatar_component_name (part), tensors, list);
   for (guint i = 0; i < list->len; i++) {
-    AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
+    AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
 
     if (!choose_dtype (p, error))
       return NULL;
@@ -195,7 +195,7 @@ make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes
   Table table = { .text = g_string_new ("{") };
 
   for (guint i = 0; i < list->len; i++) {
-    const AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
+    const AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
     AvatarTensor scale = avatar_tensor (AVATAR_F32, NULL, 1, p->source.shape[0]);
     g_autofree char *name = g_strconcat (p->name, "_scale", NULL);
 
@@ -215,10 +215,10 @@ make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes
 /* ------------------------------------------------------------------------------------------- the values */
 
 /* Rows @start .. @end of @p, which has no LoRA if that is not all of it, as one image. */
-static AvatarPacked
-rows_of (const AvatarPacked *p, gint64 start, gint64 end)
+static AvatarPackedTensor
+rows_of (const AvatarPackedTensor *p, gint64 start, gint64 end)
 {
-  AvatarPacked part = *p;
+  AvatarPackedTensor part = *p;
   gsize row
       = avatar_tensor_n (p->source) / p->source.shape[0] * avatar_dtype_size (p->source.dtype);
 
@@ -236,15 +236,15 @@ rows_of (const AvatarPacked *p, gint64 start, gint64 end)
 }
 
 static gboolean
-write_rows (Pack *pack, AvatarOutput *out, const AvatarPacked *p, gint64 start, gint64 end,
+write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 start, gint64 end,
     const guint64 *offsets, const char *file, GError **error)
 {
-  AvatarPacked part = rows_of (p, start, end);
+  AvatarPackedTensor part = rows_of (p, start, end);
   gsize row = avatar_tensor_n (p->source) / p->source.shape[0] * avatar_dtype_size (p->dtype);
   gsize bytes = (end - start) * row,
         scales = is_8bit (p->dtype) ? (end - start) * sizeof (float) : 0;
-  g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
-  AvatarUnit unit = { .tensors = tensors };
+  g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
+  AvatarWeightGroup unit = { .tensors = tensors };
   g_autofree guint8 *image = NULL;
 
   part.scale_offset = (bytes + LINE - 1) / LINE * LINE;
@@ -256,7 +256,7 @@ write_rows (Pack *pack, AvatarOutput *out, const AvatarPacked *p, gint64 start, 
         (part.scale_offset + scales) >> 20, p->name);
     return FALSE;
   }
-  return avatar_pack_image (&unit, image, file, pack->cancelled, error)
+  return avatar_pack_group (&unit, image, file, pack->cancelled, error)
       && avatar_output_put (out, offsets[0] + start * row, image, bytes, error)
       && (scales == 0
           || avatar_output_put (out, offsets[1] + start * sizeof (float), image + part.scale_offset,
@@ -264,7 +264,7 @@ write_rows (Pack *pack, AvatarOutput *out, const AvatarPacked *p, gint64 start, 
 }
 
 static gboolean
-write_tensor (Pack *pack, AvatarOutput *out, const AvatarPacked *p, const guint64 *offsets,
+write_tensor (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, const guint64 *offsets,
     const char *file, GError **error)
 {
   gint64 rows = p->source.shape[0], step = rows;
@@ -294,7 +294,7 @@ write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list
       || !avatar_output_put (out, bytes - 1, "", 1, error))
     return FALSE;
   for (guint i = 0; i < list->len; i++) {
-    const AvatarPacked *p = &g_array_index (list, AvatarPacked, i);
+    const AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
 
     if (!write_tensor (pack, out, p, offsets + 2 * i, file, error))
       return FALSE;

@@ -25,7 +25,7 @@ typedef struct
   guint64 done, total; /* bytes of tensors */
 } Pack;
 
-/* Array of AvatarPacked: what becomes of the tensors of @part, in the order of their use. @dtype of each is
+/* Array of AvatarPackedTensor: what becomes of the tensors of @part, in the order of their use. @dtype of each is
  * what it will be stored in. FALSE with @error if a LoRA cannot be merged. Adds to the total. */
 GArray *pack_list (Pack *pack, AvatarComponentKind part, GError **error);
 /* Writes them to @path, which must not be there. */

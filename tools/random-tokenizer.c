@@ -170,21 +170,21 @@ static void
 add_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpointer data)
 {
   if (!token)
-    avatar_split_llama (text, n, add_piece, data);
+    avatar_pre_tokenize_llama (text, n, add_piece, data);
 }
 
 static void
 add_texts (RandomTable *t, const char *const *texts)
 {
-  g_autoptr (AvatarAdded) specials = avatar_added_new ();
+  g_autoptr (AvatarAddedTokens) specials = avatar_added_tokens_new ();
   char *name;
 
   for (guint i = 0; (name = special_name (i)); i++) {
-    avatar_added_add (specials, &(AvatarAddedToken){ .name = name });
+    avatar_added_tokens_add (specials, &(AvatarAddedToken){ .name = name });
     g_free (name);
   }
   for (; *texts; texts++)
-    avatar_added_split (specials, *texts, strlen (*texts), add_stretch, t);
+    avatar_added_tokens_split (specials, *texts, strlen (*texts), add_stretch, t);
 }
 
 /* All but the model. */
@@ -248,9 +248,9 @@ random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *tex
   GString *json = g_string_new (NULL);
 
   for (; *texts; texts++) {
-    g_autofree char *clean = avatar_clean_clip (*texts, strlen (*texts));
+    g_autofree char *clean = avatar_clip_normalize_clip (*texts, strlen (*texts));
 
-    avatar_split_clip (clean, strlen (clean), add_piece, &t);
+    avatar_pre_tokenize_clip (clean, strlen (clean), add_piece, &t);
   }
   if (sizes->merges > 0)
     random_table_grow (&t, sizes->merges, sizes->seed);

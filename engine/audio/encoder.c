@@ -294,7 +294,7 @@ check_heard (AvatarAudioEncoder *self, GError **error)
 }
 
 static gboolean
-hear_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
+encode_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
 {
   guint frames = (n + self->frame_samples - 1) / self->frame_samples;
   guint end = last ? frames : frames - self->context;
@@ -320,7 +320,7 @@ avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features, GError **e
   if (self->next == self->end) {
     if (!window_due (self, &n, &last))
       return AVATAR_PULL_EMPTY;
-    if (!hear_window (self, n, last, error))
+    if (!encode_window (self, n, last, error))
       return AVATAR_PULL_ERROR;
   }
   avatar_audio_features (self->net.hidden, self->next++, self->net.config->transformer.audio_steps,

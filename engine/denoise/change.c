@@ -181,7 +181,7 @@ take_prompts (AvatarDenoiser *self, const Anew *anew, GError **error)
 static void
 empty (AvatarDenoiser *self)
 {
-  avatar_denoiser_park (self);
+  avatar_denoiser_release_memory (self);
   avatar_window_clear (&self->window);
 }
 
@@ -190,10 +190,10 @@ static gboolean
 settle (AvatarDenoiser *self, GError **error)
 {
   guint64 least, room;
-  AvatarSettled settled;
+  AvatarMemoryPlan settled;
   AvatarMemory memory;
 
-  avatar_denoiser_settle (self, 0, 0, &settled, NULL);
+  avatar_denoiser_plan_memory (self, 0, 0, &settled, NULL);
   avatar_window_clear (&self->window); /* of the failure that it was meant to be */
   least = settled.least;
   if (self->memory_client)
@@ -202,7 +202,8 @@ settle (AvatarDenoiser *self, GError **error)
   if (!avatar_ops_check (self->ops, error))
     return FALSE;
   room = avatar_device_get_available_bytes (self->device);
-  if (!avatar_denoiser_settle (self, room, avatar_placing_room (self->device), &settled, NULL)) {
+  if (!avatar_denoiser_plan_memory (self, room, avatar_placement_available_bytes (self->device),
+          &settled, NULL)) {
     avatar_device_get_memory (self->device, &memory);
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "%s has no room for these settings: they need at least %.0f MiB, and the budget is %.0f MiB; "
@@ -219,7 +220,7 @@ settle (AvatarDenoiser *self, GError **error)
 static gboolean
 encode_texts (AvatarDenoiser *self, GError **error)
 {
-  if (!avatar_denoiser_unpark (self, self->text_needs.least, error)
+  if (!avatar_denoiser_acquire_memory (self, self->text_needs.least, error)
       || !avatar_denoiser_encode_texts (self, self->image, error))
     return FALSE;
   avatar_denoiser_round_texts (self);
@@ -295,7 +296,7 @@ try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarIm
     go_back (self, &before);
   /* what the next window needs it takes as after a turn of another stage, waiting for it if need be */
   if (!self->begun)
-    avatar_denoiser_park (self);
+    avatar_denoiser_release_memory (self);
   return done;
 }
 

@@ -78,9 +78,9 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
     gather_audio (self, clip, shift, k);
     exchange (self, clip, shift, k, FALSE);
     avatar_ops_release (self->ops, self->mark);
-    avatar_window_listen (&self->window, self->ops, clip->audio);
+    avatar_window_set_audio (&self->window, self->ops, clip->audio);
     avatar_denoiser_step (self, self->ops, clip->x, i,
-        (AvatarPlace){ k, avatar_clip_latent (&clip->plan, shift, k, 0) },
+        (AvatarWindowPosition){ k, avatar_clip_latent (&clip->plan, shift, k, 0) },
         avatar_denoiser_buffers (self, self->ops));
     if (!avatar_denoiser_check_step (self, clip->x, k, i, error))
       return FALSE;
@@ -110,7 +110,7 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
     if (!avatar_denoiser_noise (self, clip.z, clip.plan.latents, f, f, error))
       return AVATAR_PULL_ERROR;
   if (self->window.tokens)
-    avatar_tokens_reset (self->window.tokens, clip.plan.latents, clip.plan.windows);
+    avatar_step_cache_reset (self->window.tokens, clip.plan.latents, clip.plan.windows);
   avatar_denoiser_report (self, 0, 0);
   for (guint i = 0; i < self->settings.steps; i++) {
     if (!step_all (self, &clip, i, error))

@@ -30,7 +30,7 @@ struct _AvatarDenoiser
   AvatarOps *ops;
   GMutex turn; /* held at work; who has it may give the device's memory back */
   AvatarMemoryClient *memory_client; /* NULL: not of a discrete device */
-  gboolean parked;                   /* it was given back */
+  gboolean suspended;                /* it was given back */
   gsize predicted;                   /* bytes of the arena */
   gsize mark;                        /* of the arena, above the constants of all windows */
   gboolean dry_run;
@@ -62,12 +62,12 @@ struct _AvatarDenoiser
   AvatarDenoiseStats stats;
 };
 
-/* A stage without an arena: what avatar_denoiser_settle() needs. */
+/* A stage without an arena: what avatar_denoiser_plan_memory() needs. */
 AvatarDenoiser *avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, gboolean dry_run, GError **error);
 
 /**
- * AvatarSettled: what was decided about the device's memory, and what was found on the way.
+ * AvatarMemoryPlan: what was decided about the device's memory, and what was found on the way.
  * @arena: bytes; @least: the fewest bytes for the arena and the weights that are not fixed
  * @once, @full, @cached: work ahead of the first window, of a window's full steps, of its cached
  * @n_full, @n_cached: forwards of a window
@@ -77,17 +77,17 @@ typedef struct
   guint64 arena, least;
   AvatarCost once, full, cached;
   guint n_full, n_cached;
-} AvatarSettled;
+} AvatarMemoryPlan;
 
 /* Decides what of that which is worth its memory there is room for. @room: bytes that are left on
  * the device; @comfortable: of these, what may go to more than the least. FALSE with
  * AVATAR_ERROR_MEMORY, and @settled all the same, if @room is less than the least. */
-gboolean avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
-    AvatarSettled *settled, GError **error);
+gboolean avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfortable,
+    AvatarMemoryPlan *settled, GError **error);
 
 /* Memory did not suffice for some part: @error becomes what all of it together needs. Other reasons
  * than budget and free memory stay as they are. */
-void avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
+void avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
 
 gboolean
@@ -107,10 +107,10 @@ void avatar_denoiser_make_face_mask (AvatarDenoiser *self);
 void avatar_denoiser_round_texts (AvatarDenoiser *self);
 
 /* With the turn, between two windows: gives the device's memory back, but for what is always there. */
-void avatar_denoiser_park (AvatarDenoiser *self);
+void avatar_denoiser_release_memory (AvatarDenoiser *self);
 /* Takes it again, in the place of other stages at rest if need be. */
 /* @for_texts: bytes for the weights of the text encoders, if they are about to run; else 0 */
-gboolean avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error);
+gboolean avatar_denoiser_acquire_memory (AvatarDenoiser *self, guint64 for_texts, GError **error);
 /* AvatarReclaimFunc */
 AvatarReclaimResult avatar_denoiser_reclaim (gpointer denoiser, gboolean all);
 
@@ -132,7 +132,7 @@ void avatar_denoiser_plan_texts (AvatarDenoiser *self, guint64 room, AvatarTextE
 AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops);
 /* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
 void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
-    AvatarPlace place, AvatarStepBuffers buffers);
+    AvatarWindowPosition place, AvatarStepBuffers buffers);
 /* After step @i of @window: FALSE with @error if it failed or if @z is not finite. */
 gboolean avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
     GError **error);

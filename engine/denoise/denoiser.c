@@ -38,12 +38,12 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
     GError **error)
 {
   g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, FALSE, error);
-  AvatarSettled settled;
+  AvatarMemoryPlan settled;
   AvatarArena *arena;
 
   if (!self
-      || !avatar_denoiser_settle (self, avatar_device_get_available_bytes (device),
-          avatar_placing_room (device), &settled, error))
+      || !avatar_denoiser_plan_memory (self, avatar_device_get_available_bytes (device),
+          avatar_placement_available_bytes (device), &settled, error))
     return NULL;
   self->predicted = settled.arena;
   arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
@@ -69,7 +69,7 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
   if (self)
     return self;
   if (g_error_matches (reason, AVATAR_ERROR, AVATAR_ERROR_MEMORY))
-    avatar_denoiser_explain (model, device, settings, &reason);
+    avatar_denoiser_explain_out_of_memory (model, device, settings, &reason);
   g_propagate_error (error, reason);
   return NULL;
 }
@@ -124,12 +124,12 @@ static gboolean
 prepare (AvatarDenoiser *self, GError **error)
 {
   const AvatarTransformerConfig *c = self->transformer.config;
-  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
-  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
+  g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
+  g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
 
-  if (avatar_weights_set_route (self->weights, self->ops, ahead, error)
+  if (avatar_weights_set_schedule (self->weights, self->ops, ahead, error)
       && avatar_window_prepare (&self->window, self->ops, error)
-      && avatar_weights_set_route (self->weights, self->ops, forward, error))
+      && avatar_weights_set_schedule (self->weights, self->ops, forward, error))
     return TRUE;
   avatar_window_clear (&self->window);
   return FALSE;
@@ -146,7 +146,7 @@ ensure_begun (AvatarDenoiser *self, GError **error)
         "no reference portrait was given; set one before the first audio arrives");
     return FALSE;
   }
-  if (!avatar_denoiser_unpark (self, 0, error))
+  if (!avatar_denoiser_acquire_memory (self, 0, error))
     return FALSE;
   avatar_ops_release (self->ops, 0);
   if (!self->window.moments && !prepare (self, error))
@@ -179,7 +179,7 @@ denoise (AvatarDenoiser *self, GError **error)
                                                          : avatar_denoiser_run_window (self, error);
   avatar_ops_release (self->ops, self->mark);
   if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
-    avatar_denoiser_park (self);
+    avatar_denoiser_release_memory (self);
   return pull;
 }
 
@@ -249,7 +249,7 @@ avatar_denoiser_get_warnings (AvatarDenoiser *self)
 void
 avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
-  AvatarResidencyStats weights;
+  AvatarWeightStreamerStats weights;
 
   avatar_weights_get_stats (self->weights, &weights);
   *stats = self->stats;

@@ -10,14 +10,14 @@
 #define ATTEMPTS 3
 
 void
-avatar_denoiser_park (AvatarDenoiser *self)
+avatar_denoiser_release_memory (AvatarDenoiser *self)
 {
-  if (self->parked)
+  if (self->suspended)
     return;
   avatar_ops_finish (self->ops);
-  avatar_weights_drop_route (self->weights);
+  avatar_weights_drop_schedule (self->weights);
   avatar_arena_free_memory (self->ops->arena);
-  self->parked = TRUE;
+  self->suspended = TRUE;
   self->begun = FALSE;
   if (self->memory_client)
     avatar_memory_client_set_reclaimable (self->memory_client, FALSE);
@@ -27,22 +27,25 @@ avatar_denoiser_park (AvatarDenoiser *self)
 static guint64
 least_for_weights (AvatarDenoiser *self)
 {
-  GArray *units = avatar_weights_get_units (self->weights);
-  g_autofree AvatarRoute *ahead = avatar_transformer_route (self->transformer.config, TRUE);
-  g_autofree AvatarRoute *forward = avatar_transformer_route (self->transformer.config, FALSE);
+  GArray *units = avatar_weights_get_groups (self->weights);
+  g_autofree AvatarWeightSchedule *ahead
+      = avatar_transformer_weight_schedule (self->transformer.config, TRUE);
+  g_autofree AvatarWeightSchedule *forward
+      = avatar_transformer_weight_schedule (self->transformer.config, FALSE);
 
-  return MAX (avatar_placing_slots_bytes (self->device, units, ahead, AVATAR_MIN_SLOTS),
-      avatar_placing_slots_bytes (self->device, units, forward, AVATAR_MIN_SLOTS));
+  return MAX (avatar_placement_slots_bytes (self->device, units, ahead, AVATAR_MIN_SLOTS),
+      avatar_placement_slots_bytes (self->device, units, forward, AVATAR_MIN_SLOTS));
 }
 
 static gboolean
 take_route (AvatarDenoiser *self, GError **error)
 {
-  g_autofree AvatarRoute *forward = avatar_transformer_route (self->transformer.config, FALSE);
+  g_autofree AvatarWeightSchedule *forward
+      = avatar_transformer_weight_schedule (self->transformer.config, FALSE);
 
   /* before the first window it is taken when what is computed ahead has been */
   return !self->window.moments
-      || avatar_weights_set_route (self->weights, self->ops, forward, error);
+      || avatar_weights_set_schedule (self->weights, self->ops, forward, error);
 }
 
 /* In turns with other stages. */
@@ -54,17 +57,17 @@ take_turn (AvatarDenoiser *self, guint64 for_texts, GError **error)
   guint64 least = bytes + MAX (least_for_weights (self), for_texts);
   GError *reason = NULL;
 
-  for (guint i = 0; i < ATTEMPTS && self->parked; i++) {
+  for (guint i = 0; i < ATTEMPTS && self->suspended; i++) {
     g_clear_error (&reason);
     avatar_memory_client_request (self->memory_client,
         MAX (least, bytes + avatar_weights_file_bytes (self->weights)), least,
         &self->ops->cancelled);
-    self->parked = !avatar_arena_allocate_memory (arena, "the denoiser", &reason)
+    self->suspended = !avatar_arena_allocate_memory (arena, "the denoiser", &reason)
         || !take_route (self, &reason);
-    if (self->parked)
+    if (self->suspended)
       avatar_arena_free_memory (arena);
   }
-  if (self->parked) {
+  if (self->suspended) {
     g_propagate_error (error, reason);
     return FALSE;
   }
@@ -73,13 +76,13 @@ take_turn (AvatarDenoiser *self, guint64 for_texts, GError **error)
 }
 
 gboolean
-avatar_denoiser_unpark (AvatarDenoiser *self, guint64 for_texts, GError **error)
+avatar_denoiser_acquire_memory (AvatarDenoiser *self, guint64 for_texts, GError **error)
 {
-  if (self->parked && self->memory_client)
+  if (self->suspended && self->memory_client)
     return take_turn (self, for_texts, error);
-  self->parked
-      = self->parked && !avatar_arena_allocate_memory (self->ops->arena, "the denoiser", error);
-  return !self->parked;
+  self->suspended
+      = self->suspended && !avatar_arena_allocate_memory (self->ops->arena, "the denoiser", error);
+  return !self->suspended;
 }
 
 AvatarReclaimResult
@@ -89,7 +92,7 @@ avatar_denoiser_reclaim (gpointer denoiser, gboolean all)
 
   if (!g_mutex_trylock (&self->turn))
     return AVATAR_RECLAIM_BUSY;
-  avatar_denoiser_park (self);
+  avatar_denoiser_release_memory (self);
   g_mutex_unlock (&self->turn);
   return AVATAR_RECLAIM_DONE;
 }

@@ -33,7 +33,7 @@ work_add (AvatarCost w, double n, AvatarCost b, AvatarCost a)
 
 /* The first step of every kind stands for all of it. */
 static void
-run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarSettled *out)
+run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
 {
   gsize mark = avatar_ops_mark (ops);
   AvatarCost work[KINDS] = { 0 };
@@ -47,7 +47,7 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarSettled *out)
 
       seen |= 1 << kind;
       self->stats.forwards = 0;
-      avatar_denoiser_step (self, ops, NULL, i, (AvatarPlace){ 0 },
+      avatar_denoiser_step (self, ops, NULL, i, (AvatarWindowPosition){ 0 },
           avatar_denoiser_buffers (self, ops));
       avatar_ops_release (ops, mark);
       forwards[kind] = self->stats.forwards;
@@ -64,18 +64,18 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarSettled *out)
 }
 
 /* One window and all steps. */
-static AvatarSettled
+static AvatarMemoryPlan
 run_dry (AvatarDenoiser *self)
 {
   g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   AvatarCost before = work_of (ops);
-  AvatarSettled out = { 0 };
+  AvatarMemoryPlan out = { 0 };
 
   avatar_window_prepare (&self->window, ops, NULL);
   avatar_window_begin (&self->window, ops);
   out.once = work_add (out.once, 1, work_of (ops), before);
   before = work_of (ops);
-  avatar_window_listen (&self->window, ops, NULL);
+  avatar_window_set_audio (&self->window, ops, NULL);
   out.full = work_add (out.full, 1, work_of (ops), before);
   run_steps (self, ops, &out);
   out.arena = MAX (avatar_arena_peak (ops->arena), self->text_needs.arena);
@@ -85,12 +85,12 @@ run_dry (AvatarDenoiser *self)
 /* The other settings, and what they take, if that is not more than @room. */
 static void
 try (AvatarDenoiser *self, gboolean share, AvatarTokenStorage storage, guint64 room,
-    AvatarSettled *best)
+    AvatarMemoryPlan *best)
 {
   AvatarWindow *w = &self->window;
   gboolean share_before = w->share;
   AvatarTokenStorage storage_before = w->storage;
-  AvatarSettled more;
+  AvatarMemoryPlan more;
 
   w->share = share;
   w->storage = storage;
@@ -109,13 +109,14 @@ try (AvatarDenoiser *self, gboolean share, AvatarTokenStorage storage, guint64 r
 static guint64
 slots_bytes (AvatarDenoiser *self, guint slots)
 {
-  GArray *units = avatar_weights_get_units (self->weights);
+  GArray *units = avatar_weights_get_groups (self->weights);
   guint64 most = self->text_needs.least;
 
   for (guint ahead = 0; units && ahead < 2; ahead++) {
-    g_autofree AvatarRoute *route = avatar_transformer_route (self->transformer.config, ahead);
+    g_autofree AvatarWeightSchedule *route
+        = avatar_transformer_weight_schedule (self->transformer.config, ahead);
 
-    most = MAX (most, avatar_placing_slots_bytes (self->device, units, route, slots));
+    most = MAX (most, avatar_placement_slots_bytes (self->device, units, route, slots));
   }
   return most;
 }
@@ -124,8 +125,8 @@ slots_bytes (AvatarDenoiser *self, guint slots)
  * tokens that the branches of guidance share, and those of the step cache, which else go to the
  * host. */
 gboolean
-avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
-    AvatarSettled *settled, GError **error)
+avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfortable,
+    AvatarMemoryPlan *settled, GError **error)
 {
   guint64 slots = slots_bytes (self, AVATAR_MAX_SLOTS), arena;
   gboolean one_window = self->settings.mode != AVATAR_DENOISE_MODE_CLIP;
@@ -152,17 +153,17 @@ avatar_denoiser_settle (AvatarDenoiser *self, guint64 room, guint64 comfortable,
 }
 
 void
-avatar_denoiser_explain (AvatarModel *model, AvatarDevice *device,
+avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error)
 {
   g_autoptr (AvatarDenoiser) dry_run = avatar_denoiser_open (model, device, settings, TRUE, NULL);
   guint64 least, room = G_MAXUINT64, total;
-  AvatarSettled settled;
+  AvatarMemoryPlan settled;
   AvatarMemory memory;
 
   if (!dry_run)
     return;
-  avatar_denoiser_settle (dry_run, 0, 0, &settled, NULL);
+  avatar_denoiser_plan_memory (dry_run, 0, 0, &settled, NULL);
   least = avatar_weights_fixed_bytes (dry_run->weights) + settled.least;
   if (least <= avatar_device_get_available_bytes (device))
     return;
@@ -196,23 +197,24 @@ one_forward (AvatarDenoiser *self)
   self->window.cfg_scale = 1;
   avatar_window_prepare (&self->window, ops, NULL);
   avatar_window_begin (&self->window, ops);
-  avatar_window_listen (&self->window, ops, NULL);
+  avatar_window_set_audio (&self->window, ops, NULL);
   buffers = avatar_denoiser_buffers (self, ops);
   before = work_of (ops);
-  avatar_window_velocity (&self->window, ops, buffers.v, buffers.x, 0, (AvatarPlace){ 0 });
+  avatar_window_velocity (&self->window, ops, buffers.v, buffers.x, 0, (AvatarWindowPosition){ 0 });
   self->window.cfg_scale = cfg_scale;
   return work_add ((AvatarCost){ 0 }, 1, work_of (ops), before);
 }
 
-/* Bytes of the units of @route and its guests that do not keep a place: what is pinned, as far as
+/* Bytes of the units of @route and its on_demand that do not keep a place: what is pinned, as far as
  * the cap allows. */
 static guint64
-pinned_bytes (GArray *units, const AvatarRoute *route, const AvatarPlacing *placing, guint64 cap)
+pinned_bytes (GArray *units, const AvatarWeightSchedule *route, const AvatarPlacement *placing,
+    guint64 cap)
 {
   guint64 bytes = placing->streamed_bytes;
 
-  for (guint i = 0; i < route->n_guests; i++)
-    bytes += g_array_index (units, AvatarUnit, route->guests[i]).bytes;
+  for (guint i = 0; i < route->n_on_demand; i++)
+    bytes += g_array_index (units, AvatarWeightGroup, route->on_demand[i]).bytes;
   return MIN (bytes, cap);
 }
 
@@ -224,7 +226,7 @@ staging_bytes (GArray *units)
   guint64 largest = 0;
 
   for (guint i = 0; i + 1 < units->len; i++)
-    largest = MAX (largest, g_array_index (units, AvatarUnit, i).bytes);
+    largest = MAX (largest, g_array_index (units, AvatarWeightGroup, i).bytes);
   return AVATAR_STAGINGS * largest;
 }
 
@@ -232,21 +234,22 @@ staging_bytes (GArray *units)
 static gboolean
 place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GError **error)
 {
-  GArray *units = avatar_weights_get_units (self->weights);
+  GArray *units = avatar_weights_get_groups (self->weights);
   guint64 most;
 
   avatar_denoiser_plan_texts (self, room, &plan->text);
   most = plan->text.weights;
   for (guint ahead = 0; units && ahead < 2; ahead++) {
-    g_autofree AvatarRoute *route = avatar_transformer_route (self->transformer.config, ahead);
-    g_auto (AvatarPlacing) placing = { 0 };
+    g_autofree AvatarWeightSchedule *route
+        = avatar_transformer_weight_schedule (self->transformer.config, ahead);
+    g_auto (AvatarPlacement) placing = { 0 };
 
-    if (!avatar_placing_init (&placing, self->device, units, route, room, error))
+    if (!avatar_placement_init (&placing, self->device, units, route, room, error))
       return FALSE;
     most = MAX (most, placing.slots_bytes + placing.resident_bytes);
     if (ahead) {
       for (guint i = 0; i < route->n; i++)
-        plan->ahead += g_array_index (units, AvatarUnit, route->units[i]).bytes;
+        plan->ahead += g_array_index (units, AvatarWeightGroup, route->units[i]).bytes;
       continue;
     }
     plan->expand = placing.scratches
@@ -259,7 +262,7 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
     plan->n_units = route->n;
     plan->pinned = pinned_bytes (units, route, &placing, self->settings.pinned_bytes);
     for (guint i = 0; i < route->n; i++)
-      plan->ahead += g_array_index (units, AvatarUnit, route->units[i]).bytes;
+      plan->ahead += g_array_index (units, AvatarWeightGroup, route->units[i]).bytes;
     plan->ahead -= placing.streamed_bytes;
     plan->host += MAX (staging_bytes (units), plan->text.host);
   }
@@ -279,7 +282,7 @@ count_windows (AvatarDenoiser *self, guint frames)
 }
 
 static void
-fill_plan (AvatarDenoiser *self, const AvatarSettled *settled, guint frames,
+fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *settled, guint frames,
     AvatarDenoiserPlan *plan)
 {
   guint windows = count_windows (self, frames);
@@ -307,7 +310,7 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
 {
   AvatarDenoiseSettings any = *settings;
   g_autoptr (AvatarDenoiser) self = NULL;
-  AvatarSettled settled;
+  AvatarMemoryPlan settled;
 
   if (avatar_text_encoder_is_for (model))
     any.prompt = NULL; /* as long as it may be; tokenizers need not be there */
@@ -316,7 +319,7 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     return FALSE;
   *plan = (AvatarDenoiserPlan){ .fixed = avatar_weights_fixed_bytes (self->weights) };
   room -= MIN (room, plan->fixed);
-  plan->fits = avatar_denoiser_settle (self, room, room, &settled, NULL);
+  plan->fits = avatar_denoiser_plan_memory (self, room, room, &settled, NULL);
   plan->least = plan->fixed + settled.least;
   if (!plan->fits)
     room = settled.least;

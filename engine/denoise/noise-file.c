@@ -34,11 +34,11 @@ check_shape (const AvatarTensor *t, const char *name, const char *what, const gi
 }
 
 gboolean
-avatar_noise_file_read (AvatarNoiseFile *self, AvatarWeightFile *file, const char *what,
+avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const char *what,
     const gint64 shape[4], GError **error)
 {
-  const char *name = avatar_weight_file_get_name (file);
-  const char *unusable_reason = avatar_weight_file_unusable_reason (file, AVATAR_TORCH_ALONE);
+  const char *name = avatar_tensor_file_get_name (file);
+  const char *unusable_reason = avatar_tensor_file_unusable_reason (file, AVATAR_TORCH_ALONE);
   g_autofree guint8 *raw = NULL;
   const gint64 *found;
   AvatarTensor t;
@@ -49,13 +49,13 @@ avatar_noise_file_read (AvatarNoiseFile *self, AvatarWeightFile *file, const cha
         name, unusable_reason);
     return FALSE;
   }
-  if (avatar_weight_file_n (file) != 1) {
+  if (avatar_tensor_file_n (file) != 1) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
         "%s: there are %u tensors in the file; for %s one was expected", name,
-        avatar_weight_file_n (file), what);
+        avatar_tensor_file_n (file), what);
     return FALSE;
   }
-  avatar_weight_file_nth (file, 0, &t);
+  avatar_tensor_file_nth (file, 0, &t);
   if (!check_shape (&t, name, what, shape, error))
     return FALSE;
   get_shape (&t, &found);
@@ -80,7 +80,7 @@ gboolean
 avatar_noise_file_load (AvatarNoiseFile *self, const char *path, const char *what,
     const gint64 shape[4], GError **error)
 {
-  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open (path, error);
+  g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open (path, error);
 
   if (file)
     return avatar_noise_file_read (self, file, what, shape, error);

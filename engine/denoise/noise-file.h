@@ -15,7 +15,7 @@ typedef struct
 
 /* @shape: what the one tensor of the file must be, as [channels, frames, h, w], with or without a first
  * dimension of 1; of frames the fewest that do. It must be finite. @what: its setting, for messages */
-gboolean avatar_noise_file_read (AvatarNoiseFile *self, AvatarWeightFile *file, const char *what,
+gboolean avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const char *what,
     const gint64 shape[4], GError **error);
 /* The same of the file at @path. */
 gboolean avatar_noise_file_load (AvatarNoiseFile *self, const char *path, const char *what,

@@ -79,7 +79,7 @@ open_encoder (AvatarDenoiser *self, GError **error)
 {
   const AvatarDenoiseSettings *s = &self->settings;
   g_autofree char *folder
-      = s->prompt_cache_dir ? g_strdup (s->prompt_cache_dir) : avatar_text_cache_default ();
+      = s->prompt_cache_dir ? g_strdup (s->prompt_cache_dir) : avatar_prompt_cache_default ();
   const AvatarTextEncoderSettings settings = {
     .prompts = { s->prompt, s->negative_prompt },
     .n_prompts = count_prompts (self),
@@ -134,7 +134,7 @@ avatar_denoiser_encode_texts (AvatarDenoiser *self, const AvatarImage *image, GE
   /* what was made of the texts before, and the memory for the blocks' weights */
   avatar_ops_finish (self->ops);
   avatar_window_clear (&self->window);
-  avatar_weights_drop_route (self->weights);
+  avatar_weights_drop_schedule (self->weights);
   avatar_ops_release (self->ops, 0);
   if (!avatar_text_encoder_run (self->text, self->ops, image, report, self, error))
     return FALSE;

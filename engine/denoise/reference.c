@@ -159,7 +159,7 @@ take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
   AvatarImage *before = self->image;
 
   if (self->memory_client)
-    avatar_denoiser_park (self); /* in turns with the portrait's encoder */
+    avatar_denoiser_release_memory (self); /* in turns with the portrait's encoder */
   if (!avatar_denoiser_take_image (self, image, error))
     return FALSE;
   g_free (moments);
@@ -169,7 +169,7 @@ take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
   g_free (self->conditions.face);
   avatar_denoiser_make_face_mask (self);
   self->begun = FALSE;
-  if (!avatar_denoiser_unpark (self, self->text_needs.least, error)
+  if (!avatar_denoiser_acquire_memory (self, self->text_needs.least, error)
       || !avatar_denoiser_encode_texts (self, image, error))
     return FALSE;
   avatar_denoiser_round_texts (self);

@@ -130,7 +130,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
   g_autoptr (GPtrArray) loras = NULL;
-  AvatarWeightUnits units;
+  AvatarWeightGrouping units;
 
   if (!avatar_denoiser_check_settings (settings, model, error)
       || !check_precision (settings, device, error)
@@ -166,8 +166,8 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     return NULL;
   self->warnings = copy_warnings (loras);
   avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
-  units = avatar_transformer_units (self->transformer.config);
-  self->weights = avatar_weights_new_units (model, device, "transformer", &units,
+  units = avatar_transformer_weight_groups (self->transformer.config);
+  self->weights = avatar_weights_new_grouped (model, device, "transformer", &units,
       &(AvatarWeightSettings){
           .quantise = settings->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
               : settings->weight_format == AVATAR_WEIGHT_FORMAT_FP8

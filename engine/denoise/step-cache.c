@@ -35,7 +35,7 @@ change (const float *a, const float *b, gsize n)
 }
 
 void
-avatar_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode, double threshold,
+avatar_step_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode, double threshold,
     const float *const *modulations, gsize n)
 {
   guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
@@ -72,11 +72,11 @@ struct _AvatarTokens
   guint *owner;        /* [latents]: the window that wrote the frame last */
 };
 
-AvatarTokens *
-avatar_tokens_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches, gint64 s,
+AvatarStepCache *
+avatar_step_cache_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches, gint64 s,
     gint64 frames, gint64 text, gint64 width)
 {
-  AvatarTokens *self = g_new0 (AvatarTokens, 1);
+  AvatarStepCache *self = g_new0 (AvatarStepCache, 1);
 
   self->storage = storage;
   self->branches = branches;
@@ -91,7 +91,7 @@ avatar_tokens_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches, g
 }
 
 static void
-forget (AvatarTokens *self)
+forget (AvatarStepCache *self)
 {
   for (guint i = 0; i < self->branches; i++)
     g_clear_pointer (&self->video[i], g_free);
@@ -102,7 +102,7 @@ forget (AvatarTokens *self)
 }
 
 void
-avatar_tokens_free (AvatarTokens *self)
+avatar_step_cache_free (AvatarStepCache *self)
 {
   if (!self)
     return;
@@ -113,7 +113,7 @@ avatar_tokens_free (AvatarTokens *self)
 }
 
 void
-avatar_tokens_reset (AvatarTokens *self, guint latents, guint windows)
+avatar_step_cache_reset (AvatarStepCache *self, guint latents, guint windows)
 {
   g_return_if_fail (self->storage == AVATAR_TOKEN_STORAGE_HOST || windows == 1);
   forget (self);
@@ -125,14 +125,14 @@ avatar_tokens_reset (AvatarTokens *self, guint latents, guint windows)
 
 /* The clip's frame at position @j of the window. */
 static guint
-frame_at (AvatarTokens *self, AvatarPlace place, gint64 j)
+frame_at (AvatarStepCache *self, AvatarWindowPosition place, gint64 j)
 {
   return (place.start + j) % self->latents;
 }
 
 void
-avatar_tokens_keep (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
-    AvatarPlace place)
+avatar_step_cache_store (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
+    AvatarWindowPosition place)
 {
   gint64 s = self->s, l = tokens.shape[0], text = l - (self->frames + 1) * s;
   gsize frame = s * self->row;
@@ -160,8 +160,8 @@ avatar_tokens_keep (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, gui
 }
 
 void
-avatar_tokens_fill (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
-    AvatarPlace place)
+avatar_step_cache_load (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
+    AvatarWindowPosition place)
 {
   gint64 s = self->s, l = tokens.shape[0], text = l - (self->frames + 1) * s;
   gsize frame = s * self->row;

@@ -12,8 +12,8 @@ G_BEGIN_DECLS
 
 /* full [steps]: whether all blocks run in step i. @modulations: [steps], what AVATAR_STEP_CACHE_ADAPTIVE
  * goes by, [n] floats each; not read in other modes. */
-void avatar_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode, double threshold,
-    const float *const *modulations, gsize n);
+void avatar_step_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode,
+    double threshold, const float *const *modulations, gsize n);
 
 typedef enum
 {
@@ -22,31 +22,31 @@ typedef enum
 } AvatarTokenStorage;
 
 /**
- * AvatarPlace: where a window of T frames lies in a clip of @latents latent frames.
+ * AvatarWindowPosition: where a window of T frames lies in a clip of @latents latent frames.
  * @window: its index; @start: the clip's frame at the window's first, before wrapping around
  */
 typedef struct
 {
   guint window, start;
-} AvatarPlace;
+} AvatarWindowPosition;
 
 /* Tokens [reference S | T frames of S | text] of every window and branch; frames that windows
  * share belong to the one that wrote them last, and a window's reference and text are those of
  * the owner of its first frame, as upstream has it (docs/dev/spec/denoise.md 4.10). */
-typedef struct _AvatarTokens AvatarTokens;
+typedef struct _AvatarTokens AvatarStepCache;
 
 /* @s: tokens a frame; @text: at most; @width: of a token. ARENA: takes its memory from @ops'
  * arena. */
-AvatarTokens *avatar_tokens_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches,
+AvatarStepCache *avatar_step_cache_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches,
     gint64 s, gint64 frames, gint64 text, gint64 width);
-void avatar_tokens_free (AvatarTokens *self);
+void avatar_step_cache_free (AvatarStepCache *self);
 /* How many latent frames and windows the clip has; forgets what was kept. */
-void avatar_tokens_reset (AvatarTokens *self, guint latents, guint windows);
-void avatar_tokens_keep (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
-    AvatarPlace place);
-void avatar_tokens_fill (AvatarTokens *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
-    AvatarPlace place);
+void avatar_step_cache_reset (AvatarStepCache *self, guint latents, guint windows);
+void avatar_step_cache_store (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens,
+    guint branch, AvatarWindowPosition place);
+void avatar_step_cache_load (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens,
+    guint branch, AvatarWindowPosition place);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarTokens, avatar_tokens_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarStepCache, avatar_step_cache_free)
 
 G_END_DECLS

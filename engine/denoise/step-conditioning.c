@@ -31,7 +31,7 @@ embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, const ch
 /* vec [n, D] float32 (docs/dev/spec/denoise.md 2.5, step 1) */
 static void
 condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
-    const AvatarMoment *moments, gint64 n)
+    const AvatarStepConditioning *moments, gint64 n)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, pooled_dim = self->config->pooled_dim;
@@ -71,7 +71,7 @@ condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
 /* The vectors of one layer for all moments, to their place on the host. */
 static void
 modulation (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec, const char *layer,
-    gint64 offset, const AvatarMoment *moments)
+    gint64 offset, const AvatarStepConditioning *moments)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 n = silu_vec.shape[0];
@@ -91,7 +91,7 @@ modulation (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec, cons
 
 static void
 all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
-    const AvatarMoment *moments)
+    const AvatarStepConditioning *moments)
 {
   const AvatarTransformerConfig *c = self->config;
 
@@ -100,21 +100,21 @@ all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
     g_autofree char *layer
         = g_strdup_printf ("double_blocks.%u.%s_mod.linear", i / 2, text ? "txt" : "img");
 
-    avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
+    avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
     modulation (self, ops, silu_vec, layer, avatar_modulation_double (c, i / 2, text), moments);
-    avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_DOUBLE, i);
+    avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
   }
   for (guint i = 0; i < c->n_single; i++) {
     g_autofree char *layer = g_strdup_printf ("single_blocks.%u.modulation.linear", i);
 
-    avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_SINGLE, i);
+    avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
     modulation (self, ops, silu_vec, layer, avatar_modulation_single (c, i), moments);
-    avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_SINGLE, i);
+    avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
   }
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_MOD_FINAL, 0);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
   modulation (self, ops, silu_vec, "final_layer.adaLN_modulation.1", avatar_modulation_final (c),
       moments);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_MOD_FINAL, 0);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
 }
 
 /* The vector of @n float32 values as gate of linear_add, from the only row of @gates. */
@@ -139,7 +139,7 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
   AvatarTensor h = avatar_ops_alloc (ops, 2, n, d), qkv = avatar_ops_alloc (ops, 2, n, 3 * d);
   AvatarTensor hidden, heads;
 
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_TEXT_ATTENTION, i);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
   avatar_op_linear (ops, gates, c, AVATAR_W ("%s.%u.adaLN_modulation.1.weight", P, i),
       AVATAR_W ("%s.%u.adaLN_modulation.1.bias", P, i), AVATAR_ACT_NONE);
   avatar_op_layer_norm (ops, h, x, AVATAR_W ("%s.%u.norm1.weight", P, i),
@@ -152,8 +152,8 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
       avatar_tensor_slice (heads, 1, 2 * (d / hd), d / hd), 1 / sqrt (hd), 0, 0, mask);
   avatar_op_linear_add (ops, x, h, AVATAR_W ("%s.%u.self_attn_proj.weight", P, i),
       AVATAR_W ("%s.%u.self_attn_proj.bias", P, i), gate_of (gates, 0, d), AVATAR_NO_TENSOR);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_TEXT_ATTENTION, i);
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_TEXT_MLP, i);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
   avatar_op_layer_norm (ops, h, x, AVATAR_W ("%s.%u.norm2.weight", P, i),
       AVATAR_W ("%s.%u.norm2.bias", P, i), FALSE, AVATAR_EPS);
   hidden = avatar_ops_alloc (ops, 2, n, AVATAR_W ("%s.%u.mlp.fc1.weight", P, i).shape[0]);
@@ -161,13 +161,13 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
       AVATAR_W ("%s.%u.mlp.fc1.bias", P, i), AVATAR_ACT_SILU);
   avatar_op_linear_add (ops, x, hidden, AVATAR_W ("%s.%u.mlp.fc2.weight", P, i),
       AVATAR_W ("%s.%u.mlp.fc2.bias", P, i), gate_of (gates, 1, d), AVATAR_NO_TENSOR);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_TEXT_MLP, i);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
   avatar_ops_release (ops, mark);
 }
 
 /* The refined text of one moment (docs/dev/spec/denoise.md 2.7), to its place on the host. */
 static void
-refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moment)
+refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditioning *moment)
 {
   const AvatarText *text = moment->prompt;
   gsize mark = avatar_ops_mark (ops);
@@ -189,7 +189,7 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moment)
     mask = avatar_ops_alloc_as (ops, AVATAR_U8, 1, n);
     avatar_op_upload_raw (ops, mask, text->mask);
   }
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_TEXT, 0);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT, 0);
   avatar_op_mean_rows (ops, mean, states, weight);
   avatar_transformer_mlp (self, ops, sum, avatar_as_row (mean), "txt_in.c_embedder.linear_1",
       "txt_in.c_embedder.linear_2", AVATAR_ACT_SILU);
@@ -199,7 +199,7 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moment)
   avatar_op_copy (ops, c, sum);
   avatar_op_linear (ops, x, states, AVATAR_W ("txt_in.input_embedder.weight"),
       AVATAR_W ("txt_in.input_embedder.bias"), AVATAR_ACT_NONE);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_TEXT, 0);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_TEXT, 0);
   for (guint i = 0; i < self->config->refiner_depth; i++)
     refine_block (self, ops, x, c, i, mask);
   avatar_transformer_tap (self, ops, "txt_in", x);
@@ -208,17 +208,17 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moment)
 }
 
 void
-avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moments,
-    guint n)
+avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
+    const AvatarStepConditioning *moments, guint n)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden;
   AvatarTensor vec = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) n, d);
   AvatarTensor silu_vec = avatar_ops_alloc (ops, 2, (gint64) n, d);
 
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_EMBED, 0);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_EMBED, 0);
   condition_vectors (self, ops, vec, moments, n);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_EMBED, 0);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_EMBED, 0);
   avatar_transformer_tap (self, ops, "vec", vec);
   avatar_op_act (ops, vec, AVATAR_ACT_SILU);
   avatar_op_copy (ops, silu_vec, vec);
@@ -227,8 +227,8 @@ avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops, const Avat
 }
 
 void
-avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops, const AvatarMoment *moments,
-    guint n)
+avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops,
+    const AvatarStepConditioning *moments, guint n)
 {
   for (guint i = 0; i < n; i++)
     refine_one (self, ops, &moments[i]);

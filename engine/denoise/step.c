@@ -18,8 +18,8 @@ avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
 
 /* Guidance and step on the host, which both take no time beside a forward. */
 static void
-step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarPlace place,
-    AvatarStepBuffers b, float dt)
+step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
+    AvatarWindowPosition place, AvatarStepBuffers b, float dt)
 {
   gsize n = self->channels * self->frames * self->h8 * self->w8;
   float *with = self->velocities, *without = with ? with + n : NULL;
@@ -40,8 +40,8 @@ step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, Avata
 }
 
 void
-avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i, AvatarPlace place,
-    AvatarStepBuffers b)
+avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
+    AvatarWindowPosition place, AvatarStepBuffers b)
 {
   double sigma = avatar_window_sigma (&self->window, i);
   double next = avatar_window_sigma (&self->window, i + 1);

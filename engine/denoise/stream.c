@@ -66,14 +66,14 @@ sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, 
   AvatarStepBuffers buffers;
   guint steps = self->settings.steps;
 
-  avatar_window_listen (&self->window, self->ops, audio);
+  avatar_window_set_audio (&self->window, self->ops, audio);
   if (self->window.tokens)
-    avatar_tokens_reset (self->window.tokens, self->frames, 1);
+    avatar_step_cache_reset (self->window.tokens, self->frames, 1);
   buffers = avatar_denoiser_buffers (self, self->ops);
   avatar_denoiser_report (self, self->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
     hold (self, z, noise, known, offset, avatar_window_sigma (&self->window, i));
-    avatar_denoiser_step (self, self->ops, z, i, (AvatarPlace){ 0 }, buffers);
+    avatar_denoiser_step (self, self->ops, z, i, (AvatarWindowPosition){ 0 }, buffers);
     if (!avatar_denoiser_check_step (self, z, self->n_windows, i, error))
       return FALSE;
     if (self->settings.upstream_rounding)

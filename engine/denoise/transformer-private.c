@@ -11,15 +11,19 @@ avatar_transformer_tap (AvatarTransformer *self, AvatarOps *ops, const char *nam
 }
 
 void
-avatar_transformer_enter (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i)
+avatar_transformer_acquire (AvatarTransformer *self, AvatarOps *ops, AvatarWeightGroupKind kind,
+    guint i)
 {
-  avatar_weights_enter (self->weights, ops, avatar_transformer_unit (self->config, kind, i));
+  avatar_weights_acquire (self->weights, ops,
+      avatar_transformer_weight_group (self->config, kind, i));
 }
 
 void
-avatar_transformer_leave (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i)
+avatar_transformer_release (AvatarTransformer *self, AvatarOps *ops, AvatarWeightGroupKind kind,
+    guint i)
 {
-  avatar_weights_leave (self->weights, ops, avatar_transformer_unit (self->config, kind, i));
+  avatar_weights_release (self->weights, ops,
+      avatar_transformer_weight_group (self->config, kind, i));
 }
 
 AvatarTensor

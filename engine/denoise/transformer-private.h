@@ -13,29 +13,30 @@ G_BEGIN_DECLS
 /* Units, by what they belong to. @i: which block, adapter, ... */
 typedef enum
 {
-  AVATAR_UNIT_EMBED,     /* numbers and pooled text to the condition vector */
-  AVATAR_UNIT_SCENE,     /* reference tokens */
-  AVATAR_UNIT_SPEECH,    /* audio projection */
-  AVATAR_UNIT_SPEECH_KV, /* keys and values of all adapters */
-  AVATAR_UNIT_TEXT,      /* the refiner's embedders */
-  AVATAR_UNIT_MOD_FINAL, /* modulation of the final layer */
-  AVATAR_UNIT_TEXT_ATTENTION,
-  AVATAR_UNIT_TEXT_MLP,
-  AVATAR_UNIT_MOD_DOUBLE, /* two of a block: image, text */
-  AVATAR_UNIT_MOD_SINGLE,
-  AVATAR_UNIT_DOUBLE_IMG,
-  AVATAR_UNIT_DOUBLE_TXT, /* and the adapter after the block */
-  AVATAR_UNIT_SINGLE,
-} AvatarUnitKind;
+  AVATAR_WEIGHT_GROUP_EMBED,     /* numbers and pooled text to the condition vector */
+  AVATAR_WEIGHT_GROUP_REFERENCE, /* reference tokens */
+  AVATAR_WEIGHT_GROUP_AUDIO,     /* audio projection */
+  AVATAR_WEIGHT_GROUP_AUDIO_KV,  /* keys and values of all adapters */
+  AVATAR_WEIGHT_GROUP_TEXT,      /* the refiner's embedders */
+  AVATAR_WEIGHT_GROUP_MOD_FINAL, /* modulation of the final layer */
+  AVATAR_WEIGHT_GROUP_TEXT_ATTENTION,
+  AVATAR_WEIGHT_GROUP_TEXT_MLP,
+  AVATAR_WEIGHT_GROUP_MOD_DOUBLE, /* two of a block: image, text */
+  AVATAR_WEIGHT_GROUP_MOD_SINGLE,
+  AVATAR_WEIGHT_GROUP_DOUBLE_IMG,
+  AVATAR_WEIGHT_GROUP_DOUBLE_TXT, /* and the adapter after the block */
+  AVATAR_WEIGHT_GROUP_SINGLE,
+} AvatarWeightGroupKind;
 
-guint avatar_transformer_unit (const AvatarTransformerConfig *config, AvatarUnitKind kind, guint i);
+guint avatar_transformer_weight_group (const AvatarTransformerConfig *config,
+    AvatarWeightGroupKind kind, guint i);
 
 #define AVATAR_W(...) avatar_weights_get (self->weights, __VA_ARGS__)
 
-void
-avatar_transformer_enter (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i);
-void
-avatar_transformer_leave (AvatarTransformer *self, AvatarOps *ops, AvatarUnitKind kind, guint i);
+void avatar_transformer_acquire (AvatarTransformer *self, AvatarOps *ops,
+    AvatarWeightGroupKind kind, guint i);
+void avatar_transformer_release (AvatarTransformer *self, AvatarOps *ops,
+    AvatarWeightGroupKind kind, guint i);
 void avatar_transformer_tap (AvatarTransformer *self, AvatarOps *ops, const char *name,
     AvatarTensor value);
 /* A weight of any shape as a matrix [out, in]. */

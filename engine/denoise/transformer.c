@@ -227,7 +227,7 @@ double_rest (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, g
 /* Adapter @a on the video tokens [T S, D] (docs/dev/spec/denoise.md 2.9); face [T S] */
 static void
 audio_adapter (AvatarTransformer *self, AvatarOps *ops, AvatarTensor video, guint a,
-    const AvatarScene *scene, const AvatarSpeech *speech, AvatarTensor face)
+    const AvatarReferenceTokens *scene, const AvatarAudioKV *speech, AvatarTensor face)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, da = self->config->adapter_dim, s = scene->h * scene->w;
@@ -269,8 +269,8 @@ double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, gui
   gint64 lx = tokens->img.shape[0];
   Stream img, txt;
 
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_DOUBLE_IMG, i);
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_DOUBLE_TXT, i);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
   img = double_stream (self, f, i, FALSE);
   txt = double_stream (self, f, i, TRUE);
   begin_keys (self, ops, f, img.k_norm, txt.k_norm);
@@ -278,7 +278,7 @@ double_block (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, gui
   keys_and_values (self, ops, tokens->txt, &txt, f, lx, 0);
   finish_values (self, ops, f);
   double_rest (self, ops, tokens->img, i, FALSE, &img, f, lx);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_DOUBLE_IMG, i);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
   double_rest (self, ops, tokens->txt, i, TRUE, &txt, f, 0);
   avatar_ops_release (ops, mark);
 }
@@ -294,7 +294,7 @@ single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, 
   AvatarTensor w1, b1;
   Stream s;
 
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_SINGLE, i);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_SINGLE, i);
   w1 = AVATAR_W ("single_blocks.%u.linear1.weight", i);
   b1 = AVATAR_W ("single_blocks.%u.linear1.bias", i);
   s = (Stream){
@@ -322,7 +322,7 @@ single_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, guint i, 
         AVATAR_W ("single_blocks.%u.linear2.bias", i), s.mod[2], AVATAR_NO_TENSOR);
     avatar_ops_release (ops, chunk_mark);
   }
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_SINGLE, i);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_SINGLE, i);
   avatar_ops_release (ops, mark);
 }
 
@@ -353,7 +353,7 @@ final_layer (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity, Ava
 /* z = reference | video | text tokens (docs/dev/spec/denoise.md 2.5, steps 3 to 5) */
 static void
 embed_tokens (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, AvatarTensor x,
-    const AvatarScene *scene, const AvatarMoment *moment)
+    const AvatarReferenceTokens *scene, const AvatarStepConditioning *moment)
 {
   gint64 s = scene->h * scene->w;
 
@@ -370,20 +370,20 @@ embed_tokens (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, Ava
 /* Everything in front of the last single block, or what @reuse has of it. */
 static void
 all_but_last (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, AvatarTensor x,
-    const AvatarMoment *moment, const AvatarScene *scene, const AvatarSpeech *speech,
-    AvatarTensor face, Forward *f, const AvatarReuse *reuse)
+    const AvatarStepConditioning *moment, const AvatarReferenceTokens *scene,
+    const AvatarAudioKV *speech, AvatarTensor face, Forward *f, const AvatarForwardReuse *reuse)
 {
   const AvatarTransformerConfig *c = self->config;
   guint fork_at = reuse && reuse->fork.rank && c->n_adapters ? c->adapter_after[0] : G_MAXUINT;
-  gboolean forked = fork_at != G_MAXUINT && reuse->forked;
+  gboolean prefix_valid = fork_at != G_MAXUINT && reuse->prefix_valid;
 
-  if (!forked)
+  if (!prefix_valid)
     embed_tokens (self, ops, tokens, x, scene, moment);
   avatar_transformer_tap (self, ops, "img_in", tokens->img);
-  for (guint i = forked ? fork_at : 0; i < c->n_double; i++) {
-    if (forked && i == fork_at) {
+  for (guint i = prefix_valid ? fork_at : 0; i < c->n_double; i++) {
+    if (prefix_valid && i == fork_at) {
       avatar_op_copy (ops, tokens->z, reuse->fork);
-      avatar_transformer_enter (self, ops, AVATAR_UNIT_DOUBLE_TXT, i);
+      avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
     } else {
       double_block (self, ops, tokens, i, f);
       if (i == fork_at)
@@ -392,7 +392,7 @@ all_but_last (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, Ava
     for (guint a = 0; a < c->n_adapters; a++)
       if (c->adapter_after[a] == i)
         audio_adapter (self, ops, tokens->video, a, scene, speech, face);
-    avatar_transformer_leave (self, ops, AVATAR_UNIT_DOUBLE_TXT, i);
+    avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
     tap_block (self, ops, "double", i, tokens->img);
   }
   for (guint i = 0; i + 1 < c->n_single; i++) {
@@ -403,8 +403,8 @@ all_but_last (AvatarTransformer *self, AvatarOps *ops, const Tokens *tokens, Ava
 
 void
 avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, const AvatarMoment *moment, const AvatarScene *scene,
-    const AvatarSpeech *speech, double face_scale, const AvatarReuse *reuse)
+    AvatarTensor x, const AvatarStepConditioning *moment, const AvatarReferenceTokens *scene,
+    const AvatarAudioKV *speech, double face_scale, const AvatarForwardReuse *reuse)
 {
   const AvatarTransformerConfig *c = self->config;
   gsize mark = avatar_ops_mark (ops);

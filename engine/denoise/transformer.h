@@ -26,7 +26,7 @@ typedef struct
 } AvatarTransformer;
 
 /**
- * AvatarScene: what is constant over the steps of a window, in tokens. T latent frames, S tokens
+ * AvatarReferenceTokens: what is constant over the steps of a window, in tokens. T latent frames, S tokens
  * a frame, D the hidden size.
  * @ref_first: [S, D] reference tokens in front; @ref_added: [T * S, D] or [S, D] (the same for
  *   every frame), added to the video tokens
@@ -37,16 +37,16 @@ typedef struct
 {
   gint64 frames, h, w; /* T, and the token grid: S = h * w */
   AvatarTensor ref_first, ref_added, face, cos, sin;
-} AvatarScene;
+} AvatarReferenceTokens;
 
 /**
- * AvatarSpeech: one branch's audio.
+ * AvatarAudioKV: one branch's audio.
  * @kv: per adapter, keys and values [T, tokens, 2 * adapter_dim]
  */
 typedef struct
 {
   AvatarTensor kv[AVATAR_MAX_BLOCKS];
-} AvatarSpeech;
+} AvatarAudioKV;
 
 /**
  * AvatarText: one prompt's encoding, on the host.
@@ -62,7 +62,7 @@ typedef struct
 } AvatarText;
 
 /**
- * AvatarMoment: what a forward needs of its time and prompt, on the host. Filled by
+ * AvatarStepConditioning: what a forward needs of its time and prompt, on the host. Filled by
  * avatar_transformer_modulate() and avatar_transformer_refine().
  * @modulation: shifts, scales and gates of all blocks, avatar_transformer_modulation_n() floats
  * @text: refined text [used, D] in the device's dtype; not needed by a cached forward
@@ -74,14 +74,14 @@ typedef struct
   double motion_exp, motion_pose, fps;
   float *modulation;
   void *text;
-} AvatarMoment;
+} AvatarStepConditioning;
 
 typedef void (*AvatarTokensFunc) (AvatarOps *ops, AvatarTensor tokens, gpointer data);
 
 /**
- * AvatarReuse: what forwards have in common; all fields optional.
+ * AvatarForwardReuse: what forwards have in common; all fields optional.
  * @fork: [L, D]: the tokens in front of the first adapter, which are the same for two forwards
- *   that differ in their speech only. Written, or, if @forked, where the forward begins
+ *   that differ in their speech only. Written, or, if @prefix_valid, where the forward begins
  * @keep: called with the tokens in front of the last single block, [L, D]
  * @fill: a cached forward: must write these tokens; only the last block is run
  *   (docs/dev/spec/denoise.md 2.13)
@@ -89,37 +89,39 @@ typedef void (*AvatarTokensFunc) (AvatarOps *ops, AvatarTensor tokens, gpointer 
 typedef struct
 {
   AvatarTensor fork;
-  gboolean forked;
+  gboolean prefix_valid;
   AvatarTokensFunc keep, fill;
   gpointer data;
-} AvatarReuse;
+} AvatarForwardReuse;
 
-/* The parts in which the weights go to the device: see AvatarWeightUnits. */
-AvatarWeightUnits avatar_transformer_units (const AvatarTransformerConfig *config);
+/* The parts in which the weights go to the device: see AvatarWeightGrouping. */
+AvatarWeightGrouping avatar_transformer_weight_groups (const AvatarTransformerConfig *config);
 /* The way of everything in front of the first forward (@ahead) or of forwards; free with g_free().
  */
-AvatarRoute *avatar_transformer_route (const AvatarTransformerConfig *config, gboolean ahead);
+AvatarWeightSchedule *
+avatar_transformer_weight_schedule (const AvatarTransformerConfig *config, gboolean ahead);
 
 /* Floats of a moment's modulation. */
 gint64 avatar_transformer_modulation_n (const AvatarTransformerConfig *config);
 /* Fills the modulation of @moments, weight by weight rather than moment by moment. */
 void avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
-    const AvatarMoment *moments, guint n);
+    const AvatarStepConditioning *moments, guint n);
 /* Fills the text of @moments. */
 void avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops,
-    const AvatarMoment *moments, guint n);
+    const AvatarStepConditioning *moments, guint n);
 /* @reference: host [C, n_reference, h8, w8] scaled latents, 1 or @frames of them; @face: host
  * [h8, w8] of the latent grid. Tensors come from the arena and live until the caller releases it.
  * Host data are not read in a plan. */
-void avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *reference,
-    gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8, AvatarScene *scene);
+void avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops,
+    const float *reference, gint64 n_reference, const float *face, gint64 frames, gint64 h8,
+    gint64 w8, AvatarReferenceTokens *scene);
 /* @audio: host [n, steps * states * channels], the features of @n = 4 T - 3 video frames. */
-void avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float *audio,
-    gint64 n, AvatarSpeech *speech);
+void avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const float *audio,
+    gint64 n, AvatarAudioKV *speech);
 /* velocity [C, T, h8, w8] float32 of x, likewise. @face_scale: factor on the face mask; @reuse:
  * optional. */
 void avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, const AvatarMoment *moment, const AvatarScene *scene,
-    const AvatarSpeech *speech, double face_scale, const AvatarReuse *reuse);
+    AvatarTensor x, const AvatarStepConditioning *moment, const AvatarReferenceTokens *scene,
+    const AvatarAudioKV *speech, double face_scale, const AvatarForwardReuse *reuse);
 
 G_END_DECLS

@@ -9,19 +9,19 @@
 
 /* How many units of each kind there are. */
 static guint
-count (const AvatarTransformerConfig *c, AvatarUnitKind kind)
+count (const AvatarTransformerConfig *c, AvatarWeightGroupKind kind)
 {
   switch (kind) {
-    case AVATAR_UNIT_TEXT_ATTENTION:
-    case AVATAR_UNIT_TEXT_MLP:
+    case AVATAR_WEIGHT_GROUP_TEXT_ATTENTION:
+    case AVATAR_WEIGHT_GROUP_TEXT_MLP:
       return c->refiner_depth;
-    case AVATAR_UNIT_MOD_DOUBLE:
+    case AVATAR_WEIGHT_GROUP_MOD_DOUBLE:
       return 2 * c->n_double;
-    case AVATAR_UNIT_DOUBLE_IMG:
-    case AVATAR_UNIT_DOUBLE_TXT:
+    case AVATAR_WEIGHT_GROUP_DOUBLE_IMG:
+    case AVATAR_WEIGHT_GROUP_DOUBLE_TXT:
       return c->n_double;
-    case AVATAR_UNIT_MOD_SINGLE:
-    case AVATAR_UNIT_SINGLE:
+    case AVATAR_WEIGHT_GROUP_MOD_SINGLE:
+    case AVATAR_WEIGHT_GROUP_SINGLE:
       return c->n_single;
     default:
       return 1;
@@ -29,7 +29,8 @@ count (const AvatarTransformerConfig *c, AvatarUnitKind kind)
 }
 
 guint
-avatar_transformer_unit (const AvatarTransformerConfig *c, AvatarUnitKind kind, guint i)
+avatar_transformer_weight_group (const AvatarTransformerConfig *c, AvatarWeightGroupKind kind,
+    guint i)
 {
   guint first = 0;
 
@@ -62,7 +63,7 @@ is_one_of (const char *name, const char *const *prefixes)
 }
 
 static guint
-unit_of (const char *name, gconstpointer data)
+group_of (const char *name, gconstpointer data)
 {
   static const char *const embed[]
       = { "time_in.", "vector_in.", "motion_exp.", "motion_pose.", "fps_proj.", NULL };
@@ -77,46 +78,51 @@ unit_of (const char *name, gconstpointer data)
     gboolean text = !g_str_has_prefix (rest, "img_");
 
     if (strstr (rest, "_mod."))
-      return avatar_transformer_unit (c, AVATAR_UNIT_MOD_DOUBLE, 2 * i + text);
-    return avatar_transformer_unit (c, text ? AVATAR_UNIT_DOUBLE_TXT : AVATAR_UNIT_DOUBLE_IMG, i);
+      return avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, 2 * i + text);
+    return avatar_transformer_weight_group (c,
+        text ? AVATAR_WEIGHT_GROUP_DOUBLE_TXT : AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
   }
   if (split (name, "single_blocks", &i, &rest) && i < c->n_single)
-    return avatar_transformer_unit (c,
-        g_str_has_prefix (rest, "modulation.") ? AVATAR_UNIT_MOD_SINGLE : AVATAR_UNIT_SINGLE, i);
+    return avatar_transformer_weight_group (c,
+        g_str_has_prefix (rest, "modulation.") ? AVATAR_WEIGHT_GROUP_MOD_SINGLE
+                                               : AVATAR_WEIGHT_GROUP_SINGLE,
+        i);
   if (split (name, "audio_adapter_blocks", &i, &rest) && i < c->n_adapters)
     return is_one_of (rest, speech)
-        ? avatar_transformer_unit (c, AVATAR_UNIT_SPEECH_KV, 0)
-        : avatar_transformer_unit (c, AVATAR_UNIT_DOUBLE_TXT, c->adapter_after[i]);
+        ? avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0)
+        : avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, c->adapter_after[i]);
   if (split (name, "txt_in.individual_token_refiner.blocks", &i, &rest) && i < c->refiner_depth)
-    return avatar_transformer_unit (c,
-        is_one_of (rest, attention) ? AVATAR_UNIT_TEXT_ATTENTION : AVATAR_UNIT_TEXT_MLP, i);
+    return avatar_transformer_weight_group (c,
+        is_one_of (rest, attention) ? AVATAR_WEIGHT_GROUP_TEXT_ATTENTION
+                                    : AVATAR_WEIGHT_GROUP_TEXT_MLP,
+        i);
   if (g_str_has_prefix (name, "txt_in."))
-    return avatar_transformer_unit (c, AVATAR_UNIT_TEXT, 0);
+    return avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_TEXT, 0);
   if (g_str_has_prefix (name, "audio_proj."))
-    return avatar_transformer_unit (c, AVATAR_UNIT_SPEECH, 0);
+    return avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_AUDIO, 0);
   if (g_str_has_prefix (name, "final_layer.adaLN_modulation."))
-    return avatar_transformer_unit (c, AVATAR_UNIT_MOD_FINAL, 0);
+    return avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
   if (is_one_of (name, embed))
-    return avatar_transformer_unit (c, AVATAR_UNIT_EMBED, 0);
+    return avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_EMBED, 0);
   if (is_one_of (name, scene))
-    return avatar_transformer_unit (c, AVATAR_UNIT_SCENE, 0);
-  return AVATAR_UNIT_FIXED; /* img_in and final_layer.linear: small, and in every forward */
+    return avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
+  return AVATAR_WEIGHT_GROUP_FIXED; /* img_in and final_layer.linear: small, and in every forward */
 }
 
-AvatarWeightUnits
-avatar_transformer_units (const AvatarTransformerConfig *config)
+AvatarWeightGrouping
+avatar_transformer_weight_groups (const AvatarTransformerConfig *config)
 {
-  return (AvatarWeightUnits){
-    .n = avatar_transformer_unit (config, AVATAR_UNIT_SINGLE, config->n_single),
-    .unit_of = unit_of,
+  return (AvatarWeightGrouping){
+    .n = avatar_transformer_weight_group (config, AVATAR_WEIGHT_GROUP_SINGLE, config->n_single),
+    .group_of = group_of,
     .data = config,
   };
 }
 
 static void
-add (GArray *route, const AvatarTransformerConfig *c, AvatarUnitKind kind, guint i)
+add (GArray *route, const AvatarTransformerConfig *c, AvatarWeightGroupKind kind, guint i)
 {
-  guint unit = avatar_transformer_unit (c, kind, i);
+  guint unit = avatar_transformer_weight_group (c, kind, i);
 
   g_array_append_val (route, unit);
 }
@@ -124,16 +130,16 @@ add (GArray *route, const AvatarTransformerConfig *c, AvatarUnitKind kind, guint
 static void
 add_ahead (GArray *units, const AvatarTransformerConfig *c)
 {
-  add (units, c, AVATAR_UNIT_EMBED, 0);
+  add (units, c, AVATAR_WEIGHT_GROUP_EMBED, 0);
   for (guint i = 0; i < 2 * c->n_double; i++)
-    add (units, c, AVATAR_UNIT_MOD_DOUBLE, i);
+    add (units, c, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
   for (guint i = 0; i < c->n_single; i++)
-    add (units, c, AVATAR_UNIT_MOD_SINGLE, i);
-  add (units, c, AVATAR_UNIT_MOD_FINAL, 0);
-  add (units, c, AVATAR_UNIT_TEXT, 0);
+    add (units, c, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
+  add (units, c, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
+  add (units, c, AVATAR_WEIGHT_GROUP_TEXT, 0);
   for (guint i = 0; i < c->refiner_depth; i++) {
-    add (units, c, AVATAR_UNIT_TEXT_ATTENTION, i);
-    add (units, c, AVATAR_UNIT_TEXT_MLP, i);
+    add (units, c, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
+    add (units, c, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
   }
 }
 
@@ -141,19 +147,19 @@ static void
 add_forward (GArray *units, const AvatarTransformerConfig *c)
 {
   for (guint i = 0; i < c->n_double; i++) {
-    add (units, c, AVATAR_UNIT_DOUBLE_IMG, i);
-    add (units, c, AVATAR_UNIT_DOUBLE_TXT, i);
+    add (units, c, AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
+    add (units, c, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
   }
   for (guint i = 0; i < c->n_single; i++)
-    add (units, c, AVATAR_UNIT_SINGLE, i);
+    add (units, c, AVATAR_WEIGHT_GROUP_SINGLE, i);
 }
 
-AvatarRoute *
-avatar_transformer_route (const AvatarTransformerConfig *c, gboolean ahead)
+AvatarWeightSchedule *
+avatar_transformer_weight_schedule (const AvatarTransformerConfig *c, gboolean ahead)
 {
   g_autoptr (GArray) units = g_array_new (FALSE, FALSE, sizeof (guint));
   guint n;
-  AvatarRoute *route;
+  AvatarWeightSchedule *route;
   guint *copy;
 
   if (ahead)
@@ -161,14 +167,14 @@ avatar_transformer_route (const AvatarTransformerConfig *c, gboolean ahead)
   else
     add_forward (units, c);
   n = units->len;
-  if (!ahead) { /* guests: between windows */
-    add (units, c, AVATAR_UNIT_SCENE, 0);
-    add (units, c, AVATAR_UNIT_SPEECH, 0);
-    add (units, c, AVATAR_UNIT_SPEECH_KV, 0);
+  if (!ahead) { /* on_demand: between windows */
+    add (units, c, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
+    add (units, c, AVATAR_WEIGHT_GROUP_AUDIO, 0);
+    add (units, c, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
   }
   route = g_malloc (sizeof *route + units->len * sizeof (guint));
   copy = memcpy (route + 1, units->data, units->len * sizeof (guint));
   /* a forward uses both streams of a double block at once */
-  *route = (AvatarRoute){ copy, copy + n, n, units->len - n, ahead ? 1 : 2, ahead };
+  *route = (AvatarWeightSchedule){ copy, copy + n, n, units->len - n, ahead ? 1 : 2, ahead };
   return route;
 }

@@ -10,7 +10,7 @@
 /* Positions of all image tokens and the face mask of the video tokens. */
 static void
 fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 w8,
-    AvatarScene *scene)
+    AvatarReferenceTokens *scene)
 {
   const AvatarTransformerConfig *c = self->config;
   gint64 tokens = scene->frames * scene->h * scene->w;
@@ -33,8 +33,9 @@ fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 
 }
 
 void
-avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *reference,
-    gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8, AvatarScene *scene)
+avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops, const float *reference,
+    gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8,
+    AvatarReferenceTokens *scene)
 {
   const AvatarTransformerConfig *c = self->config;
   gint64 h = h8 / c->patch[1], w = w8 / c->patch[2], s = h * w, channels = c->in_channels;
@@ -55,12 +56,12 @@ avatar_transformer_scene (AvatarTransformer *self, AvatarOps *ops, const float *
   avatar_op_upload (ops, latents, reference);
   avatar_op_copy (ops, first, avatar_tensor_slice (latents, 1, 0, c->patch[0]));
   avatar_transformer_embed_patches (self, ops, scene->ref_first, first, "img_in");
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_SCENE, 0);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
   tokens = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
   avatar_transformer_embed_patches (self, ops, tokens, latents, "ref_in");
   avatar_op_linear (ops, scene->ref_added, tokens, AVATAR_W ("before_proj.weight"),
       AVATAR_W ("before_proj.bias"), AVATAR_ACT_NONE);
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_SCENE, 0);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
   fill_tables (self, ops, face, w8, scene);
   avatar_ops_release (ops, mark);
 }
@@ -89,8 +90,8 @@ project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, Ava
 }
 
 void
-avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float *audio,
-    gint64 frames, AvatarSpeech *speech)
+avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const float *audio,
+    gint64 frames, AvatarAudioKV *speech)
 {
   const AvatarTransformerConfig *c = self->config;
   gint64 n = c->audio_tokens, d = c->hidden, latents = (frames + 3) / 4;
@@ -107,13 +108,13 @@ avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float 
    * (docs/dev/spec/denoise.md 2.9) */
   all = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
   normed = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_SPEECH, 0);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_AUDIO, 0);
   project_audio (self, ops, avatar_tensor_rows (all, 3 * n, frames * n), features);
   avatar_transformer_tap (self, ops, "audio_proj", avatar_tensor_rows (all, 3 * n, frames * n));
   for (guint i = 0; i < 3; i++)
     avatar_op_copy (ops, avatar_tensor_rows (all, i * n, n), avatar_tensor_rows (all, 3 * n, n));
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH, 0);
-  avatar_transformer_enter (self, ops, AVATAR_UNIT_SPEECH_KV, 0);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_AUDIO, 0);
+  avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
   for (guint i = 0; i < c->n_adapters; i++) {
     AvatarTensor kv
         = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
@@ -123,6 +124,6 @@ avatar_transformer_speech (AvatarTransformer *self, AvatarOps *ops, const float 
     avatar_op_linear (ops, kv, normed, AVATAR_W ("audio_adapter_blocks.%u.to_kv.weight", i),
         AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
   }
-  avatar_transformer_leave (self, ops, AVATAR_UNIT_SPEECH_KV, 0);
+  avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
   avatar_ops_release (ops, mark);
 }

@@ -30,7 +30,7 @@ time_of (const AvatarWindow *self, guint i)
 }
 
 /* The moment of step @i and of the negative prompt, if @negative. */
-static AvatarMoment *
+static AvatarStepConditioning *
 moment_at (AvatarWindow *self, guint i, gboolean negative)
 {
   return &self->moments[2 * i + (negative ? 1 : 0)];
@@ -50,7 +50,7 @@ init_moments (AvatarWindow *self, gboolean real)
 
   for (guint i = 0; i < self->steps; i++)
     for (guint b = 0; b < 2; b++)
-      *moment_at (self, i, b) = (AvatarMoment){
+      *moment_at (self, i, b) = (AvatarStepConditioning){
         .t = time_of (self, i),
         .prompt = &self->conditions->text[b],
         .motion_exp = self->motion_exp,
@@ -60,16 +60,16 @@ init_moments (AvatarWindow *self, gboolean real)
       };
 }
 
-/* Array of AvatarMoment: those whose modulation is needed, or (@full) also their text. */
+/* Array of AvatarStepConditioning: those whose modulation is needed, or (@full) also their text. */
 static GArray *
 collect (AvatarWindow *self, AvatarOps *ops, gboolean full)
 {
   gsize row = self->transformer->config->hidden * avatar_dtype_size (ops->dtype);
-  GArray *needed = g_array_new (FALSE, FALSE, sizeof (AvatarMoment));
+  GArray *needed = g_array_new (FALSE, FALSE, sizeof (AvatarStepConditioning));
 
   for (guint i = 0; i < self->steps; i++)
     for (guint b = 0; b < 2; b++) {
-      AvatarMoment *m = moment_at (self, i, b);
+      AvatarStepConditioning *m = moment_at (self, i, b);
 
       if ((b && !needs_negative (self, i)) || (full && !self->full[i]))
         continue;
@@ -89,7 +89,7 @@ schedule (AvatarWindow *self, gboolean dry_run)
   for (guint i = 0; i < self->steps; i++)
     modulations[i] = moment_at (self, i, FALSE)->modulation;
   /* what the adaptive cache will skip is not known to a plan, which takes it for nothing */
-  avatar_cache_schedule (self->full, self->steps,
+  avatar_step_cache_schedule (self->full, self->steps,
       dry_run && self->cache == AVATAR_STEP_CACHE_ADAPTIVE ? AVATAR_STEP_CACHE_NONE : self->cache,
       self->cache_threshold, modulations, avatar_modulation_double (c, 1, FALSE));
 }
@@ -101,14 +101,16 @@ avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error)
   g_autoptr (GArray) full = NULL;
 
   avatar_window_clear (self);
-  self->moments = g_new0 (AvatarMoment, 2 * self->steps);
+  self->moments = g_new0 (AvatarStepConditioning, 2 * self->steps);
   self->full = g_new0 (gboolean, self->steps);
   init_moments (self, !ops->dry_run);
   all = collect (self, ops, FALSE);
-  avatar_transformer_modulate (self->transformer, ops, (AvatarMoment *) all->data, all->len);
+  avatar_transformer_modulate (self->transformer, ops, (AvatarStepConditioning *) all->data,
+      all->len);
   schedule (self, ops->dry_run);
   full = collect (self, ops, TRUE);
-  avatar_transformer_refine (self->transformer, ops, (AvatarMoment *) full->data, full->len);
+  avatar_transformer_refine (self->transformer, ops, (AvatarStepConditioning *) full->data,
+      full->len);
   return ops->dry_run || avatar_ops_check (ops, error);
 }
 
@@ -119,13 +121,13 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
   const AvatarTransformerConfig *c = self->transformer->config;
   gint64 text = MAX (cond->text[0].used, cond->text[1].used), s;
 
-  avatar_transformer_scene (self->transformer, ops, cond->reference, MAX (cond->n_reference, 1),
-      cond->face, self->frames, self->h8, self->w8, &self->scene);
+  avatar_transformer_embed_reference (self->transformer, ops, cond->reference,
+      MAX (cond->n_reference, 1), cond->face, self->frames, self->h8, self->w8, &self->scene);
   s = self->scene.h * self->scene.w;
-  g_clear_pointer (&self->tokens, avatar_tokens_free);
+  g_clear_pointer (&self->tokens, avatar_step_cache_free);
   if (self->cache != AVATAR_STEP_CACHE_NONE)
-    self->tokens = avatar_tokens_new (ops, self->storage, is_guided (self) ? 2 : 1, s, self->frames,
-        text, c->hidden);
+    self->tokens = avatar_step_cache_new (ops, self->storage, is_guided (self) ? 2 : 1, s,
+        self->frames, text, c->hidden);
   self->fork = AVATAR_NO_TENSOR;
   if (is_guided (self)) {
     gint64 n = 4 * self->frames - 3;
@@ -135,16 +137,17 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
 
     self->second = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8,
         self->w8);
-    avatar_transformer_speech (self->transformer, ops, silence, n, &self->speech[1]);
+    avatar_transformer_project_audio (self->transformer, ops, silence, n, &self->speech[1]);
     if (self->share)
       self->fork = avatar_ops_alloc (ops, 2, (self->frames + 1) * s + text, (gint64) c->hidden);
   }
 }
 
 void
-avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audio)
+avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio)
 {
-  avatar_transformer_speech (self->transformer, ops, audio, 4 * self->frames - 3, &self->speech[0]);
+  avatar_transformer_project_audio (self->transformer, ops, audio, 4 * self->frames - 3,
+      &self->speech[0]);
 }
 
 /* One branch of a step: with (0) or without (1) audio. */
@@ -152,7 +155,7 @@ typedef struct
 {
   AvatarWindow *window;
   guint branch;
-  AvatarPlace place;
+  AvatarWindowPosition place;
 } Branch;
 
 static void
@@ -160,7 +163,7 @@ keep (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_tokens_keep (b->window->tokens, ops, tokens, b->branch, b->place);
+  avatar_step_cache_store (b->window->tokens, ops, tokens, b->branch, b->place);
 }
 
 static void
@@ -168,7 +171,7 @@ fill (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_tokens_fill (b->window->tokens, ops, tokens, b->branch, b->place);
+  avatar_step_cache_load (b->window->tokens, ops, tokens, b->branch, b->place);
 }
 
 /* Whether a later step will ask for the tokens of this one. */
@@ -180,14 +183,14 @@ is_wanted (const AvatarWindow *self, guint i)
 
 static void
 forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
-    Branch *branch, gboolean negative, double face_scale, AvatarTensor fork, gboolean forked)
+    Branch *branch, gboolean negative, double face_scale, AvatarTensor fork, gboolean prefix_valid)
 {
-  AvatarMoment *moment = moment_at (self, i, negative);
-  AvatarReuse reuse = {
+  AvatarStepConditioning *moment = moment_at (self, i, negative);
+  AvatarForwardReuse reuse = {
     .fork = fork.rank ? avatar_tensor_rows (fork, 0,
                 (self->frames + 1) * self->scene.h * self->scene.w + moment->prompt->used)
                       : fork,
-    .forked = forked,
+    .prefix_valid = prefix_valid,
     .keep = self->tokens && is_wanted (self, i) ? keep : NULL,
     .fill = self->full[i] ? NULL : fill,
     .data = branch,
@@ -206,7 +209,7 @@ avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale)
 
 guint
 avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
-    guint i, AvatarPlace place)
+    guint i, AvatarWindowPosition place)
 {
   Branch with = { self, 0, place }, without = { self, 1, place };
   AvatarTensor fork = AVATAR_NO_TENSOR;
@@ -232,7 +235,7 @@ avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
 
 guint
 avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
-    guint i, AvatarPlace place)
+    guint i, AvatarWindowPosition place)
 {
   guint forwards = avatar_window_branches (self, ops, velocity, x, i, place);
   double scale;
@@ -275,5 +278,5 @@ avatar_window_clear (AvatarWindow *self)
   }
   g_clear_pointer (&self->moments, g_free);
   g_clear_pointer (&self->full, g_free);
-  g_clear_pointer (&self->tokens, avatar_tokens_free);
+  g_clear_pointer (&self->tokens, avatar_step_cache_free);
 }

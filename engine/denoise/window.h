@@ -31,11 +31,11 @@ typedef struct
   AvatarTokenStorage storage; /* of the step cache */
 
   gint64 frames, channels, h8, w8;
-  AvatarMoment *moments; /* [steps, 2]: positive, negative prompt */
-  gboolean *full;        /* [steps]: FALSE: a cached step */
-  AvatarScene scene;
-  AvatarSpeech speech[2];    /* with audio; without (guidance only) */
-  AvatarTokens *tokens;      /* of the last full step; NULL: no step is cached */
+  AvatarStepConditioning *moments; /* [steps, 2]: positive, negative prompt */
+  gboolean *full;                  /* [steps]: FALSE: a cached step */
+  AvatarReferenceTokens scene;
+  AvatarAudioKV speech[2];   /* with audio; without (guidance only) */
+  AvatarStepCache *tokens;   /* of the last full step; NULL: no step is cached */
   AvatarTensor second, fork; /* velocity of the other branch; tokens both branches share */
 } AvatarWindow;
 
@@ -45,15 +45,15 @@ gboolean avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **err
 /* Makes the constants of all windows in the arena, after avatar_window_prepare(). */
 void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);
 /* The constants that change with the audio: [4 frames - 3, features] on the host. */
-void avatar_window_listen (AvatarWindow *self, AvatarOps *ops, const float *audio);
+void avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio);
 /* velocity [C, T, h8, w8] float32 at step @i; returns the number of full forwards. @place: where
  * the window lies in the clip. */
 guint avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place);
+    AvatarTensor x, guint i, AvatarWindowPosition place);
 /* The same, but both branches of guidance apart: the one with audio in @velocity, the other one in the
  * window's @second. */
 guint avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place);
+    AvatarTensor x, guint i, AvatarWindowPosition place);
 /* Whether there are two, and the scale between them at step @i. */
 gboolean avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale);
 /* The noise level at step @i. */

@@ -19,14 +19,14 @@ struct _AvatarWeightFile
 };
 
 static void
-add_unread (AvatarWeightFile *self, const char *name, const char *why)
+add_unread (AvatarTensorFile *self, const char *name, const char *why)
 {
   g_hash_table_insert (self->unread, (gpointer) name, (gpointer) why);
 }
 
 /* The names and reasons stay the reader's. */
 static void
-collect_unread (AvatarWeightFile *self)
+collect_unread (AvatarTensorFile *self)
 {
   GHashTable *reasons = self->torch ? avatar_torch_get_reasons (self->torch)
       : self->gguf                  ? avatar_gguf_get_reasons (self->gguf)
@@ -51,10 +51,10 @@ collect_unread (AvatarWeightFile *self)
   }
 }
 
-AvatarWeightFile *
-avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
+AvatarTensorFile *
+avatar_tensor_file_open_bytes (GBytes *bytes, const char *name, GError **error)
 {
-  g_autoptr (AvatarWeightFile) self = g_new0 (AvatarWeightFile, 1);
+  g_autoptr (AvatarTensorFile) self = g_new0 (AvatarTensorFile, 1);
   gsize size;
   const guint8 *data = g_bytes_get_data (bytes, &size);
 
@@ -71,10 +71,10 @@ avatar_weight_file_open_bytes (GBytes *bytes, const char *name, GError **error)
   return g_steal_pointer (&self);
 }
 
-static AvatarWeightFile *
+static AvatarTensorFile *
 open_shards (const char *path, GError **error)
 {
-  g_autoptr (AvatarWeightFile) self = g_new0 (AvatarWeightFile, 1);
+  g_autoptr (AvatarTensorFile) self = g_new0 (AvatarTensorFile, 1);
 
   self->name = g_strdup (path);
   self->shards = avatar_shards_open (path, error);
@@ -84,19 +84,19 @@ open_shards (const char *path, GError **error)
   return g_steal_pointer (&self);
 }
 
-AvatarWeightFile *
-avatar_weight_file_open (const char *path, GError **error)
+AvatarTensorFile *
+avatar_tensor_file_open (const char *path, GError **error)
 {
   g_autoptr (GBytes) bytes = NULL;
 
   if (g_str_has_suffix (path, ".index.json"))
     return open_shards (path, error);
   bytes = avatar_mapped_open (path, error);
-  return bytes ? avatar_weight_file_open_bytes (bytes, path, error) : NULL;
+  return bytes ? avatar_tensor_file_open_bytes (bytes, path, error) : NULL;
 }
 
 void
-avatar_weight_file_free (AvatarWeightFile *self)
+avatar_tensor_file_free (AvatarTensorFile *self)
 {
   if (!self)
     return;
@@ -110,19 +110,19 @@ avatar_weight_file_free (AvatarWeightFile *self)
 }
 
 const char *
-avatar_weight_file_get_name (AvatarWeightFile *self)
+avatar_tensor_file_get_name (AvatarTensorFile *self)
 {
   return self->name;
 }
 
 guint
-avatar_weight_file_n_files (AvatarWeightFile *self)
+avatar_tensor_file_n_files (AvatarTensorFile *self)
 {
   return self->shards ? avatar_shards_n_files (self->shards) : 1;
 }
 
 guint
-avatar_weight_file_n (AvatarWeightFile *self)
+avatar_tensor_file_n (AvatarTensorFile *self)
 {
   if (self->shards)
     return avatar_shards_n (self->shards);
@@ -132,7 +132,7 @@ avatar_weight_file_n (AvatarWeightFile *self)
 }
 
 const char *
-avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
+avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensor *out)
 {
   if (self->shards)
     return avatar_shards_nth (self->shards, i, out);
@@ -143,25 +143,25 @@ avatar_weight_file_nth (AvatarWeightFile *self, guint i, AvatarTensor *out)
 }
 
 const char *
-avatar_weight_file_unusable_reason (AvatarWeightFile *self, const char *name)
+avatar_tensor_file_unusable_reason (AvatarTensorFile *self, const char *name)
 {
   return g_hash_table_lookup (self->unread, name);
 }
 
 GHashTable *
-avatar_weight_file_get_unread (AvatarWeightFile *self)
+avatar_tensor_file_get_unread (AvatarTensorFile *self)
 {
   return self->unread;
 }
 
 JsonObject *
-avatar_weight_file_get_metadata (AvatarWeightFile *self)
+avatar_tensor_file_get_metadata (AvatarTensorFile *self)
 {
   return self->safetensors ? avatar_safetensors_get_metadata (self->safetensors) : NULL;
 }
 
 const guint8 *
-avatar_weight_file_get_header (AvatarWeightFile *self, gsize *length)
+avatar_tensor_file_get_header (AvatarTensorFile *self, gsize *length)
 {
   if (self->shards)
     return avatar_shards_get_header (self->shards, length);

@@ -72,7 +72,7 @@ static GArray *
 search (const AvatarImage *overview, const char *path, AvatarDevice *device, GError **error)
 {
   g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
-  g_autoptr (AvatarWeightFile) file = host ? avatar_weight_file_open (path, error) : NULL;
+  g_autoptr (AvatarTensorFile) file = host ? avatar_tensor_file_open (path, error) : NULL;
   g_autoptr (AvatarYolo) network = file ? avatar_yolo_new (file, host, error) : NULL;
 
   return network ? avatar_detector_find (network, overview, error) : NULL;

@@ -21,7 +21,7 @@ typedef struct
 {
   AvatarYoloWeights *self;
   GHashTable *tensors; /* name from "model." on -> AvatarTensor */
-  AvatarWeightFile *file;
+  AvatarTensorFile *file;
   char *prefix; /* what is in front of these names */
   GError *error;
 } Loader;
@@ -32,7 +32,7 @@ static void
 fail (Loader *l, const char *name, const char *format, ...)
 {
   g_autofree char *full = g_strconcat (l->prefix ? l->prefix : "", name, NULL);
-  const char *why = avatar_weight_file_unusable_reason (l->file, full);
+  const char *why = avatar_tensor_file_unusable_reason (l->file, full);
   g_autofree char *text = NULL;
   va_list args;
 
@@ -44,7 +44,7 @@ fail (Loader *l, const char *name, const char *format, ...)
   l->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" %s%s%s; expected a YOLOv5-face detector (l, m or s), as det_align/detface.pt "
       "of tencent/HunyuanVideo-Avatar; say where the face is (face-box) to do without it",
-      avatar_weight_file_get_name (l->file), full, text, why ? ", because " : "", why ? why : "");
+      avatar_tensor_file_get_name (l->file), full, text, why ? ", because " : "", why ? why : "");
 }
 
 static const AvatarTensor *
@@ -188,7 +188,7 @@ read_floats (Loader *l, const char *module, const AvatarTensor *t)
 
   if (!avatar_mapped_read (raw, t->data, avatar_tensor_bytes (*t))) {
     if (!l->error)
-      avatar_mapped_set_error (&l->error, avatar_weight_file_get_name (l->file), module);
+      avatar_mapped_set_error (&l->error, avatar_tensor_file_get_name (l->file), module);
     return NULL;
   }
   out = g_new (float, avatar_tensor_n (*t));
@@ -325,17 +325,17 @@ read_anchors (Loader *l)
 static void
 list_tensors (Loader *l)
 {
-  guint n = avatar_weight_file_n (l->file);
+  guint n = avatar_tensor_file_n (l->file);
 
   for (guint i = 0; i < n && !l->prefix; i++) {
-    const char *name = avatar_weight_file_nth (l->file, i, NULL);
+    const char *name = avatar_tensor_file_nth (l->file, i, NULL);
 
     if (g_str_has_suffix (name, first_name))
       l->prefix = g_strndup (name, strlen (name) - strlen (first_name));
   }
   for (guint i = 0; i < n && l->prefix; i++) {
     AvatarTensor t;
-    const char *name = avatar_weight_file_nth (l->file, i, &t);
+    const char *name = avatar_tensor_file_nth (l->file, i, &t);
 
     if (g_str_has_prefix (name, l->prefix))
       g_hash_table_insert (l->tensors, g_strdup (name + strlen (l->prefix)),
@@ -344,7 +344,7 @@ list_tensors (Loader *l)
 }
 
 gboolean
-avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarWeightFile *file, AvatarDevice *device,
+avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file, AvatarDevice *device,
     GError **error)
 {
   g_autoptr (GHashTable) tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);

@@ -29,7 +29,7 @@ typedef struct
   float anchors[AVATAR_YOLO_GRIDS][AVATAR_YOLO_ANCHORS][2];
 } AvatarYoloWeights;
 
-gboolean avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarWeightFile *file,
+gboolean avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file,
     AvatarDevice *device, GError **error);
 void avatar_yolo_weights_clear (AvatarYoloWeights *self);
 /* The convolution of the module @name, or %NULL. */

@@ -222,7 +222,7 @@ decode_grid (AvatarYolo *self, guint grid, AvatarTensor raw, float **out)
 }
 
 AvatarYolo *
-avatar_yolo_new (AvatarWeightFile *file, AvatarDevice *device, GError **error)
+avatar_yolo_new (AvatarTensorFile *file, AvatarDevice *device, GError **error)
 {
   g_autoptr (AvatarYolo) self = g_new0 (AvatarYolo, 1);
 

@@ -15,7 +15,7 @@ typedef struct _AvatarYolo AvatarYolo;
 
 /* Widths and depths are those of @file, whose norms may be folded into the convolutions or not. The
  * weights are read into memory of @device, which is a CPU; @file is not needed any more. */
-AvatarYolo *avatar_yolo_new (AvatarWeightFile *file, AvatarDevice *device, GError **error);
+AvatarYolo *avatar_yolo_new (AvatarTensorFile *file, AvatarDevice *device, GError **error);
 void avatar_yolo_free (AvatarYolo *self);
 /* Rows of what is found in a picture of that size. */
 gint64 avatar_yolo_n_rows (gint64 height, gint64 width);

@@ -49,10 +49,10 @@ begins_with (const char *name, const char *const *prefixes, guint *which)
 
 /* By the name that they have, or that of the release. */
 static void
-count_groups (const Job *job, AvatarWeightFile *file, guint *counts)
+count_groups (const Job *job, AvatarTensorFile *file, guint *counts)
 {
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
-    const char *name = avatar_weight_file_nth (file, i, NULL);
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
+    const char *name = avatar_tensor_file_nth (file, i, NULL);
     g_autofree char *canonical = avatar_component_canonical_name (job->encoder->kind, name);
     guint group;
 
@@ -66,7 +66,7 @@ count_groups (const Job *job, AvatarWeightFile *file, guint *counts)
 
 /* What is in the file, and in a second one. */
 static void
-check_groups (const Job *job, AvatarWeightFile *file, AvatarWeightFile *second)
+check_groups (const Job *job, AvatarTensorFile *file, AvatarTensorFile *second)
 {
   guint counts[G_N_ELEMENTS (job->encoder->groups)] = { 0 };
 
@@ -82,14 +82,14 @@ check_groups (const Job *job, AvatarWeightFile *file, AvatarWeightFile *second)
 
 /* Whether tower and projector are to be taken from a second file. */
 static gboolean
-is_blind (const Job *job, AvatarWeightFile *file)
+is_blind (const Job *job, AvatarTensorFile *file)
 {
   static const char *const tower[] = { "vision_tower.", NULL };
   guint group;
 
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
     g_autofree char *name = avatar_component_canonical_name (job->encoder->kind,
-        avatar_weight_file_nth (file, i, NULL));
+        avatar_tensor_file_nth (file, i, NULL));
 
     if (name && begins_with (name, tower, &group))
       return FALSE;
@@ -98,11 +98,11 @@ is_blind (const Job *job, AvatarWeightFile *file)
 }
 
 /* A file with a part of the weights, which counts for the component. */
-static AvatarWeightFile *
+static AvatarTensorFile *
 look_at_second (const Job *job)
 {
   g_autoptr (AvatarInspectedComponent) second = avatar_inspected_component_new ("", job->second);
-  AvatarWeightFile *file = avatar_inspected_component_open_file (second);
+  AvatarTensorFile *file = avatar_inspected_component_open_file (second);
 
   avatar_inspected_component_add_file (job->component, job->second);
   if (file)
@@ -115,14 +115,14 @@ look_at_second (const Job *job)
 static void
 look (const Job *job)
 {
-  AvatarWeightFile *file = avatar_inspected_component_open_file (job->component), *more = NULL;
+  AvatarTensorFile *file = avatar_inspected_component_open_file (job->component), *more = NULL;
 
   if (file && job->second && is_blind (job, file))
     more = look_at_second (job);
   if (file)
     check_groups (job, file, more);
-  g_clear_pointer (&file, avatar_weight_file_free);
-  g_clear_pointer (&more, avatar_weight_file_free);
+  g_clear_pointer (&file, avatar_tensor_file_free);
+  g_clear_pointer (&more, avatar_tensor_file_free);
 }
 
 /* What the architecture demands of the tensors that are used; others are in every such file. */

@@ -105,11 +105,11 @@ is_scale (const char *name)
 }
 
 void
-avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarWeightFile *file)
+avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarTensorFile *file)
 {
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
     AvatarTensor t;
-    const char *name = avatar_weight_file_nth (file, i, &t);
+    const char *name = avatar_tensor_file_nth (file, i, &t);
     AvatarTally *tallies[] = { &self->tallies[t.dtype], &self->total };
 
     if (g_str_has_prefix (name, AVATAR_COMPONENT_PADDING))
@@ -132,11 +132,11 @@ avatar_inspected_component_add_extra (AvatarInspectedComponent *self, const char
   self->n_extra++;
 }
 
-AvatarWeightFile *
+AvatarTensorFile *
 avatar_inspected_component_open_file (AvatarInspectedComponent *self)
 {
   g_autoptr (GError) error = NULL;
-  AvatarWeightFile *file;
+  AvatarTensorFile *file;
 
   if (!g_file_test (self->path, G_FILE_TEST_EXISTS)) {
     avatar_inspected_component_fail (self, AVATAR_INSPECT_MISSING, "%s: there is no such file",
@@ -147,9 +147,9 @@ avatar_inspected_component_open_file (AvatarInspectedComponent *self)
     self->format = format_of (self->path);
     avatar_inspected_component_add_file (self, self->path);
   }
-  file = avatar_weight_file_open (self->path, &error);
+  file = avatar_tensor_file_open (self->path, &error);
   if (file) {
-    self->n_files += avatar_weight_file_n_files (file) - 1;
+    self->n_files += avatar_tensor_file_n_files (file) - 1;
     avatar_inspected_component_count (self, file);
     if (g_str_has_suffix (self->path, ".index.json"))
       self->file_bytes += self->total.bytes; /* but for the shards' tables */

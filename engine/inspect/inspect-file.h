@@ -14,10 +14,10 @@ void avatar_inspected_component_free (AvatarInspectedComponent *self);
 void avatar_inspected_component_fail (AvatarInspectedComponent *self, AvatarInspectState state,
     const char *format, ...) G_GNUC_PRINTF (3, 4);
 /* Looks at the file of @self and counts its tensors. %NULL: it cannot be read, which was noted. */
-AvatarWeightFile *avatar_inspected_component_open_file (AvatarInspectedComponent *self);
+AvatarTensorFile *avatar_inspected_component_open_file (AvatarInspectedComponent *self);
 /* Another file that belongs to it. */
 void avatar_inspected_component_add_file (AvatarInspectedComponent *self, const char *path);
-void avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarWeightFile *file);
+void avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarTensorFile *file);
 void avatar_inspected_component_add_extra (AvatarInspectedComponent *self, const char *name);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarInspectedComponent, avatar_inspected_component_free)

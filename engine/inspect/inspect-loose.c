@@ -15,17 +15,17 @@
 
 /* Whether most of its tensors are called as those of a LoRA are. */
 static gboolean
-is_lora (AvatarWeightFile *file)
+is_lora (AvatarTensorFile *file)
 {
   guint n = 0;
 
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
     g_autofree char *module = NULL;
 
-    n += avatar_lora_parse_key (avatar_weight_file_nth (file, i, NULL), &module)
+    n += avatar_lora_parse_key (avatar_tensor_file_nth (file, i, NULL), &module)
         != AVATAR_LORA_OTHER;
   }
-  return n > 0 && n >= avatar_weight_file_n (file) / 2;
+  return n > 0 && n >= avatar_tensor_file_n (file) / 2;
 }
 
 static char *
@@ -58,7 +58,7 @@ try_lora (AvatarInspectedComponent *component, const AvatarConfig *config)
 
 /* Whose weights they are, by what some tensor's name begins with; NULL: nobody's. */
 static const char *
-whose (AvatarWeightFile *file)
+whose (AvatarTensorFile *file)
 {
   static const char *const known[][2] = {
     { "double_blocks.", "transformer" },
@@ -76,8 +76,8 @@ whose (AvatarWeightFile *file)
   };
 
   for (guint k = 0; k < G_N_ELEMENTS (known); k++)
-    for (guint i = 0; i < avatar_weight_file_n (file); i++) {
-      const char *name = avatar_weight_file_nth (file, i, NULL);
+    for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
+      const char *name = avatar_tensor_file_nth (file, i, NULL);
 
       if (g_str_has_prefix (name, "model."))
         name += strlen ("model.");
@@ -88,12 +88,12 @@ whose (AvatarWeightFile *file)
 }
 
 static void
-say_whose (AvatarInspectedComponent *component, AvatarWeightFile *file)
+say_whose (AvatarInspectedComponent *component, AvatarTensorFile *file)
 {
   const char *network = whose (file);
 
-  for (guint i = 0; !network && i < avatar_weight_file_n (file); i++)
-    avatar_inspected_component_add_extra (component, avatar_weight_file_nth (file, i, NULL));
+  for (guint i = 0; !network && i < avatar_tensor_file_n (file); i++)
+    avatar_inspected_component_add_extra (component, avatar_tensor_file_nth (file, i, NULL));
   if (network)
     component->note = g_strdup ("sizes were not compared with a model's");
   else
@@ -109,7 +109,7 @@ AvatarInspectedComponent *
 avatar_inspect_loose (const char *path, const AvatarConfig *config)
 {
   AvatarInspectedComponent *component = avatar_inspected_component_new ("file", path);
-  AvatarWeightFile *file = avatar_inspected_component_open_file (component);
+  AvatarTensorFile *file = avatar_inspected_component_open_file (component);
 
   if (file && is_lora (file)) {
     g_free (component->name);
@@ -118,7 +118,7 @@ avatar_inspect_loose (const char *path, const AvatarConfig *config)
   } else if (file) {
     say_whose (component, file);
   }
-  g_clear_pointer (&file, avatar_weight_file_free);
+  g_clear_pointer (&file, avatar_tensor_file_free);
   return component;
 }
 

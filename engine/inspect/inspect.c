@@ -56,15 +56,15 @@ demand (const Job *job, AvatarInspectedComponent *component, const char *path)
 }
 
 static void
-list_extra (AvatarInspectedComponent *component, AvatarComponentKind kind, AvatarWeightFile *file,
+list_extra (AvatarInspectedComponent *component, AvatarComponentKind kind, AvatarTensorFile *file,
     const AvatarComponent *opened)
 {
   g_autoptr (GList) unread
-      = g_list_sort (g_hash_table_get_keys (avatar_weight_file_get_unread (file)),
+      = g_list_sort (g_hash_table_get_keys (avatar_tensor_file_get_unread (file)),
           (GCompareFunc) strcmp);
 
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
-    const char *name = avatar_weight_file_nth (file, i, NULL);
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
+    const char *name = avatar_tensor_file_nth (file, i, NULL);
     g_autofree char *wanted = avatar_component_canonical_name (kind, name);
 
     if (wanted && !g_hash_table_contains (opened->tensors, wanted))
@@ -78,7 +78,7 @@ list_extra (AvatarInspectedComponent *component, AvatarComponentKind kind, Avata
 /* What the architecture demands of the component. */
 static void
 check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
-    const char *scales, AvatarWeightFile *file)
+    const char *scales, AvatarTensorFile *file)
 {
   g_autoptr (GError) error = NULL;
   AvatarComponent opened = { 0 };
@@ -102,7 +102,7 @@ static void
 inspect_part (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
     const char *scales)
 {
-  AvatarWeightFile *file = NULL, *factors = NULL;
+  AvatarTensorFile *file = NULL, *factors = NULL;
 
   if (demand (job, component, component->path))
     file = avatar_inspected_component_open_file (component);
@@ -120,15 +120,15 @@ inspect_part (const Job *job, AvatarInspectedComponent *component, AvatarCompone
   }
   if (file && job->config && component->state == AVATAR_INSPECT_FINE)
     check_part (job, component, kind, scales, file);
-  g_clear_pointer (&file, avatar_weight_file_free);
-  g_clear_pointer (&factors, avatar_weight_file_free);
+  g_clear_pointer (&file, avatar_tensor_file_free);
+  g_clear_pointer (&factors, avatar_tensor_file_free);
 }
 
 /* -------------------------------------------------------------------------------- a download */
 
 /* Shapes are compared by who uses it. */
 static void
-check_detector (const Job *job, AvatarInspectedComponent *component, AvatarWeightFile *file)
+check_detector (const Job *job, AvatarInspectedComponent *component, AvatarTensorFile *file)
 {
   static const char *const ends[] = { "0.stem_1.conv.weight", "23.m.2.weight" };
   const AvatarLayoutForm *form = job->layout.form;
@@ -136,8 +136,8 @@ check_detector (const Job *job, AvatarInspectedComponent *component, AvatarWeigh
   for (guint k = 0; k < G_N_ELEMENTS (ends); k++) {
     gboolean found = FALSE;
 
-    for (guint i = 0; i < avatar_weight_file_n (file) && !found; i++)
-      found = g_str_has_suffix (avatar_weight_file_nth (file, i, NULL), ends[k]);
+    for (guint i = 0; i < avatar_tensor_file_n (file) && !found; i++)
+      found = g_str_has_suffix (avatar_tensor_file_nth (file, i, NULL), ends[k]);
     if (!found)
       avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
           "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of %s",
@@ -149,14 +149,14 @@ static void
 inspect_detector (Job *job, const char *path)
 {
   AvatarInspectedComponent *component = add_part (job, "face detector", path, FALSE);
-  AvatarWeightFile *file
+  AvatarTensorFile *file
       = demand (job, component, path) ? avatar_inspected_component_open_file (component) : NULL;
 
   if (file)
     check_detector (job, component, file);
   else if (component->state == AVATAR_INSPECT_MISSING)
     component->note = g_strdup ("without it the face is where face-box says, or the whole picture");
-  g_clear_pointer (&file, avatar_weight_file_free);
+  g_clear_pointer (&file, avatar_tensor_file_free);
 }
 
 static void

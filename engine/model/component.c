@@ -111,12 +111,12 @@ avatar_component_canonical_name (AvatarComponentKind kind, const char *name)
 }
 
 static gboolean
-read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarWeightFile *file,
+read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarTensorFile *file,
     GError **error)
 {
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
     AvatarTensor tensor;
-    const char *found = avatar_weight_file_nth (file, i, &tensor);
+    const char *found = avatar_tensor_file_nth (file, i, &tensor);
     g_autofree char *name = avatar_component_canonical_name (kind, found);
 
     if (name
@@ -124,7 +124,7 @@ read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarWeightFile 
             g_memdup2 (&tensor, sizeof tensor))) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
           "%s: tensor \"%s\" is there twice, under two names; keep one",
-          avatar_weight_file_get_name (file), found);
+          avatar_tensor_file_get_name (file), found);
       return FALSE;
     }
   }
@@ -147,13 +147,13 @@ is_8bit (const AvatarTensor *t)
 static void
 read_scales (AvatarComponent *self)
 {
-  const char *file = avatar_weight_file_get_name (self->scales);
+  const char *file = avatar_tensor_file_get_name (self->scales);
   g_autofree char *unused = NULL;
   guint n_unused = 0;
 
-  for (guint i = 0; i < avatar_weight_file_n (self->scales); i++) {
+  for (guint i = 0; i < avatar_tensor_file_n (self->scales); i++) {
     AvatarTensor scale;
-    const char *module = avatar_weight_file_nth (self->scales, i, &scale);
+    const char *module = avatar_tensor_file_nth (self->scales, i, &scale);
     g_autofree char *weight = g_strconcat (module, ".weight", NULL);
     const AvatarTensor *t = g_hash_table_lookup (self->tensors, weight);
 
@@ -203,10 +203,10 @@ add_sibling (GHashTable *siblings, const char *name)
 }
 
 static void
-add_unread (GHashTable *siblings, AvatarComponentKind kind, AvatarWeightFile *file)
+add_unread (GHashTable *siblings, AvatarComponentKind kind, AvatarTensorFile *file)
 {
   g_autoptr (GList) names
-      = file ? g_hash_table_get_keys (avatar_weight_file_get_unread (file)) : NULL;
+      = file ? g_hash_table_get_keys (avatar_tensor_file_get_unread (file)) : NULL;
 
   names = g_list_sort (names, (GCompareFunc) strcmp);
   for (GList *l = names; l; l = l->next) {
@@ -265,7 +265,7 @@ drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, cons
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
         "%s: tensor \"%s\" is %s, and beside it is a factor other than 1, \"%s\"; factors belong "
         "to tensors of 8 bits: fetch the file again, or convert it without them",
-        avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), scale_name);
+        avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), scale_name);
     return FALSE;
   }
   g_hash_table_remove (self->tensors, scale_name);
@@ -289,7 +289,7 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: tensor \"%s\" is %s without a factor of a known name, and what \"%s\" beside it means "
         "is not known; expected \"%s_scale\", or 16-bit weights",
-        avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), sibling,
+        avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), sibling,
         name);
     return FALSE;
   }
@@ -298,7 +298,7 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
       "%s: tensor \"%s\" is %s without a factor, and %s; fetch the factors, or 16-bit weights",
-      avatar_weight_file_get_name (self->file), name, avatar_dtype_name (t->dtype), why);
+      avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), why);
   return FALSE;
 }
 
@@ -325,7 +325,7 @@ check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, 
   g_set_error (error, AVATAR_ERROR, scale ? AVATAR_ERROR_MISMATCH : AVATAR_ERROR_NOT_FOUND,
       "%s: the scale of the 8-bit tensor \"%s\" is %s; expected 1 or %" G_GINT64_FORMAT
       " floats; fetch both files again, from one place",
-      avatar_weight_file_get_name (self->scales ? self->scales : self->file), name, text,
+      avatar_tensor_file_get_name (self->scales ? self->scales : self->file), name, text,
       t->shape[0]);
   return FALSE;
 }
@@ -349,13 +349,13 @@ report_missing (AvatarComponent *self, GArray *manifest, guint first, GError **e
   const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, first);
   AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
   g_autofree char *text = avatar_tensor_describe (expected);
-  const char *why = avatar_weight_file_unusable_reason (self->file, want->name);
-  const char *file = avatar_weight_file_get_name (self->file);
+  const char *why = avatar_tensor_file_unusable_reason (self->file, want->name);
+  const char *file = avatar_tensor_file_get_name (self->file);
   guint n = 0;
 
   if (!why && self->vision) {
-    why = avatar_weight_file_unusable_reason (self->vision, want->name);
-    file = why ? avatar_weight_file_get_name (self->vision) : file;
+    why = avatar_tensor_file_unusable_reason (self->vision, want->name);
+    file = why ? avatar_tensor_file_get_name (self->vision) : file;
   }
 
   for (guint i = first; i < manifest->len; i++)
@@ -410,7 +410,7 @@ check_tensor (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest,
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: tensor \"%s\" is quantised by quanto with a shift, to fewer than 8 bits (qint4, qint2), "
         "which is not read; expected qint8, or 16 bits",
-        avatar_weight_file_get_name (self->file), want->name);
+        avatar_tensor_file_get_name (self->file), want->name);
     return FALSE;
   }
   want_text = avatar_tensor_describe (expected);
@@ -418,7 +418,7 @@ check_tensor (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest,
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" is %s; expected %s (or float16, bfloat16, or float8_e4m3 or int8 with "
       "factors); config.json and the file do not belong together",
-      avatar_weight_file_get_name (self->file), want->name, found_text, want_text);
+      avatar_tensor_file_get_name (self->file), want->name, found_text, want_text);
   return FALSE;
 }
 
@@ -428,7 +428,7 @@ is_unknown (AvatarComponent *self, const char *name, guint n_known, GError **err
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
       "belong together",
-      avatar_weight_file_get_name (self->file), name, n_known);
+      avatar_tensor_file_get_name (self->file), name, n_known);
   return FALSE;
 }
 
@@ -446,12 +446,12 @@ check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError 
       continue;
     if (strict)
       return is_unknown (self, name, manifest->len, error);
-    g_debug ("%s: tensor \"%s\" is not needed", avatar_weight_file_get_name (self->file),
+    g_debug ("%s: tensor \"%s\" is not needed", avatar_tensor_file_get_name (self->file),
         (const char *) name);
     g_hash_table_iter_remove (&iter);
   }
   /* what is needed and not read is missing already */
-  g_hash_table_iter_init (&iter, avatar_weight_file_get_unread (self->file));
+  g_hash_table_iter_init (&iter, avatar_tensor_file_get_unread (self->file));
   if (strict && g_hash_table_iter_next (&iter, &name, NULL))
     return is_unknown (self, name, manifest->len, error);
   return TRUE;
@@ -460,11 +460,11 @@ check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError 
 static gboolean
 open_second (AvatarComponent *self, AvatarComponentKind kind, const char *path, GError **error)
 {
-  AvatarWeightFile *file;
+  AvatarTensorFile *file;
 
   if (kind == AVATAR_COMPONENT_LLAVA && g_hash_table_contains (self->tensors, SEES))
     return TRUE;
-  file = avatar_weight_file_open (path, error);
+  file = avatar_tensor_file_open (path, error);
   if (!file)
     return FALSE;
   if (kind == AVATAR_COMPONENT_LLAVA)
@@ -481,7 +481,7 @@ avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const ch
   g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
 
   self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  self->file = avatar_weight_file_open (path, error);
+  self->file = avatar_tensor_file_open (path, error);
   if (!self->file || !read_tensors (self, kind, self->file, error)
       || (second && !open_second (self, kind, second, error)))
     return FALSE;
@@ -511,7 +511,7 @@ avatar_component_clear (AvatarComponent *self)
 {
   g_clear_pointer (&self->tensors, g_hash_table_unref);
   g_clear_pointer (&self->siblings, g_hash_table_unref);
-  g_clear_pointer (&self->scales, avatar_weight_file_free);
-  g_clear_pointer (&self->vision, avatar_weight_file_free);
-  g_clear_pointer (&self->file, avatar_weight_file_free);
+  g_clear_pointer (&self->scales, avatar_tensor_file_free);
+  g_clear_pointer (&self->vision, avatar_tensor_file_free);
+  g_clear_pointer (&self->file, avatar_tensor_file_free);
 }

@@ -35,7 +35,7 @@ typedef enum
  * @siblings: beginning of a name -> a tensor that nobody reads; %NULL as long as nobody asked */
 typedef struct
 {
-  AvatarWeightFile *file, *scales, *vision;
+  AvatarTensorFile *file, *scales, *vision;
   GHashTable *tensors, *siblings;
 } AvatarComponent;
 

@@ -274,11 +274,11 @@ read_beside (AvatarLoraAlpha *self, const char *path, const char *file, GError *
 }
 
 gboolean
-avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarWeightFile *file, const char *path,
+avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const char *path,
     gboolean is_peft, GError **error)
 {
-  JsonObject *metadata = avatar_weight_file_get_metadata (file);
-  const char *name = avatar_weight_file_get_name (file);
+  JsonObject *metadata = avatar_tensor_file_get_metadata (file);
+  const char *name = avatar_tensor_file_get_name (file);
 
   *self = (AvatarLoraAlpha){ .alpha = NAN, .rank = NAN, .folded = NAN };
   if (metadata && !read_metadata (self, metadata, name, is_peft, error))

@@ -26,7 +26,7 @@ typedef struct
 
 /* @path: (nullable): of the file, beside which a configuration may lie; @is_peft: matrices are called
  * lora_A and lora_B. Clear @self in any case. */
-gboolean avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarWeightFile *file, const char *path,
+gboolean avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const char *path,
     gboolean is_peft, GError **error);
 /* What the product of the matrices of @module, which has @own alpha (NaN: none), is multiplied by. */
 gboolean avatar_lora_alpha_get (const AvatarLoraAlpha *self, const char *file, const char *module,

@@ -19,7 +19,7 @@
 
 struct _AvatarLora
 {
-  AvatarWeightFile *file;
+  AvatarTensorFile *file;
   double strength;
   GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
   AvatarLoraAlpha alpha;
@@ -65,7 +65,7 @@ fail (AvatarLora *self, GError **error, const char *format, ...)
   text = g_strdup_vprintf (format, args);
   va_end (args);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH, "%s: %s",
-      avatar_weight_file_get_name (self->file), text);
+      avatar_tensor_file_get_name (self->file), text);
   return FALSE;
 }
 
@@ -75,7 +75,7 @@ pass_over (AvatarLora *self, const char *key)
   if (self->n_unknown++ == 0)
     self->unknown = g_strdup (key);
   g_debug ("%s: key \"%s\" belongs to no weight of the transformer",
-      avatar_weight_file_get_name (self->file), key);
+      avatar_tensor_file_get_name (self->file), key);
 }
 
 static gboolean
@@ -172,12 +172,12 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, 
 static gboolean
 sort_keys (AvatarLora *self, Keys *keys, GError **error)
 {
-  GHashTable *unread = avatar_weight_file_get_unread (self->file);
+  GHashTable *unread = avatar_tensor_file_get_unread (self->file);
   g_autoptr (GList) others = g_list_sort (g_hash_table_get_keys (unread), (GCompareFunc) g_strcmp0);
 
-  for (guint i = 0; i < avatar_weight_file_n (self->file); i++) {
+  for (guint i = 0; i < avatar_tensor_file_n (self->file); i++) {
     AvatarTensor t;
-    const char *key = avatar_weight_file_nth (self->file, i, &t);
+    const char *key = avatar_tensor_file_nth (self->file, i, &t);
 
     if (!sort_key (self, keys, key, &t, NULL, error))
       return FALSE;
@@ -294,7 +294,7 @@ read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError
     return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
         g->name);
   if (!check_matrix_of (self, g, &a, &b, rows, cols, error) || !read_alpha (self, g, &own, error)
-      || !avatar_lora_alpha_get (&self->alpha, avatar_weight_file_get_name (self->file), g->name,
+      || !avatar_lora_alpha_get (&self->alpha, avatar_tensor_file_get_name (self->file), g->name,
           own, a.shape[0], &factor, error))
     return FALSE;
   add_deltas (self, g, ".weight", a, b, self->strength * factor);
@@ -362,14 +362,14 @@ warn (AvatarLora *self, const char *format, ...)
   text = g_strdup_vprintf (format, args);
   va_end (args);
   g_ptr_array_add (self->warnings,
-      g_strdup_printf ("%s: %s", avatar_weight_file_get_name (self->file), text));
+      g_strdup_printf ("%s: %s", avatar_tensor_file_get_name (self->file), text));
 }
 
 static void
 warn_of_rest (AvatarLora *self)
 {
-  guint n = avatar_weight_file_n (self->file)
-      + g_hash_table_size (avatar_weight_file_get_unread (self->file));
+  guint n = avatar_tensor_file_n (self->file)
+      + g_hash_table_size (avatar_tensor_file_get_unread (self->file));
 
   if (self->n_unknown)
     warn (self,
@@ -410,7 +410,7 @@ read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GErro
 
 /* @path: (nullable): beside which a configuration may lie */
 static AvatarLora *
-lora_new (AvatarWeightFile *file, const AvatarConfig *config, const char *path, double strength,
+lora_new (AvatarTensorFile *file, const AvatarConfig *config, const char *path, double strength,
     GError **error)
 {
   g_autoptr (AvatarLora) self = g_new0 (AvatarLora, 1);
@@ -427,7 +427,7 @@ lora_new (AvatarWeightFile *file, const AvatarConfig *config, const char *path, 
 }
 
 AvatarLora *
-avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
+avatar_lora_new (AvatarTensorFile *file, const AvatarConfig *config, double strength,
     GError **error)
 {
   return lora_new (file, config, NULL, strength, error);
@@ -436,7 +436,7 @@ avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double stre
 AvatarLora *
 avatar_lora_open (const char *path, const AvatarConfig *config, double strength, GError **error)
 {
-  AvatarWeightFile *file = avatar_weight_file_open (path, error);
+  AvatarTensorFile *file = avatar_tensor_file_open (path, error);
 
   return file ? lora_new (file, config, path, strength, error) : NULL;
 }
@@ -466,7 +466,7 @@ avatar_lora_free (AvatarLora *self)
   avatar_lora_alpha_clear (&self->alpha);
   g_ptr_array_unref (self->warnings);
   g_free (self->unknown);
-  avatar_weight_file_free (self->file);
+  avatar_tensor_file_free (self->file);
   g_free (self);
 }
 
@@ -662,7 +662,7 @@ avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
 
   for (guint i = 0; i < loras->len; i++) {
     GArray *list = avatar_lora_get (loras->pdata[i], tensor);
-    const char *file = avatar_weight_file_get_name (((AvatarLora *) loras->pdata[i])->file);
+    const char *file = avatar_tensor_file_get_name (((AvatarLora *) loras->pdata[i])->file);
 
     for (guint j = 0; list && j < list->len; j++) {
       if (computes) {

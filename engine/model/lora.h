@@ -30,7 +30,7 @@ typedef struct _AvatarLora AvatarLora;
  * result would be another. */
 AvatarLora *
 avatar_lora_open (const char *path, const AvatarConfig *config, double strength, GError **error);
-AvatarLora *avatar_lora_new (AvatarWeightFile *file, const AvatarConfig *config, double strength,
+AvatarLora *avatar_lora_new (AvatarTensorFile *file, const AvatarConfig *config, double strength,
     GError **error); /* takes @file, also when it fails */
 /* All of @settings [n], in their order; an empty array if there are none. */
 GPtrArray *avatar_lora_open_all (const AvatarLoraSetting *settings, guint n,

@@ -102,7 +102,7 @@ open_part (AvatarModel *self, AvatarComponentKind kind, const char *path, const 
 
   if (!avatar_component_open (component, kind, path, scales, self->config, strict, error))
     return FALSE;
-  header = avatar_weight_file_get_header (component->file, &length);
+  header = avatar_tensor_file_get_header (component->file, &length);
   g_checksum_update (hash, header, length);
   return TRUE;
 }
@@ -296,7 +296,7 @@ avatar_model_get_component (AvatarModel *self, const char *component, const char
   for (guint i = 0; i < AVATAR_N_COMPONENTS; i++)
     if (strcmp (component, avatar_component_name (i)) == 0) {
       if (file)
-        *file = self->components[i].file ? avatar_weight_file_get_name (self->components[i].file)
+        *file = self->components[i].file ? avatar_tensor_file_get_name (self->components[i].file)
                                          : NULL;
       return self->components[i].tensors;
     }

@@ -26,10 +26,10 @@ token_free (AvatarAddedToken *token)
   g_free (token);
 }
 
-AvatarAdded *
-avatar_added_new (void)
+AvatarAddedTokens *
+avatar_added_tokens_new (void)
 {
-  AvatarAdded *self = g_new0 (AvatarAdded, 1);
+  AvatarAddedTokens *self = g_new0 (AvatarAddedTokens, 1);
   Node root = { 0 };
 
   self->tokens = g_ptr_array_new_with_free_func ((GDestroyNotify) token_free);
@@ -42,7 +42,7 @@ avatar_added_new (void)
 }
 
 void
-avatar_added_free (AvatarAdded *self)
+avatar_added_tokens_free (AvatarAddedTokens *self)
 {
   if (!self)
     return;
@@ -64,7 +64,7 @@ find_child (const GArray *trie, guint parent, guint8 byte)
 }
 
 gboolean
-avatar_added_add (AvatarAdded *self, const AvatarAddedToken *token)
+avatar_added_tokens_add (AvatarAddedTokens *self, const AvatarAddedToken *token)
 {
   GArray *trie = self->tries[token->late ? 1 : 0];
   AvatarAddedToken *copy;
@@ -94,26 +94,26 @@ avatar_added_add (AvatarAdded *self, const AvatarAddedToken *token)
 }
 
 const AvatarAddedToken *
-avatar_added_find (const AvatarAdded *self, const char *name)
+avatar_added_tokens_find (const AvatarAddedTokens *self, const char *name)
 {
   return g_hash_table_lookup (self->names, name);
 }
 
 guint
-avatar_added_n (const AvatarAdded *self)
+avatar_added_tokens_n (const AvatarAddedTokens *self)
 {
   return self->tokens->len;
 }
 
 const AvatarAddedToken *
-avatar_added_nth (const AvatarAdded *self, guint i)
+avatar_added_tokens_nth (const AvatarAddedTokens *self, guint i)
 {
   return self->tokens->pdata[i];
 }
 
 /* The longest token that begins at @p; *@behind: (out): its end. */
 static const AvatarAddedToken *
-match (const AvatarAdded *self, const GArray *trie, const char *p, const char *end,
+match (const AvatarAddedTokens *self, const GArray *trie, const char *p, const char *end,
     const char **behind)
 {
   guint found = 0;
@@ -134,7 +134,7 @@ strip_before (const char *from, const char *p)
   while (p > from) {
     const char *previous = g_utf8_find_prev_char (from, p);
 
-    if (!previous || !avatar_split_is_space (g_utf8_get_char (previous)))
+    if (!previous || !avatar_pre_tokenize_is_space (g_utf8_get_char (previous)))
       break;
     p = previous;
   }
@@ -144,14 +144,14 @@ strip_before (const char *from, const char *p)
 static const char *
 strip_behind (const char *p, const char *end)
 {
-  while (p < end && avatar_split_is_space (g_utf8_get_char (p)))
+  while (p < end && avatar_pre_tokenize_is_space (g_utf8_get_char (p)))
     p = g_utf8_next_char (p);
   return p;
 }
 
 typedef struct
 {
-  const AvatarAdded *self;
+  const AvatarAddedTokens *self;
   AvatarAddedFunc func;
   gpointer data;
 } Split;
@@ -185,8 +185,8 @@ split_by (const Split *s, guint which, const char *text, const char *end)
 }
 
 void
-avatar_added_split (const AvatarAdded *self, const char *text, gsize n, AvatarAddedFunc func,
-    gpointer data)
+avatar_added_tokens_split (const AvatarAddedTokens *self, const char *text, gsize n,
+    AvatarAddedFunc func, gpointer data)
 {
   Split s = { self, func, data };
 

@@ -18,16 +18,16 @@ typedef struct
   gboolean strip_before, strip_behind, late;
 } AvatarAddedToken;
 
-typedef struct _AvatarAdded AvatarAdded;
+typedef struct _AvatarAdded AvatarAddedTokens;
 
-AvatarAdded *avatar_added_new (void);
-void avatar_added_free (AvatarAdded *self);
+AvatarAddedTokens *avatar_added_tokens_new (void);
+void avatar_added_tokens_free (AvatarAddedTokens *self);
 /* A copy of @token, whose name is not empty. FALSE: one has this name already. */
-gboolean avatar_added_add (AvatarAdded *self, const AvatarAddedToken *token);
+gboolean avatar_added_tokens_add (AvatarAddedTokens *self, const AvatarAddedToken *token);
 /* The one of this name, or NULL. */
-const AvatarAddedToken *avatar_added_find (const AvatarAdded *self, const char *name);
-guint avatar_added_n (const AvatarAdded *self);
-const AvatarAddedToken *avatar_added_nth (const AvatarAdded *self, guint i);
+const AvatarAddedToken *avatar_added_tokens_find (const AvatarAddedTokens *self, const char *name);
+guint avatar_added_tokens_n (const AvatarAddedTokens *self);
+const AvatarAddedToken *avatar_added_tokens_nth (const AvatarAddedTokens *self, guint i);
 
 /* @token: NULL: a stretch of text that has none */
 typedef void (
@@ -35,9 +35,9 @@ typedef void (
 
 /* Calls @func for all of @text in order, never for an empty stretch. The leftmost token wins, and of
  * those that begin at one place the longest. */
-void avatar_added_split (const AvatarAdded *self, const char *text, gsize n, AvatarAddedFunc func,
-    gpointer data);
+void avatar_added_tokens_split (const AvatarAddedTokens *self, const char *text, gsize n,
+    AvatarAddedFunc func, gpointer data);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarAdded, avatar_added_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarAddedTokens, avatar_added_tokens_free)
 
 G_END_DECLS

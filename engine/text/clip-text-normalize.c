@@ -147,7 +147,7 @@ is_final_sigma (const char *text, const char *end, const char *p)
 }
 
 void
-avatar_clean_lower (const char *text, gsize n, GString *out)
+avatar_clip_normalize_lower (const char *text, gsize n, GString *out)
 {
   const char *end = text + n;
 
@@ -170,7 +170,7 @@ avatar_clean_lower (const char *text, gsize n, GString *out)
 /* ------------------------------------------------------------------------------------------ all */
 
 char *
-avatar_clean_clip (const char *text, gsize n)
+avatar_clip_normalize_clip (const char *text, gsize n)
 {
   g_autoptr (GString) spaced = g_string_sized_new (n + 1);
   GString *out = g_string_sized_new (n + 1);
@@ -197,7 +197,7 @@ avatar_clean_clip (const char *text, gsize n)
         break;
     if (next > p && out->len > 0)
       g_string_append_c (out, ' ');
-    avatar_clean_lower (p, next - p, out);
+    avatar_clip_normalize_lower (p, next - p, out);
     next = *next ? g_utf8_next_char (next) : next;
   }
   return g_string_free (out, FALSE);

@@ -10,32 +10,33 @@
 #define MOST_PROMPTS 2
 
 static guint
-unit_of (const char *name, gconstpointer data)
+group_of (const char *name, gconstpointer data)
 {
   const AvatarClipConfig *c = data;
   guint i;
 
   if (sscanf (name, "encoder.layers.%3u.", &i) == 1 && i < c->tower.layers)
     return i;
-  return g_str_has_prefix (name, "embeddings.") ? AVATAR_UNIT_NOWHERE : AVATAR_UNIT_FIXED;
+  return g_str_has_prefix (name, "embeddings.") ? AVATAR_WEIGHT_GROUP_HOST_ONLY
+                                                : AVATAR_WEIGHT_GROUP_FIXED;
 }
 
-AvatarWeightUnits
-avatar_clip_units (const AvatarClipConfig *config)
+AvatarWeightGrouping
+avatar_clip_weight_groups (const AvatarClipConfig *config)
 {
-  return (AvatarWeightUnits){ .n = config->tower.layers, .unit_of = unit_of, .data = config };
+  return (AvatarWeightGrouping){ .n = config->tower.layers, .group_of = group_of, .data = config };
 }
 
-AvatarRoute *
-avatar_clip_route (const AvatarClipConfig *config)
+AvatarWeightSchedule *
+avatar_clip_weight_schedule (const AvatarClipConfig *config)
 {
   guint n = config->tower.layers;
-  AvatarRoute *route = g_malloc (sizeof *route + n * sizeof (guint));
+  AvatarWeightSchedule *route = g_malloc (sizeof *route + n * sizeof (guint));
   guint *units = (guint *) (route + 1);
 
   for (guint i = 0; i < n; i++)
     units[i] = i;
-  *route = (AvatarRoute){ .units = units, .n = n, .at_once = 1, .once = TRUE };
+  *route = (AvatarWeightSchedule){ .units = units, .n = n, .at_once = 1, .once = TRUE };
   return route;
 }
 
@@ -76,10 +77,10 @@ avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *
     begun = embed (self, ops, prompts[j], x[j], error);
   }
   for (guint i = 0; i < tower.config->layers && begun; i++) {
-    avatar_weights_enter (self->weights, ops, i);
+    avatar_weights_acquire (self->weights, ops, i);
     for (guint j = 0; j < n; j++)
       avatar_tower_layer (&tower, i, x[j], TRUE);
-    avatar_weights_leave (self->weights, ops, i);
+    avatar_weights_release (self->weights, ops, i);
     avatar_ops_throttle (ops);
     if (self->done && avatar_ops_running (ops))
       self->done (self->done_data);

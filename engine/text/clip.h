@@ -18,9 +18,9 @@ typedef struct
   gpointer done_data;
 } AvatarClip;
 
-AvatarWeightUnits avatar_clip_units (const AvatarClipConfig *config);
+AvatarWeightGrouping avatar_clip_weight_groups (const AvatarClipConfig *config);
 /* Free with g_free(). */
-AvatarRoute *avatar_clip_route (const AvatarClipConfig *config);
+AvatarWeightSchedule *avatar_clip_weight_schedule (const AvatarClipConfig *config);
 /* Fills @pooled of @n prompts. FALSE with @error, or with the failure in @ops. */
 gboolean avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *prompts,
     guint n, GError **error);

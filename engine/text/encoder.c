@@ -15,8 +15,8 @@
 typedef struct
 {
   const char *part;
-  AvatarWeightUnits units;
-  AvatarRoute *route;
+  AvatarWeightGrouping units;
+  AvatarWeightSchedule *route;
   AvatarWeights *sizes; /* without data, for plans */
 } Half;
 
@@ -33,7 +33,7 @@ struct _AvatarTextEncoder
   AvatarDevice *device;
   const AvatarConfig *config;
   gboolean exact_rope;
-  AvatarTextCache cache;
+  AvatarPromptCache cache;
   AvatarEncoding prompts[2];
   guint n_prompts;
   Half halves[HALVES];
@@ -106,14 +106,14 @@ make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
 static gboolean
 init_halves (AvatarTextEncoder *self, GError **error)
 {
-  self->halves[LLAVA] = (Half){ "llava", avatar_llava_units (&self->config->llava),
-    avatar_llava_route (&self->config->llava), NULL };
-  self->halves[CLIP] = (Half){ "clip", avatar_clip_units (&self->config->clip),
-    avatar_clip_route (&self->config->clip), NULL };
+  self->halves[LLAVA] = (Half){ "llava", avatar_llava_weight_groups (&self->config->llava),
+    avatar_llava_weight_schedule (&self->config->llava), NULL };
+  self->halves[CLIP] = (Half){ "clip", avatar_clip_weight_groups (&self->config->clip),
+    avatar_clip_weight_schedule (&self->config->clip), NULL };
   for (guint i = 0; i < HALVES; i++) {
     Half *half = &self->halves[i];
 
-    half->sizes = avatar_weights_new_units (self->model, self->device, half->part, &half->units,
+    half->sizes = avatar_weights_new_grouped (self->model, self->device, half->part, &half->units,
         &once, TRUE, error);
     if (!half->sizes)
       return FALSE;
@@ -133,7 +133,7 @@ avatar_text_encoder_new (AvatarModel *model, AvatarDevice *device,
   self->config = avatar_model_get_config (model);
   self->exact_rope = s->exact_rope;
   self->n_prompts = s->n_prompts;
-  self->cache = (AvatarTextCache){ g_strdup (s->cache.folder), s->cache.limit };
+  self->cache = (AvatarPromptCache){ g_strdup (s->cache.folder), s->cache.limit };
   for (guint i = 0; i < self->n_prompts && s->longest; i++)
     avatar_encoding_init_longest (&self->prompts[i], self->config);
   if (!check_parts (model, error) || !init_halves (self, error)
@@ -211,11 +211,11 @@ stream_half (AvatarTextEncoder *self, guint i, AvatarOps *ops, const AvatarImage
   g_autoptr (AvatarWeights) weights = NULL;
   gboolean done;
 
-  weights = avatar_weights_new_units (self->model, self->device, half->part, &half->units, &once,
+  weights = avatar_weights_new_grouped (self->model, self->device, half->part, &half->units, &once,
       FALSE, error);
   if (!weights)
     return FALSE;
-  done = avatar_weights_set_route (weights, ops, half->route, error)
+  done = avatar_weights_set_schedule (weights, ops, half->route, error)
       && run_half (self, i, weights, ops, square, prompts, n, error)
       && avatar_ops_check (ops, error) && avatar_weights_check (weights, error);
   avatar_ops_finish (ops); /* before what it works on goes */
@@ -245,7 +245,7 @@ key_of (AvatarTextEncoder *self, const AvatarEncoding *prompt, const AvatarImage
           avatar_dtype_name (avatar_weights_dtype (self->device, once.half)),
           self->exact_rope ? " exact" : "");
 
-  return self->cache.folder ? avatar_text_key (self->model, prompt, square, options) : NULL;
+  return self->cache.folder ? avatar_prompt_cache_key (self->model, prompt, square, options) : NULL;
 }
 
 static void
@@ -296,7 +296,7 @@ avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarIm
 
     alloc_prompt (self, prompt);
     if (key
-        && avatar_text_cache_load (&self->cache, key, prompt->states,
+        && avatar_prompt_cache_load (&self->cache, key, prompt->states,
             avatar_encoding_distinct (prompt) * hidden, prompt->pooled, pooled)) {
       avatar_encoding_spread (prompt, prompt->states, hidden);
       continue;
@@ -308,7 +308,7 @@ avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarIm
     return FALSE;
   for (guint i = 0; i < n; i++)
     if (keys[i][0])
-      avatar_text_cache_store (&self->cache, keys[i], missing[i]->states,
+      avatar_prompt_cache_store (&self->cache, keys[i], missing[i]->states,
           avatar_encoding_distinct (missing[i]) * hidden, missing[i]->pooled, pooled);
   return TRUE;
 }
@@ -321,18 +321,18 @@ plan_weights (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *nee
   for (guint i = 0; i < HALVES; i++) {
     const Half *half = &self->halves[i];
     guint64 fixed = avatar_weights_fixed_bytes (half->sizes), least = fixed, most = fixed;
-    GArray *units = avatar_weights_get_units (half->sizes);
-    g_auto (AvatarPlacing) placing = { 0 };
+    GArray *units = avatar_weights_get_groups (half->sizes);
+    g_auto (AvatarPlacement) placing = { 0 };
 
     needs->read += avatar_weights_file_bytes (half->sizes);
     if (avatar_device_get_backend (self->device)->discrete) {
       guint64 largest = 0;
 
       for (guint j = 0; j < half->units.n; j++)
-        largest = MAX (largest, g_array_index (units, AvatarUnit, j).bytes);
-      least += avatar_placing_slots_bytes (self->device, units, half->route, AVATAR_MIN_SLOTS);
-      if (avatar_placing_init (&placing, self->device, units, half->route, room - MIN (room, fixed),
-              NULL))
+        largest = MAX (largest, g_array_index (units, AvatarWeightGroup, j).bytes);
+      least += avatar_placement_slots_bytes (self->device, units, half->route, AVATAR_MIN_SLOTS);
+      if (avatar_placement_init (&placing, self->device, units, half->route,
+              room - MIN (room, fixed), NULL))
         most += placing.slots_bytes;
       needs->host = MAX (needs->host, AVATAR_STAGINGS * largest);
     }

@@ -26,7 +26,7 @@ typedef struct
   const char *prompts[2];
   guint n_prompts;
   gboolean exact_rope, longest;
-  AvatarTextCache cache;
+  AvatarPromptCache cache;
 } AvatarTextEncoderSettings;
 
 /* Has @model such encoders, or the sizes of them? */

@@ -32,7 +32,7 @@ llama_layers (const AvatarLlavaConfig *c)
 }
 
 static guint
-unit_of (const char *name, gconstpointer data)
+group_of (const char *name, gconstpointer data)
 {
   const AvatarLlavaConfig *c = data;
   guint i, projector = 1 + vision_layers (c);
@@ -47,43 +47,43 @@ unit_of (const char *name, gconstpointer data)
   if (g_str_has_prefix (name, "multi_modal_projector."))
     return projector;
   if (strcmp (name, EMBEDDING) == 0)
-    return AVATAR_UNIT_NOWHERE;
+    return AVATAR_WEIGHT_GROUP_HOST_ONLY;
   return 0;
 }
 
-AvatarWeightUnits
-avatar_llava_units (const AvatarLlavaConfig *config)
+AvatarWeightGrouping
+avatar_llava_weight_groups (const AvatarLlavaConfig *config)
 {
-  return (AvatarWeightUnits){
+  return (AvatarWeightGrouping){
     .n = 1 + vision_layers (config) + 1 + AVATAR_LLAMA_STEPS * llama_layers (config),
-    .unit_of = unit_of,
+    .group_of = group_of,
     .data = config,
   };
 }
 
-AvatarRoute *
-avatar_llava_route (const AvatarLlavaConfig *config)
+AvatarWeightSchedule *
+avatar_llava_weight_schedule (const AvatarLlavaConfig *config)
 {
-  guint n = avatar_llava_units (config).n;
-  AvatarRoute *route = g_malloc (sizeof *route + n * sizeof (guint));
+  guint n = avatar_llava_weight_groups (config).n;
+  AvatarWeightSchedule *route = g_malloc (sizeof *route + n * sizeof (guint));
   guint *units = (guint *) (route + 1);
 
   for (guint i = 0; i < n; i++)
     units[i] = i;
-  *route = (AvatarRoute){ .units = units, .n = n, .at_once = 1, .once = TRUE };
+  *route = (AvatarWeightSchedule){ .units = units, .n = n, .at_once = 1, .once = TRUE };
   return route;
 }
 
 static void
 enter (const AvatarLlava *self, AvatarOps *ops, guint unit)
 {
-  avatar_weights_enter (self->weights, ops, unit);
+  avatar_weights_acquire (self->weights, ops, unit);
 }
 
 static void
 leave (const AvatarLlava *self, AvatarOps *ops, guint unit)
 {
-  avatar_weights_leave (self->weights, ops, unit);
+  avatar_weights_release (self->weights, ops, unit);
   avatar_ops_throttle (ops);
   if (self->done && avatar_ops_running (ops))
     self->done (self->done_data);

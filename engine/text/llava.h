@@ -25,9 +25,9 @@ typedef struct
 } AvatarLlava;
 
 /* The parts in which the weights go to the device, in the order of their use, and how many. */
-AvatarWeightUnits avatar_llava_units (const AvatarLlavaConfig *config);
+AvatarWeightGrouping avatar_llava_weight_groups (const AvatarLlavaConfig *config);
 /* Free with g_free(). */
-AvatarRoute *avatar_llava_route (const AvatarLlavaConfig *config);
+AvatarWeightSchedule *avatar_llava_weight_schedule (const AvatarLlavaConfig *config);
 /* Fills the distinct rows of the states of @n prompts, which have room for all. @square: see
  * avatar_vision_prepare(); %NULL in a plan. FALSE with @error, or with the failure in @ops. */
 gboolean avatar_llava_run (const AvatarLlava *self, AvatarOps *ops, const AvatarImage *square,

@@ -20,7 +20,7 @@ typedef enum
 } Class;
 
 gboolean
-avatar_split_is_space (gunichar c)
+avatar_pre_tokenize_is_space (gunichar c)
 {
   return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680
       || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f
@@ -37,7 +37,7 @@ class_at (const char *p, const char *end)
   if (*p == '\r' || *p == '\n')
     return LINE_END;
   c = g_utf8_get_char (p);
-  if (avatar_split_is_space (c))
+  if (avatar_pre_tokenize_is_space (c))
     return SPACE;
   switch (g_unichar_type (c)) {
     case G_UNICODE_LOWERCASE_LETTER:
@@ -130,7 +130,7 @@ skip_llama (const char *p, const char *end)
 }
 
 void
-avatar_split_llama (const char *text, gsize n, AvatarPieceFunc func, gpointer data)
+avatar_pre_tokenize_llama (const char *text, gsize n, AvatarPieceFunc func, gpointer data)
 {
   const char *end = text + n;
 
@@ -169,7 +169,7 @@ split_clip (const char *p, const char *end, AvatarPieceFunc func, gpointer data)
 /* U+0345 is no letter, but in capitals it is: where case is ignored, Python's module regex finds it
  * neither among letters nor among what is none, and it is passed over like a space. */
 void
-avatar_split_clip (const char *text, gsize n, AvatarPieceFunc func, gpointer data)
+avatar_pre_tokenize_clip (const char *text, gsize n, AvatarPieceFunc func, gpointer data)
 {
   static const char passed_over[] = "\xcd\x85";
   const char *end = text + n, *gap;

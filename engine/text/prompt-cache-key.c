@@ -86,8 +86,8 @@ add_ids (GChecksum *sum, const AvatarEncoding *prompt)
 }
 
 char *
-avatar_text_key (AvatarModel *model, const AvatarEncoding *prompt, const AvatarImage *square,
-    const char *options)
+avatar_prompt_cache_key (AvatarModel *model, const AvatarEncoding *prompt,
+    const AvatarImage *square, const char *options)
 {
   g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
 

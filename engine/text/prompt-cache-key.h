@@ -8,14 +8,14 @@
 G_BEGIN_DECLS
 
 /**
- * avatar_text_key:
+ * avatar_prompt_cache_key:
  * @square: see avatar_vision_prepare()
  * @options: what else it depends on, e.g. the kind of device
  *
  * Weights are known by their names and shapes and by some bytes of each: reading all of them would
  * take as long as encoding. Free with g_free(); %NULL: they cannot be read, or a part is not there.
  */
-char *avatar_text_key (AvatarModel *model, const AvatarEncoding *prompt, const AvatarImage *square,
-    const char *options);
+char *avatar_prompt_cache_key (AvatarModel *model, const AvatarEncoding *prompt,
+    const AvatarImage *square, const char *options);
 
 G_END_DECLS

@@ -22,13 +22,13 @@
 #define ABANDONED (60 * 60)
 
 char *
-avatar_text_cache_default (void)
+avatar_prompt_cache_default (void)
 {
   return g_build_filename (g_get_user_cache_dir (), "gst-avatar", "text", NULL);
 }
 
 static char *
-path_of (const AvatarTextCache *self, const char *key)
+path_of (const AvatarPromptCache *self, const char *key)
 {
   g_autofree char *name = g_strconcat (key, ENDING, NULL);
 
@@ -57,8 +57,8 @@ read_tensor (AvatarSafetensors *file, const char *name, AvatarDType dtype, void 
 }
 
 gboolean
-avatar_text_cache_load (const AvatarTextCache *self, const char *key, float *states, gsize n_states,
-    float *pooled, gsize n_pooled)
+avatar_prompt_cache_load (const AvatarPromptCache *self, const char *key, float *states,
+    gsize n_states, float *pooled, gsize n_pooled)
 {
   g_autofree char *path = path_of (self, key);
   g_autoptr (AvatarSafetensors) file = NULL;
@@ -145,7 +145,7 @@ list_entries (const char *folder)
 
 /* Removes the oldest but @keep, until the rest is within the limit. */
 static void
-shrink (const AvatarTextCache *self, const char *keep)
+shrink (const AvatarPromptCache *self, const char *keep)
 {
   g_autoptr (GArray) entries = list_entries (self->folder);
   guint64 bytes = 0;
@@ -170,7 +170,7 @@ add (GArray *tensors, const char *name, AvatarDType dtype, const void *data, gsi
 }
 
 void
-avatar_text_cache_store (const AvatarTextCache *self, const char *key, const float *states,
+avatar_prompt_cache_store (const AvatarPromptCache *self, const char *key, const float *states,
     gsize n_states, const float *pooled, gsize n_pooled)
 {
   g_autofree char *path = path_of (self, key);

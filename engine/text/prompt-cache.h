@@ -14,15 +14,15 @@ typedef struct
 {
   const char *folder;
   guint64 limit;
-} AvatarTextCache;
+} AvatarPromptCache;
 
 /* $XDG_CACHE_HOME/gst-avatar/text; free with g_free(). */
-char *avatar_text_cache_default (void);
+char *avatar_prompt_cache_default (void);
 /* Fills both from the entry @key, a hexadecimal sum. FALSE: there is none, or it is not sound. */
-gboolean avatar_text_cache_load (const AvatarTextCache *self, const char *key, float *states,
+gboolean avatar_prompt_cache_load (const AvatarPromptCache *self, const char *key, float *states,
     gsize n_states, float *pooled, gsize n_pooled);
 /* Keeps both. What cannot be written is told of and no error: nothing depends on it. */
-void avatar_text_cache_store (const AvatarTextCache *self, const char *key, const float *states,
+void avatar_prompt_cache_store (const AvatarPromptCache *self, const char *key, const float *states,
     gsize n_states, const float *pooled, gsize n_pooled);
 
 G_END_DECLS

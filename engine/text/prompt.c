@@ -77,8 +77,8 @@ check_tail (const AvatarTokenizer *self, const AvatarTextConfig *c, const GArray
     gint32 *image, GError **error)
 {
   *image = tail->len > 0 ? g_array_index (tail, gint32, tail->len - 1) : -1;
-  for (guint i = 0; i < avatar_added_n (self->added); i++) {
-    const AvatarAddedToken *token = avatar_added_nth (self->added, i);
+  for (guint i = 0; i < avatar_added_tokens_n (self->added); i++) {
+    const AvatarAddedToken *token = avatar_added_tokens_nth (self->added, i);
 
     if (token->id == *image && g_str_has_suffix (c->suffix, token->name)) {
       if (tail->len + c->crop_start < c->max_length)

@@ -64,7 +64,7 @@ add_special (AvatarTokenizer *self, const char *name, gint32 *id, GError **error
 
   *id = token.id;
   if (token.id >= 0)
-    return avatar_added_add (self->added, &token);
+    return avatar_added_tokens_add (self->added, &token);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: vocab.json has no token \"%s\"; expected the vocabulary of CLIP", self->name, name);
   return FALSE;

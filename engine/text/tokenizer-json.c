@@ -285,7 +285,7 @@ read_added_token (AvatarTokenizer *self, JsonObject *object, guint i, GError **e
     return refuse (self, "added token of a single word", "\"single_word\": false", error);
   token.id = value;
   other = avatar_bpe_find (self->bpe, token.name);
-  if ((other >= 0 && other != token.id) || !avatar_added_add (self->added, &token)) {
+  if ((other >= 0 && other != token.id) || !avatar_added_tokens_add (self->added, &token)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: added_tokens [%u]: \"%.100s\" is there already; expected each token once", self->name,
         i, token.name);

@@ -16,7 +16,7 @@ avatar_tokenizer_new (AvatarTokenizerKind kind, const char *name, const AvatarBp
   self->kind = kind;
   self->name = g_strdup (name);
   self->bpe = avatar_bpe_new (rules);
-  self->added = avatar_added_new ();
+  self->added = avatar_added_tokens_new ();
   self->bos = self->eos = -1;
   return self;
 }
@@ -26,7 +26,7 @@ avatar_tokenizer_free (AvatarTokenizer *self)
 {
   if (!self)
     return;
-  avatar_added_free (self->added);
+  avatar_added_tokens_free (self->added);
   avatar_bpe_free (self->bpe);
   g_free (self->name);
   g_free (self);
@@ -41,7 +41,7 @@ avatar_tokenizer_get_n_ids (const AvatarTokenizer *self)
 gint32
 avatar_tokenizer_find (const AvatarTokenizer *self, const char *name)
 {
-  const AvatarAddedToken *added = avatar_added_find (self->added, name);
+  const AvatarAddedToken *added = avatar_added_tokens_find (self->added, name);
 
   return added ? added->id : avatar_bpe_find (self->bpe, name);
 }
@@ -134,7 +134,7 @@ encode_piece (const char *piece, gsize n, gpointer data)
   if (e->self->kind == AVATAR_TOKENIZER_CLIP && n > 4 && piece[0] == '<') {
     /* a special one that was written in other letters, which are small by now */
     g_autofree char *name = g_strndup (piece, n);
-    const AvatarAddedToken *token = avatar_added_find (e->self->added, name);
+    const AvatarAddedToken *token = avatar_added_tokens_find (e->self->added, name);
 
     if (token) {
       g_array_append_val (e->ids, token->id);
@@ -152,11 +152,11 @@ encode_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpoint
   if (token) {
     g_array_append_val (e->ids, token->id);
   } else if (e->self->kind == AVATAR_TOKENIZER_CLIP) {
-    g_autofree char *clean = avatar_clean_clip (text, n);
+    g_autofree char *clean = avatar_clip_normalize_clip (text, n);
 
-    avatar_split_clip (clean, strlen (clean), encode_piece, e);
+    avatar_pre_tokenize_clip (clean, strlen (clean), encode_piece, e);
   } else {
-    avatar_split_llama (text, n, encode_piece, e);
+    avatar_pre_tokenize_llama (text, n, encode_piece, e);
   }
 }
 
@@ -165,5 +165,5 @@ avatar_tokenizer_encode (const AvatarTokenizer *self, const char *text, gsize n,
 {
   Encoding e = { self, ids };
 
-  avatar_added_split (self->added, text, n, encode_stretch, &e);
+  avatar_added_tokens_split (self->added, text, n, encode_stretch, &e);
 }

@@ -26,7 +26,7 @@ struct _AvatarTokenizer
   AvatarTokenizerKind kind;
   char *name; /* of its file or folder, for messages */
   AvatarBpe *bpe;
-  AvatarAdded *added;
+  AvatarAddedTokens *added;
   gint32 bos, eos; /* LLaMA's has no use for the second */
   guint n_ids;
 };

@@ -201,7 +201,7 @@ avatar_decoder_rest (AvatarDecoder *self)
     self->host = g_malloc (avatar_tensor_bytes (self->bytes));
   memcpy (self->host, self->bytes.data, self->n_ready * frame);
   self->peak = MAX (self->peak, avatar_arena_peak (self->ops->arena));
-  avatar_decoder_park (self);
+  avatar_decoder_release_memory (self);
   avatar_scratch_release (avatar_device_get_scratch (self->device));
 }
 
@@ -295,7 +295,7 @@ avatar_decoder_drop (AvatarDecoder *self)
 }
 
 void
-avatar_decoder_park (AvatarDecoder *self)
+avatar_decoder_release_memory (AvatarDecoder *self)
 {
   if (!self->ops)
     return;
@@ -313,7 +313,7 @@ avatar_decoder_reclaim (gpointer decoder, gboolean all)
 
   if (!g_mutex_trylock (&self->turn))
     return AVATAR_RECLAIM_BUSY;
-  avatar_decoder_park (self);
+  avatar_decoder_release_memory (self);
   if (all) {
     avatar_decoder_load (self, TRUE, NULL); /* sizes alone */
     avatar_memory_client_set_reclaimable (self->memory_client, FALSE);

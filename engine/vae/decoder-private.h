@@ -63,7 +63,7 @@ gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry_run, GError **er
  * need be. */
 gboolean avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error);
 /* With the turn: gives it back, so that the stream can go on later. */
-void avatar_decoder_park (AvatarDecoder *self);
+void avatar_decoder_release_memory (AvatarDecoder *self);
 /* Joins the decoders that share the device's scratch memory, with enough of it for tiles of
  * @latents. */
 gboolean avatar_decoder_share (AvatarDecoder *self, gint64 latents, GError **error);

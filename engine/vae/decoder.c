@@ -242,7 +242,7 @@ decode_tile (AvatarDecoder *self, gint64 n, GError **error)
       alone ? self->latents->len
             : MIN (self->latents->len, self->tiles.time.step * latent_floats (self)));
   if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
-    avatar_decoder_park (self);
+    avatar_decoder_release_memory (self);
   return TRUE;
 }
 

@@ -57,7 +57,7 @@ struct _AvatarResidency
 {
   AvatarDevice *device;
   const AvatarBackend *backend;
-  GArray *units; /* of AvatarUnit; the last is fixed */
+  GArray *units; /* of AvatarWeightGroup; the last is fixed */
   guint n;       /* without it */
   char *file;
   guint8 *fixed;
@@ -76,7 +76,7 @@ struct _AvatarResidency
   gboolean once;           /* the route is run through once */
   gboolean begun;          /* a unit of it was entered */
   GError *error;
-  AvatarResidencyStats stats;
+  AvatarWeightStreamerStats stats;
   gint stop; /* atomic: what the feeder packs is not wanted any more */
 
   /* the feeder's own */
@@ -87,16 +87,17 @@ struct _AvatarResidency
   guint next_staging;
 };
 
-static AvatarUnit *
-unit_at (AvatarResidency *self, guint i)
+static AvatarWeightGroup *
+unit_at (AvatarWeightStreamer *self, guint i)
 {
-  return &g_array_index (self->units, AvatarUnit, i);
+  return &g_array_index (self->units, AvatarWeightGroup, i);
 }
 
-AvatarResidency *
-avatar_residency_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes, const char *file)
+AvatarWeightStreamer *
+avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes,
+    const char *file)
 {
-  AvatarResidency *self = g_new0 (AvatarResidency, 1);
+  AvatarWeightStreamer *self = g_new0 (AvatarWeightStreamer, 1);
 
   self->device = avatar_device_ref (device);
   self->backend = avatar_device_get_backend (device);
@@ -123,8 +124,8 @@ avatar_residency_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes,
 
 /* The image of @unit on the host. @staging: (out): the one it lies in, or %NULL. */
 static const guint8 *
-find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging, gboolean *pinned,
-    GError **error)
+find_image (AvatarWeightStreamer *self, guint unit, gboolean keep, Staging **staging,
+    gboolean *pinned, GError **error)
 {
   AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
   gsize bytes = unit_at (self, unit)->bytes;
@@ -139,7 +140,7 @@ find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging,
 
     if (!image)
       self->pinned_left = 0; /* the system gives no more: the rest comes through staging */
-    if (image && !avatar_pack_image (unit_at (self, unit), image, self->file, &self->stop, error)) {
+    if (image && !avatar_pack_group (unit_at (self, unit), image, self->file, &self->stop, error)) {
       self->backend->host_free (handle, image, bytes);
       return NULL;
     }
@@ -158,7 +159,7 @@ find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging,
   self->next_staging = (self->next_staging + 1) % AVATAR_STAGINGS;
   if (s->used)
     self->backend->fence_sync (s->copied);
-  if (!avatar_pack_image (unit_at (self, unit), s->memory, self->file, &self->stop, error))
+  if (!avatar_pack_group (unit_at (self, unit), s->memory, self->file, &self->stop, error))
     return NULL;
   *staging = s;
   *pinned = s->pinned;
@@ -166,7 +167,7 @@ find_image (AvatarResidency *self, guint unit, gboolean keep, Staging **staging,
 }
 
 static gboolean
-send (AvatarResidency *self, Place *place, GError **error)
+send (AvatarWeightStreamer *self, Place *place, GError **error)
 {
   Staging *staging;
   gboolean pinned;
@@ -189,7 +190,7 @@ send (AvatarResidency *self, Place *place, GError **error)
 
 /* How far ahead in the route @unit is; far if it is not of the route. */
 static guint
-distance (AvatarResidency *self, guint unit)
+distance (AvatarWeightStreamer *self, guint unit)
 {
   guint p = self->position[unit];
 
@@ -198,7 +199,7 @@ distance (AvatarResidency *self, guint unit)
 
 /* What the run needs first: a unit out of the order is asked for only when it is needed now. */
 static Place *
-next_asked (AvatarResidency *self)
+next_asked (AvatarWeightStreamer *self)
 {
   Place *best = NULL;
 
@@ -215,7 +216,7 @@ next_asked (AvatarResidency *self)
 static gpointer
 feed (gpointer data)
 {
-  AvatarResidency *self = data;
+  AvatarWeightStreamer *self = data;
 
   g_mutex_lock (&self->lock);
   while (!self->quit) {
@@ -248,7 +249,7 @@ feed (gpointer data)
 
 /* Waits for the feeder and for the device, and gives the place's memory back. */
 static void
-place_free (AvatarResidency *self, Place *place)
+place_free (AvatarWeightStreamer *self, Place *place)
 {
   if (place->state == PLACE_SENT)
     self->backend->fence_sync (place->copied);
@@ -263,7 +264,7 @@ place_free (AvatarResidency *self, Place *place)
 }
 
 static Place *
-place_new (AvatarResidency *self, gsize bytes, gboolean resident, GError **error)
+place_new (AvatarWeightStreamer *self, gsize bytes, gboolean resident, GError **error)
 {
   AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
   Place *place;
@@ -288,7 +289,7 @@ place_new (AvatarResidency *self, gsize bytes, gboolean resident, GError **error
 
 /* Locked. */
 static void
-ask (AvatarResidency *self, Place *place, guint unit)
+ask (AvatarWeightStreamer *self, Place *place, guint unit)
 {
   if (place->unit >= 0)
     self->place_of[place->unit] = NULL;
@@ -302,7 +303,7 @@ ask (AvatarResidency *self, Place *place, guint unit)
 /* Locked: the next unit of the route that is nowhere, or -1. What is run through once does not begin
  * again behind its end. */
 static gint
-next_missing (AvatarResidency *self)
+next_missing (AvatarWeightStreamer *self)
 {
   guint end = self->once && self->begun ? self->n_route - self->at : self->n_route;
 
@@ -316,7 +317,7 @@ next_missing (AvatarResidency *self)
 }
 
 static void
-free_places (AvatarResidency *self)
+free_places (AvatarWeightStreamer *self)
 {
   g_mutex_lock (&self->lock);
   for (guint i = 0; i < self->places->len; i++) {
@@ -337,7 +338,7 @@ free_places (AvatarResidency *self)
 }
 
 static void
-free_scratch (AvatarResidency *self)
+free_scratch (AvatarWeightStreamer *self)
 {
   for (guint i = 0; i < SCRATCHES; i++) {
     avatar_device_memory_free (self->device, self->scratch[i].memory, self->scratch_bytes);
@@ -346,7 +347,7 @@ free_scratch (AvatarResidency *self)
 }
 
 void
-avatar_residency_free (AvatarResidency *self)
+avatar_weight_streamer_free (AvatarWeightStreamer *self)
 {
   AvatarBackendDevice *handle;
 
@@ -392,9 +393,9 @@ avatar_residency_free (AvatarResidency *self)
 }
 
 gboolean
-avatar_residency_load_fixed (AvatarResidency *self, GError **error)
+avatar_weight_streamer_load_fixed (AvatarWeightStreamer *self, GError **error)
 {
-  AvatarUnit *unit = unit_at (self, self->n);
+  AvatarWeightGroup *unit = unit_at (self, self->n);
   g_autofree guint8 *image = NULL;
 
   self->queue = self->backend->queue_new (avatar_device_get_handle (self->device), error);
@@ -404,7 +405,7 @@ avatar_residency_load_fixed (AvatarResidency *self, GError **error)
     return TRUE;
   self->fixed = avatar_device_memory_new (self->device, unit->bytes, "fixed weights", error);
   image = g_malloc0 (unit->bytes);
-  if (!self->fixed || !avatar_pack_image (unit, image, self->file, NULL, error))
+  if (!self->fixed || !avatar_pack_group (unit, image, self->file, NULL, error))
     return FALSE;
   self->backend->upload (self->queue, self->fixed, image, unit->bytes, FALSE);
   return self->backend->queue_sync (self->queue, error);
@@ -414,7 +415,7 @@ avatar_residency_load_fixed (AvatarResidency *self, GError **error)
 
 /* A place for every resident unit. */
 static gboolean
-make_residents (AvatarResidency *self, const AvatarPlacing *placing, GError **error)
+make_residents (AvatarWeightStreamer *self, const AvatarPlacement *placing, GError **error)
 {
   for (guint i = 0; i < placing->n_residents; i++) {
     guint unit = placing->residents[i];
@@ -432,7 +433,7 @@ make_residents (AvatarResidency *self, const AvatarPlacing *placing, GError **er
 }
 
 static gboolean
-make_slots (AvatarResidency *self, const AvatarPlacing *placing, GError **error)
+make_slots (AvatarWeightStreamer *self, const AvatarPlacement *placing, GError **error)
 {
   for (guint i = 0; i < placing->slots; i++) {
     Place *place = place_new (self, placing->slot_bytes, FALSE, error);
@@ -455,7 +456,7 @@ make_slots (AvatarResidency *self, const AvatarPlacing *placing, GError **error)
 
 /* Locked: the first units of the route that are nowhere go to the slots. */
 static void
-fill_slots (AvatarResidency *self)
+fill_slots (AvatarWeightStreamer *self)
 {
   for (guint i = 0; i < self->places->len; i++) {
     Place *place = g_ptr_array_index (self->places, i);
@@ -467,11 +468,12 @@ fill_slots (AvatarResidency *self)
 }
 
 static gboolean
-take_route (AvatarResidency *self, const AvatarRoute *route, guint64 room, GError **error)
+take_route (AvatarWeightStreamer *self, const AvatarWeightSchedule *route, guint64 room,
+    GError **error)
 {
-  g_auto (AvatarPlacing) placing = { 0 };
+  g_auto (AvatarPlacement) placing = { 0 };
 
-  if (!avatar_placing_init (&placing, self->device, self->units, route, room, error))
+  if (!avatar_placement_init (&placing, self->device, self->units, route, room, error))
     return FALSE;
   g_free (self->route);
   self->route = g_memdup2 (route->units, route->n * sizeof *route->units);
@@ -483,7 +485,7 @@ take_route (AvatarResidency *self, const AvatarRoute *route, guint64 room, GErro
     self->position[i] = G_MAXUINT;
   for (guint i = 0; i < route->n; i++)
     self->position[route->units[i]] = i;
-  self->stats = (AvatarResidencyStats){ .slots = placing.slots, .units = route->n };
+  self->stats = (AvatarWeightStreamerStats){ .slots = placing.slots, .units = route->n };
   if (!make_slots (self, &placing, error) || !make_residents (self, &placing, error))
     return FALSE;
   g_mutex_lock (&self->lock);
@@ -495,33 +497,33 @@ take_route (AvatarResidency *self, const AvatarRoute *route, guint64 room, GErro
 /* What may be taken: not the reserve, which pressure would take away again at once, unless there
  * is nothing else. */
 static guint64
-find_room (AvatarResidency *self, const AvatarRoute *route)
+find_room (AvatarWeightStreamer *self, const AvatarWeightSchedule *route)
 {
-  guint64 least = avatar_placing_slots_bytes (self->device, self->units, route, AVATAR_MIN_SLOTS);
+  guint64 least = avatar_placement_slots_bytes (self->device, self->units, route, AVATAR_MIN_SLOTS);
 
-  return MAX (avatar_placing_room (self->device),
+  return MAX (avatar_placement_available_bytes (self->device),
       MIN (least, avatar_device_get_available_bytes (self->device)));
 }
 
 void
-avatar_residency_drop_route (AvatarResidency *self)
+avatar_weight_streamer_drop_schedule (AvatarWeightStreamer *self)
 {
   free_places (self);
   free_scratch (self);
 }
 
 gboolean
-avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const AvatarRoute *route,
-    GError **error)
+avatar_weight_streamer_set_schedule (AvatarWeightStreamer *self, AvatarOps *ops,
+    const AvatarWeightSchedule *route, GError **error)
 {
   if (ops->dry_run)
     return TRUE;
-  avatar_residency_drop_route (self);
+  avatar_weight_streamer_drop_schedule (self);
   if (!self->feeder)
     self->feeder = g_thread_new ("weights", feed, self);
   if (take_route (self, route, find_room (self, route), error))
     return TRUE;
-  avatar_residency_drop_route (self);
+  avatar_weight_streamer_drop_schedule (self);
   return FALSE;
 }
 
@@ -529,7 +531,7 @@ avatar_residency_set_route (AvatarResidency *self, AvatarOps *ops, const AvatarR
 
 /* Locked: the resident place whose unit is needed last and that is not in use, or %NULL. */
 static Place *
-least_needed (AvatarResidency *self)
+least_needed (AvatarWeightStreamer *self)
 {
   Place *best = NULL;
 
@@ -545,7 +547,7 @@ least_needed (AvatarResidency *self)
 
 /* Bytes that others want back: of the driver's free memory, of the budget, for a stage that waits. */
 static guint64
-missing_bytes (AvatarResidency *self)
+missing_bytes (AvatarWeightStreamer *self)
 {
   guint64 free_bytes, total, reserve = avatar_device_get_reserve_bytes (self->device);
 
@@ -557,7 +559,7 @@ missing_bytes (AvatarResidency *self)
 
 /* Locked. */
 static void
-give_up (AvatarResidency *self, AvatarOps *ops)
+give_up (AvatarWeightStreamer *self, AvatarOps *ops)
 {
   while (missing_bytes (self) > 0) {
     Place *place = least_needed (self);
@@ -578,7 +580,7 @@ give_up (AvatarResidency *self, AvatarOps *ops)
 
 /* Locked: one unit gets a place of its own again. */
 static void
-take_back (AvatarResidency *self)
+take_back (AvatarWeightStreamer *self)
 {
   guint64 free_bytes, total, reserve = avatar_device_get_reserve_bytes (self->device);
   gint unit;
@@ -605,7 +607,7 @@ take_back (AvatarResidency *self)
 
 /* Locked: a slot for a unit that is needed out of the order. */
 static Place *
-free_slot (AvatarResidency *self)
+free_slot (AvatarWeightStreamer *self)
 {
   Place *best = NULL;
 
@@ -627,7 +629,7 @@ free_slot (AvatarResidency *self)
 /* Locked: slots that hold what the run has passed over, as the second branch of guidance does, are
  * given what it needs sooner; else they would be of no use until it comes round again. */
 static void
-refill (AvatarResidency *self)
+refill (AvatarWeightStreamer *self)
 {
   for (guint i = 0; i < self->places->len; i++) {
     Place *p = g_ptr_array_index (self->places, i);
@@ -639,9 +641,9 @@ refill (AvatarResidency *self)
 }
 
 static void
-expand (AvatarResidency *self, AvatarOps *ops, guint unit, guint8 *image)
+expand (AvatarWeightStreamer *self, AvatarOps *ops, guint unit, guint8 *image)
 {
-  AvatarUnit *u = unit_at (self, unit);
+  AvatarWeightGroup *u = unit_at (self, unit);
   Scratch *scratch = NULL;
 
   if (u->scratch == 0)
@@ -649,11 +651,11 @@ expand (AvatarResidency *self, AvatarOps *ops, guint unit, guint8 *image)
   for (guint i = 0; i < SCRATCHES && !scratch; i++)
     if (self->scratch[i].unit < 0)
       scratch = &self->scratch[i];
-  /* as many as are used at once, and as large as the route and its guests need */
+  /* as many as are used at once, and as large as the route and its on_demand need */
   g_assert (scratch && scratch->memory && u->scratch <= self->scratch_bytes);
   scratch->unit = unit;
   for (guint i = 0; i < u->tensors->len; i++) {
-    const AvatarPacked *p = &g_array_index (u->tensors, AvatarPacked, i);
+    const AvatarPackedTensor *p = &g_array_index (u->tensors, AvatarPackedTensor, i);
     AvatarTensor x, y;
 
     if (!p->expands)
@@ -667,7 +669,7 @@ expand (AvatarResidency *self, AvatarOps *ops, guint unit, guint8 *image)
 }
 
 void
-avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
+avatar_weight_streamer_acquire (AvatarWeightStreamer *self, AvatarOps *ops, guint unit)
 {
   Place *place;
 
@@ -704,7 +706,7 @@ avatar_residency_enter (AvatarResidency *self, AvatarOps *ops, guint unit)
 }
 
 void
-avatar_residency_leave (AvatarResidency *self, AvatarOps *ops, guint unit)
+avatar_weight_streamer_release (AvatarWeightStreamer *self, AvatarOps *ops, guint unit)
 {
   Place *place;
   gint next;
@@ -730,7 +732,7 @@ avatar_residency_leave (AvatarResidency *self, AvatarOps *ops, guint unit)
 }
 
 guint8 *
-avatar_residency_memory (AvatarResidency *self, guint unit, guint8 **scratch)
+avatar_weight_streamer_memory (AvatarWeightStreamer *self, guint unit, guint8 **scratch)
 {
   *scratch = NULL;
   if (unit == self->n)
@@ -743,7 +745,7 @@ avatar_residency_memory (AvatarResidency *self, guint unit, guint8 **scratch)
 }
 
 void
-avatar_residency_get_stats (AvatarResidency *self, AvatarResidencyStats *stats)
+avatar_weight_streamer_get_stats (AvatarWeightStreamer *self, AvatarWeightStreamerStats *stats)
 {
   g_mutex_lock (&self->lock);
   *stats = self->stats;

@@ -8,17 +8,17 @@
 struct _AvatarSlot
 {
   AvatarDevice *device;
-  GArray *units; /* of AvatarUnit; the last is fixed */
+  GArray *units; /* of AvatarWeightGroup; the last is fixed */
   char *file;
   guint8 *memory, *fixed;
   gsize bytes;
   gint unit; /* -1: none */
 };
 
-static const AvatarUnit *
+static const AvatarWeightGroup *
 unit_at (GArray *units, guint i)
 {
-  return &g_array_index (units, AvatarUnit, i);
+  return &g_array_index (units, AvatarWeightGroup, i);
 }
 
 static gsize
@@ -32,16 +32,16 @@ largest (GArray *units)
 }
 
 guint64
-avatar_slot_bytes (GArray *units)
+avatar_host_streamer_bytes (GArray *units)
 {
   return largest (units) + unit_at (units, units->len - 1)->bytes;
 }
 
-AvatarSlot *
-avatar_slot_new (AvatarDevice *device, GArray *units, const char *file, GError **error)
+AvatarHostStreamer *
+avatar_host_streamer_new (AvatarDevice *device, GArray *units, const char *file, GError **error)
 {
-  g_autoptr (AvatarSlot) self = g_new0 (AvatarSlot, 1);
-  const AvatarUnit *fixed = unit_at (units, units->len - 1);
+  g_autoptr (AvatarHostStreamer) self = g_new0 (AvatarHostStreamer, 1);
+  const AvatarWeightGroup *fixed = unit_at (units, units->len - 1);
 
   self->device = avatar_device_ref (device);
   self->units = units;
@@ -53,13 +53,13 @@ avatar_slot_new (AvatarDevice *device, GArray *units, const char *file, GError *
     return NULL;
   if (fixed->bytes > 0
       && (!(self->fixed = avatar_device_memory_new (device, fixed->bytes, "fixed weights", error))
-          || !avatar_pack_image (fixed, self->fixed, file, NULL, error)))
+          || !avatar_pack_group (fixed, self->fixed, file, NULL, error)))
     return NULL;
   return g_steal_pointer (&self);
 }
 
 void
-avatar_slot_free (AvatarSlot *self)
+avatar_host_streamer_free (AvatarHostStreamer *self)
 {
   if (!self)
     return;
@@ -72,25 +72,25 @@ avatar_slot_free (AvatarSlot *self)
 }
 
 void
-avatar_slot_enter (AvatarSlot *self, AvatarOps *ops, guint unit)
+avatar_host_streamer_acquire (AvatarHostStreamer *self, AvatarOps *ops, guint unit)
 {
   if (!avatar_ops_running (ops))
     return;
   self->unit = unit;
-  if (!avatar_pack_image (unit_at (self->units, unit), self->memory, self->file, &ops->cancelled,
+  if (!avatar_pack_group (unit_at (self->units, unit), self->memory, self->file, &ops->cancelled,
           &ops->error))
     self->unit = -1;
 }
 
 void
-avatar_slot_leave (AvatarSlot *self, guint unit)
+avatar_host_streamer_release (AvatarHostStreamer *self, guint unit)
 {
   if (self->unit == (gint) unit)
     self->unit = -1;
 }
 
 guint8 *
-avatar_slot_memory (AvatarSlot *self, guint unit)
+avatar_host_streamer_memory (AvatarHostStreamer *self, guint unit)
 {
   if (unit + 1 == self->units->len)
     return self->fixed;

@@ -8,20 +8,21 @@
 
 G_BEGIN_DECLS
 
-typedef struct _AvatarSlot AvatarSlot;
+typedef struct _AvatarSlot AvatarHostStreamer;
 
 /* @units: see avatar_pack_plan(); must outlive it. Takes memory for the largest unit and for the fixed
  * tensors, which are read. */
-AvatarSlot *avatar_slot_new (AvatarDevice *device, GArray *units, const char *file, GError **error);
-void avatar_slot_free (AvatarSlot *self);
+AvatarHostStreamer *
+avatar_host_streamer_new (AvatarDevice *device, GArray *units, const char *file, GError **error);
+void avatar_host_streamer_free (AvatarHostStreamer *self);
 /* What it takes. */
-guint64 avatar_slot_bytes (GArray *units);
+guint64 avatar_host_streamer_bytes (GArray *units);
 /* Failures are kept in @ops. */
-void avatar_slot_enter (AvatarSlot *self, AvatarOps *ops, guint unit);
-void avatar_slot_leave (AvatarSlot *self, guint unit);
+void avatar_host_streamer_acquire (AvatarHostStreamer *self, AvatarOps *ops, guint unit);
+void avatar_host_streamer_release (AvatarHostStreamer *self, guint unit);
 /* Where the image of @unit lies; %NULL unless it was entered. */
-guint8 *avatar_slot_memory (AvatarSlot *self, guint unit);
+guint8 *avatar_host_streamer_memory (AvatarHostStreamer *self, guint unit);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarSlot, avatar_slot_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarHostStreamer, avatar_host_streamer_free)
 
 G_END_DECLS

@@ -74,13 +74,13 @@ image_dtype (GHashTable *tensors, const char *name, const AvatarTensor *t,
 
 /* What is 8-bit in its file stays as it is: quantising the sum anew would round it once more. */
 static gboolean
-takes_loras_apart (const AvatarPacked *p)
+takes_loras_apart (const AvatarPackedTensor *p)
 {
   return p->loras && avatar_dtype_size (p->source.dtype) == 1 && avatar_dtype_size (p->dtype) == 1;
 }
 
 static void
-add_factors (AvatarUnit *unit, AvatarPacked *p)
+add_factors (AvatarWeightGroup *unit, AvatarPackedTensor *p)
 {
   gsize row;
 
@@ -93,10 +93,10 @@ add_factors (AvatarUnit *unit, AvatarPacked *p)
 }
 
 static void
-add_tensor (AvatarUnit *unit, GHashTable *tensors, const char *name, const AvatarTensor *t,
+add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const char *name, const AvatarTensor *t,
     const AvatarWeightSettings *settings, AvatarDType activation)
 {
-  AvatarPacked p = { .name = g_strdup (name),
+  AvatarPackedTensor p = { .name = g_strdup (name),
     .source = *t,
     .loras = avatar_lora_touches (settings->loras, name) ? settings->loras : NULL,
     .dtype = image_dtype (tensors, name, t, settings, activation),
@@ -126,40 +126,40 @@ add_tensor (AvatarUnit *unit, GHashTable *tensors, const char *name, const Avata
 static void
 packed_clear (gpointer data)
 {
-  g_free (((AvatarPacked *) data)->name);
+  g_free (((AvatarPackedTensor *) data)->name);
 }
 
 static void
 unit_clear (gpointer data)
 {
-  g_array_unref (((AvatarUnit *) data)->tensors);
+  g_array_unref (((AvatarWeightGroup *) data)->tensors);
 }
 
 GArray *
-avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
+avatar_pack_plan (GHashTable *tensors, const AvatarWeightGrouping *units,
     const AvatarWeightSettings *settings, AvatarDType activation)
 {
   /* sorted, so that every plan is the same */
   g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) strcmp);
-  GArray *all = g_array_sized_new (FALSE, TRUE, sizeof (AvatarUnit), units->n + 1);
+  GArray *all = g_array_sized_new (FALSE, TRUE, sizeof (AvatarWeightGroup), units->n + 1);
 
   g_array_set_clear_func (all, unit_clear);
   g_array_set_size (all, units->n + 1);
   for (guint i = 0; i <= units->n; i++) {
-    AvatarUnit *unit = &g_array_index (all, AvatarUnit, i);
+    AvatarWeightGroup *unit = &g_array_index (all, AvatarWeightGroup, i);
 
-    unit->tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPacked));
+    unit->tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
     g_array_set_clear_func (unit->tensors, packed_clear);
   }
   for (GList *l = names; l; l = l->next) {
     const AvatarTensor *t = g_hash_table_lookup (tensors, l->data);
-    guint i = units->unit_of ? units->unit_of (l->data, units->data) : AVATAR_UNIT_FIXED;
+    guint i = units->group_of ? units->group_of (l->data, units->data) : AVATAR_WEIGHT_GROUP_FIXED;
 
     if (g_str_has_suffix (l->data, "_scale") || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32
-        || i == AVATAR_UNIT_NOWHERE)
+        || i == AVATAR_WEIGHT_GROUP_HOST_ONLY)
       continue; /* belongs to another tensor; is not a weight */
-    add_tensor (&g_array_index (all, AvatarUnit, MIN (i, units->n)), tensors, l->data, t, settings,
-        activation);
+    add_tensor (&g_array_index (all, AvatarWeightGroup, MIN (i, units->n)), tensors, l->data, t,
+        settings, activation);
   }
   return all;
 }
@@ -168,10 +168,10 @@ gboolean
 avatar_pack_check (GArray *units, GError **error)
 {
   for (guint i = 0; i < units->len; i++) {
-    GArray *tensors = g_array_index (units, AvatarUnit, i).tensors;
+    GArray *tensors = g_array_index (units, AvatarWeightGroup, i).tensors;
 
     for (guint j = 0; j < tensors->len; j++) {
-      const AvatarPacked *p = &g_array_index (tensors, AvatarPacked, j);
+      const AvatarPackedTensor *p = &g_array_index (tensors, AvatarPackedTensor, j);
 
       if (takes_loras_apart (p)
           && !avatar_lora_check_8bit (p->loras, p->name, p->dtype, !p->expands, error))
@@ -183,7 +183,7 @@ avatar_pack_check (GArray *units, GError **error)
 
 /* The factor of row @r of an 8-bit source. */
 static gboolean
-read_factor (const AvatarPacked *p, gint64 r, float *factor)
+read_factor (const AvatarPackedTensor *p, gint64 r, float *factor)
 {
   gsize size = avatar_dtype_size (p->source_scale.dtype);
   guint8 raw[sizeof (gint64)];
@@ -201,7 +201,7 @@ read_factor (const AvatarPacked *p, gint64 r, float *factor)
 
 /* Those of rows @start .. @end at once. */
 static gboolean
-read_factors (const AvatarPacked *p, gint64 start, gint64 end, float *factors)
+read_factors (const AvatarPackedTensor *p, gint64 start, gint64 end, float *factors)
 {
   gsize size = avatar_dtype_size (p->source_scale.dtype), n = end - start;
   g_autofree guint8 *raw = NULL;
@@ -222,7 +222,7 @@ read_factors (const AvatarPacked *p, gint64 start, gint64 end, float *factors)
 
 /* @n values of row @r, from column 0, as float32. @raw: room for them as they are stored. */
 static gboolean
-read_row (const AvatarPacked *p, gint64 r, gsize n, guint8 *raw, float *values)
+read_row (const AvatarPackedTensor *p, gint64 r, gsize n, guint8 *raw, float *values)
 {
   gsize size = avatar_dtype_size (p->source.dtype);
 
@@ -257,7 +257,7 @@ quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values,
 
 /* What LoRAs add to rows @start .. @end, or NULL. */
 static float *
-delta_of (const AvatarPacked *p, gint64 start, gint64 end, gsize n)
+delta_of (const AvatarPackedTensor *p, gint64 start, gint64 end, gsize n)
 {
   return p->loras ? avatar_lora_sum (p->loras, p->name, start, end, n) : NULL;
 }
@@ -278,7 +278,7 @@ typedef enum
 
 /* Rows @start .. @end of an 8-bit tensor. */
 static PackResult
-pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
+pack_8bit (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end)
 {
   gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
   float *scale = (float *) (image + p->scale_offset);
@@ -307,7 +307,7 @@ pack_8bit (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 
 /* Rows @start .. @end of another tensor. */
 static PackResult
-pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
+pack_rows (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end)
 {
   gint64 rows = p->source.rank ? p->source.shape[0] : 1;
   gsize n = avatar_tensor_n (p->source) / MAX (rows, 1), size = avatar_dtype_size (p->dtype);
@@ -337,7 +337,7 @@ pack_rows (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 
 /* Rows @start .. @end of the left factor of LoRAs kept apart, and with the first all of the right. */
 static void
-pack_factors (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
+pack_factors (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end)
 {
   gint64 n_up = (end - start) * p->rank, n_down = p->source.shape[1] * p->rank;
   gsize size = avatar_dtype_size (p->expanded);
@@ -353,20 +353,20 @@ pack_factors (const AvatarPacked *p, guint8 *image, gint64 start, gint64 end)
 /* Some rows of one tensor. */
 typedef struct
 {
-  const AvatarPacked *tensor;
+  const AvatarPackedTensor *tensor;
   gint64 start, end;
 } Piece;
 
 gboolean
-avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file, const gint *cancelled,
-    GError **error)
+avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const char *file,
+    const gint *cancelled, GError **error)
 {
   g_autoptr (GArray) pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
   const char *broken = NULL;
   PackResult worst = PACK_DONE;
 
   for (guint i = 0; i < unit->tensors->len; i++) {
-    const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
+    const AvatarPackedTensor *p = &g_array_index (unit->tensors, AvatarPackedTensor, i);
     gint64 rows = p->source.shape[0], n = avatar_tensor_n (p->source) / MAX (rows, 1);
     gint64 step = MAX (1, (gint64) PIECE / MAX (n, 1));
 

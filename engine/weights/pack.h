@@ -9,7 +9,7 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarPacked: one tensor in its unit's image.
+ * AvatarPackedTensor: one tensor in its unit's image.
  * @source: in the mapped file; @source_scale: of an 8-bit source, factors of its rows, or of all
  * @loras: that add to it, or %NULL: while it is packed, or, if @rank is not 0, to its expanded copy
  * @dtype: in the image; @offset: bytes from the start of the image
@@ -29,25 +29,25 @@ typedef struct
   gsize offset, scale_offset, expand_offset;
   gint64 rank;
   gsize up_offset, down_offset;
-} AvatarPacked;
+} AvatarPackedTensor;
 
 /* @bytes: of the image; @scratch: of what is expanded */
 typedef struct
 {
-  GArray *tensors; /* of AvatarPacked */
+  GArray *tensors; /* of AvatarPackedTensor */
   gsize bytes, scratch;
-} AvatarUnit;
+} AvatarWeightGroup;
 
-/* Units 0 .. n - 1 and then the fixed tensors, as unit n. Array of AvatarUnit; owns all.
+/* Units 0 .. n - 1 and then the fixed tensors, as unit n. Array of AvatarWeightGroup; owns all.
  * @activation: the device's dtype for matrices. The settings' LoRAs must outlive it. */
-GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightUnits *units,
+GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightGrouping *units,
     const AvatarWeightSettings *settings, AvatarDType activation);
 /* FALSE with AVATAR_ERROR_SETTINGS if there is a LoRA that cannot be added. */
 gboolean avatar_pack_check (GArray *units, GError **error);
 /* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be
  * read (it has been cut short since it was mapped), or AVATAR_ERROR_CANCELLED as soon as @cancelled
  * (optional) is not 0. @file is for the message. */
-gboolean avatar_pack_image (const AvatarUnit *unit, guint8 *image, const char *file,
+gboolean avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const char *file,
     const gint *cancelled, GError **error);
 
 G_END_DECLS

@@ -5,19 +5,20 @@
 
 #include "engine/device/device.h"
 
-static const AvatarUnit *
+static const AvatarWeightGroup *
 unit_at (GArray *units, guint i)
 {
-  return &g_array_index (units, AvatarUnit, i);
+  return &g_array_index (units, AvatarWeightGroup, i);
 }
 
 /* Of the largest unit that may be entered while the route stands. */
 static void
-find_sizes (GArray *units, const AvatarRoute *route, gsize *slot_bytes, gsize *scratch_bytes)
+find_sizes (GArray *units, const AvatarWeightSchedule *route, gsize *slot_bytes,
+    gsize *scratch_bytes)
 {
   *slot_bytes = *scratch_bytes = 0;
-  for (guint i = 0; i < route->n + route->n_guests; i++) {
-    guint unit = i < route->n ? route->units[i] : route->guests[i - route->n];
+  for (guint i = 0; i < route->n + route->n_on_demand; i++) {
+    guint unit = i < route->n ? route->units[i] : route->on_demand[i - route->n];
 
     *slot_bytes = MAX (*slot_bytes, unit_at (units, unit)->bytes);
     *scratch_bytes = MAX (*scratch_bytes, unit_at (units, unit)->scratch);
@@ -25,8 +26,8 @@ find_sizes (GArray *units, const AvatarRoute *route, gsize *slot_bytes, gsize *s
 }
 
 guint64
-avatar_placing_slots_bytes (AvatarDevice *device, GArray *units, const AvatarRoute *route,
-    guint slots)
+avatar_placement_slots_bytes (AvatarDevice *device, GArray *units,
+    const AvatarWeightSchedule *route, guint slots)
 {
   gsize slot, scratch;
 
@@ -48,8 +49,8 @@ spread (guint i, guint bits)
 }
 
 static void
-choose_residents (AvatarPlacing *self, AvatarDevice *device, GArray *units,
-    const AvatarRoute *route, guint64 room)
+choose_residents (AvatarPlacement *self, AvatarDevice *device, GArray *units,
+    const AvatarWeightSchedule *route, guint64 room)
 {
   guint bits = g_bit_storage (route->n);
 
@@ -73,12 +74,12 @@ choose_residents (AvatarPlacing *self, AvatarDevice *device, GArray *units,
 }
 
 gboolean
-avatar_placing_init (AvatarPlacing *self, AvatarDevice *device, GArray *units,
-    const AvatarRoute *route, guint64 room, GError **error)
+avatar_placement_init (AvatarPlacement *self, AvatarDevice *device, GArray *units,
+    const AvatarWeightSchedule *route, guint64 room, GError **error)
 {
-  guint64 least = avatar_placing_slots_bytes (device, units, route, AVATAR_MIN_SLOTS), whole = 0;
+  guint64 least = avatar_placement_slots_bytes (device, units, route, AVATAR_MIN_SLOTS), whole = 0;
 
-  *self = (AvatarPlacing){ .slots = AVATAR_MAX_SLOTS };
+  *self = (AvatarPlacement){ .slots = AVATAR_MAX_SLOTS };
   if (room < least) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "streaming the weights needs at least %.0f MiB on %s, but only %.0f MiB are left; raise "
@@ -90,24 +91,24 @@ avatar_placing_init (AvatarPlacing *self, AvatarDevice *device, GArray *units,
   for (guint i = 0; i < route->n; i++)
     whole += avatar_device_get_allocation_size (device, unit_at (units, route->units[i])->bytes);
   if (!route->once && whole <= room - least)
-    self->slots = AVATAR_MIN_SLOTS; /* for guests, and when memory is taken away */
-  while (avatar_placing_slots_bytes (device, units, route, self->slots) > room)
+    self->slots = AVATAR_MIN_SLOTS; /* for on_demand, and when memory is taken away */
+  while (avatar_placement_slots_bytes (device, units, route, self->slots) > room)
     self->slots--;
   find_sizes (units, route, &self->slot_bytes, &self->scratch_bytes);
   self->scratches = self->scratch_bytes ? route->at_once : 0;
-  self->slots_bytes = avatar_placing_slots_bytes (device, units, route, self->slots);
+  self->slots_bytes = avatar_placement_slots_bytes (device, units, route, self->slots);
   choose_residents (self, device, units, route, room - self->slots_bytes);
   return TRUE;
 }
 
 void
-avatar_placing_clear (AvatarPlacing *self)
+avatar_placement_clear (AvatarPlacement *self)
 {
   g_clear_pointer (&self->residents, g_free);
 }
 
 guint64
-avatar_placing_room (AvatarDevice *device)
+avatar_placement_available_bytes (AvatarDevice *device)
 {
   guint64 room = avatar_device_get_available_bytes (device), free_bytes, total;
   guint64 reserve = avatar_device_get_reserve_bytes (device);

@@ -17,7 +17,7 @@ G_BEGIN_DECLS
 #define AVATAR_STAGINGS 2
 
 /**
- * AvatarPlacing:
+ * AvatarPlacement:
  * @slots: places for units that come and go, of @slot_bytes each
  * @scratches: pieces of memory for expanded units, of @scratch_bytes each
  * @residents: (owned): units that keep a place, @n_residents of them
@@ -30,19 +30,19 @@ typedef struct
   guint *residents;
   gsize slot_bytes, scratch_bytes;
   guint64 slots_bytes, resident_bytes, streamed_bytes;
-} AvatarPlacing;
+} AvatarPlacement;
 
 /* Bytes for @slots slots and the scratches of @route, the least with which it runs. */
-guint64 avatar_placing_slots_bytes (AvatarDevice *device, GArray *units, const AvatarRoute *route,
-    guint slots);
+guint64 avatar_placement_slots_bytes (AvatarDevice *device, GArray *units,
+    const AvatarWeightSchedule *route, guint slots);
 /* FALSE with AVATAR_ERROR_MEMORY, which says how much more would do, if @room bytes are too few.
  * @units: see avatar_pack_plan(). */
-gboolean avatar_placing_init (AvatarPlacing *self, AvatarDevice *device, GArray *units,
-    const AvatarRoute *route, guint64 room, GError **error);
-void avatar_placing_clear (AvatarPlacing *self);
+gboolean avatar_placement_init (AvatarPlacement *self, AvatarDevice *device, GArray *units,
+    const AvatarWeightSchedule *route, guint64 room, GError **error);
+void avatar_placement_clear (AvatarPlacement *self);
 /* Bytes that could be taken now without touching the reserve. */
-guint64 avatar_placing_room (AvatarDevice *device);
+guint64 avatar_placement_available_bytes (AvatarDevice *device);
 
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarPlacing, avatar_placing_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarPlacement, avatar_placement_clear)
 
 G_END_DECLS

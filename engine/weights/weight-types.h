@@ -7,18 +7,18 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarWeightUnits: the parts in which weights go to a discrete device.
- * @n: units; @unit_of: the unit of the tensor of that name, or AVATAR_UNIT_FIXED
+ * AvatarWeightGrouping: the parts in which weights go to a discrete device.
+ * @n: units; @group_of: the unit of the tensor of that name, or AVATAR_WEIGHT_GROUP_FIXED
  */
 typedef struct
 {
   guint n;
-  guint (*unit_of) (const char *tensor, gconstpointer data);
+  guint (*group_of) (const char *tensor, gconstpointer data);
   gconstpointer data;
-} AvatarWeightUnits;
+} AvatarWeightGrouping;
 
-#define AVATAR_UNIT_FIXED G_MAXUINT         /* always on the device */
-#define AVATAR_UNIT_NOWHERE (G_MAXUINT - 1) /* never: the stage reads it on the host */
+#define AVATAR_WEIGHT_GROUP_FIXED G_MAXUINT           /* always on the device */
+#define AVATAR_WEIGHT_GROUP_HOST_ONLY (G_MAXUINT - 1) /* never: the stage reads it on the host */
 
 /**
  * AvatarWeightSettings:
@@ -48,17 +48,17 @@ typedef struct
 } AvatarWeightSettings;
 
 /**
- * AvatarRoute: where a run goes.
+ * AvatarWeightSchedule: where a run goes.
  * @units: in the order of their use, round and round, or @once
- * @guests: other units that may be entered as well, and are fetched when they are
+ * @on_demand: other units that may be entered as well, and are fetched when they are
  * @at_once: how many are in use at the same time
  */
 typedef struct
 {
-  const guint *units, *guests;
-  guint n, n_guests, at_once;
+  const guint *units, *on_demand;
+  guint n, n_on_demand, at_once;
   gboolean once;
-} AvatarRoute;
+} AvatarWeightSchedule;
 
 /* For messages and tests. */
 typedef struct
@@ -67,6 +67,6 @@ typedef struct
   guint evicted, restored;      /* resident units, under pressure and after it */
   guint prefetch_misses;        /* units that were not on their way when they were entered */
   guint64 uploaded;             /* bytes copied to the device */
-} AvatarResidencyStats;
+} AvatarWeightStreamerStats;
 
 G_END_DECLS

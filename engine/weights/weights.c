@@ -28,10 +28,10 @@ struct _AvatarWeights
   AvatarSharedWeights *shared; /* those of all stages with this model and device; or own */
   /* a discrete device, or units that come and go */
   AvatarDevice *device;
-  GArray *units;              /* of AvatarUnit */
-  GHashTable *where;          /* name -> index of unit << 16 | of tensor, + 1 */
-  AvatarResidency *residency; /* NULL: dry, or the host's memory */
-  AvatarSlot *slot;           /* NULL: dry, or a discrete device */
+  GArray *units;                   /* of AvatarWeightGroup */
+  GHashTable *where;               /* name -> index of unit << 16 | of tensor, + 1 */
+  AvatarWeightStreamer *residency; /* NULL: dry, or the host's memory */
+  AvatarHostStreamer *slot;        /* NULL: dry, or a discrete device */
 };
 
 /* Values that are converted at a time. */
@@ -217,22 +217,22 @@ avatar_weights_dtype (AvatarDevice *device, gboolean half)
 }
 
 static gboolean
-discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits *units,
+discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightGrouping *units,
     const AvatarWeightSettings *settings, gboolean dry_run, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (self->device);
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
-  static const AvatarWeightUnits all_fixed = { 0 };
+  static const AvatarWeightGrouping all_fixed = { 0 };
 
   self->units
       = avatar_pack_plan (tensors, units ? units : &all_fixed, settings ? settings : &as_stored,
           avatar_weights_dtype (self->device, settings && settings->half));
   self->where = g_hash_table_new (g_str_hash, g_str_equal);
   for (guint i = 0; i < self->units->len; i++) {
-    const AvatarUnit *unit = &g_array_index (self->units, AvatarUnit, i);
+    const AvatarWeightGroup *unit = &g_array_index (self->units, AvatarWeightGroup, i);
 
     for (guint j = 0; j < unit->tensors->len; j++)
-      g_hash_table_insert (self->where, g_array_index (unit->tensors, AvatarPacked, j).name,
+      g_hash_table_insert (self->where, g_array_index (unit->tensors, AvatarPackedTensor, j).name,
           GUINT_TO_POINTER ((i << 16 | j) + 1));
   }
   if (!avatar_pack_check (self->units, error))
@@ -240,15 +240,16 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightUnits
   if (dry_run)
     return TRUE;
   if (!backend->discrete)
-    return (self->slot = avatar_slot_new (self->device, self->units, self->file, error)) != NULL;
-  self->residency = avatar_residency_new (self->device, self->units,
+    return (self->slot = avatar_host_streamer_new (self->device, self->units, self->file, error))
+        != NULL;
+  self->residency = avatar_weight_streamer_new (self->device, self->units,
       (settings ? settings : &as_stored)->pinned_bytes, self->file);
-  return avatar_residency_load_fixed (self->residency, error);
+  return avatar_weight_streamer_load_fixed (self->residency, error);
 }
 
 static AvatarWeights *
 weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDevice *device,
-    const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
+    const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
     gboolean dry_run, GError **error)
 {
   g_autoptr (AvatarWeights) self = g_new0 (AvatarWeights, 1);
@@ -269,15 +270,15 @@ weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDe
 
 AvatarWeights *
 avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, const char *part,
-    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry_run,
+    const AvatarWeightGrouping *units, const AvatarWeightSettings *settings, gboolean dry_run,
     GError **error)
 {
   return weights_new (NULL, tensors, NULL, device, part, units, settings, dry_run, error);
 }
 
 AvatarWeights *
-avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
-    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry_run,
+avatar_weights_new_grouped (AvatarModel *model, AvatarDevice *device, const char *part,
+    const AvatarWeightGrouping *units, const AvatarWeightSettings *settings, gboolean dry_run,
     GError **error)
 {
   const char *file = NULL;
@@ -297,7 +298,7 @@ AvatarWeights *
 avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry_run,
     GError **error)
 {
-  return avatar_weights_new_units (model, device, part, NULL, NULL, dry_run, error);
+  return avatar_weights_new_grouped (model, device, part, NULL, NULL, dry_run, error);
 }
 
 void
@@ -305,8 +306,8 @@ avatar_weights_free (AvatarWeights *self)
 {
   if (!self)
     return;
-  avatar_residency_free (self->residency);
-  avatar_slot_free (self->slot);
+  avatar_weight_streamer_free (self->residency);
+  avatar_host_streamer_free (self->slot);
   g_clear_pointer (&self->where, g_hash_table_unref);
   g_clear_pointer (&self->units, g_array_unref);
   if (self->shared != &self->own)
@@ -327,9 +328,9 @@ avatar_weights_fixed_bytes (AvatarWeights *self)
   if (!self->units)
     return avatar_arena_peak (self->shared->arena);
   if (!avatar_device_get_backend (self->device)->discrete)
-    return avatar_slot_bytes (self->units);
+    return avatar_host_streamer_bytes (self->units);
   return avatar_device_get_allocation_size (self->device,
-      g_array_index (self->units, AvatarUnit, self->units->len - 1).bytes);
+      g_array_index (self->units, AvatarWeightGroup, self->units->len - 1).bytes);
 }
 
 guint64
@@ -338,55 +339,56 @@ avatar_weights_file_bytes (AvatarWeights *self)
   guint64 bytes = 0;
 
   for (guint i = 0; self->units && i < self->units->len; i++) {
-    const AvatarUnit *unit = &g_array_index (self->units, AvatarUnit, i);
+    const AvatarWeightGroup *unit = &g_array_index (self->units, AvatarWeightGroup, i);
 
     for (guint j = 0; j < unit->tensors->len; j++)
-      bytes += avatar_tensor_bytes (g_array_index (unit->tensors, AvatarPacked, j).source);
+      bytes += avatar_tensor_bytes (g_array_index (unit->tensors, AvatarPackedTensor, j).source);
   }
   return bytes;
 }
 
 GArray *
-avatar_weights_get_units (AvatarWeights *self)
+avatar_weights_get_groups (AvatarWeights *self)
 {
   return self->units;
 }
 
 gboolean
-avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute *route,
+avatar_weights_set_schedule (AvatarWeights *self, AvatarOps *ops, const AvatarWeightSchedule *route,
     GError **error)
 {
-  return !self->residency || avatar_residency_set_route (self->residency, ops, route, error);
+  return !self->residency
+      || avatar_weight_streamer_set_schedule (self->residency, ops, route, error);
 }
 
 void
-avatar_weights_drop_route (AvatarWeights *self)
+avatar_weights_drop_schedule (AvatarWeights *self)
 {
   if (self->residency)
-    avatar_residency_drop_route (self->residency);
+    avatar_weight_streamer_drop_schedule (self->residency);
 }
 
 void
-avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit)
+avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint unit)
 {
   if (self->residency)
-    avatar_residency_leave (self->residency, ops, unit);
+    avatar_weight_streamer_release (self->residency, ops, unit);
   if (self->slot)
-    avatar_slot_leave (self->slot, unit);
+    avatar_host_streamer_release (self->slot, unit);
 }
 
 /* Where @p of unit @i is now; without data if it is not on the device. */
 static AvatarTensor
-discrete_view (AvatarWeights *self, guint i, const AvatarPacked *p)
+discrete_view (AvatarWeights *self, guint i, const AvatarPackedTensor *p)
 {
   AvatarTensor t = avatar_tensor_of_shape (p->expands ? p->expanded : p->dtype, NULL,
       p->source.rank, p->source.shape);
   guint8 *memory = NULL, *scratch = NULL;
 
   if (self->residency)
-    memory = avatar_residency_memory (self->residency, i, &scratch);
+    memory = avatar_weight_streamer_memory (self->residency, i, &scratch);
   if (self->slot)
-    memory = avatar_slot_memory (self->slot, i);
+    memory = avatar_host_streamer_memory (self->slot, i);
   if (!memory)
     return t;
   if (p->expands) {
@@ -401,13 +403,14 @@ discrete_view (AvatarWeights *self, guint i, const AvatarPacked *p)
 
 /* w += up down^T, on the expanded copy of @p, as many rows at a time as activations have. */
 static void
-add_loras (AvatarWeights *self, AvatarOps *ops, guint i, const AvatarPacked *p)
+add_loras (AvatarWeights *self, AvatarOps *ops, guint i, const AvatarPackedTensor *p)
 {
   AvatarTensor w = discrete_view (self, i, p);
   AvatarTensor up = avatar_tensor (p->expanded, NULL, 2, w.shape[0], p->rank);
   AvatarTensor down = avatar_tensor (p->expanded, NULL, 2, w.shape[1], p->rank);
   guint8 *scratch,
-      *memory = self->residency ? avatar_residency_memory (self->residency, i, &scratch) : NULL;
+      *memory
+      = self->residency ? avatar_weight_streamer_memory (self->residency, i, &scratch) : NULL;
 
   if (memory) {
     up.data = memory + p->up_offset;
@@ -422,20 +425,20 @@ add_loras (AvatarWeights *self, AvatarOps *ops, guint i, const AvatarPacked *p)
 }
 
 void
-avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit)
+avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint unit)
 {
   GArray *tensors;
 
   if (self->residency)
-    avatar_residency_enter (self->residency, ops, unit);
+    avatar_weight_streamer_acquire (self->residency, ops, unit);
   if (self->slot)
-    avatar_slot_enter (self->slot, ops, unit);
+    avatar_host_streamer_acquire (self->slot, ops, unit);
   if (!self->units || !self->loras)
     return;
-  tensors = g_array_index (self->units, AvatarUnit, unit).tensors;
+  tensors = g_array_index (self->units, AvatarWeightGroup, unit).tensors;
   for (guint j = 0; j < tensors->len; j++)
-    if (g_array_index (tensors, AvatarPacked, j).rank)
-      add_loras (self, ops, unit, &g_array_index (tensors, AvatarPacked, j));
+    if (g_array_index (tensors, AvatarPackedTensor, j).rank)
+      add_loras (self, ops, unit, &g_array_index (tensors, AvatarPackedTensor, j));
 }
 
 AvatarTensor
@@ -453,9 +456,10 @@ avatar_weights_get (AvatarWeights *self, const char *format, ...)
     where = GPOINTER_TO_UINT (g_hash_table_lookup (self->where, name));
     if (where) {
       guint i = (where - 1) >> 16;
-      GArray *tensors = g_array_index (self->units, AvatarUnit, i).tensors;
+      GArray *tensors = g_array_index (self->units, AvatarWeightGroup, i).tensors;
 
-      return discrete_view (self, i, &g_array_index (tensors, AvatarPacked, (where - 1) & 0xffff));
+      return discrete_view (self, i,
+          &g_array_index (tensors, AvatarPackedTensor, (where - 1) & 0xffff));
     }
   } else {
     view = g_hash_table_lookup (self->shared->views, name);
@@ -491,9 +495,9 @@ avatar_weights_bytes (AvatarWeights *self)
 }
 
 void
-avatar_weights_get_stats (AvatarWeights *self, AvatarResidencyStats *stats)
+avatar_weights_get_stats (AvatarWeights *self, AvatarWeightStreamerStats *stats)
 {
-  *stats = (AvatarResidencyStats){ 0 };
+  *stats = (AvatarWeightStreamerStats){ 0 };
   if (self->residency)
-    avatar_residency_get_stats (self->residency, stats);
+    avatar_weight_streamer_get_stats (self->residency, stats);
 }

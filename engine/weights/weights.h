@@ -11,7 +11,7 @@ G_BEGIN_DECLS
 
 /**
  * AvatarWeights: views of the tensors of one part. On the CPU they are float32, read once into
- * memory that is entered in the device's ledger; the file may then change or vanish. On a discrete device see AvatarWeightUnits. With
+ * memory that is entered in the device's ledger; the file may then change or vanish. On a discrete device see AvatarWeightGrouping. With
  * @dry_run nothing is converted and all data are %NULL.
  */
 typedef struct _AvatarWeights AvatarWeights;
@@ -24,12 +24,12 @@ AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, con
 AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
 
 /* @units %NULL: all are fixed. @settings %NULL: as stored. */
-AvatarWeights *avatar_weights_new_units (AvatarModel *model, AvatarDevice *device, const char *part,
-    const AvatarWeightUnits *units, const AvatarWeightSettings *settings, gboolean dry_run,
-    GError **error);
+AvatarWeights *avatar_weights_new_grouped (AvatarModel *model, AvatarDevice *device,
+    const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
+    gboolean dry_run, GError **error);
 /* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
-    const char *part, const AvatarWeightUnits *units, const AvatarWeightSettings *settings,
+    const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
     gboolean dry_run, GError **error);
 /* One tensor of a part as float32 of the host; @t->data is to be freed with g_free(). The name must
  * be there. @file: for messages */
@@ -44,14 +44,14 @@ guint64 avatar_weights_file_bytes (AvatarWeights *self);
 /* Takes device memory for slots and for as many resident units of @route as there is room for (the
  * rest is streamed); an earlier route's is given back. AVATAR_ERROR_MEMORY says how much more
  * would do. */
-gboolean avatar_weights_set_route (AvatarWeights *self, AvatarOps *ops, const AvatarRoute *route,
-    GError **error);
+gboolean avatar_weights_set_schedule (AvatarWeights *self, AvatarOps *ops,
+    const AvatarWeightSchedule *route, GError **error);
 /* Gives that memory back, for others to use in between. */
-void avatar_weights_drop_route (AvatarWeights *self);
+void avatar_weights_drop_schedule (AvatarWeights *self);
 /* The unit's tensors are on the device, for what is given to @ops' queue, until leave. No-ops in
  * a plan and on devices that are not discrete. Failures are kept in @ops. */
-void avatar_weights_enter (AvatarWeights *self, AvatarOps *ops, guint unit);
-void avatar_weights_leave (AvatarWeights *self, AvatarOps *ops, guint unit);
+void avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint unit);
+void avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint unit);
 /* The tensor @format, which must be of the shape given as @rank gint64 after the format's
  * arguments are applied by g_strdup_printf(). Never fails: avatar_model_open() has checked names
  * and shapes against the configuration; a tensor that is missing all the same is remembered and
@@ -62,11 +62,11 @@ gboolean avatar_weights_check (AvatarWeights *self, GError **error);
 /* Memory for what is always there: on the CPU all weights as float32. */
 guint64 avatar_weights_bytes (AvatarWeights *self);
 
-/* Of AvatarUnit (engine/weights/pack.h); %NULL on a device that is not discrete. */
-GArray *avatar_weights_get_units (AvatarWeights *self);
+/* Of AvatarWeightGroup (engine/weights/pack.h); %NULL on a device that is not discrete. */
+GArray *avatar_weights_get_groups (AvatarWeights *self);
 
 /* For messages and tests. */
-void avatar_weights_get_stats (AvatarWeights *self, AvatarResidencyStats *stats);
+void avatar_weights_get_stats (AvatarWeights *self, AvatarWeightStreamerStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeights, avatar_weights_free)
 

@@ -135,7 +135,7 @@ static void
 begin (Bench *b, AvatarOps *ops, const float *audio)
 {
   avatar_window_begin (&b->window, ops);
-  avatar_window_listen (&b->window, ops, audio);
+  avatar_window_set_audio (&b->window, ops, audio);
   b->x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, b->window.channels, b->window.frames,
       b->window.h8, b->window.w8);
   b->v = avatar_ops_alloc_as (ops, AVATAR_F32, 4, b->window.channels, b->window.frames,
@@ -149,7 +149,7 @@ timed_step (Bench *b, guint i, const float *x, float *v)
   gint64 start = g_get_monotonic_time ();
 
   avatar_op_upload (b->ops, b->x, x);
-  avatar_window_velocity (&b->window, b->ops, b->v, b->x, i, (AvatarPlace){ 0 });
+  avatar_window_velocity (&b->window, b->ops, b->v, b->x, i, (AvatarWindowPosition){ 0 });
   avatar_op_download (b->ops, v, b->v);
   return (g_get_monotonic_time () - start) * 1e-6;
 }
@@ -168,11 +168,11 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     const char *name, FILE *dump_file, GError **error)
 {
   const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
-  AvatarWeightUnits units = avatar_transformer_units (c);
+  AvatarWeightGrouping units = avatar_transformer_weight_groups (c);
   AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
   g_autoptr (AvatarWeights) weights = NULL;
-  g_autofree AvatarRoute *ahead = avatar_transformer_route (c, TRUE);
-  g_autofree AvatarRoute *forward = avatar_transformer_route (c, FALSE);
+  g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
+  g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
   guint steps = row->guided ? 50 : 4;
   gsize n = (gsize) 16 * FRAMES * (row->height / 8) * (row->width / 8);
   g_autofree float *states = random_floats ((gsize) TEXT * c->text_dim, 1, 1);
@@ -183,7 +183,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   g_autofree guint8 *mask = g_malloc0 (TEXT);
   Watch w = { .device = device };
   AvatarMemory memory;
-  AvatarResidencyStats stats;
+  AvatarWeightStreamerStats stats;
   GThread *watcher;
   Bench b = { 0 };
   double times[64], load, prepare, total = 0, full = 0;
@@ -240,7 +240,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     begin (&b, dry_run, NULL);
     mark = avatar_ops_mark (dry_run);
     for (guint i = 0; i < steps; i++) {
-      avatar_window_velocity (&b.window, dry_run, b.v, b.x, i, (AvatarPlace){ 0 });
+      avatar_window_velocity (&b.window, dry_run, b.v, b.x, i, (AvatarWindowPosition){ 0 });
       avatar_ops_release (dry_run, mark);
     }
     peak = avatar_arena_peak (dry_run->arena);
@@ -253,14 +253,14 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
       return FALSE;
   }
   watcher = g_thread_new ("watch", watch, &w);
-  done = avatar_weights_set_route (weights, b.ops, ahead, error)
+  done = avatar_weights_set_schedule (weights, b.ops, ahead, error)
       && avatar_window_prepare (&b.window, b.ops, error);
   prepare = (g_get_monotonic_time () - start) * 1e-6;
-  done = done && avatar_weights_set_route (weights, b.ops, forward, error);
+  done = done && avatar_weights_set_schedule (weights, b.ops, forward, error);
   if (done) {
     begin (&b, b.ops, audio);
     if (b.window.tokens)
-      avatar_tokens_reset (b.window.tokens, FRAMES, 1);
+      avatar_step_cache_reset (b.window.tokens, FRAMES, 1);
     load = timed_step (&b, 0, x, v); /* loads, and builds the libraries' plans */
     if (b.dump)
       dump ("velocity", b.v, &b);

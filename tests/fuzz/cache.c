@@ -12,13 +12,13 @@
 int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
-  const AvatarTextCache cache = { avatar_fuzz_folder (), 1 << 20 };
+  const AvatarPromptCache cache = { avatar_fuzz_folder (), 1 << 20 };
   float states[STATES], pooled[POOLED], again[STATES], pooled_again[POOLED];
 
   avatar_fuzz_folder_put ("0.safetensors", data, size);
-  if (!avatar_text_cache_load (&cache, "0", states, STATES, pooled, POOLED))
+  if (!avatar_prompt_cache_load (&cache, "0", states, STATES, pooled, POOLED))
     return 0;
-  g_assert (avatar_text_cache_load (&cache, "0", again, STATES, pooled_again, POOLED));
+  g_assert (avatar_prompt_cache_load (&cache, "0", again, STATES, pooled_again, POOLED));
   g_assert (memcmp (states, again, sizeof states) == 0);
   g_assert (memcmp (pooled, pooled_again, sizeof pooled) == 0);
   return 0;

@@ -11,7 +11,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   static AvatarDevice *device;
   g_autoptr (GBytes) bytes = g_bytes_new (data, size);
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open_bytes (bytes, "fuzz", &error);
+  g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open_bytes (bytes, "fuzz", &error);
   g_autoptr (AvatarYolo) network = NULL;
   g_autoptr (GArray) faces = NULL;
   g_autofree float *rows = NULL;

@@ -24,7 +24,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   static AvatarConfig *config = NULL;
   g_autoptr (GBytes) bytes = g_bytes_new (data, size);
   g_autoptr (GError) error = NULL;
-  AvatarWeightFile *file = avatar_weight_file_open_bytes (bytes, "fuzz", NULL);
+  AvatarTensorFile *file = avatar_tensor_file_open_bytes (bytes, "fuzz", NULL);
   g_autoptr (GPtrArray) loras = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_lora_free);
   static const char *const tensors[]
       = { "double_blocks.0.img_attn_qkv.weight", "single_blocks.1.linear1.weight" };

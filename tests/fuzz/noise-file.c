@@ -12,7 +12,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   static const gint64 shape[4] = { 2, 2, 2, 3 };
   g_autoptr (GBytes) bytes = g_bytes_new (data, size);
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open_bytes (bytes, "fuzz", NULL);
+  g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open_bytes (bytes, "fuzz", NULL);
   g_auto (AvatarNoiseFile) given = { 0 };
   float z[2 * 2 * 3];
 

@@ -158,10 +158,10 @@ sampler_begin (Sampler *s, const Fixture *f, AvatarOps *ops)
     .w8 = side };
   avatar_window_prepare (&s->window, ops, NULL);
   avatar_window_begin (&s->window, ops);
-  avatar_window_listen (&s->window, ops, f->features);
+  avatar_window_set_audio (&s->window, ops, f->features);
   s->x = avatar_ops_alloc (ops, 4, channels, frames, side, side);
   s->v = avatar_ops_alloc (ops, 4, channels, frames, side, side);
-  avatar_window_velocity (&s->window, ops, s->v, s->x, 0, (AvatarPlace){ 0 });
+  avatar_window_velocity (&s->window, ops, s->v, s->x, 0, (AvatarWindowPosition){ 0 });
 }
 
 static void

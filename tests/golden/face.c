@@ -269,7 +269,7 @@ main (int argc, char **argv)
 {
   g_autofree char *path
       = g_build_filename (AVATAR_SOURCE_MODEL_DIR, "ckpts", "det_align", "detface.pt", NULL);
-  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
   g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (GError) error = NULL;
   int result;
@@ -277,7 +277,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   device = avatar_device_open ("cpu", &error);
   g_assert_no_error (error);
-  file = avatar_weight_file_open (path, &error);
+  file = avatar_tensor_file_open (path, &error);
   g_assert_no_error (error);
   network = avatar_yolo_new (file, device, &error);
   g_assert_no_error (error);

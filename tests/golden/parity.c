@@ -28,11 +28,11 @@ static struct
 } stand_in;
 
 guint __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place);
+    AvatarTensor x, guint i, AvatarWindowPosition place);
 
 guint
 __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place)
+    AvatarTensor x, guint i, AvatarWindowPosition place)
 {
   guint call = i * stand_in.windows + place.window;
   float given[WINDOW];

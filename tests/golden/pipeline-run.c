@@ -84,13 +84,13 @@ on_tap (const char *name, AvatarTensor value, gpointer data)
 }
 
 guint __real_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place);
+    AvatarTensor x, guint i, AvatarWindowPosition place);
 guint __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place);
+    AvatarTensor x, guint i, AvatarWindowPosition place);
 
 guint
 __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarPlace place)
+    AvatarTensor x, guint i, AvatarWindowPosition place)
 {
   const AvatarTensor tensors[] = { x, velocity, self->second };
   static const char *const names[] = { "x", "with", "without" };

@@ -105,15 +105,15 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
     .pooled = in->pooled.data,
     .mask = mask,
     .n = in->mask.shape[0] };
-  AvatarMoment moment = { .t = avatar_tensor_f32 (in->t)[0],
+  AvatarStepConditioning moment = { .t = avatar_tensor_f32 (in->t)[0],
     .prompt = &text,
     .motion_exp = 30,
     .motion_pose = 25,
     .fps = 25,
     .modulation = modulation,
     .text = refined };
-  AvatarScene scene;
-  AvatarSpeech speech;
+  AvatarReferenceTokens scene;
+  AvatarAudioKV speech;
   AvatarTensor velocity, x;
 
   for (gint64 i = 0; i < in->mask.shape[0]; i++) {
@@ -122,9 +122,9 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
   }
   avatar_transformer_modulate (model, ops, &moment, 1);
   avatar_transformer_refine (model, ops, &moment, 1);
-  avatar_transformer_scene (model, ops, in->reference.data, in->reference.shape[1], in->face.data,
-      frames, h, w, &scene);
-  avatar_transformer_speech (model, ops, in->audio.data, in->audio.shape[0], &speech);
+  avatar_transformer_embed_reference (model, ops, in->reference.data, in->reference.shape[1],
+      in->face.data, frames, h, w, &scene);
+  avatar_transformer_project_audio (model, ops, in->audio.data, in->audio.shape[0], &speech);
   velocity = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   avatar_op_upload (ops, x, in->x.data);

@@ -25,7 +25,7 @@ schedule (guint steps, AvatarStepCacheMode mode, double threshold, double change
     values[i] = powf (change, i);
     modulations[i] = &values[i];
   }
-  avatar_cache_schedule (full, steps, mode, threshold, modulations, 1);
+  avatar_step_cache_schedule (full, steps, mode, threshold, modulations, 1);
   for (guint i = 0; i < steps; i++)
     g_string_append_c (text, full[i] ? 'x' : '.');
   return g_string_free (text, FALSE);

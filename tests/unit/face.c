@@ -16,7 +16,7 @@ static AvatarYolo *
 open_network (const char *folder, const char *name, GError **error)
 {
   g_autofree char *path = g_build_filename (CORPUS_DIR, folder, name, NULL);
-  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open (path, error);
+  g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open (path, error);
 
   return file ? avatar_yolo_new (file, device, error) : NULL;
 }

@@ -7,36 +7,36 @@
 
 #include <string.h>
 
-static AvatarWeightFile *
+static AvatarTensorFile *
 open_file (const char *name, GError **error)
 {
   g_autofree char *path = g_build_filename (CORPUS_DIR, "gguf", name, NULL);
 
-  return avatar_weight_file_open (path, error);
+  return avatar_tensor_file_open (path, error);
 }
 
-static AvatarWeightFile *
+static AvatarTensorFile *
 open_good (const char *name)
 {
   g_autoptr (GError) error = NULL;
-  AvatarWeightFile *file = open_file (name, &error);
+  AvatarTensorFile *file = open_file (name, &error);
 
   g_assert_no_error (error);
   return file;
 }
 
 static gboolean
-find (AvatarWeightFile *file, const char *name, AvatarTensor *t)
+find (AvatarTensorFile *file, const char *name, AvatarTensor *t)
 {
-  for (guint i = 0; i < avatar_weight_file_n (file); i++)
-    if (strcmp (avatar_weight_file_nth (file, i, t), name) == 0)
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++)
+    if (strcmp (avatar_tensor_file_nth (file, i, t), name) == 0)
       return TRUE;
   return FALSE;
 }
 
 /* The values of @name, as everybody reads them; free with g_free(). */
 static float *
-values_of (AvatarWeightFile *file, const char *name, gint64 *n)
+values_of (AvatarTensorFile *file, const char *name, gint64 *n)
 {
   g_autofree guint8 *raw = NULL;
   AvatarTensor t;
@@ -56,7 +56,7 @@ static void
 test_plain (void)
 {
   static const char *const names[] = { "f32", "f16", "bf16", "flat" };
-  g_autoptr (AvatarWeightFile) file = open_good ("kinds.gguf");
+  g_autoptr (AvatarTensorFile) file = open_good ("kinds.gguf");
   AvatarTensor t;
 
   for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
@@ -73,16 +73,16 @@ test_plain (void)
   g_assert_true (find (file, "i8", &t) && t.dtype == AVATAR_I8);
   /* as it was before it had to be flattened */
   g_assert_true (find (file, "flat", &t) && t.rank == 5 && t.shape[0] == 2 && t.shape[2] == 3);
-  g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "IQ4_NL"), "not read"));
-  g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "short"), "not read"));
-  g_assert_null (avatar_weight_file_unusable_reason (file, "f32"));
+  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "IQ4_NL"), "not read"));
+  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "short"), "not read"));
+  g_assert_null (avatar_tensor_file_unusable_reason (file, "f32"));
 }
 
 /* To the last bit, and from any place in a tensor. */
 static void
 test_blocks (gconstpointer name)
 {
-  g_autoptr (AvatarWeightFile) file = open_good ("kinds.gguf");
+  g_autoptr (AvatarTensorFile) file = open_good ("kinds.gguf");
   g_autofree char *truth_name = g_strconcat (name, ".f32", NULL);
   gint64 n, m;
   g_autofree float *found = values_of (file, name, &n);
@@ -110,7 +110,7 @@ test_blocks (gconstpointer name)
 static void
 test_weights (void)
 {
-  g_autoptr (AvatarWeightFile) file = open_good ("kinds.gguf");
+  g_autoptr (AvatarTensorFile) file = open_good ("kinds.gguf");
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (AvatarWeights) weights = NULL;
@@ -132,7 +132,7 @@ test_weights (void)
 static void
 test_llama (void)
 {
-  g_autoptr (AvatarWeightFile) file = open_good ("llama.gguf");
+  g_autoptr (AvatarTensorFile) file = open_good ("llama.gguf");
   static const char ours[] = "language_model.model.";
   static const char *const parts[] = { "q", "k" };
   AvatarTensor t;
@@ -141,7 +141,7 @@ test_llama (void)
       find (file, "language_model.model.embed_tokens.weight", &t) && t.dtype == AVATAR_F16);
   g_assert_true (find (file, "language_model.model.norm.weight", &t));
   g_assert_true (find (file, "language_model.model.layers.3.self_attn.o_proj.weight", &t));
-  g_assert_nonnull (avatar_weight_file_unusable_reason (file,
+  g_assert_nonnull (avatar_tensor_file_unusable_reason (file,
       "language_model.model.layers.0.mlp.gate_proj.weight"));
   for (guint i = 0; i < 8; i++) {
     g_autofree char *name
@@ -181,7 +181,7 @@ test_vision (gconstpointer name)
     { "encoder.layers.0.layer_norm1.weight", 8, 8 }, { "encoder.layers.0.mlp.fc1.weight", 16, 8 },
     { "encoder.layers.0.mlp.fc1.bias", 16, 16 }, { "encoder.layers.0.mlp.fc2.weight", 8, 16 },
     { "encoder.layers.0.mlp.fc2.bias", 8, 8 } };
-  g_autoptr (AvatarWeightFile) file = open_good (name);
+  g_autoptr (AvatarTensorFile) file = open_good (name);
   AvatarTensor t;
 
   for (guint i = 0; i < G_N_ELEMENTS (known); i++) {
@@ -205,8 +205,8 @@ static void
 test_many_times (void)
 {
   for (guint i = 0; i < 200; i++) {
-    g_autoptr (AvatarWeightFile) a = open_good ("kinds.gguf");
-    g_autoptr (AvatarWeightFile) b = open_good ("kinds.gguf");
+    g_autoptr (AvatarTensorFile) a = open_good ("kinds.gguf");
+    g_autoptr (AvatarTensorFile) b = open_good ("kinds.gguf");
     AvatarTensor x, y;
 
     g_assert_true (find (a, "Q8_0", &x) && find (b, "Q8_0", &y));
@@ -227,25 +227,25 @@ test_odd (void)
     guint rank;
   } shapes[]
       = { { "shape0", 2 }, { "shape1", 1 }, { "shape2", 1 }, { "shape3", 1 }, { "shape4", 1 } };
-  g_autoptr (AvatarWeightFile) none = open_good ("none");
+  g_autoptr (AvatarTensorFile) none = open_good ("none");
   AvatarTensor t;
 
   for (guint i = 0; i < G_N_ELEMENTS (fine); i++) {
-    g_autoptr (AvatarWeightFile) file = open_good (fine[i]);
+    g_autoptr (AvatarTensorFile) file = open_good (fine[i]);
 
-    g_assert_cmpuint (avatar_weight_file_n (file), >, 0);
+    g_assert_cmpuint (avatar_tensor_file_n (file), >, 0);
   }
   for (guint i = 0; i < G_N_ELEMENTS (without); i++) {
-    g_autoptr (AvatarWeightFile) file = open_good (without[i][0]);
+    g_autoptr (AvatarTensorFile) file = open_good (without[i][0]);
 
-    g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "a"), without[i][1]));
+    g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "a"), without[i][1]));
   }
   for (guint i = 0; i < G_N_ELEMENTS (shapes); i++) {
-    g_autoptr (AvatarWeightFile) file = open_good (shapes[i].name);
+    g_autoptr (AvatarTensorFile) file = open_good (shapes[i].name);
 
     g_assert_true (find (file, "a", &t) && t.rank == shapes[i].rank);
   }
-  g_assert_cmpuint (avatar_weight_file_n (none), ==, 2);
+  g_assert_cmpuint (avatar_tensor_file_n (none), ==, 2);
 }
 
 static void
@@ -264,7 +264,7 @@ test_refused (void)
 
   for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
     g_autoptr (GError) error = NULL;
-    g_autoptr (AvatarWeightFile) file = open_file (bad[i][0], &error);
+    g_autoptr (AvatarTensorFile) file = open_file (bad[i][0], &error);
 
     if (file)
       g_error ("%s was not refused", bad[i][0]);

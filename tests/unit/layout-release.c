@@ -154,15 +154,15 @@ test_packed (Fixture *f, gconstpointer data)
   g_autofree char *fp8_path = path_of (f, FP8);
   g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
   GHashTable *table = avatar_model_get_component (fp8, "transformer", NULL);
-  g_autoptr (GArray) units = avatar_pack_plan (table, &(AvatarWeightUnits){ 0 },
+  g_autoptr (GArray) units = avatar_pack_plan (table, &(AvatarWeightGrouping){ 0 },
       &(AvatarWeightSettings){ 0 }, AVATAR_BF16);
-  const AvatarUnit *unit = &g_array_index (units, AvatarUnit, 0);
+  const AvatarWeightGroup *unit = &g_array_index (units, AvatarWeightGroup, 0);
   g_autofree guint8 *image = g_malloc (unit->bytes);
   guint n = 0;
 
-  g_assert_true (avatar_pack_image (unit, image, NULL, NULL, NULL));
+  g_assert_true (avatar_pack_group (unit, image, NULL, NULL, NULL));
   for (guint i = 0; i < unit->tensors->len; i++) {
-    const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
+    const AvatarPackedTensor *p = &g_array_index (unit->tensors, AvatarPackedTensor, i);
     g_autofree char *name = g_strconcat (p->name, "_scale", NULL);
     const AvatarTensor *scale = g_hash_table_lookup (table, name);
 

@@ -154,13 +154,13 @@ test_packed (Fixture *f, gconstpointer data)
     AvatarWeightSettings settings
         = { .quantise = k ? AVATAR_QUANTISE_INT8 : AVATAR_QUANTISE_NONE, .loras = loras };
     g_autoptr (GArray) units
-        = avatar_pack_plan (table, &(AvatarWeightUnits){ 0 }, &settings, AVATAR_BF16);
-    const AvatarUnit *unit = &g_array_index (units, AvatarUnit, 0);
+        = avatar_pack_plan (table, &(AvatarWeightGrouping){ 0 }, &settings, AVATAR_BF16);
+    const AvatarWeightGroup *unit = &g_array_index (units, AvatarWeightGroup, 0);
     g_autofree guint8 *image = g_malloc (unit->bytes);
 
-    g_assert_true (avatar_pack_image (unit, image, NULL, NULL, NULL));
+    g_assert_true (avatar_pack_group (unit, image, NULL, NULL, NULL));
     for (guint i = 0; i < unit->tensors->len; i++) {
-      const AvatarPacked *p = &g_array_index (unit->tensors, AvatarPacked, i);
+      const AvatarPackedTensor *p = &g_array_index (unit->tensors, AvatarPackedTensor, i);
       const float *scale = (float *) (image + p->scale_offset);
 
       g_assert_true (!!p->loras == (strcmp (p->name, name) == 0));
@@ -268,17 +268,17 @@ static AvatarOps *
 fetch (AvatarWeights *weights, AvatarDevice *device, gsize bytes, float *out)
 {
   static const guint units[] = { 0 };
-  AvatarRoute route = { .units = units, .n = 1, .at_once = 1 };
+  AvatarWeightSchedule route = { .units = units, .n = 1, .at_once = 1 };
   g_autoptr (GError) error = NULL;
   AvatarArena *arena
       = bytes ? avatar_arena_new (device, bytes, "a test", &error) : avatar_arena_new_dry_run ();
   AvatarOps *ops = avatar_ops_new (device, arena, &error);
 
   g_assert_no_error (error);
-  g_assert_true (avatar_weights_set_route (weights, ops, &route, &error));
-  avatar_weights_enter (weights, ops, 0);
+  g_assert_true (avatar_weights_set_schedule (weights, ops, &route, &error));
+  avatar_weights_acquire (weights, ops, 0);
   avatar_op_download (ops, out, avatar_weights_get (weights, STORED));
-  avatar_weights_leave (weights, ops, 0);
+  avatar_weights_release (weights, ops, 0);
   g_assert_true (avatar_ops_check (ops, &error));
   return ops;
 }
@@ -292,7 +292,7 @@ test_8bit (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDevice) cpu = avatar_device_open ("cpu", NULL);
   g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", NULL);
   g_autoptr (GPtrArray) loras = open_two (f);
-  AvatarWeightUnits units = { 1, only_unit, NULL };
+  AvatarWeightGrouping units = { 1, only_unit, NULL };
   AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64, .loras = loras };
   g_autofree float *out = g_new (float, 3 * f->width * f->width);
   Stored s;

@@ -39,7 +39,7 @@ static char *folder; /* of the test's own files */
 static gboolean
 open_weights (const char *path, GError **error)
 {
-  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open (path, error);
+  g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open (path, error);
 
   return file != NULL;
 }

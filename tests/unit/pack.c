@@ -202,17 +202,17 @@ test_file (Fixture *f, gconstpointer data)
     "double_blocks.0.txt_attn_qkv.weight", "double_blocks.1.img_attn_qkv.weight",
     "single_blocks.0.linear1.weight", "single_blocks.1.linear1.weight" };
   g_autofree char *path = g_build_filename (f->packed, "transformer.safetensors", NULL);
-  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
   const guint8 *last = NULL;
   const char *header;
   gsize length;
   guint found = 0, large = 0;
 
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, "-w", "int8", NULL));
-  file = avatar_weight_file_open (path, NULL);
-  for (guint i = 0; i < avatar_weight_file_n (file); i++) {
+  file = avatar_tensor_file_open (path, NULL);
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
     AvatarTensor t;
-    const char *name = avatar_weight_file_nth (file, i, &t);
+    const char *name = avatar_tensor_file_nth (file, i, &t);
 
     if (avatar_tensor_bytes (t) >= PAGE && !g_str_has_prefix (name, "_padding.")) {
       g_assert_cmpuint (GPOINTER_TO_SIZE (t.data) % PAGE, ==, 0);
@@ -228,7 +228,7 @@ test_file (Fixture *f, gconstpointer data)
   }
   g_assert_cmpuint (found, ==, G_N_ELEMENTS (order));
   g_assert_cmpuint (large, >, 50);
-  header = (const char *) avatar_weight_file_get_header (file, &length);
+  header = (const char *) avatar_tensor_file_get_header (file, &length);
   g_assert_nonnull (g_strstr_len (header, length, "\"weight_format\":\"int8\""));
   {
     g_autoptr (AvatarModel) model = folder_open (AVATAR_MODEL_DIR);

@@ -143,7 +143,7 @@ test_holes (void)
   for (guint i = 0; i < 2; i++) {
     g_autofree char *path = g_build_filename (folder, "x", NULL);
     g_autoptr (GError) error = NULL;
-    g_autoptr (AvatarWeightFile) file = NULL;
+    g_autoptr (AvatarTensorFile) file = NULL;
     AvatarTensor t;
     GStatBuf st;
 
@@ -152,11 +152,11 @@ test_holes (void)
     g_assert_cmpint (g_stat (path, &st), ==, 0);
     g_assert_cmpint (st.st_size, >=, bytes);
     g_assert_cmpint (st.st_blocks * 512, <, bytes / 2);
-    file = avatar_weight_file_open (path, &error);
+    file = avatar_tensor_file_open (path, &error);
     g_assert_no_error (error);
-    g_assert_cmpuint (avatar_weight_file_n (file), ==, 2);
+    g_assert_cmpuint (avatar_tensor_file_n (file), ==, 2);
     for (guint j = 0; j < 2; j++) {
-      g_assert_nonnull (avatar_weight_file_nth (file, j, &t));
+      g_assert_nonnull (avatar_tensor_file_nth (file, j, &t));
       for (gsize k = 0; k < avatar_tensor_bytes (t); k++)
         g_assert_cmpuint (((guint8 *) t.data)[k], ==, 0);
     }

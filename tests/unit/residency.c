@@ -390,7 +390,7 @@ test_failures (Fixture *f, gconstpointer data)
 #define UNITS 12
 
 static guint
-unit_of (const char *tensor, gconstpointer data)
+group_of (const char *tensor, gconstpointer data)
 {
   return (guint) g_ascii_strtoull (tensor + 1, NULL, 10);
 }
@@ -401,9 +401,9 @@ pass (AvatarWeights *weights, AvatarOps *ops, guint first)
 {
   for (guint i = first & ~1u; i < UNITS; i += 2) {
     for (guint j = MAX (i, first); j < i + 2; j++)
-      avatar_weights_enter (weights, ops, j);
+      avatar_weights_acquire (weights, ops, j);
     for (guint j = MAX (i, first); j < i + 2; j++)
-      avatar_weights_leave (weights, ops, j);
+      avatar_weights_release (weights, ops, j);
   }
   g_assert_no_error (ops->error);
 }
@@ -414,14 +414,14 @@ static void
 test_in_time (Fixture *f, gconstpointer data)
 {
   static float values[64 * 64];
-  const AvatarWeightUnits units = { .n = UNITS, .unit_of = unit_of };
+  const AvatarWeightGrouping units = { .n = UNITS, .group_of = group_of };
   guint way[UNITS];
-  const AvatarRoute route = { .units = way, .n = UNITS, .at_once = 2 };
+  const AvatarWeightSchedule route = { .units = way, .n = UNITS, .at_once = 2 };
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", NULL);
   g_autoptr (AvatarOps) ops = NULL;
   g_autoptr (AvatarWeights) weights = NULL;
-  AvatarResidencyStats stats;
+  AvatarWeightStreamerStats stats;
 
   for (guint i = 0; i < UNITS; i++) {
     AvatarTensor t = avatar_tensor (AVATAR_F32, values, 2, (gint64) 64, (gint64) 64);
@@ -432,7 +432,7 @@ test_in_time (Fixture *f, gconstpointer data)
   avatar_device_set_budget (device, AVATAR_SIM_OVERHEAD + 10 * MIB); /* the arena, and four slots */
   ops = avatar_ops_new (device, avatar_arena_new (device, 1, "test", NULL), NULL);
   weights = avatar_weights_new_from_table (table, device, "test", &units, NULL, FALSE, NULL);
-  g_assert_true (avatar_weights_set_route (weights, ops, &route, NULL));
+  g_assert_true (avatar_weights_set_schedule (weights, ops, &route, NULL));
   for (guint i = 0; i < 3; i++) {
     pass (weights, ops, 0);
     pass (weights, ops, 3);

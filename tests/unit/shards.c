@@ -76,7 +76,7 @@ refuse (Fixture *f, gint code, const char *first, const char *second)
 {
   g_autoptr (GError) error = NULL;
 
-  g_assert_null (avatar_weight_file_open (f->index, &error));
+  g_assert_null (avatar_tensor_file_open (f->index, &error));
   g_assert_error (error, AVATAR_ERROR, code);
   if (!strstr (error->message, first) || !strstr (error->message, second))
     g_error ("expected \"%s\" and \"%s\" in \"%s\"", first, second, error->message);
@@ -95,29 +95,29 @@ test_good (Fixture *f, gconstpointer data)
   static const char *const names[] = { "b", "a", "c" };
   static const guint8 firsts[] = { 0, 1, 0 };
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarWeightFile) file = avatar_weight_file_open (f->index, &error);
-  g_autoptr (AvatarWeightFile) again = NULL;
+  g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open (f->index, &error);
+  g_autoptr (AvatarTensorFile) again = NULL;
   gsize n, n_again;
   AvatarTensor t;
 
   g_assert_no_error (error);
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, 3);
-  g_assert_cmpuint (avatar_weight_file_n_files (file), ==, 2);
-  g_assert_cmpstr (avatar_weight_file_get_name (file), ==, f->index);
-  g_assert_null (avatar_weight_file_unusable_reason (file, "a"));
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, 3);
+  g_assert_cmpuint (avatar_tensor_file_n_files (file), ==, 2);
+  g_assert_cmpstr (avatar_tensor_file_get_name (file), ==, f->index);
+  g_assert_null (avatar_tensor_file_unusable_reason (file, "a"));
   for (guint i = 0; i < 3; i++) {
-    g_assert_cmpstr (avatar_weight_file_nth (file, i, &t), ==, names[i]);
+    g_assert_cmpstr (avatar_tensor_file_nth (file, i, &t), ==, names[i]);
     g_assert_cmpuint (*(guint8 *) t.data, ==, firsts[i]);
   }
   /* another table in a shard, and the same index: not the same weights */
   write_shard (f, "2.st", "{" BYTES ("c", 0, 4, 4) "}", 4);
-  again = avatar_weight_file_open (f->index, &error);
+  again = avatar_tensor_file_open (f->index, &error);
   g_assert_no_error (error);
-  g_assert_cmpmem (avatar_weight_file_get_header (file, &n), 64,
-      avatar_weight_file_get_header (file, &n_again), 64);
+  g_assert_cmpmem (avatar_tensor_file_get_header (file, &n), 64,
+      avatar_tensor_file_get_header (file, &n_again), 64);
   g_assert_cmpuint (n, ==, 64);
-  g_assert_true (memcmp (avatar_weight_file_get_header (file, &n),
-                     avatar_weight_file_get_header (again, &n_again), 64)
+  g_assert_true (memcmp (avatar_tensor_file_get_header (file, &n),
+                     avatar_tensor_file_get_header (again, &n_again), 64)
       != 0);
 }
 
@@ -126,13 +126,13 @@ static void
 test_unread (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
 
   write_shard (f, "2.st", "{\"c\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
-  file = avatar_weight_file_open (f->index, &error);
+  file = avatar_tensor_file_open (f->index, &error);
   g_assert_no_error (error);
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, 2);
-  g_assert_nonnull (strstr (avatar_weight_file_unusable_reason (file, "c"), "BOOL"));
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, 2);
+  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "c"), "BOOL"));
   write_shard (f, "2.st", "{\"d\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
   refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not know it");
 }
@@ -211,7 +211,7 @@ test_tied (Fixture *f, gconstpointer data)
       = g_strdup_printf ("{\"__metadata__\":{\"tied_weights_map_base64\":\"%s\","
                          "\"format\":\"pt\",\"h\":\"c\"}," BYTES ("c", 0, 5, 5) "}",
           map);
-  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
   g_autoptr (AvatarSafetensors) alone = NULL;
   g_autofree char *shard = path_of (f, "2.st");
   AvatarTensor c, t;
@@ -230,10 +230,10 @@ test_tied (Fixture *f, gconstpointer data)
   g_assert_false (avatar_safetensors_get (alone, "g", &t));
   /* an index may mention them, or not */
   write_file (f, INDEX, MAP ("\"a\":\"1.st\",\"b\":\"1.st\",\"c\":\"2.st\",\"e\":\"2.st\""), -1);
-  file = avatar_weight_file_open (f->index, &error);
+  file = avatar_tensor_file_open (f->index, &error);
   g_assert_no_error (error);
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, 4);
-  g_assert_cmpstr (avatar_weight_file_nth (file, 3, &t), ==, "e");
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, 4);
+  g_assert_cmpstr (avatar_tensor_file_nth (file, 3, &t), ==, "e");
   g_assert_cmpint (t.shape[0], ==, 5);
 }
 
@@ -251,15 +251,15 @@ test_random (Fixture *f, gconstpointer data)
     "ckpts/llava_llama_image", "ckpts" };
   g_autofree char *index = path_of (f, "ckpts/llava_llama_image/" INDEX);
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
 
   g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, NULL,
       NULL, &error);
   g_assert_no_error (error);
-  file = avatar_weight_file_open (index, &error);
+  file = avatar_tensor_file_open (index, &error);
   g_assert_no_error (error);
-  g_assert_cmpuint (avatar_weight_file_n_files (file), ==, 4);
-  g_assert_cmpuint (avatar_weight_file_n (file), >, 80);
+  g_assert_cmpuint (avatar_tensor_file_n_files (file), ==, 4);
+  g_assert_cmpuint (avatar_tensor_file_n (file), >, 80);
   for (guint i = 0; i < G_N_ELEMENTS (inside); i++) {
     g_autofree char *path = path_of (f, inside[i]);
 

@@ -10,29 +10,29 @@
 #include <math.h>
 #include <string.h>
 
-static AvatarWeightFile *
+static AvatarTensorFile *
 open_file (const char *name, GError **error)
 {
   g_autofree char *path = g_build_filename (CORPUS_DIR, "torch", name, NULL);
 
-  return avatar_weight_file_open (path, error);
+  return avatar_tensor_file_open (path, error);
 }
 
-static AvatarWeightFile *
+static AvatarTensorFile *
 open_good (const char *name)
 {
   g_autoptr (GError) error = NULL;
-  AvatarWeightFile *file = open_file (name, &error);
+  AvatarTensorFile *file = open_file (name, &error);
 
   g_assert_no_error (error);
   return file;
 }
 
 static gboolean
-find (AvatarWeightFile *file, const char *name, AvatarTensor *t)
+find (AvatarTensorFile *file, const char *name, AvatarTensor *t)
 {
-  for (guint i = 0; i < avatar_weight_file_n (file); i++)
-    if (strcmp (avatar_weight_file_nth (file, i, t), name) == 0)
+  for (guint i = 0; i < avatar_tensor_file_n (file); i++)
+    if (strcmp (avatar_tensor_file_nth (file, i, t), name) == 0)
       return TRUE;
   return FALSE;
 }
@@ -63,21 +63,21 @@ value (AvatarTensor t, guint i)
 
 /* @name is there, of @n values that count up from @first. */
 static void
-expect (AvatarWeightFile *file, const char *name, guint n, double first)
+expect (AvatarTensorFile *file, const char *name, guint n, double first)
 {
   AvatarTensor t;
 
   if (!find (file, name, &t))
-    g_error ("%s: \"%s\" is not there", avatar_weight_file_get_name (file), name);
+    g_error ("%s: \"%s\" is not there", avatar_tensor_file_get_name (file), name);
   g_assert_cmpint (avatar_tensor_n (t), ==, n);
   for (guint i = 0; i < n; i++)
     g_assert_cmpfloat (value (t, i), ==, first + i);
 }
 
 static void
-expect_not (AvatarWeightFile *file, const char *name, const char *why)
+expect_not (AvatarTensorFile *file, const char *name, const char *why)
 {
-  const char *found = avatar_weight_file_unusable_reason (file, name);
+  const char *found = avatar_tensor_file_unusable_reason (file, name);
   AvatarTensor t;
 
   g_assert_false (find (file, name, &t));
@@ -92,12 +92,12 @@ test_dtypes (gconstpointer data)
     AVATAR_I64, AVATAR_I32, AVATAR_I8, AVATAR_U8 };
   static const char *const names[]
       = { "float32", "float16", "bfloat16", "float8_e4m3fn", "int64", "int32", "int8", "uint8" };
-  g_autoptr (AvatarWeightFile) file = open_good (data);
+  g_autoptr (AvatarTensorFile) file = open_good (data);
   AvatarTensor t;
 
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, G_N_ELEMENTS (names));
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, G_N_ELEMENTS (names));
   for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
-    g_assert_cmpstr (avatar_weight_file_nth (file, i, &t), ==, names[i]);
+    g_assert_cmpstr (avatar_tensor_file_nth (file, i, &t), ==, names[i]);
     g_assert_cmpint (t.dtype, ==, dtypes[i]);
     g_assert_cmpuint (t.rank, ==, 2);
     g_assert_cmpint (t.shape[1], ==, 3);
@@ -107,12 +107,12 @@ test_dtypes (gconstpointer data)
 
 /* @name is there, of these values. */
 static void
-expect_values (AvatarWeightFile *file, const char *name, guint n, const double *values)
+expect_values (AvatarTensorFile *file, const char *name, guint n, const double *values)
 {
   AvatarTensor t;
 
   if (!find (file, name, &t))
-    g_error ("%s: \"%s\" is not there", avatar_weight_file_get_name (file), name);
+    g_error ("%s: \"%s\" is not there", avatar_tensor_file_get_name (file), name);
   g_assert_cmpint (avatar_tensor_n (t), ==, n);
   for (guint i = 0; i < n; i++)
     g_assert_cmpfloat (value (t, i), ==, values[i]);
@@ -124,7 +124,7 @@ test_views (gconstpointer data)
   static const double columns[] = { 1, 2, 3, 5, 6, 7, 9, 10, 11 };
   static const double turned[] = { 0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11 };
   static const double turned6[] = { 0, 3, 1, 4, 2, 5 };
-  g_autoptr (AvatarWeightFile) file = open_good (data);
+  g_autoptr (AvatarTensorFile) file = open_good (data);
   AvatarTensor t;
 
   expect (file, "whole", 12, 0);
@@ -153,8 +153,8 @@ test_strides (void)
 {
   static const double turned[] = { 0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11 };
   static const double steps[] = { 2, 5, 8 };
-  g_autoptr (AvatarWeightFile) file = open_good ("strides.pt");
-  g_autoptr (AvatarWeightFile) copies = open_good ("copies.pt");
+  g_autoptr (AvatarTensorFile) file = open_good ("strides.pt");
+  g_autoptr (AvatarTensorFile) copies = open_good ("copies.pt");
 
   expect (file, "wide", 12, 0);
   expect_values (file, "wide_turned", 12, turned);
@@ -166,7 +166,7 @@ test_strides (void)
   expect_not (file, "far", "beyond its storage");
   expect_not (file, "far_steps", "beyond its storage");
   /* as much is copied as there is in the file */
-  g_assert_cmpuint (avatar_weight_file_n (copies), ==, 1);
+  g_assert_cmpuint (avatar_tensor_file_n (copies), ==, 1);
   expect_not (copies, "t1", "too much");
 }
 
@@ -174,7 +174,7 @@ static void
 test_scripts (gconstpointer data)
 {
   static const double table[] = { 0, 2, 1, 3 };
-  g_autoptr (AvatarWeightFile) file = open_good (data);
+  g_autoptr (AvatarTensorFile) file = open_good (data);
   gboolean traced = strcmp (data, "traced.pt") == 0; /* which leaves lists away */
   AvatarTensor t;
 
@@ -197,18 +197,18 @@ test_scripts (gconstpointer data)
 static void
 test_odd_scripts (void)
 {
-  g_autoptr (AvatarWeightFile) frozen = open_good ("frozen.pt");
-  g_autoptr (AvatarWeightFile) list = open_good ("script_list.pt");
-  g_autoptr (AvatarWeightFile) shapes = open_good ("script_shapes.pt");
-  g_autoptr (AvatarWeightFile) constants = open_good ("script_constants.pt");
+  g_autoptr (AvatarTensorFile) frozen = open_good ("frozen.pt");
+  g_autoptr (AvatarTensorFile) list = open_good ("script_list.pt");
+  g_autoptr (AvatarTensorFile) shapes = open_good ("script_shapes.pt");
+  g_autoptr (AvatarTensorFile) constants = open_good ("script_constants.pt");
   AvatarTensor t;
 
   /* with the norm folded in */
   g_assert_true (find (frozen, "CONSTANTS.0", &t) && t.rank == 4);
   g_assert_true (find (frozen, "CONSTANTS.1", &t) && t.rank == 1);
-  g_assert_cmpuint (avatar_weight_file_n (list), ==, 3);
-  g_assert_cmpstr (avatar_weight_file_nth (list, 2, NULL), ==, "l.2");
-  g_assert_cmpuint (avatar_weight_file_n (shapes), ==, 1);
+  g_assert_cmpuint (avatar_tensor_file_n (list), ==, 3);
+  g_assert_cmpstr (avatar_tensor_file_nth (list, 2, NULL), ==, "l.2");
+  g_assert_cmpuint (avatar_tensor_file_n (shapes), ==, 1);
   expect_not (shapes, "huge", "too large");
   expect_not (shapes, "far", "beyond its storage");
   /* its storage is one of data/ alone */
@@ -219,16 +219,16 @@ static void
 test_dicts (void)
 {
   static const char *const training[] = { "training.pt", "training4.pt", "ema.pt" };
-  g_autoptr (AvatarWeightFile) state = open_good ("state_dict.pt");
-  g_autoptr (AvatarWeightFile) map = open_good ("map.pt");
+  g_autoptr (AvatarTensorFile) state = open_good ("state_dict.pt");
+  g_autoptr (AvatarTensorFile) map = open_good ("map.pt");
 
   expect (state, "vae.a", 4, 0);
   expect (map, "double_blocks.0.img_mod.linear", 1, 0.25);
   expect (map, "single_blocks.0.linear1", 1, 0.5);
   for (guint i = 0; i < G_N_ELEMENTS (training); i++) {
-    g_autoptr (AvatarWeightFile) file = open_good (training[i]);
+    g_autoptr (AvatarTensorFile) file = open_good (training[i]);
 
-    g_assert_cmpuint (avatar_weight_file_n (file), ==, 1);
+    g_assert_cmpuint (avatar_tensor_file_n (file), ==, 1);
     expect (file, "a", 4, 0);
   }
 }
@@ -236,9 +236,9 @@ test_dicts (void)
 static void
 test_shapes (void)
 {
-  g_autoptr (AvatarWeightFile) file = open_good ("shapes.pt");
+  g_autoptr (AvatarTensorFile) file = open_good ("shapes.pt");
 
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, 1);
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, 1);
   expect_not (file, "huge", "too large");
   expect_not (file, "huger", "whole numbers");
   expect_not (file, "negative", "whole numbers");
@@ -259,7 +259,7 @@ static void
 refuse (const char *name, const char *message)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarWeightFile) file = open_file (name, &error);
+  g_autoptr (AvatarTensorFile) file = open_file (name, &error);
 
   if (file)
     g_error ("%s was not refused", name);
@@ -304,11 +304,11 @@ test_refused (void)
 static void
 test_bomb (void)
 {
-  g_autoptr (AvatarWeightFile) file = open_good ("bomb.pt");
-  g_autoptr (AvatarWeightFile) selfish = open_good ("pickle_selfish.pt");
+  g_autoptr (AvatarTensorFile) file = open_good ("bomb.pt");
+  g_autoptr (AvatarTensorFile) selfish = open_good ("pickle_selfish.pt");
 
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, 0);
-  g_assert_cmpuint (avatar_weight_file_n (selfish), ==, 0);
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, 0);
+  g_assert_cmpuint (avatar_tensor_file_n (selfish), ==, 0);
 }
 
 static AvatarPickle *
@@ -433,17 +433,17 @@ test_writer (void)
 
   g_array_append_vals (list, tensors, G_N_ELEMENTS (tensors));
   for (guint k = 0; k < 2; k++) {
-    g_autoptr (AvatarWeightFile) file = NULL;
+    g_autoptr (AvatarTensorFile) file = NULL;
 
     g_assert_true (avatar_write_torch (path, k ? "module" : NULL, list, fill, NULL, &error));
     g_assert_no_error (error);
-    file = avatar_weight_file_open (path, &error);
+    file = avatar_tensor_file_open (path, &error);
     g_assert_no_error (error);
-    g_assert_cmpuint (avatar_weight_file_n (file), ==, G_N_ELEMENTS (tensors));
+    g_assert_cmpuint (avatar_tensor_file_n (file), ==, G_N_ELEMENTS (tensors));
     for (guint i = 0; i < G_N_ELEMENTS (tensors); i++) {
       AvatarTensor t;
 
-      g_assert_cmpstr (avatar_weight_file_nth (file, i, &t), ==, tensors[i].name);
+      g_assert_cmpstr (avatar_tensor_file_nth (file, i, &t), ==, tensors[i].name);
       g_assert_cmpint (t.dtype, ==, tensors[i].tensor.dtype);
       g_assert_cmpuint (t.rank, ==, tensors[i].tensor.rank);
       g_assert_cmpuint (GPOINTER_TO_SIZE (t.data) % 64, ==, 0);
@@ -463,7 +463,7 @@ test_script_writer (void)
   g_autofree char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   g_autofree char *path = g_build_filename (folder, "x.pt", NULL);
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
-  g_autoptr (AvatarWeightFile) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
   static const char *const names[] = { "top", "model.0.stem_1.conv.weight",
     "model.0.stem_1.bn.running_var", "model.0.other.weight", "model.10.bias", "last.bias" };
 
@@ -475,11 +475,11 @@ test_script_writer (void)
   }
   g_assert_true (avatar_write_torch_script (path, list, fill, NULL, &error));
   g_assert_no_error (error);
-  file = avatar_weight_file_open (path, &error);
+  file = avatar_tensor_file_open (path, &error);
   g_assert_no_error (error);
-  g_assert_cmpuint (avatar_weight_file_n (file), ==, G_N_ELEMENTS (names));
+  g_assert_cmpuint (avatar_tensor_file_n (file), ==, G_N_ELEMENTS (names));
   for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
-    g_assert_cmpstr (avatar_weight_file_nth (file, i, NULL), ==, names[i]);
+    g_assert_cmpstr (avatar_tensor_file_nth (file, i, NULL), ==, names[i]);
     expect (file, names[i], 3 * (i + 1), 0);
   }
   g_unlink (path);
