@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names of devices and the back-ends that they belong to. */
+/* The table of all back-ends: maps the name of a device to its back-end. */
 #include "engine/backends/cpu/cpu.h"
 #include "engine/backends/estimate/estimate.h"
 #include "engine/backends/fake/fake.h"
@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-/* "cuda:" and digits: said before anything is loaded, so that a slip of the finger is not taken
- * for a missing driver. */
+/* Returns TRUE for "cuda:" and digits. Checked before the module is loaded, so that a mistyped name
+ * is not reported as a missing driver. */
 static gboolean
 is_cuda (const char *name)
 {
@@ -28,8 +28,8 @@ avatar_backend_find (const char *name, GError **error)
   if (strncmp (name, "plan:", 5) == 0)
     return &avatar_backend_estimate;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-      "device \"%s\" is unknown; there are \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) and "
-      "\"auto\" (the best there is)",
+      "device \"%s\" is unknown; expected \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) or \"auto\" "
+      "(a GPU if there is one, else the CPU)",
       name);
   return NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Activation functions that operations apply to what they have computed. */
+/* Activation functions, applied element by element to the result of an operation. */
 #pragma once
 
 #include <glib.h>
@@ -11,8 +11,8 @@ typedef enum
   AVATAR_ACT_NONE,
   AVATAR_ACT_SILU,
   AVATAR_ACT_RELU,
-  AVATAR_ACT_GELU, /* erf */
-  AVATAR_ACT_GELU_TANH,
+  AVATAR_ACT_GELU,       /* exact, by erf */
+  AVATAR_ACT_GELU_TANH,  /* approximated by tanh */
   AVATAR_ACT_QUICK_GELU, /* x sigmoid (1.702 x) */
 } AvatarAct;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Number formats: names, sizes and conversion from and to float32. */
+/* Number formats: names, sizes, and conversion to and from float32. */
 #include "engine/base/tensor.h"
 
 #include <math.h>
@@ -73,7 +73,7 @@ e4m3_to_f32 (guint8 v)
 void
 avatar_dtype_to_f32 (float *dst, const void *src, AvatarDType dtype, gsize n)
 {
-  /* mapped tensors may lie at odd addresses, hence memcpy */
+  /* A tensor in a mapped file may be unaligned, hence memcpy(). */
   const guint8 *p = src;
 
   switch (dtype) {
@@ -117,7 +117,7 @@ f32_to_bf16 (float f)
   guint32 bits = float_to_bits (f);
 
   if ((bits & 0x7fffffff) > 0x7f800000)
-    return bits >> 16 | 0x40; /* stays a NaN */
+    return bits >> 16 | 0x40; /* keeps a NaN a NaN */
   return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A stack allocator that either finds how much a run needs or supplies exactly that. */
+/* The stack allocator, which either measures how much memory a run needs or provides it. */
 #include "engine/device/device.h"
 
-/* what a GPU likes */
+/* Alignment in bytes: cudaMalloc()'s, enough for all vector loads. */
 #define ALIGN 256
 
 struct _AvatarArena
 {
-  AvatarDevice *device; /* NULL: dry */
+  AvatarDevice *device; /* NULL in a dry run */
   guint8 *memory;
   gsize size, used, peak;
-  gboolean borrowed; /* the memory is not freed with the arena */
+  gboolean borrowed; /* the memory belongs to the caller and is not freed with the arena */
 };
 
 AvatarArena *
@@ -108,8 +108,9 @@ avatar_arena_push (AvatarArena *self, gsize bytes)
     return NULL;
   g_assert (self->memory);
   if (self->used > self->size)
-    g_error ("arena of %" G_GSIZE_FORMAT " bytes: %" G_GSIZE_FORMAT " were asked for; "
-             "the plan did not run the same code",
+    g_error ("an arena of %" G_GSIZE_FORMAT " bytes is too small: %" G_GSIZE_FORMAT
+             " are needed. The dry run that found its size did not run the same code; please "
+             "report this bug",
         self->size, self->used);
   return self->memory + start;
 }

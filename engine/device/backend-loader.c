@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Finding and loading back-end modules. */
+/* Search and loading of back-end modules. */
 #define _GNU_SOURCE
 #include "engine/device/backend-loader.h"
 
 #include <dlfcn.h>
 #include <gmodule.h>
 
-/* Where this code itself was loaded from: the plugin's or the program's folder. */
+/* Returns the folder of the library or program that contains this code, or NULL. */
 static char *
 own_folder (void)
 {
@@ -38,8 +38,8 @@ find_module (const char *name, GError **error)
     module = g_module_open (path, G_MODULE_BIND_LAZY | G_MODULE_BIND_LOCAL);
     if (!module)
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-          "the \"%s\" back-end cannot be loaded: %s; install the libraries it names, or use "
-          "device=cpu",
+          "the \"%s\" back-end cannot be loaded: %s; install the libraries that are missing, or "
+          "use device=cpu",
           name, g_module_error ());
     return module;
   }
@@ -69,7 +69,7 @@ avatar_backend_load (const char *name, GError **error)
     backend = get (AVATAR_BACKEND_ABI);
   if (!backend) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "%s is of another version than this program; build or install both together",
+        "%s has another version than this program; build or install both together",
         g_module_name (module));
     g_module_close (module);
     return NULL;

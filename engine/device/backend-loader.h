@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Back-ends that are modules: loaded when their device is asked for, so that a machine without
- * their libraries misses nothing else. */
+/* Back-ends in loadable modules. A module is loaded when a device of it is opened, so the engine
+ * runs on machines without the module's libraries. */
 #pragma once
 
 #include "engine/device/backend.h"
 
 G_BEGIN_DECLS
 
-/* libavatar-@name.so from the folder in AVATAR_MODULE_DIR, beside the object this code is in, or
- * the installed folder. Stays loaded. %NULL with @error, saying where it was looked for. */
+/* Loads libavatar-NAME.so. It is searched for in the folder that the environment variable
+ * AVATAR_MODULE_DIR names, in the folder of the library or program that contains this code, and in
+ * the installation's module folder. A module stays loaded. Returns %NULL with @error set, which
+ * names the folders. Thread-safe. */
 const AvatarBackend *avatar_backend_load (const char *name, GError **error);
 
 G_END_DECLS

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a back-end implements. ops.c has checked the operands and found the workspace; `ws` is
- * memory of the size that the matching `_workspace` function gave, which depends on shapes and
- * dtypes only: that is why a plan is exact.
+/* The interface of a back-end: a table of functions that own memory and compute operations.
  *
- * Operations go to a queue and may still be running when the call returns; what fails is kept by
- * the queue and found by queue_check(). A back-end whose memory is the host's and whose operations
- * are done when they return ("cpu") has @discrete FALSE and no functions between the first two
- * rulers. */
+ * The operations are called from engine/ops only, which has checked the operands. Their meaning,
+ * shapes and dtypes are those of the functions of the same name in engine/ops/ops.h. `ws` is device
+ * memory of the size that the matching `_workspace` function returned. That size depends on shapes
+ * and dtypes alone, so a dry run finds it without a device.
+ *
+ * Operations are enqueued and may still be running when the call returns. A failure is kept by the
+ * queue and returned by queue_check(). A back-end that works in host memory and has finished an
+ * operation when the call returns ("cpu") sets @discrete to %FALSE and leaves the functions of the
+ * section "discrete devices only" unset; its queue is %NULL.
+ *
+ * A queue is used by one thread at a time. Functions that take a device may be called from any
+ * thread. */
 #pragma once
 
 #include "engine/base/activation.h"
@@ -17,19 +23,20 @@
 G_BEGIN_DECLS
 
 typedef struct _AvatarBackend AvatarBackend;
-/* A device of a back-end, an order of work on it, and a point in such an order; the back-end's. */
+/* Opaque types that each back-end defines: a device, a queue of operations on it (a CUDA stream),
+ * and a fence, which marks a point in a queue (a CUDA event). */
 typedef struct _AvatarBackendDevice AvatarBackendDevice;
 typedef struct _AvatarQueue AvatarQueue;
 typedef struct _AvatarFence AvatarFence;
 
-/* Operands of convolutions and of conversions to bytes: engine/ops/conv3d.h, engine/ops/pixels.h. */
+/* Operands of convolutions and of pixel conversion: engine/ops/conv3d.h, engine/ops/pixels.h. */
 typedef struct _AvatarConv3d AvatarConv3d;
 typedef struct _AvatarConvStream AvatarConvStream;
 typedef struct _AvatarNorm AvatarNorm;
 typedef struct _AvatarChannelSums AvatarChannelSums;
 typedef struct _AvatarPixelMatrix AvatarPixelMatrix;
 
-/* FLOPs of matrix products and of attention, in 16 and in 8 bits. */
+/* Floating-point operations of matrix products and of attention, with 16-bit and 8-bit operands. */
 typedef struct
 {
   double linear, linear_8bit, attention, attention_8bit;
@@ -37,63 +44,77 @@ typedef struct
 
 struct _AvatarBackend
 {
-  const char *name;
-  gboolean discrete;      /* memory of its own: a tensor's data are no host addresses */
-  gboolean unshared;      /* each avatar_device_open() makes another device */
-  AvatarDType activation; /* what avatar_ops_alloc() makes */
-  AvatarDType pixels;     /* the same for networks of convolutions */
-  gint64 row_chunk;       /* rows at a time that keep the device busy; results depend on it */
-  gint64 conv_pixels;     /* the same for the output pixels of convolutions */
-  /* Limits of the operations, which a model is checked against before a plan; 0: none. */
-  gint64 max_head;         /* width of a head, unless there is one alone in @pixels */
-  gint64 max_norm_8bit;    /* width of rows that are normalised to 8 bits */
-  gint64 max_frame_width;  /* width of rows in attention to the keys of one frame */
-  gint64 max_frame_keys;   /* number of these keys */
-  gint64 channel_multiple; /* what the channels of 3D convolutions must be a multiple of */
-  double piece_flops;      /* a linear layer is cut to pieces of no more, between which it can be
-                             cancelled; 0: no need, calls return at once */
+  const char *name;       /* static */
+  gboolean discrete;      /* the device has memory of its own, which the host cannot address */
+  gboolean unshared;      /* each avatar_device_open() creates a new device */
+  AvatarDType activation; /* dtype of activations and matrices, as avatar_ops_alloc() makes them */
+  AvatarDType pixels;     /* dtype of activations in convolution networks */
+  gint64 row_chunk;       /* rows per operation that keep the device busy; results depend on it */
+  gint64 conv_pixels;     /* output pixels per convolution that keep the device busy; likewise */
+  /* Limits of the operations. Models are checked against them before a plan; 0 = no limit. */
+  gint64 max_head;         /* width of an attention head, except a single head of dtype @pixels */
+  gint64 max_norm_8bit;    /* width of rows in a layer norm with 8-bit output */
+  gint64 max_frame_width;  /* width of rows in frame attention */
+  gint64 max_frame_keys;   /* keys per frame in frame attention */
+  gint64 channel_multiple; /* common divisor of the channel counts of 3-D convolutions */
+  double piece_flops;      /* maximum FLOPs of one linear() call; longer products are split, and a
+                              cancellation takes effect between the pieces. 0 = no limit, because
+                              calls return before the work is done */
 
-  /* @name: as given to avatar_device_open(), e.g. "cuda:1". %NULL with @error. */
+  /* Opens the device @name, as passed to avatar_device_open(), for example "cuda:1".
+   * Returns %NULL with @error set on failure. */
   AvatarBackendDevice *(*open) (const char *name, GError **error);
   void (*close) (AvatarBackendDevice *device);
-  char *(*describe) (AvatarBackendDevice *device); /* free with g_free() */
-  /* 256-byte (cpu: 64) aligned, or %NULL if there is no such memory left. */
+  /* Returns one line for users; free with g_free(). */
+  char *(*describe) (AvatarBackendDevice *device);
+  /* Allocates device memory, aligned to at least 256 bytes. Returns %NULL if it is exhausted. */
   void *(*memory_new) (AvatarBackendDevice *device, gsize bytes);
+  /* Frees @memory; @bytes is the size that it was allocated with. */
   void (*memory_free) (AvatarBackendDevice *device, void *memory, gsize bytes);
 
   /* ------------------------------------------------------------------ discrete devices only */
-  /* What the driver says: bytes free and in all. Cheap enough to ask between blocks. */
+  /* Asks the driver for the free and the total memory in bytes, counting all processes. Cheap
+   * enough to be called between blocks. */
   void (*memory_info) (AvatarBackendDevice *device, guint64 *free_bytes, guint64 *total_bytes);
-  /* Bytes that the context, libraries and loaded modules hold, measured when it was opened. */
+  /* Returns the bytes held by the context, libraries and kernels, measured when it was opened. */
   guint64 (*overhead) (AvatarBackendDevice *device);
-  /* Host memory that the device copies from without the host's help (pinned), or %NULL. */
+  /* Allocates page-locked (pinned) host memory, which the device can copy asynchronously.
+   * Returns %NULL if there is not enough. */
   void *(*host_new) (AvatarBackendDevice *device, gsize bytes);
   void (*host_free) (AvatarBackendDevice *device, void *memory, gsize bytes);
 
   AvatarQueue *(*queue_new) (AvatarBackendDevice *device, GError **error);
-  void (*queue_free) (AvatarQueue *queue); /* waits for what runs */
-  /* FALSE: the first failure of what was given to the queue so far. Does not wait. */
+  /* Waits for the enqueued work, then frees the queue. */
+  void (*queue_free) (AvatarQueue *queue);
+  /* Returns %FALSE with the first failure of the work enqueued so far, if it is known already.
+   * Does not block. */
   gboolean (*queue_check) (AvatarQueue *queue, GError **error);
-  /* The same, when all of it is done. */
+  /* Waits for the enqueued work, then does the same. */
   gboolean (*queue_sync) (AvatarQueue *queue, GError **error);
-  /* Waits until at most a few tens of milliseconds of work are ahead: see avatar_ops_throttle(). */
+  /* Blocks while more than a few tens of milliseconds of work are pending; see
+   * avatar_ops_throttle(). */
   void (*queue_throttle) (AvatarQueue *queue);
 
   AvatarFence *(*fence_new) (AvatarBackendDevice *device);
   void (*fence_free) (AvatarFence *fence);
+  /* Marks the end of the work enqueued so far. A fence may be recorded again. */
   void (*fence_record) (AvatarFence *fence, AvatarQueue *queue);
-  /* What is given to @queue from now on waits for @fence; the caller does not. */
+  /* Makes work enqueued later in @queue wait for @fence. Does not block the caller. */
   void (*fence_wait) (AvatarFence *fence, AvatarQueue *queue);
-  void (*fence_sync) (AvatarFence *fence); /* the caller waits */
+  /* Blocks the caller until the work before @fence is done. */
+  void (*fence_sync) (AvatarFence *fence);
 
-  /* Host to device. @pinned: @src is of host_new() and stays as it is until a later fence;
-   * otherwise it may be reused when the call returns. */
+  /* Copies @bytes from host to device. If @pinned, @src is memory of host_new() and must stay
+   * unchanged until a fence recorded later has been passed; otherwise @src may be reused when the
+   * call returns. */
   void (*upload) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
-  /* Device to host; the bytes are there when it returns (@pinned: when a later fence is passed). */
+  /* Copies @bytes from device to host. If @pinned, @dst is memory of host_new() and is valid when
+   * a fence recorded later has been passed; otherwise the call blocks until the copy is done. */
   void (*download) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
-  /* Raw bytes to @y [M, N] in the device's operand dtype, from @x in a storage dtype (F8_E4M3 or
-   * I8 with x.scale, F16, F32): weights that are stored smaller than they compute. */
+  /* Converts weights @x [M, N] from their storage dtype (F8_E4M3 or I8 with x.scale, F16 or F32)
+   * to @y [M, N] in the device's operand dtype. */
   void (*expand) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
+
   /* ----------------------------------------------------------------------------- operations */
   gsize (*linear_workspace) (AvatarBackendDevice *device, AvatarTensor y, AvatarTensor x,
       AvatarTensor w);
@@ -108,11 +129,12 @@ struct _AvatarBackend
       AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
   void (*layer_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
       AvatarTensor shift, gboolean plus_one, double eps);
-  /* In place (y = x) unless y is 8-bit. */
+  /* Works in place (y = x), unless y is 8-bit. */
   void (*rms_norm_rope) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
       AvatarTensor cos, AvatarTensor sin, double eps);
   void (*rms_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps);
   void (*rope_half) (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
+  /* @cancelled: atomic; read while computing, where the call does not return at once */
   void (*attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
       AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid,
       void *ws, const gint *cancelled);
@@ -130,19 +152,24 @@ struct _AvatarBackend
   void (*power) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   void (*blend) (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, guint dim);
 
-  /* Convolutions (engine/ops/conv3d-backend.h). A packed weight's size; the packing, into zeroed
-   * host memory. */
+  /* Convolutions (engine/ops/conv3d-backend.h).
+   * Returns the bytes of the packed weight and bias of @conv. */
   gsize (*conv3d_bytes) (const AvatarConv3d *conv);
+  /* Packs @weight [out, in, 3, 3, 3] and @bias [out] into @packed, host memory that is zeroed. */
   void (*conv3d_pack) (const AvatarConv3d *conv, void *packed, const float *weight,
       const float *bias);
-  /* Bytes of stream->ring, scratch and partials, each 0 if it is not needed; fills ring_frames. Then
-   * the preparation, optional. */
+  /* Sets @sizes to the bytes of stream->ring, scratch and partials (0 = not needed), and
+   * stream->ring_frames. */
   void (*conv3d_sizes) (AvatarConvStream *stream, gsize sizes[3]);
+  /* Optional: prepares the workspace of @stream, for example by clearing sums. */
   void (*conv3d_begin) (AvatarQueue *queue, AvatarConvStream *stream);
+  /* Puts the two frames @context, which precede frame stream->first, into the ring. */
   void (*conv3d_seek) (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context);
-  /* Input frames from stream->next; y and residual may have no frames. */
+  /* Convolves one group of input frames @x, from frame stream->next on. @y and @residual may have
+   * no frames. */
   void (*conv3d_group) (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor y,
       AvatarTensor x, AvatarTensor residual);
+  /* Completes stream->sums after the last group. */
   void (*conv3d_end) (AvatarQueue *queue, AvatarConvStream *stream);
   gsize (*channel_sums_workspace) (AvatarTensor x);
   void (*channel_sums) (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws);
@@ -151,27 +178,30 @@ struct _AvatarBackend
   void (*apply_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
   void (*to_bytes) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels *pixels,
       const AvatarPixelMatrix *matrix, AvatarTensor bad);
-  /* Optional: can it multiply e4m3 matrices? If so: */
+  /* Optional: returns %TRUE if the device multiplies e4m3 matrices. quantise() must then be set. */
   gboolean (*supports_8bit_linear) (AvatarBackendDevice *device);
-  /* y = x in fewer bits, y.scale [M] written: one factor a row (y.dtype F8_E4M3). */
+  /* Quantises @x [M, K] to @y (F8_E4M3) with one factor per row; writes y.scale [M]. */
   void (*quantise) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
-  /* Optional: can it attend with q, k and v in e4m3, heads of @d? If so, quantise_all() makes them:
-   * one factor for all, y.scale[0], with one more float behind it for its own use. */
+  /* Optional: returns %TRUE if the device computes attention with q, k and v in e4m3 for heads of
+   * width @d. quantise_all() and norm_factor() must then be set. */
   gboolean (*supports_8bit_attention) (AvatarBackendDevice *device, gint64 d);
+  /* Quantises @x [M, N] to @y (F8_E4M3) with one factor for all, y.scale[0]. y.scale[1] is scratch
+   * memory of the back-end. */
   void (*quantise_all) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
-  /* *factor = what e4m3 must be multiplied with to hold RMS-normed heads of @d with the weights
-   * w or w2 [d] (optional) */
+  /* Writes to *@factor the scale with which e4m3 holds all RMS-normed heads with the weights @w or
+   * @w2 [d] (optional). */
   void (*norm_factor) (AvatarQueue *queue, float *factor, AvatarTensor w, AvatarTensor w2);
-  /* Optional: work that was counted since the device was opened, in place of being done. */
-  AvatarFlopCounts (*counts) (AvatarBackendDevice *device);
+  /* Optional: returns the operations counted since the device was opened, for a back-end that
+   * counts instead of computing. */
+  AvatarFlopCounts (*get_flop_counts) (AvatarBackendDevice *device);
 };
 
-/* The back-end that the device @name ("cpu", "cuda:1") belongs to, or %NULL with @error. The one
- * function of this folder that is defined above it: engine/backends/registry.c. */
+/* Returns the back-end of the device @name ("cpu", "cuda:1"), or %NULL with @error set. Declared
+ * here and defined in engine/backends/registry.c, the only file that knows all back-ends. */
 const AvatarBackend *avatar_backend_find (const char *name, GError **error);
 
-/* A back-end that is a module, libavatar-<name>.so, exports this, named avatar_backend_module;
- * it returns %NULL if @abi is not its own. */
+/* The entry point of a back-end in a module libavatar-NAME.so, exported under the name
+ * avatar_backend_module. Returns %NULL if @abi is not the version that the module was built for. */
 #define AVATAR_BACKEND_ABI 5
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Devices and their ledgers. A discrete device (a GPU) is opened once a process, so that its
- * ledger sees everybody. */
+/* Devices and their ledgers. A discrete device (a GPU) is opened once per process, so that all
+ * stages on it share one ledger. */
 #include "engine/device/device.h"
 
 #include <math.h>
 #include <string.h>
 
 #define MIB 1048576.
-/* of a GPU's driver */
+/* Allocation granularity of a GPU's driver. */
 #define PAGE ((guint64) 2 << 20)
-/* Left to others, or a part of a small device. */
+/* Memory kept for other programs: RESERVE bytes, but at most 1 / RESERVE_DIVISOR of the device. */
 #define RESERVE ((guint64) 256 << 20)
-#define RESERVE_PART 50
+#define RESERVE_DIVISOR 50
 
 struct _AvatarDevice
 {
-  gint refs; /* protected by the lock of all devices */
-  char *key; /* in the table of open devices; NULL: not shared */
+  gint refs; /* protected by devices_lock */
+  char *key; /* the name, in the table of open devices; NULL if not in it */
   const AvatarBackend *backend;
   AvatarBackendDevice *handle;
   char *description;
-  GMutex lock; /* protects what follows */
+  GMutex lock; /* protects the members below */
   AvatarMemory memory;
   gpointer attached;
   GDestroyNotify free_attached;
 };
 
-static GMutex all_lock;
-static GHashTable *all; /* key -> AvatarDevice, without a reference */
+static GMutex devices_lock;
+static GHashTable *devices; /* key -> AvatarDevice, without a reference */
 
 static AvatarDevice *
 device_new (const char *name, GError **error)
@@ -48,7 +48,7 @@ device_new (const char *name, GError **error)
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
     if (!backend->unshared)
-      g_hash_table_insert (all, self->key, self);
+      g_hash_table_insert (devices, self->key, self);
   }
   return self;
 }
@@ -64,24 +64,24 @@ avatar_device_open (const char *name, GError **error)
   }
   if (strcmp (name, "cuda") == 0)
     name = "cuda:0";
-  g_mutex_lock (&all_lock);
-  if (!all)
-    all = g_hash_table_new (g_str_hash, g_str_equal);
-  self = g_hash_table_lookup (all, name);
+  g_mutex_lock (&devices_lock);
+  if (!devices)
+    devices = g_hash_table_new (g_str_hash, g_str_equal);
+  self = g_hash_table_lookup (devices, name);
   if (self)
     self->refs++;
   else
     self = device_new (name, error);
-  g_mutex_unlock (&all_lock);
+  g_mutex_unlock (&devices_lock);
   return self;
 }
 
 AvatarDevice *
 avatar_device_ref (AvatarDevice *self)
 {
-  g_mutex_lock (&all_lock);
+  g_mutex_lock (&devices_lock);
   self->refs++;
-  g_mutex_unlock (&all_lock);
+  g_mutex_unlock (&devices_lock);
   return self;
 }
 
@@ -90,11 +90,11 @@ avatar_device_unref (AvatarDevice *self)
 {
   gboolean last;
 
-  g_mutex_lock (&all_lock);
+  g_mutex_lock (&devices_lock);
   last = --self->refs == 0;
-  if (last && self->key && g_hash_table_lookup (all, self->key) == self)
-    g_hash_table_remove (all, self->key);
-  g_mutex_unlock (&all_lock);
+  if (last && self->key && g_hash_table_lookup (devices, self->key) == self)
+    g_hash_table_remove (devices, self->key);
+  g_mutex_unlock (&devices_lock);
   if (!last)
     return;
   if (self->attached)
@@ -146,7 +146,9 @@ avatar_device_get_handle (AvatarDevice *self)
 AvatarFlopCounts
 avatar_device_get_flop_counts (AvatarDevice *self)
 {
-  return self->backend->counts ? self->backend->counts (self->handle) : (AvatarFlopCounts){ 0 };
+  if (!self->backend->get_flop_counts)
+    return (AvatarFlopCounts){ 0 };
+  return self->backend->get_flop_counts (self->handle);
 }
 
 guint64
@@ -167,8 +169,9 @@ avatar_device_memory_new (AvatarDevice *self, gsize bytes, const char *what, GEr
   if (!memory) {
     avatar_ledger_remove (self, bytes);
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s: %s has no %.1f MiB left; close other programs or choose a smaller video", what,
-        avatar_device_get_name (self), bytes / 1048576.);
+        "%s: found less than the needed %.1f MiB free on %s; close other programs or choose a "
+        "smaller video",
+        what, bytes / MIB, avatar_device_get_name (self));
   }
   return memory;
 }
@@ -221,8 +224,8 @@ avatar_device_check_budget (AvatarDevice *self, GError **error)
     return TRUE;
   avatar_device_get_memory (self, &memory);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-      "the budget of %s was lowered to %.0f MiB, by more than can be given up: %.0f MiB are "
-      "missing; raise it to at least %.0f MiB",
+      "the budget of %s was lowered to %.0f MiB, but %.0f MiB more are in use and cannot be "
+      "evicted; raise it to at least %.0f MiB",
       avatar_device_get_name (self), memory.budget / MIB, ceil (excess / MIB),
       ceil (memory.now / MIB));
   return FALSE;
@@ -231,15 +234,15 @@ avatar_device_check_budget (AvatarDevice *self, GError **error)
 guint64
 avatar_device_get_available_bytes (AvatarDevice *self)
 {
-  guint64 room = G_MAXUINT64, free_bytes, total;
+  guint64 available = G_MAXUINT64, free_bytes, total;
 
   g_mutex_lock (&self->lock);
   if (self->memory.budget)
-    room = self->memory.budget - MIN (self->memory.budget, self->memory.now);
+    available = self->memory.budget - MIN (self->memory.budget, self->memory.now);
   g_mutex_unlock (&self->lock);
   if (avatar_device_get_memory_info (self, &free_bytes, &total))
-    room = MIN (room, free_bytes);
-  return room;
+    available = MIN (available, free_bytes);
+  return available;
 }
 
 gboolean
@@ -257,7 +260,7 @@ avatar_device_get_reserve_bytes (AvatarDevice *self)
 
   if (!avatar_device_get_memory_info (self, &free_bytes, &total))
     return 0;
-  return MIN (RESERVE, total / RESERVE_PART);
+  return MIN (RESERVE, total / RESERVE_DIVISOR);
 }
 
 AvatarDevice *
@@ -283,10 +286,10 @@ avatar_ledger_add (AvatarDevice *self, guint64 bytes, const char *what, GError *
   g_mutex_unlock (&self->lock);
   if (!fits)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s needs %.1f MiB on %s beside the %.1f MiB in use, but the budget is %.1f MiB; "
+        "%s needs %.1f MiB on %s in addition to the %.1f MiB in use, but the budget is %.1f MiB; "
         "raise it to %.1f MiB or choose a smaller video",
-        what, bytes / 1048576., avatar_device_get_name (self), now / 1048576., budget / 1048576.,
-        (now + bytes) / 1048576.);
+        what, bytes / MIB, avatar_device_get_name (self), now / MIB, budget / MIB,
+        (now + bytes) / MIB);
   return fits;
 }
 

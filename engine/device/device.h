@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the engine's own rooms may ask a device for. */
+/* Functions of a device that are private to the engine: its back-end, memory and budget. All are
+ * thread-safe. */
 #pragma once
 
 #include "engine/device/ledger.h"
@@ -7,35 +8,43 @@
 
 G_BEGIN_DECLS
 
+/* Returns: (transfer none): the back-end and its handle of @device. */
 const AvatarBackend *avatar_device_get_backend (AvatarDevice *device);
 AvatarBackendDevice *avatar_device_get_handle (AvatarDevice *device);
-/* What @create makes when it is first asked for, and @free ends with the device; one for each device.
- * (transfer none) */
+/* Returns: (transfer none): the object attached to @device. The first call makes it with @create;
+ * it is destroyed with @free when the device is freed. A device has one such object. */
 gpointer avatar_device_get_attached (AvatarDevice *device,
     gpointer (*create) (AvatarDevice *device), GDestroyNotify free);
-/* Work that was counted on @device since it was opened; zeros for a device that does it. */
+/* Returns the operations that the back-end has counted since @device was opened; zeros for a
+ * back-end that computes. */
 AvatarFlopCounts avatar_device_get_flop_counts (AvatarDevice *device);
-/* Memory of the device, entered in its ledger; %NULL with @error. @what is for messages. */
+
+/* Allocates @bytes of device memory and adds them to the ledger. @what names the purpose in error
+ * messages. Returns %NULL with AVATAR_ERROR_MEMORY if the budget or the device does not suffice. */
 void *
 avatar_device_memory_new (AvatarDevice *device, gsize bytes, const char *what, GError **error);
+/* Frees @memory (nullable) and removes it from the ledger; @bytes as at its allocation. */
 void avatar_device_memory_free (AvatarDevice *device, void *memory, gsize bytes);
-/* Bytes that could be taken now: what budget and driver leave; G_MAXUINT64: nobody knows. */
-guint64 avatar_device_get_available_bytes (AvatarDevice *device);
+/* Returns the bytes that an allocation of @bytes occupies: a GPU allocates whole pages. */
+guint64 avatar_device_get_allocation_size (AvatarDevice *device, guint64 bytes);
 
-/* Bytes by which what is held exceeds the budget, when that was lowered. */
+/* Returns the bytes that can be allocated now within the budget and the free memory of the device;
+ * G_MAXUINT64 if neither is known. */
+guint64 avatar_device_get_available_bytes (AvatarDevice *device);
+/* Returns the bytes by which the allocations exceed the budget, after it was lowered. */
 guint64 avatar_device_get_excess_bytes (AvatarDevice *device);
-/* %FALSE: there is such an excess; the error says how much is missing. For whom can give up no
- * more. */
+/* Returns %FALSE with AVATAR_ERROR_MEMORY if the allocations exceed the budget. Called by a stage
+ * that has nothing left to evict. */
 gboolean avatar_device_check_budget (AvatarDevice *device, GError **error);
-/* Bytes of a discrete device that are left to others: below, residents are given up. */
+/* Returns the bytes of free memory that a discrete device keeps for other programs. Resident
+ * weights are evicted when less is free. 0 for other devices. */
 guint64 avatar_device_get_reserve_bytes (AvatarDevice *device);
-/* What the driver says; %FALSE: not a discrete device, nobody knows. */
+/* Asks the driver for the free and the total memory. Returns %FALSE and leaves both unset if
+ * @device is not discrete. */
 gboolean
 avatar_device_get_memory_info (AvatarDevice *device, guint64 *free_bytes, guint64 *total_bytes);
-/* The device of a stage that computes on the host alone (the audio encoder: 8 million parameters in
- * float32, as upstream has it): @device itself, or a CPU in its place. (transfer full) */
+/* Returns: (transfer full): the device for a stage that computes on the host only (the audio
+ * encoder): a CPU device if @device is discrete, else @device. */
 AvatarDevice *avatar_device_or_host (AvatarDevice *device, GError **error);
-/* What an allocation of @bytes really takes: a GPU gives whole pages. */
-guint64 avatar_device_get_allocation_size (AvatarDevice *device, guint64 bytes);
 
 G_END_DECLS

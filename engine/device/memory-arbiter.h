@@ -1,46 +1,58 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Stages of one device that need more memory together than its budget take turns: who computes may
- * ask those who do not for what they hold. */
+/* The memory arbiter: lets stages of one device, which together need more memory than the budget,
+ * use it one after the other. A stage that needs memory asks the other stages to release what they
+ * can allocate again later. All functions are thread-safe. */
 #pragma once
 
 #include "engine/device/ledger.h"
 
 G_BEGIN_DECLS
 
-/* A stage on a device that holds memory which it could get anew. */
+/* A stage on a device, as the arbiter knows it. */
 typedef struct _AvatarMemoryClient AvatarMemoryClient;
 
 typedef enum
 {
-  AVATAR_RECLAIM_DONE, /* it was given back; or there was nothing */
-  AVATAR_RECLAIM_BUSY, /* it is in use */
+  AVATAR_RECLAIM_DONE, /* the memory was released, or there was none */
+  AVATAR_RECLAIM_BUSY, /* the memory is in use; ask again later */
 } AvatarReclaimResult;
 
-/* Gives back what can be got anew at once or, if @all, at some cost. Called from the thread of another
- * stage; must not wait for the stage's own work, but for nothing else may it return BUSY. */
+/* Releases memory of @stage that is cheap to recreate; with @all, everything that can be recreated.
+ * Called from the thread of another stage. It must not block on the stage's own work, and returns
+ * AVATAR_RECLAIM_BUSY only while that work is running. */
 typedef AvatarReclaimResult (*AvatarReclaimFunc) (gpointer stage, gboolean all);
 
+/* Registers @stage with the arbiter of @device. @reclaim is called with @stage. */
 AvatarMemoryClient *
-avatar_memory_client_new (AvatarDevice *device, AvatarReclaimFunc yield, gpointer stage);
-/* Waits for a call of the function that is going on. */
+avatar_memory_client_new (AvatarDevice *device, AvatarReclaimFunc reclaim, gpointer stage);
+/* Removes the client. Blocks until a running call of its reclaim function returns. @self may be
+ * %NULL. */
 void avatar_memory_client_free (AvatarMemoryClient *self);
-/* Whether the stage holds memory that it could give back; nobody waits for one that does not. */
-void avatar_memory_client_set_reclaimable (AvatarMemoryClient *self, gboolean holds);
+/* Sets whether the stage holds memory that it can release. Other stages neither ask nor wait for a
+ * stage that does not. */
+void avatar_memory_client_set_reclaimable (AvatarMemoryClient *self, gboolean reclaimable);
 /**
  * avatar_memory_client_request:
- * @best: bytes that the stage, which must hold nothing, would like to take; @least: that will do
- * @cancelled: atomic; ends the waiting
+ * @self: the client of a stage that holds no memory itself
+ * @preferred_bytes: the bytes that the stage would like to allocate
+ * @min_bytes: the bytes that it cannot do without
+ * @cancelled: (atomic): ends the wait when set
  *
- * Asks other stages for their memory until there is room for @best, and, while there is none for
- * @least, for all of it; where one is at work it gives up what it can do without
- * (avatar_device_get_pending_bytes()), and if that is not enough the call waits until it has done. On return there may be less room than @least, if nobody is left to ask.
+ * Asks the other stages of the device to release memory that is cheap to recreate, until
+ * @preferred_bytes are available, and all of their memory while @min_bytes are not. A busy stage
+ * evicts what it can (see avatar_device_get_pending_bytes()); if that is not enough, the call waits
+ * until the stage has finished its work.
+ *
+ * Nothing is allocated. When the call returns, less than @min_bytes may be available, if no other
+ * stage has memory to release.
  */
-void avatar_memory_client_request (AvatarMemoryClient *self, guint64 best, guint64 least,
-    const gint *cancelled);
-/* Another stage waits for memory: time to give back what is not needed right now. */
+void avatar_memory_client_request (AvatarMemoryClient *self, guint64 preferred_bytes,
+    guint64 min_bytes, const gint *cancelled);
+/* Returns %TRUE while another stage waits for memory: the stage should release what it does not
+ * need at the moment. */
 gboolean avatar_memory_client_has_waiters (AvatarMemoryClient *self);
 
-/* Bytes that stages of @device which wait would like to have beyond what there is room for. */
+/* Returns the bytes that waiting stages of @device have requested beyond what is available. */
 guint64 avatar_device_get_pending_bytes (AvatarDevice *device);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarMemoryClient, avatar_memory_client_free)

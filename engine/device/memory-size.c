@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Amounts of memory as people write them: "4096" (MiB), "80%", "auto". */
+/* Parser of memory sizes as users write them: "4096" (MiB), "80%", "auto". */
 #include "engine/device/device.h"
 
 #include <string.h>
 #include <unistd.h>
 
 #define MIB 1048576.
-/* Nobody has more; what is above is a slip of the finger, and would not fit into bytes. */
-#define MOST_MIB 1e9
+/* Largest size that is accepted: above it is a typing error, and the bytes would overflow. */
+#define MAX_MIB 1e9
 
 typedef struct
 {
   gboolean automatic;
-  double percent; /* 0: none was given */
+  double percent; /* 0 if the size is not a percentage */
   double mib;
 } Amount;
 
-/* Digits and at most one point. g_ascii_strtod() alone takes signs, exponents and "nan" too. */
+/* Parses digits with at most one point. g_ascii_strtod() alone accepts signs, exponents and "nan"
+ * as well. */
 static gboolean
 parse_number (const char *text, gsize length, double *number)
 {
@@ -29,9 +30,9 @@ parse_number (const char *text, gsize length, double *number)
   return TRUE;
 }
 
-/* @least: MiB that are possible at least. */
+/* @min_mib: the smallest number of MiB that is accepted */
 static gboolean
-parse_amount (const char *text, const char *what, double least, Amount *amount, GError **error)
+parse_amount (const char *text, const char *what, double min_mib, Amount *amount, GError **error)
 {
   gsize length = text ? strlen (text) : 0;
 
@@ -44,14 +45,14 @@ parse_amount (const char *text, const char *what, double least, Amount *amount, 
     if (parse_number (text, length - 1, &amount->percent) && amount->percent > 0
         && amount->percent <= 100)
       return TRUE;
-  } else if (parse_number (text, length, &amount->mib) && amount->mib >= least
-      && amount->mib <= MOST_MIB) {
+  } else if (parse_number (text, length, &amount->mib) && amount->mib >= min_mib
+      && amount->mib <= MAX_MIB) {
     return TRUE;
   }
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "%s is \"%s\": expected MiB as a number from %g (such as 4096), a share above 0%% and up to "
       "100%% (such as 80%%), or auto",
-      what, text, least);
+      what, text, min_mib);
   return FALSE;
 }
 
@@ -69,7 +70,7 @@ host_total (void)
   return pages > 0 && page > 0 ? (guint64) pages * page : 0;
 }
 
-/* What is free for us, less a reserve: what we hold already counts as ours. */
+/* The free memory and what this process holds already, less the reserve for other programs. */
 static guint64
 automatic_budget (AvatarDevice *device)
 {
@@ -114,7 +115,7 @@ avatar_parse_pinned_memory (const char *text, guint64 *bytes, GError **error)
   *bytes = 0;
   if (!parse_amount (text, "the pinned memory", 0, &amount, error))
     return FALSE;
-  /* the other half is for the page cache of the rest, and for everybody else */
+  /* The other half is left to the page cache, which holds the other weights, and to programs. */
   if (amount.automatic)
     *bytes = share_of (host_total (), 50);
   else if (amount.percent > 0)

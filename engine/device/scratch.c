@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Scratch memory that the stages on a device share. */
 #include "engine/device/scratch.h"
 
 #include "engine/device/device.h"
 
-/* Polling interval of a waiting member for its cancellation, in microseconds. */
-#define POLL 20000
+/* Interval in which a waiting member checks for its cancellation, in microseconds. */
+#define POLL_INTERVAL 20000
 
 struct _AvatarScratch
 {
-  AvatarDevice *device; /* which owns this */
+  AvatarDevice *device; /* the owner of this object */
   GMutex lock;
-  GCond given; /* busy has become FALSE */
+  GCond released; /* signalled when busy becomes FALSE */
   void *memory;
   gsize size;
   guint n_members;
@@ -24,7 +25,7 @@ scratch_new (AvatarDevice *device)
 
   self->device = device;
   g_mutex_init (&self->lock);
-  g_cond_init (&self->given);
+  g_cond_init (&self->released);
   return self;
 }
 
@@ -35,7 +36,7 @@ scratch_free (gpointer data)
 
   g_assert (self->n_members == 0);
   g_mutex_clear (&self->lock);
-  g_cond_clear (&self->given);
+  g_cond_clear (&self->released);
   g_free (self);
 }
 
@@ -53,11 +54,11 @@ avatar_scratch_get_size (AvatarScratch *self)
   return self->size;
 }
 
-/* Replaces the memory by @bytes. Called with the lock held while no member computes. */
+/* Replaces the memory by @bytes of it. Called with the lock held while no member uses it. */
 static gboolean
 resize (AvatarScratch *self, gsize bytes, const char *what, GError **error)
 {
-  gsize before = self->size;
+  gsize old_size = self->size;
 
   avatar_device_memory_free (self->device, self->memory, self->size);
   self->memory = NULL;
@@ -69,10 +70,10 @@ resize (AvatarScratch *self, gsize bytes, const char *what, GError **error)
     self->size = bytes;
     return TRUE;
   }
-  /* Keeps the size that the other members have joined with. */
-  if (before > 0)
-    self->memory = avatar_device_memory_new (self->device, before, what, NULL);
-  self->size = self->memory ? before : 0;
+  /* Restore the size that the other members have joined with. */
+  if (old_size > 0)
+    self->memory = avatar_device_memory_new (self->device, old_size, what, NULL);
+  self->size = self->memory ? old_size : 0;
   return FALSE;
 }
 
@@ -82,7 +83,7 @@ avatar_scratch_join (AvatarScratch *self, gsize bytes, const char *what, GError 
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
 
   while (self->busy)
-    g_cond_wait (&self->given, &self->lock);
+    g_cond_wait (&self->released, &self->lock);
   if (bytes > self->size && !resize (self, bytes, what, error))
     return FALSE;
   self->n_members++;
@@ -106,7 +107,7 @@ avatar_scratch_acquire (AvatarScratch *self, const gint *cancelled)
   while (self->busy) {
     if (g_atomic_int_get (cancelled))
       return NULL;
-    g_cond_wait_until (&self->given, &self->lock, g_get_monotonic_time () + POLL);
+    g_cond_wait_until (&self->released, &self->lock, g_get_monotonic_time () + POLL_INTERVAL);
   }
   g_assert (self->n_members > 0);
   self->busy = self->memory != NULL;
@@ -119,5 +120,5 @@ avatar_scratch_release (AvatarScratch *self)
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
 
   self->busy = FALSE;
-  g_cond_broadcast (&self->given);
+  g_cond_broadcast (&self->released);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One piece of a host device's memory for stages that compute one after the other: several decoders
- * on one device take no more memory for activations than the largest of them. */
+/* Scratch memory of a host device, shared by stages that compute one after the other: several
+ * decoders on one device need no more memory for activations than the largest of them. All
+ * functions are thread-safe. */
 #pragma once
 
 #include "engine/device/ledger.h"
@@ -9,17 +10,20 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarScratch AvatarScratch;
 
-/* The scratch memory of @device, which lives as long as the device. (transfer none) */
+/* Returns: (transfer none): the scratch memory of @device, which lives as long as the device. */
 AvatarScratch *avatar_device_get_scratch (AvatarDevice *device);
 
-/* Bytes that are there for every member now. */
+/* Returns the current size in bytes. */
 gsize avatar_scratch_get_size (AvatarScratch *self);
-/* Makes the caller a member, for whom @bytes at least are kept until avatar_scratch_leave(). Waits
- * for the member that computes. @what is for messages. %FALSE with @error: there is no such room. */
+/* Makes the caller a member, for which at least @bytes are kept until avatar_scratch_leave().
+ * Blocks while another member has acquired the memory. @what names the purpose in error messages.
+ * Returns %FALSE with AVATAR_ERROR_MEMORY if the memory cannot grow to @bytes. */
 gboolean avatar_scratch_join (AvatarScratch *self, gsize bytes, const char *what, GError **error);
+/* Ends the membership; the last member frees the memory. */
 void avatar_scratch_leave (AvatarScratch *self);
-/* The memory, 256-byte aligned, for this member alone until avatar_scratch_release(); its contents are
- * undefined. Waits for other members. %NULL: *@cancelled was set meanwhile (any thread). */
+/* Acquires the memory for the calling member alone, until avatar_scratch_release(). Returns it,
+ * 256-byte aligned, with undefined contents. Blocks while another member has it; returns %NULL if
+ * *@cancelled (atomic) is set meanwhile. */
 void *avatar_scratch_acquire (AvatarScratch *self, const gint *cancelled);
 void avatar_scratch_release (AvatarScratch *self);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The counting back-end. Its workspaces are the CUDA back-end's own, which depend on shapes alone;
- * whatever would compute is refused when the queue for it is asked for. */
+/* The counting back-end. It returns the workspace sizes of the CUDA back-end, which depend on
+ * shapes alone. It cannot make a queue, so nothing can be computed on it. */
 #include "engine/backends/estimate/estimate.h"
 
 #include "engine/backends/cuda/conv3d.h"
@@ -10,8 +10,8 @@
 #include <string.h>
 
 #define PREFIX "plan:cuda:"
-/* 16 TiB: more than any card, and no sum of sizes overflows. */
-#define MOST_MIB ((guint64) 1 << 24)
+/* Largest memory that is accepted, 16 TiB: more than any card has, and sums cannot overflow. */
+#define MAX_MIB ((guint64) 1 << 24)
 
 struct _AvatarBackendDevice
 {
@@ -26,11 +26,11 @@ open_device (const char *name, GError **error)
   AvatarBackendDevice *self;
 
   if (!g_str_has_prefix (name, PREFIX)
-      || !g_ascii_string_to_unsigned (name + strlen (PREFIX), 10, 1, MOST_MIB, &mib, NULL)) {
+      || !g_ascii_string_to_unsigned (name + strlen (PREFIX), 10, 1, MAX_MIB, &mib, NULL)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "device \"%s\": \"" PREFIX "\" and the card's memory in MiB, 1 to %" G_GUINT64_FORMAT
-        ", were expected",
-        name, MOST_MIB);
+        "device \"%s\" is unknown; expected \"" PREFIX "\" followed by the memory of the card in "
+        "MiB, 1 to %" G_GUINT64_FORMAT,
+        name, MAX_MIB);
     return NULL;
   }
   self = g_new0 (AvatarBackendDevice, 1);
@@ -47,7 +47,7 @@ close_device (AvatarBackendDevice *self)
 static char *
 describe (AvatarBackendDevice *self)
 {
-  return g_strdup_printf ("plan: a CUDA card with %" G_GUINT64_FORMAT " MiB that is not there",
+  return g_strdup_printf ("plan: an estimate for a CUDA card with %" G_GUINT64_FORMAT " MiB",
       self->total >> 20);
 }
 
@@ -79,8 +79,8 @@ static AvatarQueue *
 queue_new (AvatarBackendDevice *self, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-      "a \"" PREFIX "MIB\" device is for plans alone and computes nothing; to run, choose "
-      "\"cuda\" or \"cpu\"");
+      "a \"" PREFIX "MIB\" device is for plans only and cannot compute; to run, choose \"cuda\" "
+      "or \"cpu\"");
   return NULL;
 }
 
@@ -122,7 +122,7 @@ attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, 
   return avatar_cuda_attention_workspace (q, k, causal_block);
 }
 
-/* As on the latest cards: a plan cannot know which one is meant. */
+/* Assumes a card that supports it, since the name of the device says nothing about the card. */
 static gboolean
 supports_8bit_attention (AvatarBackendDevice *self, gint64 d)
 {
@@ -130,7 +130,7 @@ supports_8bit_attention (AvatarBackendDevice *self, gint64 d)
 }
 
 static AvatarFlopCounts
-counts (AvatarBackendDevice *self)
+get_flop_counts (AvatarBackendDevice *self)
 {
   return self->counts;
 }
@@ -144,7 +144,7 @@ supports_8bit_linear (AvatarBackendDevice *self)
 const AvatarBackend avatar_backend_estimate = {
   .name = "plan",
   .discrete = TRUE,
-  .unshared = TRUE, /* it counts for one caller */
+  .unshared = TRUE, /* counts belong to one caller */
   .activation = AVATAR_BF16,
   .pixels = AVATAR_F16,
   .row_chunk = AVATAR_CUDA_ROW_CHUNK,
@@ -170,5 +170,5 @@ const AvatarBackend avatar_backend_estimate = {
   .channel_sums_workspace = avatar_cuda_channel_sums_workspace,
   .supports_8bit_linear = supports_8bit_linear,
   .supports_8bit_attention = supports_8bit_attention,
-  .counts = counts,
+  .get_flop_counts = get_flop_counts,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A GPU that is not there, device "plan:cuda:MIB": it computes nothing and counts what would be
- * computed, so that a run on a card can be planned where there is no such card, driver or CUDA. */
+/* The back-end of estimates, device "plan:cuda:MIB": stands for a GPU with MIB MiB of memory. It
+ * counts operations and computes nothing, so that a run can be planned on a machine without that
+ * GPU, its driver or CUDA. */
 #pragma once
 
 #include "engine/device/backend.h"
