@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Convolutions as matrix products: a few rows at a time are unfolded, so that what is unfolded stays in
- * the cache. A kernel of one pixel needs no unfolding. */
+/* 2-D convolutions as matrix products. A few output rows at a time are unfolded, so that the
+ * unfolded matrix stays in the cache. A kernel of one pixel needs no unfolding. */
 #include "engine/ops/conv2d.h"
 
 #include <string.h>
 
-#define CHUNK ((gint64) 1 << 19) /* floats that are unfolded at once */
+/* Size of the unfolded matrix in floats. */
+#define CHUNK ((gint64) 1 << 19)
 
 static double
 bytes_of (AvatarTensor t)
@@ -26,7 +27,7 @@ pixel (AvatarTensor t, gint64 y, gint64 x)
   return avatar_tensor_f32 (t) + y * t.stride[0] + x * t.stride[1];
 }
 
-/* [H, W, C] as [H W, C]. */
+/* Returns a view of a picture [H, W, C] as a matrix [H W, C]. */
 static AvatarTensor
 as_matrix (AvatarTensor t)
 {
@@ -36,7 +37,7 @@ as_matrix (AvatarTensor t)
   return m;
 }
 
-/* @out [kernel, kernel, C]: what the pixel (@i, @j) of the result is made of. */
+/* Copies the window of x that begins at row @i and column @j to @out [kernel, kernel, C]. */
 static void
 unfold_pixel (float *out, AvatarTensor x, gint64 i, gint64 j, gint64 kernel)
 {
@@ -53,7 +54,7 @@ unfold_pixel (float *out, AvatarTensor x, gint64 i, gint64 j, gint64 kernel)
     }
 }
 
-/* @out [rows, W', kernel kernel C] for the rows of the result from @first. */
+/* Unfolds the output rows from @first on to @out [rows W', kernel kernel C]. */
 static void
 unfold (AvatarTensor out, AvatarTensor x, gint64 first, gint64 width, gint64 kernel, gint64 stride)
 {
@@ -83,20 +84,20 @@ avatar_op_conv2d (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w
   unfolded = avatar_ops_alloc (ops, 2, rows * width, k);
   for (gint64 first = 0; first < y.shape[0]; first += rows) {
     gint64 n = MIN (rows, y.shape[0] - first);
-    AvatarTensor some = avatar_tensor_rows (unfolded, 0, n * width);
+    AvatarTensor chunk = avatar_tensor_rows (unfolded, 0, n * width);
 
     if (avatar_ops_running (ops))
-      unfold (some, x, first, width, kernel, stride);
-    avatar_op_linear (ops, as_matrix (avatar_tensor_rows (y, first, n)), some, w, b, act);
+      unfold (chunk, x, first, width, kernel, stride);
+    avatar_op_linear (ops, as_matrix (avatar_tensor_rows (y, first, n)), chunk, w, b, act);
   }
   avatar_ops_release (ops, mark);
 }
 
 static void
-take_larger (float *restrict y, const float *restrict x, gint64 n)
+max_into (float *restrict y, const float *restrict x, gint64 n)
 {
   for (gint64 i = 0; i < n; i++)
-    y[i] = x[i] > y[i] || x[i] != x[i] ? x[i] : y[i]; /* NaN stays */
+    y[i] = x[i] > y[i] || x[i] != x[i] ? x[i] : y[i]; /* propagates NaN */
 }
 
 void
@@ -121,7 +122,7 @@ avatar_op_max_pool (AvatarOps *ops, AvatarTensor y, AvatarTensor x, guint kernel
       memcpy (out, pixel (x, MAX (top, 0), MAX (left, 0)), c * sizeof (float));
       for (gint64 row = MAX (top, 0); row < MIN (top + kernel, x.shape[0]); row++)
         for (gint64 column = MAX (left, 0); column < MIN (left + kernel, x.shape[1]); column++)
-          take_larger (out, pixel (x, row, column), c);
+          max_into (out, pixel (x, row, column), c);
     }
 }
 

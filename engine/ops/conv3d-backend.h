@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What back-ends know of a convolution. */
+/* The packed 3-D convolution, as back-ends see it. */
 #pragma once
 
 #include "engine/ops/conv3d.h"
@@ -7,9 +7,20 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarConv3d: a phase is a position within the upsampled cell, [up_t, up_s, up_s]; an axis that is
- * not upsampled has one phase of 3 taps, one that is has two phases of 2 merged taps.
- * @packed: on the device, @bytes of the back-end's layout; %NULL: dry
+ * AvatarConv3d:
+ * @shape: stride and upsampling
+ * @in: input channels
+ * @out: output channels
+ * @taps_t: taps in time per phase
+ * @taps_s: taps in height, and in width, per phase
+ * @phases: the number of phases
+ * @bytes: the size of @packed
+ * @packed: (nullable): weight and bias in device memory, in the back-end's layout; %NULL in a dry
+ *   run
+ *
+ * A convolution that upsamples computes up_t x up_s x up_s output values per input pixel. Each
+ * position within such a cell is a phase, with weights of its own. An axis that is not upsampled
+ * has one phase of 3 taps; an axis that is has two phases of 2 merged taps.
  */
 struct _AvatarConv3d
 {
@@ -20,10 +31,10 @@ struct _AvatarConv3d
   void *packed;
 };
 
-/* Which merged tap on the small grid the tap @k of 3 belongs to
- * (docs/dev/spec/vae-text-face-formats.md 1.5).
- * rows: output 2k has taps {0}, {1, 2}; output 2k + 1 has {0, 1}, {2}.
- * time: output 2k - 1 (phase 0) has {0, 1}, {2}; output 2k (phase 1) has {0}, {1, 2}. */
+/* Returns the merged tap on the input grid to which tap @k of 3 on the upsampled grid contributes
+ * (docs/dev/spec/vae-text-face-formats.md 1.5); @k itself if the axis is not upsampled (@up = 1).
+ * Height and width: output 2k (phase 0) merges {0}, {1, 2}; output 2k + 1 merges {0, 1}, {2}.
+ * Time: output 2k - 1 (phase 0) merges {0, 1}, {2}; output 2k (phase 1) merges {0}, {1, 2}. */
 static inline gint64
 avatar_conv_merged_tap (gint64 k, guint up, gint64 phase, gboolean time)
 {
@@ -34,7 +45,7 @@ avatar_conv_merged_tap (gint64 k, guint up, gint64 phase, gboolean time)
   return first_alone ? k >= 1 : k >= 2;
 }
 
-/* Output frames that are complete when the input frames before @end are there. */
+/* Returns the number of output frames that depend only on input frames before @end. */
 static inline gint64
 avatar_conv_frames (const AvatarConv3d *conv, gint64 end)
 {

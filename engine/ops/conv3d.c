@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Convolutions and group norms: checks and counts, and the order in which frames are worked on. */
+/* The common part of 3-D convolutions and group norms: asserts, counts, and the division of an
+ * input into groups of frames. */
 #include "engine/device/device.h"
 #include "engine/device/backend.h"
 #include "engine/ops/conv3d-backend.h"
@@ -102,7 +103,7 @@ avatar_conv_stream_begin (AvatarOps *ops, AvatarConvStream *self, AvatarConv3d *
   take_workspace (ops, self);
 }
 
-/* Frames of the group that begins at @self->next, of @n that are there. */
+/* Returns the frames of the group that begins at @self->next if @n frames are left. */
 static gint64
 next_group (const AvatarConvStream *self, gint64 n)
 {
@@ -136,10 +137,11 @@ is_frames (AvatarTensor x, gint64 n, gint64 h, gint64 w, gint64 c)
       && avatar_tensor_is_contiguous (x);
 }
 
-/* Operations between two calls of avatar_ops_throttle(): some milliseconds on a GPU. */
-#define PACE 3e12
+/* Floating-point operations between two calls of avatar_ops_throttle(): some milliseconds on a
+ * GPU. */
+#define THROTTLE_FLOPS 3e12
 
-/* One group; counts itself. */
+/* Counts and convolves one group. */
 static void
 push_group (AvatarOps *ops, AvatarConvStream *self, AvatarTensor y, AvatarTensor x,
     AvatarTensor residual)
@@ -151,7 +153,7 @@ push_group (AvatarOps *ops, AvatarConvStream *self, AvatarTensor y, AvatarTensor
       (double) avatar_tensor_bytes (x)
           + avatar_tensor_bytes (y) * (avatar_tensor_is_set (residual) ? 2. : 1.));
   self->unthrottled_flops += flops;
-  if (self->unthrottled_flops > PACE) {
+  if (self->unthrottled_flops > THROTTLE_FLOPS) {
     avatar_ops_throttle (ops);
     self->unthrottled_flops = 0;
   }
@@ -174,7 +176,7 @@ avatar_conv_stream_push (AvatarOps *ops, AvatarConvStream *self, AvatarTensor y,
   for (gint64 in = 0, done = 0, size; in < n; in += size) {
     size = next_group (self, n - in);
     out = avatar_conv_stream_outputs (self, size);
-    /* a group that is cut short by its push would depend on it */
+    /* If a push could cut a group short, the result would depend on the sizes of the pushes. */
     g_assert (size == next_group (self, G_MAXINT64) || self->next + size == self->frames);
     push_group (ops, self, avatar_tensor_rows (y, done, out), avatar_tensor_rows (x, in, size),
         avatar_tensor_is_set (residual) ? avatar_tensor_rows (residual, done, out)

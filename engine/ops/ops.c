@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The front of every operation: checks, counting, workspace. The back of it is the back-end's. */
+/* The common part of all operations: asserts on operands, counts, workspace, and the call of the
+ * back-end. */
 #include "engine/ops/ops.h"
 
 #include "engine/device/device.h"
@@ -136,10 +137,10 @@ avatar_ops_alloc_as (AvatarOps *self, AvatarDType dtype, guint rank, ...)
 AvatarTensor
 avatar_ops_alloc_operand (AvatarOps *self, gint64 m, gint64 k, AvatarTensor w)
 {
-  gboolean small = avatar_dtype_size (w.dtype) == 1;
-  AvatarTensor y = avatar_ops_alloc_as (self, small ? w.dtype : self->dtype, 2, m, k);
+  gboolean is_8bit = avatar_dtype_size (w.dtype) == 1;
+  AvatarTensor y = avatar_ops_alloc_as (self, is_8bit ? w.dtype : self->dtype, 2, m, k);
 
-  if (small)
+  if (is_8bit)
     y.scale = avatar_arena_push (self->arena, m * sizeof (float));
   return y;
 }
@@ -193,7 +194,7 @@ avatar_ops_alloc_normed (AvatarOps *self, gint64 m, gint64 n, AvatarTensor w, Av
 }
 
 static gboolean
-is_upload (AvatarTensor t)
+is_transferable (AvatarTensor t)
 {
   return avatar_tensor_is_contiguous (t) && !t.scale;
 }
@@ -203,7 +204,7 @@ avatar_op_upload_raw (AvatarOps *ops, AvatarTensor y, const void *host)
 {
   gsize bytes = avatar_tensor_bytes (y);
 
-  g_assert (is_upload (y));
+  g_assert (is_transferable (y));
   avatar_ops_count (ops, 0, bytes);
   if (!avatar_ops_running (ops))
     return;
@@ -238,7 +239,7 @@ avatar_op_download_raw (AvatarOps *ops, void *host, AvatarTensor x)
 {
   gsize bytes = avatar_tensor_bytes (x);
 
-  g_assert (is_upload (x));
+  g_assert (is_transferable (x));
   avatar_ops_count (ops, 0, bytes);
   if (!avatar_ops_running (ops))
     return;
@@ -286,18 +287,18 @@ is_heads (AvatarTensor t, gint64 heads, gint64 d)
   return t.rank == 3 && t.shape[1] == heads && t.shape[2] == d && t.stride[2] == 1;
 }
 
-/* Rows of a product [m, n] over k that are computed in one call. */
+/* Returns the rows of an [m, k] x [k, n] product that are computed in one call. */
 static gint64
-rows_at_once (AvatarOps *ops, gint64 m, gint64 n, gint64 k)
+rows_per_call (AvatarOps *ops, gint64 m, gint64 n, gint64 k)
 {
-  double flops = 2. * n * k, most = ops->backend->piece_flops;
+  double row_flops = 2. * n * k, max_flops = ops->backend->piece_flops;
 
-  if (most == 0 || flops * m <= most)
+  if (max_flops == 0 || row_flops * m <= max_flops)
     return MAX (m, 1);
-  return MAX (1, (gint64) (most / flops));
+  return MAX (1, (gint64) (max_flops / row_flops));
 }
 
-/* Rows @start .. @start + @n of @t, as far as there are such. */
+/* Returns a view of up to @n rows of @t from row @start on. */
 static AvatarTensor
 rows_of (AvatarTensor t, gint64 start, gint64 n)
 {
@@ -311,7 +312,7 @@ void
 avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
     AvatarAct act)
 {
-  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0], step = rows_at_once (ops, m, n, k);
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0], step = rows_per_call (ops, m, n, k);
   gsize mark = avatar_ops_mark (ops);
   void *ws;
 
@@ -329,7 +330,7 @@ void
 avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale)
 {
-  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0], step = rows_at_once (ops, m, n, k);
+  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0], step = rows_per_call (ops, m, n, k);
   gsize mark = avatar_ops_mark (ops);
   void *ws;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Decoded pictures as bytes: checks, and the colour matrix (ITU-R BT.601, BT.709). */
+/* Conversion of decoded pictures to bytes: checks, and the colour matrix (ITU-R BT.601, BT.709). */
 #include "engine/ops/pixels.h"
 
 #include "engine/device/backend.h"
