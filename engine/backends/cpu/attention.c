@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Attention in blocks that fit the second-level cache, with a running softmax (Milakov and
- * Gimelshein 2018; Dao et al. 2022): scores are never stored whole. */
+/* Attention in blocks that fit into the second-level cache, with an online softmax (Milakov and
+ * Gimelshein 2018; Dao et al. 2022), so that the score matrix is never stored as a whole. */
 #include "engine/backends/cpu/cpu.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 #define Q_BLOCK 128
 #define K_BLOCK 1024
-#define LANES 16 /* floats worked on at a time: one register of AVX-512, or as many as it takes */
+#define LANES 16 /* floats processed at a time: one AVX-512 register, two of AVX2, four of SSE2 */
 #define LOG2_E 1.44269504088896341f
 
 static gint64
@@ -17,7 +17,7 @@ padded (gint64 n)
   return (n + LANES - 1) / LANES * LANES;
 }
 
-/* floats of one thread: scores, output, running maximum, running sum */
+/* Workspace of one thread in floats: scores, output, running maximum and running sum. */
 static gsize
 thread_floats (gint64 lk, gint64 d)
 {
@@ -31,8 +31,9 @@ avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, Ava
   return omp_get_max_threads () * thread_floats (k.shape[0], q.shape[2]) * sizeof (float);
 }
 
-/* The maximum of @max and s [n], n a multiple of LANES. NaN is passed over: the sum will have it.
- * One maximum a lane, as the compiler may not reorder comparisons of what might be NaN. */
+/* Returns the maximum of @max and s [n], n a multiple of LANES. NaN is ignored here and propagates
+ * through the sum. Keeps one maximum per lane, because the compiler may not reorder comparisons of
+ * floats that could be NaN. */
 static inline float
 row_max (const float *s, gint64 n, float max)
 {
@@ -50,7 +51,7 @@ row_max (const float *s, gint64 n, float max)
   return m[0];
 }
 
-/* s [n] := 2^((s - max) scale), n a multiple of LANES; returns its sum */
+/* s [n] := 2^((s - max) scale), n a multiple of LANES. Returns the sum of s. */
 static inline float
 row_exp2 (float *s, gint64 n, float max, float scale)
 {
@@ -70,12 +71,13 @@ row_exp2 (float *s, gint64 n, float max, float scale)
   return sum[0];
 }
 
-/* s [n] := exp ((s - max) scale), and the same factor on what was gathered before. Returns the
- * new maximum. There is room for whole lanes in @s; what is beyond n is given no weight. */
+/* One step of the online softmax: s [n] := exp ((s - max) scale), and *@sum and @acc [d], which
+ * belong to the keys before, are rescaled to the new maximum. Returns that maximum. @s has space
+ * for n rounded up to whole lanes; the values after n get a weight of 0. */
 AVATAR_SIMD static float
 softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *acc, gint64 d)
 {
-  float scale2 = scale * LOG2_E, max, total, again;
+  float scale2 = scale * LOG2_E, max, total, rescale;
 
   for (gint64 j = n; j < padded (n); j++)
     s[j] = -INFINITY;
@@ -85,11 +87,11 @@ softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *
     return max;
   }
   total = row_exp2 (s, padded (n), max, scale2);
-  again = old_max == -INFINITY ? 0.f : avatar_exp2f_down ((old_max - max) * scale2);
-  *sum = *sum * again + total;
-  if (again != 1.f)
+  rescale = old_max == -INFINITY ? 0.f : avatar_exp2f_down ((old_max - max) * scale2);
+  *sum = *sum * rescale + total;
+  if (rescale != 1.f)
     for (gint64 j = 0; j < d; j++)
-      acc[j] *= again;
+      acc[j] *= rescale;
   return max;
 }
 
@@ -108,6 +110,7 @@ typedef struct
   const guint8 *valid;
 } Job;
 
+/* Returns the number of leading keys that query @i sees under the causal mask. */
 static gint64
 visible_keys (const Job *job, gint64 i)
 {
@@ -118,7 +121,7 @@ visible_keys (const Job *job, gint64 i)
   return MIN (lk, ((i + job->q_start) / job->causal_block + 1) * job->causal_block);
 }
 
-/* What query @i may not see among the keys from @k0 gets a score of minus infinity. */
+/* Sets the scores s [nk] of query @i to minus infinity for the masked keys from @k0 on. */
 static void
 mask_row (const Job *job, gint64 i, gint64 k0, gint64 nk, float *s)
 {
@@ -130,6 +133,7 @@ mask_row (const Job *job, gint64 i, gint64 k0, gint64 nk, float *s)
         s[j] = -INFINITY;
 }
 
+/* Computes the output of one head for the queries @q0 .. @q0 + @nq - 1. */
 static void
 attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
 {
@@ -181,7 +185,7 @@ avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, Avatar
             (float *) ws + omp_get_thread_num () * floats);
 }
 
-/* One query against @n keys of width @d. */
+/* Computes the output o [d] of one query q [d] for @n keys and values of width @d. */
 AVATAR_SIMD static void
 attend_few (float *o, const float *q, const float *k, gint64 ldk, const float *v, gint64 ldv,
     gint64 n, gint64 d, float scale)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Convolution loops for AVX2 with FMA: 4 pixels of 2 registers leave room for weights. */
+/* Convolution loops for AVX2 with FMA: 4 pixels of 2 registers each leave registers for weights. */
 #if defined(__x86_64__)
 #pragma GCC target("avx2,fma")
 #define AVATAR_LANES 8

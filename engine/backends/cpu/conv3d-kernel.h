@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The inner loops of the 3-D convolution, compiled once for each instruction set: a file that
- * includes this sets its target, AVATAR_LANES (floats in a register) and AVATAR_PIXELS, the number
- * of pixels whose sums of 16 output channels fit into its registers. oneDNN's convolution would
- * need a normalised and padded copy in its own blocked format; these loops read the slab as it is,
- * at some 100 GFLOP/s a core (3.4 GHz Zen 4, AVX-512 or AVX2), which is near its peak. */
+/* The inner loops of the 3-D convolution, compiled once for each instruction set. A file that
+ * includes this one first selects its target and defines AVATAR_LANES, the floats of a register,
+ * and AVATAR_PIXELS, the pixels whose sums of 16 output channels fit into the registers.
+ *
+ * oneDNN's convolution would need a normalised and padded copy of the whole input in a blocked
+ * layout. These loops read the ring buffer directly, at about 100 GFLOP/s per core (3.4 GHz Zen 4,
+ * AVX-512 or AVX2), which is near the peak. */
 #include "engine/backends/cpu/conv3d.h"
 
 #include <string.h>
@@ -15,7 +17,7 @@ typedef float Vector __attribute__ ((vector_size (AVATAR_LANES * 4)));
 static inline float
 silu (float x)
 {
-  /* exp (-x) = 2^n * exp (r), |r| <= ln 2 / 2; relative error below 3e-7 */
+  /* exp (-x) = 2^n exp (r) with |r| <= ln 2 / 2; the relative error is below 3e-7 */
   float t = -x, n, r, p;
   gint32 bits;
 
@@ -38,7 +40,8 @@ silu (float x)
   return x / (1.f + p * n);
 }
 
-/* One row of [width, channels] into a slab, with a copied pixel at each end. */
+/* Normalises and activates one row [width, channels] into the ring buffer, and replicates the pixel
+ * at each end. @scale and @shift [channels] may be NULL: no norm. @act: apply SiLU */
 static void
 fill_row (float *restrict dst, const float *restrict src, gint64 width, gint64 channels,
     const float *restrict scale, const float *restrict shift, gboolean act)
@@ -60,6 +63,7 @@ fill_row (float *restrict dst, const float *restrict src, gint64 width, gint64 c
   memcpy (row + width * channels, row + (width - 1) * channels, pixel);
 }
 
+/* Stores the 16 sums of output pixel @x, with the residual added. */
 static inline __attribute__ ((always_inline)) void
 store_pixel (const AvatarConvRow *job, gint64 x, const float *sums_in)
 {
@@ -80,6 +84,7 @@ store_pixel (const AvatarConvRow *job, gint64 x, const float *sums_in)
   memcpy (y, sums, job->channels_out * sizeof (float));
 }
 
+/* Computes @n output pixels from @x0 on; @n is a constant after inlining. */
 static inline __attribute__ ((always_inline)) void
 conv_pixels (const AvatarConvRow *job, gint64 x0, const int n)
 {
@@ -133,7 +138,7 @@ conv_row (const AvatarConvRow *job)
     conv_pixels (job, x, 1);
 }
 
-/* sum [2][16] += the values and squares of @width pixels of up to 16 channels. */
+/* Sets sum [2, 16] to the sums and the sums of squares of @width pixels, for up to 16 channels. */
 static void
 sum_row (double *sum, const float *y, gint64 width, gint64 y_step, gint64 channels)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Packing of convolution weights; nearest upsampling is merged into the taps here, once. */
+/* Packing of convolution weights. Nearest-neighbour upsampling is merged into the taps here. */
 #include "engine/backends/cpu/conv3d-pack.h"
 
 #include "engine/backends/cpu/cpu.h"
@@ -14,6 +14,7 @@ avatar_cpu_conv3d_bytes (const AvatarConv3d *self)
   return (self->phases * blocks * avatar_conv3d_phase_size (self) + blocks * 16) * sizeof (float);
 }
 
+/* Adds the taps of the phase (@pt, @py, @px) to @dst, which is zeroed. */
 static void
 pack_phase (const AvatarConv3d *self, float *dst, const float *w, gint64 pt, gint64 py, gint64 px)
 {

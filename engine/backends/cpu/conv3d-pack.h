@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How a convolution's weights lie in the host's memory, shared by packing and computing: floats
- * [phase, block of 16 outputs, taps t, taps y, taps x, in, 16], then the bias [blocks, 16], zero
- * beyond the last channel. */
+/* The layout of packed convolution weights on the CPU: float32 [phases, blocks, taps t, taps y,
+ * taps x, in, 16], where a block is 16 output channels, followed by the bias [blocks, 16]. Channels
+ * after the last one are 0. */
 #pragma once
 
 #include "engine/ops/conv3d-backend.h"
@@ -14,13 +14,14 @@ avatar_conv3d_blocks (const AvatarConv3d *self)
   return (self->out + 15) / 16;
 }
 
+/* Returns the floats of one block of one phase. */
 static inline gint64
 avatar_conv3d_phase_size (const AvatarConv3d *self)
 {
   return self->taps_t * self->taps_s * self->taps_s * self->in * 16;
 }
 
-/* Taps of one block of outputs in a phase; @pt, @py, @px: the phase. */
+/* Returns the taps of one block in the phase (@pt, @py, @px): [taps t, taps y, taps x, in, 16]. */
 static inline const float *
 avatar_conv3d_weights (const AvatarConv3d *self, gint64 pt, gint64 py, gint64 px, gint64 block)
 {
@@ -30,6 +31,7 @@ avatar_conv3d_weights (const AvatarConv3d *self, gint64 pt, gint64 py, gint64 px
       + (phase * avatar_conv3d_blocks (self) + block) * avatar_conv3d_phase_size (self);
 }
 
+/* Returns the bias [16] of one block. */
 static inline const float *
 avatar_conv3d_bias (const AvatarConv3d *self, gint64 block)
 {

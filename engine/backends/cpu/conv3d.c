@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The causal convolution, frame after frame: a ring of three input frames, normalised, activated
- * and with their borders copied, is all the workspace there is. Rows of an output frame are
- * shared out among the threads; sums are added in one order, whatever the number of threads. */
+/* The causal convolution, one frame at a time. The workspace is a ring buffer of three input
+ * frames, normalised, activated and padded. The rows of an output frame are distributed over the
+ * threads. Sums are added in a fixed order, so the result does not depend on the number of
+ * threads. */
 #include "engine/backends/cpu/conv3d.h"
 
 #include "engine/backends/cpu/conv3d-pack.h"
@@ -10,16 +11,17 @@
 #include <string.h>
 
 #define RING 3
-/* Multiply-adds and elements below which waking other threads costs more than it brings. */
-#define SMALL_FRAME 2000000
-#define SMALL_SLAB 50000
+/* Multiply-adds of an output frame, and elements of an input frame, below which a single thread is
+ * faster than several. */
+#define SMALL_OUTPUT 2000000
+#define SMALL_INPUT 50000
 
 typedef struct
 {
   const AvatarConvStream *stream;
   const AvatarConvLoops *loops;
   AvatarTensor y, x, residual;
-  gint64 first_y; /* the stream's index of the first frame of y */
+  gint64 first_y; /* index in the stream of the first frame of y */
 } Run;
 
 static const AvatarConvLoops *
@@ -35,21 +37,22 @@ best_loops (void)
   return &avatar_conv_loops_any;
 }
 
-/* stream->ring: [RING, H + 2, W + 2, in] */
+/* Returns a padded row of an input frame in the ring buffer [RING, H + 2, W + 2, in]. */
 static float *
-slab_row (const AvatarConvStream *stream, gint64 frame, gint64 row)
+ring_row (const AvatarConvStream *stream, gint64 frame, gint64 row)
 {
   return (float *) stream->ring
       + ((frame % RING * (stream->h + 2)) + row) * (stream->w + 2) * stream->conv->in;
 }
 
-/* stream->partials: [H', blocks, 2, 16] */
+/* Returns the sums [2, 16] of a row and a block in stream->partials [H', blocks, 2, 16]. */
 static double *
 row_sums (const AvatarConvStream *stream, gint64 row, gint64 block)
 {
   return (double *) stream->partials + (row * avatar_conv3d_blocks (stream->conv) + block) * 32;
 }
 
+/* Writes the input frame @x [H, W, in] to its place in the ring buffer. */
 static void
 fill_frame (const AvatarConvStream *stream, gint64 frame, const float *x)
 {
@@ -57,13 +60,13 @@ fill_frame (const AvatarConvStream *stream, gint64 frame, const float *x)
   gint64 h = stream->h, w = stream->w, c = stream->conv->in;
   const AvatarNorm *norm = &stream->norm;
 
-#pragma omp parallel for schedule(static) if (h * w * c > SMALL_SLAB)
+#pragma omp parallel for schedule(static) if (h * w * c > SMALL_INPUT)
   for (gint64 row = 0; row < h + 2; row++)
-    loops->fill_row (slab_row (stream, frame, row), x + CLAMP (row - 1, 0, h - 1) * w * c, w, c,
+    loops->fill_row (ring_row (stream, frame, row), x + CLAMP (row - 1, 0, h - 1) * w * c, w, c,
         norm->scale.data, norm->shift.data, norm->silu);
 }
 
-/* Row @y of output frame @t, 16 channels from 16 * @block. */
+/* Computes row @y of output frame @t for the 16 channels of @block. */
 static void
 compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
 {
@@ -72,7 +75,7 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
   const AvatarConvShape *s = &conv->shape;
   const gint64 out_w = stream->out_w, up = s->up_s;
   gint64 pt = 0, t_last = t * s->stride_t, py = y % up;
-  gint64 y_first = up == 2 ? y / 2 + py : y * s->stride_s; /* of the slab, which begins at -1 */
+  gint64 y_first = up == 2 ? y / 2 + py : y * s->stride_s; /* row of the ring: its row 0 is -1 */
   gsize offset = (((t - run->first_y) * stream->out_h + y) * out_w) * conv->out + block * 16;
   AvatarConvRow job = { .taps_x = conv->taps_s,
     .n_rows = conv->taps_t * conv->taps_s,
@@ -91,7 +94,7 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
     for (gint64 i = 0; i < job.n_rows; i++) {
       gint64 frame = MAX (0, t_last - (conv->taps_t - 1) + i / conv->taps_s);
 
-      job.rows[i] = slab_row (stream, frame, y_first + i % conv->taps_s) + px * conv->in;
+      job.rows[i] = ring_row (stream, frame, y_first + i % conv->taps_s) + px * conv->in;
     }
     job.weights = avatar_conv3d_weights (conv, pt, py, px, block);
     job.y = avatar_tensor_f32 (run->y) + offset + px * conv->out;
@@ -105,6 +108,7 @@ compute_row (const Run *run, gint64 t, gint64 y, gint64 block)
         conv->out, job.channels_out);
 }
 
+/* Adds the sums of all rows of a frame to those of the stream. */
 static void
 add_row_sums (const AvatarConvStream *stream)
 {
@@ -126,8 +130,8 @@ compute_frame (const Run *run, gint64 t)
   const gint64 rows = stream->out_h, blocks = avatar_conv3d_blocks (stream->conv);
   gint64 work = rows * stream->out_w * blocks * avatar_conv3d_phase_size (stream->conv);
 
-/* dynamic: a thread that the machine takes away must not hold up the frame */
-#pragma omp parallel for schedule(dynamic, 2) if (work > SMALL_FRAME)
+/* Dynamic scheduling: one preempted thread must not delay the frame. */
+#pragma omp parallel for schedule(dynamic, 2) if (work > SMALL_OUTPUT)
   for (gint64 i = 0; i < rows * blocks; i++)
     compute_row (run, t, i / blocks, i % blocks);
   if (stream->sums)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What conv3d.c asks of the loops that are compiled for each instruction set. */
+/* The interface of the convolution loops, which are compiled once for each instruction set. */
 #pragma once
 
 #include <glib.h>
@@ -9,11 +9,21 @@ G_BEGIN_DECLS
 #define AVATAR_CONV_MAX_ROWS 9
 
 /**
- * AvatarConvRow: one row of output pixels of one phase, up to 16 channels.
- * @rows: for every tap in time and height, the slab's row at the first pixel's first tap
- * @x_step, @y_step: floats from one output pixel of the phase to the next
- * @residual: laid out as @y, or %NULL
- * @weights: [rows, taps_x, channels_in, 16]; @bias: [16]
+ * AvatarConvRow:
+ * @rows: the ring buffer's row of each tap in time and height, at the first tap of the first pixel
+ * @n_rows: the number of @rows
+ * @taps_x: taps in width
+ * @channels_in: input channels
+ * @channels_out: output channels, 1 .. 16
+ * @x_step: the distance in floats between the inputs of two output pixels of the phase
+ * @y_step: the distance in floats between two output pixels of the phase
+ * @width: the number of output pixels
+ * @y: the first output pixel
+ * @residual: (nullable): the first pixel of the residual, laid out as @y
+ * @weights: [n_rows, taps_x, channels_in, 16]
+ * @bias: [16]
+ *
+ * One row of output pixels of one phase, for one block of output channels.
  */
 typedef struct
 {
@@ -26,6 +36,7 @@ typedef struct
   const float *weights, *bias;
 } AvatarConvRow;
 
+/* conv3d-kernel.h describes the functions. */
 typedef struct
 {
   void (*fill_row) (float *dst, const float *src, gint64 width, gint64 channels, const float *scale,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The CPU back-end's table, its memory and its name. */
+/* The function table, the memory and the description of the CPU back-end. */
 #include "engine/backends/cpu/cpu.h"
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <sys/mman.h>
 
-/* The host is the only device there is, and has no state of its own. */
+/* Returns a dummy: the host is the only device of this back-end and has no state. */
 static AvatarBackendDevice *
 open_device (const char *name, GError **error)
 {
@@ -36,7 +36,7 @@ describe (AvatarBackendDevice *device)
       omp_get_max_threads ());
 }
 
-/* Whole pages from the system, so that a released arena leaves the process at once. */
+/* Maps whole pages, so that freed memory is returned to the system at once. */
 static void *
 memory_new (AvatarBackendDevice *device, gsize bytes)
 {

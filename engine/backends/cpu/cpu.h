@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The functions of the CPU back-end; contracts are in ops.h. */
+/* The functions of the CPU back-end. engine/device/backend.h and engine/ops/ops.h describe them. */
 #pragma once
 
 #include "engine/device/backend.h"
@@ -12,9 +12,10 @@ G_BEGIN_DECLS
 extern const AvatarBackend avatar_backend_cpu;
 
 /* c [m, n] = a [m, k] b + beta c, row-major; b is [k, n], or [n, k] if @transposed. Uses all
- * cores, or one when called inside a parallel region. */
+ * cores; a single one if called inside a parallel region. */
 void avatar_cpu_gemm (gboolean transposed, gint64 m, gint64 n, gint64 k, const float *a, gint64 lda,
     const float *b, gint64 ldb, float beta, float *c, gint64 ldc);
+/* x [n] = act (x), in place, on the calling thread. */
 void avatar_cpu_act_row (float *x, gint64 n, AvatarAct act);
 
 void avatar_cpu_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,

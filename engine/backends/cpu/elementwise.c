@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What works on one row or one element at a time: norms, activations, sums, layouts. */
+/* Operations on single elements or rows: activations, norms, sums, copies and layouts. */
 #include "engine/backends/cpu/cpu.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ silu_row (float *x, gint64 n)
     x[i] = x[i] / (1.f + avatar_expf (-x[i]));
 }
 
-/* NaN stays NaN, or nobody would ever hear of a broken weight in front of it. */
+/* Propagates NaN, so that the check of the result finds a broken weight. */
 AVATAR_SIMD static void
 relu_row (float *x, gint64 n)
 {
@@ -19,9 +19,9 @@ relu_row (float *x, gint64 n)
     x[i] = x[i] < 0.f ? 0.f : x[i];
 }
 
-/* x Phi (x) = max (x, 0) - |x| Phi (-|x|), and Phi (-a) = exp (-a^2 / 2) times a polynomial in
- * 1 / (1 + 0.28 a) of least error in the product. Within 2.5e-7; libm's erff(), which is not vector
- * code, is 4.5e-7 away in this place. */
+/* x Phi (x) = max (x, 0) - |x| Phi (-|x|), where Phi (-a) is exp (-a^2 / 2) times a minimax
+ * polynomial in 1 / (1 + 0.28 a). The absolute error is below 2.5e-7; with libm's erff(), which
+ * does not vectorise, it is 4.5e-7. */
 AVATAR_SIMD static void
 gelu_row (float *x, gint64 n)
 {
@@ -187,7 +187,7 @@ avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, 
   const float *in = x.data;
   float *out = y.data, fa = a, fb = b;
 
-  /* b = 0 must not read what may be undefined */
+  /* y may be undefined if b = 0, so it is not read then. */
   if (b == 0)
     for (gint64 i = 0; i < n; i++)
       out[i] = fa * in[i];
@@ -196,6 +196,7 @@ avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, 
       out[i] = fa * in[i] + fb * out[i];
 }
 
+/* Copies the outermost dimension, recursively. */
 static void
 copy_dim (AvatarTensor y, AvatarTensor x)
 {

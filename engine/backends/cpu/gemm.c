@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Linear layers: oneDNN's matrix product, and what follows it row by row. */
+/* Linear layers: oneDNN's matrix product, followed by bias, activation or gated sum per row. */
 #include "engine/backends/cpu/cpu.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -24,7 +24,7 @@ add_bias (float *y, const float *b, gint64 n)
     y[i] += b[i];
 }
 
-/* y += (s + b) * gate * scale */
+/* y [n] += (s + b) * gate * scale; @b and @gate [n] may be NULL. */
 AVATAR_SIMD static void
 add_gated (float *y, const float *s, const float *b, const float *gate, float scale, gint64 n)
 {

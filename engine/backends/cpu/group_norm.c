@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Group norms over whole tensors: sums in double precision, folded into a scale and a shift for
- * each channel, which the next convolution applies as it reads. */
+/* Group norm of a whole tensor. The statistics, in double precision, are reduced to a scale and a
+ * shift per channel, which the next convolution applies to its input. */
 #include "engine/backends/cpu/cpu.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PIECES 64 /* parts of the sum; fixed, so that the result does not depend on the threads */
+/* Number of partial sums: fixed, so that the result does not depend on the number of threads. */
+#define PIECES 64
 
 gsize
 avatar_cpu_channel_sums_workspace (AvatarTensor x)

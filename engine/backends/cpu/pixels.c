@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Decoded pictures as bytes. */
+/* Conversion of decoded pictures to bytes. */
 #include "engine/ops/pixels.h"
 
 #include "engine/backends/cpu/cpu.h"
 
 #include <math.h>
 
-/* To 16 bits and back. */
+/* Rounds to float16. */
 static float
-half (float v)
+round_to_half (float v)
 {
   avatar_dtype_round (&v, 1, AVATAR_F16);
   return v;
 }
 
-/* From 0 to 2. @parity: (v / 2 + 0.5).clamp (0, 1) in float16, then (255 v) as uint8 in float32. */
+/* Maps a colour of -1 .. 1 to 0 .. 2, clamped. @parity: rounds as upstream does, which computes
+ * (v / 2 + 0.5).clamp (0, 1) in float16 and truncates 255 v to uint8 */
 static float
 colour (float v, gboolean parity)
 {
   if (parity) {
-    v = half (half (half (v) / 2) + 0.5f);
+    v = round_to_half (round_to_half (round_to_half (v) / 2) + 0.5f);
     v = v > 0 ? v : 0;
     return floorf ((v < 1 ? v : 1) * 255.f) / 127.5f;
   }
@@ -33,6 +34,7 @@ byte (float v)
   return (guint8) CLAMP (lrintf (v), 0, 255);
 }
 
+/* Returns the weighted sum of a pixel's three colours. */
 static float
 weigh (const float factors[3], const float *pixel, gboolean parity)
 {
@@ -43,14 +45,14 @@ weigh (const float factors[3], const float *pixel, gboolean parity)
   return sum;
 }
 
-/* Of the pixel at @x and the one below. */
+/* Returns the weighted sums of the pixel at @x and the pixel below, added. */
 static float
 weigh2 (const float factors[3], const float *x, gint64 width, gboolean parity)
 {
   return weigh (factors, x, parity) + weigh (factors, x + 3 * width, parity);
 }
 
-/* Of the cell of 2 x 2 pixels at @x, column @column of @width. */
+/* Returns the chroma value of the cell of 2 x 2 pixels at @x, which begins at @column of @width. */
 static float
 chroma (const float factors[3], const float *x, gint64 column, gint64 width, const AvatarPixels *p)
 {
@@ -64,7 +66,7 @@ chroma (const float factors[3], const float *x, gint64 column, gint64 width, con
       / 8;
 }
 
-/* Row @row of a frame. */
+/* Converts one row of a frame to RGB. */
 static void
 to_rgb (guint8 *y, const float *x, gint64 row, gint64 width, gboolean parity)
 {
@@ -72,6 +74,7 @@ to_rgb (guint8 *y, const float *x, gint64 row, gint64 width, gboolean parity)
     y[i] = (guint8) lrintf (colour (x[i], parity) * 127.5f);
 }
 
+/* Converts one row of a frame to luma; an even row, with the row below, also to chroma. */
 static void
 to_yuv (guint8 *y, const float *x, gint64 row, gint64 height, gint64 width,
     const AvatarPixelMatrix *m, const AvatarPixels *pixels)

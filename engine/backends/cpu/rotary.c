@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What language models put in front of attention: RMS norm of whole rows, and rotary embedding of
- * the two halves of a head. */
+/* Operations of language models: RMS norm of whole rows, and rotary embedding of the two halves of
+ * a head. */
 #include "engine/backends/cpu/cpu.h"
 
 #include <math.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Loops that the compiler vectorises, compiled for several instruction sets and chosen when the
- * library is loaded; and an exponential function that it can vectorise. */
+/* AVATAR_SIMD, for functions whose loops the compiler vectorises: they are compiled for several
+ * instruction sets, of which one is selected when the library is loaded. Exponential functions that
+ * the compiler can vectorise. */
 #pragma once
 
 #include <glib.h>
@@ -13,7 +14,8 @@
 #define AVATAR_SIMD __attribute__ ((noinline))
 #endif
 
-/* e^x within 2 ulp for x in -87 .. 88; 0 below, and at most e^88 above. Cephes' polynomial. */
+/* Returns e^x within 2 ulp for x in -87 .. 88, 0 below and at most e^88 above. The polynomial is
+ * that of the Cephes library. */
 static inline float
 avatar_expf (float x)
 {
@@ -41,9 +43,9 @@ avatar_expf (float x)
   return p;
 }
 
-/* 2^t within 2 ulp for t in -126 .. 0, 2^-126 below; above 0 it is wrong from 2^128. Cephes'
- * polynomial. For exponents below their maximum: without a second bound, which gcc would weave
- * into the first, it takes a third less time than avatar_expf(). */
+/* Returns 2^t within 2 ulp for t in -126 .. 0, and 2^-126 below; wrong for t of 128 and above. The
+ * polynomial is that of the Cephes library. A softmax subtracts its maximum first, so t is at most
+ * 0 and needs no upper bound. That makes it a third faster than avatar_expf(). */
 static inline float
 avatar_exp2f_down (float t)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The pretended GPU. An upload fills its target with NaNs and is done when a fence behind it is
- * waited for: who forgets to wait computes NaNs. */
+/* The simulated GPU. An upload from pinned memory fills its target with NaNs, and copies the data
+ * only when a fence recorded after it is waited for: code that does not wait computes NaNs. */
 #include "engine/backends/fake/fake.h"
 
 #include "engine/backends/cpu/cpu.h"
@@ -22,19 +22,19 @@ typedef struct
 struct _AvatarQueue
 {
   GMutex lock;
-  GArray *uploads; /* of Upload, not done yet */
-  guint64 done, given;
+  GArray *uploads; /* pending elements of type Upload */
+  guint64 n_done, n_enqueued;
   GError *error;
 };
 
 struct _AvatarFence
 {
   GMutex lock;
-  AvatarQueue *queue; /* NULL: never recorded */
-  guint64 upload;     /* those before it must be done */
+  AvatarQueue *queue; /* NULL until the fence is recorded */
+  guint64 n_uploads;  /* uploads of the queue that the fence waits for */
 };
 
-static gint taken_mib, fail_memory_in, fail_host_in, fail_upload_in, memory_out;
+static gint taken_mib, fail_memory_in, fail_host_in, fail_upload_in, n_allocated;
 static gint operations, call_in;
 static void (*call_func) (gpointer data);
 static gpointer call_data;
@@ -66,7 +66,7 @@ avatar_fake_fail_upload (guint n)
 guint
 avatar_fake_count_memory (void)
 {
-  return g_atomic_int_get (&memory_out);
+  return g_atomic_int_get (&n_allocated);
 }
 
 guint
@@ -106,7 +106,7 @@ open_device (const char *name, GError **error)
   if (!g_str_has_prefix (name, "sim:")
       || !g_ascii_string_to_unsigned (name + 4, 10, 1, 1 << 20, &mib, NULL)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "device \"%s\": \"sim:\" and a number of MiB were expected", name);
+        "device \"%s\" is unknown; expected \"sim:\" followed by a number of MiB", name);
     return NULL;
   }
   self = g_new0 (AvatarBackendDevice, 1);
@@ -124,7 +124,7 @@ close_device (AvatarBackendDevice *self)
 static char *
 describe (AvatarBackendDevice *self)
 {
-  return g_strdup_printf ("sim: %" G_GUINT64_FORMAT " MiB, pretended", self->total >> 20);
+  return g_strdup_printf ("sim: a simulated GPU with %" G_GUINT64_FORMAT " MiB", self->total >> 20);
 }
 
 static void
@@ -151,7 +151,7 @@ memory_new (AvatarBackendDevice *self, gsize bytes)
   if (bytes > free_bytes || is_the_nth (&fail_memory_in))
     return NULL;
   self->used += bytes;
-  g_atomic_int_inc (&memory_out);
+  g_atomic_int_inc (&n_allocated);
   return g_aligned_alloc0 (bytes, 1, 256);
 }
 
@@ -159,7 +159,7 @@ static void
 memory_free (AvatarBackendDevice *self, void *memory, gsize bytes)
 {
   self->used -= bytes;
-  g_atomic_int_add (&memory_out, -1);
+  g_atomic_int_add (&n_allocated, -1);
   g_aligned_free (memory);
 }
 
@@ -168,28 +168,28 @@ host_new (AvatarBackendDevice *self, gsize bytes)
 {
   if (is_the_nth (&fail_host_in))
     return NULL;
-  g_atomic_int_inc (&memory_out);
+  g_atomic_int_inc (&n_allocated);
   return g_malloc (bytes);
 }
 
 static void
 host_free (AvatarBackendDevice *self, void *memory, gsize bytes)
 {
-  g_atomic_int_add (&memory_out, -1);
+  g_atomic_int_add (&n_allocated, -1);
   g_free (memory);
 }
 
-/* Does the uploads of @queue up to the @n-th ever given. */
+/* Copies the pending uploads among the first @n that were ever enqueued. */
 static void
 do_uploads (AvatarQueue *queue, guint64 n)
 {
   g_mutex_lock (&queue->lock);
-  while (queue->done < n && queue->uploads->len > 0) {
+  while (queue->n_done < n && queue->uploads->len > 0) {
     Upload *u = &g_array_index (queue->uploads, Upload, 0);
 
     memcpy (u->dst, u->src, u->bytes);
     g_array_remove_index (queue->uploads, 0);
-    queue->done++;
+    queue->n_done++;
   }
   g_mutex_unlock (&queue->lock);
 }
@@ -257,7 +257,7 @@ fence_record (AvatarFence *fence, AvatarQueue *queue)
   g_mutex_lock (&queue->lock);
   g_mutex_lock (&fence->lock);
   fence->queue = queue;
-  fence->upload = queue->given;
+  fence->n_uploads = queue->n_enqueued;
   g_mutex_unlock (&fence->lock);
   g_mutex_unlock (&queue->lock);
 }
@@ -266,14 +266,14 @@ static void
 fence_sync (AvatarFence *fence)
 {
   AvatarQueue *queue;
-  guint64 upload;
+  guint64 n_uploads;
 
   g_mutex_lock (&fence->lock);
   queue = fence->queue;
-  upload = fence->upload;
+  n_uploads = fence->n_uploads;
   g_mutex_unlock (&fence->lock);
   if (queue)
-    do_uploads (queue, upload);
+    do_uploads (queue, n_uploads);
 }
 
 static void
@@ -288,7 +288,7 @@ upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pi
   Upload u = { dst, src, bytes };
 
   if (is_the_nth (&fail_upload_in) && !queue->error)
-    queue->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DEVICE, "a pretended copy failed");
+    queue->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DEVICE, "a simulated copy failed");
   if (queue->error)
     return;
   if (!pinned) {
@@ -299,7 +299,7 @@ upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pi
   memset (dst, 0xff, bytes);
   g_mutex_lock (&queue->lock);
   g_array_append_val (queue->uploads, u);
-  queue->given++;
+  queue->n_enqueued++;
   g_mutex_unlock (&queue->lock);
 }
 
@@ -330,7 +330,8 @@ expand (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
     }
 }
 
-/* The CPU's operations, under the pretended device's memory. */
+/* The operations of the CPU back-end, which need no queue. CPU() defines a function that counts the
+ * operation and calls the CPU's. */
 static gsize
 attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
     gint64 causal_block, AvatarTensor valid)
@@ -338,11 +339,11 @@ attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k
   return avatar_backend_cpu.attention_workspace (NULL, q, k, causal_block, valid);
 }
 
-#define CPU(verb, parameters, arguments) \
-  static void verb parameters            \
-  {                                      \
-    begin_operation ();                  \
-    avatar_backend_cpu.verb arguments;   \
+#define CPU(operation, parameters, arguments) \
+  static void operation parameters            \
+  {                                           \
+    begin_operation ();                       \
+    avatar_backend_cpu.operation arguments;   \
   }
 
 CPU (linear,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A pretended GPU for tests, device "sim:MIB": the CPU's operations over memory of a limited size,
- * and copies that happen only when somebody waits for them. */
+/* A simulated GPU for tests, device "sim:MIB": the operations of the CPU back-end, with a limited
+ * memory of MIB MiB. Copies from pinned memory are done only when a fence or the queue is waited
+ * for. */
 #pragma once
 
 #include "engine/device/backend.h"
@@ -9,22 +10,26 @@ G_BEGIN_DECLS
 
 extern const AvatarBackend avatar_backend_fake;
 
-/* What the context takes of the memory. */
+/* The memory that the simulated context occupies. */
 #define AVATAR_SIM_OVERHEAD ((guint64) 8 << 20)
 
-/* For the tests of pressure and failure; they hold for all such devices. */
-/* Another process holds @bytes. */
+/* The functions below simulate memory pressure and failures. They apply to all simulated devices
+ * and are thread-safe, except avatar_fake_call_at(). */
+
+/* Simulates another process that occupies @bytes of device memory. */
 void avatar_fake_take_memory (guint64 bytes);
-/* The @n-th allocation of device memory, or of pinned memory, or upload from now on fails (0:
- * none). */
+/* Makes the @n-th allocation of device memory from now on fail (0 = none). */
 void avatar_fake_fail_memory (guint n);
+/* Makes the @n-th allocation of pinned memory from now on fail (0 = none). */
 void avatar_fake_fail_host (guint n);
+/* Makes the @n-th upload from now on fail (0 = none). */
 void avatar_fake_fail_upload (guint n);
-/* Pieces of device and host memory that are out. */
+/* Returns the number of allocations of device and pinned memory that have not been freed. */
 guint avatar_fake_count_memory (void);
-/* Operations that were begun, copies not counted. */
+/* Returns the number of operations since the start of the process, without copies. */
 guint avatar_fake_count_operations (void);
-/* Calls @func once, in the thread that computes, when the @n-th operation from now on begins. */
+/* Calls @func once, in the thread that computes, when the @n-th operation from now on begins. Not
+ * to be called while an operation may run. */
 void avatar_fake_call_at (guint n, void (*func) (gpointer data), gpointer data);
 
 G_END_DECLS
