@@ -14,9 +14,9 @@ typedef struct
 static const Case cases[] = {
   { "/driver/none", "0", "0", { "no NVIDIA driver was found", "device=cpu" } },
   { "/driver/too-old", "11000", "0",
-      { "the NVIDIA driver is for CUDA 11.0", "update the driver" } },
-  { "/driver/no-device", "99000", "100", { "no GPU that it serves", "nvidia-smi" } },
-  { "/driver/broken", "99000", "999", { "does not answer", "unknown error" } },
+      { "the NVIDIA driver supports CUDA 11.0", "update the driver" } },
+  { "/driver/no-device", "99000", "100", { "found no GPU", "nvidia-smi" } },
+  { "/driver/broken", "99000", "999", { "reports an error", "unknown error" } },
 };
 
 static void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Attention of one head that is too wide for fused kernels (the VAE's has 512 channels): products
- * by cuBLASLt, some queries at a time, softmax in between. A causal mask is never made: the queries
- * of a frame are multiplied with the keys that they see. */
+/* Attention with one head that is too wide for fused kernels (the VAE's head has 512 channels): two
+ * products of cuBLASLt with a softmax between them, for some queries at a time. A causal mask needs
+ * no memory: the queries of a frame are multiplied with the keys that they see. */
 #include "engine/backends/cuda/cuda-private.h"
 #include "engine/backends/cuda/kernels/kernels.h"
 #include "engine/backends/cuda/workspace.h"
@@ -12,7 +12,7 @@ avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_blo
 {
   gboolean even = k.shape[0] % 8 == 0 && causal_block % 8 == 0;
 
-  /* Other kernels take narrow heads, and are faster where rows of scores would need padding. */
+  /* Narrow heads, and scores whose rows would need padding, are faster in the other kernels. */
   return q.dtype == AVATAR_F16 && q.shape[1] == 1 && !valid.rank && q_start == 0
       && q.shape[2] % 8 == 0 && (even || q.shape[2] > AVATAR_CUDA_MAX_HEAD);
 }
@@ -33,7 +33,8 @@ avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
   k_rows.stride[0] = k.stride[0];
   v_columns.stride[0] = 1;
   v_columns.stride[1] = v.stride[0];
-  if (!avatar_cuda_check (queue, avatar_kernel_copy (queue->stream, vt, v_columns), "attention"))
+  if (!avatar_cuda_check (queue, avatar_kernel_copy (queue->stream, vt, v_columns),
+          "transposing attention values"))
     return;
   for (gint64 i = 0, n, seen; i < q.shape[0]; i += n) {
     AvatarTensor x, y, p;
@@ -50,7 +51,7 @@ avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
     p.stride[0] = y.stride[0];
     if (queue->error
         || !avatar_cuda_check (queue, avatar_kernel_softmax (queue->stream, p, y, scale),
-            "softmax"))
+            "attention softmax"))
       return;
     x = avatar_tensor (AVATAR_F16, (guint16 *) o.data + i * o.stride[0], 2, n, d);
     x.stride[0] = o.stride[0];

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Attention through cuDNN where it can do it (no mask): in 16 bits as a graph of one operation, in
- * e4m3 as the graph of all its parts; else through a kernel of our own. */
+/* Attention. Without a mask it is computed by cuDNN: in 16 bits as a graph of one operation, in
+ * e4m3 as a graph of its parts. Otherwise a kernel of this back-end computes it. */
 #include "engine/backends/cuda/graph.h"
 #include "engine/backends/cuda/kernels/kernels.h"
 #include "engine/backends/cuda/workspace.h"
 
 #include <string.h>
 
-/* Heads of the released model. */
+/* Width of the released model's heads. */
 #define RELEASED_HEAD 128
 
-/* Tensors of the graph. */
+/* Identifiers of the graph's tensors. */
 enum
 {
   UID_Q = 1,
@@ -31,7 +31,7 @@ enum
 typedef struct
 {
   gint64 lq, lk, heads, d;
-  gint64 q[2], k[2], v[2], o[2]; /* strides of rows and of heads */
+  gint64 q[2], k[2], v[2], o[2]; /* the strides of rows and of heads */
   AvatarDType dtype;
   float scale;
 } Key;
@@ -49,7 +49,7 @@ dnn_type (AvatarDType dtype)
   }
 }
 
-/* [1, heads, rows, d] */
+/* Returns the descriptor of an operand [1, heads, rows, d]. */
 static cudnnBackendDescriptor_t
 make_operand (AvatarCudaGraph *g, gint64 uid, const Key *key, gint64 rows, const gint64 stride[2])
 {
@@ -59,7 +59,7 @@ make_operand (AvatarCudaGraph *g, gint64 uid, const Key *key, gint64 rows, const
   return avatar_cuda_graph_tensor (g, uid, dnn_type (key->dtype), 4, dims, strides);
 }
 
-/* o = softmax (q k^T scale) v as one operation of 16 bits */
+/* Builds o = softmax (q k^T scale) v in 16 bits, as one operation. */
 static void
 build_16bit (AvatarCudaGraph *g, const Key *key)
 {
@@ -79,9 +79,9 @@ build_16bit (AvatarCudaGraph *g, const Key *key)
   avatar_cuda_graph_add (g, op);
 }
 
-/* An intermediate [1, heads, Lq, columns] float32. */
+/* Returns the descriptor of an intermediate tensor [1, heads, Lq, columns], float32. */
 static cudnnBackendDescriptor_t
-between (AvatarCudaGraph *g, const Key *key, gint64 columns)
+make_intermediate (AvatarCudaGraph *g, const Key *key, gint64 columns)
 {
   const gint64 dims[4] = { 1, key->heads, key->lq, columns };
   const gint64 strides[4] = { key->heads * key->lq * columns, key->lq * columns, columns, 1 };
@@ -89,39 +89,43 @@ between (AvatarCudaGraph *g, const Key *key, gint64 columns)
   return avatar_cuda_graph_tensor (g, 0, CUDNN_DATA_FLOAT, 4, dims, strides);
 }
 
-/* x times the scalar @uid */
+/* Returns x times the scalar @uid. */
 static cudnnBackendDescriptor_t
-times (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x, gint64 columns, gint64 uid,
-    gboolean by_value)
+multiply (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x, gint64 columns,
+    gint64 uid, gboolean by_value)
 {
-  cudnnBackendDescriptor_t y = between (g, key, columns);
+  cudnnBackendDescriptor_t y = make_intermediate (g, key, columns);
 
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, y, x,
       avatar_cuda_graph_scalar (g, uid, by_value));
   return y;
 }
 
-/* softmax over the columns, as cuDNN's engines know it: the logarithm of the sum belongs to it */
+/* Returns the softmax over the columns. cuDNN's engines recognise it in this form only, with the
+ * logarithm of the sum, although nothing reads that. */
 static cudnnBackendDescriptor_t
 softmax (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x)
 {
-  cudnnBackendDescriptor_t most = between (g, key, 1), sum = between (g, key, 1);
-  cudnnBackendDescriptor_t less = between (g, key, key->lk), e = between (g, key, key->lk);
-  cudnnBackendDescriptor_t log_sum = between (g, key, 1), stats = between (g, key, 1);
-  cudnnBackendDescriptor_t y = between (g, key, key->lk);
+  cudnnBackendDescriptor_t max = make_intermediate (g, key, 1);
+  cudnnBackendDescriptor_t sum = make_intermediate (g, key, 1);
+  cudnnBackendDescriptor_t difference = make_intermediate (g, key, key->lk);
+  cudnnBackendDescriptor_t e = make_intermediate (g, key, key->lk);
+  cudnnBackendDescriptor_t log_sum = make_intermediate (g, key, 1);
+  cudnnBackendDescriptor_t stats = make_intermediate (g, key, 1);
+  cudnnBackendDescriptor_t y = make_intermediate (g, key, key->lk);
 
-  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_MAX, most, x);
-  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_SUB, less, x, most);
-  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_EXP, e, less, NULL);
+  avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_MAX, max, x);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_SUB, difference, x, max);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_EXP, e, difference, NULL);
   avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_ADD, sum, e);
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_LOG, log_sum, sum, NULL);
-  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_ADD, stats, most, log_sum);
+  avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_ADD, stats, max, log_sum);
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_DIV, y, e, sum);
   return y;
 }
 
-/* The same in e4m3: operands and output have one factor each, and so have the weights that softmax
- * gives, which are between 0 and 1. */
+/* Builds the same in e4m3. Each operand, the output and the softmax weights, which are between 0
+ * and 1, have one factor each. */
 static void
 build_8bit (AvatarCudaGraph *g, const Key *key)
 {
@@ -136,21 +140,21 @@ build_8bit (AvatarCudaGraph *g, const Key *key)
   cudnnBackendDescriptor_t o = make_operand (g, UID_O, key, key->lq, key->o);
   cudnnBackendDescriptor_t p
       = avatar_cuda_graph_tensor (g, 0, CUDNN_DATA_FP8_E4M3, 4, p_dims, p_strides);
-  cudnnBackendDescriptor_t x = between (g, key, key->lk);
+  cudnnBackendDescriptor_t x = make_intermediate (g, key, key->lk);
 
   avatar_cuda_graph_matmul (g, x, q, kt);
-  x = times (g, key, x, key->lk, UID_SCALE, TRUE);
-  x = times (g, key, x, key->lk, UID_DESCALE_Q, FALSE);
-  x = times (g, key, x, key->lk, UID_DESCALE_K, FALSE);
+  x = multiply (g, key, x, key->lk, UID_SCALE, TRUE);
+  x = multiply (g, key, x, key->lk, UID_DESCALE_Q, FALSE);
+  x = multiply (g, key, x, key->lk, UID_DESCALE_K, FALSE);
   x = softmax (g, key, x);
   avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
       avatar_cuda_graph_scalar (g, UID_AMAX_P, FALSE), x);
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, p, x,
       avatar_cuda_graph_scalar (g, UID_SCALE_P, FALSE));
-  x = between (g, key, key->d);
+  x = make_intermediate (g, key, key->d);
   avatar_cuda_graph_matmul (g, x, p, v);
-  x = times (g, key, x, key->d, UID_DESCALE_P, FALSE);
-  x = times (g, key, x, key->d, UID_DESCALE_V, FALSE);
+  x = multiply (g, key, x, key->d, UID_DESCALE_P, FALSE);
+  x = multiply (g, key, x, key->d, UID_DESCALE_V, FALSE);
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, o, x,
       avatar_cuda_graph_scalar (g, UID_SCALE_O, FALSE));
   avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
@@ -176,7 +180,7 @@ find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, A
 {
   Key key;
 
-  memset (&key, 0, sizeof key); /* it is compared byte by byte */
+  memset (&key, 0, sizeof key); /* the key is compared byte by byte */
   key.lq = q.shape[0];
   key.lk = k.shape[0];
   key.heads = q.shape[1];
@@ -203,12 +207,12 @@ run_16bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, 
   avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers, ws, "attention");
 }
 
-/* The weights of softmax times this, so that the smallest are not lost; a power of two, and with
- * room below e4m3's 448. */
+/* Factor of the softmax weights, so that small ones do not underflow: a power of two, and small
+ * enough for e4m3's maximum of 448. */
 #define SCALE_P 256.f
 
-/* What lies in the workspace of the 8-bit attention, behind cuDNN's: scalars, each where cuDNN wants
- * it, and the output before its factor. */
+/* Scalars in the workspace of the 8-bit attention. They follow cuDNN's own workspace, SCALAR_STRIDE
+ * floats apart, and are followed by the output before it is multiplied with its factor. */
 enum
 {
   AT_SCALE_P,
@@ -226,7 +230,7 @@ run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, A
 {
   const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE, UID_DESCALE_Q, UID_DESCALE_K,
     UID_DESCALE_V, UID_SCALE_P, UID_DESCALE_P, UID_SCALE_O, UID_AMAX_P, UID_AMAX_O };
-  /* values are at most as large as the largest of v: what comes out has v's factor */
+  /* The output is a weighted mean of v, so v's factor suffices for it. */
   void *const pointers[] = { q.data, k.data, v.data, o8.data, &scale, q.scale, k.scale,
     scalars + AT_ONE * SCALAR_STRIDE, scalars + AT_SCALE_P * SCALAR_STRIDE,
     scalars + AT_DESCALE_P * SCALAR_STRIDE, scalars + AT_ONE * SCALAR_STRIDE,
@@ -235,13 +239,13 @@ run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, A
 
   if (avatar_cuda_check (queue,
           avatar_kernel_scalars (queue->stream, scalars, SCALAR_STRIDE, values, N_SCALARS),
-          "writing scalars")
+          "writing attention factors")
       && avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers, ws,
           "8-bit attention"))
     avatar_cuda_check (queue,
         avatar_kernel_expand_all (queue->stream, o, avatar_tensor_rows (o8, 0, o.shape[0]),
             v.scale),
-        "expanding attention");
+        "expanding 8-bit attention");
 }
 
 gboolean
@@ -250,7 +254,8 @@ avatar_cuda_supports_8bit_attention (AvatarBackendDevice *device, gint64 d)
   return device->capability >= 90 && d == RELEASED_HEAD;
 }
 
-/* Fewer queries than cuDNN takes: a copy at @data, with queries of zeros after them. */
+/* Returns a copy of q at @data with queries of zeros appended, @rows in total: cuDNN does not
+ * accept fewer. */
 static AvatarTensor
 pad_queries (AvatarQueue *queue, AvatarTensor q, gint64 rows, void *data)
 {
@@ -260,11 +265,12 @@ pad_queries (AvatarQueue *queue, AvatarTensor q, gint64 rows, void *data)
 
   g_assert (q.stride[1] == q.shape[2]);
   padded.scale = q.scale;
-  if (avatar_cuda_check (queue, cudaMemsetAsync (data, 0, rows * row, queue->stream), "padding"))
+  if (avatar_cuda_check (queue, cudaMemsetAsync (data, 0, rows * row, queue->stream),
+          "padding attention queries"))
     avatar_cuda_check (queue,
         cudaMemcpy2DAsync (data, row, q.data, q.stride[0], row, q.shape[0],
             cudaMemcpyDeviceToDevice, queue->stream),
-        "padding");
+        "padding attention queries");
   return padded;
 }
 
@@ -289,7 +295,7 @@ attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor
         padded.shape[0], k.shape[0], q.shape[2], queue->device->name, plan->reason);
 }
 
-/* Warns once of the kernel that is many times slower. */
+/* Warns once per process that the slow kernel is used. */
 static void
 warn_slow (AvatarQueue *queue, const char *reason)
 {
@@ -298,8 +304,8 @@ warn_slow (AvatarQueue *queue, const char *reason)
 
   if (g_atomic_int_compare_and_exchange (&warned, 0, 1))
     g_warning (
-        "cuDNN %d.%d has no attention for heads of %d on %s (%s): a kernel many times slower takes "
-        "its place; update cuDNN (9.14 has it)",
+        "cuDNN %d.%d has no attention for heads of width %d on %s (%s); a kernel that is many "
+        "times slower is used instead. Update cuDNN to 9.14 or later",
         (int) (version / 10000), (int) (version / 100 % 100), RELEASED_HEAD, queue->device->name,
         reason);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The CUDA back-end's table, and the one symbol of its module. */
+/* The function table of the CUDA back-end, and the entry point of its module. */
 #include "engine/backends/cuda/conv3d.h"
 #include "engine/backends/cuda/cuda-private.h"
 #include "engine/backends/cuda/kernels/kernels.h"
@@ -30,8 +30,7 @@ layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor sca
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue,
-        avatar_kernel_layer_norm (queue->stream, y, x, scale, shift, plus_one, eps),
-        "a layer norm");
+        avatar_kernel_layer_norm (queue->stream, y, x, scale, shift, plus_one, eps), "layer norm");
 }
 
 static void
@@ -40,14 +39,14 @@ rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor 
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue, avatar_kernel_rms_norm_rope (queue->stream, y, x, w, cos, sin, eps),
-        "an RMS norm");
+        "RMS norm with rotary embedding");
 }
 
 static void
 rms_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_rms_norm (queue->stream, y, x, w, eps), "an RMS norm");
+    avatar_cuda_check (queue, avatar_kernel_rms_norm (queue->stream, y, x, w, eps), "RMS norm");
 }
 
 static void
@@ -55,7 +54,7 @@ rope_half (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor si
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue, avatar_kernel_rope_half (queue->stream, x, cos, sin),
-        "a rotary embedding");
+        "rotary embedding");
 }
 
 static void
@@ -64,7 +63,7 @@ frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTenso
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue, avatar_kernel_frame_attention (queue->stream, o, q, k, v, scale),
-        "attention to a frame's keys");
+        "frame attention");
 }
 
 static void
@@ -72,43 +71,44 @@ act (AvatarQueue *queue, AvatarTensor x, AvatarAct a)
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue,
-        avatar_kernel_epilogue (queue->stream, x, NULL, NULL, AVATAR_NO_TENSOR, a),
-        "an activation");
+        avatar_kernel_epilogue (queue->stream, x, NULL, NULL, AVATAR_NO_TENSOR, a), "activation");
 }
 
 static void
 silu_product (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_silu_product (queue->stream, y, x), "a gated product");
+    avatar_cuda_check (queue, avatar_kernel_silu_product (queue->stream, y, x), "SiLU product");
 }
 
 static void
 axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_axpby (queue->stream, y, a, x, b), "a sum");
+    avatar_cuda_check (queue, avatar_kernel_axpby (queue->stream, y, a, x, b), "sum a x + b y");
 }
 
 static void
 copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_copy (queue->stream, y, x), "a copy");
+    avatar_cuda_check (queue, avatar_kernel_copy (queue->stream, y, x), "copy");
 }
 
 static void
 mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_mean_rows (queue->stream, y, x, weight), "a mean");
+    avatar_cuda_check (queue, avatar_kernel_mean_rows (queue->stream, y, x, weight),
+        "mean of rows");
 }
 
 static void
 patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_patchify (queue->stream, y, x, patch, back), "patches");
+    avatar_cuda_check (queue, avatar_kernel_patchify (queue->stream, y, x, patch, back),
+        back ? "unpatchify" : "patchify");
 }
 
 static void
@@ -117,17 +117,17 @@ unfold (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint6
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue, avatar_kernel_unfold (queue->stream, y, x, kernel, stride, pad),
-        "windows of a sequence");
+        "unfold");
 }
 
 static void
 power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_power (queue->stream, y, x), "a power spectrum");
+    avatar_cuda_check (queue, avatar_kernel_power (queue->stream, y, x), "power spectrum");
 }
 
-/* Tensor cores with e4m3 begin with Ada. */
+/* Tensor cores multiply e4m3 from Ada on. */
 static gboolean
 supports_8bit_linear (AvatarBackendDevice *device)
 {
@@ -138,35 +138,39 @@ static void
 quantise (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_quantise (queue->stream, y, x), "quantising");
+    avatar_cuda_check (queue, avatar_kernel_quantise (queue->stream, y, x), "quantisation per row");
 }
 
 static void
 quantise_all (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_quantise_all (queue->stream, y, x), "quantising");
+    avatar_cuda_check (queue, avatar_kernel_quantise_all (queue->stream, y, x),
+        "quantisation per tensor");
 }
 
 static void
 norm_factor (AvatarQueue *queue, float *factor, AvatarTensor w, AvatarTensor w2)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_norm_factor (queue->stream, factor, w, w2), "a bound");
+    avatar_cuda_check (queue, avatar_kernel_norm_factor (queue->stream, factor, w, w2),
+        "factor of 8-bit RMS norm");
 }
 
 static void
 expand (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_expand (queue->stream, y, x), "expanding weights");
+    avatar_cuda_check (queue, avatar_kernel_expand (queue->stream, y, x),
+        "expanding 8-bit weights");
 }
 
 static void
 blend (AvatarQueue *queue, AvatarTensor y, AvatarTensor before, guint dim)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_blend (queue->stream, y, before, dim), "blending");
+    avatar_cuda_check (queue, avatar_kernel_blend (queue->stream, y, before, dim),
+        "blending tiles");
 }
 
 static void
@@ -176,14 +180,14 @@ group_norm (AvatarQueue *queue, AvatarNorm *norm, const AvatarChannelSums *sums,
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue,
         avatar_kernel_group_norm (queue->stream, norm, sums, gamma, beta, groups, eps),
-        "a group norm");
+        "group norm statistics");
 }
 
 static void
 apply_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_apply_norm (queue->stream, y, x, norm), "a group norm");
+    avatar_cuda_check (queue, avatar_kernel_apply_norm (queue->stream, y, x, norm), "group norm");
 }
 
 static void
@@ -192,7 +196,7 @@ to_bytes (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const AvatarPixels
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue, avatar_kernel_to_bytes (queue->stream, y, x, pixels, matrix, bad),
-        "making bytes");
+        "pixel conversion");
 }
 
 static const AvatarBackend backend = {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Convolutions by cuDNN. A group of frames is normalised and padded into a ring that also holds the
- * two frames before it; cuDNN convolves the ring without padding; a last kernel adds bias and
- * residual, and collects the sums that the next group norm needs.
+/* 3-D convolutions through cuDNN. A group of frames is normalised and padded into a ring buffer,
+ * which also holds the two frames before it. cuDNN convolves the ring buffer without padding. An
+ * epilogue kernel adds bias and residual, and collects the sums for the next group norm.
  *
- * An upsampling convolution has its taps merged for each position within the upsampled cell
- * (docs/dev/spec/vae-text-face-formats.md 1.5); all positions are output channels of one
- * convolution on the small grid, and the last kernel brings them to their places. */
+ * An upsampling convolution has merged taps for each phase
+ * (docs/dev/spec/vae-text-face-formats.md 1.5). All phases are output channels of one convolution
+ * on the input grid; the epilogue writes them to their places in the output. */
 #include "engine/ops/conv3d-backend.h"
 #include "engine/backends/cuda/conv3d.h"
 #include "engine/backends/cuda/graph.h"
@@ -23,11 +23,11 @@ enum
 
 typedef struct
 {
-  gint64 in, out, d, h, w; /* channels; the padded input */
+  gint64 in, out, d, h, w; /* channels, and the size of the padded input */
   gint64 taps_t, taps_s, stride_t, stride_s;
 } Key;
 
-/* [n, c, t, h, w], channels innermost */
+/* Returns the descriptor of a tensor [n, c, t, h, w] with channels innermost. */
 static cudnnBackendDescriptor_t
 make_tensor (AvatarCudaGraph *g, gint64 uid, gint64 n, gint64 c, gint64 t, gint64 h, gint64 w)
 {
@@ -54,7 +54,8 @@ make_plan (AvatarQueue *queue, gconstpointer key)
   return avatar_cuda_graph_plan (&g, queue->dnn, AVATAR_CUDA_CONV_WORKSPACE);
 }
 
-/* @dst [phase, out, taps t, taps y, taps x, in] += the taps of one output channel */
+/* Adds the taps of output channel @o in @phase to @dst [taps t, taps y, taps x, in], which is
+ * zeroed. */
 static void
 pack_channel (const AvatarConv3d *self, float *dst, const float *w, gint64 phase, gint64 o)
 {
@@ -73,7 +74,7 @@ pack_channel (const AvatarConv3d *self, float *dst, const float *w, gint64 phase
   }
 }
 
-/* [taps, out, in] */
+/* Packs a narrow weight to @dst [taps, out, in]. */
 static void
 pack_narrow (const AvatarConv3d *self, guint16 *dst, const float *w)
 {
@@ -86,6 +87,7 @@ pack_narrow (const AvatarConv3d *self, guint16 *dst, const float *w)
             w + (o * self->in + i) * 27 + k, 1);
 }
 
+/* Packs another weight to @dst [phases, out, taps t, taps y, taps x, in]. */
 static void
 pack_wide (const AvatarConv3d *self, guint16 *dst, const float *weight)
 {
@@ -115,21 +117,22 @@ avatar_cuda_conv3d_pack (const AvatarConv3d *self, void *packed, const float *we
   for (gint64 o = 0; o < self->out; o++) {
     guint16 half;
 
-    /* as upstream has it */
+    /* Rounds the bias to float16, as upstream does. */
     avatar_dtype_from_f32 (&half, AVATAR_F16, bias + o, 1);
     avatar_dtype_to_f32 (biases + o, &half, AVATAR_F16, 1);
   }
 }
 
+/* Returns padded frame @i of the ring buffer. */
 static guint8 *
 ring_frame (const AvatarConvStream *stream, gint64 i)
 {
   return (guint8 *) stream->ring + i * avatar_cuda_ring_frame (stream);
 }
 
-/* Puts @n frames of @x at @at of the ring, or the first of them @n times. */
+/* Writes the @n frames @x, or a single frame @x @n times, to the ring buffer from frame @at on. */
 static gboolean
-fill (AvatarQueue *queue, const AvatarConvStream *stream, gint64 at, AvatarTensor x, gint64 n)
+fill_ring (AvatarQueue *queue, const AvatarConvStream *stream, gint64 at, AvatarTensor x, gint64 n)
 {
   AvatarTensor to = avatar_tensor (AVATAR_F16, ring_frame (stream, at), 4, n, stream->h + 2,
       stream->w + 2, avatar_cuda_channels (stream->conv->in));
@@ -137,49 +140,50 @@ fill (AvatarQueue *queue, const AvatarConvStream *stream, gint64 at, AvatarTenso
   return avatar_cuda_check (queue,
       avatar_kernel_fill (queue->stream, to, x,
           avatar_tensor_is_set (stream->norm.scale) ? &stream->norm : NULL),
-      "padding frames");
+      "padding of convolution input");
 }
 
 void
 avatar_cuda_conv3d_seek (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor context)
 {
-  if (avatar_cuda_begin (queue) && fill (queue, stream, 0, context, 2))
+  if (avatar_cuda_begin (queue) && fill_ring (queue, stream, 0, context, 2))
     stream->ring_next = 2;
 }
 
-/* The next frames join the ring. */
+/* Appends the next frames to the ring buffer. */
 static gboolean
-take (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor x)
+append_frames (AvatarQueue *queue, AvatarConvStream *stream, AvatarTensor x)
 {
   gint64 n = x.shape[0];
 
   if (stream->next == 0) {
     stream->ring_next = 3;
-    return fill (queue, stream, 0, x, 3);
+    return fill_ring (queue, stream, 0, x, 3);
   }
   if (stream->ring_next + n > stream->ring_frames) {
     if (!avatar_cuda_check (queue,
             cudaMemcpyAsync (stream->ring, ring_frame (stream, stream->ring_next - 2),
                 2 * avatar_cuda_ring_frame (stream), cudaMemcpyDeviceToDevice, queue->stream),
-            "moving frames"))
+            "copy within the convolution's ring buffer"))
       return FALSE;
     stream->ring_next = 2;
   }
-  if (!fill (queue, stream, stream->ring_next, x, n))
+  if (!fill_ring (queue, stream, stream->ring_next, x, n))
     return FALSE;
   stream->ring_next += n;
   return TRUE;
 }
 
-/* Frames of the ring in front of the new ones that their outputs read. */
+/* Returns the number of frames before the new ones that the outputs of the new ones read. */
 static gint64
-context (const AvatarConvStream *stream)
+n_context_frames (const AvatarConvStream *stream)
 {
   const AvatarConv3d *conv = stream->conv;
 
   if (stream->next == 0)
     return conv->taps_t - 1;
-  /* behind frame 0 groups begin with an odd frame: with a stride of 2, one before its output */
+  /* Groups after frame 0 begin with an odd frame. With a stride of 2, the first output of a group
+   * is at its second frame, so it reads one frame less before the group. */
   return conv->taps_t - (gint64) conv->shape.stride_t;
 }
 
@@ -187,14 +191,14 @@ static gboolean
 convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
 {
   const AvatarConv3d *conv = stream->conv;
-  gint64 before = context (stream);
+  gint64 before = n_context_frames (stream);
   gint64 first = stream->ring_next - (stream->next == 0 ? 1 : n) - before;
   Key key;
   const gint64 uids[] = { UID_X, UID_W, UID_Y };
   void *const pointers[] = { ring_frame (stream, first), conv->packed, stream->scratch };
   const AvatarCudaGraphPlan *plan;
 
-  memset (&key, 0, sizeof key); /* it is compared byte by byte */
+  memset (&key, 0, sizeof key); /* the key is compared byte by byte */
   key.in = avatar_cuda_channels (conv->in);
   key.out = avatar_cuda_conv3d_row (conv);
   key.d = before + n;
@@ -210,7 +214,7 @@ convolve (AvatarQueue *queue, const AvatarConvStream *stream, gint64 n)
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
         "cuDNN %zu has no convolution of %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT
         " channels on %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
-        " pixels in 16 bits for %s (%s); update it, or decode on the CPU",
+        " pixels in 16 bits for %s (%s); update cuDNN, or use device=cpu",
         cudnnGetVersion (), key.in, key.out, key.d, key.h, key.w, queue->device->name,
         plan->reason);
     return FALSE;
@@ -233,14 +237,14 @@ avatar_cuda_conv3d_group (AvatarQueue *queue, AvatarConvStream *stream, AvatarTe
     .up_s = conv->shape.up_s,
     .first = stream->next == 0 && conv->shape.up_t == 2 };
 
-  if (!avatar_cuda_begin (queue) || !take (queue, stream, x) || y.shape[0] == 0
+  if (!avatar_cuda_begin (queue) || !append_frames (queue, stream, x) || y.shape[0] == 0
       || !convolve (queue, stream, x.shape[0]))
     return;
   if (stream->sums)
     e.partials
         = (float *) stream->partials + stream->n_partials * 2 * avatar_cuda_channels (conv->out);
   if (avatar_cuda_check (queue, avatar_kernel_conv_epilogue (queue->stream, y, &e, residual),
-          "the end of a convolution"))
+          "convolution epilogue"))
     stream->n_partials += avatar_cuda_partials (y.shape[0] * y.shape[1] * y.shape[2]);
 }
 
@@ -251,15 +255,16 @@ avatar_cuda_conv3d_end (AvatarQueue *queue, AvatarConvStream *stream)
     avatar_cuda_check (queue,
         avatar_kernel_sum_partials (queue->stream, stream->sums, stream->partials,
             stream->n_partials),
-        "the sums of a convolution");
+        "sums of the convolution's output");
 }
 
 void
 avatar_cuda_channel_sums (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws)
 {
   if (avatar_cuda_begin (queue)
-      && avatar_cuda_check (queue, avatar_kernel_channel_sums (queue->stream, ws, x), "sums"))
+      && avatar_cuda_check (queue, avatar_kernel_channel_sums (queue->stream, ws, x),
+          "partial channel sums"))
     avatar_cuda_check (queue,
         avatar_kernel_sum_partials (queue->stream, sums, ws, avatar_cuda_partials (sums->pixels)),
-        "sums");
+        "channel sums");
 }

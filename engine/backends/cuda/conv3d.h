@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Where things lie in the memory of a convolution on a GPU: by shapes alone and without the CUDA
- * libraries, so that a plan can be made where there is no GPU.
+/* The memory layout of a 3-D convolution on a GPU. It depends on shapes alone and needs no CUDA
+ * library, so that a plan can be made on a machine without a GPU.
  *
- * Channels are padded to multiples of 8, which is what tensor cores take. A packed weight is float16
- * [phase, out, taps t, taps y, taps x, in], then the bias as float32.
+ * Channels are padded to multiples of 8 for the tensor cores. A packed weight is float16
+ * [phases, out, taps t, taps y, taps x, in], followed by the bias in float32.
  *
- * Few outputs (the picture's three colours) would leave tensor cores idle. Then every tap of every
- * output is an output of a product at each padded pixel, [taps, out] of them, and the last kernel adds
- * up the taps where they meet. */
+ * A narrow convolution, with few output channels (the picture's three colours), would leave the
+ * tensor cores idle. It is computed as a product at each padded pixel, whose outputs [taps, out]
+ * are the contributions of the pixel to its neighbours; a second kernel adds them up. */
 #pragma once
 
 #include "engine/ops/conv3d-backend.h"
 
 G_BEGIN_DECLS
 
-/* Output pixels at a time: two frames of the largest tile, 512 products of 256 x 128 rows. */
+/* Output pixels per convolution: two frames of the largest tile, in 512 blocks of 256 pixels. */
 #define AVATAR_CUDA_CONV_PIXELS 131072
-/* What an engine of cuDNN may want. */
+/* Maximum workspace of cuDNN in bytes. */
 #define AVATAR_CUDA_CONV_WORKSPACE ((gsize) 16 << 20)
-/* Groups of frames that a ring holds before it begins again in front. */
+/* Groups of frames that the ring buffer holds. */
 #define AVATAR_CUDA_RING_GROUPS 2
-/* Pixels whose sums are one partial. */
+/* Output pixels per partial sum. */
 #define AVATAR_CUDA_PARTIAL 256
 
+/* Returns the padded number of channels. */
 static inline gint64
 avatar_cuda_channels (gint64 n)
 {
   return (n + 7) / 8 * 8;
 }
 
+/* Returns the number of partial sums. */
 static inline gint64
 avatar_cuda_partials (gint64 pixels)
 {
   return (pixels + AVATAR_CUDA_PARTIAL - 1) / AVATAR_CUDA_PARTIAL;
 }
 
-/* At most this many outputs are computed tap by tap. */
+/* Maximum number of output channels of a narrow convolution. */
 #define AVATAR_CUDA_NARROW 4
 
 static inline gboolean
@@ -45,7 +47,7 @@ avatar_cuda_conv3d_is_narrow (const AvatarConv3d *conv)
       && conv->shape.stride_s == 1;
 }
 
-/* Outputs of cuDNN's convolution. */
+/* Returns the number of output channels of cuDNN's convolution. */
 static inline gint64
 avatar_cuda_conv3d_row (const AvatarConv3d *conv)
 {
@@ -53,6 +55,7 @@ avatar_cuda_conv3d_row (const AvatarConv3d *conv)
                                              : conv->phases * avatar_cuda_channels (conv->out);
 }
 
+/* Returns the offset of the bias in the packed weight, in bytes. */
 static inline gsize
 avatar_cuda_conv3d_bias_at (const AvatarConv3d *conv)
 {
@@ -69,14 +72,14 @@ avatar_cuda_conv3d_bytes (const AvatarConv3d *conv)
   return avatar_cuda_conv3d_bias_at (conv) + avatar_cuda_channels (conv->out) * sizeof (float);
 }
 
-/* Bytes of a padded frame. */
+/* Returns the bytes of a padded input frame. */
 static inline gsize
 avatar_cuda_ring_frame (const AvatarConvStream *stream)
 {
   return (stream->h + 2) * (stream->w + 2) * avatar_cuda_channels (stream->conv->in) * 2;
 }
 
-/* Bytes of what cuDNN makes of the largest group. */
+/* Returns the bytes of cuDNN's output for the largest group. */
 static inline gsize
 avatar_cuda_conv3d_raw (const AvatarConvStream *stream)
 {
@@ -92,6 +95,7 @@ avatar_cuda_conv3d_raw (const AvatarConvStream *stream)
   return (bytes + 255) / 256 * 256;
 }
 
+/* Returns cuDNN's workspace, which follows its output. */
 static inline void *
 avatar_cuda_conv3d_workspace (const AvatarConvStream *stream)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The CUDA back-end's own state: devices, queues, and what its files need of each other. */
+/* Private types and functions of the CUDA back-end. The functions that implement the interface of a
+ * back-end are described in engine/device/backend.h. */
 #pragma once
 
 #include "engine/device/backend.h"
@@ -12,15 +13,17 @@
 
 G_BEGIN_DECLS
 
+/* Bytes of a staging buffer. */
 #define AVATAR_CUDA_STAGING ((gsize) 4 << 20)
+/* Calls of avatar_cuda_queue_throttle() whose work may be pending. */
 #define AVATAR_CUDA_THROTTLE_EVENTS 4
 
 struct _AvatarBackendDevice
 {
   int index;
-  int capability; /* 10 * major + minor */
+  int capability; /* compute capability, 10 * major + minor */
   char *name;
-  guint64 overhead;
+  guint64 overhead; /* bytes */
 };
 
 struct _AvatarFence
@@ -29,7 +32,7 @@ struct _AvatarFence
   cudaEvent_t event;
 };
 
-/* Operations that the libraries are asked to plan. */
+/* Kinds of plans: the operations that the libraries plan for each shape. */
 typedef enum
 {
   AVATAR_CUDA_PLAN_LINEAR,
@@ -45,28 +48,32 @@ struct _AvatarQueue
   cudaStream_t stream;
   cublasLtHandle_t blas;
   cudnnHandle_t dnn;
-  GHashTable *plans[AVATAR_CUDA_N_PLANS]; /* of plan-cache.c; NULL: none so far */
-  guint8 *staging[2];                     /* pinned, AVATAR_CUDA_STAGING bytes each */
-  cudaEvent_t staged[2];                  /* passed: the staging may be written again */
+  GHashTable *plans[AVATAR_CUDA_N_PLANS]; /* see plan-cache.c; NULL if there are none */
+  guint8 *staging[2];                     /* pinned buffers of AVATAR_CUDA_STAGING bytes */
+  cudaEvent_t staged[2];                  /* the copies from them; passed = buffer is free */
   guint next_staging;
-  cudaEvent_t throttle_events[AVATAR_CUDA_THROTTLE_EVENTS];
-  guint64 n_throttles;
-  GError *error; /* the first failure */
+  cudaEvent_t throttle_events[AVATAR_CUDA_THROTTLE_EVENTS]; /* a ring */
+  guint64 n_throttles;                                      /* events recorded so far */
+  GError *error;                                            /* the first failure */
 };
 
 /* error.c */
-/* FALSE: the queue has failed before; nothing may be given to it. Makes the device current. */
+/* Makes the device of @queue current for the calling thread. Returns FALSE if the queue has failed
+ * before; nothing may be enqueued then. */
 gboolean avatar_cuda_begin (AvatarQueue *queue);
-/* Keeps the failure of @what, if it is one. */
+/* Returns TRUE if @status is success; else sets the error of @queue. @what is the name of the
+ * operation, for example "layer norm". */
 gboolean avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what);
+/* Sets the error of @queue, unless it has one. */
 void avatar_cuda_fail (AvatarQueue *queue, AvatarError code, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
 
 /* plan-cache.c */
-/* Makes the plan of @key; never %NULL, as it is kept also where there is none. */
+/* Makes the plan for @key. Returns an object even if the library has no plan, so that it is not
+ * asked again. */
 typedef gpointer (*AvatarCudaPlanBuildFunc) (AvatarQueue *queue, gconstpointer key);
-/* The queue's plan of @kind for @key, of @key_size bytes that are compared one by one: what @build made
- * the first time, to be freed with @destroy. */
+/* Returns: (transfer none): the queue's plan of @kind for @key, @key_size bytes that are compared
+ * one by one. The first call makes it with @build; it is freed with @destroy. */
 gconstpointer avatar_cuda_plan_cache_get (AvatarQueue *queue, AvatarCudaPlanKind kind,
     gconstpointer key, gsize key_size, AvatarCudaPlanBuildFunc build, GDestroyNotify destroy);
 /* linear.c */
@@ -78,11 +85,12 @@ void avatar_cuda_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x,
 void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
     const gint *cancelled);
-/* Has the device attention in e4m3 for heads of @d? */
 gboolean avatar_cuda_supports_8bit_attention (AvatarBackendDevice *device, gint64 d);
-/* attention-wide.c: queries of one head, in F16 */
+/* attention-wide.c */
+/* Returns TRUE if avatar_cuda_attention_wide() should compute the attention of these operands. */
 gboolean avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block,
     gint64 q_start, AvatarTensor valid);
+/* Computes attention with one head in F16. */
 void avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, guint8 *ws);
 /* conv3d.c */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Opening a GPU, its memory, and what the driver and the libraries take of it for themselves. */
+/* GPUs: opening, memory, and measurement of the memory that driver and libraries occupy. */
 #include "engine/backends/cuda/cuda-private.h"
 #include "engine/backends/cuda/overhead.h"
 #include "engine/backends/cuda/workspace.h"
@@ -8,16 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensor cores with bfloat16 begin here (Ampere). */
+/* The first compute capability with bfloat16 in tensor cores (Ampere). */
 #define MIN_CAPABILITY 80
 
-/* The part of NVML that is needed; it comes with every driver, its header with none. */
+/* nvmlMemory_t. The NVML library is part of every driver, but its header is not. */
 typedef struct
 {
   unsigned long long total, free, used;
 } NvmlMemory;
 
-/* Bytes used on the GPU by everybody, asked without making a context; 0 if nobody can say. */
+/* Returns the bytes that all processes use on the GPU, without creating a context; 0 if NVML is not
+ * available. */
 static guint64
 bytes_used (int index)
 {
@@ -45,7 +46,7 @@ bytes_used (int index)
   return memory.used;
 }
 
-/* The index in "cuda:N", or -1. */
+/* Returns the index in "cuda:N", or -1. */
 static int
 parse_index (const char *name)
 {
@@ -74,15 +75,16 @@ check_driver (int *count, GError **error)
   status = cudaGetDeviceCount (count);
   if (status == cudaErrorInsufficientDriver)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "the NVIDIA driver is for CUDA %d.%d, but this build needs CUDA %d.%d; update the driver, "
-        "or use device=cpu",
+        "the NVIDIA driver supports CUDA %d.%d, but this build needs CUDA %d.%d; update the "
+        "driver, or use device=cpu",
         driver / 1000, driver / 10 % 100, CUDART_VERSION / 1000, CUDART_VERSION / 10 % 100);
   else if (status == cudaErrorNoDevice || (status == cudaSuccess && *count == 0))
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "there is an NVIDIA driver, but no GPU that it serves; look at nvidia-smi and "
-        "CUDA_VISIBLE_DEVICES, or use device=cpu");
+        "the NVIDIA driver found no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use "
+        "device=cpu");
   else if (status != cudaSuccess)
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE, "the NVIDIA driver does not answer: %s",
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
+        "the NVIDIA driver reports an error: %s; check nvidia-smi, or use device=cpu",
         cudaGetErrorString (status));
   else
     return TRUE;
@@ -96,14 +98,16 @@ check_libraries (GError **error)
 
   if (dnn < 90100 || dnn >= 100000) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "cuDNN %" G_GSIZE_FORMAT ".%" G_GSIZE_FORMAT " was found; 9.1 or a later 9 is needed",
+        "found cuDNN %" G_GSIZE_FORMAT ".%" G_GSIZE_FORMAT ", expected 9.1 or a later version 9; "
+        "install it, or use device=cpu",
         dnn / 10000, dnn / 100 % 100);
     return FALSE;
   }
   return TRUE;
 }
 
-/* Loads what every run loads, so that its memory is known: one product and one attention. */
+/* Loads the kernels that every run loads, so that their memory can be measured: computes one matrix
+ * product and one attention. */
 static gboolean
 warm_up (AvatarBackendDevice *self, GError **error)
 {
@@ -119,7 +123,7 @@ warm_up (AvatarBackendDevice *self, GError **error)
   memory = avatar_cuda_memory_new (self, 3 * matrix + ws);
   if (!memory) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s has not even %" G_GSIZE_FORMAT " MiB left; close other programs", self->name,
+        "%s has less than %" G_GSIZE_FORMAT " MiB of free memory; close other programs", self->name,
         (3 * matrix + ws) >> 20);
     avatar_cuda_queue_free (queue);
     return FALSE;
@@ -127,7 +131,8 @@ warm_up (AvatarBackendDevice *self, GError **error)
   x = avatar_tensor (AVATAR_BF16, memory, 2, rows, width);
   w = avatar_tensor (AVATAR_BF16, memory + matrix, 2, width, width);
   y = avatar_tensor (AVATAR_BF16, memory + 2 * matrix, 2, rows, width);
-  avatar_cuda_check (queue, cudaMemsetAsync (memory, 0, 3 * matrix, queue->stream), "clearing");
+  avatar_cuda_check (queue, cudaMemsetAsync (memory, 0, 3 * matrix, queue->stream),
+      "clearing memory");
   avatar_cuda_linear (queue, y, x, w, AVATAR_NO_TENSOR, AVATAR_ACT_NONE, memory + 3 * matrix);
   x = avatar_tensor_split_last (x, 128);
   w = avatar_tensor_split_last (w, 128);
@@ -139,7 +144,7 @@ warm_up (AvatarBackendDevice *self, GError **error)
   return done;
 }
 
-/* The context, the libraries and the kernels: what the driver says they have taken. */
+/* Measures the memory of the context, the libraries and the kernels, as the driver reports it. */
 static gboolean
 measure_overhead (AvatarBackendDevice *self, guint64 used_before, GError **error)
 {
@@ -147,8 +152,8 @@ measure_overhead (AvatarBackendDevice *self, guint64 used_before, GError **error
 
   if (cudaSetDevice (self->index) != cudaSuccess || cudaFree (NULL) != cudaSuccess) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "no context can be made on %s: %s; is its memory full?", self->name,
-        cudaGetErrorString (cudaGetLastError ()));
+        "cannot create a CUDA context on %s: %s; if its memory is full, close other programs",
+        self->name, cudaGetErrorString (cudaGetLastError ()));
     return FALSE;
   }
   avatar_cuda_memory_info (self, &free_before, &total);
@@ -156,7 +161,7 @@ measure_overhead (AvatarBackendDevice *self, guint64 used_before, GError **error
     return FALSE;
   avatar_cuda_memory_info (self, &free_after, &total);
   used = bytes_used (self->index);
-  /* without NVML the context itself is not seen: some 300 MiB */
+  /* Without NVML the context itself, about 300 MiB, cannot be measured. */
   self->overhead = used_before && used > used_before
       ? used - used_before
       : ((guint64) 300 << 20) + (free_before - MIN (free_before, free_after));
@@ -174,20 +179,23 @@ avatar_cuda_open (const char *name, GError **error)
 
   if (index < 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "device \"%s\": \"cuda\" or \"cuda:N\" with the number of a GPU was expected", name);
+        "device \"%s\" is unknown; expected \"cuda\" or \"cuda:N\" with the number of a GPU", name);
     return NULL;
   }
   if (!check_driver (&count, error) || !check_libraries (error))
     return NULL;
   if (index >= count) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "device \"%s\": there are %d GPUs, numbered from 0", name, count);
+        "device \"%s\" does not exist: found %d GPUs, numbered from 0; choose one of them, or use "
+        "device=cpu",
+        name, count);
     return NULL;
   }
   if (cudaGetDeviceProperties (&properties, index) != cudaSuccess
       || 10 * properties.major + properties.minor < MIN_CAPABILITY) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "%s has compute capability %d.%d; 8.0 or later (RTX 30 series, A100) is needed",
+        "%s has compute capability %d.%d, expected 8.0 or later (RTX 30 series, A100); choose "
+        "another GPU, or use device=cpu",
         properties.name, properties.major, properties.minor);
     return NULL;
   }
@@ -232,7 +240,7 @@ avatar_cuda_memory_new (AvatarBackendDevice *self, gsize bytes)
   void *memory = NULL;
 
   if (cudaSetDevice (self->index) != cudaSuccess || cudaMalloc (&memory, bytes) != cudaSuccess) {
-    cudaGetLastError (); /* forget it: the caller reports */
+    cudaGetLastError (); /* clears the error, which the caller reports */
     return NULL;
   }
   return memory;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Failures of the CUDA libraries: the first one of a queue is kept, and work after it is refused. */
+/* Failures of the CUDA libraries. A queue keeps the first one and then accepts no more work. */
 #include "engine/backends/cuda/cuda-private.h"
 
 void
@@ -21,7 +21,7 @@ avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what)
     return TRUE;
   avatar_cuda_fail (queue,
       status == cudaErrorMemoryAllocation ? AVATAR_ERROR_MEMORY : AVATAR_ERROR_DEVICE,
-      "%s on %s failed: %s (%s); the work in progress is lost, restart it", what,
+      "%s on %s failed: %s (%s); the results computed so far are lost, start again", what,
       queue->device->name, cudaGetErrorString (status), cudaGetErrorName (status));
   return FALSE;
 }
@@ -29,5 +29,6 @@ avatar_cuda_check (AvatarQueue *queue, cudaError_t status, const char *what)
 gboolean
 avatar_cuda_begin (AvatarQueue *queue)
 {
-  return !queue->error && avatar_cuda_check (queue, cudaSetDevice (queue->device->index), "a call");
+  return !queue->error
+      && avatar_cuda_check (queue, cudaSetDevice (queue->device->index), "selecting the device");
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* cuDNN's graphs, in as few words as their C interface allows. */
+/* Helpers around the C interface of cuDNN's graphs. */
 #include "engine/backends/cuda/graph.h"
 
 #include <stdbool.h>
@@ -90,15 +90,15 @@ void
 avatar_cuda_graph_pointwise (AvatarCudaGraph *g, cudnnPointwiseMode_t mode,
     cudnnBackendDescriptor_t y, cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b)
 {
-  cudnnBackendDescriptor_t how = avatar_cuda_graph_make (g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+  cudnnBackendDescriptor_t config = avatar_cuda_graph_make (g, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
   cudnnBackendDescriptor_t op;
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
 
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
-  avatar_cuda_graph_finish (g, how);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  avatar_cuda_graph_finish (g, config);
   op = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, config);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
   if (b)
     avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
@@ -110,16 +110,16 @@ void
 avatar_cuda_graph_reduce (AvatarCudaGraph *g, cudnnReduceTensorOp_t mode,
     cudnnBackendDescriptor_t y, cudnnBackendDescriptor_t x)
 {
-  cudnnBackendDescriptor_t how = avatar_cuda_graph_make (g, CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
+  cudnnBackendDescriptor_t config = avatar_cuda_graph_make (g, CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
   cudnnBackendDescriptor_t op;
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
 
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE,
-      1, &mode);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-  avatar_cuda_graph_finish (g, how);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_REDUCTION_OPERATOR,
+      CUDNN_TYPE_REDUCTION_OPERATOR_TYPE, 1, &mode);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  avatar_cuda_graph_finish (g, config);
   op = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);
-  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_REDUCTION_DESC, how);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_REDUCTION_DESC, config);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_REDUCTION_XDESC, x);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_REDUCTION_YDESC, y);
   avatar_cuda_graph_add (g, op);
@@ -129,17 +129,17 @@ void
 avatar_cuda_graph_matmul (AvatarCudaGraph *g, cudnnBackendDescriptor_t c,
     cudnnBackendDescriptor_t a, cudnnBackendDescriptor_t b)
 {
-  cudnnBackendDescriptor_t how = avatar_cuda_graph_make (g, CUDNN_BACKEND_MATMUL_DESCRIPTOR);
+  cudnnBackendDescriptor_t config = avatar_cuda_graph_make (g, CUDNN_BACKEND_MATMUL_DESCRIPTOR);
   cudnnBackendDescriptor_t op;
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
 
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-  avatar_cuda_graph_finish (g, how);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+  avatar_cuda_graph_finish (g, config);
   op = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_MATMUL_ADESC, a);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_MATMUL_BDESC, b);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_MATMUL_CDESC, c);
-  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_MATMUL_DESC, how);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_MATMUL_DESC, config);
   avatar_cuda_graph_add (g, op);
 }
 
@@ -148,24 +148,30 @@ avatar_cuda_graph_convolution (AvatarCudaGraph *g, cudnnBackendDescriptor_t y,
     cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t w, const gint64 stride[3])
 {
   static const gint64 zeros[3] = { 0, 0, 0 }, ones[3] = { 1, 1, 1 }, axes = 3;
-  cudnnBackendDescriptor_t how = avatar_cuda_graph_make (g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+  cudnnBackendDescriptor_t config
+      = avatar_cuda_graph_make (g, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   cudnnBackendDescriptor_t op;
   cudnnDataType_t type = CUDNN_DATA_FLOAT;
   cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
   float one = 1, zero = 0;
 
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1,
-      &mode);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &axes);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 3, ones);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 3,
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1,
+      &type);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE,
+      1, &mode);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1,
+      &axes);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 3, ones);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 3,
       stride);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 3, zeros);
-  avatar_cuda_graph_put (g, how, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 3, zeros);
-  avatar_cuda_graph_finish (g, how);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 3,
+      zeros);
+  avatar_cuda_graph_put (g, config, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 3,
+      zeros);
+  avatar_cuda_graph_finish (g, config);
   op = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
-  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, how);
+  avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+      config);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
   avatar_cuda_graph_put_descriptor (g, op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, y);
@@ -176,9 +182,11 @@ avatar_cuda_graph_convolution (AvatarCudaGraph *g, cudnnBackendDescriptor_t y,
   avatar_cuda_graph_add (g, op);
 }
 
-/* A plan of the engine configuration @config, or %NULL. */
+/* Makes a plan from the engine configuration @config. Returns NULL if there is none that needs at
+ * most @max_bytes of workspace. *@workspace is set to the bytes that it needs. */
 static cudnnBackendDescriptor_t
-try_config (cudnnHandle_t handle, cudnnBackendDescriptor_t config, gsize most, gint64 *workspace)
+try_config (cudnnHandle_t handle, cudnnBackendDescriptor_t config, gsize max_bytes,
+    gint64 *workspace)
 {
   AvatarCudaGraph g = { .status = CUDNN_STATUS_SUCCESS };
   cudnnBackendDescriptor_t plan
@@ -190,7 +198,7 @@ try_config (cudnnHandle_t handle, cudnnBackendDescriptor_t config, gsize most, g
   if (g.status == CUDNN_STATUS_SUCCESS)
     g.status = cudnnBackendGetAttribute (plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
         CUDNN_TYPE_INT64, 1, NULL, workspace);
-  if (g.status == CUDNN_STATUS_SUCCESS && *workspace <= (gint64) most)
+  if (g.status == CUDNN_STATUS_SUCCESS && *workspace <= (gint64) max_bytes)
     return plan;
   if (plan)
     cudnnBackendDestroyDescriptor (plan);
@@ -199,7 +207,7 @@ try_config (cudnnHandle_t handle, cudnnBackendDescriptor_t config, gsize most, g
 
 #define MAX_CONFIGS 8
 
-/* What the library proposes, the best first; returns how many. */
+/* Asks the library for engine configurations, best first. Returns their number. */
 static gint64
 find_configs (AvatarCudaGraph *g, cudnnBackendDescriptor_t graph,
     cudnnBackendDescriptor_t configs[MAX_CONFIGS])
@@ -220,18 +228,19 @@ find_configs (AvatarCudaGraph *g, cudnnBackendDescriptor_t graph,
   return g->status == CUDNN_STATUS_SUCCESS ? MIN (found, MAX_CONFIGS) : 0;
 }
 
-/* Keeps the library's reason for having no plan, and the numbers that it does not tell. */
+/* Sets g->reason: the library's error message, the number of configurations @found, and the
+ * workspace @needed by the last one and available, in bytes. */
 static void
-explain (AvatarCudaGraph *g, gint64 found, gint64 wanted, gsize workspace)
+set_reason (AvatarCudaGraph *g, gint64 found, gint64 needed, gsize workspace)
 {
   char message[384] = "";
 
   cudnnGetLastErrorString (message, sizeof message);
   g_strstrip (message);
   g_snprintf (g->reason, sizeof g->reason,
-      "%s%s%s; %" G_GINT64_FORMAT " configurations, workspace %" G_GINT64_FORMAT
-      " of %" G_GSIZE_FORMAT " bytes",
-      cudnnGetErrorString (g->status), *message ? ": " : "", message, found, wanted, workspace);
+      "%s%s%s; found %" G_GINT64_FORMAT " configurations, needing %" G_GINT64_FORMAT
+      " of %" G_GSIZE_FORMAT " bytes of workspace",
+      cudnnGetErrorString (g->status), *message ? ": " : "", message, found, needed, workspace);
 }
 
 AvatarCudaGraphPlan *
@@ -239,7 +248,7 @@ avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspac
 {
   AvatarCudaGraphPlan *self = g_new0 (AvatarCudaGraphPlan, 1);
   cudnnBackendDescriptor_t graph, plan = NULL, configs[MAX_CONFIGS];
-  gint64 found, wanted = 0;
+  gint64 found, needed = 0;
 
   graph = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   avatar_cuda_graph_put (g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
@@ -248,9 +257,9 @@ avatar_cuda_graph_plan (AvatarCudaGraph *g, cudnnHandle_t handle, gsize workspac
   avatar_cuda_graph_finish (g, graph);
   found = find_configs (g, graph, configs);
   for (gint64 i = 0; i < found && !plan; i++)
-    plan = try_config (handle, configs[i], workspace, &wanted);
+    plan = try_config (handle, configs[i], workspace, &needed);
   if (!plan) {
-    explain (g, found, wanted, workspace);
+    set_reason (g, found, needed, workspace);
     self->reason = g_strdup (g->reason);
   }
   for (guint i = 0; i < g->n; i++)
@@ -290,7 +299,8 @@ avatar_cuda_graph_run (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, gint
     cudnnBackendDestroyDescriptor (pack);
   if (g.status == CUDNN_STATUS_SUCCESS)
     return TRUE;
-  avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE, "cuDNN's %s failed on %s: %s", what,
+  avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
+      "%s through cuDNN on %s failed: %s; the results computed so far are lost, start again", what,
       queue->device->name, cudnnGetErrorString (g.status));
   return FALSE;
 }

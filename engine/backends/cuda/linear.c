@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Linear layers: cuBLASLt's matrix product with bias, GELU or a gated sum in its epilogue, and what
- * it has no epilogue for in kernels of our own. A product of some shape always runs the algorithm that the
- * library's heuristic names first, so results are the same in every run.
+/* Linear layers: cuBLASLt's matrix product, with bias, GELU or gated sum in its epilogue where the
+ * library supports it, else in a kernel of this back-end. A product of a given shape always runs
+ * the algorithm that the library's heuristic returns first, so results are the same in every run.
  *
- * cuBLAS counts by columns: its A is w, its B is x, and D = A^T B is y, all transposed. */
+ * cuBLAS is column-major: its A is w, its B is x, and its D = A^T B is y, all transposed. */
 #include "engine/backends/cuda/cuda-private.h"
 #include "engine/backends/cuda/kernels/kernels.h"
 #include "engine/backends/cuda/workspace.h"
 
 #include <string.h>
 
-/* What of the epilogue the library does. */
+/* The part of the epilogue that the library computes. */
 typedef enum
 {
   FUSE_NOTHING,
@@ -24,14 +24,14 @@ typedef struct
   gint64 m, n, k, ldx, ldw, ldy;
   AvatarDType x, y, b;
   Fuse fuse;
-  gint32 gated; /* y += gate * product, the bias gated before */
+  gint32 gated; /* y += gate * product; the bias is multiplied with the gate beforehand */
 } Key;
 
 typedef struct
 {
   Key key;
-  gboolean found;  /* FALSE: the library cannot do this */
-  gboolean scaled; /* it applies the scales of 8-bit rows */
+  gboolean found;  /* the library has an algorithm */
+  gboolean scaled; /* the library applies the factors of 8-bit rows */
   cublasLtMatmulDesc_t op;
   cublasLtMatrixLayout_t a, b, d;
   cublasLtMatmulAlgo_t algo;
@@ -74,7 +74,7 @@ set (cublasLtMatmulDesc_t op, cublasLtMatmulDescAttributes_t name, const void *v
   cublasLtMatmulDescSetAttribute (op, name, value, size);
 }
 
-/* Asks the library for an algorithm; FALSE if it has none. */
+/* Asks the library for an algorithm. Returns FALSE if it has none. */
 static gboolean
 find_algorithm (AvatarQueue *queue, Plan *plan, gboolean scaled)
 {
@@ -85,7 +85,7 @@ find_algorithm (AvatarQueue *queue, Plan *plan, gboolean scaled)
   cublasLtMatmulPreference_t preference = NULL;
   cublasLtMatmulHeuristicResult_t result;
   gsize workspace = AVATAR_CUDA_GEMM_WORKSPACE;
-  gint8 fast = 1; /* sums of e4m3 without a detour through float32: 8 % faster on Hopper */
+  gint8 fast = 1; /* accumulates e4m3 products in tensor cores only: 8 % faster on Hopper */
   int n = 0;
 
   g_clear_pointer (&plan->op, cublasLtMatmulDescDestroy);
@@ -107,12 +107,12 @@ find_algorithm (AvatarQueue *queue, Plan *plan, gboolean scaled)
     set (plan->op, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast);
   if (scaled) {
     cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
-    const void *unknown = &mode; /* an address must be there; the real one comes with the call */
+    const void *dummy = &mode; /* must not be NULL; run() sets the actual address */
 
     set (plan->op, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode);
     set (plan->op, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode, sizeof mode);
-    set (plan->op, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &unknown, sizeof unknown);
-    set (plan->op, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &unknown, sizeof unknown);
+    set (plan->op, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &dummy, sizeof dummy);
+    set (plan->op, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &dummy, sizeof dummy);
   }
   if (cublasLtMatmulPreferenceCreate (&preference) != CUBLAS_STATUS_SUCCESS)
     return FALSE;
@@ -160,7 +160,7 @@ make_key (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b, Fuse f
 {
   Key key;
 
-  memset (&key, 0, sizeof key); /* it is compared byte by byte */
+  memset (&key, 0, sizeof key); /* the key is compared byte by byte */
   key.m = x.shape[0];
   key.n = w.shape[0];
   key.k = x.shape[1];
@@ -175,7 +175,8 @@ make_key (AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b, Fuse f
   return key;
 }
 
-/* Runs @plan; @gate: of one that is gated and not scaled. FALSE with the queue's error. */
+/* Enqueues the product of @plan. @gate [n] is required if the plan is gated and not scaled, else
+ * NULL. Returns FALSE with the error of @queue set on failure. */
 static gboolean
 run (AvatarQueue *queue, const Plan *plan, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, const float *gate, void *ws)
@@ -195,16 +196,16 @@ run (AvatarQueue *queue, const Plan *plan, AvatarTensor y, AvatarTensor x, Avata
   if (status == CUBLAS_STATUS_SUCCESS)
     return TRUE;
   avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
-      "cuBLASLt failed with \"%s\" in a product of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
-      " x %" G_GINT64_FORMAT,
-      cublasLtGetStatusString (status), plan->key.m, plan->key.n, plan->key.k);
+      "matrix product of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
+      " on %s failed: %s; the results computed so far are lost, start again",
+      plan->key.m, plan->key.n, plan->key.k, queue->device->name, cublasLtGetStatusString (status));
   return FALSE;
 }
 
 static Fuse
-wanted_fuse (AvatarTensor y, AvatarTensor b, AvatarAct act)
+preferred_fuse (AvatarTensor y, AvatarTensor b, AvatarAct act)
 {
-  gboolean gelu = act == AVATAR_ACT_GELU_TANH; /* what the library calls GELU */
+  gboolean gelu = act == AVATAR_ACT_GELU_TANH; /* the library's GELU is this one */
 
   if (b.rank)
     return gelu ? FUSE_BIAS_GELU : FUSE_BIAS;
@@ -215,7 +216,7 @@ void
 avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarAct act, void *ws)
 {
-  Fuse fuse = wanted_fuse (y, b, act);
+  Fuse fuse = preferred_fuse (y, b, act);
   const Plan *plan;
   gboolean scales, bias, activation;
   Key key;
@@ -225,7 +226,7 @@ avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTe
   key = make_key (y, x, w, b, fuse, FALSE);
   plan = find_plan (queue, &key);
   if (x.dtype == AVATAR_F8_E4M3 && plan->found && !plan->scaled && fuse != FUSE_NOTHING)
-    plan = NULL; /* the scales come before the epilogue */
+    plan = NULL; /* the factors must be applied before the epilogue */
   if (!plan || !plan->found) {
     fuse = FUSE_NOTHING;
     key = make_key (y, x, w, b, fuse, FALSE);
@@ -234,7 +235,7 @@ avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTe
   if (!plan->found) {
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
         "cuBLASLt has no %s product of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
-        " x %" G_GINT64_FORMAT " on %s",
+        " x %" G_GINT64_FORMAT " on %s; choose precision=auto, or device=cpu",
         avatar_dtype_name (x.dtype), key.m, key.n, key.k, queue->device->name);
     return;
   }
@@ -248,10 +249,11 @@ avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTe
     avatar_cuda_check (queue,
         avatar_kernel_epilogue (queue->stream, y, scales ? x.scale : NULL, scales ? w.scale : NULL,
             bias ? b : AVATAR_NO_TENSOR, activation ? act : AVATAR_ACT_NONE),
-        "a linear layer's epilogue");
+        "linear layer epilogue");
 }
 
-/* The sum in the product's epilogue. FALSE: the library has none like that, or it failed. */
+/* Computes y += gate * (x w^T + b) in the epilogue of the product. Returns FALSE if the library
+ * does not support it, or on failure. */
 static gboolean
 add_gated (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor b,
     AvatarTensor gate, guint8 *ws)
@@ -268,7 +270,7 @@ add_gated (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, A
   if (!avatar_cuda_check (queue,
           avatar_kernel_gate_vectors (queue->stream, vectors, scale, gate.data, b,
               plan->scaled ? w.scale : NULL, key.n),
-          "gating vectors"))
+          "multiplying bias with gate"))
     return FALSE;
   w.scale = scale;
   return run (queue, plan, y, x, w, b.rank ? gated_b : b, plan->scaled ? NULL : gate.data, ws);
@@ -288,5 +290,5 @@ avatar_cuda_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Avat
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue,
         avatar_kernel_gated_add (queue->stream, y, product, gate.data, row_scale.data),
-        "a gated sum");
+        "gated sum");
 }

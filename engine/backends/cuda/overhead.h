@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a GPU's context takes of its memory, in figures that a plan can use where there is none. */
+/* The memory that a CUDA context occupies, as constants for plans on machines without a GPU. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* Context, cuBLAS, cuDNN and the kernels of every run, as measured on an H200; a run measures its
- * own. */
+/* Context, cuBLAS, cuDNN and the kernels that every run loads, measured on an H200. A run on a GPU
+ * measures its own value. */
 #define AVATAR_CUDA_CONTEXT ((guint64) 540 << 20)
-/* Kernels that are loaded when they are first used, beyond those that the warm-up has loaded. */
+/* Allowance for kernels that are loaded at their first use, after the warm-up. */
 #define AVATAR_CUDA_LATER ((guint64) 96 << 20)
 
 G_END_DECLS

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Queues (a stream and its library handles), fences (events), and copies between host and device. */
+/* Queues (a stream with its library handles), fences (events), and copies between host and
+ * device. */
 #include "engine/backends/cuda/cuda-private.h"
 
 #include <string.h>
@@ -11,26 +12,27 @@ queue_init (AvatarQueue *self)
   cudnnStatus_t dnn;
 
   if (!avatar_cuda_check (self, cudaStreamCreateWithFlags (&self->stream, cudaStreamNonBlocking),
-          "making a stream"))
+          "creating a stream"))
     return FALSE;
   for (guint i = 0; i < 2; i++)
     if (!avatar_cuda_check (self,
             cudaHostAlloc ((void **) &self->staging[i], AVATAR_CUDA_STAGING, cudaHostAllocDefault),
-            "pinning host memory")
+            "allocating pinned memory")
         || !avatar_cuda_check (self,
             cudaEventCreateWithFlags (&self->staged[i],
                 cudaEventDisableTiming | cudaEventBlockingSync),
-            "making an event"))
+            "creating an event"))
       return FALSE;
   for (guint i = 0; i < AVATAR_CUDA_THROTTLE_EVENTS; i++)
     if (!avatar_cuda_check (self,
             cudaEventCreateWithFlags (&self->throttle_events[i],
                 cudaEventDisableTiming | cudaEventBlockingSync),
-            "making an event"))
+            "creating an event"))
       return FALSE;
   blas = cublasLtCreate (&self->blas);
   if (blas != CUBLAS_STATUS_SUCCESS) {
-    avatar_cuda_fail (self, AVATAR_ERROR_DEVICE, "cuBLASLt cannot start on %s: %s",
+    avatar_cuda_fail (self, AVATAR_ERROR_DEVICE,
+        "cuBLASLt cannot be initialised on %s: %s; close other programs on it, or use device=cpu",
         self->device->name, cublasLtGetStatusString (blas));
     return FALSE;
   }
@@ -38,8 +40,9 @@ queue_init (AvatarQueue *self)
   if (dnn == CUDNN_STATUS_SUCCESS)
     dnn = cudnnSetStream (self->dnn, self->stream);
   if (dnn != CUDNN_STATUS_SUCCESS) {
-    avatar_cuda_fail (self, AVATAR_ERROR_DEVICE, "cuDNN cannot start on %s: %s", self->device->name,
-        cudnnGetErrorString (dnn));
+    avatar_cuda_fail (self, AVATAR_ERROR_DEVICE,
+        "cuDNN cannot be initialised on %s: %s; close other programs on it, or use device=cpu",
+        self->device->name, cudnnGetErrorString (dnn));
     return FALSE;
   }
   return TRUE;
@@ -95,7 +98,7 @@ avatar_cuda_queue_check (AvatarQueue *self, GError **error)
     cudaError_t status = cudaStreamQuery (self->stream);
 
     if (status != cudaErrorNotReady)
-      avatar_cuda_check (self, status, "the work");
+      avatar_cuda_check (self, status, "an enqueued operation");
   }
   if (!self->error)
     return TRUE;
@@ -107,7 +110,7 @@ gboolean
 avatar_cuda_queue_sync (AvatarQueue *self, GError **error)
 {
   if (avatar_cuda_begin (self))
-    avatar_cuda_check (self, cudaStreamSynchronize (self->stream), "the work");
+    avatar_cuda_check (self, cudaStreamSynchronize (self->stream), "an enqueued operation");
   return avatar_cuda_queue_check (self, error);
 }
 
@@ -118,11 +121,11 @@ avatar_cuda_queue_throttle (AvatarQueue *self)
 
   if (!avatar_cuda_begin (self))
     return;
-  /* the oldest event is recorded anew, so wait for it first: the work before it is then done */
+  /* Waits for the oldest event, which is then recorded again. */
   if (i >= AVATAR_CUDA_THROTTLE_EVENTS
       && !avatar_cuda_check (self,
           cudaEventSynchronize (self->throttle_events[i % AVATAR_CUDA_THROTTLE_EVENTS]),
-          "the work"))
+          "an enqueued operation"))
     return;
   if (avatar_cuda_check (self,
           cudaEventRecord (self->throttle_events[i % AVATAR_CUDA_THROTTLE_EVENTS], self->stream),
@@ -171,12 +174,13 @@ avatar_cuda_fence_wait (AvatarFence *self, AvatarQueue *queue)
 void
 avatar_cuda_fence_sync (AvatarFence *self)
 {
-  /* a failure of the device is found by the queue that the event is of */
+  /* The queue of the event reports failures of the device. */
   cudaSetDevice (self->device->index);
   cudaEventSynchronize (self->event);
 }
 
-/* Through two pinned buffers in turn, so that the caller may go on while the last pieces fly. */
+/* Copies through two alternating pinned buffers: the call returns while the last pieces are still
+ * being copied. */
 static void
 upload_staged (AvatarQueue *queue, guint8 *dst, const guint8 *src, gsize bytes)
 {
@@ -184,12 +188,12 @@ upload_staged (AvatarQueue *queue, guint8 *dst, const guint8 *src, gsize bytes)
     guint i = queue->next_staging;
     gsize n = MIN (bytes, AVATAR_CUDA_STAGING);
 
-    if (!avatar_cuda_check (queue, cudaEventSynchronize (queue->staged[i]), "a copy"))
+    if (!avatar_cuda_check (queue, cudaEventSynchronize (queue->staged[i]), "copy to the device"))
       return;
     memcpy (queue->staging[i], src, n);
     if (!avatar_cuda_check (queue,
             cudaMemcpyAsync (dst, queue->staging[i], n, cudaMemcpyHostToDevice, queue->stream),
-            "a copy to the device")
+            "copy to the device")
         || !avatar_cuda_check (queue, cudaEventRecord (queue->staged[i], queue->stream),
             "recording an event"))
       return;
@@ -208,7 +212,7 @@ avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
   if (pinned)
     avatar_cuda_check (queue,
         cudaMemcpyAsync (dst, src, bytes, cudaMemcpyHostToDevice, queue->stream),
-        "a copy to the device");
+        "copy to the device");
   else
     upload_staged (queue, dst, src, bytes);
 }
@@ -219,8 +223,8 @@ avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize byte
   if (!avatar_cuda_begin (queue)
       || !avatar_cuda_check (queue,
           cudaMemcpyAsync (dst, src, bytes, cudaMemcpyDeviceToHost, queue->stream),
-          "a copy from the device"))
+          "copy from the device"))
     return;
   if (!pinned)
-    avatar_cuda_check (queue, cudaStreamSynchronize (queue->stream), "a copy from the device");
+    avatar_cuda_check (queue, cudaStreamSynchronize (queue->stream), "copy from the device");
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the CUDA back-end's operations need beside their operands: by shapes alone and without the
- * CUDA libraries, so that a plan can be made where there is no GPU. */
+/* Workspace sizes and limits of the CUDA back-end's operations. They depend on shapes alone and
+ * need no CUDA library, so that a plan can be made on a machine without a GPU. Sizes are in
+ * bytes. */
 #pragma once
 
 #include "engine/base/tensor.h"
 
 G_BEGIN_DECLS
 
-/* What cuBLAS asks for on Hopper; enough for every algorithm it prefers. */
+/* Workspace of a matrix product, as cuBLAS recommends for Hopper: enough for all its algorithms. */
 #define AVATAR_CUDA_GEMM_WORKSPACE ((gsize) 32 << 20)
-/* Rows at a time: with 132 multiprocessors and tiles of 128 x 256, 8448 rows of 3072 columns are
- * exactly six waves, and 24 heads of 8448 queries exactly twelve of attention. */
+/* Rows per operation. With 132 multiprocessors and tiles of 128 x 256, a product of 8448 rows and
+ * 3072 columns takes exactly 6 waves, and attention of 24 heads with 8448 queries exactly 12. */
 #define AVATAR_CUDA_ROW_CHUNK 8448
 
 static inline gsize
@@ -19,15 +20,15 @@ avatar_cuda_linear_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w)
   return AVATAR_CUDA_GEMM_WORKSPACE;
 }
 
-/* Of a vector of up to 32 bits a value, with room for its alignment. */
+/* Returns the bytes of a vector of @n values of up to 32 bits, rounded up to the alignment. */
 static inline gsize
 avatar_cuda_vector_bytes (gint64 n)
 {
   return (n * 4 + 255) / 256 * 256;
 }
 
-/* The product before it is added, in the output's dtype; or, where the library adds it with its
- * gate, two gated vectors. */
+/* Returns the workspace for the product in the output's dtype, before it is added, or for the two
+ * vectors multiplied with the gate, where the library adds the product itself. */
 static inline gsize
 avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w)
 {
@@ -36,33 +37,34 @@ avatar_cuda_linear_add_workspace (AvatarTensor y, AvatarTensor x, AvatarTensor w
   return AVATAR_CUDA_GEMM_WORKSPACE + MAX (product, 2 * avatar_cuda_vector_bytes (y.shape[1]));
 }
 
-/* cuDNN's attention of this kind wants none; the bound is checked when a plan is built. */
+/* Maximum workspace of cuDNN's attention, checked when a plan is made. It needs none at present. */
 #define AVATAR_CUDA_ATTENTION_WORKSPACE ((gsize) 1 << 20)
-/* In 8 bits there are scalars beside it, and the output before its factor. */
+/* Scalars of 8-bit attention. */
 #define AVATAR_CUDA_SCALARS ((gsize) 4096)
 
-/* Fewest queries of 8-bit attention that cuDNN has engines for; fewer are padded with zeros. */
+/* Minimum number of queries for cuDNN's 8-bit attention; fewer are padded with zeros. */
 #define AVATAR_CUDA_MIN_8BIT_QUERIES ((gint64) 8)
 
+/* Returns the number of queries with padding. */
 static inline gint64
 avatar_cuda_8bit_queries (AvatarTensor q)
 {
   return MAX (q.shape[0], AVATAR_CUDA_MIN_8BIT_QUERIES);
 }
 
-/* Widest head of the attention kernel that takes every number of heads and every mask. */
+/* Maximum width of a head in the general attention kernel (kernels/attention.cu). */
 #define AVATAR_CUDA_MAX_HEAD 256
-/* Widest row that layer normalisation writes in 8 bits. */
+/* Maximum width of a row in a layer norm with 8-bit output. */
 #define AVATAR_CUDA_MAX_NORM_8BIT 3072
-/* Widest row, and the most keys, of attention to the keys of one frame. */
+/* Maximum width of a row, and maximum number of keys per frame, in frame attention. */
 #define AVATAR_CUDA_MAX_FRAME_WIDTH 1024
 #define AVATAR_CUDA_MAX_FRAME_KEYS 32
-/* Channels of the VAE's convolutions are stored and normalised by eight. */
+/* Common divisor of the VAE's channel counts: the kernels process eight channels at a time. */
 #define AVATAR_CUDA_CHANNEL_MULTIPLE 8
 
-/* Queries at a time of a head that is too wide for fused kernels: a frame's, if causal. */
+/* Queries that wide attention processes at a time; with a causal mask, those of a block. */
 #define AVATAR_CUDA_WIDE_ROWS 1024
-/* Rows of scores start on 16 bytes, as the matrix products require. */
+/* Stride of the rows of scores, which are 16-byte aligned in F16 as the matrix products require. */
 #define AVATAR_CUDA_WIDE_STRIDE(keys) (((keys) + 7) / 8 * 8)
 
 static inline gint64
@@ -76,7 +78,7 @@ avatar_cuda_attention_workspace (AvatarTensor q, AvatarTensor k, gint64 causal_b
 {
   gsize bytes = AVATAR_CUDA_ATTENTION_WORKSPACE;
 
-  /* products, scores in float32, weights, and the values turned */
+  /* The product's workspace, scores in float32, weights in F16, and the transposed values. */
   if (q.dtype == AVATAR_F16 && q.shape[1] == 1)
     return AVATAR_CUDA_GEMM_WORKSPACE
         + AVATAR_CUDA_WIDE_STRIDE (k.shape[0])

@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Attention of any width and mask, for what cuDNN has no engine for: online softmax (Milakov and
- * Gimelshein 2018; Dao et al. 2022) in float32. Frame attention: few keys, in shared memory. */
+/* Attention with any width up to MAX_D and any mask, where cuDNN has no engine: online softmax
+ * (Milakov and Gimelshein 2018; Dao et al. 2022) in float32. Frame attention, with its few keys in
+ * shared memory. Softmax of rows. */
 #include "engine/backends/cuda/kernels/common.cuh"
 #include "engine/backends/cuda/workspace.h"
 
-#define QUERIES 8 /* a block's, one a warp */
-#define KEYS 32   /* of a tile, one a lane */
+#define QUERIES 8 /* queries per block, one per warp */
+#define KEYS 32   /* keys per tile, one per lane */
 #define MAX_D AVATAR_CUDA_MAX_HEAD
 
 struct Shape
 {
   gint64 lq, lk, d;
-  gint64 q[2], k[2], v[2], o[2];
+  gint64 q[2], k[2], v[2], o[2]; /* strides of rows and heads */
   gint64 causal_block, q_start;
   const guint8 *valid;
   float scale;
 };
 
-/* How many of the first keys query @i sees. */
+/* Returns the number of leading keys that query @i sees. */
 __device__ __forceinline__ gint64
 visible (const Shape &s, gint64 i)
 {
@@ -38,7 +39,8 @@ attention (T *o, const T *q, const T *k, const T *v, Shape s)
   float *keys = shared, *values = keys + KEYS * pad, *query = values + KEYS * pad + warp * d;
   gint64 head = blockIdx.y, i = (gint64) blockIdx.x * QUERIES + warp;
   gint64 last = (gint64) blockIdx.x * QUERIES + QUERIES - 1;
-  gint64 mine = i < s.lq ? visible (s, i) : 0, most = visible (s, last < s.lq ? last : s.lq - 1);
+  gint64 n_visible = i < s.lq ? visible (s, i) : 0;
+  gint64 max_visible = visible (s, last < s.lq ? last : s.lq - 1);
   bool ok = !s.valid || (i < s.lq && s.valid[i]);
   float acc[MAX_D / WARP], max = -INFINITY, sum = 0;
 
@@ -47,35 +49,35 @@ attention (T *o, const T *q, const T *k, const T *v, Shape s)
     acc[c] = 0;
   for (int c = lane; c < d; c += WARP)
     query[c] = i < s.lq ? to_float (q[i * s.q[0] + head * s.q[1] + c]) * s.scale : 0.f;
-  for (gint64 k0 = 0; k0 < most; k0 += KEYS) {
-    float score = 0, tile_max, p, again;
+  for (gint64 k0 = 0; k0 < max_visible; k0 += KEYS) {
+    float score = 0, tile_max, p, rescale;
     gint64 j = k0 + lane;
 
     __syncthreads ();
     for (int c = threadIdx.x; c < KEYS * d; c += blockDim.x) {
       int row = c / d, column = c % d;
-      bool there = k0 + row < s.lk;
+      bool inside = k0 + row < s.lk;
 
       keys[row * pad + column]
-          = there ? to_float (k[(k0 + row) * s.k[0] + head * s.k[1] + column]) : 0.f;
+          = inside ? to_float (k[(k0 + row) * s.k[0] + head * s.k[1] + column]) : 0.f;
       values[row * pad + column]
-          = there ? to_float (v[(k0 + row) * s.v[0] + head * s.v[1] + column]) : 0.f;
+          = inside ? to_float (v[(k0 + row) * s.v[0] + head * s.v[1] + column]) : 0.f;
     }
     __syncthreads ();
     for (int c = 0; c < d; c++)
       score += query[c] * keys[lane * pad + c];
-    if (j >= mine || (s.valid && j != 0 && !(ok && s.valid[j])))
+    if (j >= n_visible || (s.valid && j != 0 && !(ok && s.valid[j])))
       score = -INFINITY;
     tile_max = fmaxf (max, warp_max (score));
     if (tile_max == -INFINITY)
-      continue; /* the whole warp: nothing of this tile is seen */
+      continue; /* the query, which is the warp's, sees no key of this tile */
     p = expf (score - tile_max);
-    again = expf (max - tile_max);
+    rescale = expf (max - tile_max);
     max = tile_max;
-    sum = sum * again + warp_sum (p);
+    sum = sum * rescale + warp_sum (p);
 #pragma unroll
     for (int c = 0; c < MAX_D / WARP; c++)
-      acc[c] *= again;
+      acc[c] *= rescale;
     for (int key = 0; key < KEYS; key++) {
       float weight = __shfl_sync (FULL, p, key);
 
@@ -118,7 +120,8 @@ avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, Av
   });
 }
 
-/* A block takes queries of one frame, whose keys and values it holds; a warp a query. */
+/* Frame attention: one block per FRAME_QUERIES queries of a frame, with the frame's keys and values
+ * in shared memory; one warp per query. */
 #define FRAME_WARPS 8
 #define FRAME_QUERIES 64
 #define FRAME_MAX_D AVATAR_CUDA_MAX_FRAME_WIDTH
@@ -187,8 +190,8 @@ frame_attention (T *o, const T *q, const T *k, const T *v, Frame f)
   }
 }
 
-/* The same for widths of VECTORS * 256 and at most FEW keys: a warp two queries, whose eights lie in
- * its registers, so that each key and value is read once for both. */
+/* The same for a width of VECTORS * 256 and at most FEW keys. A warp holds two queries in
+ * registers, so that each key and value is read once for both. */
 #define FEW 16
 
 template <typename T, int VECTORS>
@@ -239,14 +242,14 @@ frame_attention_pairs (T *o, const T *q, const T *k, const T *v, Frame f)
     }
 #pragma unroll
     for (int p = 0; p < 2; p++) {
-      float most = -INFINITY;
+      float max = -INFINITY;
 
 #pragma unroll
       for (int j = 0; j < FEW; j++)
-        most = fmaxf (most, scores[p][j]);
+        max = fmaxf (max, scores[p][j]);
 #pragma unroll
       for (int j = 0; j < FEW; j++) {
-        scores[p][j] = expf (scores[p][j] - most);
+        scores[p][j] = expf (scores[p][j] - max);
         sum[p] += scores[p][j];
       }
 #pragma unroll
@@ -311,6 +314,7 @@ avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor
 
 #define SOFTMAX_THREADS 512
 
+/* Returns the sum, or the maximum, of v over a block. */
 __device__ float
 block_reduce (float v, bool sum)
 {
@@ -328,22 +332,22 @@ block_reduce (float v, bool sum)
   return v;
 }
 
-/* A block a row. */
+/* One block per row. */
 __global__ void
 softmax (__half *y, const float *x, gint64 n, gint64 ldy, gint64 ldx, float scale)
 {
-  float most = -INFINITY, sum = 0;
+  float max = -INFINITY, sum = 0;
 
   y += blockIdx.x * ldy;
   x += blockIdx.x * ldx;
   for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
-    most = fmaxf (most, x[i]);
-  most = block_reduce (most, false);
+    max = fmaxf (max, x[i]);
+  max = block_reduce (max, false);
   for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
-    sum += __expf ((x[i] - most) * scale);
+    sum += __expf ((x[i] - max) * scale);
   sum = block_reduce (sum, true);
   for (gint64 i = threadIdx.x; i < n; i += SOFTMAX_THREADS)
-    y[i] = __float2half_rn (__expf ((x[i] - most) * scale) / sum);
+    y[i] = __float2half_rn (__expf ((x[i] - max) * scale) / sum);
 }
 
 extern "C" cudaError_t

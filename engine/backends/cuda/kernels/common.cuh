@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the kernels share: number formats, sixteen bytes at a time, sums over a warp. */
+/* Shared helpers of the kernels: conversions, 16-byte loads and stores, reductions over a warp. */
 #pragma once
 
 #include "engine/backends/cuda/kernels/kernels.h"
@@ -25,7 +25,7 @@ template <> __device__ __forceinline__ __nv_bfloat16 from_float (float v) { retu
 template <> __device__ __forceinline__ __half from_float (float v) { return __float2half_rn (v); }
 template <> __device__ __forceinline__ __nv_fp8_e4m3 from_float (float v) { return __nv_fp8_e4m3 (v); }
 
-/* Eight values that lie together, aligned to their size (16 bytes for 16-bit types). */
+/* Eight adjacent values, aligned to their size, at most 16 bytes. */
 template <typename T> struct alignas (sizeof (T) * 8 > 16 ? 16 : sizeof (T) * 8) Eight
 {
   T v[8];
@@ -80,7 +80,7 @@ activate (float x, AvatarAct act)
     case AVATAR_ACT_SILU:
       return x / (1.f + __expf (-x));
     case AVATAR_ACT_RELU:
-      return x < 0.f ? 0.f : x; /* NaN stays NaN */
+      return x < 0.f ? 0.f : x; /* propagates NaN */
     case AVATAR_ACT_GELU:
       return 0.5f * x * (1.f + erff (x * 0.70710678f));
     case AVATAR_ACT_GELU_TANH:
@@ -92,7 +92,7 @@ activate (float x, AvatarAct act)
   }
 }
 
-/* A vector of float32 or of 16 bits. */
+/* A vector of float32, bfloat16 or float16; data is NULL if it is absent. */
 struct Vector
 {
   const void *data;
@@ -115,7 +115,7 @@ vector_of (AvatarTensor t)
   return Vector{ t.rank ? t.data : nullptr, t.dtype };
 }
 
-/* Can rows of the tensor be read in eights? */
+/* Returns true if rows of @n values can be accessed eight values at a time. */
 static inline bool
 by_eight (AvatarTensor t, gint64 n)
 {
@@ -133,6 +133,7 @@ by_eight (AvatarTensor t, gint64 n)
   return true;
 }
 
+/* Returns the size of a grid whose blocks process @each of @n items. */
 static inline unsigned
 blocks_for (gint64 n, gint64 each)
 {
@@ -141,7 +142,8 @@ blocks_for (gint64 n, gint64 each)
   return (unsigned) (blocks < 1 ? 1 : blocks > 0x7fffffff ? 0x7fffffff : blocks);
 }
 
-/* Calls F<T> with the type of a dtype; cudaErrorInvalidValue for others. */
+/* Calls the lambda with T defined as the C++ type of @dtype; cudaErrorInvalidValue for other
+ * dtypes. */
 #define DISPATCH_FLOAT(dtype, T, ...)                                                              \
   [&] () -> cudaError_t {                                                                          \
     switch (dtype) {                                                                               \

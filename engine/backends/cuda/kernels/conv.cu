@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What lies around cuDNN's convolutions: group norm, SiLU and padding in front; bias, residual, the
- * places of upsampled pixels and the sums of the next norm behind. All in float16, computed in
- * float32; sums of sums in float64, always in one order. */
+/* Kernels before and after cuDNN's convolutions. Before: group norm, SiLU and padding. After: bias,
+ * residual, reordering of upsampled pixels, and the sums for the next norm. Values are float16 and
+ * computed in float32. Partial sums are added in float64, in a fixed order. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
 #include "engine/backends/cuda/conv3d.h"
@@ -11,7 +11,7 @@
 
 struct Norm
 {
-  const float *scale, *shift; /* nullptr: none */
+  const float *scale, *shift; /* nullptr if there is no norm */
   bool silu;
 };
 
@@ -36,13 +36,14 @@ struct Fill
 {
   __half *to;
   const __half *from;
-  int h, w, channels; /* of the input */
+  int h, w, channels; /* size of an input frame */
   int padded;         /* channels of the output, a multiple of 8 */
-  gint64 from_frame;  /* 0: one frame again and again */
+  gint64 from_frame;  /* stride of the input frames; 0 repeats one frame */
   Norm norm;
 };
 
-/* A thread eight channels of a padded pixel; y counts rows of all frames. */
+/* One thread per eight channels of a padded pixel. blockIdx.y is the row, counted over all
+ * frames. */
 template <bool EIGHT>
 __global__ void
 fill (Fill f)
@@ -89,7 +90,7 @@ avatar_kernel_fill (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const A
   return cudaGetLastError ();
 }
 
-/* Eights of channels. */
+/* Applies a norm to @n groups of eight channels. */
 __global__ void
 apply (__half *y, const __half *x, gint64 n, int channels, Norm norm)
 {
@@ -126,10 +127,10 @@ struct Epilogue
   __half *y;
   const __half *residual;
   gint64 pixels;
-  int h, w, channels; /* of the output */
+  int h, w, channels; /* size of an output frame */
 };
 
-/* Where pixel @p of the output lies in what was convolved. */
+/* Returns the channels of output pixel @p in cuDNN's output. */
 __device__ __forceinline__ const __half *
 raw_pixel (const Epilogue &k, gint64 p)
 {
@@ -148,7 +149,7 @@ raw_pixel (const Epilogue &k, gint64 p)
       + phase * k.e.phase;
 }
 
-/* Adds the sums that the lanes of each channel have, in order; sums [lanes][2 * channels]. */
+/* Adds sums [lanes, 2 * channels] over the lanes, in order, and writes them as one partial sum. */
 __device__ void
 write_partials (float *partials, const float *sums, int lanes, int channels)
 {
@@ -162,7 +163,8 @@ write_partials (float *partials, const float *sums, int lanes, int channels)
   }
 }
 
-/* A block 256 pixels; a thread eight channels of every so many-th of them. Without @y only sums. */
+/* One block per 256 pixels, eight channels per thread with a stride over pixels. If y is NULL, only
+ * the sums are computed. */
 __global__ void
 epilogue (Epilogue k)
 {
@@ -185,7 +187,7 @@ epilogue (Epilogue k)
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       v[j] = v[j] + bias[j] + (k.residual ? r[j] : 0.f);
-      v[j] = to_float (from_float<__half> (v[j])); /* the sums are of what is stored */
+      v[j] = to_float (from_float<__half> (v[j])); /* sums the values as they are stored */
       sum[j] += v[j];
       square[j] = fmaf (v[j], v[j], square[j]);
     }
@@ -202,7 +204,7 @@ epilogue (Epilogue k)
   write_partials (k.e.partials, sums, lanes, k.channels);
 }
 
-/* Few channels: a thread a value, and no sums. */
+/* The same for channel counts that are no multiple of 8: one thread per value, no sums. */
 __global__ void
 epilogue_narrow (Epilogue k)
 {
@@ -270,7 +272,7 @@ avatar_kernel_channel_sums (cudaStream_t stream, float *partials, AvatarTensor x
   return channels % 8 ? cudaErrorInvalidValue : launch_epilogue (stream, k);
 }
 
-/* A block 32 columns of partials [n, columns]; 32 threads a column. */
+/* Adds partials [n, columns] over n. One block per 32 columns, 32 threads per column. */
 __global__ void
 sum_partials (double *out, const float *partials, gint64 n, int columns)
 {
@@ -301,7 +303,7 @@ avatar_kernel_sum_partials (cudaStream_t stream, AvatarChannelSums *sums, const 
   return cudaGetLastError ();
 }
 
-/* A thread a group. */
+/* One thread per group. */
 __global__ void
 group_norm (float *scale, float *shift, const double *sums, gint64 pixels, int channels, int groups,
     Vector gamma, Vector beta, double eps)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Kernels that touch each value once: epilogues, sums, conversions. */
+/* Kernels that access each value once: epilogues, sums, copies and conversions. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
-/* A block takes rows in turn, its threads eights of columns (EIGHT) or single ones. */
+/* A block loops over rows. A thread processes eight columns (EIGHT) or one. */
 #define THREADS 256
 #define MAX_GRID 65535
 
@@ -98,7 +98,7 @@ gated_add (T *y, const T *t, gint64 m, gint64 n, gint64 ldy, const float *gate,
   }
 }
 
-/* The same, a thread eight columns of many rows: the gates are read once. */
+/* The same with eight columns of many rows per thread, so that the gates are read once. */
 template <typename T>
 __global__ void
 gated_add_columns (T *y, const T *t, gint64 m, gint64 n, gint64 ldy, const float *gate,
@@ -176,7 +176,7 @@ axpby (TY *y, const TX *x, gint64 n, float a, float b)
 {
   for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < n;
        i += (gint64) gridDim.x * blockDim.x) {
-    /* b = 0 must not read what may be undefined */
+    /* y may be undefined if b = 0, so it is not read then. */
     float v = a * to_float (x[i]) + (b == 0.f ? 0.f : b * to_float (y[i]));
 
     y[i] = from_float<TY> (v);
@@ -252,7 +252,7 @@ avatar_kernel_copy (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
   });
 }
 
-/* A thread a column. */
+/* One thread per column. */
 template <typename TY, typename TX>
 __global__ void
 mean_rows (TY *y, const TX *x, gint64 m, gint64 n, gint64 ldx, const float *weight)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The back-end's own kernels, launched on a stream. Operands as in engine/ops/ops.h; each returns
- * what the launch said. */
+/* Launchers of the back-end's own kernels. Operands are those of the operation of the same name in
+ * engine/ops/ops.h, unless described here. A launcher enqueues its kernels on @stream and returns
+ * the status of the launch; cudaErrorInvalidValue if it does not support the operands. */
 #pragma once
 
 #include "engine/ops/conv3d.h"
@@ -24,14 +25,15 @@ cudaError_t
 avatar_kernel_rope_half (cudaStream_t stream, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
 cudaError_t avatar_kernel_silu_product (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 /* elementwise.cu */
-/* y = act (y * row_scale * column_scale + b) in place; scales and b optional. */
+/* y = act (y * row_scale * column_scale + b), in place. y [M, N] or [N]; row_scale [M],
+ * column_scale [N] and b [N] optional. */
 cudaError_t avatar_kernel_epilogue (cudaStream_t stream, AvatarTensor y, const float *row_scale,
     const float *column_scale, AvatarTensor b, AvatarAct act);
-/* y += t * gate * row_scale. t contiguous; gate [N] and row_scale [M] optional. */
+/* y += t * gate * row_scale. y, t [M, N], t contiguous; gate [N] and row_scale [M] optional. */
 cudaError_t avatar_kernel_gated_add (cudaStream_t stream, AvatarTensor y, AvatarTensor t,
     const float *gate, const float *row_scale);
-/* What a product with its gate in it needs, vectors [N]: bias = gate * b (of b's dtype; b
- * optional), and scale = gate * w_scale (optional). */
+/* bias = gate * b, in b's dtype, and scale = gate * w_scale, for a product that applies its gate in
+ * the epilogue. All are [@n]; b and w_scale are optional. */
 cudaError_t avatar_kernel_gate_vectors (cudaStream_t stream, void *bias, float *scale,
     const float *gate, AvatarTensor b, const float *w_scale, gint64 n);
 cudaError_t
@@ -45,41 +47,49 @@ cudaError_t avatar_kernel_patchify (cudaStream_t stream, AvatarTensor y, AvatarT
     const guint patch[3], gboolean back);
 cudaError_t avatar_kernel_unfold (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
     gint64 kernel, gint64 step, gint64 pad);
-/* quantise.cu */
+/* quantise.cu; engine/device/backend.h describes these functions. */
 cudaError_t avatar_kernel_quantise (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 cudaError_t avatar_kernel_expand (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
-/* y.scale: two floats, of which the first becomes the factor of all of y. */
 cudaError_t avatar_kernel_quantise_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
-/* y = x * scale; y [M, heads, d], whose heads lie together; x likewise, in e4m3, contiguous. */
+/* y = x * scale[0]. x [M, heads, d] e4m3, contiguous; y [M, heads, d], contiguous within a row. */
 cudaError_t
 avatar_kernel_expand_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const float *scale);
-/* out[i * stride] = values[i] */
+/* out[i * stride] = values[i] for i < @n; @values is in host memory. */
 cudaError_t
 avatar_kernel_scalars (cudaStream_t stream, float *out, int stride, const float *values, int n);
 /* attention.cu */
 cudaError_t
 avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid);
-/* y = softmax (x * scale) over rows; x float32, y F16 */
+/* y = softmax (x * scale) over each row. x [M, N] float32, y [M, N] F16. */
 cudaError_t
 avatar_kernel_softmax (cudaStream_t stream, AvatarTensor y, AvatarTensor x, double scale);
 cudaError_t avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q,
     AvatarTensor k, AvatarTensor v, double scale);
 /* conv.cu */
-/* y [n, H + 2, W + 2, C rounded up to 8] = norm (x [n, H, W, C]), borders repeated; or of one frame
- * x, n times. */
+/* y [n, H + 2, W + 2, C rounded up to 8] = norm (x [n, H, W, C]), with replicated borders. If x is
+ * a single frame [1, H, W, C], it is written n times. @norm may be NULL. */
 cudaError_t
 avatar_kernel_fill (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const AvatarNorm *norm);
 cudaError_t avatar_kernel_apply_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
     const AvatarNorm *norm);
 
 /**
- * AvatarConvEpilogue: from what cuDNN has made to an output.
- * @raw: [frames, H, W, row] F16; upsampled: [frames, H / 2 + 1, W / 2 + 1, row], a phase's channels
- *   @phase values behind those of the phase before
- * @narrow: raw is [frames + 2, H + 2, W + 2, row], of each tap [out] values, which are to be added
- * @first: phases of time to be passed over, 0 or 1
- * @partials: (nullable): [blocks, 2, channels], sums and sums of squares
+ * AvatarConvEpilogue:
+ * @raw: cuDNN's output, F16 [frames, H, W, row]; if the convolution upsamples,
+ *   [frames, H / 2 + 1, W / 2 + 1, row], where a row has the channels of all phases; if @narrow,
+ *   [frames + 2, H + 2, W + 2, row], where a row is [taps, out]
+ * @bias: (nullable): float32 [channels]
+ * @partials: (nullable): the partial sums of the output, [blocks, 2, channels]: sums and sums of
+ *   squares
+ * @row: the values per pixel of @raw
+ * @phase: the distance between the channels of two phases in a row
+ * @up_t: the upsampling factor in time
+ * @up_s: the upsampling factor in height and width
+ * @first: the phases in time to skip at the start, 0 or 1
+ * @narrow: 1 if the contributions of the taps must be added up, else 0
+ *
+ * The parameters of the epilogue of a convolution.
  */
 typedef struct
 {
@@ -90,10 +100,12 @@ typedef struct
   gint32 up_t, up_s, first, narrow;
 } AvatarConvEpilogue;
 
-/* y = raw + bias + residual (optional) */
+/* y = raw + bias + residual. @residual is optional. */
 cudaError_t avatar_kernel_conv_epilogue (cudaStream_t stream, AvatarTensor y,
     const AvatarConvEpilogue *e, AvatarTensor residual);
+/* Writes the partial sums [blocks, 2, C] of x [.., C]. */
 cudaError_t avatar_kernel_channel_sums (cudaStream_t stream, float *partials, AvatarTensor x);
+/* Adds the @n partial sums to @sums, in order. */
 cudaError_t avatar_kernel_sum_partials (cudaStream_t stream, AvatarChannelSums *sums,
     const float *partials, gint64 n);
 cudaError_t avatar_kernel_group_norm (cudaStream_t stream, AvatarNorm *norm,

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Values that change their places: patches of a video, windows of a sequence. */
+/* Changes of layout: patches of a video, windows of a sequence. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
 #define THREADS 256
 
 struct Patches
 {
-  gint64 channels, ny, nx, pt, py, px; /* the grid of patches in a frame; a patch */
-  gint64 c, t, y;                      /* the video's strides */
-  gint64 row;                          /* between rows */
+  gint64 channels;
+  gint64 ny, nx;     /* patches in height and width */
+  gint64 pt, py, px; /* size of a patch */
+  gint64 c, t, y;    /* strides of the video */
+  gint64 row;        /* stride of the rows */
 };
 
-/* A thread a value; its row and column tell where it lies in the video. */
+/* One thread per value. The position in the video follows from its row and column. */
 template <typename TR, typename TV, bool BACK>
 __global__ void
 patchify (TR *rows, TV *video, gint64 n, Patches p)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Layer norm with its modulation, and RMS norm of heads with rotary embedding. One pass over
- * memory: what a row needs stays in registers. */
+/* Layer norm with modulation, and RMS norm of heads with rotary embedding. A row stays in
+ * registers, so memory is read and written once. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
 #define E4M3_MAX 448.f
 
-/* Eight values from column @at, normed and modulated. */
+/* Normalises and modulates the eight values of a row from column @at on. */
 template <typename TX>
 __device__ __forceinline__ void
 modulated (float v[8], const Eight<TX> &raw, float mean, float factor, const float *scale,
@@ -30,9 +30,9 @@ modulated (float v[8], const Eight<TX> &raw, float mean, float factor, const flo
   }
 }
 
-/* A warp a row of at most VECTORS * 256 values (@FULL_ROW: exactly); n % 8 == 0; scale and shift are
- * float32. The row stays in registers as it was read, so that many rows are under way at once.
- * @factors: of the rows of an 8-bit y, else NULL. */
+/* One warp per row of at most VECTORS * 256 values (exactly so many if FULL_ROW), a multiple of 8.
+ * The row is kept in registers in its own dtype, so that many warps fit on a multiprocessor.
+ * @factors: the factors of the rows of an 8-bit y, else NULL */
 template <typename TY, typename TX, int VECTORS, bool FULL_ROW>
 __global__ void __launch_bounds__ (128)
 layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const float *shift,
@@ -41,7 +41,7 @@ layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const fl
   gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   int lane = threadIdx.x % WARP;
   Eight<TX> raw[VECTORS];
-  float sum = 0, squares = 0, most = 0, mean, factor, finer = 1;
+  float sum = 0, squares = 0, max = 0, mean, factor, inverse_scale = 1;
 
   if (row >= m)
     return;
@@ -83,19 +83,19 @@ layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const fl
     if constexpr (sizeof (TY) > 1) {
       store8 (y + at, v);
     } else {
-      /* back to where they came from, until the largest is known */
+      /* Keeps the values in registers until the maximum is known. */
 #pragma unroll
       for (int j = 0; j < 8; j++) {
-        most = fmaxf (most, fabsf (v[j]));
+        max = fmaxf (max, fabsf (v[j]));
         raw[i].v[j] = from_float<TX> (v[j]);
       }
     }
   }
   if constexpr (sizeof (TY) == 1) {
-    most = warp_max (most);
-    finer = most > 0.f ? E4M3_MAX / most : 1.f;
+    max = warp_max (max);
+    inverse_scale = max > 0.f ? E4M3_MAX / max : 1.f;
     if (lane == 0)
-      factors[row] = most > 0.f ? most / E4M3_MAX : 1.f;
+      factors[row] = max > 0.f ? max / E4M3_MAX : 1.f;
 #pragma unroll
     for (int i = 0; i < VECTORS; i++) {
       int at = (i * WARP + lane) * 8;
@@ -103,14 +103,14 @@ layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const fl
 
 #pragma unroll
       for (int j = 0; j < 8; j++)
-        v[j] = to_float (raw[i].v[j]) * finer;
+        v[j] = to_float (raw[i].v[j]) * inverse_scale;
       if (FULL_ROW || at < n)
         store8 (y + at, v);
     }
   }
 }
 
-/* Any width: a warp a row, read three times. */
+/* The same for any width: one warp per row, which is read three times. */
 template <typename TY, typename TX>
 __global__ void
 layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64 n, gint64 ldy,
@@ -139,7 +139,7 @@ layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64
   }
 }
 
-/* The row kernel for widths that it holds in registers; FALSE: not one of those. */
+/* Launches layer_norm_row(). Returns false if it does not support the operands. */
 template <typename TY, typename TX>
 static bool
 launch_row (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
@@ -190,8 +190,8 @@ avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, A
   });
 }
 
-/* Heads of 128: half a warp a head, eight values a lane. A block takes rows in turn. @scale: y is
- * 8-bit, with this one factor, else NULL. */
+/* Heads of width 128: half a warp per head, eight values per lane. A block loops over rows.
+ * @scale: the one factor of an 8-bit y, else NULL */
 template <typename TY, typename T>
 __global__ void __launch_bounds__ (192)
 rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float *cos,
@@ -199,11 +199,11 @@ rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float 
     gint64 stride_cs, float eps)
 {
   int lane = threadIdx.x % 16, half = threadIdx.x / 16;
-  float weight[8], finer = scale ? 1.f / *scale : 1.f;
+  float weight[8], inverse_scale = scale ? 1.f / *scale : 1.f;
 
 #pragma unroll
   for (int j = 0; j < 8; j++)
-    weight[j] = w.at (lane * 8 + j) * finer;
+    weight[j] = w.at (lane * 8 + j) * inverse_scale;
   for (gint64 l = blockIdx.x; l < rows; l += gridDim.x) {
     float c[4] = { 1, 1, 1, 1 }, s[4] = { 0, 0, 0, 0 };
 
@@ -213,10 +213,10 @@ rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float 
       *reinterpret_cast<float4 *> (s)
           = *reinterpret_cast<const float4 *> (sin + l * stride_cs + lane * 4);
     }
-    /* all lanes of a warp go round equally often: the sum needs them */
+    /* All lanes of a warp make the same number of iterations, because warp_sum() needs them all. */
     for (int h = half; h < (heads + 1) / 2 * 2; h += blockDim.x / 16) {
-      bool there = h < heads;
-      gint64 column = (there ? h : 0) * stride_h + lane * 8;
+      bool inside = h < heads;
+      gint64 column = (inside ? h : 0) * stride_h + lane * 8;
       float v[8], sum = 0, factor;
 
       load8 (v, x + l * stride_l + column);
@@ -234,13 +234,13 @@ rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float 
         v[2 * j] = a * c[j] - b * s[j];
         v[2 * j + 1] = b * c[j] + a * s[j];
       }
-      if (there)
+      if (inside)
         store8 (y + l * ldy + column, v);
     }
   }
 }
 
-/* Any even width: a warp a head. */
+/* The same for any even width, in place: one warp per head. */
 template <typename T>
 __global__ void
 rms_norm_rope_any (T *x, Vector w, const float *cos, const float *sin, gint64 rows, gint64 heads,
@@ -279,7 +279,8 @@ avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x
           && (uintptr_t) s % 16 == 0);
   bool wide = d == 128 && tables && by_eight (x, d) && by_eight (y, d)
       && x.stride[1] == y.stride[1];
-  /* in place, a row's loads would wait for the stores of the row before: a block for each */
+  /* In place, the loads of a row would wait for the stores of the row before it, so each row gets a
+   * block of its own. */
   unsigned grid = (unsigned) (y.data == x.data ? rows : MIN (rows, (gint64) 2112));
 
   if (rows == 0)
@@ -304,21 +305,21 @@ avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x
   });
 }
 
-/* RMS-normed values of d in a row are at most sqrt (d), and turning a pair keeps its length, which
- * is no more than that either. */
+/* An RMS-normed row of d values has the length sqrt (d), so no value exceeds sqrt (d). The rotation
+ * of a pair keeps the length of the pair, so this holds after it as well. */
 __global__ void
 norm_factor (float *factor, Vector w, Vector w2, int d)
 {
-  float most = 0;
+  float max = 0;
 
   for (int i = threadIdx.x; i < d; i += WARP) {
-    most = fmaxf (most, fabsf (w.at (i)));
+    max = fmaxf (max, fabsf (w.at (i)));
     if (w2.data)
-      most = fmaxf (most, fabsf (w2.at (i)));
+      max = fmaxf (max, fabsf (w2.at (i)));
   }
-  most = warp_max (most);
+  max = warp_max (max);
   if (threadIdx.x == 0)
-    *factor = most > 0.f ? most * sqrtf ((float) d) / E4M3_MAX : 1.f;
+    *factor = max > 0.f ? max * sqrtf ((float) d) / E4M3_MAX : 1.f;
 }
 
 extern "C" cudaError_t

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Decoded pictures: blending of tiles, and colours as bytes. */
+/* Decoded pictures: blending of tiles, and conversion to bytes. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
 #define THREADS 256
@@ -8,11 +8,11 @@ struct Blend
 {
   __half *y;
   const __half *before;
-  gint64 shape[4], ys[3], bs[3]; /* strides */
+  gint64 shape[4], ys[3], bs[3]; /* strides of y and of before */
   int dim;
 };
 
-/* Rounded after every operation, as upstream's tensors are. */
+/* One thread per value. Rounds after every operation, as upstream does. */
 __global__ void
 blend (Blend b, gint64 n)
 {
@@ -62,7 +62,7 @@ struct Pixels
   guint8 *y;
   const __half *x;
   int h, w;
-  gint64 size; /* of a frame in bytes */
+  gint64 size; /* bytes of a frame */
   AvatarPixelFormat format;
   bool cosited, parity;
   AvatarPixelMatrix m;
@@ -81,7 +81,7 @@ weigh (const float factors[3], const float *colour)
   return factors[0] * colour[0] + factors[1] * colour[1] + factors[2] * colour[2];
 }
 
-/* A colour of a frame, from 0 to 2. */
+/* Reads the colour of a pixel and maps it from -1 .. 1 to 0 .. 2, clamped. */
 __device__ __forceinline__ void
 read_colour (const Pixels &k, int x, int y, float colour[3])
 {
@@ -92,7 +92,8 @@ read_colour (const Pixels &k, int x, int y, float colour[3])
 
     if (!isfinite (v))
       *k.bad = 1;
-    if (k.parity) { /* (v / 2 + 0.5).clamp (0, 1) in float16, then (255 v) as uint8 in float32 */
+    if (k.parity) {
+      /* Rounds as upstream does: (v / 2 + 0.5).clamp (0, 1) in float16, 255 v truncated. */
       v = __half2float (__float2half_rn (v / 2));
       v = __half2float (__float2half_rn (v + 0.5f));
       colour[c] = floorf (fminf (fmaxf (v, 0.f), 1.f) * 255.f) / 127.5f;
@@ -102,7 +103,7 @@ read_colour (const Pixels &k, int x, int y, float colour[3])
   }
 }
 
-/* A thread a cell of 2 x 2 pixels. */
+/* One thread per cell of 2 x 2 pixels. */
 __global__ void
 to_bytes (Pixels k)
 {
@@ -113,7 +114,7 @@ to_bytes (Pixels k)
 
   if (cell >= cells)
     return;
-  /* the column on the left counts for chroma alone */
+  /* The column to the left of the cell contributes to chroma only. */
   for (int i = k.cosited ? -1 : 0; i < 2; i++)
     for (int row = 0; row < 2; row++) {
       float colour[3], weight = k.cosited ? (i == 0 ? 0.25f : 0.125f) : 0.25f;

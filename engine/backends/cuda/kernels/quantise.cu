@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* To eight bits, with one factor a row or one for all, and back. */
+/* Quantisation to 8 bits, with one factor per row or per tensor, and expansion. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
 #define THREADS 256
 #define E4M3_MAX 448.f
 
-/* A block a row: its largest magnitude, then its values by that (the row is then in the cache). */
+/* One block per row. The row is read twice, for its largest magnitude and for its values, the
+ * second time from the cache. */
 template <typename T, bool EIGHT>
 __global__ void
 quantise (__nv_fp8_e4m3 *y, float *scale, const T *x, gint64 n, gint64 ldx)
@@ -13,7 +14,7 @@ quantise (__nv_fp8_e4m3 *y, float *scale, const T *x, gint64 n, gint64 ldx)
   const int width = EIGHT ? 8 : 1;
   gint64 row = blockIdx.x;
   __shared__ float maxima[THREADS / WARP];
-  float most = 0, factor;
+  float max = 0, factor;
 
   for (gint64 c = (gint64) threadIdx.x * width; c < n; c += THREADS * width) {
     float v[8];
@@ -24,19 +25,19 @@ quantise (__nv_fp8_e4m3 *y, float *scale, const T *x, gint64 n, gint64 ldx)
       v[0] = to_float (x[row * ldx + c]);
 #pragma unroll
     for (int j = 0; j < width; j++)
-      most = fmaxf (most, fabsf (v[j]));
+      max = fmaxf (max, fabsf (v[j]));
   }
-  most = warp_max (most);
+  max = warp_max (max);
   if (threadIdx.x % WARP == 0)
-    maxima[threadIdx.x / WARP] = most;
+    maxima[threadIdx.x / WARP] = max;
   __syncthreads ();
-  most = maxima[0];
+  max = maxima[0];
 #pragma unroll
   for (int i = 1; i < THREADS / WARP; i++)
-    most = fmaxf (most, maxima[i]);
+    max = fmaxf (max, maxima[i]);
   if (threadIdx.x == 0)
-    scale[row] = most > 0.f ? most / E4M3_MAX : 1.f;
-  factor = most > 0.f ? E4M3_MAX / most : 1.f;
+    scale[row] = max > 0.f ? max / E4M3_MAX : 1.f;
+  factor = max > 0.f ? E4M3_MAX / max : 1.f;
   for (gint64 c = (gint64) threadIdx.x * width; c < n; c += THREADS * width) {
     float v[8];
 
@@ -75,12 +76,13 @@ avatar_kernel_quantise (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
   });
 }
 
-/* The largest magnitude of a matrix, as the bits of a float: magnitudes are in the order of theirs. */
+/* Finds the largest magnitude of a matrix, as the bits of a float: bits of floats that are not
+ * negative have the order of the floats, so that an integer atomicMax() suffices. */
 template <typename T>
 __global__ void
-largest (unsigned *bits, const T *x, gint64 m, gint64 n, gint64 ldx)
+max_magnitude (unsigned *bits, const T *x, gint64 m, gint64 n, gint64 ldx)
 {
-  float most = 0;
+  float max = 0;
 
   for (gint64 r = blockIdx.x; r < m; r += gridDim.x)
     for (gint64 c = (gint64) threadIdx.x * 8; c < n; c += THREADS * 8) {
@@ -89,22 +91,22 @@ largest (unsigned *bits, const T *x, gint64 m, gint64 n, gint64 ldx)
       load8 (v, x + r * ldx + c);
 #pragma unroll
       for (int j = 0; j < 8; j++)
-        most = fmaxf (most, fabsf (v[j]));
+        max = fmaxf (max, fabsf (v[j]));
     }
-  most = warp_max (most);
+  max = warp_max (max);
   if (threadIdx.x % WARP == 0)
-    atomicMax (bits, __float_as_uint (most));
+    atomicMax (bits, __float_as_uint (max));
 }
 
-/* scale: the factor, and behind it what largest() has found. */
+/* @scale: [2], the factor, which is written, and the result of max_magnitude() */
 template <typename T>
 __global__ void
 quantise_all (__nv_fp8_e4m3 *y, float *scale, const T *x, gint64 m, gint64 n, gint64 ldx)
 {
-  float most = scale[1], factor = most > 0.f ? E4M3_MAX / most : 1.f;
+  float max = scale[1], factor = max > 0.f ? E4M3_MAX / max : 1.f;
 
   if (blockIdx.x == 0 && threadIdx.x == 0)
-    scale[0] = most > 0.f ? most / E4M3_MAX : 1.f;
+    scale[0] = max > 0.f ? max / E4M3_MAX : 1.f;
   for (gint64 r = blockIdx.x; r < m; r += gridDim.x)
     for (gint64 c = (gint64) threadIdx.x * 8; c < n; c += THREADS * 8) {
       float v[8];
@@ -133,7 +135,7 @@ avatar_kernel_quantise_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
   if (status != cudaSuccess)
     return status;
   return DISPATCH_FLOAT (x.dtype, T, [&] () {
-    largest<T><<<grid, THREADS, 0, stream>>> ((unsigned *) y.scale + 1, (const T *) x.data, m, n,
+    max_magnitude<T><<<grid, THREADS, 0, stream>>> ((unsigned *) y.scale + 1, (const T *) x.data, m, n,
         x.stride[0]);
     quantise_all<T><<<grid, THREADS, 0, stream>>> ((__nv_fp8_e4m3 *) y.data, y.scale,
         (const T *) x.data, m, n, x.stride[0]);
@@ -141,7 +143,7 @@ avatar_kernel_quantise_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x)
   });
 }
 
-/* Rows of @n values by one factor; a thread eight of them. */
+/* Multiplies rows of @n values with one factor, eight values per thread. */
 template <typename T>
 __global__ void
 expand_all (T *y, const __nv_fp8_e4m3 *x, const float *scale, gint64 m, gint64 n, gint64 ldy)

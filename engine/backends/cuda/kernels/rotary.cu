@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What language models put around attention: RMS norm of whole rows, rotary embedding of the two
- * halves of a head, and the gated product. They run a few hundred rows at a time, while weights are
- * on their way: plain kernels are quick enough. */
+/* Operations of language models: RMS norm of whole rows, rotary embedding of the two halves of a
+ * head, and the SiLU product. They process a few hundred rows while weights are being copied, so
+ * simple kernels are fast enough. */
 #include "engine/backends/cuda/kernels/common.cuh"
 
 #define THREADS 256
 
-/* A block a row. */
+/* One block per row. */
 template <typename TY, typename TX>
 __global__ void __launch_bounds__ (THREADS)
 rms_norm (TY *y, const TX *x, Vector w, gint64 n, gint64 ldy, gint64 ldx, float eps)
@@ -26,7 +26,7 @@ rms_norm (TY *y, const TX *x, Vector w, gint64 n, gint64 ldy, gint64 ldx, float 
   if (lane == 0)
     sums[warp] = sum;
   __syncthreads ();
-  /* every warp adds them up for itself, in the same order */
+  /* Every warp adds up the partial sums itself, in the same order. */
   sum = warp_sum (lane < THREADS / WARP ? sums[lane] : 0.f);
   factor = rsqrtf (sum / n + eps);
   for (gint64 i = threadIdx.x; i < n; i += THREADS)
@@ -50,7 +50,7 @@ avatar_kernel_rms_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, Ava
   });
 }
 
-/* A block a row of all heads, a thread a pair. */
+/* One block per row of all heads, one thread per pair. */
 template <typename T>
 __global__ void
 rope_half (T *x, const float *cos, const float *sin, int heads, int half, gint64 stride_l,
