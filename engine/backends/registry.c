@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The table of all back-ends: maps the name of a device to its back-end. */
+/* The only file that knows all back-ends: maps the name of a device to its back-end. */
 #include "engine/backends/cpu/cpu.h"
 #include "engine/backends/estimate/estimate.h"
 #include "engine/backends/fake/fake.h"
 #include "engine/device/backend-loader.h"
+#include "engine/device/device.h"
 
 #include <string.h>
 
@@ -16,8 +17,8 @@ is_cuda (const char *name)
       && !name[5 + strspn (name + 5, "0123456789")];
 }
 
-const AvatarBackend *
-avatar_backend_find (const char *name, GError **error)
+static const AvatarBackend *
+find_backend (const char *name, GError **error)
 {
   if (strcmp (name, "cpu") == 0)
     return &avatar_backend_cpu;
@@ -32,4 +33,10 @@ avatar_backend_find (const char *name, GError **error)
       "(a GPU if there is one, else the CPU)",
       name);
   return NULL;
+}
+
+AvatarDevice *
+avatar_device_open (const char *name, GError **error)
+{
+  return avatar_device_open_with (name, find_backend, error);
 }

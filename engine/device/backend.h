@@ -196,10 +196,6 @@ struct _AvatarBackend
   AvatarFlopCounts (*get_flop_counts) (AvatarBackendDevice *device);
 };
 
-/* Returns the back-end of the device @name ("cpu", "cuda:1"), or %NULL with @error set. Declared
- * here and defined in engine/backends/registry.c, the only file that knows all back-ends. */
-const AvatarBackend *avatar_backend_find (const char *name, GError **error);
-
 /* The entry point of a back-end in a module libavatar-NAME.so, exported under the name
  * avatar_backend_module. Returns %NULL if @abi is not the version that the module was built for. */
 #define AVATAR_BACKEND_ABI 5

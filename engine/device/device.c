@@ -17,6 +17,7 @@ struct _AvatarDevice
 {
   gint refs; /* protected by devices_lock */
   char *key; /* the name, in the table of open devices; NULL if not in it */
+  AvatarBackendFindFunc find;
   const AvatarBackend *backend;
   AvatarBackendDevice *handle;
   char *description;
@@ -30,9 +31,9 @@ static GMutex devices_lock;
 static GHashTable *devices; /* key -> AvatarDevice, without a reference */
 
 static AvatarDevice *
-device_new (const char *name, GError **error)
+device_new (const char *name, AvatarBackendFindFunc find, GError **error)
 {
-  const AvatarBackend *backend = avatar_backend_find (name, error);
+  const AvatarBackend *backend = find (name, error);
   AvatarBackendDevice *handle = backend ? backend->open (name, error) : NULL;
   AvatarDevice *self;
 
@@ -41,6 +42,7 @@ device_new (const char *name, GError **error)
   self = g_new0 (AvatarDevice, 1);
   self->refs = 1;
   g_mutex_init (&self->lock);
+  self->find = find;
   self->backend = backend;
   self->handle = handle;
   self->description = backend->describe (handle);
@@ -54,13 +56,13 @@ device_new (const char *name, GError **error)
 }
 
 AvatarDevice *
-avatar_device_open (const char *name, GError **error)
+avatar_device_open_with (const char *name, AvatarBackendFindFunc find, GError **error)
 {
   AvatarDevice *self;
 
   if (!name || strcmp (name, "auto") == 0) {
-    self = avatar_device_open ("cuda", NULL);
-    return self ? self : avatar_device_open ("cpu", error);
+    self = avatar_device_open_with ("cuda", find, NULL);
+    return self ? self : avatar_device_open_with ("cpu", find, error);
   }
   if (strcmp (name, "cuda") == 0)
     name = "cuda:0";
@@ -71,7 +73,7 @@ avatar_device_open (const char *name, GError **error)
   if (self)
     self->refs++;
   else
-    self = device_new (name, error);
+    self = device_new (name, find, error);
   g_mutex_unlock (&devices_lock);
   return self;
 }
@@ -266,7 +268,9 @@ avatar_device_get_reserve_bytes (AvatarDevice *self)
 AvatarDevice *
 avatar_device_or_host (AvatarDevice *self, GError **error)
 {
-  return self->backend->discrete ? avatar_device_open ("cpu", error) : avatar_device_ref (self);
+  if (!self->backend->discrete)
+    return avatar_device_ref (self);
+  return avatar_device_open_with ("cpu", self->find, error);
 }
 
 gboolean
