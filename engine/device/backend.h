@@ -42,6 +42,27 @@ typedef struct
   double linear, linear_8bit, attention, attention_8bit;
 } AvatarFlopCounts;
 
+/**
+ * AvatarAttention:
+ * @o: the output [Lq, heads, d]
+ * @q: the queries [Lq, heads, d]
+ * @k: the keys [Lk, heads, d]
+ * @v: the values [Lk, heads, d]
+ * @scale: the factor of the scores
+ * @causal_block: the block size of a block-causal mask, in keys; 0 = no such mask
+ * @q_start: the position of the first query, in keys
+ * @valid: optional uint8 [Lk], the mask of valid rows
+ *
+ * The operands of attention; see avatar_op_attention().
+ */
+typedef struct
+{
+  AvatarTensor o, q, k, v;
+  double scale;
+  gint64 causal_block, q_start;
+  AvatarTensor valid;
+} AvatarAttention;
+
 struct _AvatarBackend
 {
   const char *name;       /* static */
@@ -135,9 +156,8 @@ struct _AvatarBackend
   void (*rms_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, double eps);
   void (*rope_half) (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
   /* @cancelled: atomic; read while computing, where the call does not return at once */
-  void (*attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-      AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid,
-      void *ws, const gint *cancelled);
+  void (*attention) (AvatarQueue *queue, const AvatarAttention *attention, void *ws,
+      const gint *cancelled);
   void (*frame_attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
       AvatarTensor v, double scale);
   void (*act) (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
@@ -198,7 +218,7 @@ struct _AvatarBackend
 
 /* The entry point of a back-end in a module libavatar-NAME.so, exported under the name
  * avatar_backend_module. Returns %NULL if @abi is not the version that the module was built for. */
-#define AVATAR_BACKEND_ABI 5
+#define AVATAR_BACKEND_ABI 6
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

@@ -405,6 +405,7 @@ avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTenso
 {
   gint64 lq = q.shape[0], lk = k.shape[0], heads = q.shape[1], d = q.shape[2];
   gsize mark = avatar_ops_mark (ops);
+  AvatarAttention attention = { o, q, k, v, scale, causal_block, q_start, valid };
   double pairs = (double) lq * lk;
   void *ws;
 
@@ -423,8 +424,7 @@ avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTenso
   avatar_ops_count (ops, 4. * pairs * heads * d,
       bytes_of (q) + bytes_of (k) + bytes_of (v) + bytes_of (o));
   if (avatar_ops_running (ops))
-    ops->backend->attention (ops->queue, o, q, k, v, scale, causal_block, q_start, valid, ws,
-        &ops->cancelled);
+    ops->backend->attention (ops->queue, &attention, ws, &ops->cancelled);
   avatar_ops_release (ops, mark);
 }
 

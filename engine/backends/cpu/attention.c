@@ -102,49 +102,49 @@ scale_row (float *o, const float *acc, float factor, gint64 d)
     o[j] = acc[j] * factor;
 }
 
-typedef struct
-{
-  AvatarTensor o, q, k, v;
-  float scale;
-  gint64 causal_block, q_start;
-  const guint8 *valid;
-} Job;
-
 /* Returns the number of leading keys that query @i sees under the causal mask. */
 static gint64
-visible_keys (const Job *job, gint64 i)
+visible_keys (const AvatarAttention *self, gint64 i)
 {
-  gint64 lk = job->k.shape[0];
+  gint64 lk = self->k.shape[0];
 
-  if (job->causal_block == 0)
+  if (self->causal_block == 0)
     return lk;
-  return MIN (lk, ((i + job->q_start) / job->causal_block + 1) * job->causal_block);
+  return MIN (lk, ((i + self->q_start) / self->causal_block + 1) * self->causal_block);
 }
 
 /* Sets the scores s [nk] of query @i to minus infinity for the masked keys from @k0 on. */
 static void
-mask_row (const Job *job, gint64 i, gint64 k0, gint64 nk, float *s)
+mask_row (const AvatarAttention *self, gint64 i, gint64 k0, gint64 nk, float *s)
 {
-  for (gint64 j = MAX (0, visible_keys (job, i) - k0); j < nk; j++)
+  const guint8 *valid = self->valid.data;
+
+  for (gint64 j = MAX (0, visible_keys (self, i) - k0); j < nk; j++)
     s[j] = -INFINITY;
-  if (job->valid)
+  if (valid)
     for (gint64 j = 0; j < nk; j++)
-      if (!(job->valid[i] && job->valid[k0 + j]) && k0 + j != 0)
+      if (!(valid[i] && valid[k0 + j]) && k0 + j != 0)
         s[j] = -INFINITY;
 }
 
 /* Computes the output of one head for the queries @q0 .. @q0 + @nq - 1. */
 static void
-attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
+attend_block (const AvatarAttention *self, gint64 head, gint64 q0, gint64 nq, float *ws)
 {
-  gint64 d = job->q.shape[2], lk = visible_keys (job, q0 + nq - 1);
-  gint64 ld = padded (MIN (job->k.shape[0], K_BLOCK));
+  const AvatarTensor o = self->o, q = self->q, k = self->k, v = self->v;
+  gint64 d = q.shape[2], lk = visible_keys (self, q0 + nq - 1);
+  gint64 ld = padded (MIN (k.shape[0], K_BLOCK));
   float *s = ws, *acc = s + Q_BLOCK * ld, *max = acc + Q_BLOCK * padded (d);
   float *sum = max + Q_BLOCK;
-  const float *q = avatar_tensor_f32 (job->q) + q0 * job->q.stride[0] + head * job->q.stride[1];
-  const float *k = avatar_tensor_f32 (job->k) + head * job->k.stride[1];
-  const float *v = avatar_tensor_f32 (job->v) + head * job->v.stride[1];
+  AvatarCpuGemm scores = { .m = nq, .k = d, .lda = q.stride[0], .ldb = k.stride[0], .ldc = ld };
+  AvatarCpuGemm output = { .m = nq, .n = d, .lda = ld, .ldb = v.stride[0], .ldc = padded (d) };
 
+  scores.a = avatar_tensor_f32 (q) + q0 * q.stride[0] + head * q.stride[1];
+  scores.b_transposed = TRUE;
+  scores.c = s;
+  output.a = s;
+  output.c = acc;
+  output.beta = 1;
   memset (acc, 0, Q_BLOCK * padded (d) * sizeof *acc);
   for (gint64 i = 0; i < nq; i++) {
     max[i] = -INFINITY;
@@ -153,35 +153,34 @@ attend_block (const Job *job, gint64 head, gint64 q0, gint64 nq, float *ws)
   for (gint64 k0 = 0; k0 < lk; k0 += K_BLOCK) {
     gint64 nk = MIN (K_BLOCK, lk - k0);
 
-    avatar_cpu_gemm (TRUE, nq, nk, d, q, job->q.stride[0], k + k0 * job->k.stride[0],
-        job->k.stride[0], 0.f, s, ld);
+    scores.n = output.k = nk;
+    scores.b = avatar_tensor_f32 (k) + k0 * k.stride[0] + head * k.stride[1];
+    output.b = avatar_tensor_f32 (v) + k0 * v.stride[0] + head * v.stride[1];
+    avatar_cpu_gemm (&scores);
     for (gint64 i = 0; i < nq; i++) {
-      if (job->causal_block || job->valid)
-        mask_row (job, q0 + i, k0, nk, s + i * ld);
-      max[i] = softmax_row (s + i * ld, nk, job->scale, max[i], sum + i, acc + i * padded (d), d);
+      if (self->causal_block || self->valid.rank)
+        mask_row (self, q0 + i, k0, nk, s + i * ld);
+      max[i] = softmax_row (s + i * ld, nk, self->scale, max[i], sum + i, acc + i * padded (d), d);
     }
-    avatar_cpu_gemm (FALSE, nq, d, nk, s, ld, v + k0 * job->v.stride[0], job->v.stride[0], 1.f, acc,
-        padded (d));
+    avatar_cpu_gemm (&output);
   }
   for (gint64 i = 0; i < nq; i++)
-    scale_row (avatar_tensor_f32 (job->o) + (q0 + i) * job->o.stride[0] + head * job->o.stride[1],
+    scale_row (avatar_tensor_f32 (o) + (q0 + i) * o.stride[0] + head * o.stride[1],
         acc + i * padded (d), 1.f / sum[i], d);
 }
 
 void
-avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+avatar_cpu_attention (AvatarQueue *queue, const AvatarAttention *self, void *ws,
     const gint *cancelled)
 {
-  Job job = { o, q, k, v, scale, causal_block, q_start, valid.rank ? valid.data : NULL };
-  gint64 blocks = (q.shape[0] + Q_BLOCK - 1) / Q_BLOCK, heads = q.shape[1];
-  gsize floats = thread_floats (k.shape[0], q.shape[2]);
+  gint64 lq = self->q.shape[0], blocks = (lq + Q_BLOCK - 1) / Q_BLOCK, heads = self->q.shape[1];
+  gsize floats = thread_floats (self->k.shape[0], self->q.shape[2]);
 
 #pragma omp parallel for schedule(dynamic) collapse(2)
   for (gint64 head = 0; head < heads; head++)
     for (gint64 block = 0; block < blocks; block++)
       if (!g_atomic_int_get (cancelled))
-        attend_block (&job, head, block * Q_BLOCK, MIN (Q_BLOCK, q.shape[0] - block * Q_BLOCK),
+        attend_block (self, head, block * Q_BLOCK, MIN (Q_BLOCK, lq - block * Q_BLOCK),
             (float *) ws + omp_get_thread_num () * floats);
 }
 

@@ -11,10 +11,35 @@ G_BEGIN_DECLS
 
 extern const AvatarBackend avatar_backend_cpu;
 
-/* c [m, n] = a [m, k] b + beta c, row-major; b is [k, n], or [n, k] if @transposed. Uses all
- * cores; a single one if called inside a parallel region. */
-void avatar_cpu_gemm (gboolean transposed, gint64 m, gint64 n, gint64 k, const float *a, gint64 lda,
-    const float *b, gint64 ldb, float beta, float *c, gint64 ldc);
+/**
+ * AvatarCpuGemm:
+ * @m: the rows of @a and @c
+ * @n: the columns of @c
+ * @k: the columns of @a
+ * @a: [m, k]
+ * @b: [k, n], or [n, k] if @b_transposed
+ * @c: [m, n]
+ * @lda: the stride of the rows of @a
+ * @ldb: the stride of the rows of @b
+ * @ldc: the stride of the rows of @c
+ * @b_transposed: %TRUE if @b is the transposed matrix
+ * @beta: the factor of @c
+ *
+ * The matrix product c = a b + beta c of row-major float32 matrices.
+ */
+typedef struct
+{
+  gint64 m, n, k;
+  const float *a, *b;
+  float *c;
+  gint64 lda, ldb, ldc;
+  gboolean b_transposed;
+  float beta;
+} AvatarCpuGemm;
+
+/* Computes a matrix product with all cores; with a single one if called inside a parallel region.
+ * Aborts the process on failure. */
+void avatar_cpu_gemm (const AvatarCpuGemm *gemm);
 /* x [n] = act (x), in place, on the calling thread. */
 void avatar_cpu_act_row (float *x, gint64 n, AvatarAct act);
 
@@ -33,8 +58,7 @@ void avatar_cpu_rms_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Av
 void avatar_cpu_rope_half (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
 gsize avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
     gint64 causal_block, AvatarTensor valid);
-void avatar_cpu_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+void avatar_cpu_attention (AvatarQueue *queue, const AvatarAttention *attention, void *ws,
     const gint *cancelled);
 void avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale);

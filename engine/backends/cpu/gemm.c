@@ -5,16 +5,15 @@
 #include <oneapi/dnnl/dnnl.h>
 
 void
-avatar_cpu_gemm (gboolean transposed, gint64 m, gint64 n, gint64 k, const float *a, gint64 lda,
-    const float *b, gint64 ldb, float beta, float *c, gint64 ldc)
+avatar_cpu_gemm (const AvatarCpuGemm *g)
 {
-  dnnl_status_t status
-      = dnnl_sgemm ('N', transposed ? 'T' : 'N', m, n, k, 1.f, a, lda, b, ldb, beta, c, ldc);
+  dnnl_status_t status = dnnl_sgemm ('N', g->b_transposed ? 'T' : 'N', g->m, g->n, g->k, 1.f, g->a,
+      g->lda, g->b, g->ldb, g->beta, g->c, g->ldc);
 
   if (status != dnnl_success)
     g_error ("dnnl_sgemm of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
              " failed with status %d",
-        m, n, k, status);
+        g->m, g->n, g->k, status);
 }
 
 AVATAR_SIMD static void
@@ -42,16 +41,31 @@ add_gated (float *y, const float *s, const float *b, const float *gate, float sc
       y[i] += s[i] * scale;
 }
 
+/* c [M, N] = x w^T, with rows of @ldc floats. */
+static void
+multiply (float *c, gint64 ldc, AvatarTensor x, AvatarTensor w)
+{
+  avatar_cpu_gemm (&(AvatarCpuGemm){ .m = x.shape[0],
+      .n = w.shape[0],
+      .k = x.shape[1],
+      .a = x.data,
+      .lda = x.stride[0],
+      .b = w.data,
+      .ldb = w.stride[0],
+      .b_transposed = TRUE,
+      .c = c,
+      .ldc = ldc });
+}
+
 void
 avatar_cpu_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarAct act, void *ws)
 {
-  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  gint64 m = x.shape[0], n = w.shape[0];
 
   if (m == 0)
     return;
-  avatar_cpu_gemm (TRUE, m, n, k, x.data, x.stride[0], w.data, w.stride[0], 0.f, y.data,
-      y.stride[0]);
+  multiply (y.data, y.stride[0], x, w);
   if (!b.rank && act == AVATAR_ACT_NONE)
     return;
 #pragma omp parallel for schedule(static)
@@ -76,12 +90,12 @@ void
 avatar_cpu_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws)
 {
-  gint64 m = x.shape[0], k = x.shape[1], n = w.shape[0];
+  gint64 m = x.shape[0], n = w.shape[0];
   float *s = ws;
 
   if (m == 0)
     return;
-  avatar_cpu_gemm (TRUE, m, n, k, x.data, x.stride[0], w.data, w.stride[0], 0.f, s, n);
+  multiply (s, n, x, w);
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < m; i++)
     add_gated (avatar_tensor_f32 (y) + i * y.stride[0], s + i * n, b.data, gate.data,

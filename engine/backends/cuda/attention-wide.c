@@ -7,21 +7,22 @@
 #include "engine/backends/cuda/workspace.h"
 
 gboolean
-avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block, gint64 q_start,
-    AvatarTensor valid)
+avatar_cuda_attention_is_wide (const AvatarAttention *self)
 {
-  gboolean even = k.shape[0] % 8 == 0 && causal_block % 8 == 0;
+  AvatarTensor q = self->q;
+  gboolean aligned = self->k.shape[0] % 8 == 0 && self->causal_block % 8 == 0;
 
   /* Narrow heads, and scores whose rows would need padding, are faster in the other kernels. */
-  return q.dtype == AVATAR_F16 && q.shape[1] == 1 && !valid.rank && q_start == 0
-      && q.shape[2] % 8 == 0 && (even || q.shape[2] > AVATAR_CUDA_MAX_HEAD);
+  return q.dtype == AVATAR_F16 && q.shape[1] == 1 && !self->valid.rank && self->q_start == 0
+      && q.shape[2] % 8 == 0 && (aligned || q.shape[2] > AVATAR_CUDA_MAX_HEAD);
 }
 
 void
-avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, guint8 *ws)
+avatar_cuda_attention_wide (AvatarQueue *queue, const AvatarAttention *self, guint8 *ws)
 {
-  gint64 d = q.shape[2], keys = k.shape[0], rows = avatar_cuda_wide_rows (q, causal_block);
+  const AvatarTensor o = self->o, q = self->q, k = self->k, v = self->v;
+  gint64 causal_block = self->causal_block, rows = avatar_cuda_wide_rows (q, causal_block);
+  gint64 d = q.shape[2], keys = k.shape[0];
   gint64 stride = AVATAR_CUDA_WIDE_STRIDE (keys);
   guint8 *scores = ws + AVATAR_CUDA_GEMM_WORKSPACE,
          *weights = scores + rows * stride * sizeof (float);
@@ -50,7 +51,7 @@ avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, 
     p = avatar_tensor (AVATAR_F16, weights, 2, n, seen);
     p.stride[0] = y.stride[0];
     if (queue->error
-        || !avatar_cuda_check (queue, avatar_kernel_softmax (queue->stream, p, y, scale),
+        || !avatar_cuda_check (queue, avatar_kernel_softmax (queue->stream, p, y, self->scale),
             "attention softmax"))
       return;
     x = avatar_tensor (AVATAR_F16, (guint16 *) o.data + i * o.stride[0], 2, n, d);

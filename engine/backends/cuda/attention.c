@@ -175,9 +175,9 @@ make_plan (AvatarQueue *queue, gconstpointer data)
 }
 
 static const AvatarCudaGraphPlan *
-find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-    double scale)
+find_plan (AvatarQueue *queue, const AvatarAttention *self)
 {
+  const AvatarTensor o = self->o, q = self->q, k = self->k, v = self->v;
   Key key;
 
   memset (&key, 0, sizeof key); /* the key is compared byte by byte */
@@ -192,17 +192,18 @@ find_plan (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, A
     key.o[i] = o.stride[i];
   }
   key.dtype = q.dtype;
-  key.scale = scale;
+  key.scale = self->scale;
   return avatar_cuda_plan_cache_get (queue, AVATAR_CUDA_PLAN_ATTENTION, &key, sizeof key, make_plan,
       avatar_cuda_graph_plan_free);
 }
 
 static void
-run_16bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, AvatarTensor q,
-    AvatarTensor k, AvatarTensor v, float scale, void *ws)
+run_16bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, const AvatarAttention *self,
+    void *ws)
 {
+  float scale = self->scale;
   const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE };
-  void *const pointers[] = { q.data, k.data, v.data, o.data, &scale };
+  void *const pointers[] = { self->q.data, self->k.data, self->v.data, self->o.data, &scale };
 
   avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers, ws, "attention");
 }
@@ -224,17 +225,20 @@ enum
 };
 #define SCALAR_STRIDE 64 /* floats */
 
+/* Runs @plan for the operands @self, with an 8-bit output, and expands the output to @o. */
 static void
-run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, AvatarTensor o8,
-    AvatarTensor q, AvatarTensor k, AvatarTensor v, float scale, float *scalars, void *ws)
+run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o,
+    const AvatarAttention *self, float *scalars, void *ws)
 {
+  float scale = self->scale;
   const gint64 uids[] = { UID_Q, UID_K, UID_V, UID_O, UID_SCALE, UID_DESCALE_Q, UID_DESCALE_K,
     UID_DESCALE_V, UID_SCALE_P, UID_DESCALE_P, UID_SCALE_O, UID_AMAX_P, UID_AMAX_O };
   /* The output is a weighted mean of v, so v's factor suffices for it. */
-  void *const pointers[] = { q.data, k.data, v.data, o8.data, &scale, q.scale, k.scale,
-    scalars + AT_ONE * SCALAR_STRIDE, scalars + AT_SCALE_P * SCALAR_STRIDE,
-    scalars + AT_DESCALE_P * SCALAR_STRIDE, scalars + AT_ONE * SCALAR_STRIDE,
-    scalars + AT_AMAX_P * SCALAR_STRIDE, scalars + AT_AMAX_O * SCALAR_STRIDE };
+  void *const pointers[]
+      = { self->q.data, self->k.data, self->v.data, self->o.data, &scale, self->q.scale,
+          self->k.scale, scalars + AT_ONE * SCALAR_STRIDE, scalars + AT_SCALE_P * SCALAR_STRIDE,
+          scalars + AT_DESCALE_P * SCALAR_STRIDE, scalars + AT_ONE * SCALAR_STRIDE,
+          scalars + AT_AMAX_P * SCALAR_STRIDE, scalars + AT_AMAX_O * SCALAR_STRIDE };
   const float values[] = { SCALE_P, 1 / SCALE_P, 1, 0, 0 };
 
   if (avatar_cuda_check (queue,
@@ -243,8 +247,8 @@ run_8bit (AvatarQueue *queue, const AvatarCudaGraphPlan *plan, AvatarTensor o, A
       && avatar_cuda_graph_run (queue, plan, G_N_ELEMENTS (uids), uids, pointers, ws,
           "8-bit attention"))
     avatar_cuda_check (queue,
-        avatar_kernel_expand_all (queue->stream, o, avatar_tensor_rows (o8, 0, o.shape[0]),
-            v.scale),
+        avatar_kernel_expand_all (queue->stream, o, avatar_tensor_rows (self->o, 0, o.shape[0]),
+            self->v.scale),
         "expanding 8-bit attention");
 }
 
@@ -275,24 +279,26 @@ pad_queries (AvatarQueue *queue, AvatarTensor q, gint64 rows, void *data)
 }
 
 static void
-attention_8bit (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-    double scale, guint8 *ws)
+attention_8bit (AvatarQueue *queue, const AvatarAttention *self, guint8 *ws)
 {
   float *scalars = (float *) (ws + AVATAR_CUDA_ATTENTION_WORKSPACE);
   guint8 *out = ws + AVATAR_CUDA_ATTENTION_WORKSPACE + AVATAR_CUDA_SCALARS;
+  const AvatarTensor q = self->q;
   gint64 rows = avatar_cuda_8bit_queries (q);
-  AvatarTensor padded
-      = rows == q.shape[0] ? q : pad_queries (queue, q, rows, out + rows * q.shape[1] * q.shape[2]);
-  AvatarTensor o8 = avatar_tensor_of_shape (AVATAR_F8_E4M3, out, 3, padded.shape);
-  const AvatarCudaGraphPlan *plan = find_plan (queue, o8, padded, k, v, scale);
+  AvatarAttention padded = *self;
+  const AvatarCudaGraphPlan *plan;
 
+  if (rows != q.shape[0])
+    padded.q = pad_queries (queue, q, rows, out + rows * q.shape[1] * q.shape[2]);
+  padded.o = avatar_tensor_of_shape (AVATAR_F8_E4M3, out, 3, padded.q.shape);
+  plan = find_plan (queue, &padded);
   if (plan->plan)
-    run_8bit (queue, plan, o, o8, padded, k, v, scale, scalars, ws);
+    run_8bit (queue, plan, self->o, &padded, scalars, ws);
   else
     avatar_cuda_fail (queue, AVATAR_ERROR_DEVICE,
         "cuDNN has no 8-bit attention of %" G_GINT64_FORMAT " x %" G_GINT64_FORMAT
         " x %" G_GINT64_FORMAT " on %s (%s); choose precision=auto",
-        padded.shape[0], k.shape[0], q.shape[2], queue->device->name, plan->reason);
+        rows, self->k.shape[0], q.shape[2], queue->device->name, plan->reason);
 }
 
 /* Warns once per process that the slow kernel is used. */
@@ -311,31 +317,30 @@ warn_slow (AvatarQueue *queue, const char *reason)
 }
 
 void
-avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+avatar_cuda_attention (AvatarQueue *queue, const AvatarAttention *self, void *ws,
     const gint *cancelled)
 {
+  const AvatarTensor q = self->q;
   const AvatarCudaGraphPlan *plan = NULL;
 
   if (!avatar_cuda_begin (queue) || q.shape[0] == 0)
     return;
   if (q.dtype == AVATAR_F8_E4M3) {
-    attention_8bit (queue, o, q, k, v, scale, ws);
+    attention_8bit (queue, self, ws);
     return;
   }
-  if (avatar_cuda_attention_is_wide (q, k, causal_block, q_start, valid)) {
-    avatar_cuda_attention_wide (queue, o, q, k, v, scale, causal_block, ws);
+  if (avatar_cuda_attention_is_wide (self)) {
+    avatar_cuda_attention_wide (queue, self, ws);
     return;
   }
-  if (q.dtype != AVATAR_F32 && causal_block == 0 && !valid.rank && q.shape[2] % 8 == 0) {
-    plan = find_plan (queue, o, q, k, v, scale);
+  if (q.dtype != AVATAR_F32 && self->causal_block == 0 && !self->valid.rank
+      && q.shape[2] % 8 == 0) {
+    plan = find_plan (queue, self);
     if (!plan->plan && q.shape[2] == RELEASED_HEAD)
       warn_slow (queue, plan->reason);
   }
   if (plan && plan->plan)
-    run_16bit (queue, plan, o, q, k, v, scale, ws);
+    run_16bit (queue, plan, self, ws);
   else
-    avatar_cuda_check (queue,
-        avatar_kernel_attention (queue->stream, o, q, k, v, scale, causal_block, q_start, valid),
-        "attention");
+    avatar_cuda_check (queue, avatar_kernel_attention (queue->stream, self), "attention");
 }

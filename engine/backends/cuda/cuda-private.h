@@ -82,17 +82,14 @@ void avatar_cuda_linear (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Ava
 void avatar_cuda_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
 /* attention.c */
-void avatar_cuda_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
+void avatar_cuda_attention (AvatarQueue *queue, const AvatarAttention *attention, void *ws,
     const gint *cancelled);
 gboolean avatar_cuda_supports_8bit_attention (AvatarBackendDevice *device, gint64 d);
 /* attention-wide.c */
 /* Returns TRUE if avatar_cuda_attention_wide() should compute the attention of these operands. */
-gboolean avatar_cuda_attention_is_wide (AvatarTensor q, AvatarTensor k, gint64 causal_block,
-    gint64 q_start, AvatarTensor valid);
+gboolean avatar_cuda_attention_is_wide (const AvatarAttention *attention);
 /* Computes attention with one head in F16. */
-void avatar_cuda_attention_wide (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, guint8 *ws);
+void avatar_cuda_attention_wide (AvatarQueue *queue, const AvatarAttention *attention, guint8 *ws);
 /* conv3d.c */
 void avatar_cuda_conv3d_pack (const AvatarConv3d *conv, void *packed, const float *weight,
     const float *bias);

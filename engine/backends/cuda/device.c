@@ -115,6 +115,7 @@ warm_up (AvatarBackendDevice *self, GError **error)
   gsize matrix = rows * width * 2, ws = AVATAR_CUDA_GEMM_WORKSPACE;
   AvatarQueue *queue = avatar_cuda_queue_new (self, error);
   guint8 *memory;
+  AvatarAttention attention = { .scale = 1 };
   AvatarTensor x, w, y;
   gboolean done;
 
@@ -134,10 +135,10 @@ warm_up (AvatarBackendDevice *self, GError **error)
   avatar_cuda_check (queue, cudaMemsetAsync (memory, 0, 3 * matrix, queue->stream),
       "clearing memory");
   avatar_cuda_linear (queue, y, x, w, AVATAR_NO_TENSOR, AVATAR_ACT_NONE, memory + 3 * matrix);
-  x = avatar_tensor_split_last (x, 128);
-  w = avatar_tensor_split_last (w, 128);
-  y = avatar_tensor_split_last (y, 128);
-  avatar_cuda_attention (queue, y, x, w, w, 1, 0, 0, AVATAR_NO_TENSOR, memory + 3 * matrix, NULL);
+  attention.o = avatar_tensor_split_last (y, 128);
+  attention.q = avatar_tensor_split_last (x, 128);
+  attention.k = attention.v = avatar_tensor_split_last (w, 128);
+  avatar_cuda_attention (queue, &attention, memory + 3 * matrix, NULL);
   done = avatar_cuda_queue_sync (queue, error);
   avatar_cuda_memory_free (self, memory, 3 * matrix + ws);
   avatar_cuda_queue_free (queue);

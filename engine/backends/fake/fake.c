@@ -367,10 +367,8 @@ CPU (rms_norm, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTenso
 CPU (rope_half, (AvatarQueue * queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin),
     (NULL, x, cos, sin))
 CPU (attention,
-    (AvatarQueue * queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
-        double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid, void *ws,
-        const gint *cancelled),
-    (NULL, o, q, k, v, scale, causal_block, q_start, valid, ws, cancelled))
+    (AvatarQueue * queue, const AvatarAttention *attention, void *ws, const gint *cancelled),
+    (NULL, attention, ws, cancelled))
 CPU (frame_attention,
     (AvatarQueue * queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
         double scale),

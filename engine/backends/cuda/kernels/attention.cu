@@ -96,12 +96,13 @@ attention (T *o, const T *q, const T *k, const T *v, Shape s)
 }
 
 extern "C" cudaError_t
-avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid)
+avatar_kernel_attention (cudaStream_t stream, const AvatarAttention *a)
 {
+  const AvatarTensor o = a->o, q = a->q, k = a->k, v = a->v;
   Shape s = { q.shape[0], k.shape[0], q.shape[2], { q.stride[0], q.stride[1] },
     { k.stride[0], k.stride[1] }, { v.stride[0], v.stride[1] }, { o.stride[0], o.stride[1] },
-    causal_block, q_start, valid.rank ? (const guint8 *) valid.data : nullptr, (float) scale };
+    a->causal_block, a->q_start, a->valid.rank ? (const guint8 *) a->valid.data : nullptr,
+    (float) a->scale };
   size_t bytes = (2 * KEYS * (s.d + 1) + QUERIES * s.d) * sizeof (float);
 
   if (s.lq == 0)

@@ -4,6 +4,7 @@
  * the status of the launch; cudaErrorInvalidValue if it does not support the operands. */
 #pragma once
 
+#include "engine/device/backend.h"
 #include "engine/ops/conv3d.h"
 #include "engine/ops/pixels.h"
 
@@ -58,9 +59,7 @@ avatar_kernel_expand_all (cudaStream_t stream, AvatarTensor y, AvatarTensor x, c
 cudaError_t
 avatar_kernel_scalars (cudaStream_t stream, float *out, int stride, const float *values, int n);
 /* attention.cu */
-cudaError_t
-avatar_kernel_attention (cudaStream_t stream, AvatarTensor o, AvatarTensor q, AvatarTensor k,
-    AvatarTensor v, double scale, gint64 causal_block, gint64 q_start, AvatarTensor valid);
+cudaError_t avatar_kernel_attention (cudaStream_t stream, const AvatarAttention *attention);
 /* y = softmax (x * scale) over each row. x [M, N] float32, y [M, N] F16. */
 cudaError_t
 avatar_kernel_softmax (cudaStream_t stream, AvatarTensor y, AvatarTensor x, double scale);

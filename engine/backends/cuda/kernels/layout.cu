@@ -61,19 +61,25 @@ avatar_kernel_patchify (cudaStream_t stream, AvatarTensor y, AvatarTensor x, con
   });
 }
 
+struct Windows
+{
+  gint64 rows, length, channels;
+  gint64 ldy, ldx; /* strides of the rows */
+  gint64 kernel, step, pad;
+};
+
 template <typename T>
 __global__ void
-unfold (T *y, const T *x, gint64 rows, gint64 length, gint64 channels, gint64 ldy, gint64 ldx,
-    gint64 kernel, gint64 step, gint64 pad)
+unfold (T *y, const T *x, Windows w)
 {
-  gint64 width = channels * kernel;
+  gint64 width = w.channels * w.kernel;
 
-  for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < rows * width;
+  for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < w.rows * width;
        i += (gint64) gridDim.x * blockDim.x) {
-    gint64 row = i / width, c = i % width / kernel, from = row * step + i % kernel - pad;
+    gint64 row = i / width, c = i % width / w.kernel, from = row * w.step + i % w.kernel - w.pad;
 
-    y[row * ldy + i % width]
-        = from >= 0 && from < length ? x[from * ldx + c] : from_float<T> (0.f);
+    y[row * w.ldy + i % width]
+        = from >= 0 && from < w.length ? x[from * w.ldx + c] : from_float<T> (0.f);
   }
 }
 
@@ -82,13 +88,13 @@ avatar_kernel_unfold (cudaStream_t stream, AvatarTensor y, AvatarTensor x, gint6
     gint64 step, gint64 pad)
 {
   gint64 n = avatar_tensor_n (y);
+  Windows w = { y.shape[0], x.shape[0], x.shape[1], y.stride[0], x.stride[0], kernel, step, pad };
 
   if (n == 0)
     return cudaSuccess;
   return DISPATCH_FLOAT (y.dtype, T, [&] () {
     unfold<T><<<(unsigned) MIN (blocks_for (n, THREADS), 1u << 16), THREADS, 0, stream>>> (
-        (T *) y.data, (const T *) x.data, y.shape[0], x.shape[0], x.shape[1], y.stride[0],
-        x.stride[0], kernel, step, pad);
+        (T *) y.data, (const T *) x.data, w);
     return cudaGetLastError ();
   });
 }

@@ -5,6 +5,24 @@
 
 #define E4M3_MAX 448.f
 
+struct LayerNorm
+{
+  gint64 m, n;     /* rows and columns */
+  gint64 ldy, ldx; /* strides of the rows */
+  float one;       /* added to the scale: 0 or 1 */
+  float eps;
+};
+
+struct RmsNormRope
+{
+  const float *cos, *sin; /* nullptr: no rotation */
+  gint64 rows, heads, d;
+  gint64 ldy, ldx;        /* strides of the rows of y and x */
+  gint64 stride_h;        /* stride of the heads */
+  gint64 stride_cs;       /* stride of the rows of cos and sin */
+  float eps;
+};
+
 /* Normalises and modulates the eight values of a row from column @at on. */
 template <typename TX>
 __device__ __forceinline__ void
@@ -36,17 +54,19 @@ modulated (float v[8], const Eight<TX> &raw, float mean, float factor, const flo
 template <typename TY, typename TX, int VECTORS, bool FULL_ROW>
 __global__ void __launch_bounds__ (128)
 layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const float *shift,
-    gint64 m, int n, gint64 ldy, gint64 ldx, float one, float eps)
+    LayerNorm p)
 {
+  const float one = p.one;
+  const int n = (int) p.n;
   gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   int lane = threadIdx.x % WARP;
   Eight<TX> raw[VECTORS];
   float sum = 0, squares = 0, max = 0, mean, factor, inverse_scale = 1;
 
-  if (row >= m)
+  if (row >= p.m)
     return;
-  y += row * ldy;
-  x += row * ldx;
+  y += row * p.ldy;
+  x += row * p.ldx;
 #pragma unroll
   for (int i = 0; i < VECTORS; i++) {
     int at = (i * WARP + lane) * 8;
@@ -71,7 +91,7 @@ layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const fl
 
         squares += d * d;
       }
-  factor = rsqrtf (warp_sum (squares) / n + eps);
+  factor = rsqrtf (warp_sum (squares) / n + p.eps);
 #pragma unroll
   for (int i = 0; i < VECTORS; i++) {
     int at = (i * WARP + lane) * 8;
@@ -113,28 +133,28 @@ layer_norm_row (TY *y, float *factors, const TX *x, const float *scale, const fl
 /* The same for any width: one warp per row, which is read three times. */
 template <typename TY, typename TX>
 __global__ void
-layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64 n, gint64 ldy,
-    gint64 ldx, float one, float eps)
+layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, LayerNorm p)
 {
+  const gint64 n = p.n;
   gint64 row = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   int lane = threadIdx.x % WARP;
   float sum = 0, squares = 0, mean, factor;
 
-  if (row >= m)
+  if (row >= p.m)
     return;
   for (gint64 i = lane; i < n; i += WARP)
-    sum += to_float (x[row * ldx + i]);
+    sum += to_float (x[row * p.ldx + i]);
   mean = warp_sum (sum) / n;
   for (gint64 i = lane; i < n; i += WARP) {
-    float d = to_float (x[row * ldx + i]) - mean;
+    float d = to_float (x[row * p.ldx + i]) - mean;
 
     squares += d * d;
   }
-  factor = rsqrtf (warp_sum (squares) / n + eps);
+  factor = rsqrtf (warp_sum (squares) / n + p.eps);
   for (gint64 i = lane; i < n; i += WARP) {
-    float s = scale.data ? one + scale.at (i) : 1.f;
+    float s = scale.data ? p.one + scale.at (i) : 1.f;
 
-    y[row * ldy + i] = from_float<TY> ((to_float (x[row * ldx + i]) - mean) * factor * s
+    y[row * p.ldy + i] = from_float<TY> ((to_float (x[row * p.ldx + i]) - mean) * factor * s
         + (shift.data ? shift.at (i) : 0.f));
   }
 }
@@ -143,10 +163,10 @@ layer_norm_any (TY *y, const TX *x, Vector scale, Vector shift, gint64 m, gint64
 template <typename TY, typename TX>
 static bool
 launch_row (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, float one, float eps)
+    AvatarTensor shift, const LayerNorm &p)
 {
-  gint64 m = x.shape[0], n = x.shape[1];
-  unsigned grid = blocks_for (m, 4);
+  gint64 n = p.n;
+  unsigned grid = blocks_for (p.m, 4);
   const float *a = (const float *) (scale.rank ? scale.data : nullptr);
   const float *b = (const float *) (shift.rank ? shift.data : nullptr);
 
@@ -156,7 +176,7 @@ launch_row (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor sc
     return false;
 #define ROW_KERNEL(vectors, full)                                                                  \
   layer_norm_row<TY, TX, vectors, full><<<grid, 128, 0, stream>>> ((TY *) y.data, y.scale,         \
-      (const TX *) x.data, a, b, m, (int) n, y.stride[0], x.stride[0], one, eps)
+      (const TX *) x.data, a, b, p)
   if (n == 3072)
     ROW_KERNEL (12, true);
   else if (n <= 1024)
@@ -170,21 +190,20 @@ extern "C" cudaError_t
 avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
     AvatarTensor shift, gboolean plus_one, double eps)
 {
-  gint64 m = x.shape[0], n = x.shape[1];
-  float one = plus_one ? 1 : 0;
+  gint64 m = x.shape[0];
+  LayerNorm p = { m, x.shape[1], y.stride[0], x.stride[0], plus_one ? 1.f : 0.f, (float) eps };
 
   if (m == 0)
     return cudaSuccess;
   return DISPATCH_FLOAT (x.dtype, TX, [&] () {
     if (y.dtype == AVATAR_F8_E4M3)
-      return launch_row<__nv_fp8_e4m3, TX> (stream, y, x, scale, shift, one, eps)
+      return launch_row<__nv_fp8_e4m3, TX> (stream, y, x, scale, shift, p)
           ? cudaGetLastError ()
           : cudaErrorInvalidValue;
     return DISPATCH_FLOAT (y.dtype, TY, [&] () {
-      if (!launch_row<TY, TX> (stream, y, x, scale, shift, one, eps))
+      if (!launch_row<TY, TX> (stream, y, x, scale, shift, p))
         layer_norm_any<TY, TX><<<blocks_for (m, 4), 128, 0, stream>>> ((TY *) y.data,
-            (const TX *) x.data, vector_of (scale), vector_of (shift), m, n, y.stride[0],
-            x.stride[0], one, eps);
+            (const TX *) x.data, vector_of (scale), vector_of (shift), p);
       return cudaGetLastError ();
     });
   });
@@ -194,36 +213,35 @@ avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, A
  * @scale: the one factor of an 8-bit y, else NULL */
 template <typename TY, typename T>
 __global__ void __launch_bounds__ (192)
-rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float *cos,
-    const float *sin, gint64 rows, int heads, gint64 ldy, gint64 stride_l, gint64 stride_h,
-    gint64 stride_cs, float eps)
+rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, RmsNormRope p)
 {
+  const int heads = (int) p.heads;
   int lane = threadIdx.x % 16, half = threadIdx.x / 16;
   float weight[8], inverse_scale = scale ? 1.f / *scale : 1.f;
 
 #pragma unroll
   for (int j = 0; j < 8; j++)
     weight[j] = w.at (lane * 8 + j) * inverse_scale;
-  for (gint64 l = blockIdx.x; l < rows; l += gridDim.x) {
+  for (gint64 l = blockIdx.x; l < p.rows; l += gridDim.x) {
     float c[4] = { 1, 1, 1, 1 }, s[4] = { 0, 0, 0, 0 };
 
-    if (cos) {
+    if (p.cos) {
       *reinterpret_cast<float4 *> (c)
-          = *reinterpret_cast<const float4 *> (cos + l * stride_cs + lane * 4);
+          = *reinterpret_cast<const float4 *> (p.cos + l * p.stride_cs + lane * 4);
       *reinterpret_cast<float4 *> (s)
-          = *reinterpret_cast<const float4 *> (sin + l * stride_cs + lane * 4);
+          = *reinterpret_cast<const float4 *> (p.sin + l * p.stride_cs + lane * 4);
     }
     /* All lanes of a warp make the same number of iterations, because warp_sum() needs them all. */
     for (int h = half; h < (heads + 1) / 2 * 2; h += blockDim.x / 16) {
       bool inside = h < heads;
-      gint64 column = (inside ? h : 0) * stride_h + lane * 8;
+      gint64 column = (inside ? h : 0) * p.stride_h + lane * 8;
       float v[8], sum = 0, factor;
 
-      load8 (v, x + l * stride_l + column);
+      load8 (v, x + l * p.ldx + column);
 #pragma unroll
       for (int j = 0; j < 8; j++)
         sum += v[j] * v[j];
-      factor = rsqrtf (warp_sum<16> (sum) / 128.f + eps);
+      factor = rsqrtf (warp_sum<16> (sum) / 128.f + p.eps);
 #pragma unroll
       for (int j = 0; j < 8; j++)
         v[j] *= factor * weight[j];
@@ -235,7 +253,7 @@ rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float 
         v[2 * j + 1] = b * c[j] + a * s[j];
       }
       if (inside)
-        store8 (y + l * ldy + column, v);
+        store8 (y + l * p.ldy + column, v);
     }
   }
 }
@@ -243,24 +261,25 @@ rms_norm_rope_128 (TY *y, const T *x, const float *scale, Vector w, const float 
 /* The same for any even width, in place: one warp per head. */
 template <typename T>
 __global__ void
-rms_norm_rope_any (T *x, Vector w, const float *cos, const float *sin, gint64 rows, gint64 heads,
-    gint64 d, gint64 stride_l, gint64 stride_h, gint64 stride_cs, float eps)
+rms_norm_rope_any (T *x, Vector w, RmsNormRope p)
 {
+  const gint64 d = p.d;
   gint64 i = (gint64) blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   int lane = threadIdx.x % WARP;
-  gint64 l = i / heads;
-  T *row = x + l * stride_l + i % heads * stride_h;
+  gint64 l = i / p.heads;
+  T *row = x + l * p.ldx + i % p.heads * p.stride_h;
   float sum = 0, factor;
 
-  if (i >= rows * heads)
+  if (i >= p.rows * p.heads)
     return;
   for (gint64 j = lane; j < d; j += WARP)
     sum += to_float (row[j]) * to_float (row[j]);
-  factor = rsqrtf (warp_sum (sum) / d + eps);
+  factor = rsqrtf (warp_sum (sum) / d + p.eps);
   for (gint64 j = lane; j < d / 2; j += WARP) {
     float a = to_float (row[2 * j]) * factor * w.at (2 * j);
     float b = to_float (row[2 * j + 1]) * factor * w.at (2 * j + 1);
-    float c = cos ? cos[l * stride_cs + j] : 1.f, s = cos ? sin[l * stride_cs + j] : 0.f;
+    float c = p.cos ? p.cos[l * p.stride_cs + j] : 1.f;
+    float s = p.cos ? p.sin[l * p.stride_cs + j] : 0.f;
 
     row[2 * j] = from_float<T> (a * c - b * s);
     row[2 * j + 1] = from_float<T> (b * c + a * s);
@@ -271,9 +290,11 @@ extern "C" cudaError_t
 avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor cos, AvatarTensor sin, double eps)
 {
-  gint64 rows = x.shape[0], heads = x.shape[1], d = x.shape[2], stride_cs = 0;
+  gint64 rows = x.shape[0], heads = x.shape[1], d = x.shape[2];
   const float *c = cos.rank ? (const float *) cos.data : nullptr;
   const float *s = cos.rank ? (const float *) sin.data : nullptr;
+  RmsNormRope p = { c, s, rows, heads, d, y.stride[0], x.stride[0], x.stride[1],
+    c ? cos.stride[0] : 0, (float) eps };
   bool tables = !c
       || (cos.stride[0] % 4 == 0 && cos.stride[0] == sin.stride[0] && (uintptr_t) c % 16 == 0
           && (uintptr_t) s % 16 == 0);
@@ -287,20 +308,16 @@ avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x
     return cudaSuccess;
   if (d % 2 || (c && cos.stride[0] != sin.stride[0]) || (y.data != x.data && !wide))
     return cudaErrorInvalidValue;
-  if (c)
-    stride_cs = cos.stride[0];
   return DISPATCH_FLOAT (x.dtype, T, [&] () {
     if (y.dtype == AVATAR_F8_E4M3)
       rms_norm_rope_128<__nv_fp8_e4m3, T><<<grid, 192, 0, stream>>> ((__nv_fp8_e4m3 *) y.data,
-          (const T *) x.data, y.scale, vector_of (w), c, s, rows, heads, y.stride[0], x.stride[0],
-          x.stride[1], stride_cs, eps);
+          (const T *) x.data, y.scale, vector_of (w), p);
     else if (wide)
       rms_norm_rope_128<T, T><<<grid, 192, 0, stream>>> ((T *) y.data, (const T *) x.data,
-          nullptr, vector_of (w), c, s, rows, heads, y.stride[0], x.stride[0], x.stride[1],
-          stride_cs, eps);
+          nullptr, vector_of (w), p);
     else
       rms_norm_rope_any<T><<<blocks_for (rows * heads, 4), 128, 0, stream>>> ((T *) x.data,
-          vector_of (w), c, s, rows, heads, d, x.stride[0], x.stride[1], stride_cs, eps);
+          vector_of (w), p);
     return cudaGetLastError ();
   });
 }
