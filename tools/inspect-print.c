@@ -177,8 +177,8 @@ inspect_print_text (const char *path, const AvatarInspection *self, GArray *need
 {
   g_autofree char *printable = inspect_printable (path);
 
-  g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, self->what, "part", "state",
-      "format", "files", "size", "parameters", "tensors");
+  g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, self->description, "part",
+      "state", "format", "files", "size", "parameters", "tensors");
   for (guint i = 0; i < self->components->len; i++)
     print_row (self->components->pdata[i]);
   if (self->n_passed_over)
@@ -295,7 +295,7 @@ inspect_print_json (const char *path, const AvatarInspection *self, GArray *need
 
   json_builder_begin_object (b);
   put_text (b, "path", path);
-  put_text (b, "kind", self->word);
+  put_text (b, "kind", self->id);
   put_boolean (b, "usable", avatar_inspection_is_usable (self));
   json_builder_set_member_name (b, "parts");
   json_builder_begin_array (b);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one tag of EXIF (a TIFF header with its first directory) that changes what is seen. */
+/* Reader of the EXIF orientation, from a TIFF header and its first directory. */
 #include "engine/image/exif.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ typedef struct
   gboolean big_endian;
 } Tiff;
 
-/* 0 where the data end. */
+/* Returns 0 at the end of the data. */
 static guint32
 get (const Tiff *tiff, gsize at, guint n_bytes)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Orientation of a picture, from its EXIF data. */
+/* Orientation of a picture from its EXIF data. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* @tiff: EXIF data from the byte order on. Returns 1 to 8, as EXIF counts them; 1, upright,
- * where there is none or the data are broken. */
+/* Returns: orientation from 1 to 8 as defined by EXIF; 1 (upright) if there is none or the data are
+ * damaged.
+ * @tiff: EXIF data, from the byte order mark on */
 guint avatar_exif_orientation (const guint8 *tiff, gsize n);
 
 G_END_DECLS

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Face mask, as upstream's get_facemask (docs/dev/spec/denoise.md 4.3): the box grown about its
- * centre, then a bilinear reduction without antialiasing. */
+/* Face mask as in upstream's get_facemask (docs/dev/spec/denoise.md 4.3): the box is enlarged about
+ * its centre, then reduced bilinearly without antialiasing. */
 #include "engine/image/face.h"
 
 #include <math.h>
 
-/* One axis: the grown side clipped to the picture, [*from, *to). */
+/* Enlarges one axis and clips it to the picture: [*from, *to). */
 static void
 grow (double start, double length, double area, guint limit, gint64 *from, gint64 *to)
 {
@@ -15,7 +15,7 @@ grow (double start, double length, double area, guint limit, gint64 *from, gint6
   *to = (gint64) CLAMP (centre + half, 0, limit);
 }
 
-/* Of the two middle pixels of cell @i, those that lie in [from, to). */
+/* Counts the two middle pixels of cell @i that are in [from, to). */
 static guint
 middle_pixels (guint i, guint scale, gint64 from, gint64 to)
 {

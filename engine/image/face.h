@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The face box as a mask over latent cells. */
+/* Face mask over latent cells. */
 #pragma once
 
 #include <avatar/image.h>
@@ -8,9 +8,9 @@ G_BEGIN_DECLS
 
 /**
  * avatar_face_mask:
- * @mask: (out): [height / scale, width / scale] floats, 0 to 1
- * @width, @height: of the picture, multiples of @scale
- * @box: the face; without width or height, or not finite: the whole picture
+ * @mask: (out): [height / scale, width / scale], values from 0 to 1
+ * @width, @height: size of the picture in pixels, multiples of @scale
+ * @box: face in pixels; the whole picture if it is empty or not finite
  * @area: factor on each side of the box
  * @scale: pixels of a latent cell, even
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Portraits: their size, alpha, and scaling to a size that the model can make. */
+/* Portraits: size limits, alpha, and scaling to a size that the model supports. */
 #include <avatar/image.h>
 
 #include "engine/image/load.h"
@@ -12,7 +12,7 @@
 
 #define MAX_SIDE 16384
 #define MAX_ASPECT 16
-#define MAX_VIDEO_SIDE 4096 /* as in AvatarDenoiseSettings */
+#define MAX_VIDEO_SIDE 4096 /* limit of AvatarDenoiseSettings */
 #define GREY 128
 
 gboolean
@@ -80,7 +80,7 @@ avatar_image_free (AvatarImage *self)
   g_free (self);
 }
 
-/* RGB, with alpha blended over mid-grey. */
+/* Converts to RGB and blends alpha over mid-grey. */
 static AvatarImage *
 to_opaque (const AvatarImage *image, GError **error)
 {
@@ -104,10 +104,10 @@ to_opaque (const AvatarImage *image, GError **error)
   return self;
 }
 
-/* Moves the stretch [*from, *until) of a side of @size pixels to hold a face, with half of its
- * length on either side or as much as there is room for: by as little as will do, by whole
- * pixels, and not beyond the picture. A face that is longer than the stretch comes into its
- * middle. */
+/* Moves the interval [*from, *until) of a side of @size pixels so that it contains the face with
+ * a margin of half its length on either side, or as much as there is room for. Moves by whole
+ * pixels, no farther than needed, and stays within the picture. A face longer than the interval
+ * is centred. */
 static void
 follow_face (double *from, double *until, double size, double start, double length)
 {
@@ -123,8 +123,8 @@ follow_face (double *from, double *until, double size, double start, double leng
   *until += shift;
 }
 
-/* The largest part of the picture that has the shape of @width x @height: around its centre, or
- * off it for @face, if there is one. */
+/* Returns the largest region with the aspect ratio of @width x @height, centred or moved to contain
+ * @face. */
 static AvatarRegion
 crop (const AvatarImage *image, guint width, guint height, const AvatarFaceBox *face)
 {
@@ -140,8 +140,8 @@ crop (const AvatarImage *image, guint width, guint height, const AvatarFaceBox *
   return (AvatarRegion){ left, top, right, bottom };
 }
 
-/* The size that @model makes of the portrait if nobody asks for one. TRUE: of all of it, in
- * nearly its shape. */
+/* Chooses the model's size for the portrait. Returns TRUE if all of the portrait is shown, with
+ * nearly its aspect ratio. */
 static gboolean
 choose_size (const AvatarImage *image, AvatarModel *model, guint *width, guint *height)
 {
@@ -160,7 +160,7 @@ move_edge (double value, double from, double until, guint size)
   return (guint) CLAMP (floor ((value - from) * size / (until - from) + .5), 0., (double) size);
 }
 
-/* The face on what @r becomes, clipped to it. */
+/* Maps the face to the region @r and clips it. */
 static AvatarBox
 move_box (AvatarFaceBox box, AvatarRegion r, guint width, guint height)
 {
@@ -184,7 +184,8 @@ check_video_size (guint width, guint height, const AvatarModelInfo *info, GError
   return FALSE;
 }
 
-/* Sets what is 0 of the size to the model's choice. @whole: all of the portrait is seen then. */
+/* Replaces a size of 0 by the model's choice.
+ * @whole: (out): TRUE if all of the portrait is shown */
 static gboolean
 resolve_size (const AvatarImage *image, AvatarModel *model, guint *width, guint *height,
     gboolean *whole, GError **error)
@@ -195,7 +196,7 @@ resolve_size (const AvatarImage *image, AvatarModel *model, guint *width, guint 
   return check_video_size (*width, *height, avatar_model_get_info (model), error);
 }
 
-/* @region of the portrait in RGB. */
+/* Scales @region of the portrait in RGB. */
 static AvatarImage *
 scale (const AvatarImage *image, AvatarRegion region, guint width, guint height, GError **error)
 {
@@ -210,7 +211,7 @@ scale (const AvatarImage *image, AvatarRegion region, guint width, guint height,
       error);
 }
 
-/* @box, in pixels of the file, as a face on @image; all zero if there is none. */
+/* Converts @box, in pixels of the file, to pixels of @image. An empty box stays empty. */
 static gboolean
 take_box (const AvatarImage *image, const AvatarBox *box, AvatarFaceBox *face, GError **error)
 {
@@ -232,7 +233,7 @@ take_box (const AvatarImage *image, const AvatarBox *box, AvatarFaceBox *face, G
   return TRUE;
 }
 
-/* Sets @box to @face on what @region becomes. */
+/* Sets @box to the position of @face in the scaled @region. */
 static gboolean
 see_box (AvatarBox *box, AvatarFaceBox face, AvatarRegion region, guint width, guint height,
     GError **error)

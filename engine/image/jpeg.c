@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* JPEG by libjpeg itself: gdk-pixbuf's loader passes over its warnings, and so makes grey of
- * whatever is missing from a file that is cut short. Pixels are those of gdk-pixbuf. */
+/* JPEG reader on libjpeg. gdk-pixbuf's loader ignores its warnings and fills missing data with
+ * grey. Pixels are identical to gdk-pixbuf's. */
 #include "engine/image/exif.h"
 #include "engine/image/load.h"
 #include "engine/image/picture.h"
@@ -16,7 +16,7 @@
 
 #include <jerror.h>
 
-/* Each scan of a few bytes goes over the whole picture; encoders make a dozen. */
+/* A scan of a few bytes processes the whole picture; encoders write about a dozen. */
 #define MAX_SCANS 100
 
 typedef struct
@@ -37,9 +37,8 @@ fail (j_common_ptr info)
   longjmp (self->failed, 1);
 }
 
-/* Bytes between two segments are none of the picture in the headers, and behind the compressed
- * data if they are zeros, with which some cameras fill; else they are data that nobody could
- * decode. */
+/* Bytes between two segments do not belong to the picture in the headers. After the compressed
+ * data, zeros are padding that some cameras write; other bytes mean damaged data. */
 static gboolean
 is_padding (const struct jpeg_decompress_struct *info)
 {
@@ -53,8 +52,7 @@ is_padding (const struct jpeg_decompress_struct *info)
   return TRUE;
 }
 
-/* Warnings are of two kinds: something odd was said that changes nothing, and the data are
- * damaged. */
+/* Tells harmless warnings from those about damaged data. */
 static void
 warn (j_common_ptr info, int level)
 {
@@ -129,8 +127,8 @@ get_profile (struct jpeg_decompress_struct *info)
   return g_bytes_new_with_free_func (data, n, free, data);
 }
 
-/* A picture beyond the limit of pixels comes at half its size, at no cost of memory; not where
- * all of its coefficients would be held. FALSE: too large, or no memory. */
+/* Halves a picture above the limit of pixels, in the decoder and without more memory. Not possible
+ * if all coefficients must be held. Returns FALSE if it is too large or memory is exhausted. */
 static gboolean
 prepare (Decoder *self, AvatarPicture *picture, const char *path, GError **error)
 {
@@ -157,7 +155,7 @@ prepare (Decoder *self, AvatarPicture *picture, const char *path, GError **error
   return picture->pixbuf != NULL;
 }
 
-/* Inks, which Adobe's programs store inverted, without a colour profile. */
+/* Converts CMYK, which Adobe's programs store inverted, without a colour profile. */
 static void
 convert_cmyk (guint8 *restrict rgb, const guint8 *restrict cmyk, guint width, gboolean inverted)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Signatures of files. Files that end in .jpg are often something else: phones make HEIC, web sites
- * WebP and AVIF, and a saved page is HTML. */
+/* File signatures. Files with the ending .jpg often have another format: phones write HEIC, web
+ * sites WebP and AVIF, and a saved page is HTML. */
 #include "engine/image/kinds.h"
 
 #include <string.h>
 
-/* Commands of Debian's packages; %s is the file's name, quoted for a shell. */
+/* Commands of Debian packages. %s is the file name, quoted for a shell. */
 #define FFMPEG "ffmpeg -i %s -frames:v 1 portrait.png (package ffmpeg)"
 #define CONVERT "convert %s'[0]' portrait.png (package imagemagick)"
 #define ICON "convert ico:%s'[0]' portrait.png (package imagemagick)"
@@ -19,7 +19,7 @@
   "a picture whose bytes were changed as if it were text", \
       "copy or download it again, in binary mode"
 
-/* Two pieces of the beginning, at @at and @at2. */
+/* Two byte sequences, at @at and @at2. */
 typedef struct
 {
   guint at, n;
@@ -34,7 +34,7 @@ typedef struct
 #define AT(at, bytes) PIECE (at, bytes), NONE
 #define TWO(at, bytes, at2, bytes2) PIECE (at, bytes), PIECE (at2, bytes2)
 
-/* The first that fits counts. */
+/* The first match counts. */
 static const Signature signatures[] = {
   { TWO (0, "RIFF", 8, "WEBP"), "a WebP picture", FFMPEG },
   { TWO (0, "RIFF", 8, "WAVE"), SOUND },
@@ -96,7 +96,7 @@ avatar_kind_of (const guint8 *begin, gsize n)
   return has_piece (begin, n, 0, "\xff\xd8\xff", 3) ? AVATAR_KIND_JPEG : AVATAR_KIND_OTHER;
 }
 
-/* Markup has no fixed beginning: comments and declarations may come before the first element. */
+/* Markup has no fixed signature: comments and declarations may precede the first element. */
 static gboolean
 has_word (const guint8 *begin, gsize n, const char *const *words)
 {
@@ -135,7 +135,7 @@ name_text (const guint8 *begin, gsize n, const char **name, const char **way)
   }
 }
 
-/* The general brand of HEIF says nothing of the codec; those that it goes with do. */
+/* The general brand of HEIF does not name the codec; the compatible brands do. */
 static gboolean
 is_avif (const guint8 *begin, gsize n)
 {

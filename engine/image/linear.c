@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* OpenCV's arithmetic (modules/imgproc/src/resize.cpp): weights of 11 bits, rows first and unrounded,
- * then columns in two truncations. Halving both sides exactly is a mean of four there. */
+/* Arithmetic of OpenCV (modules/imgproc/src/resize.cpp): weights of 11 bits; rows first, without
+ * rounding, then columns with two truncations. Exact halving is a mean of four pixels, as in
+ * OpenCV. */
 #include "engine/image/linear.h"
 
 #include <math.h>
@@ -15,8 +16,8 @@ typedef struct
   gint *first, *second;
 } Axis;
 
-/* Beyond the border the outermost pixel counts: as one term if @whole_border, which columns are, else
- * as two, which are rounded for themselves. */
+/* Extends the border pixel. Columns add it as one term (@whole_border), rows as two terms that are
+ * rounded separately. */
 static void
 axis_init (Axis *axis, guint from, guint to, gboolean whole_border)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files of pictures. gdk-pixbuf has loaders for many kinds more than are read here, some of
- * which take the memory that a file speaks of before they look whether it is there (4 GiB for a
- * BMP of 198 bytes), or trip over sides of 0 (GIF); so the kind is told first, by the first
- * bytes, and others do not reach it. */
+/* Picture files. The format is checked by the first bytes before gdk-pixbuf sees the file, because
+ * its loaders for other formats allocate memory that a header announces (4 GiB for a BMP of 198
+ * bytes) or fail at sides of 0 (GIF). */
 #define _GNU_SOURCE
 #include "engine/image/load.h"
 
@@ -27,7 +26,7 @@ cannot_read (const char *path, GError **error)
   return FALSE;
 }
 
-/* The picture that is open as @fd. */
+/* Reads the picture from @fd. */
 static gboolean
 read_open (AvatarPicture *picture, const char *path, int fd, GError **error)
 {
@@ -56,7 +55,7 @@ read_open (AvatarPicture *picture, const char *path, int fd, GError **error)
   }
 }
 
-/* Without waiting for whoever writes into a pipe. */
+/* Opens without blocking, so that a pipe without a writer is an error. */
 static gboolean
 read_file (AvatarPicture *picture, const char *path, GError **error)
 {
@@ -92,7 +91,7 @@ avatar_image_load (const char *path, GError **error)
   if (picture.profile)
     avatar_profile_convert (picture.pixbuf, picture.profile);
   upright = turn_upright (&picture);
-  g_clear_object (&picture.pixbuf); /* it may be large */
+  g_clear_object (&picture.pixbuf); /* frees the file's pixels, which may be large */
   if (!upright) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "%s: no memory is left to turn the picture upright; take a smaller one", path);

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What files of portraits may be. */
+/* Limits for portrait files. */
 #pragma once
 
 #include <avatar/image.h>
 
 G_BEGIN_DECLS
 
-/* Limit of what is held. A PNG of 64 bytes can announce any size, and has its memory before it turns
- * out to be short; at 3 bytes a pixel the picture, the one turned upright and the engine's copy
- * take 200 MB each. */
+/* Maximum number of pixels in memory. A PNG of 64 bytes can announce any size, and its memory is
+ * allocated before the data turn out to be short. At 3 bytes a pixel the picture, its upright copy
+ * and the engine's copy take 200 MB each. */
 #define AVATAR_MAX_PIXELS (1 << 26)
 
-/* FALSE with AVATAR_ERROR_DATA: @name is too large, or too long, for a portrait. @shrunk: pixels
- * that one of those that are held stands for, along each side. */
+/* Returns: FALSE with AVATAR_ERROR_DATA if a portrait called @name in messages is too large or too
+ * elongated.
+ * @shrunk: factor by which the decoder has reduced each side */
 gboolean
 avatar_image_check_size (guint width, guint height, guint shrunk, const char *name, GError **error);
 

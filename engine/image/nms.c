@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Non-maximum suppression, as upstream's non_max_suppression_face() and torchvision's nms(), in
- * float32 as there (docs/dev/spec/vae-text-face-formats.md 4). */
+/* Non-maximum suppression as in upstream's non_max_suppression_face() and torchvision's nms(), in
+ * float32 (docs/dev/spec/vae-text-face-formats.md 4). */
 #include "engine/image/nms.h"
 
 #define COLUMNS 16
@@ -12,7 +12,7 @@ typedef struct
   gboolean dropped;
 } Candidate;
 
-/* Of equal scores the one that came first stays first. */
+/* Sorts by falling score; equal scores keep their order. */
 static gint
 by_score (gconstpointer a, gconstpointer b)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From what the detector's network says of every anchor to faces. */
+/* Selection of faces from the detector's output for all anchors. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* In pixels; x, y is the upper left corner. */
+/* Face in pixels; x, y is the upper left corner. */
 typedef struct
 {
   double x, y, width, height;
@@ -16,18 +16,19 @@ typedef struct
 
 /**
  * avatar_faces_select:
- * @rows: [n, 16], as of avatar_yolo_run()
- * @confidence: of objectness, and of its product with the class's score, what a face has more than
- * @overlap: intersection over union, above which the one with the lower score is dropped
+ * @rows: output of avatar_yolo_run(), [n, 16]
+ * @confidence: minimum objectness, and minimum product of objectness and class score, exclusive
+ * @overlap: intersection over union above which the face with the lower score is removed
  *
- * Returns: (transfer full): of AvatarFace, by falling score; at most so many were looked at as
- * AVATAR_FACES_MAX
+ * Only the AVATAR_FACES_MAX candidates with the highest scores are compared.
+ *
+ * Returns: (transfer full): array of AvatarFace, by falling score
  */
 GArray *avatar_faces_select (const float *rows, gint64 n, float confidence, float overlap);
-/* The one that upstream takes; %NULL: there is none. */
+/* Returns: (nullable): the face that upstream uses. */
 const AvatarFace *avatar_faces_largest (GArray *faces);
 
-/* Candidates with the highest scores; others are passed over, so that no weights make it slow. */
+/* Maximum number of candidates, which bounds the time for any weights. */
 #define AVATAR_FACES_MAX 8192
 
 G_END_DECLS

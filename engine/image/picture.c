@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What readers of PNG and of JPEG share. */
+/* Common helpers of the PNG and JPEG readers. */
 #include "engine/image/picture.h"
 
 #include <avatar/error.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* PNG by gdk-pixbuf, which passes over EXIF data: these are looked for here. Files are loaded at
- * once, not piece by piece: of one that is cut short the latter would give what there is. */
+/* PNG reader on gdk-pixbuf, which ignores EXIF data; they are read here. Files are loaded at once,
+ * because gdk-pixbuf's incremental loader accepts truncated files. */
 #include "engine/image/exif.h"
 #include "engine/image/load.h"
 #include "engine/image/picture.h"
@@ -18,8 +18,8 @@ big_endian (const guint8 *bytes)
   return (guint32) bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
 }
 
-/* The orientation in an eXIf chunk of @n bytes, which @file stands before. Some writers keep the
- * name that EXIF data have in a JPEG. */
+/* Returns the orientation of an eXIf chunk of @n bytes, before which @file is positioned. Some
+ * writers include the prefix that EXIF data have in a JPEG. */
 static guint
 read_exif (FILE *file, guint32 n)
 {
@@ -34,7 +34,7 @@ read_exif (FILE *file, guint32 n)
   return avatar_exif_orientation (data + skip, n - skip);
 }
 
-/* Walks from chunk to chunk; that of EXIF may stand before the pixels or after them. */
+/* Walks through the chunks; eXIf may be before or after the pixels. */
 static guint
 find_orientation (int fd)
 {
@@ -76,7 +76,7 @@ avatar_png_read (AvatarPicture *picture, const char *path, int fd, GError **erro
   g_autoptr (GError) load_error = NULL;
   int width, height;
 
-  /* sizes first: a small file may announce a picture that no memory holds */
+  /* checked first, because a small file may announce a picture that fits in no memory */
   if (gdk_pixbuf_get_file_info (path, &width, &height)
       && !avatar_image_check_size (MAX (width, 0), MAX (height, 0), 1, path, error))
     return FALSE;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Conversion to sRGB by LittleCMS: phones store Display P3, whose numbers look paler as sRGB. */
+/* Conversion to sRGB with LittleCMS. Phones store Display P3, whose values look paler as sRGB. */
 #include "engine/image/profile.h"
 
 #include <lcms2.h>
 
 #include <stdlib.h>
 
-/* Levels of 255. What differs less is sRGB in other words, and its pixels stay as they are. */
+/* Maximum difference, in levels of 255, below which a profile counts as sRGB and the pixels are
+ * kept. */
 #define SAME 3
 #define STEP 51
 

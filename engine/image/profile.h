@@ -6,8 +6,8 @@
 
 G_BEGIN_DECLS
 
-/* Converts @pixbuf to sRGB, by its ICC @profile. One that is broken, is not of RGB or is as good as
- * sRGB changes nothing. */
+/* Converts @pixbuf to sRGB according to its ICC @profile. A profile that is damaged, not RGB or
+ * close to sRGB changes nothing. */
 void avatar_profile_convert (GdkPixbuf *pixbuf, GBytes *profile);
 
 G_END_DECLS

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Resampling as Pillow does it on 8-bit pictures: rows first, then columns, each pass rounded and
- * clipped to 8 bits, with weights in fixed point. Whoever makes one of the two passes wider than a
- * byte, or swaps them, gets other bytes (tests/golden/image). */
+/* Resampling as Pillow does it on 8-bit pictures: rows first, then columns. Each pass rounds and
+ * clips to 8 bits, with weights in fixed point. Another order of the passes or a wider intermediate
+ * gives different bytes (tests/golden/image). */
 #include "engine/image/resample.h"
 
 #include <math.h>
 #include <string.h>
 
-/* 8 bits of the result and two more, as a sharpening filter overshoots, leave these of 32. */
+/* Fraction bits of a weight in 32 bits: 8 are taken by the result, and two by the overshoot of a
+ * sharpening filter. */
 #define PRECISION 22
 #define HALF (1 << (PRECISION - 1))
 
-/* One axis: pixel i of the result is the sum over its window, n[i] pixels from first[i]. */
+/* One axis: pixel i of the result is a weighted sum over n[i] pixels from first[i]. */
 typedef struct
 {
-  guint room; /* of weights for each pixel */
+  guint room; /* weights allocated for each pixel */
   guint *first, *n;
   gint32 *weights; /* [pixels, room] */
 } Axis;
@@ -40,7 +41,7 @@ lanczos (double x)
 static const struct
 {
   double (*value) (double x);
-  double support; /* 0 beyond it on either side */
+  double support; /* the filter is 0 beyond it on either side */
 } filters[] = {
   [AVATAR_FILTER_BILINEAR] = { triangle, 1 },
   [AVATAR_FILTER_LANCZOS] = { lanczos, 3 },
@@ -56,7 +57,7 @@ axis_clear (Axis *axis)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Axis, axis_clear)
 
-/* The weights of one pixel, in double first, as they are divided by their sum. */
+/* Computes the weights of one pixel, first in double because they are divided by their sum. */
 static void
 fill_weights (gint32 *out, double *scratch, guint first, guint n, double centre, double stretch,
     AvatarFilter filter)
@@ -74,7 +75,7 @@ fill_weights (gint32 *out, double *scratch, guint first, guint n, double centre,
   }
 }
 
-/* @to pixels of the stretch [from, until) of @size pixels. */
+/* Computes the axis that scales the interval [from, until) of @size pixels to @to pixels. */
 static void
 axis_init (Axis *axis, guint size, float from, float until, guint to, AvatarFilter filter)
 {
@@ -124,7 +125,8 @@ scale_row (guint8 *restrict out, const guint8 *restrict row, const Axis *axis, g
   }
 }
 
-/* Row @y of the result from @rows of @n bytes each, of which the first is picture row @skipped. */
+/* Computes row @y of the result from @rows of @n bytes each, the first of which is row @skipped of
+ * the picture. */
 static void
 blend_rows (guint8 *restrict out, gint32 *restrict sums, const guint8 *restrict rows, guint skipped,
     const Axis *axis, guint y, guint n)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Resampling of 8-bit RGB pictures, byte for byte as Pillow's Image.resize(), which prepared the
- * pictures that the model was trained on. */
+/* Resampling of 8-bit RGB pictures, byte-identical to Pillow's Image.resize(), with which the
+ * training pictures were made. */
 #pragma once
 
 #include <avatar/image.h>
@@ -13,7 +13,7 @@ typedef enum
   AVATAR_FILTER_LANCZOS,
 } AvatarFilter;
 
-/* A part of a picture. Edges may lie between pixels; float, as Pillow's box. */
+/* Region of a picture. Edges may be between pixels; float as in Pillow. */
 typedef struct
 {
   float left, top, right, bottom;
@@ -21,12 +21,12 @@ typedef struct
 
 /**
  * avatar_resample:
- * @image: an RGB picture
- * @region: the part of it to take, not empty, inside the picture
+ * @image: RGB picture
+ * @region: non-empty region inside the picture
  *
- * When the picture shrinks, the filter widens with it, so that nothing is aliased.
+ * The filter is widened for reduction, so that there is no aliasing.
  *
- * Returns: (transfer full): @region as a picture of @width x @height pixels
+ * Returns: (transfer full): @region scaled to @width x @height pixels
  */
 AvatarImage *avatar_resample (const AvatarImage *image, AvatarRegion region, AvatarFilter filter,
     guint width, guint height, GError **error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Upstream's choice of a video size: the shorter side becomes the base, both are rounded to
- * multiples of 64, and a cap bounds the area. Upstream does not look again after the cap, so a
- * long video may exceed it by what rounding adds. */
+/* Upstream's choice of a video size: the shorter side is scaled to the base, both sides are rounded
+ * to multiples of 64, and a cap limits the area. As in upstream, the rounding after the cap may
+ * exceed it. */
 #include "engine/image/resize.h"
 
 #include <math.h>

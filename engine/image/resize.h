@@ -6,8 +6,8 @@
 
 G_BEGIN_DECLS
 
-/* The size that upstream makes of a portrait of @width x @height with its option image-size =
- * @base (docs/dev/spec/denoise.md 4.1). */
+/* Computes the size that upstream chooses for a portrait of @width x @height with its option
+ * image-size = @base (docs/dev/spec/denoise.md 4.1). */
 void avatar_resize_rule (const AvatarResizeConfig *rule, guint width, guint height, guint base,
     guint *out_width, guint *out_height);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weights in one file or in two, and what lies beside them: configuration and tokenizer. */
+/* The weights may be in one file or in two. Configuration and tokenizer must be in the same
+ * folder. */
 #include "engine/inspect/inspect-encoder.h"
 
 #include "engine/inspect/inspect-file.h"
@@ -7,7 +8,8 @@
 
 #include <string.h>
 
-/* @groups: of every one there must be tensors; @advice: where what is missing can be had besides. */
+/* groups: name prefixes, each of which must have tensors.
+ * advice: additional source of missing tensors. */
 typedef struct
 {
   AvatarComponentKind kind;
@@ -22,7 +24,7 @@ static const Encoder encoders[] = {
   { AVATAR_COMPONENT_CLIP, { "text_model." }, "" },
 };
 
-/* What is inspected. */
+/* State of one inspection. */
 typedef struct
 {
   AvatarInspectedComponent *component;
@@ -30,7 +32,7 @@ typedef struct
   const AvatarLayoutEncoder *where;
   const AvatarConfig *config;
   const Encoder *encoder;
-  const char *second; /* a file of what the weights may lack, or NULL */
+  const char *second; /* separate file of missing tensors, or NULL */
   char *folder;
 } Job;
 
@@ -47,7 +49,7 @@ begins_with (const char *name, const char *const *prefixes, guint *which)
   return FALSE;
 }
 
-/* By the name that they have, or that of the release. */
+/* Matches the stored name, or the name in the release. */
 static void
 count_groups (const Job *job, AvatarTensorFile *file, guint *counts)
 {
@@ -64,7 +66,7 @@ count_groups (const Job *job, AvatarTensorFile *file, guint *counts)
   }
 }
 
-/* What is in the file, and in a second one. */
+/* Counts the groups in the file and in the second one. */
 static void
 check_groups (const Job *job, AvatarTensorFile *file, AvatarTensorFile *second)
 {
@@ -80,7 +82,7 @@ check_groups (const Job *job, AvatarTensorFile *file, AvatarTensorFile *second)
           job->component->path, job->encoder->groups[i], job->form->source, job->encoder->advice);
 }
 
-/* Whether tower and projector are to be taken from a second file. */
+/* Returns TRUE if vision tower and projector are in a separate file. */
 static gboolean
 is_blind (const Job *job, AvatarTensorFile *file)
 {
@@ -97,7 +99,7 @@ is_blind (const Job *job, AvatarTensorFile *file)
   return TRUE;
 }
 
-/* A file with a part of the weights, which counts for the component. */
+/* Adds a second file of weights to the component. */
 static AvatarTensorFile *
 look_at_second (const Job *job)
 {
@@ -125,7 +127,7 @@ look (const Job *job)
   g_clear_pointer (&more, avatar_tensor_file_free);
 }
 
-/* What the architecture demands of the tensors that are used; others are in every such file. */
+/* Checks the tensors that are used. Every file has unused ones too. */
 static gboolean
 fits (const Job *job, GError **error)
 {
@@ -137,7 +139,8 @@ fits (const Job *job, GError **error)
   return done;
 }
 
-/* Any of @names, "a|b". */
+/* Returns TRUE if any of @names, "a
+ * b", exists. */
 static gboolean
 is_there (const char *folder, const char *names)
 {
@@ -162,22 +165,22 @@ add_name (GString *list, const char *names)
   g_string_append_len (list, names, end ? end - names : (gssize) strlen (names));
 }
 
-/* What must lie beside the weights and does not. The configuration may be missing where the released
- * sizes, which it then has, are right. */
+/* Lists the required files that are missing. The configuration may be missing if the released sizes
+ * are right. */
 static void
 list_missing (const Job *job, GString *missing)
 {
-  gboolean sized = is_there (job->folder, job->where->beside[0]);
+  gboolean sized = is_there (job->folder, job->where->required[0]);
   gboolean used = job->config->text.kind == AVATAR_TEXT_LLAVA_CLIP;
 
   if (!sized && (missing->len || (used && !fits (job, NULL))))
-    add_name (missing, job->where->beside[0]);
+    add_name (missing, job->where->required[0]);
   else if (!sized)
     job->component->note
-        = g_strdup_printf ("there is no %s: it has the released sizes", job->where->beside[0]);
-  for (guint i = 1; job->where->beside[i]; i++)
-    if (!is_there (job->folder, job->where->beside[i]))
-      add_name (missing, job->where->beside[i]);
+        = g_strdup_printf ("there is no %s: it has the released sizes", job->where->required[0]);
+  for (guint i = 1; job->where->required[i]; i++)
+    if (!is_there (job->folder, job->where->required[i]))
+      add_name (missing, job->where->required[i]);
 }
 
 static void

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A text encoder in a folder that was downloaded. */
+/* Inspection of the text encoders of a downloaded folder. */
 #pragma once
 
 #include "engine/inspect/inspect.h"
@@ -7,7 +7,7 @@
 
 G_BEGIN_DECLS
 
-/* Tells of @component, LLaVA or @clip, of @layout, what it is and what it lacks. */
+/* Fills @component with the state of LLaVA, or of CLIP if @clip. */
 void avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout *layout,
     const AvatarConfig *config, gboolean clip);
 

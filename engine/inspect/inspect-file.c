@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Formats are told by the first bytes, and of zip archives by the names of their entries. */
+/* Formats are recognised by the first bytes, zip archives by the names of their entries. */
 #include "engine/inspect/inspect-file.h"
 
 #include "engine/formats/file-magic.h"
@@ -81,7 +81,7 @@ format_of (const char *path)
     return "GGUF";
   if (avatar_torch_is (data, size))
     return data[0] == 'P' ? zip_kind (bytes) : "PyTorch, old kind";
-  /* a table of less than 4 GiB, and its first character */
+  /* header of less than 4 GiB, and its first character */
   if (size > 8 && memcmp (data + 4, "\0\0\0\0{", 5) == 0)
     return "safetensors";
   return "unknown";
@@ -152,7 +152,7 @@ avatar_inspected_component_open_file (AvatarInspectedComponent *self)
     self->n_files += avatar_tensor_file_n_files (file) - 1;
     avatar_inspected_component_count (self, file);
     if (g_str_has_suffix (self->path, ".index.json"))
-      self->file_bytes += self->total.bytes; /* but for the shards' tables */
+      self->file_bytes += self->total.bytes; /* without the shards' headers */
     if (self->total.n == 0)
       avatar_inspected_component_fail (self, AVATAR_INSPECT_UNUSABLE,
           "%s: there are no tensors in it that can be read; expected weights", self->path);

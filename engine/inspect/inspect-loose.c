@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A LoRA is tried on the model; of other files it is only said whose weights they are, because the
- * sizes that they should have are not known. */
+/* A LoRA is matched with the model. For other files only the component is named, because the sizes
+ * that they should have are not known. */
 #include "engine/inspect/inspect-loose.h"
 
 #include "engine/inspect/inspect-file.h"
@@ -9,11 +9,11 @@
 
 #include <string.h>
 
-/* Of a folder without end only so much is looked at. */
+/* Maximum number of directory entries that are examined. */
 #define MAX_ENTRIES 4096
 #define MAX_FILES 32
 
-/* Whether most of its tensors are called as those of a LoRA are. */
+/* Returns TRUE if most tensors have names as in a LoRA. */
 static gboolean
 is_lora (AvatarTensorFile *file)
 {
@@ -56,7 +56,7 @@ try_lora (AvatarInspectedComponent *component, const AvatarConfig *config)
     avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE, "%s", error->message);
 }
 
-/* Whose weights they are, by what some tensor's name begins with; NULL: nobody's. */
+/* Returns the name of the component, from the prefix of a tensor name, or NULL. */
 static const char *
 whose (AvatarTensorFile *file)
 {
@@ -122,7 +122,7 @@ avatar_inspect_loose (const char *path, const AvatarConfig *config)
   return component;
 }
 
-/* Shards are told of by their index. */
+/* Shards are reported through their index. */
 static gboolean
 looks_like_weights (const char *name)
 {

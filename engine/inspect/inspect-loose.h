@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weight files that are in no known place: told by the names of their tensors. */
+/* Inspection of weight files outside of a model folder. They are identified by the names of their
+ * tensors. */
 #pragma once
 
 #include "engine/model/config.h"
@@ -7,10 +8,10 @@
 
 G_BEGIN_DECLS
 
-/* @config: sizes that a LoRA must have. */
+/* @config: sizes that a LoRA must match */
 AvatarInspectedComponent *avatar_inspect_loose (const char *path, const AvatarConfig *config);
-/* The same for what looks like weights in @folder itself and is not in @seen, a set of absolute
- * paths to which they are added. Nothing, if it is no folder. */
+/* Inspects the weight files in @folder that are not in @seen, a set of absolute paths, and adds
+ * them to it. Does nothing if @folder is not a folder. */
 void avatar_inspect_folder (AvatarInspection *self, const char *folder, const AvatarConfig *config,
     GHashTable *seen);
 

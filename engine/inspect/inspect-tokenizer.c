@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tokenizers are read as for a run, and encode an empty prompt. */
+/* Tokenizers are loaded as for a run, and encode an empty prompt. */
 #include "engine/inspect/inspect-tokenizer.h"
 
 #include "engine/text/tokenizer.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Folders are laid out as those that avatar_model_open() takes, and their parts are opened by the
- * same code, but one that fails does not keep us from the next. */
+/* Opens the components with the code of avatar_model_open(), but continues after a failure. */
 #include "engine/inspect/inspect.h"
 
 #include "engine/model/config-text-encoder.h"
@@ -17,14 +16,14 @@
 typedef struct
 {
   AvatarInspection *self;
-  AvatarLayout layout;  /* of a download; else its form is NULL */
-  AvatarConfig *config; /* NULL: it could not be read */
-  GHashTable *seen;     /* absolute paths of files that belong to parts */
+  AvatarLayout layout;  /* layout of a download; otherwise form is NULL */
+  AvatarConfig *config; /* NULL if it could not be read */
+  GHashTable *seen;     /* absolute paths of the files of components */
   AvatarInspectFunc func;
   gpointer data;
 } Job;
 
-/* ----------------------------------------------------------------------------------- one part */
+/* -------------------------------------------------------------------------------- one component */
 
 static AvatarInspectedComponent *
 add_part (Job *job, const char *name, const char *path, gboolean needed)
@@ -39,7 +38,7 @@ add_part (Job *job, const char *name, const char *path, gboolean needed)
   return component;
 }
 
-/* FALSE: @path is not there; the part is told where it comes from. */
+/* Returns FALSE if @path does not exist, after setting the problem with the download source. */
 static gboolean
 demand (const Job *job, AvatarInspectedComponent *component, const char *path)
 {
@@ -70,12 +69,12 @@ list_extra (AvatarInspectedComponent *component, AvatarComponentKind kind, Avata
     if (wanted && !g_hash_table_contains (opened->tensors, wanted))
       avatar_inspected_component_add_extra (component, name);
   }
-  /* what is needed and not read is an error */
+  /* a tensor that is needed and cannot be read is an error */
   for (GList *l = unread; l; l = l->next)
     avatar_inspected_component_add_extra (component, l->data);
 }
 
-/* What the architecture demands of the component. */
+/* Checks the component against the manifest. */
 static void
 check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
     const char *scales, AvatarTensorFile *file)
@@ -90,7 +89,7 @@ check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponent
         error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,
         "%s", error->message);
   avatar_component_clear (&opened);
-  /* the names of a plain folder's tensors are ours, so that others show that something is wrong */
+  /* The names in a plain folder are our own, so an unknown name is an error. */
   if (!job->layout.form && component->n_extra > 0)
     avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
         "%s: %u tensors are none that config.json calls for, the first of them \"%s\"; the two do "
@@ -126,7 +125,7 @@ inspect_part (const Job *job, AvatarInspectedComponent *component, AvatarCompone
 
 /* -------------------------------------------------------------------------------- a download */
 
-/* Shapes are compared by who uses it. */
+/* The detector itself checks shapes when it is opened. */
 static void
 check_detector (const Job *job, AvatarInspectedComponent *component, AvatarTensorFile *file)
 {
@@ -172,7 +171,7 @@ inspect_transformer (Job *job, const char *path, const char *scales, gboolean ne
   inspect_part (job, add_part (job, name, path, needed), AVATAR_COMPONENT_TRANSFORMER, scales);
 }
 
-/* The one that would be taken, and the others that are there. */
+/* Inspects the transformer that a run would use, and the others in the folder. */
 static void
 inspect_transformers (Job *job)
 {
@@ -200,8 +199,8 @@ inspect_download (Job *job, GError **error)
   g_autofree char *own = g_build_filename (folder, "avatar-config.json", NULL);
 
   job->self->kind = AVATAR_INSPECTED_DOWNLOAD;
-  job->self->word = layout->form->word;
-  job->self->what = layout->form->what;
+  job->self->id = layout->form->id;
+  job->self->description = layout->form->description;
   job->self->released_sizes = !g_file_test (own, G_FILE_TEST_EXISTS);
   job->config = avatar_config_parse (layout->config, -1, own, error);
   if (!job->config
@@ -232,7 +231,7 @@ inspect_download (Job *job, GError **error)
 
 /* ----------------------------------------------------------------------------- a plain folder */
 
-/* By any of its parts: config.json alone is in every folder of Hugging Face's. */
+/* Requires any component, because every Hugging Face folder has a config.json. */
 static gboolean
 is_plain (const char *path)
 {
@@ -271,8 +270,8 @@ inspect_plain (Job *job, const char *path)
   g_autofree char *detector = g_build_filename (path, AVATAR_PLAIN_DETECTOR, NULL);
 
   job->self->kind = AVATAR_INSPECTED_PLAIN;
-  job->self->word = "plain";
-  job->self->what = "a model's folder";
+  job->self->id = "plain";
+  job->self->description = "a model's folder";
   read_config (job, add_part (job, "configuration", config, TRUE));
   for (guint i = 0; i < AVATAR_N_PLAIN_COMPONENTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_component_file (i), NULL);
@@ -283,9 +282,9 @@ inspect_plain (Job *job, const char *path)
     inspect_detector (job, detector);
 }
 
-/* ------------------------------------------------------------------------------------- all of it */
+/* ----------------------------------------------------------------------------------- everything */
 
-/* LoRA files and whatever else lies about. */
+/* Inspects LoRA files and other weight files. */
 static void
 inspect_rest (Job *job, const char *path)
 {
@@ -301,7 +300,7 @@ inspect_rest (Job *job, const char *path)
   }
 }
 
-/* A file that is of no folder's known structure: it is all there is, so that failing is an error. */
+/* Inspects a single file. Failure is an error, because there is nothing else to report. */
 static gboolean
 inspect_file (Job *job, const char *path, GError **error)
 {
@@ -359,8 +358,8 @@ avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError 
   gboolean done;
 
   job.self->kind = AVATAR_INSPECTED_FILES;
-  job.self->word = "files";
-  job.self->what = "weights, but no model by themselves";
+  job.self->id = "files";
+  job.self->description = "weights, but no model by themselves";
   job.self->components
       = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_component_free);
   done = inspect_any (&job, path, error);

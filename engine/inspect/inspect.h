@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a folder or a file is: which parts of a model are there, in what form, and what is missing
- * and where it comes from. Nothing is converted, and nothing is read but tables. */
+/* Inspection of a folder or file: the components that are present, their formats, what is missing
+ * and where to download it. Reads headers only and converts nothing. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -8,10 +8,10 @@
 
 G_BEGIN_DECLS
 
-/* Names of tensors that are kept for a message. */
+/* Maximum number of tensor names that are kept for a message. */
 #define AVATAR_INSPECT_NAMES 4
 
-/* Names of the parts whose tokenizers engine/inspect/inspect-tokenizer.h looks at. */
+/* Names of the components with a tokenizer (engine/inspect/inspect-tokenizer.h). */
 #define AVATAR_INSPECT_LLAVA "text encoder (LLaVA)"
 #define AVATAR_INSPECT_CLIP "text encoder (CLIP)"
 
@@ -19,8 +19,8 @@ typedef enum
 {
   AVATAR_INSPECT_FINE,
   AVATAR_INSPECT_MISSING,
-  AVATAR_INSPECT_INCOMPLETE, /* tensors, or a file that belongs to it, are not there */
-  AVATAR_INSPECT_UNUSABLE,   /* @problem says why */
+  AVATAR_INSPECT_INCOMPLETE, /* tensors or a required file are missing */
+  AVATAR_INSPECT_UNUSABLE,   /* @problem has the reason */
 } AvatarInspectState;
 
 typedef struct
@@ -32,14 +32,15 @@ typedef struct
 /**
  * AvatarInspectedComponent:
  * @name: "transformer", "VAE", ...
- * @needed: nothing runs without it
- * @path: where it is, or where it should be
- * @format: of the file, e.g. "safetensors", "GGUF"; %NULL if there is none
- * @n_files, @file_bytes: with its shards, or its file of scales
- * @tallies: of the tensors, by dtype; @total: of all
- * @parameters: values that are no factors of 8-bit ones
- * @n_extra, @extra: tensors that nothing needs, and the first of them, up to %NULL
- * @problem: (nullable): what was found, expected, and is to be done; @note: (nullable): a remark
+ * @needed: TRUE if no video can be made without it
+ * @path: path of the file, or where it is expected
+ * @format: (nullable): file format, e.g. "safetensors" or "GGUF"; %NULL if there is no file
+ * @n_files, @file_bytes: number and size of its files, shards and scale factors included
+ * @tallies: tensors by dtype; @total: all tensors
+ * @parameters: number of values without scale factors
+ * @n_extra, @extra: number of unneeded tensors, and the first names, %NULL-terminated
+ * @problem: (nullable): message with finding, expectation and remedy
+ * @note: (nullable): remark
  */
 typedef struct
 {
@@ -59,38 +60,41 @@ typedef struct
 
 typedef enum
 {
-  AVATAR_INSPECTED_DOWNLOAD, /* as it comes from where it is published (engine/model/layout.h) */
-  AVATAR_INSPECTED_PLAIN,    /* config.json and a file a part */
-  AVATAR_INSPECTED_FILES,    /* a file, or a folder of files, that are no model by themselves */
+  AVATAR_INSPECTED_DOWNLOAD, /* folder as downloaded (engine/model/layout.h) */
+  AVATAR_INSPECTED_PLAIN,    /* config.json and a file for each component */
+  AVATAR_INSPECTED_FILES,    /* one file, or several that are not a model */
 } AvatarInspectedKind;
 
 /**
  * AvatarInspection:
- * @word: the kind for programs; @what: in words
- * @components: of AvatarInspectedComponent
- * @released_sizes: a tree that has no sizes of its own
- * @config: what a model's folder says of sizes; %NULL: nothing that can be read, or it is no model's
- * @n_passed_over: files of the folder that were not looked at, because there are so many
+ * @id: kind, for programs; @description: kind, for messages
+ * @components: array of AvatarInspectedComponent
+ * @released_sizes: TRUE if the folder has no configuration and the released sizes apply
+ * @config: (nullable): configuration of the model; %NULL if there is none that can be read
+ * @n_passed_over: number of files that were skipped because the folder has too many
  */
 typedef struct
 {
   AvatarInspectedKind kind;
-  const char *word, *what;
+  const char *id, *description;
   GPtrArray *components;
   gboolean released_sizes;
   AvatarConfig *config;
   guint n_passed_over;
 } AvatarInspection;
 
-/* Told of each part before it is looked at. */
+/* Called with the name of a component before it is read. */
 typedef void (*AvatarInspectFunc) (const char *component, gpointer data);
 
-/* @func: (nullable). %NULL with @error: @path is not there, or nothing in it can be told of; a part that
- * cannot be read is no error, unless it is all there is. */
+/* Inspects the file or folder at @path.
+ * @func: (nullable): progress callback
+ * Returns: (transfer full): the inspection, also if components are unusable; %NULL with @error if
+ * @path does not exist or nothing in it is recognised. */
 AvatarInspection *
 avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError **error);
 void avatar_inspection_free (AvatarInspection *self);
-/* All that is needed is there; of files, all of them are. */
+/* Returns: TRUE if all needed components are usable; for @AVATAR_INSPECTED_FILES, if all files
+ * are. */
 gboolean avatar_inspection_is_usable (const AvatarInspection *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarInspection, avatar_inspection_free)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names, scales and shapes of a part's tensors. */
+/* Names, scale factors and shapes of a component's tensors. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/model/component.h"
 
@@ -9,19 +9,21 @@
 
 #include <string.h>
 
-/* Longer ones are nobody's factors. */
+/* Maximum length of the name of a scale factor. */
 #define MAX_SIBLING 512
 
-/* A LLaVA that has it has its vision tower. */
-#define SEES "vision_tower.vision_model.embeddings.class_embedding"
+/* Tensor that tells whether a LLaVA file has a vision tower. */
+#define VISION_TOWER_TENSOR "vision_tower.vision_model.embeddings.class_embedding"
 
-/* @prefix: longest first; the first that fits is dropped from a name, or becomes @instead. @foreign:
- * names that begin so belong to other networks of the same checkpoint and are passed over. */
+/* Names of one component.
+ * prefix: prefixes to remove, longest first; the first match is replaced by the same entry of
+ * instead.
+ * foreign: prefixes of other networks in the same checkpoint, which are skipped. */
 static const struct
 {
-  const char *part, *file;
+  const char *name, *file;
   const char *prefix[6], *instead[6], *foreign[5];
-} parts[AVATAR_N_COMPONENTS] = {
+} components[AVATAR_N_COMPONENTS] = {
   { "transformer", "transformer.safetensors",
       { "model.diffusion_model.", "diffusion_model.", "transformer.", "module.", "_orig_mod." },
       { NULL }, { NULL } },
@@ -29,8 +31,8 @@ static const struct
   { "whisper", "whisper_encoder.safetensors", { "model.encoder.", "encoder." }, { NULL },
       { "model.decoder.", "decoder.", "proj_out." } },
   { "text", "text_stub.safetensors", { NULL }, { NULL }, { NULL } },
-  /* newer versions of the library have other names (docs/dev/spec/vae-text-face-formats.md 2.2),
-   * and so have ComfyUI's two files, of the language model alone and of the rest */
+  /* Newer versions of the library, and ComfyUI's two files (language model, vision tower), use
+   * other names (docs/dev/spec/vae-text-face-formats.md 2.2). */
   { "llava", NULL,
       { "model.language_model.", "model.vision_tower.", "model.multi_modal_projector.",
           "vision_model.", "model." },
@@ -44,38 +46,39 @@ static const struct
 const char *
 avatar_component_name (AvatarComponentKind kind)
 {
-  return parts[kind].part;
+  return components[kind].name;
 }
 
 const char *
 avatar_component_file (AvatarComponentKind kind)
 {
-  return parts[kind].file;
+  return components[kind].file;
 }
 
 static gboolean
 is_foreign (AvatarComponentKind kind, const char *name)
 {
-  for (guint j = 0; j < G_N_ELEMENTS (parts[kind].foreign) && parts[kind].foreign[j]; j++)
-    if (g_str_has_prefix (name, parts[kind].foreign[j]))
+  for (guint j = 0; j < G_N_ELEMENTS (components[kind].foreign) && components[kind].foreign[j]; j++)
+    if (g_str_has_prefix (name, components[kind].foreign[j]))
       return TRUE;
   return FALSE;
 }
 
-/* Free with g_free(). */
+/* Returns: (transfer full): @name without prefix. */
 static char *
 bare_name (AvatarComponentKind kind, const char *name)
 {
-  for (guint j = 0; j < G_N_ELEMENTS (parts[kind].prefix) && parts[kind].prefix[j]; j++)
-    if (g_str_has_prefix (name, parts[kind].prefix[j])) {
-      const char *instead = parts[kind].instead[j];
+  for (guint j = 0; j < G_N_ELEMENTS (components[kind].prefix) && components[kind].prefix[j]; j++)
+    if (g_str_has_prefix (name, components[kind].prefix[j])) {
+      const char *instead = components[kind].instead[j];
 
-      return g_strconcat (instead ? instead : "", name + strlen (parts[kind].prefix[j]), NULL);
+      return g_strconcat (instead ? instead : "", name + strlen (components[kind].prefix[j]), NULL);
     }
   return g_strdup (name);
 }
 
-/* Of activations, which are not quantised here, and marks of ComfyUI's that say how weights are. */
+/* Detects scale factors of activations, which are not quantised here, and ComfyUI's format
+ * markers. */
 static gboolean
 is_quantisers (const char *name)
 {
@@ -88,11 +91,11 @@ is_quantisers (const char *name)
   return strcmp (name, "scaled_fp8") == 0;
 }
 
-/* Quantisers have conventions of their own (docs/dev/spec/vae-text-face-formats.md 5.4). */
+/* Maps the names of the various quantisers (docs/dev/spec/vae-text-face-formats.md 5.4). */
 char *
 avatar_component_canonical_name (AvatarComponentKind kind, const char *name)
 {
-  /* DeepSeek's "inverse" is what values are multiplied by, as the others are */
+  /* DeepSeek's "inverse" is a factor to multiply by, like the others */
   static const char *const suffixes[][2]
       = { { ".weight._data", ".weight" }, { ".weight._scale", ".weight_scale" },
           { ".scale_weight", ".weight_scale" }, { ".weight_scale_inv", ".weight_scale" } };
@@ -143,7 +146,7 @@ is_8bit (const AvatarTensor *t)
   return t->dtype == AVATAR_F8_E4M3 || t->dtype == AVATAR_I8;
 }
 
-/* Factors that are in a file of their own, by module. */
+/* Reads the scale factors of a separate file, which are named by module. */
 static void
 read_scales (AvatarComponent *self)
 {
@@ -171,7 +174,7 @@ read_scales (AvatarComponent *self)
         file, n_unused, unused);
 }
 
-/* The names that the architecture has tensors of, and their factors'. */
+/* Set of the names of the manifest and of their scale factors. */
 static GHashTable *
 known_names (GArray *manifest)
 {
@@ -186,7 +189,7 @@ known_names (GArray *manifest)
   return known;
 }
 
-/* @name under all beginnings that may be a module's name. */
+/* Adds @name under all its prefixes that may be the name of a module. */
 static void
 add_sibling (GHashTable *siblings, const char *name)
 {
@@ -217,7 +220,7 @@ add_unread (GHashTable *siblings, AvatarComponentKind kind, AvatarTensorFile *fi
   }
 }
 
-/* Beginning of a name -> the first tensor called so that nobody reads. */
+/* Builds the table of prefix -> first unused tensor. */
 static GHashTable *
 find_siblings (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest)
 {
@@ -234,7 +237,7 @@ find_siblings (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest
   return siblings;
 }
 
-/* Whether each of @n factors is 1. */
+/* Returns TRUE if each of @n factors is 1. */
 static gboolean
 are_ones (const AvatarTensor *scale)
 {
@@ -254,7 +257,7 @@ are_ones (const AvatarTensor *scale)
   return TRUE;
 }
 
-/* Of a tensor that is not of 8 bits, by which somebody else would multiply it. */
+/* Drops the factor of a tensor that is not 8-bit, after checking that it is 1. */
 static gboolean
 drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, const char *scale_name,
     GError **error)
@@ -272,7 +275,7 @@ drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, cons
   return TRUE;
 }
 
-/* Without a factor of a known name: a plain cast, or an error. */
+/* Accepts an 8-bit tensor without a factor of a known name only if it is a plain cast. */
 static gboolean
 check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
     const AvatarTensor *t, GError **error)
@@ -302,7 +305,7 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
   return FALSE;
 }
 
-/* One factor, or one for each row. int8 means nothing without. */
+/* Checks that there is one factor, or one for each row. int8 tensors need one. */
 static gboolean
 check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
     const AvatarTensor *t, GError **error)
@@ -330,7 +333,7 @@ check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, 
   return FALSE;
 }
 
-/* What is to be done about a LLaVA that cannot see. */
+/* Returns advice for a missing tensor, with special advice for a missing vision tower. */
 static const char *
 advise (AvatarComponent *self, const char *missing)
 {
@@ -371,7 +374,7 @@ report_missing (AvatarComponent *self, GArray *manifest, guint first, GError **e
   return FALSE;
 }
 
-/* Of quanto's formats only those of fewer than 8 bits have one. */
+/* Returns TRUE if quanto stored a shift, which only its formats of fewer than 8 bits have. */
 static gboolean
 is_shifted (AvatarComponent *self, const char *name)
 {
@@ -380,8 +383,9 @@ is_shifted (AvatarComponent *self, const char *name)
   return g_hash_table_contains (self->tensors, shift);
 }
 
-/* LLaMA has 128256 ids, LLaVA adds some, and tables are filled up to a round number: files differ in how
- * many of these they have. Only ids that a prompt has matter, which are compared with the table. */
+/* Files differ in the number of unused rows of this table: LLaMA has 128256 ids, LLaVA adds some,
+ * and the table is padded to a round number. Ids of prompts are compared with the table when they
+ * are used. */
 static gboolean
 is_vocabulary (const AvatarManifestEntry *want, const AvatarTensor *found)
 {
@@ -432,7 +436,7 @@ is_unknown (AvatarComponent *self, const char *name, guint n_known, GError **err
   return FALSE;
 }
 
-/* What the manifest does not know: an error, or listed for who looks for it and dropped. */
+/* Refuses tensors that are not in the manifest, or, if not @strict, logs and drops them. */
 static gboolean
 check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError **error)
 {
@@ -450,7 +454,7 @@ check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError 
         (const char *) name);
     g_hash_table_iter_remove (&iter);
   }
-  /* what is needed and not read is missing already */
+  /* missing tensors were reported before */
   g_hash_table_iter_init (&iter, avatar_tensor_file_get_unread (self->file));
   if (strict && g_hash_table_iter_next (&iter, &name, NULL))
     return is_unknown (self, name, manifest->len, error);
@@ -462,7 +466,7 @@ open_second (AvatarComponent *self, AvatarComponentKind kind, const char *path, 
 {
   AvatarTensorFile *file;
 
-  if (kind == AVATAR_COMPONENT_LLAVA && g_hash_table_contains (self->tensors, SEES))
+  if (kind == AVATAR_COMPONENT_LLAVA && g_hash_table_contains (self->tensors, VISION_TOWER_TENSOR))
     return TRUE;
   file = avatar_tensor_file_open (path, error);
   if (!file)
@@ -478,7 +482,7 @@ gboolean
 avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
     const char *second, const AvatarConfig *config, gboolean strict, GError **error)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, components[kind].name);
 
   self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   self->file = avatar_tensor_file_open (path, error);
@@ -495,7 +499,7 @@ void
 avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind kind,
     const AvatarConfig *config)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[kind].part);
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, components[kind].name);
 
   self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   for (guint i = 0; i < manifest->len; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One part of a model: its tensors under the names of the manifest, whatever its file calls them,
- * and checked against it, so that no stage meets a surprise later. */
+/* One component of a model, which is one network with its file. Maps the names in the file to those
+ * of the manifest and checks every tensor against it when the file is opened. */
 #pragma once
 
 #include "engine/model/config.h"
@@ -8,31 +8,36 @@
 
 G_BEGIN_DECLS
 
-/* The parts there are, in this order. */
+/* Components in the order in which a model stores them. */
 typedef enum
 {
   AVATAR_COMPONENT_TRANSFORMER,
   AVATAR_COMPONENT_VAE,
   AVATAR_COMPONENT_WHISPER,
-  AVATAR_COMPONENT_TEXT, /* what stands in for the two below */
+  AVATAR_COMPONENT_TEXT, /* replaces the two encoders below */
   AVATAR_COMPONENT_LLAVA,
   AVATAR_COMPONENT_CLIP,
   AVATAR_N_COMPONENTS,
 } AvatarComponentKind;
 
-/* What tensors' names begin with that only fill the file up, so that others begin on pages. */
+/* Name prefix of padding tensors, which page-align the tensors after them. */
 #define AVATAR_COMPONENT_PADDING "_padding."
 
-/* LLaVA's table of what ids stand for. */
+/* LLaVA's embedding table. */
 #define AVATAR_COMPONENT_VOCABULARY "language_model.model.embed_tokens.weight"
 
-/* Those of a plain folder, which come first. */
+/* Number of components that a plain folder may have; they are the first of the enumeration. */
 #define AVATAR_N_PLAIN_COMPONENTS (AVATAR_COMPONENT_TEXT + 1)
 
-/* @tensors: name -> AvatarTensor; of an 8-bit one NAME_scale as well, one factor or one a row.
- * @file is %NULL where only sizes are known; all is %NULL where the part is not there. @scales: factors in
- * a file of their own; @vision: a LLaVA's vision tower and projector in one of theirs.
- * @siblings: beginning of a name -> a tensor that nobody reads; %NULL as long as nobody asked */
+/**
+ * AvatarComponent: all members are %NULL if the component is missing
+ * @file: (nullable): file of the tensors; %NULL if only shapes are known
+ * @scales: (nullable): separate file of scale factors
+ * @vision: (nullable): separate file of LLaVA's vision tower and projector
+ * @tensors: table of name -> AvatarTensor. An 8-bit tensor NAME has a second entry NAME_scale, with
+ *   one factor or one factor for each row
+ * @siblings: (nullable): table of name prefix -> unused tensor, created at the first lookup
+ */
 typedef struct
 {
   AvatarTensorFile *file, *scales, *vision;
@@ -40,17 +45,20 @@ typedef struct
 } AvatarComponent;
 
 const char *avatar_component_name (AvatarComponentKind kind);
-/* The part's file in a plain folder; %NULL: it is in the released tree only. */
+/* Returns: file name of the component in a plain folder, or %NULL if it has none. */
 const char *avatar_component_file (AvatarComponentKind kind);
-/* What a file calls @name under the manifest's name, or that with "_scale"; %NULL: it belongs to
- * other networks, or to what quantisers keep for themselves. Free with g_free(). */
+/* Returns: (transfer full) (nullable): manifest name of the tensor that a file stores as @name,
+ * with "_scale" appended for scale factors; %NULL if the tensor belongs to another network or is a
+ * quantiser's private data. */
 char *avatar_component_canonical_name (AvatarComponentKind kind, const char *name);
-/* @second: (nullable): file of the factors, by the names of modules; or, of LLaVA, of what the first file
- * does not have. The table of LLaVA's vocabulary may have some rows more or less than @config says.
- * @strict: tensors that are not of the manifest are an error, rather than passed over. */
+/* Opens the file at @path and checks its tensors against the manifest of @config. The number of
+ * rows of LLaVA's embedding table may differ from @config.
+ * @second: (nullable): second file: scale factors by module name, or the tensors of LLaVA that the
+ * first file lacks
+ * @strict: TRUE to refuse tensors that are not in the manifest, FALSE to skip them */
 gboolean avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
     const char *second, const AvatarConfig *config, gboolean strict, GError **error);
-/* All tensors that the architecture needs, with shapes and without data. */
+/* Fills the table with all tensors of the manifest, with shapes and without data. */
 void avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind kind,
     const AvatarConfig *config);
 void avatar_component_clear (AvatarComponent *self);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The released model's sizes, built in: plans can be made before anything was downloaded. */
+/* Built-in sizes of the released model, so that a run can be planned before the weights are
+ * downloaded. */
 #pragma once
 
 #include "engine/model/config.h"
 
 G_BEGIN_DECLS
 
-/* What avatar_model_open() takes for it, where no folder has this name. */
+/* Path for avatar_model_open() that selects these sizes, unless a folder has this name. */
 #define AVATAR_RELEASED "released"
 
-/* What upstream puts around a prompt (hymm_sp/constants.py, data_kits/audio_dataset.py,
- * text_encoder/__init__.py): sentences are joined without spaces, as there. */
+/* Text that upstream adds to a prompt (hymm_sp/constants.py, data_kits/audio_dataset.py,
+ * text_encoder/__init__.py). Sentences are joined without spaces, as there. */
 #define AVATAR_RELEASED_TEMPLATE                                                                 \
   "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following " \
   "aspects: 1. The main content and theme of the video.2. The color, shape, size, texture, "     \
@@ -20,13 +21,13 @@ G_BEGIN_DECLS
   "video:<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>"
 #define AVATAR_RELEASED_QUALITY "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "
 #define AVATAR_RELEASED_SUFFIX "\nThe person looks like<image>"
-/* sample_inference_audio.py, where no other can be given */
+/* Negative prompt of upstream's sample_inference_audio.py. */
 #define AVATAR_RELEASED_NEGATIVE                                                              \
   "Aerial view, aerial view, overexposed, low quality, deformation, a poor composition, bad " \
   "hands, bad teeth, bad eyes, bad limbs, distortion, blurring, Lens changes"
 
 AvatarConfig *avatar_config_released (void);
-/* The same as the text of a config.json. */
+/* Returns: the same configuration as the text of a config.json. */
 const char *avatar_config_released_json (void);
 
 G_END_DECLS

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Such files leave out what is as in the library's own defaults, so that nothing has to be there; but
- * what is there must be what this implementation computes. */
+/* Hugging Face's files omit members with default values, so every member is optional. A member that
+ * is present must have a value that this implementation supports. */
 #include "engine/model/config-text-encoder.h"
 
 #include "engine/formats/json.h"
@@ -9,8 +9,8 @@
 
 #define MAX_DIM 65536
 
-/* xtuner/llava-llama-3-8b-v1_1-transformers and openai/clip-vit-large-patch14
- * (docs/dev/spec/vae-text-face-formats.md 2.1, 3) */
+/* Sizes of xtuner/llava-llama-3-8b-v1_1-transformers and openai/clip-vit-large-patch14
+ * (docs/dev/spec/vae-text-face-formats.md 2.1, 3). */
 static const AvatarLlavaConfig released_llava = {
   .hidden = 4096,
   .layers = 32,
@@ -33,7 +33,7 @@ static const AvatarClipConfig released_clip = {
   .positions = 77,
 };
 
-/* One object of the file, or %NULL: nothing is said. The first failure sticks. */
+/* One object of the file, or %NULL if it is absent. Keeps the first error. */
 typedef struct
 {
   JsonObject *object;
@@ -59,7 +59,7 @@ fail (Reader *r, const char *format, ...)
   r->failed = TRUE;
 }
 
-/* %NULL: not there, or null. */
+/* Returns %NULL if the member is absent or null. */
 static JsonNode *
 find (const Reader *r, const char *key)
 {
@@ -95,7 +95,7 @@ get_count (Reader *r, const char *key, guint min, guint max, guint otherwise)
   return value;
 }
 
-/* What this implementation knows in one value only. */
+/* Checks an option with a single supported value. */
 static void
 only_string (Reader *r, const char *key, const char *value)
 {
@@ -135,7 +135,7 @@ check_heads (Reader *r, guint hidden, guint heads)
         heads);
 }
 
-/* CLIP's layers, of either tower. */
+/* Reads the sizes of CLIP's layers, in either tower. */
 static void
 read_tower (Reader *r, AvatarTowerConfig *c)
 {
@@ -170,7 +170,7 @@ read_llama (Reader *r, AvatarLlavaConfig *c)
     fail (r, "%u attention heads do not divide among %u key-value heads", c->heads, c->kv_heads);
 }
 
-/* The config.json beside @weights; free with g_free(). */
+/* Returns: (transfer full) (nullable): path of the config.json next to @weights. */
 static char *
 beside (const char *weights)
 {
@@ -230,7 +230,7 @@ avatar_config_read_clip (AvatarClipConfig *c, const char *json, const char *weig
   *c = released_clip;
   if (!open_json (&root, json, &object))
     return FALSE;
-  /* of the text tower alone, or of all of CLIP */
+  /* the file describes the text tower alone, or all of CLIP */
   r = find (&root, "text_config") ? enter (&root, "text_config") : root;
   read_tower (&r, &c->tower);
   c->vocab = get_count (&r, "vocab_size", 1, 1 << 20, c->vocab);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* config.json of a model folder. Every number has a range, so that products of sizes fit in 64
- * bits wherever they are made later, and parts that must agree are compared here. */
+/* Parser of config.json. Every number has a range, so that products of sizes fit in 64 bits, and
+ * sizes of different components are compared here. */
 #include "engine/model/config.h"
 
 #include "engine/model/config-text-encoder.h"
@@ -13,7 +13,7 @@
 #define MAX_DIM 65536
 #define MAX_TEXT 4096 /* bytes of a prompt's template */
 
-/* One object of the file; the first failure sticks, and what is read after it does not count. */
+/* One object of the file. Keeps the first error; values that are read after it are meaningless. */
 typedef struct
 {
   JsonObject *object;
@@ -103,7 +103,7 @@ get_dim (Reader *r, const char *key)
   return get_count (r, key, 1, MAX_DIM);
 }
 
-/* Fills @values with @min_n to @max_n numbers; returns how many. */
+/* Fills @values with @min_n to @max_n numbers and returns their count. */
 static guint
 get_counts (Reader *r, const char *key, guint *values, guint min_n, guint max_n, guint min,
     guint max)
@@ -137,7 +137,7 @@ get_flag (Reader *r, const char *key, gboolean otherwise)
   return json_node_get_boolean (node);
 }
 
-/* An option that this implementation knows in one value only. */
+/* Checks an option with a single supported value. */
 static void
 only_flag (Reader *r, const char *key, gboolean value)
 {
@@ -295,7 +295,7 @@ read_transformer (Reader *root, AvatarConfig *config)
   root->error = r.error;
 }
 
-/* Of an optional member; never NULL. */
+/* Reads an optional string; never returns NULL. */
 static char *
 get_text (Reader *r, const char *key, const char *otherwise)
 {
@@ -316,7 +316,7 @@ get_count_or (Reader *r, const char *key, guint min, guint max, guint otherwise)
   return has (r, key) ? get_count (r, key, min, max) : otherwise;
 }
 
-/* Upstream's values, for what the file does not say. */
+/* Defaults are upstream's values. */
 static void
 read_prompt (Reader *r, AvatarTextConfig *c)
 {
@@ -352,7 +352,7 @@ read_text (Reader *root, AvatarTextConfig *c)
 
   if (strcmp (kind, "llava+clip") == 0) {
     c->kind = AVATAR_TEXT_LLAVA_CLIP;
-    c->bos_byte = get_count_or (&r, "bos_byte", 0, 255, 2); /* of tables that stand in */
+    c->bos_byte = get_count_or (&r, "bos_byte", 0, 255, 2); /* first byte of the byte embeddings */
     read_prompt (&r, c);
   } else if (strcmp (kind, "bytes") == 0) {
     c->max_states = c->max_length = get_count (&r, "max_length", 1, 4096);
@@ -450,7 +450,7 @@ check_rest (Reader *r, const AvatarConfig *c)
     fail (r, "video.size %u is not a multiple of %u", c->size, multiple);
   if (c->resize.multiple % multiple)
     fail (r, "video.resize.multiple %u is not a multiple of %u", c->resize.multiple, multiple);
-  /* below, the shorter side of a portrait that is just not too long rounds to nothing */
+  /* With a smaller size, the shorter side of a portrait of the maximum aspect ratio rounds to 0. */
   if (c->size < 3 * c->resize.multiple)
     fail (r, "video.size %u is below three times video.resize.multiple %u", c->size,
         c->resize.multiple);
@@ -479,7 +479,7 @@ avatar_config_parse (const char *json, gssize length, const char *name, GError *
   read_whisper (&root, self);
   read_transformer (&root, self);
   read_text (&root, &self->text);
-  if (self->text.kind == AVATAR_TEXT_LLAVA_CLIP) { /* the encoders' own files may say otherwise */
+  if (self->text.kind == AVATAR_TEXT_LLAVA_CLIP) { /* the encoders' own files may override these */
     avatar_config_read_llava (&self->llava, NULL, name, NULL);
     avatar_config_read_clip (&self->clip, NULL, name, NULL);
   }

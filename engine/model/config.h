@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The sizes of a model's parts, read from its config.json; the only place where they come from. */
+/* Sizes of all components of a model, read from its config.json. */
 #pragma once
 
 #include <avatar/model.h>
@@ -10,7 +10,7 @@ G_BEGIN_DECLS
 #define AVATAR_MAX_STAGES 8
 #define AVATAR_MAX_CAPS 16
 
-/* Sizes of the transformer; names as in the config file. */
+/* Sizes of the transformer, with the member of config.json in a comment where the name differs. */
 typedef struct
 {
   guint patch[3]; /* t, y, x */
@@ -46,22 +46,22 @@ typedef struct
 
 typedef enum
 {
-  AVATAR_TEXT_BYTES,      /* tables of bytes stand in for the encoders, as in the demo model */
+  AVATAR_TEXT_BYTES,      /* byte embeddings replace the encoders, as in the demo model */
   AVATAR_TEXT_LLAVA_CLIP, /* "llava+clip": the two encoders of the release */
 } AvatarTextKind;
 
 /**
- * AvatarTextConfig: what is made of a prompt (docs/dev/spec/vae-text-face-formats.md 2.4, 3)
- * @max_states: rows of text that the transformer is given at most; 831 in the release
- * @bos_byte: the first byte, of AVATAR_TEXT_BYTES
- * @max_length: ids of the prompt in its template, with BOS and @suffix, at most; 351 in the release
- * @crop_start: ids of what stands before the prompt, with BOS; 95 in the release
- * @image_tokens: rows of the portrait, which take the place of one id; 576 in the release
- * @clip_length: ids of the prompt alone, with BOS and EOS; 77 in the release
- * @template_head, @template_tail: what stands before and behind the prompt
- * @quality: stands before a positive prompt, in its template and alone
- * @suffix: follows @template_tail; ends with the image's token
- * @negative: (nullable): the negative prompt, unless another is given
+ * AvatarTextConfig: encoding of a prompt (docs/dev/spec/vae-text-face-formats.md 2.4, 3)
+ * @max_states: maximum number of rows of text for the transformer; 831 in the release
+ * @bos_byte: first byte of a prompt, with AVATAR_TEXT_BYTES
+ * @max_length: maximum number of ids of prompt, template, BOS and @suffix; 351 in the release
+ * @crop_start: number of ids before the prompt, BOS included; 95 in the release
+ * @image_tokens: number of rows of the portrait, which replace one id; 576 in the release
+ * @clip_length: number of ids for CLIP, BOS and EOS included; 77 in the release
+ * @template_head, @template_tail: text before and after the prompt
+ * @quality: text before a positive prompt, for both encoders
+ * @suffix: text after @template_tail; its last token is the portrait's
+ * @negative: (nullable): default negative prompt
  */
 typedef struct
 {
@@ -71,7 +71,7 @@ typedef struct
   char *template_head, *template_tail, *quality, *suffix, *negative;
 } AvatarTextConfig;
 
-/* Layers of CLIP (docs/dev/spec/vae-text-face-formats.md 2.3, 3). */
+/* Sizes of CLIP's layers (docs/dev/spec/vae-text-face-formats.md 2.3, 3). */
 typedef struct
 {
   guint hidden, layers, heads, mlp;
@@ -79,9 +79,10 @@ typedef struct
 } AvatarTowerConfig;
 
 /**
- * AvatarLlavaConfig: LLaMA with a vision tower (docs/dev/spec/vae-text-face-formats.md 2.1); as
- * in the file, all of whose layers are not run
- * @vision: what sees the portrait, @image pixels square, in patches of @patch
+ * AvatarLlavaConfig: LLaMA with a vision tower (docs/dev/spec/vae-text-face-formats.md 2.1). Layer
+ * counts are those of the file; a run does not use the last layers.
+ * @vision: sizes of the vision tower
+ * @image, @patch: side of the tower's picture and of its patches, in pixels
  */
 typedef struct
 {
@@ -98,10 +99,10 @@ typedef struct
   guint vocab, positions;
 } AvatarClipConfig;
 
-/* The shape that a video takes from its portrait (engine/image/resize.h). */
+/* Rule that derives the video size from the portrait (engine/image/resize.h). */
 typedef struct
 {
-  guint multiple; /* of both sides; 0: no such rule, a video has one size */
+  guint multiple; /* sides are multiples of this; 0: the video size is fixed */
   guint n_caps;
   guint shorter[AVATAR_MAX_CAPS], longer[AVATAR_MAX_CAPS]; /* sides whose product is not exceeded */
 } AvatarResizeConfig;
@@ -117,13 +118,15 @@ typedef struct
   AvatarVaeConfig vae;
   AvatarWhisperConfig whisper;
   AvatarTextConfig text;
-  AvatarLlavaConfig llava; /* of AVATAR_TEXT_LLAVA_CLIP, else zeros */
+  AvatarLlavaConfig llava; /* zeros unless AVATAR_TEXT_LLAVA_CLIP */
   AvatarClipConfig clip;
   AvatarResizeConfig resize;
 } AvatarConfig;
 
-/* Checks ranges so that no size can overflow later. @name is for messages. Free with
- * avatar_config_free(). */
+/* Parses and checks a config.json. Every number has a range, so that products of sizes cannot
+ * overflow.
+ * @name: file name for messages
+ * Returns: (transfer full): the configuration, or %NULL with @error. */
 AvatarConfig *
 avatar_config_parse (const char *json, gssize length, const char *name, GError **error);
 void avatar_config_free (AvatarConfig *self);

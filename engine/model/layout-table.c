@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* weights/ckpts/{hunyuan-video-t2v-720p/{transformers,vae},whisper-tiny,...} as released, and ckpts/ of
- * Wan2GP, where the transformer and the VAE lie beside the folders of the rest. */
+/* Layouts: weights/ckpts/{hunyuan-video-t2v-720p/{transformers,vae},whisper-tiny,...} as released,
+ * and Wan2GP's ckpts/, in which the transformer and the VAE are in the top folder. */
 #include "engine/model/layout-table.h"
 
 #include <string.h>
 
 #define VIDEO "hunyuan-video-t2v-720p"
-/* Files that are not the release's: ComfyUI's, llama.cpp's. */
+/* Patterns of text encoder files of other projects (ComfyUI, llama.cpp). */
 #define OTHERS                \
   {                           \
     "*.safetensors", "*.gguf" \
@@ -19,8 +19,8 @@
 
 const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
   {
-      .word = "released",
-      .what = "the tree of the release",
+      .id = "released",
+      .description = "the tree of the release",
       .source = "tencent/HunyuanVideo-Avatar",
       .above = "weights/ckpts/",
       .transformers = VIDEO "/transformers",
@@ -41,8 +41,8 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .detector = "det_align/detface.pt",
   },
   {
-      .word = "wan2gp",
-      .what = "Wan2GP's folder",
+      .id = "wan2gp",
+      .description = "Wan2GP's folder",
       .source = "DeepBeepMeep/HunyuanVideo",
       .above = "",
       .transformers = "",
@@ -64,8 +64,8 @@ const AvatarLayoutForm avatar_layout_forms[AVATAR_LAYOUT_FORMS] = {
       .detector = "det_align/detface.pt",
   },
   {
-      .word = "packed",
-      .what = "a packed folder",
+      .id = "packed",
+      .description = "a packed folder",
       .source = "the folder that avatar-pack made",
       .above = "",
       .transformers = "",
@@ -120,7 +120,7 @@ avatar_layout_has_any_file (const AvatarLayoutForm *form, const char *top)
       return TRUE;
   if (!form->vae[0])
     return has (top, form->vae_files[0], NULL, G_FILE_TEST_EXISTS);
-  /* these two are in both forms, and then taken to be of the release */
+  /* both layouts have these two; they count for the release */
   return has (top, form->whisper, NULL, G_FILE_TEST_IS_DIR)
       || has (top, "det_align", NULL, G_FILE_TEST_IS_DIR);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A user may name any folder from above the top of a form (weights/, ckpts/) down to the one of the
- * transformers, or a transformer's file. */
+/* A user may name any folder from weights/ or ckpts/ down to that of the transformers, or a
+ * transformer file. */
 #include "engine/model/layout.h"
 
 #include "engine/formats/json.h"
@@ -10,12 +10,12 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-/* Of a folder without end only so much is looked at. */
+/* Maximum number of directory entries that are examined. */
 #define MAX_ENTRIES 4096
 
 typedef gboolean (*HoldsFunc) (const AvatarLayoutForm *form, const char *top);
 
-/* The part of @full above @folder, if @full ends with it; @folder may be "". */
+/* Returns the part of @full before @folder, if @full ends with it. @folder may be "". */
 static char *
 above (const char *full, const char *folder)
 {
@@ -28,7 +28,7 @@ above (const char *full, const char *folder)
   return g_strndup (full, n - m - 1);
 }
 
-/* The top of @form of which @full is a transformer's file, whatever it is called. */
+/* Returns the top folder of @form if @full is one of its transformer files, whatever its name. */
 static char *
 top_of_file (const AvatarLayoutForm *form, const char *full)
 {
@@ -42,8 +42,8 @@ top_of_file (const AvatarLayoutForm *form, const char *full)
   return g_steal_pointer (&top);
 }
 
-/* The folder that is called ckpts, or NULL, by @holds. @file: (out) (optional): the transformer's file,
- * if @path is one. */
+/* Returns: (transfer full) (nullable): the top folder that satisfies @holds.
+ * @file: (out) (optional): the transformer file, if @path is one */
 static char *
 find_top (const AvatarLayoutForm *form, const char *path, HoldsFunc holds, char **file)
 {
@@ -86,7 +86,7 @@ is_form (AvatarLayout *self, const AvatarLayoutForm *form, const char *path, Hol
   return self->top != NULL;
 }
 
-/* Sets form and top; FALSE: @path is of none. */
+/* Sets form and top. Returns FALSE if @path has no known layout. */
 static gboolean
 find_form (AvatarLayout *self, const char *path, char **file)
 {
@@ -96,7 +96,8 @@ find_form (AvatarLayout *self, const char *path, char **file)
   return FALSE;
 }
 
-/* Also of what has no transformer: the release last, whose other folders Wan2GP has in part. */
+/* Tries layouts without a transformer too. The release is last, because Wan2GP shares some of its
+ * folders. */
 static gboolean
 find_begun (AvatarLayout *self, const char *path, char **file)
 {
@@ -114,8 +115,8 @@ avatar_layout_is_known (const char *path)
   return find_form (&layout, path, NULL);
 }
 
-/* Where the first of @names, up to NULL, is in @folder of the top; or else, with *@found FALSE, where
- * the first should be. */
+/* Returns the path of the first of @names that exists in @folder of the top; otherwise sets *@found
+ * to FALSE and returns the path where the first is expected. */
 static char *
 expect_file (const AvatarLayout *self, const char *folder, const char *const *names,
     gboolean *found)
@@ -137,11 +138,13 @@ is_missing (const AvatarLayout *self, const char *path, const char *what, GError
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
       "%s: there is no such file, which is the %s in %s; fetch %s%s of %s", path, what,
-      self->form->what, self->form->above, path + strlen (self->top) + 1, self->form->source);
+      self->form->description, self->form->above, path + strlen (self->top) + 1,
+      self->form->source);
   return FALSE;
 }
 
-/* FALSE only with @error; *@object stays %NULL if there is no such file. */
+/* Reads a JSON file. Returns FALSE only with @error; *@object stays %NULL if the file does not
+ * exist. */
 static gboolean
 read_json (const char *path, JsonObject **object, GError **error)
 {
@@ -159,8 +162,7 @@ read_json (const char *path, JsonObject **object, GError **error)
   return *object != NULL;
 }
 
-/* What the part's own configuration, @file beside its weights, or %NULL, says of what @config has a
- * section for. */
+/* Copies the members of a component's own configuration that @config has a section for. */
 static gboolean
 override (JsonObject *config, const char *section, const char *weights, const char *file,
     GError **error)
@@ -180,7 +182,7 @@ override (JsonObject *config, const char *section, const char *weights, const ch
     if (json_object_has_member (own, l->data))
       json_object_set_member (into, l->data, json_object_dup_member (own, l->data));
     else if (strcmp (l->data, "mid_block_causal_attn") == 0)
-      json_object_set_boolean_member (into, l->data, FALSE); /* what upstream's class takes then */
+      json_object_set_boolean_member (into, l->data, FALSE); /* default of upstream's class */
   return TRUE;
 }
 
@@ -206,11 +208,11 @@ make_config (AvatarLayout *self, GError **error)
   return TRUE;
 }
 
-/* The text of an encoder's own configuration; FALSE only with @error. */
+/* Reads the configuration of a text encoder. Returns FALSE only with @error. */
 static gboolean
 read_own (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **text, GError **error)
 {
-  g_autofree char *path = g_build_filename (self->top, encoder->folder, encoder->beside[0], NULL);
+  g_autofree char *path = g_build_filename (self->top, encoder->folder, encoder->required[0], NULL);
   g_autoptr (GError) read_error = NULL;
   gsize length;
 
@@ -230,8 +232,8 @@ matches (const char *name, const char *const *patterns)
   return FALSE;
 }
 
-/* The largest file of @folder whose name matches one of @patterns and none of @others, and is no shard's;
- * of files of one size that with the first name. NULL: there is none. */
+/* Returns the largest file of @folder that matches one of @patterns and none of @others and is not
+ * a shard, or NULL. Files of equal size are ordered by name. */
 static char *
 find_largest (const char *folder, const char *const *patterns, const char *const *others)
 {
@@ -258,7 +260,7 @@ find_largest (const char *folder, const char *const *patterns, const char *const
   return g_steal_pointer (&best);
 }
 
-/* The weights of @encoder, or where they should be, and what they may lack. */
+/* Locates the weights of @encoder and its separate vision tower. */
 static void
 find_encoder (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **weights,
     char **vision)
@@ -278,7 +280,7 @@ find_encoder (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char
     *vision = find_largest (folder, encoder->vision, none);
 }
 
-/* The text encoders, without which everything but prompts is there. */
+/* Locates the text encoders, which are needed for prompts only. */
 static gboolean
 find_text (AvatarLayout *self, GError **error)
 {
@@ -290,8 +292,8 @@ find_text (AvatarLayout *self, GError **error)
       && read_own (self, &form->clip, &self->clip_config, error);
 }
 
-/* The files, or where they should be: 16-bit weights before 8-bit ones, unless @file is chosen. FALSE
- * with @error if one of them is not there. */
+/* Locates the files of the other components, 16-bit weights before 8-bit ones, unless @file is
+ * chosen. Returns FALSE with @error if a file is missing. */
 static gboolean
 place_files (AvatarLayout *self, const char *file, GError **error)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Finding the files of a model in the folders that people have: the tree in which it was released
- * (docs/dev/spec/denoise.md 1.1), the flat folder of Wan2GP
- * (docs/dev/spec/vae-text-face-formats.md 5.4; Wan2GP's models/hyvideo/hunyuan_handler.py and
- * defaults/hunyuan_avatar.json), and what avatar-pack makes of any model. */
+/* Locates the files of a model in the folder layouts in use: the tree of the release
+ * (docs/dev/spec/denoise.md 1.1), the flat folder of Wan2GP (docs/dev/spec/vae-text-face-formats.md
+ * 5.4; Wan2GP's models/hyvideo/hunyuan_handler.py and defaults/hunyuan_avatar.json), and the output
+ * of avatar-pack. */
 #pragma once
 
 #include <avatar/error.h>
@@ -10,37 +10,47 @@
 G_BEGIN_DECLS
 
 #define AVATAR_LAYOUT_NAMES 4
-/* The face detector of a plain folder, which may be missing. */
+/* File name of the face detector in a plain folder; optional. */
 #define AVATAR_PLAIN_DETECTOR "detface.pt"
-/* The sizes, where they are not the released ones. */
+/* File name of a configuration that overrides the released sizes. */
 #define AVATAR_LAYOUT_CONFIG "avatar-config.json"
 
-/* @folder: of a text encoder; @files: its weights, any of them; @patterns: what else they may be called, if
- * none of these is there: the largest is taken; @vision: patterns of files of a vision tower that the
- * weights may lack; @beside: what must lie there, too, any of "a|b" of each: its configuration first,
- * without which it has the released sizes */
+/**
+ * AvatarLayoutEncoder: files of a text encoder; lists end with %NULL
+ * @folder: folder of the encoder
+ * @files: file names of the weights, in order of preference
+ * @patterns: patterns of other file names, used if none of @files exists; the largest file wins
+ * @vision: patterns of separate vision tower files
+ * @required: files that must be in the same folder; "a|b" accepts either. The
+ *   first is the configuration, without which the encoder has the released sizes
+ */
 typedef struct
 {
   const char *folder;
   const char *files[AVATAR_LAYOUT_NAMES], *patterns[AVATAR_LAYOUT_NAMES];
-  const char *vision[AVATAR_LAYOUT_NAMES], *beside[AVATAR_LAYOUT_NAMES];
+  const char *vision[AVATAR_LAYOUT_NAMES], *required[AVATAR_LAYOUT_NAMES];
 } AvatarLayoutEncoder;
 
 /**
- * AvatarLayoutForm: what files are called in one of them. Paths are from its top; lists end with %NULL
- * @word: for programs; @what: in words
- * @source: whence it is fetched, and @above: where in it the top is
- * @transformers: the folder of the transformers, "" for the top; @transformer_files: 16-bit ones
- *   first; @transformer_names: what they are called in reports
- * @pattern: of a transformer's file that a user may name
- * @mark: (nullable): a file without which it is not this form
- * @vae, @whisper: folders; @vae_config, @whisper_config: (nullable): their own configurations
- * @text: (nullable): what may stand in for the text encoders
- * @detector: the face detector's file
+ * AvatarLayoutForm: file names of one layout. Paths are relative to its top folder, lists end with
+ * %NULL
+ * @id: identifier for programs
+ * @description: noun phrase for messages
+ * @source: repository to download from
+ * @above: path of the top folder within @source
+ * @transformers: folder of the transformers, "" for the top folder
+ * @pattern: pattern of the transformer files that a user may name
+ * @transformer_files: transformer files, 16-bit ones first
+ * @transformer_names: names of these files in reports
+ * @mark: (nullable): file that must exist for the layout to be recognised
+ * @vae, @whisper: folders
+ * @vae_config, @whisper_config: (nullable): configuration files of the two
+ * @text: (nullable): file that may replace the text encoders
+ * @detector: file of the face detector
  */
 typedef struct
 {
-  const char *word, *what, *source, *above;
+  const char *id, *description, *source, *above;
   const char *transformers, *pattern;
   const char *transformer_files[AVATAR_LAYOUT_NAMES], *transformer_names[AVATAR_LAYOUT_NAMES];
   const char *mark;
@@ -52,14 +62,15 @@ typedef struct
 } AvatarLayoutForm;
 
 /**
- * AvatarLayout: paths, and the configuration as the text of a config.json
- * @top: the folder that is called ckpts in downloads
- * @scales: factors of an 8-bit transformer that are in a file of their own, or %NULL
- * @llava, @clip: the text encoders' weights; these alone need not be there. @vision: a file with LLaVA's
- *   vision tower, which @llava may have itself, or %NULL
- * @text: what stands in for them, or %NULL
- * @llava_config, @clip_config: the texts of their own configurations, or %NULL
- * @detector: the face detector, which may be missing: then %NULL, or, of a survey, where it should be
+ * AvatarLayout: paths of the files of one model, and its configuration as JSON text
+ * @top: top folder, called ckpts in downloads
+ * @scales: (nullable): separate scale factors of an 8-bit transformer
+ * @llava, @clip: weights of the text encoders; the only files that may be missing
+ * @vision: (nullable): separate vision tower of LLaVA
+ * @text: (nullable): replacement of the text encoders
+ * @config: (nullable): configuration of the model
+ * @llava_config, @clip_config: (nullable): configurations of the text encoders
+ * @detector: (nullable): face detector; after a survey, the path where it is expected
  */
 typedef struct
 {
@@ -69,15 +80,17 @@ typedef struct
   char *config, *llava_config, *clip_config;
 } AvatarLayout;
 
-/* Whether @path is such a folder, one above or inside it, or a transformer's file in it. */
+/* Returns: TRUE if @path is a folder of a known layout, a folder above or inside one, or a
+ * transformer file in one. */
 gboolean avatar_layout_is_known (const char *path);
-/* @path is known. Fails if a part is missing; clear @self in any case. The sizes are the released ones,
- * or those of avatar-config.json beside the transformer; the VAE's and Whisper's own configurations
- * come before both. */
+/* Locates the files of the model at @path, which must be of a known layout. Sizes are the released
+ * ones, overridden by avatar-config.json next to the transformer; the configurations of VAE and
+ * Whisper take precedence over both. Clear @self in any case.
+ * Returns: FALSE with @error if a required file is missing. */
 gboolean avatar_layout_find (AvatarLayout *self, const char *path, GError **error);
-/* The same of a folder from which anything may be missing, also the transformer: paths are where files
- * are, or where they should be. @form stays %NULL if @path is of no such folder. FALSE only where
- * sizes cannot be read. */
+/* Locates the files of a possibly incomplete model. Paths of missing files are those where they are
+ * expected. @form stays %NULL if no layout is recognised.
+ * Returns: FALSE with @error only if a configuration cannot be read. */
 gboolean avatar_layout_survey (AvatarLayout *self, const char *path, GError **error);
 void avatar_layout_clear (AvatarLayout *self);
 

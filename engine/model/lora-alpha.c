@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Three makers: PEFT with the words of its LoraConfig, as one JSON object or one entry a word; diffusers
- * with the same object, its words below "transformer."; kohya with "ss_network_alpha". */
+/* Three conventions: PEFT, the members of its LoraConfig as one JSON object or as separate entries;
+ * diffusers, the same object with the prefix "transformer."; kohya, "ss_network_alpha". */
 #include "engine/model/lora-alpha.h"
 
 #include "engine/formats/json.h"
@@ -26,7 +26,7 @@ fail (const char *file, GError **error, const char *format, ...)
   return FALSE;
 }
 
-/* A number, or a string that is one; FALSE: something else. */
+/* Reads a number, or a string that is one. Returns FALSE for anything else. */
 static gboolean
 get_number (JsonNode *node, double *value)
 {
@@ -45,7 +45,7 @@ get_number (JsonNode *node, double *value)
   return end != text && !*end && isfinite (*value);
 }
 
-/* Nothing, as JSON or Python write it. */
+/* Returns TRUE for the null values of JSON and Python. */
 static gboolean
 is_nothing (JsonNode *node)
 {
@@ -68,7 +68,7 @@ is_true (JsonNode *node)
       && g_ascii_strcasecmp (json_node_get_string (node), "true") == 0;
 }
 
-/* The value of @word of @object, below @prefix; %NULL: there is none, or it is nothing. */
+/* Returns the value of @word in @object with @prefix, or %NULL if it is absent or null. */
 static JsonNode *
 member (JsonObject *object, const char *prefix, const char *word)
 {
@@ -88,7 +88,7 @@ read_number (JsonObject *object, const char *prefix, const char *word, const cha
       || fail (file, error, "\"%s\" of its metadata is not a number; expected one", word);
 }
 
-/* {module: number}, or that as a string. */
+/* Reads {module: number}, or a string that contains it. */
 static gboolean
 read_pattern (JsonObject *object, const char *prefix, const char *word, const char *file,
     JsonObject **pattern, GError **error)
@@ -121,7 +121,8 @@ has_words (JsonObject *object, const char *prefix)
   return FALSE;
 }
 
-/* The words of PEFT's LoraConfig in @object, below @prefix. @source: where they are. */
+/* Reads the members of PEFT's LoraConfig from @object with @prefix.
+ * @source: description of the place, for messages */
 static gboolean
 read_words (AvatarLoraAlpha *self, JsonObject *object, const char *prefix, const char *source,
     const char *file, GError **error)
@@ -150,7 +151,7 @@ read_words (AvatarLoraAlpha *self, JsonObject *object, const char *prefix, const
       && read_pattern (object, prefix, "rank_pattern", file, &self->ranks, error);
 }
 
-/* An entry of the metadata that holds an object with these words. */
+/* Reads a metadata entry that contains a LoraConfig as JSON. */
 static gboolean
 read_entry (AvatarLoraAlpha *self, const char *key, const char *text, const char *file,
     GError **error)
@@ -171,7 +172,7 @@ read_entry (AvatarLoraAlpha *self, const char *key, const char *text, const char
   return TRUE;
 }
 
-/* Words of other trainers: a number each. */
+/* Reads the names that other trainers use, each a number. */
 static gboolean
 read_plain (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, GError **error)
 {
@@ -191,8 +192,8 @@ read_plain (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, GErro
   return TRUE;
 }
 
-/* kohya's trainers write an alpha beside every pair as well. musubi-tuner's convert_lora.py leaves these
- * out, having multiplied them into lora_A and lora_B, and keeps the metadata. */
+/* kohya's trainers also store an alpha with every pair of matrices. musubi-tuner's convert_lora.py
+ * multiplies it into lora_A and lora_B, removes it, and keeps the metadata. */
 static void
 read_kohya (AvatarLoraAlpha *self, JsonObject *metadata, gboolean is_peft)
 {
@@ -238,7 +239,8 @@ read_metadata (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, gb
   return TRUE;
 }
 
-/* PEFT's folder has one adapter; in a folder of many a configuration is of the one with PEFT's name. */
+/* In a folder with several adapters, adapter_config.json belongs to the one with PEFT's file
+ * name. */
 static gboolean
 is_configured (const char *path, const char *folder)
 {
@@ -292,7 +294,8 @@ avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const cha
   return TRUE;
 }
 
-/* Whether @module is, or ends in the parts, @pattern; "^": from its beginning. */
+/* Returns TRUE if @module is @pattern or ends with it at a dot. "^" anchors the pattern to the
+ * start. */
 static gboolean
 is_meant (const char *module, const char *pattern)
 {
@@ -304,7 +307,8 @@ is_meant (const char *module, const char *pattern)
   return g_str_has_suffix (module, pattern) && (n == m || module[n - m - 1] == '.');
 }
 
-/* What the first name in @pattern that fits @module says; PEFT takes them for regular expressions. */
+/* Returns the value of the first member of @pattern that matches @module. PEFT treats names as
+ * regular expressions. */
 static gboolean
 find_pattern (JsonObject *pattern, const char *file, const char *module, double *value,
     GError **error)

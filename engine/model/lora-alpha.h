@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Alphas that are not among a LoRA's tensors: in the metadata of its file, or in PEFT's
- * adapter_config.json beside it. */
+/* Scale (alpha) of a LoRA that is not stored as a tensor, but in the metadata of its file or in
+ * PEFT's adapter_config.json next to it. */
 #pragma once
 
 #include "engine/formats/tensor-file.h"
@@ -9,11 +9,11 @@ G_BEGIN_DECLS
 
 /**
  * AvatarLoraAlpha:
- * @alpha, @rank: of all modules; NaN: not said
- * @alphas, @ranks: (nullable): of single ones, by the ends of their names
- * @root: divided by the root of the rank
- * @folded: a trainer's alpha, which a converter has multiplied in: it is not used
- * @source: (nullable): where it is from; %NULL: nothing is said
+ * @alpha, @rank: values for all modules; NaN if absent
+ * @alphas, @ranks: (nullable): values for single modules, by the end of their names
+ * @root: TRUE to divide by the square root of the rank
+ * @folded: alpha that a converter has already multiplied into the matrices, and that is not applied
+ * @source: (nullable): origin of the values, for messages; %NULL if there are none
  */
 typedef struct
 {
@@ -24,11 +24,13 @@ typedef struct
   char *source;
 } AvatarLoraAlpha;
 
-/* @path: (nullable): of the file, beside which a configuration may lie; @is_peft: matrices are called
- * lora_A and lora_B. Clear @self in any case. */
+/* Reads the alphas of @file. Clear @self in any case.
+ * @path: (nullable): path of @file; its folder is searched for adapter_config.json
+ * @is_peft: TRUE if matrices are called lora_A and lora_B */
 gboolean avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const char *path,
     gboolean is_peft, GError **error);
-/* What the product of the matrices of @module, which has @own alpha (NaN: none), is multiplied by. */
+/* Computes the factor of the product of the matrices of @module.
+ * @own: alpha stored with the module, or NaN */
 gboolean avatar_lora_alpha_get (const AvatarLoraAlpha *self, const char *file, const char *module,
     double own, gint64 rank, double *factor, GError **error);
 void avatar_lora_alpha_clear (AvatarLoraAlpha *self);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Dialects (docs/dev/spec/vae-text-face-formats.md 5.6): the checkpoint's own names;
- * ComfyUI's; diffusers', which splits what the checkpoint has fused; OneTrainer's, which numbers
- * the parts; all of them with dots or underscores, and with various prefixes and suffixes.
+/* Dialects (docs/dev/spec/vae-text-face-formats.md 5.6): the names of the checkpoint; ComfyUI's;
+ * diffusers', which splits fused matrices; OneTrainer's, which numbers the parts of fused matrices.
+ * Each may be written with dots or underscores and with various prefixes and suffixes.
  * docs/guide/weights.md lists them. */
 #include "engine/model/lora-keys.h"
 
@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* Of a key's prefixes and length; more is no name of a module. */
+/* Maximum number of prefixes and maximum length of a key. */
 #define MAX_PREFIXES 8
 #define MAX_KEY 512
 
@@ -30,7 +30,7 @@ insert (GHashTable *names, const char *name, const AvatarLoraTarget *target)
     g_array_set_clear_func (targets, target_clear);
     g_hash_table_insert (names, g_strdup (name), targets);
   }
-  /* dialects that differ in their dots alone meet here */
+  /* dialects that differ only in dots have the same key here */
   for (guint i = 0; i < targets->len; i++) {
     const AvatarLoraTarget *known = &g_array_index (targets, AvatarLoraTarget, i);
 
@@ -41,7 +41,7 @@ insert (GHashTable *names, const char *name, const AvatarLoraTarget *target)
   g_array_append_val (targets, copy);
 }
 
-/* @name and its form with underscores, which for some modules are the same. */
+/* Adds @name and its form with underscores, which may be the same. */
 static void
 add (GHashTable *names, const char *name, const AvatarLoraTarget *target)
 {
@@ -51,11 +51,11 @@ add (GHashTable *names, const char *name, const AvatarLoraTarget *target)
   insert (names, underscored, target);
 }
 
-/* A name of all rows of the matrix @from of a block, of which @rows from @row are @to. */
+/* Alias @from of rows @row .. @row + @rows of the matrix @to of a block. */
 typedef struct
 {
   const char *to, *from;
-  guint row, rows; /* in widths; 0 rows: all of them */
+  guint row, rows; /* in multiples of the width; 0 rows: all */
 } Alias;
 
 static const Alias double_aliases[] = {
@@ -81,9 +81,9 @@ static const Alias double_aliases[] = {
 static const Alias single_aliases[] = {
   { "modulation.lin", "modulation.linear", 0, 0 }, { "linear1.0", "linear1", 0, 1 },
   { "linear1.1", "linear1", 1, 1 }, { "linear1.2", "linear1", 2, 1 },
-  { "linear1.3", "linear1", 3, G_MAXUINT }, /* the rest */
+  { "linear1.3", "linear1", 3, G_MAXUINT }, /* the remaining rows */
 };
-/* Blocks of the token refiner. */
+/* Names in blocks of the token refiner. */
 static const Alias refiner_aliases[] = {
   { "self_attn.qkv", "self_attn_qkv", 0, 0 },
   { "self_attn.proj", "self_attn_proj", 0, 0 },
@@ -114,7 +114,7 @@ static const Alias diffusers_single[] = {
   { "attn.to_q", "linear1", 0, 1 },
   { "attn.to_k", "linear1", 1, 1 },
   { "attn.to_v", "linear1", 2, 1 },
-  { "proj_mlp", "linear1", 3, G_MAXUINT }, /* the rest */
+  { "proj_mlp", "linear1", 3, G_MAXUINT }, /* the remaining rows */
   { "proj_out", "linear2", 0, 0 },
   { "norm.linear", "modulation.linear", 0, 0 },
 };
@@ -128,7 +128,7 @@ static const Alias diffusers_refiner[] = {
   { "ff.net.2", "mlp.fc2", 0, 0 },
   { "norm_out.linear", "adaLN_modulation.1", 0, 0 },
 };
-/* What is there once: of diffusers, ComfyUI and OneTrainer. */
+/* Modules that exist once: names of diffusers, ComfyUI and OneTrainer. */
 static const Alias others[] = {
   { "x_embedder.proj", "img_in.proj", 0, 0 },
   { "time_text_embed.timestep_embedder.linear_1", "time_in.mlp.0", 0, 0 },
@@ -153,7 +153,7 @@ static const Alias others[] = {
   { "txt_in.c_embedder.out_layer", "txt_in.c_embedder.linear_2", 0, 0 },
 };
 
-/* @to of another dialect is @from of the checkpoint, or the rows of it that @alias says. */
+/* Adds the alias @to of another dialect for @from of the checkpoint, or for the rows of @alias. */
 static void
 add_alias (GHashTable *names, const char *to, const char *from, const Alias *alias, gint64 width)
 {
@@ -167,7 +167,7 @@ add_alias (GHashTable *names, const char *to, const char *from, const Alias *ali
   add (names, to, &target);
 }
 
-/* Blocks "@to.I" of another dialect are "@from.I" of the checkpoint. */
+/* Adds aliases for the numbered blocks: "@to.I" is "@from.I" of the checkpoint. */
 static void
 add_blocks (GHashTable *names, const char *to, const char *from, guint n_blocks,
     const Alias *aliases, guint n, gint64 width)
@@ -181,7 +181,7 @@ add_blocks (GHashTable *names, const char *to, const char *from, guint n_blocks,
   }
 }
 
-/* diffusers has scale before shift there. */
+/* diffusers stores scale before shift. */
 static void
 add_swapped (GHashTable *names, gint64 width)
 {
@@ -202,7 +202,7 @@ targets_free (gpointer data)
   g_array_unref (data);
 }
 
-/* The checkpoint's own modules. */
+/* Adds the modules of the checkpoint. */
 static void
 add_modules (GHashTable *names, GArray *manifest)
 {
@@ -263,10 +263,11 @@ avatar_lora_names_new (const AvatarConfig *config)
   return names;
 }
 
-/* ------------------------------------------------------------------------------------------- keys */
+/* ----------------------------------------------------------------------------------------- keys */
 
-/* What @rest, behind a word for one of the two matrices, says: the matrix itself, alone, as ".weight" or
- * as ".NAME.weight" of an adapter of PEFT's; or something that belongs to it. */
+/* Returns the role of @rest, the text after the word for one of the two matrices: empty, ".weight"
+ * or ".NAME.weight" (PEFT's adapter name) for the matrix itself; other texts belong to other kinds
+ * of adapters. */
 static gboolean
 ends_matrix (const char *rest)
 {
@@ -284,7 +285,7 @@ is_of_refused_kind (const char *key)
     ".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight", ".w_norm", ".b_norm", ".set_weight",
     ".reshape_weight", ".bias_values", ".on_input" };
 
-  /* of all matrices */
+  /* in common by all matrices */
   static const char *const alone[]
       = { "alpha", "lora_alpha", "network_alpha", "lora_scale", "scaling", "use_rslora_flag" };
 
@@ -297,7 +298,7 @@ is_of_refused_kind (const char *key)
   return g_str_has_suffix (key, ".scalar");
 }
 
-/* The first @n bytes of @key, without what torch.compile() puts into it at any depth. */
+/* Returns the first @n bytes of @key without the prefixes that torch.compile() inserts. */
 static char *
 module_name (const char *key, gsize n)
 {
@@ -341,7 +342,7 @@ avatar_lora_parse_key (const char *key, char **name)
   return AVATAR_LORA_OTHER;
 }
 
-/* @name without the first prefix; %NULL: it has none. */
+/* Returns @name without its first prefix, or %NULL if it has none. */
 static const char *
 skip_prefix (const char *name)
 {

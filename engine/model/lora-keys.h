@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the trainers of LoRAs call the transformer's modules. */
+/* Names of the transformer's modules in the files of the various LoRA trainers. */
 #pragma once
 
 #include "engine/model/config.h"
 
 G_BEGIN_DECLS
 
-/* Rows @row .. @row + @n_rows of the weight of @module, out of the rows from @source_row of what a
- * file gives for the name. @cols: values of a row. @is_matrix: two factors can make it; @has_bias */
+/**
+ * AvatarLoraTarget: rows @row .. @row + @n_rows of the weight of @module, which correspond to the
+ * rows from @source_row of the tensor in the LoRA file
+ * @cols: values of a row
+ * @is_matrix: TRUE if the weight can be a product of two matrices
+ * @has_bias: TRUE if the module has a bias
+ */
 typedef struct
 {
   char *module;
@@ -15,27 +20,31 @@ typedef struct
   gboolean is_matrix, has_bias;
 } AvatarLoraTarget;
 
-/* Name -> GArray of AvatarLoraTarget: with dots, and the same with underscores. Built from the model's
- * own modules, because underscores cannot be read backwards. */
+/* Builds a table of name -> GArray of AvatarLoraTarget, with a second entry for each name written
+ * with underscores. The table is derived from the model's modules, because an underscore in a file
+ * may stand for a dot or for itself. */
 GHashTable *avatar_lora_names_new (const AvatarConfig *config);
 
 typedef enum
 {
   AVATAR_LORA_DOWN,    /* A [rank, in] */
   AVATAR_LORA_UP,      /* B [out, rank] */
-  AVATAR_LORA_ALPHA,   /* a number */
+  AVATAR_LORA_ALPHA,   /* number */
   AVATAR_LORA_DIFF,    /* [out, in] */
-  AVATAR_LORA_DIFF_B,  /* [out], of the bias */
-  AVATAR_LORA_REFUSED, /* of a kind that is not read */
+  AVATAR_LORA_DIFF_B,  /* bias, [out] */
+  AVATAR_LORA_REFUSED, /* unsupported kind of adapter */
   AVATAR_LORA_OTHER,
 } AvatarLoraRole;
 
-/* What @key stands for; *@name: of the module, as it is in the file. Free with g_free(). */
+/* Splits @key into its role and the name of the module.
+ * @name: (out) (transfer full): name of the module as stored in the file */
 AvatarLoraRole avatar_lora_parse_key (const char *key, char **name);
-/* What @name, with any prefixes in any order, is in @names; %NULL: nothing of the transformer's. @bare:
- * (out) (optional): @name without them */
+/* Looks @name up after removing any known prefixes.
+ * @bare: (out) (optional): @name without prefixes
+ * Returns: (transfer none) (nullable): the targets, or %NULL if the transformer has no such
+ * module. */
 GArray *avatar_lora_names_find (GHashTable *names, const char *name, const char **bare);
-/* Whether @key, which has no role, is about a module of the transformer all the same. */
+/* Returns: TRUE if @key, whose role is unknown, begins with the name of a transformer module. */
 gboolean avatar_lora_names_touch (GHashTable *names, const char *key);
 
 G_END_DECLS

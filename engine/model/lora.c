@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading LoRAs, and adding them up. A and B stay as they are in the mapped file: converting them
- * costs little beside their product. */
+/* Reads LoRA files and adds them up. A and B stay in the mapped file, because converting them is
+ * cheap compared with their product. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/model/lora.h"
 
@@ -12,9 +12,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Without a limit a file of a few bytes could ask for any amount of work. */
+/* Bounds the work that a small malformed file can cause. */
 #define MAX_RANK 4096
-/* Ranks of what is kept in two factors are rounded up to this, with zeros: tensor cores want it. */
+/* Ranks are padded with zeros to a multiple of this, which tensor cores need. */
 #define RANK_STEP 16
 
 struct _AvatarLora
@@ -24,11 +24,11 @@ struct _AvatarLora
   GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
   AvatarLoraAlpha alpha;
   guint n_unknown;
-  char *unknown; /* the first of them */
+  char *unknown; /* first skipped key */
   GPtrArray *warnings;
 };
 
-/* What a file says under one name. */
+/* All tensors of a file with one module name. */
 typedef struct
 {
   char *name;
@@ -36,13 +36,13 @@ typedef struct
   AvatarTensor found[AVATAR_LORA_REFUSED];
 } Group;
 
-/* What is known of the keys while they are sorted by name. */
+/* State while keys are grouped by module name. */
 typedef struct
 {
-  GHashTable *names; /* of avatar_lora_names_new() */
-  GArray *groups;    /* of Group, in the order of the file */
+  GHashTable *names; /* from avatar_lora_names_new() */
+  GArray *groups;    /* array of Group, in file order */
   GHashTable *index; /* name -> position among the groups + 1 */
-  GHashTable *taken; /* module -> position of the first group that is about it + 1 */
+  GHashTable *taken; /* module -> position of its first group + 1 */
   gboolean is_peft;  /* matrices are called lora_A and lora_B */
 } Keys;
 
@@ -93,7 +93,7 @@ overlap (const Group *a, const Group *b)
   return FALSE;
 }
 
-/* Two dialects in one file would add to the same rows twice. */
+/* Refuses two dialects in one file, which would add to the same rows twice. */
 static gboolean
 check_apart (AvatarLora *self, Keys *keys, const Group *group, GError **error)
 {
@@ -116,7 +116,7 @@ check_apart (AvatarLora *self, Keys *keys, const Group *group, GError **error)
   return TRUE;
 }
 
-/* The group of @name; %NULL with @error. */
+/* Returns the group of @name, or %NULL with @error. */
 static Group *
 get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GError **error)
 {
@@ -136,7 +136,7 @@ get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GErr
   return &g_array_index (keys->groups, Group, at - 1);
 }
 
-/* @key, of @t; or, where that is NULL, one that is not read, for the reason @why. */
+/* Adds @key with the tensor @t. If @t is NULL, the key cannot be read for the reason @why. */
 static gboolean
 sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, const char *why,
     GError **error)
@@ -194,7 +194,8 @@ is_float (const AvatarTensor *t)
   return t->dtype <= AVATAR_F8_E4M3 || t->dtype == AVATAR_F8_E5M2;
 }
 
-/* @t as [rows, cols], as what belongs to a convolution has more dimensions; FALSE: it is none such. */
+/* Reshapes @t to [rows, cols]; tensors of convolutions have more dimensions. Returns FALSE if that
+ * is impossible. */
 static gboolean
 as_matrix (AvatarTensor *t, gint64 rows, gint64 cols)
 {
@@ -206,7 +207,7 @@ as_matrix (AvatarTensor *t, gint64 rows, gint64 cols)
   return TRUE;
 }
 
-/* Of 8 bits without a factor: what a factor is missing of has other values. */
+/* Checks that an 8-bit matrix is a plain cast, because a missing factor would change its values. */
 static gboolean
 check_cast (AvatarLora *self, const Group *g, const AvatarTensor *t, GError **error)
 {
@@ -236,7 +237,7 @@ add_deltas (AvatarLora *self, const Group *g, const char *suffix, AvatarTensor a
   }
 }
 
-/* NaN: there is none. */
+/* Reads the alpha of a group; NaN if it has none. */
 static gboolean
 read_alpha (AvatarLora *self, const Group *g, double *value, GError **error)
 {
@@ -408,7 +409,7 @@ read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GErro
   return TRUE;
 }
 
-/* @path: (nullable): beside which a configuration may lie */
+/* @path: (nullable): path of the file; its folder may have a configuration */
 static AvatarLora *
 lora_new (AvatarTensorFile *file, const AvatarConfig *config, const char *path, double strength,
     GError **error)
@@ -506,7 +507,8 @@ avatar_lora_get_warnings (AvatarLora *self)
   return self->warnings;
 }
 
-/* NaN if the file was cut short meanwhile, which ends the run as other broken weights do. */
+/* Fills @out with NaN if the file was truncated meanwhile, which ends the run like other non-finite
+ * weights. */
 static float *
 to_f32 (AvatarTensor t, gint64 row, gint64 n_rows)
 {
@@ -523,7 +525,7 @@ to_f32 (AvatarTensor t, gint64 row, gint64 n_rows)
   return out;
 }
 
-/* y [n] += sum of b [k] a [k, n], four rows of A at a time, so that y is fetched less often. */
+/* Computes y [n] += sum of b [k] a [k, n] for four rows of A at a time, to load y less often. */
 static void
 add_rows (float *y, const float *b, const float *a, gint64 rank, gsize n)
 {
@@ -537,7 +539,7 @@ add_rows (float *y, const float *b, const float *a, gint64 rank, gsize n)
       y[i] += b[k] * a[i];
 }
 
-/* Rows @start .. @end of a weight, of @n columns, in @out. */
+/* Adds to rows @start .. @end, of @n columns, in @out. */
 static void
 add_delta (const AvatarLoraDelta *d, gint64 start, gint64 end, gsize n, float *out)
 {
@@ -607,7 +609,7 @@ avatar_lora_rank (GPtrArray *loras, const char *tensor)
   return (rank + RANK_STEP - 1) / RANK_STEP * RANK_STEP;
 }
 
-/* Columns from @at of rows @start .. @end of the left factor. */
+/* Writes columns from @at of rows @start .. @end of the left matrix. */
 static void
 fill_up (const AvatarLoraDelta *d, gint64 start, gint64 end, gint64 at, gint64 rank, float *up)
 {

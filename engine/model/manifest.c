@@ -13,7 +13,7 @@ entry_clear (gpointer data)
   g_free (((AvatarManifestEntry *) data)->name);
 }
 
-/* Takes @name; the shape follows as @rank gint64. */
+/* Takes ownership of @name. The shape follows as @rank values of type gint64. */
 static void
 want (GArray *list, char *name, guint rank, ...)
 {
@@ -45,7 +45,7 @@ want_vector (GArray *list, const char *name, gint64 n)
   want (list, g_strconcat (name, ".weight", NULL), 1, n);
 }
 
-/* "a" + "b" = module "a.b"; y [out] = W [out, in] x + b */
+/* Adds module "a.b" for "a" and "b": y [out] = W [out, in] x + b. */
 static void
 want_linear (GArray *list, const char *prefix, const char *module, gint64 in, gint64 out)
 {
@@ -64,7 +64,7 @@ want_norm (GArray *list, const char *prefix, const char *module, gint64 n)
   want_bias (list, name, n);
 }
 
-/* Sinusoid -> linear -> SiLU -> linear. */
+/* Adds the time embedder: sinusoid -> linear -> SiLU -> linear. */
 static void
 want_embedder (GArray *list, const char *prefix, gint64 frequencies, gint64 width)
 {
@@ -218,7 +218,7 @@ want_mid_block (GArray *list, const char *prefix, gint64 c)
   want_linear (list, attention, ".to_out.0", c, c);
 }
 
-/* Whether stage @i of an encoder or decoder changes the size, in space or in time. */
+/* Returns TRUE if stage @i of an encoder or decoder resizes in space or time. */
 static gboolean
 stage_resizes (const AvatarVaeConfig *c, guint i)
 {
@@ -300,7 +300,7 @@ text (GArray *list, const AvatarConfig *c)
   want (list, g_strdup ("pos_embed"), 2, (gint64) c->text.max_states, d);
 }
 
-/* Layers of CLIP, in the text encoder's @prefix and in the vision tower's. */
+/* Adds the layers of CLIP with @prefix, of the text encoder or of the vision tower. */
 static void
 clip_layers (GArray *list, const char *prefix, const AvatarTowerConfig *c, guint layers)
 {
@@ -319,7 +319,7 @@ clip_layers (GArray *list, const char *prefix, const AvatarTowerConfig *c, guint
   }
 }
 
-/* Of LLaMA the layers up to hidden_states[-3], of the tower those up to hidden_states[-2]. */
+/* Adds LLaMA's layers up to hidden_states[-3] and the tower's up to hidden_states[-2]. */
 static void
 llava (GArray *list, const AvatarLlavaConfig *c)
 {
@@ -331,7 +331,7 @@ llava (GArray *list, const AvatarLlavaConfig *c)
   want (list, g_strconcat (tower, "embeddings.patch_embedding.weight", NULL), 4, v, (gint64) 3,
       (gint64) c->patch, (gint64) c->patch);
   want (list, g_strconcat (tower, "embeddings.position_embedding.weight", NULL), 2, patches + 1, v);
-  want_norm (list, tower, "pre_layrnorm", v); /* so spelt */
+  want_norm (list, tower, "pre_layrnorm", v); /* upstream's spelling */
   clip_layers (list, tower, &c->vision, c->vision.layers - 1);
   want_linear (list, "multi_modal_projector", ".linear_1", v, d);
   want_linear (list, "multi_modal_projector", ".linear_2", d, d);

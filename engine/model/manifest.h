@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which tensors the architecture needs, by checkpoint name and shape, derived from the sizes. */
+/* Manifest: names and shapes of all tensors that a component needs, derived from its sizes. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -14,8 +14,8 @@ typedef struct
   gint64 shape[AVATAR_MAX_RANK];
 } AvatarManifestEntry;
 
-/* @part: "transformer", "vae", "whisper", "text", "llava", "clip". Array of AvatarManifestEntry, which owns the
- * names. */
+/* Returns: (transfer full): array of AvatarManifestEntry, which owns the names.
+ * @component: "transformer", "vae", "whisper", "text", "llava" or "clip" */
 GArray *avatar_manifest_new (const AvatarConfig *config, const char *part);
 
 G_END_DECLS

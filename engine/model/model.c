@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Opening a model: a plain folder (config.json and one safetensors file a component), one as it is
- * downloaded or packed (engine/model/layout.h), or the released sizes alone. */
+/* Opens a model: a plain folder (config.json and one safetensors file for each component), a folder
+ * of a known layout (engine/model/layout.h), or the built-in released sizes. */
 #include "engine/model/model.h"
 
 #include "engine/model/config-text-encoder.h"
@@ -15,13 +15,13 @@ struct _AvatarModel
 {
   gatomicrefcount refs;
   char *path, *detector; /* detector: its file, or NULL */
-  char *json;            /* that config was read from */
+  char *json;            /* source of config */
   AvatarConfig *config;
   AvatarModelInfo info;
   char *hash;
   AvatarComponent components[AVATAR_N_COMPONENTS];
-  char *text_folders[2]; /* of LLaVA and CLIP, in the released tree */
-  char *text_sources[2]; /* where these come from */
+  char *text_folders[2]; /* folders of LLaVA and CLIP */
+  char *text_sources[2]; /* repositories to download them from */
 };
 
 static gboolean
@@ -79,7 +79,7 @@ fill_info (AvatarModel *self)
   };
 }
 
-/* The released model's sizes. */
+/* Sets the released sizes. */
 static void
 imagine (AvatarModel *self)
 {
@@ -91,7 +91,7 @@ imagine (AvatarModel *self)
   fill_info (self);
 }
 
-/* One component, which counts for the hash. */
+/* Opens one component and adds it to the hash. */
 static gboolean
 open_part (AvatarModel *self, AvatarComponentKind kind, const char *path, const char *scales,
     gboolean strict, GChecksum *hash, GError **error)
@@ -124,7 +124,7 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
   return TRUE;
 }
 
-/* As many ids as the table has rows, which files differ in. */
+/* Sets the vocabulary size to the number of rows of the table, which differs between files. */
 static void
 take_vocabulary (AvatarModel *self)
 {
@@ -136,12 +136,12 @@ take_vocabulary (AvatarModel *self)
     self->config->llava.vocab = table->shape[0];
 }
 
-/* Compares sizes of what is there; of an encoder that is missing they are not known. */
+/* Compares the sizes of the encoders that are present with the transformer. */
 static gboolean
 check_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
 {
   const char *const configs[] = { layout->llava_config, layout->clip_config };
-  const char *const names[] = { layout->form->llava.beside[0], layout->form->clip.beside[0] };
+  const char *const names[] = { layout->form->llava.required[0], layout->form->clip.required[0] };
   const char *paths[] = { layout->llava, layout->clip };
 
   for (guint i = 0; i < 2; i++)
@@ -156,8 +156,8 @@ check_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
   return FALSE;
 }
 
-/* The text encoders, each of them if it is there: whoever gives text_states needs none. They do not
- * count for the hash, by which stages on several machines know each other. */
+/* Opens the text encoders that are present; none is needed if encoded prompts are set directly.
+ * They are not part of the hash, by which stages on several machines identify the model. */
 static gboolean
 open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
 {
@@ -185,7 +185,7 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
   return TRUE;
 }
 
-/* Checkpoints of training carry more than is needed, so that unknown tensors are passed over. */
+/* Checkpoints from training contain more tensors than needed, so unknown tensors are skipped. */
 static gboolean
 open_download (AvatarModel *self, GChecksum *hash, GError **error)
 {

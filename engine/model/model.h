@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the engine's own rooms may ask a model for; see also avatar_model_get_config(). */
+/* Private interface of a model for the other modules of the engine; see also
+ * avatar_model_get_config(). */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -9,21 +10,23 @@
 
 G_BEGIN_DECLS
 
-/* Name (without prefixes such as "model.encoder.") -> AvatarTensor in the mapped file; %NULL if
- * there is no such part. @file: (out) (optional): its path, for messages. */
+/* Returns: (transfer none) (nullable): table of tensor name, without prefixes such as
+ * "model.encoder.", -> AvatarTensor in the mapped file; %NULL if the model has no such component.
+ * @file: (out) (optional): path of the file, for messages */
 GHashTable *avatar_model_get_component (AvatarModel *model, const char *part, const char **file);
 
-/* Where the tokenizer of LLaVA, or of CLIP, is, whether it is there or not; %NULL: no released tree. */
+/* Returns: (nullable): folder of the tokenizer of LLaVA, or of CLIP, which may not exist; %NULL if
+ * the model has no folders of text encoders. */
 const char *avatar_model_get_text_folder (AvatarModel *model, gboolean clip);
-/* Where such a folder comes from, for messages; %NULL as the folder. */
+/* Returns: (nullable): repository from which that folder can be downloaded, for messages. */
 const char *avatar_model_get_text_source (AvatarModel *self, gboolean clip);
-/* The file of the face detector, which no stage needs; %NULL: there is none. */
+/* Returns: (nullable): file of the face detector, if there is one. */
 const char *avatar_model_get_detector (AvatarModel *model);
 
-/* The text of the configuration; %NULL: the released sizes alone. */
+/* Returns: (nullable): JSON text of the configuration; %NULL for the built-in released sizes. */
 const char *avatar_model_get_config_json (AvatarModel *model);
 
-/* FALSE: only sizes are known, for plans; tensors have no data. */
+/* Returns: FALSE if only sizes are known, for plans; tensors have no data then. */
 gboolean avatar_model_has_weights (AvatarModel *model);
 
 G_END_DECLS

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The search for weights that are not finite. It is no part of opening a model: that would read
- * tens of GiB before the first frame, for a fault that shows in the first step. */
+/* Searches weights for non-finite values. Not done when a model is opened, because that would read
+ * tens of GiB before the first frame for an error that shows in the first step. */
 #include "engine/model/nan-search.h"
 
 #include "engine/formats/mapped-file.h"
@@ -19,7 +19,7 @@ typedef enum
   FOUND_CANCELLED,
 } Found;
 
-/* @at: (out): the value found broken */
+/* @at: (out): index of the non-finite value */
 static Found
 search_tensor (const AvatarTensor *t, const gint *cancelled, guint64 *at)
 {
@@ -28,7 +28,7 @@ search_tensor (const AvatarTensor *t, const gint *cancelled, guint64 *at)
   g_autofree float *values = g_new (float, PIECE);
 
   if (t->dtype > AVATAR_F8_E4M3)
-    return FOUND_NOTHING; /* whole numbers are finite */
+    return FOUND_NOTHING; /* integers are finite */
   for (gsize start = 0; start < n; start += PIECE) {
     gsize count = MIN (PIECE, n - start);
 
@@ -46,7 +46,7 @@ search_tensor (const AvatarTensor *t, const gint *cancelled, guint64 *at)
   return FOUND_NOTHING;
 }
 
-/* FALSE with @error if something was found. */
+/* Returns FALSE with @error if something was found. */
 static gboolean
 search_part (AvatarModel *model, const char *part, const gint *cancelled, const char *what,
     GError **error)

@@ -29,7 +29,7 @@ avatar_random_for (const char *name, AvatarTensor t, guint64 seed)
   };
 }
 
-/* The 16 bits of values @first .. @first + @n. */
+/* Fills @out with the 16 random bits of values @first .. @first + @n. */
 static void
 draw (guint64 stream, gsize first, gsize n, gint16 *out)
 {
@@ -41,7 +41,7 @@ draw (guint64 stream, gsize first, gsize n, gint16 *out)
   }
 }
 
-/* 8-bit rounding is slow, and there are no more than 65536 cases. */
+/* Rounding to 8 bits is slow, but there are only 65536 inputs. */
 static void
 fill_by_table (const AvatarRandom *self, gsize first, gsize n, AvatarDType dtype, guint8 *out)
 {

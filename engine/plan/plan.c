@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The plan of a whole run: every stage's own plan, side by side. */
+/* Plan of a whole run, combined from the plans of all stages. */
 #include <avatar/plan.h>
 
 #include "engine/audio/encoder.h"
@@ -9,9 +9,9 @@
 #include "engine/vae/decoder.h"
 #include "engine/weights/placement.h"
 
-/* A million video frames are eleven hours. */
+/* A million video frames last eleven hours. */
 #define MOST_FRAMES 1000000
-/* Without the text encoders. */
+/* Number of stages without the text encoders. */
 #define N_STAGES 4
 
 void
@@ -56,8 +56,8 @@ compute_seconds (const AvatarCost *work, const AvatarPlanOptions *o)
       + c->attention_8bit / (o->attention_8bit_tflops * 1e12);
 }
 
-/* Copies run under the work when both units that are in use and the next two have slots, or else
- * in front of it. */
+/* Copies overlap with the computation if the two groups in use and the next two have slots.
+ * Otherwise they add to its time. */
 static double
 seconds_with_copies (double compute, double copies, guint slots)
 {
@@ -79,11 +79,12 @@ fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOpt
       + seconds_with_copies (compute_seconds (&d->full, o), d->n_full * copy, d->n_slots);
 }
 
-/* Bytes of weights and arenas of the stages that share the GPU with the denoiser, in turns. */
+/* Bytes of the stages that use the GPU while the denoiser has released its memory, weights
+ * included. */
 typedef struct
 {
-  guint64 decoder, least; /* of the decoder, and the least that does */
-  guint64 portrait;       /* of the portrait's encoder */
+  guint64 decoder, least; /* preferred and minimum bytes of the decoder */
+  guint64 portrait;       /* bytes of the portrait's encoder */
 } Turns;
 
 static void
@@ -127,7 +128,7 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, c
   plan->peak_bytes = plan->gpu.peak_bytes;
 }
 
-/* The budget, or what a run without one would allow itself. */
+/* Returns the budget, or the limit of a run without one. */
 static guint64
 find_budget (AvatarDevice *device, const AvatarPlanOptions *o)
 {
@@ -148,7 +149,7 @@ stage_bytes (const AvatarPlanStage *stage)
   return stage->weight_bytes + stage->arena_bytes;
 }
 
-/* What the stages enter in the host's ledger. */
+/* Sums the bytes that the stages enter in the host's ledger. */
 static guint64
 host_bytes (const AvatarPlan *plan)
 {
@@ -160,7 +161,7 @@ host_bytes (const AvatarPlan *plan)
   return bytes;
 }
 
-/* Prompts and portrait through the text encoders, if there are any. */
+/* Fills in the text encoders, if the model has them. */
 static void
 add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
 {
@@ -178,7 +179,8 @@ add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
   };
 }
 
-/* @host_room: bytes for it, if it is planned for the host. Call again when other stages are known. */
+/* Plans the denoiser. Called again when the memory of the other stages is known.
+ * @host_room: available bytes, in a plan for the host */
 static gboolean
 plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     guint frames, const AvatarPlanOptions *o, guint64 host_room, const Turns *turns,
@@ -197,7 +199,7 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   *stage = (AvatarPlanStage){
     .name = "denoiser",
     .on_gpu = backend->discrete,
-    /* the text encoders' weights are gone when the blocks' come */
+    /* the text encoders' weights are freed before the blocks' are loaded */
     .weight_bytes = d.fixed + MAX (d.slots + d.expand + d.resident, d.text.weights),
     .arena_bytes = d.arena,
     .flops = d.once.flops + d.full.flops + d.cached.flops,
@@ -211,7 +213,7 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   return TRUE;
 }
 
-/* The portrait's encoder and the decoder, the latter with @room bytes for its arena. */
+/* Plans the portrait's encoder, and the decoder with @room bytes for its arena. */
 static gboolean
 plan_vae (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *denoise,
     const AvatarDecodeSettings *decode, guint frames, guint64 room, AvatarPlan *plan, Turns *turns,
@@ -287,8 +289,8 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
     if (!plan_vae (model, device, denoise, decode, frames, room, plan, &turns, error))
       return FALSE;
   } else if (budget) {
-    /* the portrait is encoded once, before the first window, and its memory given back: but an
-     * element that starts while another still encodes finds all of it in use */
+    /* The portrait is encoded before the first window and its memory is released, except if another
+     * element starts while one is still encoding: then all of it is in use. */
     guint64 others = host_bytes (plan) - stage_bytes (&plan->stages[2]);
 
     room = budget - MIN (budget, others);
