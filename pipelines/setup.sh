@@ -1,34 +1,34 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Sourced by pipelines/* and tests/run: installs Debian packages that are missing and builds, in a folder
-# of this checkout only, whatever build folder came with it.
-# Every function says on stderr what it does when it takes time, and returns non-zero on failure
-# after one line that begins with "error:".
+# Sourced by pipelines/* and tests/run: installs missing Debian packages and builds in a folder of
+# this checkout, also if the checkout was copied together with a build folder. Functions report long
+# operations on stderr. On failure they print one line that begins with "error:" and return
+# non-zero.
 
 AVATAR_ROOT=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 
-# OpenMP threads that spin while they wait take the cores from the encoder; they read this at start.
+# Keeps waiting OpenMP threads from spinning on the cores that the video encoder needs.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-# What building and running needs; the second list is for the tests only.
+# Packages for building and running; the second list is for the tests only.
 AVATAR_PACKAGES=(build-essential meson ninja-build pkgconf libglib2.0-dev libjson-glib-dev
   libgdk-pixbuf-2.0-dev libjpeg-dev liblcms2-dev libdnnl-dev zlib1g-dev libgstreamer1.0-dev
   libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav)
 AVATAR_TEST_PACKAGES=(clang-14 clang-format-14 libclang-rt-14-dev ffmpeg python3)
 
-# avatar_install PACKAGE...: those that are not installed yet, by apt-get, as root or with sudo.
+# avatar_install PACKAGE...: installs missing packages with apt-get, as root or with sudo.
 avatar_install ()
 {
   local missing=() package as_root=()
   for package in "$@"; do
-    # Provides counts, so that pkg-config does for pkgconf.
+    # pkg-config provides pkgconf.
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
       { [ "$package" = pkgconf ] && command -v pkg-config >/dev/null; } || missing+=("$package")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
-    echo "error: this is not a Debian system; please install the equivalents of: ${missing[*]}" >&2
+    echo "error: this is not a Debian system; install the equivalents of: ${missing[*]}" >&2
     return 1
   fi
   if [ "$(id -u)" -ne 0 ]; then
@@ -52,15 +52,15 @@ avatar_install ()
   rm -f "$log"
 }
 
-# What a build folder was configured for, by meson's own record of it: source or build.
+# Prints the source or build folder that meson has recorded in a build folder.
 avatar_recorded () # source|build FOLDER
 {
   sed -n -E "s@.*\"directories\": *\{[^}]*\"$1\": *\"([^\"]*)\".*@\1@p" \
     "$2/meson-info/meson-info.json" 2>/dev/null | head -n 1
 }
 
-# avatar_is_foreign FOLDER: it came here with a copied or moved checkout. Nothing in it may be called,
-# as its ninja configures the folder that it was copied from.
+# avatar_is_foreign FOLDER: true if the folder came with a copied or moved checkout. Its ninja must
+# not run, because it would configure the original folder.
 avatar_is_foreign ()
 {
   [ -e "$1/build.ninja" ] || return 1
@@ -68,7 +68,7 @@ avatar_is_foreign ()
     [ "$(avatar_recorded build "$1")" -ef "$1" ]; }
 }
 
-# avatar_is_others FOLDER: another checkout that is still there builds in this very folder.
+# avatar_is_others FOLDER: true if another existing checkout builds in this folder.
 avatar_is_others ()
 {
   local source
@@ -77,7 +77,8 @@ avatar_is_others ()
     ! [ "$source" -ef "$AVATAR_ROOT" ]
 }
 
-# avatar_is_built FOLDER "MESON OPTIONS" [TARGET...]: there is nothing to do. Writes nothing.
+# avatar_is_built FOLDER "MESON OPTIONS" [TARGET...]: true if there is nothing to build. Writes
+# nothing.
 avatar_is_built ()
 {
   local folder=$1 options=$2
@@ -87,7 +88,8 @@ avatar_is_built ()
     ninja -C "$folder" -n "$@" 2>/dev/null | grep -q '^ninja: no work to do'
 }
 
-# avatar_is_writable FOLDER: it, or where it is to be made, and what a build rewrites in it.
+# avatar_is_writable FOLDER: true if the folder, or its parent, and the files that a build rewrites
+# are.
 avatar_is_writable ()
 {
   local file
@@ -100,21 +102,21 @@ avatar_is_writable ()
   done
 }
 
-# avatar_configure FOLDER "MESON OPTIONS": as build-options.txt says afterwards.
+# avatar_configure FOLDER "MESON OPTIONS": configures, and records the options in build-options.txt.
 avatar_configure ()
 {
   local folder=$1 options=$2 log status=0
-  # "setup --reconfigure" of meson 1.0 passes over b_sanitize and its like.
+  # "setup --reconfigure" of meson 1.0 ignores options such as b_sanitize.
   local configure=(meson setup "$folder" "$AVATAR_ROOT")
   if avatar_is_foreign "$folder"; then
-    echo "$folder came with a copied or moved checkout: building it anew" >&2
+    echo "$folder came with a copied or moved checkout: rebuilding" >&2
     configure=(meson setup --wipe "$folder" "$AVATAR_ROOT")
   elif [ -e "$folder/build.ninja" ]; then
     configure=(meson configure "$folder")
   fi
   echo "configuring ${folder#"$AVATAR_ROOT"/}/ (log: $folder/build-log.txt)" >&2
-  log=$(mktemp) || return 1 # as the folder may be emptied
-  # $options is a list of words.
+  log=$(mktemp) || return 1 # the folder may be emptied
+  # $options is split into words.
   # shellcheck disable=SC2086
   "${configure[@]}" $options >"$log" 2>&1 || status=$?
   rm -f -- "$folder/build-log.txt" "$folder/build-options.txt"
@@ -129,14 +131,14 @@ avatar_configure ()
   return $status
 }
 
-# avatar_make FOLDER "MESON OPTIONS" [TARGET...]: in a folder that can be written and is locked.
+# avatar_make FOLDER "MESON OPTIONS" [TARGET...]: builds in a folder that is writable and locked.
 avatar_make ()
 {
   local folder=$1 options=$2 log=$1/build-log.txt
   shift 2
   if avatar_is_others "$folder"; then
-    echo "error: $folder is the build folder of $(avatar_recorded source "$folder"), which a build" \
-      "for $AVATAR_ROOT would spoil; remove the link" >&2
+    echo "error: $folder is the build folder of $(avatar_recorded source "$folder"); a build" \
+      "for $AVATAR_ROOT would overwrite it; remove the link" >&2
     return 1
   fi
   if avatar_is_foreign "$folder" || [ ! -e "$folder/build.ninja" ] ||
@@ -152,7 +154,7 @@ avatar_make ()
   fi
 }
 
-# avatar_own_folder NAME: where this user builds a checkout that others own; one for each checkout.
+# avatar_own_folder NAME: prints this user's build folder for a checkout of another user.
 avatar_own_folder ()
 {
   local id
@@ -160,8 +162,8 @@ avatar_own_folder ()
   printf '%s/gst-avatar/build/%s/%s\n' "${XDG_CACHE_HOME:-${HOME:-}/.cache}" "${id:0:16}" "$1"
 }
 
-# avatar_locked FOLDER COMMAND...: while nobody else builds there; the folder itself is the lock, as
-# wiping empties it and reading it suffices.
+# avatar_locked FOLDER COMMAND...: runs the command with the folder locked. The folder itself is the
+# lock, because files in it may be wiped, and read permission is enough.
 avatar_locked ()
 {
   local folder=$1 lock status=0
@@ -176,16 +178,16 @@ avatar_locked ()
   return $status
 }
 
-# The GPU's module is found by environment as long as it is not installed.
+# Sets the folder of the CUDA module, for an uninstalled build.
 avatar_export_module ()
 {
   export AVATAR_MODULE_DIR=${AVATAR_MODULE_DIR:-$AVATAR_BUILT/engine/backends/cuda}
 }
 
-# avatar_build NAME "MESON OPTIONS" [TARGET...]: configures if need be, then builds what has changed,
-# in the folder NAME of the checkout, or, where that cannot be written and is not up to date, in one of
-# this user's. AVATAR_BUILT is the folder afterwards. One that was configured with other options gets
-# these in addition: what else somebody has set there stays. Runs at the same time wait for each other.
+# avatar_build NAME "MESON OPTIONS" [TARGET...]: configures if needed and builds, in the folder NAME
+# of the checkout, or in a folder of this user if that one is out of date and not writable. Sets
+# AVATAR_BUILT to the folder. A folder with other options gets these in addition and keeps the rest.
+# Concurrent runs wait for each other.
 avatar_build ()
 {
   AVATAR_BUILT=$AVATAR_ROOT/$1

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-inspect: what a folder or a file of weights is, what is missing, and the memory it needs. */
+/* avatar-inspect: lists the components in a folder or file of weights, what is missing, and the
+ * memory that a run needs. */
 #include "engine/inspect/inspect-tokenizer.h"
 #include "tools/inspect-print.h"
 
@@ -9,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Exit status when something that is needed is missing. */
+/* Exit status if a needed component is missing. */
 #define MISSING 2
-/* The card of a plan without a budget: larger than any. */
+/* Device of a plan without a budget, larger than any real one. */
 #define ENDLESS "plan:cuda:16777216"
 #define FRAMES 129
 #define RELEASED "released"
@@ -20,18 +21,19 @@ static gboolean json, no_memory;
 
 static const GOptionEntry entries[] = {
   { "json", 0, 0, G_OPTION_ARG_NONE, &json, "One JSON object, for programs", NULL },
-  { "no-memory", 0, 0, G_OPTION_ARG_NONE, &no_memory, "Leave out what it will need in memory",
-      NULL },
+  { "no-memory", 0, 0, G_OPTION_ARG_NONE, &no_memory, "Leave out the memory plans", NULL },
   { NULL },
 };
 
-/* ----------------------------------------------------------------------------------------- the terminal */
+/* ------------------------------------------------------------------------------------- progress */
 
-/* Parts of a model's folder, what else is in it, tokenizers, and plans for each size and budget. */
+/* Steps of the progress bar: components of a model, other files, tokenizers, plans for each
+ * size. */
 #define STEPS (7 + 1 + 1 + 3)
 #define BAR 20
 
-/* On a terminal: how far it is, and what is being looked at; %NULL: all is done, and the line is wiped. */
+/* Shows progress on a terminal.
+ * @what: (nullable): current step; %NULL removes the line */
 static void
 show (const char *what, gpointer data)
 {
@@ -75,8 +77,8 @@ plan_size (AvatarModel *model, InspectNeed *need, GError **error)
   return TRUE;
 }
 
-/* Of a tree of the release the sizes are known also while parts are missing. NULL with @error: why
- * nothing can be planned. */
+/* Opens the model for a plan. The sizes of a release are known even if components are missing.
+ * Returns NULL with @error if no plan is possible. */
 static GArray *
 plan_sizes (const char *path, const AvatarInspection *inspection, guint *done, GError **error)
 {
@@ -115,14 +117,14 @@ run (int argc, char **argv, GError **error)
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
-      "Tells what the folder or file PATH is: the parts of a model that were found, their formats\n"
-      "and sizes, what is missing and where it comes from, and the memory that a run will need.\n"
-      "Exit status: 0 usable; 2 something that is needed is missing; 1 PATH cannot be read.");
+      "Lists the components of a model in the folder or file PATH: their formats and sizes, what is\n"
+      "missing and where to download it, and the memory that a run needs.\n"
+      "Exit status: 0 usable; 2 a needed component is missing or unusable; 1 PATH cannot be read.");
   if (!g_option_context_parse (context, &argc, &argv, error))
     return EXIT_FAILURE;
   if (argc != 2) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "%d arguments were given; one folder or file was expected; see --help", argc - 1);
+        "found %d arguments, expected one folder or file; see --help", argc - 1);
     return EXIT_FAILURE;
   }
   inspection = avatar_inspect (argv[1], show, &done, error);
@@ -130,7 +132,7 @@ run (int argc, char **argv, GError **error)
     show ("tokenizers", &done);
     avatar_inspect_tokenizers (inspection);
   }
-  /* why there is no plan is told by the parts */
+  /* the components explain a missing plan */
   needs = no_memory || !inspection ? NULL : plan_sizes (argv[1], inspection, &done, NULL);
   show (NULL, &done);
   if (!inspection)

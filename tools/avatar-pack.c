@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-pack: a model as one folder of files that load fast, quantised and with LoRAs merged if that is
- * wanted. Any model is used as it is, too: this is for those that are started often. */
+/* avatar-pack: writes a model as one folder of files that load fast, optionally quantised and with
+ * LoRAs merged. Any model also runs as it is; packing pays off for one that is started often. */
 #include "engine/denoise/transformer.h"
 #include "engine/formats/json.h"
 #include "engine/model/layout.h"
@@ -20,13 +20,13 @@ static gint cancelled = 0;
 
 static const GOptionEntry entries[] = {
   { "weight-format", 'w', 0, G_OPTION_ARG_STRING, &weight_format,
-      "Of the transformer's blocks: stored (default), fp8 or int8, as the property of avatardenoise",
+      "Format of the transformer's blocks: stored (default), fp8 or int8, as in avatardenoise",
       "FORMAT" },
   { "lora", 'l', 0, G_OPTION_ARG_FILENAME_ARRAY, &lora_list,
       "Merge a LoRA into the transformer, with this strength or 1; may be given more than once",
       "FILE[:STRENGTH]" },
-  { "force", 'f', 0, G_OPTION_ARG_NONE, &force, "Replace a packed folder that is there", NULL },
-  { "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Tell nothing but errors", NULL },
+  { "force", 'f', 0, G_OPTION_ARG_NONE, &force, "Replace an existing packed folder", NULL },
+  { "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
   { NULL },
 };
 
@@ -36,7 +36,7 @@ on_signal (int number)
   g_atomic_int_set (&cancelled, 1);
 }
 
-/* --------------------------------------------------------------------------------------- what is asked for */
+/* ------------------------------------------------------------------------------------ arguments */
 
 static gboolean
 parse_format (AvatarQuantise *quantise, GError **error)
@@ -53,7 +53,7 @@ parse_format (AvatarQuantise *quantise, GError **error)
   return FALSE;
 }
 
-/* The number behind the last colon is the strength; anything else there is of the path. */
+/* Splits "FILE:STRENGTH" at the last colon, if a number follows it. */
 static AvatarLoraSetting
 parse_lora (char *text)
 {
@@ -77,7 +77,7 @@ print_warning (gpointer text, gpointer data)
   g_printerr ("avatar-pack: warning: %s\n", (char *) text);
 }
 
-/* "style.safetensors:0.8, ..." for the metadata, and the LoRAs opened. */
+/* Opens the LoRAs, and lists them for the metadata as "style.safetensors:0.8, ...". */
 static GPtrArray *
 open_loras (AvatarModel *model, GString *names, GError **error)
 {
@@ -118,7 +118,7 @@ make_metadata (AvatarModel *model, const char *loras)
   return json_to_string (root, FALSE);
 }
 
-/* -------------------------------------------------------------------------------------------- the terminal */
+/* ------------------------------------------------------------------------------------- progress */
 
 typedef struct
 {
@@ -144,9 +144,9 @@ show (const char *part, guint64 bytes, gpointer data)
       share > 0 ? seconds / share - seconds : 0);
 }
 
-/* ------------------------------------------------------------------------------------------------- the work */
+/* -------------------------------------------------------------------------------------- writing */
 
-/* Where parts go; %NULL: not here. */
+/* Returns the file of a component in the folder, or %NULL. */
 static const char *
 file_of (AvatarComponentKind part)
 {
@@ -160,7 +160,8 @@ file_of (AvatarComponentKind part)
   }
 }
 
-/* A text encoder's configuration and tokenizer: all that is no weights and no list of shards. */
+/* Copies a text encoder's configuration and tokenizer: all files but weights and lists of
+ * shards. */
 static gboolean
 copy_beside (AvatarModel *model, gboolean clip, PackFolder *folder, GError **error)
 {
@@ -169,7 +170,7 @@ copy_beside (AvatarModel *model, gboolean clip, PackFolder *folder, GError **err
   const char *name;
 
   while (dir && (name = g_dir_read_name (dir))) {
-    gboolean is_config = strcmp (name, "text_config.json") == 0; /* as Wan2GP calls it */
+    gboolean is_config = strcmp (name, "text_config.json") == 0; /* Wan2GP's name */
     g_autofree char *path = g_build_filename (from, name, NULL);
     g_autofree char *to = g_build_filename (clip ? "text_encoder_2" : "llava_llama_image",
         is_config ? "config.json" : name, NULL);
@@ -203,7 +204,7 @@ write_parts (Pack *pack, PackFolder *folder, GError **error)
   Display *display = pack->data;
   gboolean done = TRUE;
 
-  /* all of them first, so that how much there is to do is known */
+  /* lists all components first, so that the total is known */
   for (guint i = 0; done && i < AVATAR_N_COMPONENTS; i++)
     if (avatar_model_get_component (pack->model, avatar_component_name (i), NULL)) {
       lists[i] = pack_list (pack, i, error);
@@ -223,7 +224,7 @@ write_parts (Pack *pack, PackFolder *folder, GError **error)
   return done;
 }
 
-/* Replacing what is being read would be the end of it. */
+/* Refuses to write into the folder from which the model is read. */
 static gboolean
 check_apart (AvatarModel *model, const char *path, GError **error)
 {
@@ -280,14 +281,13 @@ run (int argc, char **argv, GError **error)
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
-      "Makes FOLDER of MODEL, in whichever layout that is: a file a part, tensors aligned and in the "
-      "order\nof their use. It is a model itself, and gives the same video.");
+      "Writes MODEL, of any layout, to FOLDER: one file for each component, with aligned tensors in\n"
+      "the order of use. FOLDER is a model itself and gives the same video.");
   if (!g_option_context_parse (context, &argc, &argv, error))
     return FALSE;
   if (argc != 3) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "%d arguments were given; a model and a folder to make were expected; see --help",
-        argc - 1);
+        "found %d arguments, expected a model and a folder to write; see --help", argc - 1);
     return FALSE;
   }
   model = avatar_model_open (argv[1], error);
@@ -295,7 +295,8 @@ run (int argc, char **argv, GError **error)
     return FALSE;
   if (!avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "\"%s\" stands for sizes alone; give the folder of a model", argv[1]);
+        "\"%s\" stands for built-in sizes without weights; expected the folder of a model",
+        argv[1]);
     return FALSE;
   }
   return pack_model (model, argv[2], error);
@@ -310,7 +311,7 @@ main (int argc, char **argv)
   sigaction (SIGINT, &action, NULL);
   sigaction (SIGTERM, &action, NULL);
   sigaction (SIGHUP, &action, NULL);
-  signal (SIGXFSZ, SIG_IGN); /* writing fails then, which is told */
+  signal (SIGXFSZ, SIG_IGN); /* a write error reports it */
   if (run (argc, argv, &error))
     return EXIT_SUCCESS;
   g_printerr ("avatar-pack: %s\n", error->message);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-plan: what a run will need, printed before anything is computed. */
+/* avatar-plan: prints the memory, work and time of a run before anything is computed. */
 #include <avatar/avatar.h>
 
 #include <math.h>
@@ -8,9 +8,9 @@
 
 #define MIB 1048576.
 #define GIB 1073741824.
-/* Exit status when the budget does not do. */
+/* Exit status if the budget is too small. */
 #define TOO_SMALL 2
-/* The card of a plan without a budget: larger than any. */
+/* Device of a plan without a budget, larger than any real one. */
 #define ENDLESS "plan:cuda:16777216"
 #define MOST_BUDGET 16777216
 
@@ -28,27 +28,28 @@ static const GOptionEntry entries[] = {
   { "guidance", 0, 0, G_OPTION_ARG_DOUBLE, &guidance,
       "Guidance scale; 1: none (default: the model's)", "G" },
   { "budget", 0, 0, G_OPTION_ARG_DOUBLE, &budget,
-      "Memory for the device, all in all; exit status 2 if it does not do", "MIB" },
+      "Total memory for the device; exit status 2 if it is too small", "MIB" },
   { "device", 0, 0, G_OPTION_ARG_STRING, &device,
-      "cpu, or cuda: a card that need not be there (default: cuda for \"released\", with --budget "
+      "cpu, or cuda, a GPU that need not exist (default: cuda for \"released\", with --budget "
       "and with --all-cards, else cpu)",
       "D" },
   { "precision", 0, 0, G_OPTION_ARG_STRING, &precision, "auto (default), fp8", "P" },
   { "weights", 0, 0, G_OPTION_ARG_STRING, &weights, "stored (default), fp8, int8", "F" },
   { "cache", 0, 0, G_OPTION_ARG_STRING, &cache, "none (default), upstream, adaptive", "C" },
   { "pinned", 0, 0, G_OPTION_ARG_DOUBLE, &pinned,
-      "Page-locked host memory at most (default: all that helps)", "MIB" },
+      "Maximum page-locked host memory (default: as much as is useful)", "MIB" },
   { "tflops", 0, 0, G_OPTION_ARG_DOUBLE, &tflops,
-      "What the card reaches in matrix products of 16 bits (default 680, an H200); its other rates "
-      "are taken to be to this as an H200's",
+      "Sustained rate of 16-bit matrix products (default 680, an H200), from which the other rates "
+      "are scaled",
       "T" },
   { "bus-gbps", 0, 0, G_OPTION_ARG_DOUBLE, &bus_gbps,
-      "And in copies from page-locked memory, in GB/s (default 55)", "B" },
-  { "all-cards", 0, 0, G_OPTION_ARG_NONE, &all_cards, "A table of cards and sizes", NULL },
+      "Rate of copies from page-locked memory, in GB/s (default 55)", "B" },
+  { "all-cards", 0, 0, G_OPTION_ARG_NONE, &all_cards, "Print a table of cards and video sizes",
+      NULL },
   { NULL },
 };
 
-/* --------------------------------------------------------------------------------- arguments */
+/* ------------------------------------------------------------------------------------ arguments */
 
 static gboolean
 parse_size (const char *text, guint *width, guint *height, GError **error)
@@ -60,7 +61,7 @@ parse_size (const char *text, guint *width, guint *height, GError **error)
     h = g_ascii_strtoull (end + 1, &end, 10);
   if (*end || w == 0 || h == 0 || w > G_MAXINT || h > G_MAXINT) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "--size is \"%s\"; two positive numbers such as 128x128 were expected", text);
+        "--size is \"%s\"; expected two positive numbers such as 128x128", text);
     return FALSE;
   }
   *width = w;
@@ -68,7 +69,7 @@ parse_size (const char *text, guint *width, guint *height, GError **error)
   return TRUE;
 }
 
-/* The place of @value in the %NULL-terminated @names; the first if it is not given. */
+/* Sets @choice to the index of @value in @names, or to 0 if @value is NULL. */
 static gboolean
 parse_choice (const char *option, const char *value, const char *const *names, guint *choice,
     GError **error)
@@ -83,7 +84,7 @@ parse_choice (const char *option, const char *value, const char *const *names, g
     }
   if (!value)
     return TRUE;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS, "%s is \"%s\"; one of %s was expected",
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS, "%s is \"%s\"; expected one of %s",
       option, value, all);
   return FALSE;
 }
@@ -93,7 +94,7 @@ check_number (const char *option, double value, double least, double most, GErro
 {
   if (value >= least && value <= most)
     return TRUE;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS, "%s is %.10g; %g to %.0f are possible",
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS, "%s is %.10g; expected %g to %.0f",
       option, value, least, most);
   return FALSE;
 }
@@ -160,9 +161,9 @@ is_for_gpu (const char *path)
   return budget > 0 || all_cards || (path && strcmp (path, "released") == 0);
 }
 
-/* ---------------------------------------------------------------------------------- printing */
+/* ------------------------------------------------------------------------------------- printing */
 
-/* "42 s", "12 min", "3.4 h" */
+/* Formats a duration as "42 s", "12 min" or "3.4 h". */
 static char *
 duration (double seconds)
 {
@@ -194,43 +195,42 @@ print_stages (const AvatarPlan *plan)
   }
   for (guint i = 0; i < plan->n_stages; i++)
     if (plan->stages[i].reuses_denoiser_memory)
-      g_print ("%s: before anything is denoised, in the denoiser's memory\n", plan->stages[i].name);
-  g_print ("peak of all stages together: %.1f MiB (mapped weight files not counted)\n",
-      plan->peak_bytes / MIB);
+      g_print ("%s: runs before the denoiser, in its memory\n", plan->stages[i].name);
+  g_print ("peak of all stages: %.1f MiB (without mapped weight files)\n", plan->peak_bytes / MIB);
 }
 
 static void
 print_gpu (const AvatarPlanGpu *gpu)
 {
-  g_autofree char *slots = g_strdup_printf ("weights on their way: %u places", gpu->slots);
-  g_autofree char *resident = g_strdup_printf ("weights that stay: %u of %u parts of the blocks",
-      gpu->resident, gpu->groups);
+  g_autofree char *slots = g_strdup_printf ("slots for streamed weights: %u", gpu->slots);
+  g_autofree char *resident
+      = g_strdup_printf ("resident weights: %u of %u groups", gpu->resident, gpu->groups);
 
   g_print ("On the GPU\n");
   line ("context, libraries, kernels", gpu->overhead_bytes);
   line ("activations and workspaces", gpu->arena_bytes);
   line (slots, gpu->slots_bytes);
   if (gpu->expand_bytes)
-    line ("room to expand 8-bit weights in", gpu->expand_bytes);
+    line ("buffer for expanded 8-bit weights", gpu->expand_bytes);
   line (resident, gpu->fixed_bytes + gpu->resident_bytes);
-  line ("in turns with the denoiser: the portrait's encoder", gpu->portrait_bytes);
-  line ("in turns with the denoiser: the decoder", gpu->decoder_bytes);
+  line ("portrait encoder, while the denoiser is suspended", gpu->portrait_bytes);
+  line ("decoder, while the denoiser is suspended", gpu->decoder_bytes);
   line ("peak", gpu->peak_bytes);
-  line ("smallest budget that does", gpu->min_bytes);
+  line ("minimum budget", gpu->min_bytes);
   if (gpu->shares_tokens)
-    g_print ("  Both branches of guidance share what they have in common.\n");
+    g_print ("  Both guidance branches share the blocks before the first audio adapter.\n");
   if (gpu->text_min_bytes)
     g_print (
-        "  The prompts are encoded before anything else, in %.0f MiB or more; %.1f GiB of weights go\n"
-        "  through the GPU for it, once, unless the prompts and the portrait are known already.\n",
+        "  The prompts are encoded first, in at least %.0f MiB. This copies %.1f GiB of weights to the\n"
+        "  GPU once, unless the encoded prompts are cached.\n",
         ceil (gpu->text_min_bytes / MIB), gpu->text_read_bytes / GIB);
-  g_print ("  Before the first forward %.1f GiB are copied to the GPU, once.\n",
+  g_print ("  Before the first forward, %.1f GiB of weights are copied to the GPU once.\n",
       gpu->precompute_bytes / GIB);
   if (gpu->streamed_bytes)
-    g_print ("  Every full forward copies %.1f GiB, %s.\n", gpu->streamed_bytes / GIB,
-        gpu->slots < 4 ? "and waits for it: there are too few places"
-            : gpu->copy_seconds < gpu->forward_seconds ? "under its work"
-                                                       : "which takes longer than its work");
+    g_print ("  Each full forward copies %.1f GiB, %s.\n", gpu->streamed_bytes / GIB,
+        gpu->slots < 4 ? "and waits for the copies: there are too few slots"
+            : gpu->copy_seconds < gpu->forward_seconds ? "hidden behind the computation"
+                                                       : "which takes longer than the computation");
 }
 
 static void
@@ -242,27 +242,28 @@ print_host (const AvatarPlan *plan)
     if (!plan->stages[i].on_gpu && !plan->stages[i].reuses_denoiser_memory)
       stages += plan->stages[i].weight_bytes + plan->stages[i].arena_bytes;
   g_print ("On the host\n");
-  line ("weights for the GPU, page-locked", plan->gpu.pinned_bytes);
-  line ("the denoiser's own", plan->host_bytes - stages - plan->gpu.pinned_bytes);
+  line ("page-locked weights for the GPU", plan->gpu.pinned_bytes);
+  line ("denoiser", plan->host_bytes - stages - plan->gpu.pinned_bytes);
   for (guint i = 0; i < plan->n_stages; i++) {
     const AvatarPlanStage *s = &plan->stages[i];
 
     if (!s->on_gpu && !s->reuses_denoiser_memory)
       line (s->name, s->weight_bytes + s->arena_bytes);
   }
-  line ("together", plan->host_bytes);
+  line ("total", plan->host_bytes);
   if (plan->gpu.pinned_bytes < plan->gpu.streamed_bytes)
     g_print (
-        "  %.1f GiB of every forward's copies come from the file instead, and are slower than\n"
-        "  the estimate takes them for.\n",
+        "  %.1f GiB of the copies of each forward are read from the file, more slowly than the\n"
+        "  estimate assumes.\n",
         (plan->gpu.streamed_bytes - plan->gpu.pinned_bytes) / GIB);
   g_print (
-      "  The transformer's file (%.1f GiB) is mapped: that is no memory in use, but quick only\n"
-      "  while the system keeps it there.\n",
+      "  The transformer's file (%.1f GiB) is mapped. It occupies no memory of the program, but is\n"
+      "  fast only while it stays in the page cache.\n",
       plan->file_bytes / GIB);
 }
 
-/* "matrix products at 680 TFLOP/s, attention at 570", of what the blocks compute in */
+/* Returns the rates of the blocks' number format, e.g. "matrix products at 680 TFLOP/s, attention
+ * at 570". */
 static char *
 rates (const AvatarDenoiseSettings *s, const AvatarPlanOptions *o)
 {
@@ -282,16 +283,16 @@ print_times (const AvatarPlanGpu *gpu, const AvatarDenoiseSettings *denoise,
   g_autofree char *all = duration (gpu->run_seconds);
   g_autofree char *copy = duration (gpu->copy_seconds);
 
-  g_print ("Time, an estimate: %s, copies at %.0f GB/s;\n"
-           "what lies between them is not counted, nor are the other stages\n",
+  g_print ("Estimated time: %s, copies at %.0f GB/s;\n"
+           "other operations and other stages are not included\n",
       at, o->bus_gbps);
-  g_print ("  a full forward (%.0f TFLOP): %s; its copies: %s\n", gpu->forward_flops * 1e-12, one,
+  g_print ("  full forward (%.0f TFLOP): %s; its copies: %s\n", gpu->forward_flops * 1e-12, one,
       copy);
-  g_print ("  all %" G_GUINT64_FORMAT " full and %" G_GUINT64_FORMAT " cached forwards: %s\n",
+  g_print ("  %" G_GUINT64_FORMAT " full and %" G_GUINT64_FORMAT " cached forwards: %s\n",
       gpu->forwards, gpu->cached_forwards, all);
 }
 
-/* -------------------------------------------------------------------------------------- plans */
+/* ---------------------------------------------------------------------------------------- plans */
 
 static int
 plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_gpu,
@@ -313,7 +314,7 @@ plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_
   g_print ("\n");
   if (on_gpu) {
     if (!plan.fits)
-      g_print ("The budget does not do; this is the plan for the smallest that does.\n");
+      g_print ("The budget is too small; this is the plan for the minimum budget.\n");
     print_gpu (&plan.gpu);
     print_host (&plan);
     print_times (&plan.gpu, denoise, options);
@@ -323,13 +324,13 @@ plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_
   if (plan.fits)
     return EXIT_SUCCESS;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-      "the budget of %.0f MiB does not do: at least %.0f MiB are needed; raise it, or choose a "
+      "the budget of %.0f MiB is too small: at least %.0f MiB are needed; raise it, or choose a "
       "smaller video",
       budget, (double) (((on_gpu ? plan.gpu.min_bytes : plan.peak_bytes) + (1 << 20) - 1) >> 20));
   return TOO_SMALL;
 }
 
-/* One row of the table: the sizes of @pixels on a card with @gib. */
+/* Prints one row of the table: a card with @gib, and the sizes of @pixels. */
 static gboolean
 print_card (AvatarModel *model, AvatarDenoiseSettings *denoise, guint gib, const guint (*pixels)[2],
     guint n, const AvatarPlanOptions *options, GError **error)
@@ -349,7 +350,7 @@ print_card (AvatarModel *model, AvatarDenoiseSettings *denoise, guint gib, const
       return FALSE;
     time = duration (plan.gpu.forward_seconds);
     if (plan.fits)
-      g_print (" %u of %u stay, %s |", plan.gpu.resident, plan.gpu.groups, time);
+      g_print (" %u of %u, %s |", plan.gpu.resident, plan.gpu.groups, time);
     else
       g_print (" needs %.0f MiB |", plan.gpu.min_bytes / MIB);
   }
@@ -367,7 +368,7 @@ plan_all (AvatarModel *model, const AvatarDenoiseSettings *settings,
   AvatarDenoiseSettings denoise = *settings;
   g_autofree char *at = rates (settings, options);
 
-  g_print ("%s, %d frames: parts of the blocks that stay on the card, and the estimate for a\n"
+  g_print ("%s, %d frames: resident weight groups, and estimated time of a\n"
            "full forward (%s, copies at %.0f GB/s)\n\n| card |",
       avatar_model_get_info (model)->name, frames, at, options->bus_gbps);
   for (guint i = 0; i < G_N_ELEMENTS (pixels); i++)
@@ -395,14 +396,14 @@ run (int argc, char **argv, GError **error)
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
-      "Prints the memory, work and time of a run, found by running the model's code over memory\n"
-      "that is not there. MODEL is a model's folder (default: the demo model), or \"released\" for\n"
+      "Prints the memory, work and time of a run, which it finds by running the model's code without\n"
+      "data. MODEL is a model's folder (default: the demo model), or \"released\" for\n"
       "the released model's sizes, which are built in. No GPU is needed.");
   if (!g_option_context_parse (context, &argc, &argv, error))
     return EXIT_FAILURE;
   if (argc > 2) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "%d arguments were given; one model folder was expected; see --help", argc - 1);
+        "found %d arguments, expected one model folder; see --help", argc - 1);
     return EXIT_FAILURE;
   }
   if (!parse_choice ("--device", device, devices, &d, error) || !fill_options (&options, error))
@@ -418,7 +419,7 @@ run (int argc, char **argv, GError **error)
     return plan_one (model, &denoise, on_gpu, &options, error);
   if (!on_gpu || budget > 0 || size) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "--all-cards goes through cards and sizes itself; leave out --device cpu, --budget and "
+        "--all-cards has its own cards and sizes; leave out --device cpu, --budget and "
         "--size");
     return EXIT_FAILURE;
   }

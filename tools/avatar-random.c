@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-random: a folder of weights as released, or as Wan2GP has them, filled with seeded random values,
- * for tests and measurements where the real weights are not. */
+/* avatar-random: writes a folder of seeded random weights in the layout of the release or of
+ * Wan2GP, for tests and measurements without the real weights. */
 #include "engine/text/tokens.h"
 #include "engine/formats/json.h"
 #include "engine/model/layout.h"
@@ -30,11 +30,11 @@ static const GOptionEntry entries[] = {
       "LIST" },
   { "layout", 'l', 0, G_OPTION_ARG_STRING, &layout, "released (default) or wan2gp", "L" },
   { "format", 'f', 0, G_OPTION_ARG_STRING, &format,
-      "torch (as released; default) or safetensors (one file a part)", "F" },
+      "torch (as released; default) or safetensors (one file for each component)", "F" },
   { "config", 'c', 0, G_OPTION_ARG_FILENAME, &config_path,
       "Sizes from a config.json instead of the released ones", "JSON" },
   { "empty", 'e', 0, G_OPTION_ARG_NONE, &empty,
-      "Zeros in place of values, as holes in the files, which take next to no room", NULL },
+      "Zeros in place of values, as holes in the files, which take almost no space", NULL },
   { "seed", 's', 0, G_OPTION_ARG_INT64, &seed, "Seed of the values (default 0)", "N" },
   { NULL },
 };
@@ -42,10 +42,11 @@ static const GOptionEntry entries[] = {
 typedef struct
 {
   const RandomJob *job;
-  GHashTable *factors; /* name of a factor -> its float */
+  GHashTable *factors; /* name of a factor -> float * */
 } Scales;
 
-/* What brings the values of 8-bit tensors back to the width they were drawn from; all else as it is. */
+/* Sets factors that scale 8-bit tensors back to the range of the 16-bit ones, and random values for
+ * all other tensors. */
 static void
 fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
 {
@@ -66,8 +67,8 @@ is_quantised (const AvatarManifestEntry *e)
           || g_str_has_prefix (e->name, "single_blocks."));
 }
 
-/* Makes the large matrices of @list 8-bit. Returns their factors, called after their modules as in the
- * released map, or "NAME_scale". The names belong to @scales. */
+/* Changes the large matrices of @list to 8 bits. Returns their factors, named by module as in the
+ * released map, or "NAME_scale". @scales owns the names. */
 static GArray *
 quantise (GArray *list, GArray *manifest, gboolean map, Scales *scales)
 {
@@ -115,7 +116,7 @@ write_transformer (const RandomJob *job, gboolean fp8, GError **error)
               TRUE, "module", scale_list, fill, &scales, error));
 }
 
-/* The whole of a part in one file. */
+/* Writes a component to one file. */
 static gboolean
 write_part (const RandomJob *job, const char *part, AvatarDType dtype, const char *file,
     gboolean torch, GError **error)
@@ -142,7 +143,7 @@ write_vae (const RandomJob *job, GError **error)
   }
 }
 
-/* A safetensors file everywhere; in downloads under the names of Hugging Face. */
+/* Writes a safetensors file; downloads use Hugging Face's names. */
 static gboolean
 write_whisper (const RandomJob *job, GError **error)
 {
@@ -167,7 +168,7 @@ write_whisper (const RandomJob *job, GError **error)
 
 #define SHARDS 4
 
-/* Shards as Hugging Face makes them, and the index that says what is where. */
+/* Writes Hugging Face's shards and their index. */
 static gboolean
 write_shards (const RandomJob *job, const char *folder, GArray *list, GError **error)
 {
@@ -198,7 +199,7 @@ write_shards (const RandomJob *job, const char *folder, GArray *list, GError **e
   return random_write_text (job, index_path, index->str, error);
 }
 
-/* @name: of a file in @folder */
+/* @name: file name in @folder */
 static gboolean
 write_beside (const RandomJob *job, const char *folder, const char *name, const char *text,
     GError **error)
@@ -220,7 +221,7 @@ clip_folder (const RandomJob *job)
   return job->form == RANDOM_WAN2GP ? "ckpts/clip_vit_large_patch14" : "ckpts/text_encoder_2";
 }
 
-/* Tokenizers know what is put around a prompt. */
+/* Writes tokenizers that know the text around a prompt. */
 static gboolean
 write_llava_tokenizer (const RandomJob *job, GError **error)
 {
@@ -283,7 +284,7 @@ write_clip (const RandomJob *job, GError **error)
       && write_clip_tokenizer (job, error);
 }
 
-/* The face detector, a module's archive. */
+/* Writes the face detector as a TorchScript archive. */
 static gboolean
 write_detector (const RandomJob *job, GError **error)
 {
@@ -327,14 +328,15 @@ write_one (const RandomJob *job, const char *part, GError **error)
   if (strcmp (part, "text") == 0 && plain)
     return write_part (job, "text", AVATAR_F32, "text_stub.safetensors", FALSE, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "there is no part \"%s\" here; expected transformer, vae, whisper, detface, %s", part,
+      "unknown component \"%s\" for this layout; expected transformer, vae, whisper, detface, %s",
+      part,
       plain        ? "transformer-fp8 or text"
           : wan2gp ? "transformer-int8, llava, clip or tokenizers"
                    : "transformer-fp8, llava, clip or tokenizers");
   return FALSE;
 }
 
-/* Free with g_strfreev(). */
+/* Returns: (transfer full): the list of components. */
 static GStrv
 list_parts (const RandomJob *job)
 {
@@ -352,7 +354,7 @@ has_part (const RandomJob *job, const char *part)
   return g_strv_contains ((const char *const *) parts, part);
 }
 
-/* Sizes, where a model that is opened looks for them. */
+/* Writes the sizes where avatar_model_open() expects them. */
 static gboolean
 write_sizes (const RandomJob *job, GError **error)
 {
@@ -394,7 +396,7 @@ parse_config (RandomJob *job, const char *name, GError **error)
   return job->sections != NULL;
 }
 
-/* With text encoders the configuration tells of their tokenizers, unless they are as released. */
+/* Adds a "text" section for the encoders, unless they have the released sizes. */
 static gboolean
 fit_config (RandomJob *job, const char *name, GError **error)
 {
@@ -427,7 +429,7 @@ read_config (RandomJob *job, GError **error)
   return parse_config (job, name, error) && fit_config (job, name, error);
 }
 
-/* FALSE: the options name no form. */
+/* Returns FALSE if the options name no layout. */
 static gboolean
 choose_form (RandomForm *form)
 {
@@ -451,7 +453,7 @@ run (int argc, char **argv, GError **error)
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
-      "Writes a folder of weights as released, of seeded random values: FOLDER/ckpts/... "
+      "Writes a folder of seeded random weights in the layout of the release: FOLDER/ckpts/... "
       "At the released sizes the transformer takes 24.2 GiB, or 12.6 GiB in 8 bits.");
   if (!g_option_context_parse (context, &argc, &argv, error))
     return FALSE;

@@ -52,7 +52,7 @@ in_counts (guint64 n)
   return in_units (n, 1000, units);
 }
 
-/* --------------------------------------------------------------------------------------- text */
+/* ----------------------------------------------------------------------------------------- text */
 
 /* "800 bfloat16, 12 float32" */
 static char *
@@ -96,7 +96,7 @@ print_remark (const char **title, const char *name, const char *text)
   g_print ("  %s: %s\n", name, printable);
 }
 
-/* @file from within @folder, as far as it is in it. */
+/* Returns @file relative to @folder, if it is in it. */
 static const char *
 inside (const char *file, const char *folder)
 {
@@ -109,8 +109,8 @@ static void
 print_remarks (const char *path, const AvatarInspection *self)
 {
   g_autofree char *top = g_canonicalize_filename (path, NULL);
-  const char *missing = "Missing, or not usable", *notes = "Remarks", *extra = "Not needed",
-             *places = "Where";
+  const char *missing = "Missing or unusable", *notes = "Remarks", *extra = "Not needed",
+             *places = "Files";
 
   for (guint i = 0; i < self->components->len; i++) {
     const AvatarInspectedComponent *component = self->components->pdata[i];
@@ -147,9 +147,9 @@ print_needs (GArray *needs)
   const InspectNeed *first = &g_array_index (needs, InspectNeed, 0);
 
   g_print (
-      "Memory of a GPU, by the size of the video; weights that stay on it, and the host's, with "
-      "a budget\n%-10s %16s",
-      "size", "smallest budget");
+      "GPU memory by video size: minimum budget; resident weight groups and host memory with a "
+      "larger budget\n%-10s %16s",
+      "size", "minimum budget");
   for (guint i = 0; i < INSPECT_BUDGETS; i++)
     g_print ("  %23.0f GiB", first->budgets[i].bytes / (1024 * MIB));
   g_print ("\n");
@@ -157,14 +157,14 @@ print_needs (GArray *needs)
     const InspectNeed *need = &g_array_index (needs, InspectNeed, k);
     g_autofree char *size = g_strdup_printf ("%ux%u", need->width, need->height);
 
-    /* upwards: it is what to give as a budget */
+    /* rounded up, to be usable as a budget */
     g_print ("%-10s %12" G_GUINT64_FORMAT " MiB", size, (need->min_bytes + (1 << 20) - 1) >> 20);
     for (guint i = 0; i < INSPECT_BUDGETS; i++) {
       const InspectBudget *b = &need->budgets[i];
       g_autofree char *host = in_bytes (b->host_bytes);
       g_autofree char *text = b->fits
           ? g_strdup_printf ("%u of %u, %s", b->resident, b->units, host)
-          : g_strdup ("does not do");
+          : g_strdup ("too small");
 
       g_print ("  %27s", text);
     }
@@ -177,24 +177,25 @@ inspect_print_text (const char *path, const AvatarInspection *self, GArray *need
 {
   g_autofree char *printable = inspect_printable (path);
 
-  g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, self->description, "part",
-      "state", "format", "files", "size", "parameters", "tensors");
+  g_print ("%s: %s\n%-20s %-10s %-21s %5s %10s %10s  %s\n", printable, self->description,
+      "component", "state", "format", "files", "size", "parameters", "tensors");
   for (guint i = 0; i < self->components->len; i++)
     print_row (self->components->pdata[i]);
   if (self->n_passed_over)
-    g_print ("%u more files were not looked at.\n", self->n_passed_over);
+    g_print ("%u more files were skipped.\n", self->n_passed_over);
   print_remarks (path, self);
   if (needs)
     print_needs (needs);
   g_print ("%s\n",
-      avatar_inspection_is_usable (self)         ? "Usable."
-          : self->kind == AVATAR_INSPECTED_FILES ? "Not usable."
-                                                 : "Not usable: something needed is missing.");
+      avatar_inspection_is_usable (self) ? "Usable."
+          : self->kind == AVATAR_INSPECTED_FILES
+          ? "Not usable."
+          : "Not usable: a needed component is missing or unusable.");
 }
 
-/* --------------------------------------------------------------------------------------- JSON */
+/* ----------------------------------------------------------------------------------------- JSON */
 
-/* What is not UTF-8 is no JSON either. */
+/* Adds a string. Bytes that are not UTF-8 are replaced, because JSON does not allow them. */
 static void
 put_text (JsonBuilder *b, const char *member, const char *text)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-inspect's two ways to say it. */
+/* Text and JSON output of avatar-inspect. */
 #pragma once
 
 #include "engine/inspect/inspect.h"
@@ -10,11 +10,11 @@ typedef struct
 {
   guint64 bytes;
   gboolean fits;
-  guint resident, units; /* parts of the transformer that stay on the card */
+  guint resident, units; /* weight groups of the transformer, resident and all */
   guint64 host_bytes;
 } InspectBudget;
 
-/* Memory for one size of video. */
+/* Memory for one video size. */
 typedef struct
 {
   guint width, height;
@@ -22,8 +22,9 @@ typedef struct
   InspectBudget budgets[INSPECT_BUDGETS];
 } InspectNeed;
 
-/* Names in files are anything: without what a terminal would obey, and not endless. */
+/* Returns: (transfer full): @text without control characters and of limited length, because names
+ * in files are arbitrary. */
 char *inspect_printable (const char *text);
-/* @needs: (nullable): of InspectNeed */
+/* @needs: (nullable): array of InspectNeed */
 void inspect_print_text (const char *path, const AvatarInspection *inspection, GArray *needs);
 void inspect_print_json (const char *path, const AvatarInspection *inspection, GArray *needs);

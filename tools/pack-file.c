@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Values are made by the code that makes a device's images of them (engine/weights/pack.c), so that 8-bit
- * ones are what quantising while loading gives, to the bit. */
+/* Values are converted by the code that packs them for a device (engine/weights/pack.c), so that
+ * 8-bit values are identical to those of quantising while loading. */
 #include "tools/pack-file.h"
 
 #include "engine/denoise/transformer.h"
@@ -10,13 +10,13 @@
 
 #include <string.h>
 
-/* Where large tensors begin, and what is large; others begin where a cache line does. */
+/* Alignment of large tensors, and their minimum size. Others are aligned to cache lines. */
 #define PAGE 4096
 #define LINE 64
-/* Bytes that are made at a time, where rows can be made alone. */
+/* Bytes that are converted at a time, where rows are independent. */
 #define PIECE ((gsize) 64 << 20)
 
-/* ---------------------------------------------------------------------------- which, and in what order */
+/* ------------------------------------------------------------------------- order of the tensors */
 
 static gboolean
 is_8bit (AvatarDType dtype)
@@ -30,7 +30,7 @@ packed_clear (gpointer data)
   g_free (((AvatarPackedTensor *) data)->name);
 }
 
-/* What is stored of @p, whose dtype is what a device makes of it. */
+/* Chooses the stored dtype of @p, whose dtype is that of the device. */
 static gboolean
 choose_dtype (AvatarPackedTensor *p, GError **error)
 {
@@ -44,7 +44,7 @@ choose_dtype (AvatarPackedTensor *p, GError **error)
     }
     p->dtype = p->source.dtype;
   } else if (!is_8bit (p->dtype)) {
-    /* a sum is rounded once: to what a GPU takes, or not here */
+    /* a sum is rounded once, to the GPU's dtype, or not here */
     gboolean same = p->dtype == p->source.dtype || !p->loras;
 
     p->dtype = same ? p->source.dtype : AVATAR_F32;
@@ -63,7 +63,7 @@ add_unit (GArray *list, const AvatarWeightGroup *unit)
   }
 }
 
-/* What is computed ahead of everything, what is always there, and each window's way. */
+/* Lists the tensors of the precomputation, the fixed ones and those of each forward. */
 static void
 list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
 {
@@ -77,15 +77,14 @@ list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
 
   for (guint i = 0; i < ahead->n; i++)
     add_unit (list, &g_array_index (all, AvatarWeightGroup, ahead->units[i]));
-  add_unit (list, &g_array_index (all, AvatarWeightGroup, units.n)); /* the fixed ones */
+  add_unit (list, &g_array_index (all, AvatarWeightGroup, units.n)); /* fixed tensors */
   for (guint i = 0; i < forward->n_on_demand; i++)
     add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->on_demand[i]));
   for (guint i = 0; i < forward->n; i++)
     add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->units[i]));
 }
 
-/* As they are, in the order in which the architecture names them. Of CLIP's two towers it is the one of
- * text. */
+/* Lists the tensors unchanged, in the order of the manifest. Only CLIP's text tower is stored. */
 static void
 list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
 {
@@ -99,7 +98,7 @@ list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
     AvatarPackedTensor p = { 0 };
 
     if (!t)
-      continue; /* tensors that may be missing */
+      continue; /* optional tensors */
     p.name = g_strconcat (strcmp (part, "clip") == 0 ? "text_model." : "", name, NULL);
     p.source = *t;
     p.dtype = t->dtype;
@@ -138,12 +137,12 @@ pack_list (Pack *pack, AvatarComponentKind part, GError **error)
   return g_steal_pointer (&list);
 }
 
-/* --------------------------------------------------------------------------------------------- the table */
+/* --------------------------------------------------------------------------------------- header */
 
 typedef struct
 {
   GString *text;
-  guint64 at; /* of the data written so far */
+  guint64 at; /* end of the data so far */
   guint n_paddings;
 } Table;
 
@@ -161,7 +160,7 @@ add_entry (Table *table, const char *name, const char *dtype, guint rank, const 
   table->at += bytes;
 }
 
-/* The format has no holes, so that what is between two tensors is one, too. */
+/* Adds a padding tensor, because the format does not allow gaps between tensors. */
 static void
 align (Table *table, guint64 to)
 {
@@ -174,7 +173,7 @@ align (Table *table, guint64 to)
   table->n_paddings++;
 }
 
-/* Where the tensor begins. */
+/* Returns the offset of the next tensor. */
 static guint64
 add_tensor (Table *table, const char *name, AvatarDType dtype, const AvatarTensor *t)
 {
@@ -188,7 +187,8 @@ add_tensor (Table *table, const char *name, AvatarDType dtype, const AvatarTenso
   return begin;
 }
 
-/* @offsets: [2 n], of each tensor and its factors, in the file. The data begin on a page. */
+/* Builds the header. The data begin on a page.
+ * @offsets: [2 n], offsets of each tensor and of its factors in the file */
 static GString *
 make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes)
 {
@@ -212,9 +212,9 @@ make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes
   return table.text;
 }
 
-/* ------------------------------------------------------------------------------------------- the values */
+/* --------------------------------------------------------------------------------------- values */
 
-/* Rows @start .. @end of @p, which has no LoRA if that is not all of it, as one image. */
+/* Packs rows @start .. @end of @p; all of its rows if it has a LoRA. */
 static AvatarPackedTensor
 rows_of (const AvatarPackedTensor *p, gint64 start, gint64 end)
 {
@@ -270,7 +270,7 @@ write_tensor (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, const 
   gint64 rows = p->source.shape[0], step = rows;
   gsize row = stored_bytes (p) / MAX (rows, 1);
 
-  if (!p->loras) /* whose rows are counted from the first */
+  if (!p->loras) /* a LoRA counts rows from the first */
     step = CLAMP ((gint64) (PIECE / MAX (row, 1)), 1, rows);
   for (gint64 r = 0; r < rows; r += step)
     if (!write_rows (pack, out, p, r, MIN (r + step, rows), offsets, file, error))
@@ -290,7 +290,7 @@ write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list
   length = GUINT64_TO_LE (table->len);
   if (!avatar_output_reserve (out, bytes, error) || !avatar_output_put (out, 0, &length, 8, error)
       || !avatar_output_put (out, 8, table->str, table->len, error)
-      /* what is not written reads as zeros, as far as the file goes */
+      /* bytes that are not written read as zeros */
       || !avatar_output_put (out, bytes - 1, "", 1, error))
     return FALSE;
   for (guint i = 0; i < list->len; i++) {

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One part of a model as a file of its own: safetensors whose large tensors begin on pages, in the order in
- * which a run uses them. */
+/* Writes one component of a model to a safetensors file, in the order of use and with large tensors
+ * aligned to pages. */
 #pragma once
 
 #include "engine/model/model.h"
 #include "engine/weights/pack.h"
 #include "engine/model/component.h"
 
-/* What there is to tell while it is written. @bytes: done, of all parts */
+/* Progress callback.
+ * @bytes: number of bytes written, of all components */
 typedef void (*PackProgressFunc) (const char *part, guint64 bytes, gpointer data);
 
-/* @quantise, @loras: of the transformer; see AvatarWeightSettings
- * @metadata: a JSON object of strings for the file's table
- * @cancelled: ends the work when it is not 0 */
+/**
+ * Pack:
+ * @quantise, @loras: settings of the transformer, as in AvatarWeightSettings
+ * @metadata: JSON object of strings for the file's header
+ * @cancelled: flag that ends the work when it is not 0
+ */
 typedef struct
 {
   AvatarModel *model;
@@ -25,9 +29,11 @@ typedef struct
   guint64 done, total; /* bytes of tensors */
 } Pack;
 
-/* Array of AvatarPackedTensor: what becomes of the tensors of @part, in the order of their use. @dtype of each is
- * what it will be stored in. FALSE with @error if a LoRA cannot be merged. Adds to the total. */
+/* Lists the tensors of @component in the order of use, each with the dtype in which it will be
+ * stored, and adds their size to the total.
+ * Returns: (transfer full) (nullable): array of AvatarPackedTensor; %NULL with @error if a LoRA cannot be
+ * merged. */
 GArray *pack_list (Pack *pack, AvatarComponentKind part, GError **error);
-/* Writes them to @path, which must not be there. */
+/* Writes the tensors to @path, which must not exist. */
 gboolean
 pack_write (Pack *pack, AvatarComponentKind part, GArray *list, const char *path, GError **error);

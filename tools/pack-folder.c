@@ -17,12 +17,12 @@ fail (const char *path, const char *what, GError **error)
   int code = errno;
 
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-      "%s: %s: %s; choose a place with enough room that you may write to", path, what,
-      g_strerror (code));
+      "%s: %s: %s; choose a writable place with enough free space", path, what, g_strerror (code));
   return FALSE;
 }
 
-/* Whether avatar-pack makes something of that name, in a folder or (@inside) in one of its folders. */
+/* Returns TRUE if avatar-pack writes a file of that name, in the folder or (@inside) in a
+ * subfolder. */
 static gboolean
 is_ours (const char *name, gboolean is_folder, gboolean inside)
 {
@@ -37,8 +37,8 @@ is_ours (const char *name, gboolean is_folder, gboolean inside)
       || strcmp (name, "text_stub.safetensors") == 0 || strcmp (name, AVATAR_PLAIN_DETECTOR) == 0;
 }
 
-/* The first thing in @path that avatar-pack does not make, or NULL; of folders without a packed model's
- * configuration that is the folder itself. Free with g_free(). */
+/* Returns: (transfer full): the first file in @path that avatar-pack does not write, or NULL; the
+ * folder itself if it has no configuration of a packed model. */
 static char *
 find_foreign (const char *path, gboolean inside)
 {
@@ -85,7 +85,7 @@ check_target (const char *path, gboolean force, GError **error)
     return TRUE;
   if (!force) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "%s: this is there already; choose another name, or --force to have a packed folder replaced",
+        "%s: this exists already; choose another name, or replace a packed folder with --force",
         path);
     return FALSE;
   }
@@ -93,8 +93,7 @@ check_target (const char *path, gboolean force, GError **error)
   if (!foreign)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "%s: avatar-pack has not made this, so that it is not replaced, with --force either; move it away",
-      foreign);
+      "%s: avatar-pack did not write this, so not even --force replaces it; move it away", foreign);
   return FALSE;
 }
 
@@ -166,7 +165,7 @@ pack_folder_copy (PackFolder *self, const char *from, const char *to, GError **e
   return FALSE;
 }
 
-/* What is in a folder has its names only when the folder is on the disk. */
+/* File names are on the disk only after the folder is synchronised. */
 static gboolean
 sync_folder (const char *path, GError **error)
 {
@@ -180,7 +179,7 @@ sync_folder (const char *path, GError **error)
   return done;
 }
 
-/* The old folder, if there is one, moves out of the way, and back if that was in vain. */
+/* Moves the old folder out of the way, and back on failure. */
 static gboolean
 put_in_place (PackFolder *self, GError **error)
 {
@@ -191,7 +190,7 @@ put_in_place (PackFolder *self, GError **error)
   if (!replaces && errno != ENOENT)
     return fail (self->path, "it cannot be replaced", error);
   if (g_rename (self->work, self->path) != 0) {
-    fail (self->path, "it cannot be given its name", error);
+    fail (self->path, "it cannot be renamed", error);
     if (replaces)
       g_rename (old, self->path);
     return FALSE;

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A folder that is there when all of it is, and else not at all. */
+/* Folder that appears only when it is complete. */
 #pragma once
 
 #include <avatar/error.h>
 
-/* @path: as it will be called; @work: what it is called until then, beside it */
+/* @path: final path; @work: temporary path next to it, until the folder is complete */
 typedef struct
 {
   char *path, *work;
 } PackFolder;
 
-/* Fails if something is at @path, unless @force, and that is a folder with nothing in it but what
- * avatar-pack makes. */
+/* Opens the temporary folder. Fails if @path exists, unless @force is set and the folder contains
+ * only files that avatar-pack writes. */
 gboolean pack_folder_open (PackFolder *self, const char *path, gboolean force, GError **error);
-/* Copies the regular file @from to @to in the folder; small ones, as configurations are, and the face
- * detector. Folders on the way are made. */
+/* Copies the regular file @from to @to in the folder and creates the parent folders. For small
+ * files such as configurations, and for the face detector. */
 gboolean pack_folder_copy (PackFolder *self, const char *from, const char *to, GError **error);
 gboolean pack_folder_write (PackFolder *self, const char *file, const char *text, GError **error);
-/* A path in the folder, whose own folder is made. Free with g_free(). */
+/* Returns: (transfer full): a path in the folder, after creating its parent folder. */
 char *pack_folder_path (PackFolder *self, const char *file, GError **error);
-/* Gives it its name if @done, in the place of what was there, or else removes it. Returns @done, or FALSE
- * with @error. */
+/* Renames the folder to its final path if @done, replacing an existing one, or removes it
+ * otherwise.
+ * Returns: @done, or FALSE with @error. */
 gboolean pack_folder_close (PackFolder *self, gboolean done, GError **error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The sections are changed as JSON, so that what is not understood here stays as it was. */
+/* Sections are changed as JSON, so that unknown members are kept. */
 #include "tools/random-config.h"
 
 #include "engine/text/tokenizer.h"
@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* Ids of the prompt and what follows it, where a configuration of bytes says nothing of it. */
+/* Ids of the prompt and of the text after it, if the configuration has byte embeddings. */
 #define SMALL_PROMPT 64
 
 GStrv
@@ -23,7 +23,8 @@ random_config_texts (const AvatarConfig *config)
   return texts;
 }
 
-/* 0 with @error. It does not depend on what else the tokenizer knows. */
+/* Counts the ids before the prompt. Returns 0 with @error. The result does not depend on the
+ * vocabulary beyond the texts around a prompt. */
 static guint
 count_head (const AvatarConfig *config, guint vocab, GError **error)
 {

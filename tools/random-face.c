@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names and shapes of the face detector's tensors, layer by layer of yolov5l-face's yaml. */
+/* Names and shapes of the face detector's tensors, in the layer order of yolov5l-face's yaml. */
 #include "tools/random-face.h"
 
 #include "engine/formats/tensor-writer.h"
@@ -27,7 +27,7 @@ want (List *l, const char *module, const char *rest, guint rank, const gint64 *s
 static void
 conv (List *l, gint64 in, gint64 out, gint64 kernel, const char *format, ...) G_GNUC_PRINTF (5, 6);
 
-/* A convolution and its norm. */
+/* Adds a convolution and its norm. */
 static void
 conv (List *l, gint64 in, gint64 out, gint64 kernel, const char *format, ...)
 {

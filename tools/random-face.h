@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The released face detector as a list of tensors: YOLOv5l-face under the names of its modules
- * (docs/dev/spec/vae-text-face-formats.md 4). Its anchors are not among them: no random ones would
- * do. */
+/* Tensors of the released face detector: YOLOv5l-face with the names of its modules
+ * (docs/dev/spec/vae-text-face-formats.md 4). Anchors are left out, because random ones are
+ * invalid. */
 #pragma once
 
 #include <glib.h>
 
-/* An array of AvatarNamedTensor without data; @names keeps the names. @small: an eighth of the released
- * widths, and every stage as shallow as it can be. */
+/* Returns: (transfer full): array of AvatarNamedTensor without data; @names owns the names.
+ * @small: TRUE for an eighth of the released widths and the minimum depth of every stage */
 GArray *random_face_list (gboolean small, GStringChunk *names);

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-#define LIMIT 448.f /* of e4m3 */
+#define LIMIT 448.f /* largest value of e4m3 */
 
-/* As many whole numbers as there are, from the same draws as the 16-bit values. */
+/* Draws integers from the same sequence as the 16-bit values. */
 static void
 fill_int8 (AvatarRandom *random, gsize first, gsize n, gint8 *out)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What avatar-random was asked for, and the files of it. */
+/* State of one run of avatar-random, and the files that it writes. */
 #pragma once
 
 #include "engine/model/config.h"
@@ -8,13 +8,17 @@
 
 typedef enum
 {
-  RANDOM_RELEASED, /* PyTorch's files, as in the release */
-  RANDOM_PLAIN,    /* one safetensors file a part */
+  RANDOM_RELEASED, /* PyTorch files, as in the release */
+  RANDOM_PLAIN,    /* one safetensors file for each component */
   RANDOM_WAN2GP,
 } RandomForm;
 
-/* @empty: holes in place of values; @sized: the sizes are not the released ones, which need no saying;
- * @json: they, as a text */
+/**
+ * RandomJob:
+ * @empty: TRUE for holes in place of values
+ * @sized: TRUE if the sizes differ from the released ones and need a configuration
+ * @json: text of the configuration
+ */
 typedef struct
 {
   const char *folder;
@@ -26,26 +30,30 @@ typedef struct
   JsonObject *sections;
 } RandomJob;
 
-/* The values of a tensor by its name; of 8-bit ones in the full range, which a factor brings back. @data:
- * the job */
+/* Fills @out with the values of a tensor. Values of 8-bit tensors span the full range, and a scale
+ * factor reduces them.
+ * @data: the RandomJob */
 void random_fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data);
-/* Half of the range that the 8-bit tensor of this name is drawn from. */
+/* Returns: half of the range of the values of an 8-bit tensor, before scaling. */
 float random_width (const RandomJob *job, const AvatarNamedTensor *t);
-/* What @manifest has, in @dtype; the names belong to it. */
+/* Returns: (transfer full): the tensors of @manifest with @dtype; @manifest owns the names. */
 GArray *random_list (GArray *manifest, AvatarDType dtype);
-/* The path of @file in the job's folder, which is made. Free with g_free(). */
+/* Returns: (transfer full) (nullable): path of @file in the job's folder, after creating its parent
+ * folders. */
 char *random_path (const RandomJob *job, const char *file, GError **error);
 gboolean
 random_write_text (const RandomJob *job, const char *file, const char *text, GError **error);
-/* A section of the configuration as a file of its own. */
+/* Writes a section of the configuration to a file of its own. */
 gboolean
 random_write_section (const RandomJob *job, const char *section, const char *file, GError **error);
-/* @key: (nullable): of the dictionary that a PyTorch file has the tensors in. @torch: it is one, rather
- * than safetensors. */
+/* Writes @list to a file.
+ * @key: (nullable): member of a PyTorch file's dictionary that holds the tensors
+ * @torch: TRUE for PyTorch's format, FALSE for safetensors */
 gboolean random_write_tensors (const RandomJob *job, const char *file, gboolean torch,
     const char *key, GArray *list, AvatarFillFunc func, gpointer data, GError **error);
-/* One line about a file that was written since @start. */
+/* Prints one line about a file that was written since @start. */
 void random_tell (const char *path, GArray *list, gint64 start);
 
-/* As Wan2GP's own writer (mmgp) makes them. @int8: quanto's qint8 of what mmgp quantises */
+/* Writes a file as Wan2GP's library mmgp does.
+ * @int8: TRUE to quantise to quanto's qint8 where mmgp does */
 gboolean random_write_wan2gp (const RandomJob *job, gboolean int8, GError **error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A table grows in two ways. A word is joined of two tokens, which is a token and a merge more; or a
- * short word comes with all of its parts, each with all merges that make it. The second is chosen while
- * merges lag behind. */
+/* A table grows in two ways. A word is joined from two tokens, which adds one token and one merge;
+ * or a short word is added with all its substrings and with every merge that makes one of them. The
+ * second is chosen while there are fewer merges than needed. */
 #include "tools/random-table.h"
 
 #include "engine/text/bpe.h"
@@ -9,9 +9,9 @@
 #include <string.h>
 
 #define MOST_UNITS 7
-#define LEAD 256 /* merges that the short words are ahead by */
+#define LEAD 256 /* extra merges that are made from short words */
 
-/* ----------------------------------------------------------------------------------------- table */
+/* ---------------------------------------------------------------------------------------- table */
 
 gboolean
 random_table_add (RandomTable *self, const char *name)
@@ -90,7 +90,7 @@ random_table_spell (RandomTable *self, const char *piece, gsize n)
   }
 }
 
-/* No text has a byte of 0, with which these begin. */
+/* Names that begin with a zero byte, which no text contains. */
 void
 random_table_pad (RandomTable *self)
 {
@@ -101,9 +101,9 @@ random_table_pad (RandomTable *self)
   }
 }
 
-/* -------------------------------------------------------------------------------------- language */
+/* ------------------------------------------------------------------------------------- language */
 
-/* Names that words are made of, and the words. Both belong to the table. */
+/* Fragments of words, and the words. The table owns both. */
 typedef struct
 {
   GPtrArray *units, *words;
@@ -113,7 +113,7 @@ typedef enum
 {
   LATIN,
   SYMBOLS,
-  CYRILLIC, /* two bytes a letter */
+  CYRILLIC, /* two bytes per letter */
   N_SCRIPTS,
 } ScriptKind;
 
@@ -123,8 +123,8 @@ typedef struct
   GRand *rand;
   Script scripts[N_SCRIPTS];
   guint n_scripts, n_merges;
-  gsize longest;       /* bytes of a joined name */
-  const char *opening; /* what words may begin with: the name of a space, or NULL */
+  gsize longest;       /* length of a joined name in bytes */
+  const char *opening; /* prefix of words: the token of a space, or NULL */
 } Language;
 
 static guint
@@ -133,7 +133,7 @@ draw (Language *l, guint n)
   return g_rand_int (l->rand) % n;
 }
 
-/* Frequent ones are old ones. */
+/* Older words are drawn more often. */
 static const char *
 draw_word (Language *l, const Script *script)
 {
@@ -152,7 +152,7 @@ draw_script (Language *l)
                                                  : LATIN];
 }
 
-/* The name that is stored, since @name has an id. */
+/* Returns the stored copy of @name, which has an id. */
 static char *
 stored (const RandomTable *table, const char *name)
 {
@@ -194,7 +194,7 @@ add_units (Language *l, ScriptKind kind, gunichar first, guint n, const char *ot
   }
 }
 
-/* How many merges the next token may have so that one is left for each of those behind it. */
+/* Returns how many merges the next token may have so that one is left for each later token. */
 static guint
 room_for_merges (const Language *l)
 {
@@ -211,7 +211,7 @@ join (const char *const *units, guint n)
   return g_string_free (name, FALSE);
 }
 
-/* A token, with all merges of two tokens that make it. */
+/* Adds a token with every merge of two tokens that makes it. */
 static void
 add_with_merges (Language *l, const Script *script, const char *const *units, guint n)
 {
@@ -234,7 +234,7 @@ add_with_merges (Language *l, const Script *script, const char *const *units, gu
   g_ptr_array_add (script->words, stored (t, name));
 }
 
-/* A short word and all of its parts, the shortest first. */
+/* Adds a short word and all its substrings, the shortest first. */
 static void
 add_short_word (Language *l)
 {

@@ -52,7 +52,7 @@ want_norm (List *l, const char *prefix, const char *module, gint64 n)
   want_vector (l, prefix, bias, n);
 }
 
-/* Layers of both of CLIP's towers. */
+/* Adds the layers of CLIP, for either tower. */
 static void
 want_clip_layers (List *l, const char *prefix, gint64 n, gint64 d, gint64 mlp)
 {
@@ -102,7 +102,7 @@ want_vision (List *l, const LlavaSizes *s)
   want_vector (l, prefix, "embeddings.class_embedding", d);
   want (l, prefix, "embeddings.patch_embedding.weight", 4, (gint64[]){ d, 3, s->patch, s->patch });
   want_matrix (l, prefix, "embeddings.position_embedding.weight", side * side + 1, d);
-  want_norm (l, prefix, "pre_layrnorm", d); /* so spelt */
+  want_norm (l, prefix, "pre_layrnorm", d); /* upstream's spelling */
   want_clip_layers (l, prefix, s->vision_layers, d, s->vision_mlp);
   want_norm (l, prefix, "post_layernorm", d);
 }

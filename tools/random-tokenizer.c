@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A table of tokens and merges that knows some texts, the special tokens behind it, and their files. */
+/* Builds a vocabulary and merges that cover given texts, adds the special tokens, and writes the
+ * files of both tokenizers. */
 #include "tools/random-tokenizer.h"
 
 #include "engine/text/added-tokens.h"
@@ -10,7 +11,7 @@
 #include <json-glib/json-glib.h>
 #include <string.h>
 
-/* In the release the special tokens begin at 128000 of 128320 rows, and there are 259. */
+/* The release has 259 special tokens from id 128000 on, and 128320 rows. */
 #define SPECIAL_ROWS 320
 
 static JsonNode *
@@ -21,18 +22,18 @@ node_of (JsonBuilder *b)
   return json_builder_get_root (builder);
 }
 
-/* The white space of a list of members or elements: all on one line, or each on its own. */
+/* White space of a list of members or elements, on one line or with a line for each. */
 typedef struct
 {
   const char *line, *deep,
-      *end; /* before a member, an element of a pair, and the bracket behind them */
+      *end; /* before a member, before an element of a pair, and before the closing bracket */
   const char *colon;
 } Style;
 
 static const Style compact = { "", "", "", ":" };
 static const Style nested = { "\n      ", "\n        ", "\n    ", ": " };
 
-/* Names have no control characters. */
+/* Quotes a name; names have no control characters. */
 static void
 append_name (GString *out, const char *name, gsize n)
 {
@@ -45,7 +46,7 @@ append_name (GString *out, const char *name, gsize n)
   g_string_append_c (out, '"');
 }
 
-/* "name": id, in the order of ids. */
+/* Appends "name": id, in the order of ids. */
 static void
 append_vocabulary (GString *out, const RandomTable *t, const Style *style)
 {
@@ -60,7 +61,8 @@ append_vocabulary (GString *out, const RandomTable *t, const Style *style)
   g_string_append_printf (out, "%s}", style->end);
 }
 
-/* @pairs: as lists of two tokens, which is how current releases have them, or as strings. */
+/* @pairs: TRUE for merges as lists of two tokens, as current releases have them, FALSE for
+ * strings */
 static void
 append_merges (GString *out, const RandomTable *t, const Style *style, gboolean pairs)
 {
@@ -82,9 +84,9 @@ append_merges (GString *out, const RandomTable *t, const Style *style, gboolean 
   g_string_append_printf (out, "%s]", style->end);
 }
 
-/* ---------------------------------------------------------------------------------------- LLaMA-3 */
+/* -------------------------------------------------------------------------------------- LLaMA-3 */
 
-/* The @i-th special token of LLaVA-LLaMA-3; NULL: there are no more. */
+/* Returns the @i-th special token of LLaVA-LLaMA-3, or NULL after the last. */
 static char *
 special_name (guint i)
 {
@@ -131,7 +133,7 @@ added_tokens (guint first_id)
   return node_of (b);
 }
 
-/* Appends the model to the text of an object that has none. */
+/* Appends the model to the text of an object without one. */
 static void
 append_model (GString *out, const RandomTable *t, gboolean full)
 {
@@ -150,7 +152,7 @@ append_model (GString *out, const RandomTable *t, gboolean full)
   g_string_append (out, end);
 }
 
-/* What stands around the model, but for the regular expression. */
+/* Members around the model, without the regular expression. */
 static const char frame[]
     = "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":null,"
       "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
@@ -165,7 +167,7 @@ add_piece (const char *piece, gsize n, gpointer data)
   random_table_spell (data, piece, n);
 }
 
-/* A stretch of text between special tokens. */
+/* Adds the words of a text between special tokens. */
 static void
 add_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpointer data)
 {
@@ -187,7 +189,7 @@ add_texts (RandomTable *t, const char *const *texts)
     avatar_added_tokens_split (specials, *texts, strlen (*texts), add_stretch, t);
 }
 
-/* All but the model. */
+/* Builds all members but the model. */
 static GString *
 print_frame (guint first_special, gboolean full)
 {
@@ -238,7 +240,7 @@ random_tokenizer_clear (RandomTokenizer *self)
   *self = (RandomTokenizer){ 0 };
 }
 
-/* ------------------------------------------------------------------------------------------- CLIP */
+/* ----------------------------------------------------------------------------------------- CLIP */
 
 char *
 random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *texts, char **merges)

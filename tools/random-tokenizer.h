@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tokenizers for random text encoders, in the files of the release: they know the words that upstream
- * puts around a prompt, and spell all others. Hugging Face's libraries read them, too, and agree. */
+/* Tokenizers for random text encoders, in the files of the release. They know the words that
+ * upstream adds to a prompt and encode other text byte by byte. Hugging Face's libraries read them
+ * and give the same ids. */
 #pragma once
 
 #include <glib.h>
 
 /**
  * RandomTokenizer:
- * @json: tokenizer.json, with the released names of special tokens at the released distance from the
- *   end of the vocabulary; @config: tokenizer_config.json
+ * @json: tokenizer.json, with the released names of special tokens at the same distance from the
+ *   end of the vocabulary as in the release
+ * @config: tokenizer_config.json
  */
 typedef struct
 {
@@ -17,11 +19,12 @@ typedef struct
 
 /**
  * RandomTokenizerSizes:
- * @vocab: rows of the embedding. LLaMA's: 128320 in the release, at least 640; CLIP's: 49408, at
- *   least 514
- * @merges: their number: 280147 and 48894 in the release; those that the texts do not need are of
- *   invented words. 0: only what the texts need, and names that no text has for the rest
- * @seed: of the words
+ * @vocab: number of rows of the embedding. LLaMA: 128320 in the release, at least 640; CLIP: 49408,
+ *   at least 514
+ * @merges: number of merges, 280147 and 48894 in the release; those that the texts do not need are
+ *   invented words. 0: merges for the texts only, and names that occur in no text for the remaining
+ *   ids
+ * @seed: seed of the invented words
  */
 typedef struct
 {
@@ -29,14 +32,15 @@ typedef struct
   guint64 seed;
 } RandomTokenizerSizes;
 
-/* @texts: up to %NULL: their words are tokens, as far as there is room. With invented words the file is
- * laid out as Hugging Face has it today: a line for a name, merges as lists of two. Free with
- * random_tokenizer_clear(). */
+/* Builds LLaMA's tokenizer. With invented words the file has Hugging Face's current format: a line
+ * for each name, merges as lists of two. Free with random_tokenizer_clear().
+ * @texts: %NULL-terminated texts whose words become tokens, as far as there is room */
 RandomTokenizer
 random_tokenizer_llama (const RandomTokenizerSizes *sizes, const char *const *texts);
 void random_tokenizer_clear (RandomTokenizer *self);
 
-/* vocab.json and, in *@merges, merges.txt. */
+/* Returns: (transfer full): vocab.json of CLIP's tokenizer.
+ * @merges: (out) (transfer full): merges.txt */
 char *
 random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *texts, char **merges);
 

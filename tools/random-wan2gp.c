@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files as mmgp writes them (safetensors2.py, torch_write_file): tensors in the order of the state dict,
- * a table as Python's json.dumps() has it, with the metadata at its end and nothing to fill it up, so
- * that 16-bit values may begin at odd addresses. */
+/* Files as mmgp writes them (safetensors2.py, torch_write_file): tensors in the order of the state
+ * dict, and a header as Python's json.dumps() formats it, with the metadata at its end and without
+ * padding, so that 16-bit values may begin at odd addresses. */
 #include "tools/random-job.h"
 
 #include "engine/model/manifest.h"
@@ -11,7 +11,7 @@
 #define BF16_FILE "ckpts/hunyuan_video_avatar_720_bf16.safetensors"
 #define INT8_FILE "ckpts/hunyuan_video_avatar_720_quanto_bf16_int8.safetensors"
 
-/* mmgp leaves out what is not in a tower of at least five floors, as long as it is below 2 GiB. */
+/* mmgp does not quantise modules outside of a list of at least five blocks, up to 2 GiB. */
 static gboolean
 is_quantised (const AvatarManifestEntry *e)
 {
@@ -21,7 +21,8 @@ is_quantised (const AvatarManifestEntry *e)
           || g_str_has_prefix (e->name, "audio_adapter_blocks."));
 }
 
-/* quanto's factors of activations: 1, and scalars, which we see as vectors of one. */
+/* Returns TRUE for quanto's factors of activations: 1, and scalars, which are read as vectors of
+ * one value. */
 static gboolean
 is_scalar (const AvatarNamedTensor *t)
 {
@@ -31,11 +32,10 @@ is_scalar (const AvatarNamedTensor *t)
 typedef struct
 {
   const RandomJob *job;
-  GArray *tensors; /* of AvatarNamedTensor */
+  GArray *tensors; /* array of AvatarNamedTensor */
   GStringChunk *names;
-  GHashTable
-      *sources; /* name in the file -> AvatarNamedTensor whose values it has, or whose factors */
-  GString *map; /* {module: what it was quantised to}, as JSON */
+  GHashTable *sources; /* name in the file -> AvatarNamedTensor to take values or factors from */
+  GString *map;        /* JSON of {module: quantisation} */
 } Quanto;
 
 static void
@@ -50,7 +50,7 @@ add (Quanto *q, const char *prefix, const char *name, AvatarTensor t,
     g_hash_table_insert (q->sources, (gpointer) named.name, g_memdup2 (source, sizeof *source));
 }
 
-/* What quanto's linear module leaves in a state dict. */
+/* Adds the tensors of quanto's linear module. */
 static void
 add_module (Quanto *q, const AvatarManifestEntry *weight, const AvatarManifestEntry *bias)
 {
@@ -109,7 +109,7 @@ fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data
     avatar_dtype_from_f32 ((guint8 *) out + 2 * i, AVATAR_BF16, &factor, 1);
 }
 
-/* @offsets: of the tensors' data from the first one's. */
+/* @offsets: offsets of the tensors' data from the first one */
 static GString *
 make_table (const Quanto *q, gboolean int8, guint64 *offsets)
 {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* talk-check VIDEO LENGTH: looks into the file that pipelines/talk has written. It needs a stream of
- * pictures and one of sound, both LENGTH ns long to one frame, whose packets are in order and whose
- * frames are evenly spaced. Says on stderr what is not so; exit status 1. */
+/* talk-check VIDEO LENGTH: checks the file that pipelines/talk has written. It must have one video
+ * and one audio stream, each LENGTH ns long within one frame, with packets in order and evenly
+ * spaced frames. Prints the problem on stderr; exit status 1. */
 #include <gst/gst.h>
 
-/* Longer by less is the last packet of sound, or the rounding of a container's clock. */
+/* Tolerance for the last packet of audio and for the rounding of a container's clock. */
 #define SOUND_SLACK (60 * GST_MSECOND)
 
-/* A stream of the file; times are running times in ns. */
+/* One stream of the file. Times are running times in ns. */
 typedef struct
 {
-  gboolean in_order; /* sound: packets are shown as they are decoded */
+  gboolean in_order; /* audio: packets are presented in decoding order */
   GstSegment segment;
-  GArray *times;           /* of guint64: when each packet is shown */
-  gint64 end;              /* of the packet that ends last */
+  GArray *times;           /* array of guint64, the presentation times of the packets */
+  gint64 end;              /* end of the last packet */
   GstClockTime last_order; /* decoding time of the last packet; Matroska has none */
-  guint n_backwards;       /* packets whose decoding time is before the last one's */
-  guint n_hidden;          /* packets that the file says not to show */
+  guint n_backwards;       /* packets whose decoding time decreases */
+  guint n_hidden;          /* packets that the file excludes from presentation */
 } Stream;
 
 typedef struct
@@ -61,7 +61,7 @@ add_pad (GstElement *parsebin, GstPad *pad, Check *self)
   GstElement *fakesink = gst_element_factory_make ("fakesink", NULL);
   g_autoptr (GstPad) sink = gst_element_get_static_pad (fakesink, "sink");
 
-  /* One thread feeds all: a sink that waits for the others to preroll would keep it. */
+  /* One thread feeds both sinks, so a sink that waited for the other to preroll would block it. */
   g_object_set (fakesink, "sync", FALSE, "async", FALSE, NULL);
   gst_bin_add (GST_BIN (self->pipeline), fakesink);
   if (g_str_has_prefix (kind, "video/") || g_str_has_prefix (kind, "audio/"))
@@ -84,12 +84,12 @@ check_length (const char *what, gint64 found, gint64 expected, gint64 slack)
 {
   if (ABS (found - expected) <= slack)
     return TRUE;
-  g_printerr ("%s is %.3f s long, expected %.3f s, as the sound that was read\n", what,
+  g_printerr ("%s is %.3f s long, expected %.3f s, the length of the input audio\n", what,
       found / (double) GST_SECOND, expected / (double) GST_SECOND);
   return FALSE;
 }
 
-/* Frames of one rate: the steps between two, in the order in which they are shown, are alike. */
+/* Checks that the intervals between frames, in order of presentation, are equal. */
 static gboolean
 check_spacing (GArray *times)
 {
@@ -115,17 +115,17 @@ check (Check *self, gint64 length)
   GArray *frames = self->video.times;
 
   if (frames->len == 0 || self->audio.times->len == 0) {
-    g_printerr ("%s is missing, expected pictures and sound\n",
-        frames->len == 0 ? "the stream of pictures" : "the stream of sound");
+    g_printerr ("%s is missing, expected video and audio\n",
+        frames->len == 0 ? "the video stream" : "the audio stream");
     return FALSE;
   }
   if (self->video.n_backwards + self->audio.n_backwards > 0) {
-    g_printerr ("%u packets of pictures and %u of sound have time stamps that go back\n",
+    g_printerr ("%u video and %u audio packets have decreasing timestamps\n",
         self->video.n_backwards, self->audio.n_backwards);
     return FALSE;
   }
   if (self->video.n_hidden > 0) {
-    g_printerr ("%u frames are outside the time that the file shows, expected none\n",
+    g_printerr ("%u frames are outside of the presented time range, expected none\n",
         self->video.n_hidden);
     return FALSE;
   }
@@ -135,7 +135,7 @@ check (Check *self, gint64 length)
   gint64 frame = (self->video.end - begin) / frames->len;
   return check_spacing (frames)
       && check_length ("the video", self->video.end - begin, length, frame + GST_MSECOND)
-      && check_length ("the sound in it", self->audio.end - begin, length, SOUND_SLACK);
+      && check_length ("its audio", self->audio.end - begin, length, SOUND_SLACK);
 }
 
 /* Returns whether the file was read to its end. */

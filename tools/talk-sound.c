@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* talk-sound FILE: decodes all the sound of a file, as pipelines/talk will, and prints
- *   LENGTH TOLERANCE UNPLACED CAPS
- * the nanoseconds of sound, the jumps in time stamps that audiorate is to pass over (also in ns), the
- * number of channels where these have no positions, else 0, and the caps that all of the sound is to
- * be converted to: its own, or mono for channels without positions. What the user should know goes
- * to stderr, a line each; a file without sound that can be decoded is exit status 1. */
+/* talk-sound FILE: decodes all the audio of a file as pipelines/talk will, and prints
+ * LENGTH TOLERANCE UNPLACED CAPS
+ * the length of the audio in ns; the largest timestamp jump that audiorate must ignore, in ns; the
+ * number of channels if they have no positions, else 0; and the caps to which all of the audio is
+ * converted: its own, or mono for channels without positions. Warnings go to stderr, one a line.
+ * Exit status 1 if no audio can be decoded. */
 #include <gst/audio/audio.h>
 #include <gst/base/base.h>
 #include <gst/gst.h>
@@ -13,18 +13,18 @@
 
 /* Larger jumps are pauses, smaller ones are the container's rounding. */
 #define LONGEST_JITTER GST_SECOND
-/* No container's rounding: time stamps that go back that far are estimates. */
+/* A step back by more than any container's rounding: the timestamps are estimates. */
 #define LONGEST_OVERLAP (100 * GST_MSECOND)
-/* Bytes between two frames of a parser that may be headers. */
+/* Maximum number of header bytes between two frames of a parser. */
 #define FRAME_HEADER 64
-/* Less sound than that, passed over as unreadable, is not worth a word. */
+/* Less skipped audio than this is not reported. */
 #define SHORTEST_LOSS (500 * GST_MSECOND)
 
-/* Bytes of a stream without a container that its parser did not take for sound. */
+/* Bytes of a stream without a container that its parser skipped. */
 typedef struct
 {
   GstPad *sink;
-  guint64 next;            /* where the frame after the last one should begin */
+  guint64 next;            /* expected offset of the next frame */
   guint64 n_taken, n_lost; /* bytes */
 } Parsed;
 
@@ -32,24 +32,24 @@ typedef struct
 {
   GstElement *pipeline;
   GMutex lock;
-  GstPad *sink; /* of the fakesink that counts */
+  GstPad *sink; /* sink pad of the fakesink that counts */
   GstSegment segment;
   gint rate, channels, frame_bytes;
-  gint unplaced;        /* channels without positions, at most */
-  char *caps;           /* of the first sound */
+  gint unplaced;        /* maximum number of channels without positions */
+  char *caps;           /* caps of the first audio */
   GstClockTime start;   /* running time of the first sample */
-  GstClockTime samples; /* by counting them */
-  GstClockTime filled;  /* and with the pauses that the time stamps have */
-  gboolean estimated;   /* the time stamps are made from average byte rates */
-  guint n_sounds;       /* streams of sound beside each other */
-  GString *others;      /* kinds of streams that are no sound */
-  char *missing;        /* the decoder that is not installed */
-  GPtrArray *parsed;    /* of Parsed */
+  GstClockTime samples; /* duration by the count of samples */
+  GstClockTime filled;  /* duration including pauses in the timestamps */
+  gboolean estimated;   /* the timestamps are derived from average byte rates */
+  guint n_sounds;       /* number of audio streams */
+  GString *others;      /* kinds of the other streams */
+  char *missing;        /* decoder that is not installed */
+  GPtrArray *parsed;    /* array of Parsed */
 } Sound;
 
-/* ------------------------------------------------------------------------------------ counting */
+/* ------------------------------------------------------------------------------------- counting */
 
-/* Caps without a mask are no GstAudioInfo, so the fields are read one by one. */
+/* Reads the fields one by one, because GstAudioInfo refuses caps without a channel mask. */
 static void
 take_caps (Sound *self, GstCaps *caps)
 {
@@ -77,7 +77,7 @@ take_caps (Sound *self, GstCaps *caps)
   self->caps = g_strdup (text->str);
 }
 
-/* Counts what audiorate will: the samples inside the segment. */
+/* Counts the samples inside the segment, as audiorate will. */
 static void
 take_buffer (Sound *self, GstBuffer *whole)
 {
@@ -120,8 +120,8 @@ count_sound (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
   return GST_PAD_PROBE_OK;
 }
 
-/* As gst-launch-1.0's "decodebin : audioconvert" links: one sound at a time, and the next one
- * (a chained Ogg) when the first has gone. */
+/* Links like "decodebin : audioconvert" in gst-launch-1.0: one audio stream at a time, and the next
+ * (a chained Ogg) after the first has ended. */
 static void
 add_pad (GstElement *decodebin, GstPad *pad, Sound *self)
 {
@@ -152,7 +152,7 @@ add_pad (GstElement *decodebin, GstPad *pad, Sound *self)
   g_mutex_unlock (&self->lock);
 }
 
-/* ------------------------------------------------------------------- bytes that are passed over */
+/* -------------------------------------------------------------------------------- skipped bytes */
 
 static gboolean
 offset_is_bytes (GstPad *pad)
@@ -171,7 +171,7 @@ count_bytes (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
   GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER (info);
   guint64 begin = GST_BUFFER_OFFSET (buffer), n = gst_buffer_get_size (buffer);
 
-  /* Inside a container a parser sees no bytes of a file, but buffers with time stamps; and the
+  /* Inside a container a parser gets buffers with timestamps instead of bytes of a file; and the
    * offsets of some formats (FLAC) are samples. */
   if (GST_PAD_MODE (parsed->sink) != GST_PAD_MODE_PULL || !offset_is_bytes (pad))
     return GST_PAD_PROBE_OK;
@@ -207,7 +207,8 @@ parsed_free (gpointer data)
   g_free (data);
 }
 
-/* Returns the time of the sound that a parser found no way to read, at the rate of what it read. */
+/* Returns the duration of the audio that a parser skipped, at the rate of the audio that it
+ * read. */
 static GstClockTime
 lost_sound (Sound *self)
 {
@@ -226,9 +227,9 @@ lost_sound (Sound *self)
   return lost;
 }
 
-/* -------------------------------------------------------------------------------------- answers */
+/* -------------------------------------------------------------------------------------- results */
 
-/* Returns the reason of an error of which the user text says nothing. */
+/* Returns a reason for an error whose message gives none. */
 static char *
 error_text (GstMessage *message)
 {
@@ -251,19 +252,20 @@ explain (Sound *self, const char *path, GstMessage *message)
 
   if (self->missing)
     g_printerr ("'%s' needs a decoder that is not installed: %s; install the GStreamer plugin "
-                "that has it, or convert the file to WAV\n",
+                "that provides it, or convert the file to WAV\n",
         path, self->missing);
   else if (self->n_sounds == 0 && self->others->len > 0)
-    g_printerr ("'%s' has no sound in it, only %s; expected a file with speech\n", path,
+    g_printerr ("'%s' has no audio, only %s; expected a file with speech\n", path,
         self->others->str);
   else if (self->n_sounds == 0)
-    g_printerr ("'%s' is no sound file that GStreamer can read: %s\n", path, text);
+    g_printerr ("'%s' is not an audio file that GStreamer can read: %s\n", path, text);
   else
-    g_printerr ("the sound of '%s' cannot be decoded: %s\n", path, text);
+    g_printerr ("the audio of '%s' cannot be decoded: %s\n", path, text);
   return FALSE;
 }
 
-/* A stream that nobody takes may end without an error and without EOS on the bus. */
+/* Watches for a stream without a sink, which may end without an error and without EOS on the
+ * bus. */
 static void
 no_more_pads (GstElement *decodebin, Sound *self)
 {
@@ -273,7 +275,7 @@ no_more_pads (GstElement *decodebin, Sound *self)
             gst_structure_new_empty ("no-sound")));
 }
 
-/* Returns whether the file was decoded to its end. */
+/* Returns TRUE if the file was decoded to its end. */
 static gboolean
 decode (Sound *self, const char *path)
 {
@@ -298,17 +300,18 @@ report (Sound *self, const char *path)
   GstClockTime lost = lost_sound (self);
 
   if (self->samples == 0) {
-    g_printerr ("'%s' holds 0 samples of sound; expected at least one\n", path);
+    g_printerr ("'%s' has 0 audio samples; expected at least one\n", path);
     return FALSE;
   }
   if (self->n_sounds > 1)
-    g_printerr ("'%s' has %u streams of sound; the first is spoken\n", path, self->n_sounds);
+    g_printerr ("'%s' has %u audio streams; the first is used\n", path, self->n_sounds);
   if (self->unplaced > 0)
-    g_printerr ("'%s' has %d channels without positions; all are mixed alike\n", path,
+    g_printerr ("'%s' has %d channels without positions; they are averaged\n", path,
         self->unplaced);
   if (lost >= SHORTEST_LOSS)
-    g_printerr ("'%s' has a part that GStreamer cannot read, about %.1f s after %.1f s of sound, "
-                "which is dropped (joined files of different kinds? convert it to WAV)\n",
+    g_printerr (
+        "'%s' has a section that GStreamer cannot read, about %.1f s after %.1f s of audio, "
+        "which is dropped (joined files of different formats? convert it to WAV)\n",
         path, lost / (double) GST_SECOND, self->samples / (double) GST_SECOND);
   g_print ("%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %d %s\n",
       self->estimated ? self->samples : self->filled,

@@ -24,7 +24,7 @@ avatar_image_check_size (guint width, guint height, guint shrunk, const char *na
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
       "%s is %u x %u pixels; expected sides of 1 to %d, none more than %d times the other, and at "
-      "most %d million pixels (of a JPEG that is not progressive any number); crop it around the "
+      "most %d million pixels (any number for a JPEG that is not progressive); crop it around the "
       "face, or scale it down",
       name, width, height, MAX_SIDE, MAX_ASPECT, AVATAR_MAX_PIXELS / 1000000);
   return FALSE;
@@ -37,7 +37,7 @@ allocate (guint width, guint height, guint channels, GError **error)
 
   if (!data)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "no memory is left for a picture of %u x %u pixels; take a smaller one", width, height);
+        "not enough memory for a picture of %u x %u pixels; use a smaller one", width, height);
   return data;
 }
 

@@ -150,7 +150,7 @@ prepare (Decoder *self, AvatarPicture *picture, const char *path, GError **error
       = gdk_pixbuf_new (GDK_COLORSPACE_RGB, FALSE, 8, info->output_width, info->output_height);
   if (!picture->pixbuf)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s: no memory is left for a picture of %u x %u pixels; take a smaller one", path,
+        "%s: not enough memory for a picture of %u x %u pixels; use a smaller one", path,
         info->output_width, info->output_height);
   return picture->pixbuf != NULL;
 }

@@ -14,7 +14,7 @@
 #define RSVG "rsvg-convert -h 1024 -o portrait.png %s (package librsvg2-bin)"
 #define PDF "pdftoppm -png -singlefile %s portrait (package poppler-utils)"
 #define VIDEO "a video", "take one picture of it: " FFMPEG
-#define SOUND "a sound", "the portrait is a picture"
+#define SOUND "an audio file", "the portrait is a picture"
 #define AS_TEXT                                            \
   "a picture whose bytes were changed as if it were text", \
       "copy or download it again, in binary mode"
@@ -73,7 +73,7 @@ static const Signature signatures[] = {
   { TWO (0, "P6", 2, "\n"), "a PPM picture", FFMPEG },
   { AT (0, "\x89PNG"), AS_TEXT },
   { AT (0, "\xef\xbf\xbd"), AS_TEXT },
-  { AT (0, "OggS"), "a sound or a video", "take one picture of it: " FFMPEG },
+  { AT (0, "OggS"), "an audio or video file", "take one picture of it: " FFMPEG },
   { AT (0, "ID3"), SOUND },
   { AT (0, "fLaC"), SOUND },
   { AT (0, "PK\3\4"), "a ZIP archive or an office document", "take the picture out of it" },
@@ -124,7 +124,7 @@ name_text (const guint8 *begin, gsize n, const char **name, const char **way)
       = { "<!doctype html", "<html", "<head", "<body", "<script", NULL };
   static const char *const svg[] = { "<svg", NULL };
 
-  *name = "a text";
+  *name = "a text file";
   *way = "the portrait is a picture";
   if (has_word (begin, n, html)) {
     *name = "a web page (HTML)";
@@ -151,7 +151,7 @@ char *
 avatar_kind_describe (const guint8 *begin, gsize n, const char *path)
 {
   g_autofree char *quoted = g_shell_quote (path);
-  const char *name = "of no kind that is known", *way = "convert it to PNG or JPEG";
+  const char *name = "of an unknown kind", *way = "convert it to PNG or JPEG";
   g_autoptr (GString) text = g_string_new (NULL);
   gboolean known = FALSE;
 
@@ -169,7 +169,7 @@ avatar_kind_describe (const guint8 *begin, gsize n, const char *path)
     name = "empty";
   else if (!known && is_text (begin, n))
     name_text (begin, n, &name, &way);
-  g_string_printf (text, "it is %s; PNG and JPEG are read: %s", name, way);
+  g_string_printf (text, "it is %s; expected PNG or JPEG: %s", name, way);
   g_string_replace (text, "%s", quoted, 1);
   return g_string_free (g_steal_pointer (&text), FALSE);
 }

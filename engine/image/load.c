@@ -22,7 +22,7 @@ cannot_read (const char *path, GError **error)
   int code = errno;
 
   g_set_error (error, AVATAR_ERROR, code == ENOENT ? AVATAR_ERROR_NOT_FOUND : AVATAR_ERROR_READ,
-      "%s: %s", path, code == ENOENT ? "there is no such picture" : g_strerror (code));
+      "%s: %s", path, code == ENOENT ? "there is no such file" : g_strerror (code));
   return FALSE;
 }
 
@@ -94,7 +94,7 @@ avatar_image_load (const char *path, GError **error)
   g_clear_object (&picture.pixbuf); /* frees the file's pixels, which may be large */
   if (!upright) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s: no memory is left to turn the picture upright; take a smaller one", path);
+        "%s: not enough memory to turn the picture upright; use a smaller one", path);
     return NULL;
   }
   image = avatar_image_new (gdk_pixbuf_get_width (upright), gdk_pixbuf_get_height (upright),

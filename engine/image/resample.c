@@ -164,7 +164,7 @@ avatar_resample (const AvatarImage *image, AvatarRegion region, AvatarFilter fil
   rows = g_try_malloc ((gsize) (last - first) * width * 3);
   if (!data || !rows) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "no memory is left to scale a picture of %u x %u pixels to %u x %u; take a smaller one",
+        "not enough memory to scale a picture of %u x %u pixels to %u x %u; use a smaller one",
         image->width, image->height, width, height);
     return NULL;
   }

@@ -18,7 +18,7 @@ typedef struct
 
 static const Encoder encoders[] = {
   { AVATAR_COMPONENT_LLAVA, { "language_model.", "vision_tower.", "multi_modal_projector." },
-      "; if this file has a language model alone, put its vision tower beside it: "
+      "; if this file has only the language model, add its vision tower to the folder: "
       "llava_llama3_vision.safetensors of Comfy-Org/HunyuanVideo_repackaged, or the *mmproj*.gguf "
       "that belongs to it" },
   { AVATAR_COMPONENT_CLIP, { "text_model." }, "" },
@@ -78,7 +78,7 @@ check_groups (const Job *job, AvatarTensorFile *file, AvatarTensorFile *second)
   for (guint i = 0; job->encoder->groups[i]; i++)
     if (counts[i] == 0)
       avatar_inspected_component_fail (job->component, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name begins with \"%s\": these are other weights; fetch those of %s%s",
+          "%s: no tensor's name begins with \"%s\": it has other weights; fetch those of %s%s",
           job->component->path, job->encoder->groups[i], job->form->source, job->encoder->advice);
 }
 
@@ -176,8 +176,8 @@ list_missing (const Job *job, GString *missing)
   if (!sized && (missing->len || (used && !fits (job, NULL))))
     add_name (missing, job->where->required[0]);
   else if (!sized)
-    job->component->note
-        = g_strdup_printf ("there is no %s: it has the released sizes", job->where->required[0]);
+    job->component->note = g_strdup_printf ("there is no %s, so the released sizes are used",
+        job->where->required[0]);
   for (guint i = 1; job->where->required[i]; i++)
     if (!is_there (job->folder, job->where->required[i]))
       add_name (missing, job->where->required[i]);

@@ -155,7 +155,7 @@ avatar_inspected_component_open_file (AvatarInspectedComponent *self)
       self->file_bytes += self->total.bytes; /* without the shards' headers */
     if (self->total.n == 0)
       avatar_inspected_component_fail (self, AVATAR_INSPECT_UNUSABLE,
-          "%s: there are no tensors in it that can be read; expected weights", self->path);
+          "%s: it has no readable tensors; expected weights", self->path);
   } else {
     avatar_inspected_component_fail (self,
         error->code == AVATAR_ERROR_NOT_FOUND ? AVATAR_INSPECT_MISSING : AVATAR_INSPECT_UNUSABLE,

@@ -35,7 +35,7 @@ describe_lora (AvatarLora *lora)
   GPtrArray *warnings = avatar_lora_get_warnings (lora);
   GString *note = g_string_new (NULL);
 
-  g_string_printf (note, "adds to %u weights of the transformer; %u keys are passed over",
+  g_string_printf (note, "adds to %u weights of the transformer; %u keys are skipped",
       avatar_lora_n_tensors (lora), avatar_lora_n_unknown (lora));
   if (source)
     g_string_append_printf (note, "; its alpha is from %s", source);
@@ -95,11 +95,11 @@ say_whose (AvatarInspectedComponent *component, AvatarTensorFile *file)
   for (guint i = 0; !network && i < avatar_tensor_file_n (file); i++)
     avatar_inspected_component_add_extra (component, avatar_tensor_file_nth (file, i, NULL));
   if (network)
-    component->note = g_strdup ("sizes were not compared with a model's");
+    component->note = g_strdup ("its sizes were not checked against a model");
   else
     avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
-        "%s: its tensors are called as those of no network that is known; expected a part of the "
-        "model, or a LoRA",
+        "%s: its tensor names match no known network; expected a component of a model, "
+        "or a LoRA",
         component->path);
   g_free (component->name);
   component->name = g_strdup (network ? network : "unknown weights");

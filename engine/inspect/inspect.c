@@ -92,7 +92,7 @@ check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponent
   /* The names in a plain folder are our own, so an unknown name is an error. */
   if (!job->layout.form && component->n_extra > 0)
     avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
-        "%s: %u tensors are none that config.json calls for, the first of them \"%s\"; the two do "
+        "%s: %u tensors are not required by config.json, the first of them \"%s\"; the two do "
         "not belong together",
         component->path, component->n_extra, component->extra[0]);
 }
@@ -123,7 +123,7 @@ inspect_part (const Job *job, AvatarInspectedComponent *component, AvatarCompone
   g_clear_pointer (&factors, avatar_tensor_file_free);
 }
 
-/* -------------------------------------------------------------------------------- a download */
+/* ----------------------------------------------------------------------------------- a download */
 
 /* The detector itself checks shapes when it is opened. */
 static void
@@ -139,7 +139,7 @@ check_detector (const Job *job, AvatarInspectedComponent *component, AvatarTenso
       found = g_str_has_suffix (avatar_tensor_file_nth (file, i, NULL), ends[k]);
     if (!found)
       avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name ends in \"%s\": this is no YOLOv5-face detector; fetch that of %s",
+          "%s: no tensor's name ends in \"%s\": this is not a YOLOv5-face detector; fetch that of %s",
           component->path, ends[k], form ? form->source : "tencent/HunyuanVideo-Avatar");
   }
 }
@@ -154,7 +154,8 @@ inspect_detector (Job *job, const char *path)
   if (file)
     check_detector (job, component, file);
   else if (component->state == AVATAR_INSPECT_MISSING)
-    component->note = g_strdup ("without it the face is where face-box says, or the whole picture");
+    component->note
+        = g_strdup ("without it, face-box gives the face, or else the whole picture moves");
   g_clear_pointer (&file, avatar_tensor_file_free);
 }
 
@@ -229,7 +230,7 @@ inspect_download (Job *job, GError **error)
   return TRUE;
 }
 
-/* ----------------------------------------------------------------------------- a plain folder */
+/* ------------------------------------------------------------------------------- a plain folder */
 
 /* Requires any component, because every Hugging Face folder has a config.json. */
 static gboolean
@@ -342,8 +343,8 @@ inspect_any (Job *job, const char *path, GError **error)
   if (job->self->components->len > 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: nothing in this folder is known; expected the tree of tencent/HunyuanVideo-Avatar "
-      "(weights/ckpts/...), Wan2GP's ckpts, or config.json with a file a part, or files of weights",
+      "%s: nothing in this folder is recognised; expected the tree of tencent/HunyuanVideo-Avatar "
+      "(weights/ckpts/...), Wan2GP's ckpts, config.json with a file for each component, or weight files",
       path);
   return FALSE;
 }
@@ -359,7 +360,7 @@ avatar_inspect (const char *path, AvatarInspectFunc func, gpointer data, GError 
 
   job.self->kind = AVATAR_INSPECTED_FILES;
   job.self->id = "files";
-  job.self->description = "weights, but no model by themselves";
+  job.self->description = "weight files that are not a model";
   job.self->components
       = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_inspected_component_free);
   done = inspect_any (&job, path, error);

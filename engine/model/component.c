@@ -126,7 +126,7 @@ read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarTensorFile 
         && !g_hash_table_insert (self->tensors, g_steal_pointer (&name),
             g_memdup2 (&tensor, sizeof tensor))) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-          "%s: tensor \"%s\" is there twice, under two names; keep one",
+          "%s: tensor \"%s\" is stored twice, under two names; keep one",
           avatar_tensor_file_get_name (file), found);
       return FALSE;
     }
@@ -161,7 +161,7 @@ read_scales (AvatarComponent *self)
     const AvatarTensor *t = g_hash_table_lookup (self->tensors, weight);
 
     if (!t)
-      g_debug ("%s: \"%s\" is of no tensor", file, module);
+      g_debug ("%s: no tensor belongs to \"%s\"", file, module);
     else if (is_8bit (t))
       g_hash_table_insert (self->tensors, g_strconcat (weight, "_scale", NULL),
           g_memdup2 (&scale, sizeof scale));
@@ -169,7 +169,7 @@ read_scales (AvatarComponent *self)
       unused = g_strdup (module);
   }
   if (unused)
-    g_warning ("%s: %u scales are not used, since their tensors are not of 8 bits (the first is "
+    g_warning ("%s: %u scale factors are unused, because their tensors are not 8-bit (the first is "
                "\"%s\")",
         file, n_unused, unused);
 }
@@ -266,8 +266,8 @@ drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, cons
 
   if (scale && (!is_float (scale) || !are_ones (scale))) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: tensor \"%s\" is %s, and beside it is a factor other than 1, \"%s\"; factors belong "
-        "to tensors of 8 bits: fetch the file again, or convert it without them",
+        "%s: tensor \"%s\" is %s but has a scale factor other than 1, \"%s\"; expected factors "
+        "for 8-bit tensors only: fetch the file again, or convert it without them",
         avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), scale_name);
     return FALSE;
   }
@@ -290,8 +290,8 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
   sibling = g_hash_table_lookup (self->siblings, module);
   if (sibling) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: tensor \"%s\" is %s without a factor of a known name, and what \"%s\" beside it means "
-        "is not known; expected \"%s_scale\", or 16-bit weights",
+        "%s: tensor \"%s\" is %s without a known scale factor, and the meaning of \"%s\" is "
+        "unknown; expected \"%s_scale\", or 16-bit weights",
         avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), sibling,
         name);
     return FALSE;
@@ -300,7 +300,7 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
   if (!why)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: tensor \"%s\" is %s without a factor, and %s; fetch the factors, or 16-bit weights",
+      "%s: tensor \"%s\" is %s without a scale factor, and %s; fetch the factors, or 16-bit weights",
       avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), why);
   return FALSE;
 }
@@ -327,7 +327,7 @@ check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, 
   text = scale ? avatar_tensor_describe (*scale) : g_strdup ("missing");
   g_set_error (error, AVATAR_ERROR, scale ? AVATAR_ERROR_MISMATCH : AVATAR_ERROR_NOT_FOUND,
       "%s: the scale of the 8-bit tensor \"%s\" is %s; expected 1 or %" G_GINT64_FORMAT
-      " floats; fetch both files again, from one place",
+      " floats; fetch both files again, from the same place",
       avatar_tensor_file_get_name (self->scales ? self->scales : self->file), name, text,
       t->shape[0]);
   return FALSE;
@@ -341,7 +341,7 @@ advise (AvatarComponent *self, const char *missing)
       || !(g_str_has_prefix (missing, "vision_tower.")
           || g_str_has_prefix (missing, "multi_modal_projector.")))
     return "the configuration and the file do not belong together";
-  return "this file has a language model alone: put the file of its vision tower beside it, "
+  return "this file has only the language model: add the file of its vision tower to the folder, "
          "llava_llama3_vision.safetensors of Comfy-Org/HunyuanVideo_repackaged, or the *mmproj*.gguf "
          "that belongs to it";
 }
@@ -369,8 +369,8 @@ report_missing (AvatarComponent *self, GArray *manifest, guint first, GError **e
         "%s: tensor \"%s\" cannot be used: %s; expected %s", file, want->name, why, text);
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "%s: tensor \"%s\" is missing, the first of %u that are; expected %s; %s", file, want->name,
-        n, text, advise (self, want->name));
+        "%s: tensor \"%s\" is missing, the first of %u missing ones; expected %s; %s", file,
+        want->name, n, text, advise (self, want->name));
   return FALSE;
 }
 
@@ -413,7 +413,7 @@ check_tensor (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest,
   if (is_shifted (self, want->name)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: tensor \"%s\" is quantised by quanto with a shift, to fewer than 8 bits (qint4, qint2), "
-        "which is not read; expected qint8, or 16 bits",
+        "which is not supported; expected qint8, or 16 bits",
         avatar_tensor_file_get_name (self->file), want->name);
     return FALSE;
   }
@@ -430,8 +430,8 @@ static gboolean
 is_unknown (AvatarComponent *self, const char *name, guint n_known, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: tensor \"%s\" is not one of the %u that config.json calls for; the two do not "
-      "belong together",
+      "%s: tensor \"%s\" is not one of the %u that config.json requires; the two do "
+      "not belong together",
       avatar_tensor_file_get_name (self->file), name, n_known);
   return FALSE;
 }

@@ -111,7 +111,7 @@ static void
 only_absent (Reader *r, const char *key)
 {
   if (find (r, key))
-    fail (r, "\"%s\" is given, which is not supported; expected none, as in the release", key);
+    fail (r, "\"%s\" is set, which is not supported; expected no value, as in the release", key);
 }
 
 static Reader
@@ -249,12 +249,12 @@ avatar_config_check_text (const AvatarConfig *config, const char *llava, const c
 
   if (llava && l->hidden != t->text_dim)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: the text encoder gives %u numbers a row, but the transformer takes %u; they do not "
+        "%s: the text encoder outputs %u values a row, but the transformer expects %u; they do not "
         "belong together",
         llava, l->hidden, t->text_dim);
   else if (clip && c->tower.hidden != t->pooled_dim)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: the text encoder gives %u numbers, but the transformer takes %u; they do not belong "
+        "%s: the text encoder outputs %u values, but the transformer expects %u; they do not belong "
         "together",
         clip, c->tower.hidden, t->pooled_dim);
   else if (llava && side * side != config->text.image_tokens)

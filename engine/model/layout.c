@@ -137,7 +137,7 @@ static gboolean
 is_missing (const AvatarLayout *self, const char *path, const char *what, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: there is no such file, which is the %s in %s; fetch %s%s of %s", path, what,
+      "%s: there is no such file; expected the %s of %s; fetch %s%s of %s", path, what,
       self->form->description, self->form->above, path + strlen (self->top) + 1,
       self->form->source);
   return FALSE;

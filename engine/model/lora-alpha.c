@@ -133,7 +133,7 @@ read_words (AvatarLoraAlpha *self, JsonObject *object, const char *prefix, const
   if (!has_words (object, prefix))
     return TRUE;
   if (self->source)
-    return fail (file, error, "its alpha is said in two places, %s and %s; remove one of them",
+    return fail (file, error, "its alpha is set in two places, %s and %s; remove one of them",
         self->source, source);
   self->source = g_strdup (source);
   self->root = root && is_true (root);
@@ -141,9 +141,8 @@ read_words (AvatarLoraAlpha *self, JsonObject *object, const char *prefix, const
     JsonNode *node = member (object, prefix, refused[i]);
 
     if (node && is_true (node))
-      return fail (file, error,
-          "%s says \"%s\": this kind of adapter is not known here; expected a LoRA", source,
-          refused[i]);
+      return fail (file, error, "%s has \"%s\", an unsupported kind of adapter; expected a LoRA",
+          source, refused[i]);
   }
   return read_number (object, prefix, "lora_alpha", file, &self->alpha, error)
       && read_number (object, prefix, "r", file, &self->rank, error)
@@ -165,7 +164,8 @@ read_entry (AvatarLoraAlpha *self, const char *key, const char *text, const char
   object = avatar_json_parse (text, strlen (text), key, NULL);
   if (!object)
     return fail (file, error,
-        "%s speaks of an alpha and is not valid JSON, so that its strength is not known", source);
+        "%s mentions an alpha but is not valid JSON, so the strength of the LoRA is unknown",
+        source);
   for (guint i = 0; i < G_N_ELEMENTS (prefixes); i++)
     if (!read_words (self, object, prefixes[i], source, file, error))
       return FALSE;
@@ -288,8 +288,7 @@ avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const cha
   if (path && is_peft && !self->source && !read_beside (self, path, name, error))
     return FALSE;
   if (self->source && isnan (self->alpha))
-    return fail (name, error,
-        "%s says how its alphas are used and no \"lora_alpha\"; expected that as well",
+    return fail (name, error, "%s has options for alphas but no \"lora_alpha\"; expected both",
         self->source);
   return TRUE;
 }
@@ -318,13 +317,12 @@ find_pattern (JsonObject *pattern, const char *file, const char *module, double 
   for (GList *l = names; l; l = l->next) {
     if (strpbrk (l->data, "*+?()[]{}|\\$"))
       return fail (file, error,
-          "its alphas or ranks are given for \"%s\", a regular expression, which is not read; "
+          "its alphas or ranks are given for \"%s\", a regular expression, which is not supported; "
           "expected names of modules",
           (char *) l->data);
     if (is_meant (module, l->data))
       return get_number (json_object_get_member (pattern, l->data), value)
-          || fail (file, error, "what is said of the alpha or rank of \"%s\" is not a number",
-              (char *) l->data);
+          || fail (file, error, "the alpha or rank of \"%s\" is not a number", (char *) l->data);
   }
   return TRUE;
 }
@@ -342,7 +340,7 @@ avatar_lora_alpha_get (const AvatarLoraAlpha *self, const char *file, const char
     alpha = isnan (own) ? rank : own;
   else if (!isnan (said) && said != rank)
     return fail (file, error,
-        "%s says that the rank of \"%s\" is %g, and its matrices are of rank %" G_GINT64_FORMAT
+        "%s says that the rank of \"%s\" is %g, but its matrices are of rank %" G_GINT64_FORMAT
         "; the two do not belong together",
         self->source, module, said, rank);
   else if (!isnan (own) && own != alpha)

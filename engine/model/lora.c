@@ -104,8 +104,7 @@ check_apart (AvatarLora *self, Keys *keys, const Group *group, GError **error)
     const Group *other = &g_array_index (keys->groups, Group, g_array_index (others, guint, i));
 
     if (overlap (group, other))
-      return fail (self, error,
-          "\"%s\" and \"%s\" are names of the same weight, which is there twice; keep one",
+      return fail (self, error, "\"%s\" and \"%s\" name the same weight twice; keep one of them",
           other->name, group->name);
   }
   if (!others) {
@@ -149,8 +148,8 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, 
 
   if (role == AVATAR_LORA_REFUSED || (!targets && avatar_lora_names_touch (keys->names, key)))
     return fail (self, error,
-        "key \"%s\" is of a kind of adapter that is not known; expected a LoRA, of matrices, alphas "
-        "and differences alone: without it the result would be another",
+        "key \"%s\" belongs to an unsupported kind of adapter; expected a LoRA of matrices, alphas and "
+        "differences: without this key the result would be wrong",
         key);
   if (!targets) {
     pass_over (self, key);
@@ -163,7 +162,7 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, 
     return FALSE;
   if (avatar_tensor_is_set (group->found[role]))
     return fail (self, error,
-        "key \"%s\" is there twice, under different prefixes or adapters' names; keep one", key);
+        "key \"%s\" exists twice, under different prefixes or adapter names; keep one", key);
   group->found[role] = *t;
   keys->is_peft = keys->is_peft || g_strrstr (key, ".lora_A") || g_strrstr (key, ".lora_B");
   return TRUE;
@@ -289,8 +288,7 @@ read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError
 
   if (!avatar_tensor_is_set (a) && !avatar_tensor_is_set (b))
     return !avatar_tensor_is_set (g->found[AVATAR_LORA_ALPHA])
-        || fail (self, error, "there is an alpha of \"%s\", and no matrices; fetch the file again",
-            g->name);
+        || fail (self, error, "\"%s\" has an alpha but no matrices; fetch the file again", g->name);
   if (!avatar_tensor_is_set (a) || !avatar_tensor_is_set (b))
     return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
         g->name);
@@ -322,7 +320,7 @@ read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError *
     if (!target->has_bias || bias.rank != 1 || !as_matrix (&bias, rows, 1))
       return fail (self, error,
           "\"%s.diff_b\" is not %" G_GINT64_FORMAT
-          " floats of a bias that there is: it was made for another model",
+          " floats for an existing bias: it was made for another model",
           g->name, rows);
     if (!check_cast (self, g, &bias, error))
       return FALSE;
@@ -374,13 +372,13 @@ warn_of_rest (AvatarLora *self)
 
   if (self->n_unknown)
     warn (self,
-        "%u of its %u keys belong to no weight of the transformer and are passed over, the first of "
-        "them \"%s\": perhaps it was made for another model",
+        "%u of its %u keys belong to no weight of the transformer and are skipped, the first of "
+        "them \"%s\": the file may have been made for another model",
         self->n_unknown, n, self->unknown);
   if (!isnan (self->alpha.folded))
     warn (self,
-        "its metadata says \"ss_network_alpha\": %g, which is not applied, as musubi-tuner's "
-        "convert_lora.py has multiplied it into lora_A and lora_B; if this one was made otherwise, "
+        "its metadata says \"ss_network_alpha\": %g, which is not applied, because musubi-tuner's "
+        "convert_lora.py has multiplied it into lora_A and lora_B; if this file was made otherwise, "
         "change its strength",
         self->alpha.folded);
 }
@@ -660,7 +658,7 @@ avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
     GError **error)
 {
   static const char way_out[]
-      = "use the 16-bit weights, which may be made 8-bit while they are loaded";
+      = "use the 16-bit weights, which can be quantised while they are loaded";
 
   for (guint i = 0; i < loras->len; i++) {
     GArray *list = avatar_lora_get (loras->pdata[i], tensor);
@@ -676,8 +674,8 @@ avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
       }
       if (!avatar_tensor_is_set (g_array_index (list, AvatarLoraDelta, j).a)) {
         g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-            "%s: it adds a whole matrix (.diff) to \"%s\", which is stored as %s and takes the two "
-            "narrow ones of a LoRA only; %s",
+            "%s: it adds a whole matrix (.diff) to \"%s\", which is stored as %s and accepts "
+            "low-rank additions only; %s",
             file, tensor, avatar_dtype_name (dtype), way_out);
         return FALSE;
       }

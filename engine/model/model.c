@@ -151,8 +151,9 @@ check_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
     return TRUE;
   for (guint i = 0; i < 2; i++)
     if (paths[i] && !configs[i])
-      g_prefix_error (error, "%s/%s: there is no such file, so that the released sizes are taken: ",
-          self->text_folders[i], names[i]);
+      g_prefix_error (error,
+          "%s/%s: there is no such file, so the released sizes are used: ", self->text_folders[i],
+          names[i]);
   return FALSE;
 }
 

@@ -79,9 +79,9 @@ test_kinds (void)
   static const struct
   {
     const char *name, *text;
-  } bad[] = { { "/image/small.bmp", "PNG and JPEG" }, { "/image/small.gif", "PNG and JPEG" },
-    { "/image/vast.bmp", "PNG and JPEG" }, { "/image", "not a regular file" },
-    { "/gguf/one", "PNG and JPEG" } };
+  } bad[] = { { "/image/small.bmp", "PNG or JPEG" }, { "/image/small.gif", "PNG or JPEG" },
+    { "/image/vast.bmp", "PNG or JPEG" }, { "/image", "not a regular file" },
+    { "/gguf/one", "PNG or JPEG" } };
 
   for (guint i = 0; i < G_N_ELEMENTS (good); i++) {
     g_autofree char *path = g_build_filename (CORPUS_DIR, "image", good[i].name, NULL);

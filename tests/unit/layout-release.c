@@ -212,7 +212,7 @@ static void
 test_bad_files (Fixture *f, gconstpointer data)
 {
   replace_by (f, VAE, "state_dict.pt");
-  refuse (f, AVATAR_ERROR_NOT_FOUND, "pytorch_model.pt", "the first of 184 that are");
+  refuse (f, AVATAR_ERROR_NOT_FOUND, "pytorch_model.pt", "the first of 184 missing ones");
   replace (f, VAE, "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
   refuse (f, AVATAR_ERROR_FORMAT, "pytorch_model.pt", "Git LFS pointer");
   replace (f, VIDEO "vae/config.json", "{\"latent_channels\": 4}");
@@ -241,7 +241,7 @@ test_idle_scales (Fixture *f, gconstpointer data)
   g_autofree char *bf16 = path_of (f, BF16), *fp8 = path_of (f, FP8);
 
   g_assert_cmpint (g_rename (bf16, fp8), ==, 0);
-  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*58 scales are not used*");
+  g_test_expect_message ("avatar", G_LOG_LEVEL_WARNING, "*58 scale factors are unused*");
   {
     g_autoptr (AvatarModel) model = folder_open (f->weights);
 

@@ -211,7 +211,7 @@ test_bad (Fixture *f, gconstpointer data)
 
   move (f, VAE, "elsewhere");
   refuse (f, AVATAR_ERROR_NOT_FOUND, "fetch " VAE " of DeepBeepMeep/HunyuanVideo",
-      "VAE in Wan2GP's folder");
+      "VAE of Wan2GP's folder");
   move (f, "elsewhere", VAE);
   g_assert_cmpint (truncate (bf16, 100000), ==, 0);
   refuse (f, AVATAR_ERROR_FORMAT, BF16, "truncated");

@@ -119,7 +119,7 @@ test_refused (Fixture *f, gconstpointer data)
   add_pair (f, proj, ".lora_A.weight", ".lora_B.weight", "x", w, w);
   refuse (f, NAN, "strength");
   add (f, proj, ".alpha", "alpha", AVATAR_F32, 1, 0);
-  refuse (f, 1, "and no matrices");
+  refuse (f, 1, "but no matrices");
   add (f, "audio_adapter_blocks.0.to_q", ".diff_b", "u", AVATAR_F32,
       f->config->transformer.adapter_dim, 0);
   refuse (f, 1, "bias that there is");

@@ -261,7 +261,7 @@ test_force (Fixture *f, gconstpointer data)
   GStatBuf before, after;
 
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, NULL));
-  refuse (f, pack (AVATAR_MODEL_DIR, f->packed, NULL), "this is there already", 1);
+  refuse (f, pack (AVATAR_MODEL_DIR, f->packed, NULL), "this exists already", 1);
   refuse (f, pack (f->packed, f->packed, "--force", NULL), "is read from this folder", 1);
   g_assert_cmpint (g_stat (weights, &before), ==, 0);
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, "--force", "-w", "fp8", NULL));
@@ -274,7 +274,7 @@ test_force (Fixture *f, gconstpointer data)
   refuse (f, pack (AVATAR_MODEL_DIR, f->packed, "--force", NULL), "mine.safetensors", 1);
   g_assert_cmpint (g_unlink (mine), ==, 0);
   g_assert_cmpint (g_unlink (config), ==, 0);
-  refuse (f, pack (AVATAR_MODEL_DIR, f->packed, "--force", NULL), "has not made this", 1);
+  refuse (f, pack (AVATAR_MODEL_DIR, f->packed, "--force", NULL), "did not write this", 1);
   g_assert_true (g_file_test (weights, G_FILE_TEST_EXISTS));
 }
 
