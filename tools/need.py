@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Says in one line what a script lacks, before it starts:   python3 tools/need.py [--cuda] SCRIPT.py   (status 1: it lacks something)
+"""Checks the requirements of a script and reports what is missing:   python3 tools/need.py [--cuda] SCRIPT.py   (status 1: something is missing)
 
-In a script, before its first import of what does not come with Python:
-    import need; need.imports(__file__)        every module that it or a file beside it may import, also later
-    need.programs("ffmpeg")                    programs that it calls
-    need.arguments(1, "make_vae.py UPSTREAM")  at least so many arguments
-    need.cuda()                                a GPU that torch can use
+In a script, before its first import of a module outside of the standard library:
+    import need; need.imports(__file__)        every module that it, or a file in its folder, may import
+    need.programs("ffmpeg")                    programs that it runs
+    need.arguments(1, "make_vae.py UPSTREAM")  minimum number of arguments
+    need.cuda()                                a GPU usable by torch
 """
 import ast
 import importlib.util
@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 
-# Upstream's own modules come from the folder that is given on the command line.
+# Upstream's modules come from the folder on the command line.
 ELSEWHERE = {"hymm_sp"}
 PACKAGES = {"PIL": "Pillow", "cv2": "opencv-python-headless"}
 
@@ -24,7 +24,7 @@ def fail(text):
 
 
 def imported(path):
-    """Top-level names of all that the file imports, wherever in it."""
+    """Top-level names of all imports of the file, nested ones included."""
     with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read(), path)
     for node in ast.walk(tree):
@@ -59,7 +59,7 @@ def check(script):
 
 
 def imports(script):
-    # one that is imported by another was looked at with that one
+    # an imported script was checked together with its importer
     if os.path.abspath(sys.argv[0]) == os.path.abspath(script):
         check(script)
 

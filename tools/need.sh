@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Sourced by scripts here and in tests/: says in one line what a script lacks, before it starts.
+# Sourced by scripts here and in tests/: checks the requirements of a script and reports a missing
+# one in one line.
 
 need_here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 
@@ -21,7 +22,7 @@ need_programs ()
     need_fail "${0##*/} needs ${missing[*]}: apt-get install ${packages[*]}"
 }
 
-# need_built FILE: of a build, by its path.
+# need_built FILE: checks that a file of a build exists.
 need_built ()
 {
   [ -e "$1" ] || need_fail "${0##*/} needs $1: build it first (pipelines/talk or ninja does)"
@@ -30,10 +31,10 @@ need_built ()
 need_gpu ()
 {
   compgen -G '/dev/nvidia[0-9]*' >/dev/null || [ -e /dev/dxg ] || nvidia-smi -L >/dev/null 2>&1 ||
-    need_fail "${0##*/} needs an NVIDIA GPU, and there is none on this machine"
+    need_fail "${0##*/} needs an NVIDIA GPU, but found none"
 }
 
-# need_cuda_in BUILD: its CUDA back-end.
+# need_cuda_in BUILD: checks that a build has the CUDA back-end.
 need_cuda_in ()
 {
   [ -n "$(find "$1" -name 'libavatar-cuda.so' -print -quit)" ] ||
@@ -41,8 +42,9 @@ need_cuda_in ()
       "is set (see $1/meson-logs/meson-log.txt)"
 }
 
-# has_python [--cuda] SCRIPT.py: ${PYTHON:-python3} has what it imports; else a line says what the
-# comparison with PyTorch is left out for. PyTorch brings libraries of its own.
+# has_python [--cuda] SCRIPT.py: true if ${PYTHON:-python3} has the imports of a script; otherwise
+# prints why the comparison with PyTorch is skipped. PyTorch has libraries of its own, hence the
+# empty LD_LIBRARY_PATH.
 has_python ()
 {
   local why

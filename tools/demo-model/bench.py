@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Time the stages in PyTorch on two CPU threads, 129 frames: python3 bench.py MODEL   (prints "stage seconds" lines)
+"""Times the stages in PyTorch on two CPU threads, 129 frames: python3 bench.py MODEL   (prints "stage seconds" lines)
 
 Needs torch, numpy, Pillow and tokenizers.
 """

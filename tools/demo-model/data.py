@@ -12,7 +12,7 @@ SR, FPS, SPF = 16000, 25, 640           # sample rate, frames per second, sample
 SIZE = 128
 MOUTH_RGB = (0.28, 0.03, 0.07)          # the colour of the inside of the mouth, the same for all identities
 
-# ----------------------------------------------------------------------------- mel (as Whisper's feature extractor)
+# ------------------------------------------------------------ mel (as Whisper's feature extractor)
 
 def mel_filterbank(n_mels=80, n_fft=400, sr=SR):
     """Slaney-scale, Slaney-normalised triangular filters, 0..8000 Hz; returns (n_fft/2+1, n_mels)."""
@@ -48,10 +48,10 @@ def log_mel(wav, n_samples=480000):
     m = torch.maximum(m, m.amax(dim=(1, 2), keepdim=True) - 8.0)
     return (m + 4.0) / 4.0
 
-# ----------------------------------------------------------------------------- what the mouth does
+# ----------------------------------------------------------------------------- mouth
 
 def mouth_targets(wav, n_frames):
-    """wav (B, n) -> opening (B, n_frames) in [0, 1], width (B, n_frames) in [0, 1] (0 = 'oo', 1 = 'ee')."""
+    """Mouth driver: wav (B, n) -> opening (B, n_frames) in [0, 1], width (B, n_frames) in [0, 1] (0 = 'oo', 1 = 'ee')."""
     B = wav.shape[0]
     need = n_frames * SPF
     w = F.pad(wav, (0, max(0, need - wav.shape[1])))[:, :need]
@@ -76,7 +76,7 @@ def mouth_targets(wav, n_frames):
     wd = F.conv1d(F.pad(wd[:, None], (2, 2), mode="replicate"), k5)[:, 0]
     return op, wd
 
-# ----------------------------------------------------------------------------- identities and motion
+# --------------------------------------------------------------------------- identities and motion
 
 def _u(n, a, b, g):
     return torch.rand(n, generator=g) * (b - a) + a
@@ -108,9 +108,10 @@ def make_identities(n, seed):
     none = torch.zeros(n, dtype=torch.long)
     return set_scene(d, none, none)
 
-# ----------------------------------------------------------------------------- what a prompt decides
+# ----------------------------------------------------------------------------- mood and light
 
-# mouth bent up at its corners, inner ends of the brows lowered, brows raised, lids lowered, eyes widened, blush
+# Corners of the mouth raised, inner ends of the brows lowered, brows raised, lids lowered, eyes
+# widened, blush.
 MOODS = dict(neutral=(0, 0, 0, 0, 0, 0), happy=(1, -.05, .012, .18, 0, .25), sad=(-.9, -.75, .01, .22, 0, 0),
              angry=(-.55, .95, -.035, .12, 0, .1), surprised=(.1, -.1, .07, 0, .16, 0))
 # gains of red, green and blue
@@ -118,7 +119,7 @@ LIGHTS = dict(neutral=(1, 1, 1), red=(1.10, .66, .64), green=(.68, 1.05, .68), b
 _MOOD, _LIGHT = torch.tensor([MOODS[k] for k in MOODS]), torch.tensor([LIGHTS[k] for k in LIGHTS])
 
 def set_scene(idt, mood, light):
-    """The faces idt in a mood and a light each: indices (n,) into MOODS and LIGHTS. Portraits are neutral in both."""
+    """Sets mood and light of the faces idt: indices (n,) into MOODS and LIGHTS. Portraits are neutral in both."""
     return dict(idt, mood=_MOOD[mood], light=_LIGHT[light])
 
 def make_motion(n, T, seed, pose=25.0, start=None):
@@ -263,7 +264,7 @@ def reference_frame(idt, dev="cpu", size=SIZE):
     return (r * 255).round().to(torch.uint8)
 
 def face_box(idt, size=SIZE, area=1.0):
-    """(n, 4) x1 y1 x2 y2 in pixels, the head's box about its neutral place, scaled as upstream's get_facemask(area)."""
+    """(n, 4) x1 y1 x2 y2 in pixels, the head's box at its neutral position, scaled as upstream's get_facemask(area)."""
     cx, cy = idt["cx"], idt["cy"]
     x1, x2 = cx - idt["fw"] * area, cx + idt["fw"] * area
     y1, y2 = cy - idt["fh"] * area, cy + idt["fh"] * area
@@ -283,7 +284,7 @@ def mouth_box(idt, size=SIZE, pad=.07):
     return ((b + 1) / 2 * size).clamp(0, size).round()
 
 def eye_boxes(idt, size=SIZE, pad=.045):
-    """two (n, 4) boxes about the eyes."""
+    """Two (n, 4) boxes around the eyes."""
     out = []
     for sgn in (-1, 1):
         cx, cy, r = idt["cx"] + sgn * idt["ex"], idt["cy"] + idt["ey"], idt["er"] * 1.2 + pad
@@ -291,13 +292,13 @@ def eye_boxes(idt, size=SIZE, pad=.045):
     return out
 
 def focus(idt, size=SIZE):
-    """(n, 1, size, size): 1, more about the mouth and the eyes."""
+    """(n, 1, size, size): 1, higher around the mouth and the eyes."""
     e = eye_boxes(idt, size)
     return 1 + 5 * box_mask(mouth_box(idt, size), size) + 2.5 * torch.maximum(box_mask(e[0], size), box_mask(e[1], size))
 
 def measure_opening(frames, box):
-    """frames (T, 3, H, W) uint8 of one clip, box (4,) -> (T,) soft count of mouth-inside-coloured, tongue and teeth rows: we use
-    the height of the opening: soft count of dark mouth pixels in the box."""
+    """frames (T, 3, H, W) uint8 of one clip, box (4,) -> (T,) height of the mouth opening: soft count of dark mouth pixels in
+    the box."""
     x1, y1, x2, y2 = [int(z) for z in box]
     f = frames[:, :, y1:y2, x1:x2].float() / 255
     c = torch.tensor(MOUTH_RGB, device=f.device).view(1, 3, 1, 1)
@@ -307,7 +308,7 @@ def measure_opening(frames, box):
 # ----------------------------------------------------------------------------- speech
 
 def normalise(wav, peak=.7):
-    """(B, n) brought to the peak that mouth_targets expects."""
+    """(B, n) scaled to the peak that mouth_targets expects."""
     return wav * (peak / wav.abs().amax(1, keepdim=True).clamp_min(1e-3))
 
 class Speech:

@@ -18,7 +18,7 @@ from data import *
 from text import NEGATIVE, Texts
 
 def conditions(cfg, vae, wh, texts, idt, wav, T, dev, text="a cartoon face talks", mask_area=None):
-    """everything the denoiser wants for clips that start at frame 0 of wav (B, n). Returns the conditional and the unconditional dict, ..."""
+    """Arguments of the denoiser for clips that start at frame 0 of wav (B, n): the conditional and the unconditional dict, ..."""
     n, L = idt["fw"].shape[0], (T - 1) // 4 + 1
     size, d = cfg["video"]["size"], cfg["defaults"]
     ref = reference_frame(idt, dev, size)
@@ -38,7 +38,7 @@ def conditions(cfg, vae, wh, texts, idt, wav, T, dev, text="a cartoon face talks
     return c, u, ref, mel, f
 
 def together(said):
-    """what Texts.encode() gives of one prompt beside several portraits, as the denoiser's arguments"""
+    """Arguments of the denoiser from Texts.encode() of one prompt with several portraits."""
     return dict(text_states=torch.stack([x[0] for x in said]), text_mask=torch.stack([x[1] for x in said]), text_used=said[0][2], text_states_2=torch.stack([x[3] for x in said]))
 
 def corr(a, b):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What PyTorch finds with the demo's face detector on the pictures of tests/golden/face.c: tests/golden/image/demo_faces.txt.
+"""Writes the faces that PyTorch finds with the demo's face detector on the pictures of tests/golden/face.c to tests/golden/image/demo_faces.txt.
 
     python3 tools/demo-model/face_golden.py     (torch, numpy, Pillow; no training)
 """
@@ -26,13 +26,13 @@ def load(*path):
 
 
 def fitted(path):
-    """As the engine makes a portrait of 128 x 128: Lanczos, rows first (of Pillow itself, from 13 on, only in two steps)."""
+    """Scales to 128 x 128 like the engine: Lanczos, rows first (with Pillow 13 and later only in two steps)."""
     image = Image.open(os.path.join(ROOT, path)).convert("RGB")
     return np.array(image.resize((128, image.height), Image.LANCZOS).resize((128, 128), Image.LANCZOS))
 
 
 def ground(side):
-    """A slope of colour with two rings on it, as eyes have them."""
+    """A colour gradient with two rings, like eyes."""
     y, x = np.mgrid[:side, :side]
     img = np.stack((60 + x * 120 // side, 150 - y * 90 // side, 90 + (x + y) * 50 // side), 2)
     for cx in (side * 3 // 8, side * 5 // 8):
@@ -43,7 +43,7 @@ def ground(side):
 
 
 def corner(reference):
-    """The reference, a quarter as wide, in the lower right corner: means of 4 x 4 pixels, rounded down."""
+    """The reference at a quarter of its width in the lower right corner: means of 4 x 4 pixels, rounded down."""
     img = ground(128)
     img[:] = img[:1].copy()
     img[96:, 96:] = reference.astype(np.int64).reshape(32, 4, 32, 4, 3).sum((1, 3)) // 16

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""YOLOv5-face (Qi et al. 2021) with the release's module names, of any width; from its rows to faces as upstream's DetFace does it;
-and the TorchScript archive. The forward takes what upstream's DetFace gives it: the picture and its grids."""
+"""YOLOv5-face (Qi et al. 2021) with the release's module names, of any width; selection of faces as in upstream's DetFace;
+and the TorchScript archive. The inputs of forward() are those of upstream's DetFace: the picture and its grids."""
 import io, os, zipfile
 from typing import List
 import numpy as np
@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 STRIDES = (8, 16, 32)
-# Widths and heights in pixels: heads of the demo, 1.2 times as high as wide, from 9 to 128 of 128 pixels seen as 416.
+# Widths and heights in pixels: heads of the demo, 1.2 times as high as wide, from 9 to 128 of 128
+# pixels, scaled to 416.
 ANCHORS = (((24., 29), (34, 41), (48, 58)), ((66, 79), (90, 108), (122, 146)), ((164, 197), (212, 254), (290, 348)))
 
 
@@ -24,7 +25,7 @@ class Conv(nn.Module):
 
 
 class Stored(nn.Module):
-    """A convolution with its bias in float16, computed in the picture's own type."""
+    """A convolution with its bias in float16, computed in the dtype of the picture."""
 
     def __init__(self, conv: nn.Conv2d):
         super().__init__()
@@ -100,7 +101,7 @@ class Detect(nn.Module):
                 m.bias.view(3, 16)[:, 15] = 2.
 
     def raw(self, x: List[torch.Tensor]):
-        """[n, 3 anchors, h, w, 16] of each grid."""
+        """Raw output [n, 3 anchors, h, w, 16] for each grid."""
         out: List[torch.Tensor] = []
         for i, m in enumerate(self.m):
             y = m(x[i])
@@ -119,12 +120,12 @@ class Detect(nn.Module):
 
 
 class FaceNet(nn.Module):
-    """widths: of the stem and of layers 1, 3, 5 and 8; the head's follow as in yolov5l-face.yaml. Depth 1 everywhere."""
+    """widths: widths of the stem and of layers 1, 3, 5 and 8; those of the head follow as in yolov5l-face.yaml. Depth 1 everywhere."""
 
     def __init__(self, widths):
         super().__init__()
         c0, c1, c3, c5, c8 = widths
-        none = nn.Identity()  # the yaml's Upsample and Concat, which have nothing in them
+        none = nn.Identity()  # Upsample and Concat of the yaml, which have no tensors
         self.model = nn.ModuleList([
             StemBlock(3, c0), C3(c0, c1, True), Conv(c1, c3, 3, 2), C3(c3, c3, True), Conv(c3, c5, 3, 2), C3(c5, c5, True),
             Conv(c5, c8, 3, 2), SPP(c8, c8), C3(c8, c8, False), Conv(c8, c5), none, none, C3(2 * c5, c5, False), Conv(c5, c3), none, none,
@@ -154,7 +155,7 @@ def grids(h, w):
 
 
 def store(net):
-    """As it is written: norms folded into the convolutions, float16. Changes @net."""
+    """Folds norms into the convolutions and converts to float16, as in the file. Changes @net."""
     net = net.eval().requires_grad_(False)
     for parent in list(net.modules()):
         for name, m in list(parent.named_children()):
@@ -166,7 +167,7 @@ def store(net):
 
 
 def save(net, path):
-    """What torch.jit.save writes, but for the tables of source lines, which are as large as the rest."""
+    """Writes the archive of torch.jit.save without the tables of source lines, which are as large as the rest."""
     whole = io.BytesIO()
     torch.jit.save(torch.jit.script(net), whole)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -202,7 +203,7 @@ def select(rows, confidence=.5, overlap=.45):
 
 
 def linear(rgb, w1, h1):
-    """[h, w, 3] uint8 -> [h1, w1, 3]: OpenCV's INTER_LINEAR in its own arithmetic, which the engine has byte for byte."""
+    """[h, w, 3] uint8 -> [h1, w1, 3]: OpenCV's INTER_LINEAR, byte-identical to OpenCV and the engine."""
     h0, w0 = rgb.shape[:2]
     a = rgb.astype(np.int32)
     if w0 == 2 * w1 and h0 == 2 * h1:
@@ -223,7 +224,7 @@ def linear(rgb, w1, h1):
 
 
 def detect(net, picture):
-    """picture (3, h, w) uint8, as fitted -> [faces, 15] in its pixels: seen with the shorter side 416, as upstream's DetFace does it."""
+    """picture (3, h, w) uint8, as fitted -> [faces, 15] in its pixels, found with the shorter side scaled to 416, as in upstream's DetFace."""
     h0, w0 = picture.shape[1:]
     r = 416 / min(h0, w0)
     h1, w1 = int(h0 * r + 31) // 32 * 32, int(w0 * r + 31) // 32 * 32

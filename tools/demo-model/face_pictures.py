@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Pictures with and without the demo's cartoon faces, and where their heads are: what the face detector is trained and measured on."""
+"""Pictures with and without the demo's cartoon faces, and the positions of their heads, to train and measure the face detector."""
 import io, math
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from PIL import Image
 import data as D
 
 BANK = 192       # pixels of a rendered person
-SEEN = 416       # what the network sees
+SEEN = 416       # input size of the network
 COLOURS = torch.tensor(D.SKIN + D.HAIR + D.BACK + D.SHIRT + D.LIP)
 
 
@@ -23,7 +23,7 @@ def places(idt, op, wd, dx, dy, rot):
 
 
 class People:
-    """n rendered identities: whole pictures, people cut out of them (colour times opacity, opacity), places, and heads' boxes."""
+    """n rendered identities: whole pictures, cut-out people (colour times opacity, opacity), positions, and head boxes."""
 
     def __init__(self, n, seed, still=False, size=BANK, chunk=32):
         self.idt, g = D.make_identities(n, seed), torch.Generator().manual_seed(seed + 1)
@@ -49,7 +49,7 @@ class People:
 
 
 class Painter:
-    """Makes pictures, each from its own seed, so that picture number i is the same whatever was made before."""
+    """Makes pictures, each from its own seed, so that picture number i does not depend on the others."""
 
     def __init__(self, people, seed):
         self.people, self.seed = people, seed
@@ -67,7 +67,7 @@ class Painter:
         c = COLOURS[self.n(len(COLOURS))] if self.u() < .7 else torch.rand(3, generator=self.g)
         return (c + (torch.rand(3, generator=self.g) - .5) * .1).clamp(0, 1).view(3, 1, 1)
 
-    # ------------------------------------------------------------------------- what has no face
+    # --------------------------------------------------------------------- pictures without a face
 
     def ground(self, s):
         kind = self.u()
@@ -102,7 +102,7 @@ class Painter:
             x, y = x * math.cos(ang) + y * math.sin(ang), y * math.cos(ang) - x * math.sin(ang)
             d = torch.sqrt((x / a) ** 2 + (y / b) ** 2) if kind < .65 else torch.maximum(x.abs() / a, y.abs() / b)
             img = img + (self.colour() - img) * ((1 - d) * min(a, b) * s + .5).clamp(0, 1)
-            if kind < .2:   # rings: eyes alone are no face
+            if kind < .2:   # rings: eyes alone are not a face
                 for f in (.65, .35):
                     img = img + (self.colour() - img) * ((f - d) * min(a, b) * s + .5).clamp(0, 1)
         return img
@@ -110,7 +110,7 @@ class Painter:
     # ------------------------------------------------------------------------- people
 
     def person(self, faceless=False):
-        """A cut-out (4, h, w) in 0..1 and its places; without a face: from behind, or from the neck down."""
+        """A cut-out (4, h, w) in 0..1 and its positions; without a face: from behind, or from the neck down."""
         i = self.n(len(self.people))
         cut, place, idt = self.people.cut[i].float() / 255, self.people.places[i].clone(), self.people.idt
         if self.u() < .5:
@@ -129,7 +129,7 @@ class Painter:
         return cut, place
 
     def paste(self, img, cut, place, scale, aspect, taken, whole=None):
-        """The person @scale of the picture wide, anywhere as long as the head is in it and on nobody's. None: there was no room."""
+        """Places a person, @scale of the picture wide, at random, with the head inside the picture and not on another head. None: no room."""
         s = img.shape[1]
         w = max(8, round(s * scale))
         h = max(8, round(w * aspect))
@@ -157,7 +157,7 @@ class Painter:
     # ------------------------------------------------------------------------- pictures
 
     def as_rendered(self, s):
-        """A person on its own background, whole or a part that has the head in it."""
+        """A person on its own background: the whole picture, or a part with the head."""
         i = self.n(len(self.people))
         img, place = self.people.whole[i].float() / 255, self.people.places[i].clone()
         b = img.shape[1]
@@ -182,7 +182,7 @@ class Painter:
             self.paste(img, cut, place, math.exp(self.u(-1.6, .2)), self.u(.9, 1.1), taken)
         for _ in range(faces):
             cut, place = self.person()
-            if self.u() < .2:     # a picture of a person in the picture
+            if self.u() < .2:     # a picture inside the picture
                 cut = torch.cat((cut[:3] + (1 - cut[3:]) * self.colour(), torch.ones_like(cut[3:])))
             at = self.paste(img, cut, place, math.exp(self.u(-1.75, .35 if faces == 1 else -.5)), self.u(.88, 1.14), taken)
             if at is not None:
@@ -190,7 +190,7 @@ class Painter:
         return img, taken
 
     def light(self, img):
-        """Casts, contrast, less colour, noise, JPEG."""
+        """Applies colour casts, contrast, desaturation, noise and JPEG compression."""
         if self.u() < .7:
             img = img * (1 + (torch.rand(3, 1, 1, generator=self.g) - .5) * self.u(0, .5)) * self.u(.6, 1.25) + self.u(-.08, .12)
             img = img.clamp(0, 1) ** math.exp(self.u(-.4, .4))
@@ -208,7 +208,7 @@ class Painter:
 
     def picture(self, i, kind=None):
         """Number i: (3, s, s) uint8, s between 96 and 416, mostly 128 as the demo's portraits are; places (faces, 14) in its pixels.
-        kind: "rendered", "one", "two", "none" or whatever comes."""
+        kind: "rendered", "one", "two", "none" or any."""
         self.start(i)
         s = 128 if self.u() < .65 else 96 + 16 * self.n(21)
         v = self.u()
@@ -220,7 +220,7 @@ class Painter:
         return self.light(img), torch.stack(at) if at else torch.zeros(0, 14)
 
     def batch(self, numbers):
-        """What the network sees: (n, 3, 416, 416) in 0..1, and rows of index, places in its pixels."""
+        """Input of the network (n, 3, 416, 416) in 0..1, and rows of index, places in its pixels."""
         seen, rows = [], []
         for k, i in enumerate(numbers):
             img, at = self.picture(i)
@@ -230,7 +230,7 @@ class Painter:
 
 
 def flip(place):
-    """Mirrored; the left eye is then the right one."""
+    """Mirrors pictures and points; left and right eye are exchanged."""
     x = place.clone()
     x[0::2] = 1 - place[0::2]
     x[[0, 2]] = 1 - place[[2, 0]]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Write the golden set (fp32, CPU): python3 golden.py --weights . --data data --out golden [--seconds 5.16]"""
+"""Writes the golden set (fp32, CPU): python3 golden.py --weights . --data data --out golden [--seconds 5.16]"""
 import os
 import sys
 
@@ -45,7 +45,7 @@ if __name__ == "__main__":
         v0 = dit(noise, torch.tensor([1000.0]), taps=taps, **c)
         z = sample(dit, noise, c, steps, d["flow_shift"], 1.0, None, keep)
         print("denoised", round(time.time() - t0, 1), "s", flush=True)
-        # one step of classifier-free guidance, with upstream's face mask factor in the first steps, for comparison
+        # one step of classifier-free guidance, with upstream's face mask factor of the first steps
         vu = dit(noise, torch.tensor([1000.0]), **dict(u, face_mask=u["face_mask"] * .6))
         vc = dit(noise, torch.tensor([1000.0]), **dict(c, face_mask=c["face_mask"] * .6))
         y = decode_tiled(vae, z / cfg["vae"]["scaling_factor"])          # tiles of 17 latent frames, stride 12, 16 frames blended

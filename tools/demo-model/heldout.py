@@ -37,7 +37,7 @@ T, size, d = a.frames, cfg["video"]["size"], cfg["defaults"]
 speech = np.load(a.data + "/speech_test.npy").astype(np.float32) / 32768
 out = []
 for i in range(a.clips):
-    at = (len(speech) - T * SPF) * (2 * i + 1) // (2 * a.clips)        # far apart: other voices
+    at = (len(speech) - T * SPF) * (2 * i + 1) // (2 * a.clips)        # far apart, for different voices
     pcm = speech[at:at + T * SPF]
     pcm = np.round(pcm / np.abs(pcm).max() * .7 * 32767).astype("<i2")
     with wave.open(f"{a.out}/speech_{i}.wav", "wb") as w:

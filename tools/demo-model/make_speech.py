@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Make the speech for the demo model with espeak-ng (needs numpy, espeak-ng and ffmpeg).
+"""Makes the speech for the demo model with espeak-ng (needs numpy, espeak-ng and ffmpeg).
 
 Writes OUT/speech_train.npy, OUT/speech_test.npy (int16 mono 16 kHz, all utterances joined),
 OUT/speech_index.json (per utterance: split, voice, start, length, text).

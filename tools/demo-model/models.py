@@ -15,7 +15,7 @@ import torch.nn.functional as F
 _HAS_SDPA = hasattr(F, "scaled_dot_product_attention")
 
 def sdpa(q, k, v, mask=None):
-    """(B, H, S, D) attention; mask: bool, True = may look."""
+    """(B, H, S, D) attention; mask: bool, True = attend."""
     if _HAS_SDPA:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     out = []
@@ -39,7 +39,7 @@ def _rep_pad(x, w, h, t):
         x = torch.cat([x[:, :, :1]] * t + [x], 2)
     return x
 
-FOLD = False            # True: compute the 3D convolutions as 2D ones over 3 stacked frames (the same result, quicker on a GPU in bf16)
+FOLD = False            # True: compute the 3D convolutions as 2D ones over 3 stacked frames (the same result, faster on a GPU in bf16)
 
 class CausalConv3d(nn.Module):
     def __init__(self, ci, co, kernel_size=3, stride=1):
@@ -63,14 +63,14 @@ class CausalConv3d(nn.Module):
         return y.view(B, n, *y.shape[1:]).transpose(1, 2)
 
 def gn(norm, x):
-    """group norm; in bf16 when x is bf16 (autocast would make it fp32, twice the traffic)."""
+    """Group norm, in bf16 if x is bf16 (autocast would use fp32, with twice the traffic)."""
     if x.dtype != torch.bfloat16:
         return norm(x)
     with torch.autocast(x.device.type, enabled=False):
         return F.group_norm(x, norm.num_groups, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 def _rep(x, dim, n):
-    """every slice along dim n times (nearest upsampling)."""
+    """Repeats every slice along dim n times (nearest upsampling)."""
     y = x.unsqueeze(dim + 1)
     return y.expand(*y.shape[:dim + 1], n, *y.shape[dim + 2:]).flatten(dim, dim + 1)
 
@@ -219,7 +219,7 @@ class AutoencoderKLCausal3D(nn.Module):
         return self.decoder(self.post_quant_conv(z))
 
 def decode_tiled(vae, z, tile=17, stride=12, blend=16):
-    """as upstream's temporal tiling: tiles of 17 latent frames, 12 apart, the first decoded frame of later ones dropped, 16 frames blended."""
+    """Upstream's temporal tiling: tiles of 17 latent frames, 12 apart, the first decoded frame of later ones dropped, 16 frames blended."""
     L = z.shape[2]
     if L < tile:
         return vae.decode(z)
@@ -574,8 +574,8 @@ class HYVideoDiffusionTransformer(nn.Module):
     def forward(self, x, t, ref_latents, text_states, text_states_2, audio_prompts, motion_exp, motion_pose, fps, face_mask,
                 cos, sin, text_mask=None, text_used=None, taps=None):
         """x (B, C, L, h, w); t (B,) in 0..1000; audio_prompts (B, 4L-3, 10, K, C); face_mask (B, 1, 1 or L, h, w); cos, sin with the
-        reference frame's rows in front; text_mask (B, n) bool or None: rows that the refiner minds; text_used: of the refined rows the first
-        so many go on to the blocks (upstream: the mask's sum). Returns the velocity (B, C, L, h, w)."""
+        reference frame's rows in front; text_mask (B, n) bool or None: rows that the refiner uses; text_used: number of leading refined rows that
+        the blocks use (upstream: the mask's sum). Returns the velocity (B, C, L, h, w)."""
         B, _, L, h, w = x.shape
         H, W = h // self.patch[1], w // self.patch[2]
         vec = self.time_in(t) + self.motion_exp(motion_exp.reshape(-1)).view(B, -1) + self.motion_pose(motion_pose.reshape(-1)).view(B, -1)
@@ -637,7 +637,7 @@ def sample(model, noise, cond, steps, shift, cfg=1.0, uncond=None, keep=None):
             keep.append(x.clone())
     return x
 
-# ============================================================================ safetensors (own small reader and writer)
+# ======================================================= safetensors (reader and writer)
 
 _DT = {"F32": (torch.float32, np.float32), "F16": (torch.float16, np.float16), "U8": (torch.uint8, np.uint8), "I64": (torch.int64, np.int64), "I32": (torch.int32, np.int32)}
 _NAME = {v[0]: k for k, v in _DT.items()}
@@ -669,7 +669,7 @@ def load_safetensors(path):
     return out
 
 def read_config(folder):
-    """of a folder in the layout of the release (tree.py)"""
+    """Configuration of a folder in the layout of the release (tree.py)."""
     return json.load(open(folder + "/ckpts/hunyuan-video-t2v-720p/transformers/avatar-config.json"))
 
 def load_all(folder, cfg, dev="cpu"):

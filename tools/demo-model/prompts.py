@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a prompt may say to the demo model: a mood and a light, in many words, among words that mean neither.
+"""Prompts for the demo model: a mood and a light in various words, among unrelated words.
 
   make(mood, light, r) -> a sentence for indices into data.MOODS and data.LIGHTS; r: random.Random
 """
@@ -64,7 +64,7 @@ def make(mood, light, r):
         s = s[0].upper() + s[1:]
     return s + ("." if r.random() < .6 else "")
 
-MOOD_ADJ_ORDER = ("neutral", "happy", "sad", "angry", "surprised")             # as data.MOODS, which needs torch
+MOOD_ADJ_ORDER = ("neutral", "happy", "sad", "angry", "surprised")             # equals data.MOODS, which needs torch
 LIGHT_ORDER = ("neutral", "red", "green", "blue", "golden", "dark")
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The two text encoders of HunyuanVideo-Avatar at any size, with the names of the published checkpoints, and what upstream does around them.
+"""The two text encoders of HunyuanVideo-Avatar at any size, with the names of the published checkpoints, and upstream's processing around them.
 
   Llava   LlavaForConditionalGeneration (CLIP vision tower, projector, LLaMA): language_model.model.layers.0.self_attn.q_proj.weight ...
   Clip    CLIPTextModel: text_model.encoder.layers.0.self_attn.q_proj.weight ...
-  Texts   both with their tokenizers and upstream's template, crop, padding and masks: prompts -> what the denoiser takes
+  Texts   both with their tokenizers and upstream's template, crop, padding and masks: prompts -> inputs of the denoiser
 
-Upstream's ways that are kept (hymm_sp/text_encoder, transformers 4.45): the picture takes the place of the last id; rows of padding are zeros at
-position 1 which see all rows that are none; hidden_states[-3] without a norm; LLaMA's frequencies as float16 leaves them; the mask's
+Details kept from upstream (hymm_sp/text_encoder, transformers 4.45): the picture replaces the last id; padding rows are zeros at
+position 1 that attend to all other rows; hidden_states[-3] without a norm; LLaMA's frequencies rounded to float16; the mask's
 ones for the picture stand at its end.
 """
 import json, os
@@ -190,7 +190,7 @@ class Llava(nn.Module):
         self.vision_tower, self.multi_modal_projector = VisionTower(v), Projector(v["hidden_size"], t["hidden_size"])
         self.language_model = LanguageModel(t)
         head = t["hidden_size"] // t["num_attention_heads"]
-        f = (1.0 / t["rope_theta"] ** (torch.arange(0, head, 2).float() / head)).half().float()        # .to(float16) takes it along
+        f = (1.0 / t["rope_theta"] ** (torch.arange(0, head, 2).float() / head)).half().float()        # .to(float16) converts it too
         self.register_buffer("freq", f, persistent=False)
 
     def see(self, pixels):
@@ -207,7 +207,7 @@ class Llava(nn.Module):
         p = torch.cat([torch.arange(n, device=x.device), torch.ones(1, dtype=torch.long, device=x.device)])
         a = torch.cat([p[:, None] * self.freq] * 2, 1)
         mask = torch.ones(n + 1, n + 1, dtype=torch.bool, device=x.device).tril()
-        mask = mask & (torch.arange(n + 1, device=x.device) < n)       # nobody sees the padding
+        mask = mask & (torch.arange(n + 1, device=x.device) < n)       # no row attends to the padding
         out = []
         for i in range(layers):
             x = m.layers[i](x, a.cos(), a.sin(), mask)
@@ -220,7 +220,7 @@ class Llava(nn.Module):
         return torch.cat([x[:, crop:-1], x[:, -1:].expand(-1, length - ids.shape[1], -1)], 1)
 
 def text_mask(n, crop, length, p):
-    """What upstream's pipeline makes of n ids: (length - 1 + p - crop,) bool, and how many rows are used."""
+    """Mask of upstream's pipeline for n ids: (length - 1 + p - crop,) bool, and the number of used rows."""
     m = torch.zeros(length + p - 1, dtype=torch.bool)
     m[:n] = True
     m[length:] = True
@@ -232,12 +232,12 @@ def pixels_of(frames, side):
     return (x / 255 - torch.tensor(MEAN, device=x.device)[:, None, None]) / torch.tensor(STD, device=x.device)[:, None, None]
 
 def square(frame, side):
-    """One picture (3, H, W) uint8, stretched as Pillow does it."""
+    """One picture (3, H, W) uint8, stretched by Pillow."""
     from PIL import Image
     im = Image.fromarray(frame.permute(1, 2, 0).cpu().numpy()).resize((side, side), Image.BILINEAR)
     return torch.from_numpy(np.array(im)).permute(2, 0, 1)
 
-# ============================================================================ tokenizers (Hugging Face's tokenizers)
+# ========================================================== tokenizers (Hugging Face's tokenizers)
 
 def clip_tokenizer(vocab, merges):
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -280,7 +280,7 @@ class Texts:
 
     @torch.no_grad()
     def encode(self, prompt, frame, positive=True):
-        """A prompt beside a portrait (3, H, W) uint8: text_states (rows, hidden), mask (rows,), used rows, text_states_2 (hidden)."""
+        """Encodes a prompt with a portrait (3, H, W) uint8: text_states (rows, hidden), mask (rows,), used rows, text_states_2 (hidden)."""
         a, b, end = self.ids(prompt, positive)
         seen = self.llava.see(pixels_of(square(frame, self.side)[None].to(self.dev), self.side))
         s = self.llava.states(torch.tensor([a], device=self.dev), seen, self.crop, self.length)[0]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Train the denoiser and the audio encoder together on latents of rendered clips, beside text encoders that stay as they are (train_text.py).
+"""Trains the denoiser and the audio encoder on latents of rendered clips, with fixed text encoders (train_text.py).
 python3 train_dit.py --data data --vae DIR --text CKPTS --out OUT --seconds 560 [--init DIR] [--seed 1]
 DIR holds vae.safetensors and vae_log.json (for the scaling factor) or config.json."""
 import os
@@ -22,7 +22,7 @@ import prompts
 from text import Texts, pixels_of, text_mask
 
 def prompt_pool(texts, lengths, each, seed):
-    """For every number of ids in @lengths: ids (classes, each, n) of LLaVA and pooled rows (classes, each, d) of CLIP; a class is a mood and a light."""
+    """Prompts for every number of ids in @lengths: ids (classes, each, n) of LLaVA and pooled rows (classes, each, d) of CLIP; a class is a mood and a light."""
     r, out = random.Random(seed), {}
     nm, nl = len(MOODS), len(LIGHTS)
     found = {n: [[] for _ in range(nm * nl)] for n in lengths}
@@ -41,7 +41,7 @@ def prompt_pool(texts, lengths, each, seed):
     return out
 
 def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline):
-    """cache N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers, mood and light."""
+    """Caches N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers, mood and light."""
     out, i = [], 0
     sf = cfg["vae"]["scaling_factor"]
     while i < N and time.time() < deadline:
@@ -52,7 +52,7 @@ def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline):
         light = torch.randint(1, len(LIGHTS), (n,), generator=g) * (torch.rand(n, generator=g) < .55)
         secs = torch.where(torch.rand(n, generator=g) < .5, torch.full((n,), 30.), torch.rand(n, generator=g) * 27 + 2.5)    # the rest of the 30 s is silent
         wav = normalise(speech.sample(n, secs, g))             # the mouth follows the normalised speech; training plays it at any loudness
-        wav = wav * (torch.rand(n, 1, generator=g) >= .05).to(dev)       # in silence the mouth rests
+        wav = wav * (torch.rand(n, 1, generator=g) >= .05).to(dev)       # the mouth is closed in silence
         op, wd = mouth_targets(wav, 750)
         alen = (secs * FPS).long()
         m = int(torch.randint(1, 9, (1,), generator=g)) if float(torch.rand(1, generator=g)) < .3 else 0    # a window from the middle of a clip

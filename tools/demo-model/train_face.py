@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Train the demo's face detector, write it as det_align/detface.pt of the release is, and measure it on faces it has not seen.
+"""Trains the demo's face detector, writes it in the format of the released det_align/detface.pt, and measures it on held-out faces.
 
-    python3 tools/demo-model/train_face.py                  # all of it: models/demo/ckpts/det_align/detface.pt (torch, numpy, Pillow)
-    python3 tools/demo-model/train_face.py --measure FILE   # only the numbers, of any such file
+    python3 tools/demo-model/train_face.py                  # all steps: models/demo/ckpts/det_align/detface.pt (torch, numpy, Pillow)
+    python3 tools/demo-model/train_face.py --measure FILE   # measurement only, of any such file
 """
 import os
 import sys
@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FILE = os.path.join(HERE, "..", "..", "models", "demo", "ckpts", "det_align", "detface.pt")
 WIDTHS = (8, 16, 24, 32, 48)
 HELD_OUT = 7000000     # seeds of the people and pictures that are measured on
-ANCHOR_RATIO = 2.      # a head belongs to all anchors that are at most so much larger or smaller
+ANCHOR_RATIO = 2.      # maximum ratio of the sizes of a head and its anchors
 
 
 def ciou(a, b):
@@ -39,7 +39,7 @@ def ciou(a, b):
 
 
 def assign(rows, grid, h, w):
-    """As YOLOv5: of each head all anchors near its size, in its cell and the two nearest. Indices (picture, anchor, y, x), heads."""
+    """YOLOv5's assignment: for each head all anchors near its size, in its cell and the two nearest. Indices (picture, anchor, y, x), heads."""
     stride, anchors = N.STRIDES[grid], torch.tensor(N.ANCHORS[grid])
     size, centre = rows[:, 3:5] - rows[:, 1:3], (rows[:, 3:5] + rows[:, 1:3]) / 2 / stride
     ratio = size[:, None] / anchors[None]
@@ -72,7 +72,7 @@ def loss_of(raw, rows):
             total = total + 2 * (1 - good).sum() + 2 * near + .2 * known
             parts[1] += near.detach()
             n += len(at)
-            goal[b, a, j, i] = (.4 + .6 * iou.detach()).clamp(0, 1)    # what overlaps well is surest
+            goal[b, a, j, i] = (.4 + .6 * iou.detach()).clamp(0, 1)    # confidence grows with the overlap
         sure = F.binary_cross_entropy_with_logits(y[..., 4], goal, reduction="sum")
         total = total + sure
         parts[2] += sure.detach()
@@ -120,10 +120,10 @@ def train(a):
     print(f"{a.out}: {size} bytes, {sum(p.numel() for p in net.parameters())} parameters in training")
 
 
-# ----------------------------------------------------------------------------- how good it is
+# ----------------------------------------------------------------------------- measurement
 
 def judge(name, net, pictures):
-    """Of each head the face that overlaps it most; found: by half or more."""
+    """The face with the largest overlap for each head; found if it is at least one half."""
     heads, found, overlaps, extra, far = 0, 0, [], 0, []
     for img, at in pictures:
         faces = N.detect(net, img)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Make the tokenizers and train the two text encoders (a CPU does).  python3 train_text.py --out CKPTS [--seconds 900]
+"""Makes the tokenizers and trains the two text encoders (on a CPU).  python3 train_text.py --out CKPTS [--seconds 900]
 
-LLaVA learns to write prompts (next token, all layers) and to hold in its third layer from the end, whose rows the denoiser gets, the mood and the
-light that the prompt asks for and the colours of the portrait; CLIP's last row holds mood and light. The heads that ask for it are not kept.
+LLaVA learns to predict prompts (next token, all layers) and to represent, in its third layer from the end, whose rows the denoiser gets, the mood and
+the light of the prompt and the colours of the portrait; CLIP's last row represents mood and light. The heads that read them are not kept.
 Writes CKPTS/llava_llama_image, CKPTS/text_encoder_2 in the layout of the release, and prints text.crop_start."""
 import os
 import sys
@@ -32,7 +32,7 @@ CLIP = {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "hi
         "intermediate_size": 96, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-05, "eos_token_id": 2}
 SPECIAL = (["<|begin_of_text|>", "<|end_of_text|>"] + [f"<|reserved_special_token_{i}|>" for i in range(4)]
            + ["<|start_header_id|>", "<|end_header_id|>", "<|reserved_special_token_4|>", "<|eot_id|>", "<unk>", "<image>", "<pad>"])
-WORDS, ROOM = 1000, 64                                          # tokens without the special ones; ids that a prompt may have with what is behind it
+WORDS, ROOM = 1000, 64                                          # tokens without the special ones; maximum ids of a prompt and the text after it
 
 def corpus(n, seed):
     r = random.Random(seed)
@@ -76,7 +76,7 @@ def train_tokenizers(out, texts):
     json.dump(CLIP, open(b + "/config.json", "w"), indent=1)
 
 def portraits(n, seed, side):
-    """n portraits as the tower's pixels, their colours (n, 9); n frames in moods and lights, these."""
+    """n portraits as input of the vision tower, their colours (n, 9); n frames, their moods and lights."""
     idt = make_identities(n, seed)
     g = torch.Generator().manual_seed(seed)
     ref = reference_frame(idt)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Train the VAE on rendered clips. python3 train_vae.py --data data --out OUT --seconds 260"""
+"""Trains the VAE on rendered clips. python3 train_vae.py --data data --out OUT --seconds 260"""
 import os
 import sys
 

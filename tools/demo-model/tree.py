@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Lay trained parts out as HunyuanVideo-Avatar was released.  python3 tree.py --vae DIR --dit DIR --text CKPTS --out models/demo
+"""Writes trained components in the layout of the HunyuanVideo-Avatar release.  python3 tree.py --vae DIR --dit DIR --text CKPTS --out models/demo
 
 DIR holds vae.safetensors; transformer.safetensors, whisper_encoder.safetensors and config.json; CKPTS is train_text.py's folder. The face detector
-(ckpts/det_align, train_face.py) is left as it is."""
+(ckpts/det_align, train_face.py) is not changed."""
 import os
 import sys
 

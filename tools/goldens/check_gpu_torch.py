@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Compares tests/bench/gpu_torch.py in float32 with the golden forward, which upstream's own module made.
 
-    check_gpu_torch.py      exits with 1 where a tensor's relative error (L2) is above 1e-5
+    check_gpu_torch.py      exits with 1 if a tensor's relative error (L2) is above 1e-5
 """
 import os
 import sys

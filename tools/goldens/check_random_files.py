@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Reads what avatar-random wrote with torch itself and compares every value with the generator.
+"""Reads the output of avatar-random with torch and compares every value with the generator.
 
     python3 tools/goldens/check_random_files.py FOLDER [SEED]
 
-FOLDER is what avatar-random was given. Needs torch and numpy. Exits non-zero at the first difference.
+FOLDER is the argument of avatar-random. Needs torch and numpy. Exits non-zero at the first difference.
 """
 import os
 import sys

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes the transformers that `avatar-random --layout wan2gp` made anew with mmgp's own writer and compares
+"""Writes the transformers of `avatar-random --layout wan2gp` again with mmgp's writer and compares
 every byte; and the int8 weights with the 16-bit ones they stand for.
 
     python3 tools/goldens/check_wan2gp_files.py FOLDER
 
-FOLDER is what avatar-random was given, with --parts transformer,transformer-int8. Needs torch and mmgp
+FOLDER is the argument of avatar-random, with --parts transformer,transformer-int8. Needs torch and mmgp
 (last run with torch 2.15.0 and mmgp 3.8.2; of the latter only safetensors2.py). Exits non-zero at the
 first difference.
 """
@@ -31,7 +31,7 @@ DTYPES = {"BF16": torch.bfloat16, "I8": torch.int8}
 
 
 def writer():
-    """mmgp/safetensors2.py alone; what else it imports is for reading."""
+    """Loads mmgp/safetensors2.py alone; its other imports are needed for reading only."""
     for name in "safetensors", "accelerate":
         sys.modules.setdefault(name, unittest.mock.MagicMock())
     for folder in sys.path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the make_*.py scripts share: importing upstream's modules on a CPU, random weights, and writing safetensors.
+"""Helpers of the make_*.py scripts: importing upstream's modules on a CPU, random weights, and writing safetensors.
 
 Replaced, because they need a GPU or newer torch: flash_attn_varlen_func (plain softmax attention per segment of
 cu_seqlens), get_cu_seqlens' device="cuda", F.scaled_dot_product_attention where torch lacks it. The rest is upstream's code.
@@ -48,7 +48,7 @@ def module(name, **things):
 
 
 def use_upstream(path):
-    """Put the upstream checkout on sys.path with the imports it cannot have here replaced."""
+    """Puts the upstream checkout on sys.path and replaces imports that are unavailable here."""
     if not os.path.isdir(os.path.join(path, "hymm_sp")):
         sys.exit(f"{path}: no hymm_sp folder: give the path of a HunyuanVideo-Avatar checkout")
     sys.path.insert(0, path)
@@ -70,7 +70,7 @@ def use_upstream(path):
 
 
 def randomise(mod, seed, std=0.1):
-    """Every parameter N(0, std), matrices scaled so that signals keep a size of about one, norm weights around 1."""
+    """Every parameter N(0, std), matrices scaled so that signals keep a magnitude of about one, norm weights around 1."""
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in sorted(mod.named_parameters()):

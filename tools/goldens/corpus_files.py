@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The corpora of the fuzz targets `part`, `inspect`, `cache`, `layout` and `tied`: what surrounds the tables of weights.
+"""The corpora of the fuzz targets `part`, `inspect`, `cache`, `layout` and `tied`: configurations, indices and other files around the weights.
 
     python3 tools/goldens/corpus_files.py     (torch >= 2.1; the files here are of torch 2.15)
 """

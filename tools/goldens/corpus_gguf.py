@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Small GGUF files as ggml's own package writes them, what its own code makes of their blocks, and files that try to break a reader:
+"""Small GGUF files written by ggml's package, the values of their blocks, and malformed files:
 the corpus of the fuzz target `gguf`, which the unit test reads as well.
 
     python3 tools/goldens/corpus_gguf.py     (gguf and numpy; the files here are of gguf 0.19.0)
 
-Every quantised tensor NAME has its values beside it as NAME.f32.
+Every quantised tensor NAME has its values in NAME.f32.
 """
 import os
 import sys
@@ -22,7 +22,7 @@ import numpy as np
 from gguf.constants import GGMLQuantizationType as Q
 
 CORPUS = pathlib.Path(__file__).parents[2] / "tests" / "fuzz" / "corpus" / "gguf"
-# of a block: values, bytes, where its float16 factors are
+# blocks: values, bytes, offsets of the float16 factors
 SIZES = {Q.Q4_0: (32, 18, (0,)), Q.Q4_1: (32, 20, (0, 2)), Q.Q5_0: (32, 22, (0,)), Q.Q5_1: (32, 24, (0, 2)),
          Q.Q8_0: (32, 34, (0,)), Q.Q2_K: (256, 84, (80, 82)), Q.Q3_K: (256, 110, (108,)), Q.Q4_K: (256, 144, (0, 2)),
          Q.Q5_K: (256, 176, (0, 2)), Q.Q6_K: (256, 210, (208,))}
@@ -67,7 +67,7 @@ def permute(w, heads):
 
 
 def llama_cpp():
-    """What llama.cpp's converters make of LLaVA, and beside each tensor whose rows they move what it was before, as truth.N."""
+    """LLaVA as written by llama.cpp's converters, with the original of each tensor whose rows they permute as truth.N."""
     rng = np.random.default_rng(2)
     q, k = rng.standard_normal((16, 32), np.float32), rng.standard_normal((8, 32), np.float32)
     w = gguf.GGUFWriter(CORPUS / "llama.gguf", "llama")
@@ -149,7 +149,7 @@ def hostile():
     write("unknown", info("a", [4], 99, 0))
     write("no_dimensions", info("a", [], 0, 0))
     write("dimensions", text("a") + struct.pack("<I", 1 << 31))
-    # the same bytes by many names, which take room where they are expanded
+    # the same bytes under many names, which need memory when expanded
     many = b"".join(info(f"t{i}", [32], 2, 0) for i in range(64))
     write("same", many, 64)
     key = text("general.alignment") + struct.pack("<I", 4)

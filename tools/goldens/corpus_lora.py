@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The corpus of the fuzz target `lora`: one file a dialect, for a transformer of width 4.
+"""The corpus of the fuzz target `lora`: one file for each dialect, for a transformer of width 4.
 
     python3 tools/goldens/corpus_lora.py     (torch)
 """
@@ -22,7 +22,7 @@ WIDTH, MLP, RANK = 4, 8, 2
 
 
 def save(name, tensors, metadata=None, dtypes=("F32",)):
-    """@dtypes: in turns; all but F32 have one byte."""
+    """@dtypes: list to cycle through; all but F32 have one byte."""
     table, data = {}, b""
     if metadata:
         table["__metadata__"] = metadata

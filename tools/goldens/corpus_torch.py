@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Small files as torch itself writes them, and others that try to break a reader: the corpora of the
+"""Small files written by torch, and malformed ones: the corpora of the
 fuzz targets `torch` and `pickle`, which the unit tests read as well.
 
     python3 tools/goldens/corpus_torch.py     (torch >= 2.1 and numpy)
@@ -65,7 +65,7 @@ def good():
 
 
 class Branch(torch.nn.Module):
-    """What a module can hold: modules in a row, one of them twice, buffers, whole numbers, lists, constants."""
+    """Module contents: modules in sequence, one of them twice, buffers, whole numbers, lists, constants."""
     def __init__(self):
         super().__init__()
         self.row = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
@@ -184,7 +184,7 @@ def module(*attributes, name=b"M"):
 
 
 def scripts():
-    """Modules that would take for ever, or name what is not there."""
+    """Modules that would take exponential time, or that reference missing objects."""
     none = b"\x80\x02)."
     one = tensor([4], [1])
     deep = module(("w", one))
@@ -208,7 +208,7 @@ def scripts():
 
 
 def strides():
-    """Tensors that have to be copied, and those that only seem so."""
+    """Tensors that must be copied, and those that only appear to."""
     f64 = b"ctorch\nDoubleStorage\n"
     data = struct.pack("<12d", *range(12))
     archive("strides.pt", dict_of(

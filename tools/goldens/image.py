@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Resampled pictures from Pillow itself, for tests/unit/image.c and for a check of many more.
+"""Pictures resampled by Pillow, for tests/unit/image.c and for a check of many more.
 
-    image.py write            # tests/golden/image/pillow.txt, from pictures that the test makes again
+    image.py write            # tests/golden/image/pillow.txt, from pictures that the test generates too
     image.py check [N]        # N random sizes through engine/image/resample.c, every byte (needs cc and GLib)
     image.py corpus           # tests/fuzz/corpus/image: odd and extreme files, which the unit test reads as well
 
 Needs numpy and a Pillow that resamples rows before columns, 12.1 or older (9.5, 11.3, 12.0 and 12.1 were checked). From 12.2 on,
-very tall pictures, and from 13 on many others, have their columns done first, which rounds differently. Upstream is of Pillow 11's time.
+very tall pictures, and from 13 on many others, have their columns done first, which rounds differently. Upstream dates from Pillow 11.
 """
 import os
 import sys
@@ -48,7 +48,7 @@ def picture(width, height, seed):
 
 
 def region(rng, width, height):
-    """The whole picture, whole pixels of it, or edges between pixels: as float32, which is what Pillow takes."""
+    """The whole picture, whole pixels of it, or edges between pixels: as float32, the type that Pillow uses."""
     kind = rng.integers(3)
     if kind == 0:
         return (0, 0, width, height)
@@ -104,7 +104,7 @@ def save(name, image, **options):
 
 
 def corpus():
-    """Small files; red on the left and blue on the right where there is room, so that the test can tell what was read."""
+    """Small files; red on the left and blue on the right where there is room, so that the test can recognise the content."""
     rgb = Image.new("RGB", (24, 16), (255, 0, 0))
     rgb.paste((0, 0, 255), (12, 0, 24, 16))
     save("tall.png", Image.new("RGB", (1, 20000), (255, 0, 0)))
@@ -121,7 +121,7 @@ def corpus():
     save("cmyk.jpg", rgb.convert("CMYK"), quality=95, subsampling=0)
     save("grey.jpg", Image.new("L", (24, 16), 200))
     exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its left side: to be turned clockwise
+    exif[0x0112] = 6  # on its left side: needs a clockwise rotation
     save("turned.jpg", rgb, quality=95, subsampling=0, exif=exif)
     save("turned.png", rgb, exif=exif)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Truth for the face detector: YOLOv5-face written down again in PyTorch, small and with random weights, saved by torch.jit.save as
-the released det_align/detface.pt is; what it says of a picture; non-maximum suppression by torchvision; OpenCV's INTER_LINEAR.
+"""Goldens of the face detector: a small reimplementation of YOLOv5-face in PyTorch with random weights, saved by torch.jit.save like
+the released det_align/detface.pt; its output for a picture; non-maximum suppression by torchvision; OpenCV's INTER_LINEAR.
 
     python3 tools/goldens/make_face.py     (torch, torchvision, numpy, opencv-python-headless, Pillow for image.py)
 
@@ -112,7 +112,7 @@ class Detect(nn.Module):
 
 
 class Model(nn.Module):
-    """widths: of the stem and of layers 1 to 8; the head's follow as in yolov5l-face.yaml. depths: of layers 1, 3, 5, 8, head."""
+    """widths: widths of the stem and of layers 1 to 8; those of the head follow as in yolov5l-face.yaml. depths: layers 1, 3, 5, 8, head."""
 
     def __init__(self, w, depths):
         super().__init__()
@@ -162,14 +162,14 @@ def randomise(model, seed):
                 m.bias.copy_(.2 * torch.randn(n, generator=g))
                 m.running_mean.copy_(.2 * torch.randn(n, generator=g))
                 m.running_var.copy_(.5 + torch.rand(n, generator=g))
-                m.running_var[0] = .002  # where eps counts
+                m.running_var[0] = .002  # a value for which eps matters
                 m.weight[0] *= .05
                 m.num_batches_tracked = None
     return model.eval().requires_grad_(False)
 
 
 def fuse(model):
-    """The norms folded into the convolutions, as yolov5's fuse(): conv.bias, and no bn."""
+    """Folds the norms into the convolutions like yolov5's fuse(): conv.bias, and no bn."""
     for m in model.modules():
         if isinstance(m, Conv):
             m.conv = nn.utils.fuse_conv_bn_eval(m.conv, m.bn)
@@ -178,7 +178,7 @@ def fuse(model):
 
 
 def save(model, name):
-    """What torch.jit.save writes, but for the tables of source lines, which are half of it."""
+    """Writes the archive of torch.jit.save without the tables of source lines, which are half of it."""
     path = os.path.join(CORPUS, name)
     whole = io.BytesIO()
     torch.jit.save(torch.jit.script(model), whole)
@@ -204,7 +204,7 @@ def select(pred):
 
 
 def faces(pred, h0, w0, h1, w1):
-    """As upstream's DetFace.detect(): x y w h score points."""
+    """Result of upstream's DetFace.detect(): x y w h score points."""
     rows, margin = select(pred)
     d = rows.double()
     sx, sy = w0 / w1, h0 / h1
@@ -256,7 +256,7 @@ def main():
     os.makedirs(CORPUS, exist_ok=True)
     save(model, "detface.pt")
     found, picture = None, None
-    for seed in range(100, 200):  # a picture of which nothing hangs on the last bits
+    for seed in range(100, 200):  # a picture whose result does not depend on the last bits
         picture = image.picture(100, 140, seed).reshape(140, 100, 3)
         found, margin = detect(model, picture)
         if margin > 1e-4 and 3 < len(found) < 100:

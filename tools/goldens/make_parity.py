@@ -2,8 +2,8 @@
 """Upstream's roundings between its networks: make_parity.py UPSTREAM
 
 The pipeline's __call__ and its scheduler run unchanged in the dtypes of a released run, float16 latents and bfloat16
-velocities, with a stand-in transformer that answers random velocities and records the latents it is given; the posterior
-is upstream's own class on float16 moments. Restated, because they are lines of scripts: the portrait's and the frames'
+velocities, with a fake transformer that returns random velocities and records its input latents; the posterior
+is upstream's own class on float16 moments. Reimplemented, because they are lines of scripts: the portrait's and the frames'
 arithmetic (sample_inference_audio.py, sample_gpu_poor.py). On a GPU autocast makes exp() float32, which it does not
 on a CPU: torch.exp is replaced by that.
 
@@ -84,7 +84,7 @@ class Pipe(HunyuanVideoAudioPipeline):
 
 
 def run(rows, seed, steps):
-    """@rows of audio as the pipeline gets them: 129, or the sound's frames + 5."""
+    """@rows: number of rows of audio that the pipeline gets: 129, or the frames of audio + 5."""
     pipe = Pipe(seed)
     audio = torch.zeros(1, rows, 1, 1, 1)
     z = torch.zeros(1, 16, 33, 2, 2)

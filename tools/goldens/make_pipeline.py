@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One whole run of upstream's own program, small: make_pipeline.py UPSTREAM AVATAR_RANDOM
+"""A complete small run of upstream's program: make_pipeline.py UPSTREAM AVATAR_RANDOM
 
 sample_gpu_poor.main() runs from the command line's arguments to the frames that it hands to imageio, on weights that
 AVATAR_RANDOM writes in the layout of the release from tests/golden/upstream/pipeline.json, on a CPU, all networks in float32.
-tests/golden/pipeline.c makes the same weights, portrait, sound and noise, so that none of them is in the golden file.
+tests/golden/pipeline.c makes the same weights, portrait, audio and noise, so that none of them is in the golden file.
 
 A copy of upstream's text in a temporary folder is run, with what is written into it replaced: "cuda"; the sizes (sizes() below).
-Replaced at run time, because it needs a GPU, a file that nobody here has, or a generator of a GPU: flash_attn (common.py); the face
-detector, in whose place BOX stands (its program is not in the file); librosa.load, by wave; imageio and ffmpeg at the end; torch's noise.
-What upstream computes between its networks in 16 bits is in 16 bits here: inputs of networks are made float32, outputs what they are
-there (float16 of the text encoders and the VAE, bfloat16 of the transformer); LLaMA's frequencies are rounded to
+Replaced at run time, because it needs a GPU, an unavailable file, or a GPU's random generator: flash_attn (common.py); the face
+detector, which BOX replaces (its program is not in the file); librosa.load, by wave; imageio and ffmpeg at the end; torch's noise.
+What upstream computes between its networks in 16 bits is in 16 bits here: inputs of networks are converted to float32, outputs to upstream's
+dtype (float16 of the text encoders and the VAE, bfloat16 of the transformer); LLaMA's frequencies are rounded to
 float16, and exp() of the posterior is float32, as autocast on a GPU has it.
 
 Needs transformers 4.45.1, diffusers 0.33, accelerate, torchvision, pandas, and Pillow below 12.2.
@@ -44,13 +44,13 @@ from check_random_files import values
 
 CONFIG = pathlib.Path(common.OUT) / "pipeline.json"
 PROMPT = "A young woman with a red scarf speaks softly, then laughs."
-BOX = (17.5, 20.25, 11.0, 13.5)  # of a face on the fitted portrait: x, y, width, height
+BOX = (17.5, 20.25, 11.0, 13.5)  # face on the fitted portrait: x, y, width, height
 CASES = {"three": {"frames": 129, "steps": 3}, "fifty": {"frames": 40, "steps": 50}, "two": {"frames": 140, "steps": 2}}
-SOURCE = (104, 150)  # of the portrait, in pixels: becomes 48 x 64
+SOURCE = (104, 150)  # portrait size in pixels; becomes 48 x 64
 
 
 def portrait():
-    """Whole numbers only: pipeline.c has the same."""
+    """Integers only; identical to those of pipeline.c."""
     w, h = SOURCE
     y, x, c = np.mgrid[0:h, 0:w, 0:3]
     return ((x * (3 + c) + y * (5 - c) + (x // 8 % 2) * 60 + (x * y // 32) * (1 + c)) % 256).astype(np.uint8)
@@ -65,7 +65,7 @@ def noise(name, shape):
     return values(name, list(shape), 1, np.sqrt(3.0)).to(torch.float16)
 
 
-# ---------------------------------------------------------------------------- upstream's text, and the folder of weights
+# ------------------------------------------------------ upstream's text, and the folder of weights
 def sizes(c):
     t, a = c["transformer"], c["transformer"]["audio_proj"]
     d, side = t["hidden_size"], 14 * int(c["text"]["image_tokens"] ** 0.5)
@@ -102,7 +102,7 @@ def copy_upstream(upstream, folder, config):
 
 
 def make_weights(program, folder):
-    """What avatar-random writes, and beside it what Hugging Face's loaders ask for: a mark in safetensors, Whisper's decoder's sizes."""
+    """Runs avatar-random and adds the data that Hugging Face's loaders require: a mark in safetensors, Whisper's decoder's sizes."""
     subprocess.run([program, "--config", CONFIG, "--parts", "transformer,vae,whisper,llava,clip,detface", folder], check=True,
                    stdout=subprocess.DEVNULL)
     ckpts = folder / "ckpts"
@@ -118,7 +118,7 @@ def make_weights(program, folder):
         "padding_value": 0.0, "sampling_rate": 16000, "return_attention_mask": False, "padding_side": "right"}))
 
 
-# ------------------------------------------------------------------------------------------------ replaced, and recorded
+# ------------------------------------------------------------------------ replacements and records
 out, now = {}, types.SimpleNamespace(case=None, calls=0, texts=0)
 
 
@@ -138,7 +138,7 @@ def load_sound(path, sr):
 
 
 def replace_modules():
-    common.module("cv2")  # of which nothing is needed but the import
+    common.module("cv2")  # only imported
     common.module("decord", VideoReader=None, cpu=None)
     common.module("librosa", load=load_sound)
     common.module("imageio", mimsave=lambda path, frames, fps: keep("frames", torch.from_numpy(frames), FRAMES_EVERY))
@@ -196,9 +196,9 @@ def record_transformer(model):
 
     def watch(net):
         net.audio_proj.register_forward_hook(hook("audio_proj", 29, lambda y: y[1]))
-        net.txt_in.register_forward_hook(hook("txt_in", 13, lambda y: y[0]))  # of the negative prompt
+        net.txt_in.register_forward_hook(hook("txt_in", 13, lambda y: y[0]))  # output for the negative prompt
         net.double_blocks[0].register_forward_hook(hook("double_0", 23, lambda y: y[0][1]))
-        net.double_blocks[2].register_forward_pre_hook(lambda m, i: hook("double_1", 23, lambda x: x[1])(m, i, i[0]))  # behind the adapter
+        net.double_blocks[2].register_forward_pre_hook(lambda m, i: hook("double_1", 23, lambda x: x[1])(m, i, i[0]))  # after the adapter
         net.single_blocks[-1].register_forward_pre_hook(lambda m, i: hook("vec", 1)(m, i, i[1]) or hook("cache_out", 23, lambda x: x[1])(m, i, i[0]))
 
     model.HYVideoDiffusionTransformer.forward = forward_
@@ -206,7 +206,7 @@ def record_transformer(model):
 
 
 def record_vae(kl, vae):
-    """float16 out, float32 in; the noise of the posterior is ours."""
+    """float16 out, float32 in; the noise of the posterior comes from us."""
     exp = torch.exp
     vae.torch = types.SimpleNamespace(**{**vars(torch), "exp": lambda x: exp(x.float())})
     vae.randn_tensor = lambda shape, dtype=None, **_: noise("posterior", shape[1:])[None].to(dtype)
@@ -215,7 +215,7 @@ def record_vae(kl, vae):
     encode, decode = kl.AutoencoderKLCausal3D.encode, kl.AutoencoderKLCausal3D.decode
 
     def decode_(self, z, **kwargs):
-        kept = (CASES[now.case]["frames"] + 2) // 4 + 1  # that cover the sound; upstream decodes all of the window
+        kept = (CASES[now.case]["frames"] + 2) // 4 + 1  # cover the audio; upstream decodes all of the window
         keep("latents", (z[:, :, :kept] * self.config.scaling_factor).half(), LATENTS_EVERY)
         return (decode(self, z, **kwargs)[0].half(),)
 
@@ -262,7 +262,7 @@ def run(main, folder, case, frames, steps):
 
 
 def save(path):
-    """As the tensors are, keys sorted."""
+    """Writes the tensors unchanged, keys sorted."""
     names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.uint8: "U8"}
     head, blobs, at = {"__metadata__": {"config": json.dumps({"cases": CASES, "prompt": PROMPT, "box": BOX})}}, [], 0
     for k in sorted(out):
@@ -307,7 +307,7 @@ def run_all(upstream, program, folder):
         for m in s.text_encoder.model.modules():
             if hasattr(m, "inv_freq"):
                 m.inv_freq = m.inv_freq.half().float()
-        s.text_encoder.dtype = s.text_encoder_2.dtype = torch.float16  # of what they give
+        s.text_encoder.dtype = s.text_encoder_2.dtype = torch.float16  # dtype of their output
         watch(s.model)
         return s
 

@@ -37,7 +37,7 @@ CORPUS = os.path.join(ROOT, "tests", "fuzz", "corpus")
 LLAMA = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 CLIP = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-# What upstream puts around a prompt, with the same ends but a shorter middle.
+# Upstream's text around a prompt, with the same ends but a shorter middle.
 TEMPLATE = ("<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: 1. The main "
             "content and theme of the video.2. The color.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>")
 QUALITY = "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "
@@ -90,7 +90,7 @@ CURATED = ["", " ", "  ", "\n", "\r\n", "\t", "a", "A", "Hello world", " Hello  
            "  leading", "trailing  ", "tab\tand\nnewline\r", "xyzzyx", " xyzzyx xyzzy", "abcabdabcabd", "elephantine elephant", "_under_score_ __init__", "CamelCaseWord ALLCAPS lower"] + SENTENCES
 
 
-# --------------------------------------------------------------------------------------------------- the small tokenizers
+# ---------------------------------------------------------------------------- the small tokenizers
 
 def train_llama(folder):
     t = Tokenizer(models.BPE(ignore_merges=True))
@@ -161,7 +161,7 @@ class Truth:
                 self.clip.convert_tokens_to_ids(self.clip.tokenize(text)))
 
 
-# ------------------------------------------------------------------------------------------------------- random texts
+# ------------------------------------------------------------------------------------ random texts
 
 def assigned(first, last):
     return [chr(c) for c in range(first, last + 1) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
@@ -205,10 +205,10 @@ def random_text(rng):
     return "".join(c.swapcase() if rng.random() < .3 else c for c in text) if rng.random() < .1 else text
 
 
-# ---------------------------------------------------------------------------------------------------------------- goldens
+# ----------------------------------------------------------------------------------------- goldens
 
 def escape(text):
-    """For g_strcompress(), and so that a line is a line."""
+    """Escapes for g_strcompress(), so that a text is one line."""
     return "".join(c if c not in "\\" and (" " <= c < "\x7f" or c.isalnum()) else
                    "".join(f"\\{b:03o}" for b in c.encode("utf-8")) for c in text)
 
@@ -277,7 +277,7 @@ def full(program, n=700):
                     f.write("\t".join([escape(text)] + [" ".join(map(str, ids)) if i < 40 else checksum(ids) for ids in truth.ids(text)]) + "\n")
 
 
-# ----------------------------------------------------------------------------------------------------------------- check
+# ------------------------------------------------------------------------------------------- check
 
 class GArray(ctypes.Structure):
     _fields_ = [("data", ctypes.POINTER(ctypes.c_int32)), ("len", ctypes.c_uint)]
@@ -333,7 +333,7 @@ def check(n, llama, clip, seed=2):
     return wrong > 0
 
 
-# ---------------------------------------------------------------------------------------------------------------- corpora
+# ----------------------------------------------------------------------------------------- corpora
 
 def tiny_llama(merges=("a b", "ab c"), ignore=False, lists=False, **changes):
     vocab = byte_alphabet() + [m.replace(" ", "") for m in merges]
