@@ -163,16 +163,17 @@ file_of (AvatarComponentKind part)
 /* Copies a text encoder's configuration and tokenizer: all files but weights and lists of
  * shards. */
 static gboolean
-copy_beside (AvatarModel *model, gboolean clip, PackFolder *folder, GError **error)
+copy_tokenizer (AvatarModel *model, AvatarComponentKind encoder, PackFolder *folder, GError **error)
 {
-  const char *from = avatar_model_get_text_folder (model, clip);
+  const char *from = avatar_model_get_text_folder (model, encoder);
   g_autoptr (GDir) dir = from ? g_dir_open (from, 0, NULL) : NULL;
   const char *name;
 
   while (dir && (name = g_dir_read_name (dir))) {
     gboolean is_config = strcmp (name, "text_config.json") == 0; /* Wan2GP's name */
     g_autofree char *path = g_build_filename (from, name, NULL);
-    g_autofree char *to = g_build_filename (clip ? "text_encoder_2" : "llava_llama_image",
+    g_autofree char *to = g_build_filename (encoder == AVATAR_COMPONENT_CLIP ? "text_encoder_2"
+                                                                             : "llava_llama_image",
         is_config ? "config.json" : name, NULL);
 
     if ((g_str_has_suffix (name, ".json") || g_str_has_suffix (name, ".txt"))
@@ -190,7 +191,7 @@ write_rest (AvatarModel *model, PackFolder *folder, GError **error)
 
   for (guint i = 0; i < 2; i++)
     if (avatar_model_get_component (model, avatar_component_name (AVATAR_COMPONENT_LLAVA + i), NULL)
-        && !copy_beside (model, i, folder, error))
+        && !copy_tokenizer (model, AVATAR_COMPONENT_LLAVA + i, folder, error))
       return FALSE;
   return (!detector || pack_folder_copy (folder, detector, AVATAR_PLAIN_DETECTOR, error))
       && pack_folder_write (folder, AVATAR_LAYOUT_CONFIG, avatar_model_get_config_json (model),

@@ -200,12 +200,13 @@ check (const Job *job)
 
 void
 avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout *layout,
-    const AvatarConfig *config, gboolean clip)
+    const AvatarConfig *config, AvatarComponentKind encoder)
 {
+  const gboolean clip = encoder == AVATAR_COMPONENT_CLIP;
   const AvatarLayoutEncoder *where = clip ? &layout->form->clip : &layout->form->llava;
   g_autofree char *folder = g_build_filename (layout->top, where->folder, NULL);
-  const Job job = { component, layout->form, where, config, &encoders[clip ? 1 : 0],
-    clip ? NULL : layout->vision, folder };
+  const Job job = { component, layout->form, where, config,
+    &encoders[encoder - AVATAR_COMPONENT_LLAVA], clip ? NULL : layout->vision, folder };
   g_autoptr (GString) missing = g_string_new (NULL);
 
   if (g_file_test (component->path, G_FILE_TEST_EXISTS))

@@ -3,12 +3,13 @@
 #pragma once
 
 #include "engine/inspect/inspect.h"
+#include "engine/model/component.h"
 #include "engine/model/layout.h"
 
 G_BEGIN_DECLS
 
-/* Fills @component with the state of LLaVA, or of CLIP if @clip. */
+/* Fills @component with the state of @encoder, AVATAR_COMPONENT_LLAVA or AVATAR_COMPONENT_CLIP. */
 void avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout *layout,
-    const AvatarConfig *config, gboolean clip);
+    const AvatarConfig *config, AvatarComponentKind encoder);
 
 G_END_DECLS

@@ -220,9 +220,9 @@ inspect_download (Job *job, GError **error)
         NULL);
   } else {
     avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_LLAVA, layout->llava, TRUE), layout,
-        job->config, FALSE);
+        job->config, AVATAR_COMPONENT_LLAVA);
     avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_CLIP, layout->clip, TRUE), layout,
-        job->config, TRUE);
+        job->config, AVATAR_COMPONENT_CLIP);
     if (layout->vision)
       g_hash_table_add (job->seen, g_canonicalize_filename (layout->vision, NULL));
   }

@@ -305,15 +305,15 @@ avatar_model_get_component (AvatarModel *self, const char *component, const char
 }
 
 const char *
-avatar_model_get_text_folder (AvatarModel *self, gboolean clip)
+avatar_model_get_text_folder (AvatarModel *self, AvatarComponentKind encoder)
 {
-  return self->text_folders[clip ? 1 : 0];
+  return self->text_folders[encoder - AVATAR_COMPONENT_LLAVA];
 }
 
 const char *
-avatar_model_get_text_source (AvatarModel *self, gboolean clip)
+avatar_model_get_text_source (AvatarModel *self, AvatarComponentKind encoder)
 {
-  return self->text_sources[clip ? 1 : 0];
+  return self->text_sources[encoder - AVATAR_COMPONENT_LLAVA];
 }
 
 char *

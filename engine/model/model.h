@@ -4,7 +4,7 @@
 #pragma once
 
 #include "engine/base/tensor.h"
-#include "engine/model/config.h"
+#include "engine/model/component.h"
 
 #include <avatar/model.h>
 
@@ -15,11 +15,11 @@ G_BEGIN_DECLS
  * @file: (out) (optional): path of the file, for messages */
 GHashTable *avatar_model_get_component (AvatarModel *model, const char *part, const char **file);
 
-/* Returns: (nullable): folder of the tokenizer of LLaVA, or of CLIP, which may not exist; %NULL if
- * the model has no folders of text encoders. */
-const char *avatar_model_get_text_folder (AvatarModel *model, gboolean clip);
+/* Returns: (nullable): folder of the tokenizer of @encoder, AVATAR_COMPONENT_LLAVA or
+ * AVATAR_COMPONENT_CLIP, which may not exist; %NULL if the model has no such folders. */
+const char *avatar_model_get_text_folder (AvatarModel *model, AvatarComponentKind encoder);
 /* Returns: (nullable): repository from which that folder can be downloaded, for messages. */
-const char *avatar_model_get_text_source (AvatarModel *self, gboolean clip);
+const char *avatar_model_get_text_source (AvatarModel *model, AvatarComponentKind encoder);
 /* Returns: (nullable): file of the face detector, if there is one. */
 const char *avatar_model_get_detector (AvatarModel *model);
 

@@ -63,8 +63,8 @@ check_parts (AvatarModel *model, GError **error)
 
   for (guint i = 0; i < 2; i++)
     if (!avatar_model_get_component (model, parts[i], NULL)) {
-      const char *folder = avatar_model_get_text_folder (model, i);
-      const char *source = avatar_model_get_text_source (model, i);
+      const char *folder = avatar_model_get_text_folder (model, AVATAR_COMPONENT_LLAVA + i);
+      const char *source = avatar_model_get_text_source (model, AVATAR_COMPONENT_LLAVA + i);
       gboolean there = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
 
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
@@ -82,11 +82,15 @@ static gboolean
 make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
 {
   g_autoptr (AvatarTokenizer) llama
-      = avatar_tokenizer_new_llama (avatar_model_get_text_folder (self->model, FALSE), error);
+      = avatar_tokenizer_new_llama (avatar_model_get_text_folder (self->model,
+                                        AVATAR_COMPONENT_LLAVA),
+          error);
   g_autoptr (AvatarTokenizer) clip = NULL;
 
   if (llama)
-    clip = avatar_tokenizer_new_clip (avatar_model_get_text_folder (self->model, TRUE), error);
+    clip = avatar_tokenizer_new_clip (avatar_model_get_text_folder (self->model,
+                                          AVATAR_COMPONENT_CLIP),
+        error);
   if (!clip)
     return FALSE;
   for (guint i = 0; i < self->n_prompts; i++) {
