@@ -85,24 +85,39 @@ typedef struct
 {
   guint64 decoder, least; /* preferred and minimum bytes of the decoder */
   guint64 portrait;       /* bytes of the portrait's encoder */
-} Turns;
+} SharedMemory;
+
+/* Inputs and intermediate results of a plan.
+ * @host_room: available bytes, in a plan for the host
+ * @fixed: bytes of the denoiser that stay on the device while it is suspended */
+typedef struct
+{
+  AvatarModel *model;
+  AvatarDevice *device;
+  const AvatarDenoiseSettings *denoise;
+  const AvatarDecodeSettings *decode;
+  const AvatarPlanOptions *options;
+  guint frames;
+  guint64 host_room, fixed;
+  SharedMemory shared;
+} Job;
 
 static void
-fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d, const Turns *turns,
-    const AvatarPlanOptions *o, guint64 budget)
+fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
+    const SharedMemory *shared, const AvatarPlanOptions *o, guint64 budget)
 {
   guint64 overhead
       = avatar_device_get_backend (device)->overhead (avatar_device_get_handle (device));
-  guint64 least_turn = d->fixed + MAX (turns->least, turns->portrait);
-  guint64 turn = d->fixed + MAX (turns->decoder, turns->portrait);
+  guint64 least_turn = d->fixed + MAX (shared->least, shared->portrait);
+  guint64 turn = d->fixed + MAX (shared->decoder, shared->portrait);
 
   plan->gpu = (AvatarPlanGpu){
     .budget_bytes = budget,
     .min_bytes = overhead + MAX (d->least, least_turn),
     .peak_bytes = overhead + MAX (d->peak, turn),
     .overhead_bytes = overhead,
-    .decoder_bytes = turns->decoder,
-    .portrait_bytes = turns->portrait,
+    .decoder_bytes = shared->decoder,
+    .portrait_bytes = shared->portrait,
     .fixed_bytes = d->fixed,
     .arena_bytes = d->arena,
     .slots_bytes = d->slots,
@@ -179,21 +194,18 @@ add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
   };
 }
 
-/* Plans the denoiser. Called again when the memory of the other stages is known.
- * @host_room: available bytes, in a plan for the host */
+/* Plans the denoiser. Called again when the memory of the other stages is known. */
 static gboolean
-plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    guint frames, const AvatarPlanOptions *o, guint64 host_room, const Turns *turns,
-    AvatarPlan *plan, guint64 *fixed, GError **error)
+plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
 {
-  const AvatarBackend *backend = avatar_device_get_backend (device);
+  const AvatarBackend *backend = avatar_device_get_backend (job->device);
   AvatarPlanStage *stage = &plan->stages[2];
-  guint64 budget = find_budget (device, o), room = host_room;
+  guint64 budget = find_budget (job->device, job->options), room = job->host_room;
   AvatarDenoiserPlan d;
 
   if (backend->discrete)
-    room = budget - MIN (budget, backend->overhead (avatar_device_get_handle (device)));
-  if (!avatar_denoiser_plan (model, device, settings, frames, room, &d, error))
+    room = budget - MIN (budget, backend->overhead (avatar_device_get_handle (job->device)));
+  if (!avatar_denoiser_plan (job->model, job->device, job->denoise, job->frames, room, &d, error))
     return FALSE;
   add_text (plan, &d, backend->discrete);
   *stage = (AvatarPlanStage){
@@ -207,35 +219,34 @@ plan_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSett
   };
   plan->host_bytes = host_bytes (plan) + d.host + d.pinned;
   plan->file_bytes = d.file;
-  *fixed = d.fixed;
+  job->fixed = d.fixed;
   if (backend->discrete)
-    fill_gpu (plan, device, &d, turns, o, budget);
+    fill_gpu (plan, job->device, &d, &job->shared, job->options, budget);
   return TRUE;
 }
 
 /* Plans the portrait's encoder, and the decoder with @room bytes for its arena. */
 static gboolean
-plan_vae (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *denoise,
-    const AvatarDecodeSettings *decode, guint frames, guint64 room, AvatarPlan *plan, Turns *turns,
-    GError **error)
+plan_vae (Job *job, guint64 room, AvatarPlan *plan, GError **error)
 {
   AvatarPlanStage *portrait = &plan->stages[1], *decoder = &plan->stages[3];
-  guint width = denoise->width, height = denoise->height;
+  guint width = job->denoise->width, height = job->denoise->height;
+  AvatarDevice *device = job->device;
   gboolean on_gpu = avatar_device_get_backend (device)->discrete;
   guint64 least;
 
   portrait->name = "portrait encoder";
   decoder->name = "decoder";
   portrait->on_gpu = decoder->on_gpu = on_gpu;
-  if (!avatar_vae_encoder_plan (model, device, width, height, &portrait->weight_bytes,
+  if (!avatar_vae_encoder_plan (job->model, device, width, height, &portrait->weight_bytes,
           &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      || !avatar_decoder_plan (model, device, width, height, decode, frames, room,
+      || !avatar_decoder_plan (job->model, device, width, height, job->decode, job->frames, room,
           &decoder->weight_bytes, &decoder->arena_bytes, &least, &decoder->flops, &decoder->bytes,
           error))
     return FALSE;
-  *turns = (Turns){ 0 };
+  job->shared = (SharedMemory){ 0 };
   if (on_gpu)
-    *turns = (Turns){
+    job->shared = (SharedMemory){
       .decoder = avatar_device_get_allocation_size (device, decoder->weight_bytes)
           + avatar_device_get_allocation_size (device, decoder->arena_bytes),
       .least = avatar_device_get_allocation_size (device, decoder->weight_bytes)
@@ -264,38 +275,40 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
     AvatarPlan *plan, GError **error)
 {
   AvatarPlanOptions defaults;
-  guint64 budget, room = G_MAXUINT64, fixed = 0;
-  Turns turns = { 0 };
+  Job job = { .model = model,
+    .denoise = denoise,
+    .decode = decode,
+    .options = options ? options : &defaults,
+    .frames = frames,
+    .host_room = G_MAXUINT64 };
+  guint64 budget;
   g_autoptr (AvatarDevice) device = NULL;
 
   avatar_plan_options_init (&defaults);
-  if (!options)
-    options = &defaults;
-  budget = options->budget_bytes;
-  if (!check_options (options, frames, error))
+  budget = job.options->budget_bytes;
+  if (!check_options (job.options, frames, error))
     return FALSE;
-  device = avatar_device_open (device_name, error);
+  device = job.device = avatar_device_open (device_name, error);
   if (!device)
     return FALSE;
   *plan = (AvatarPlan){ .n_stages = N_STAGES, .fits = TRUE };
-  if (!plan_denoiser (model, device, denoise, frames, options, room, &turns, plan, &fixed, error)
-      || !plan_audio (model, frames, plan, error)
-      || !plan_vae (model, device, denoise, decode, frames, G_MAXUINT64, plan, &turns, error))
+  if (!plan_denoiser (&job, plan, error) || !plan_audio (model, frames, plan, error)
+      || !plan_vae (&job, G_MAXUINT64, plan, error))
     return FALSE;
   if (plan->stages[2].on_gpu) {
-    guint64 others = plan->gpu.overhead_bytes + fixed;
+    guint64 others = plan->gpu.overhead_bytes + job.fixed;
 
-    room = plan->gpu.budget_bytes - MIN (plan->gpu.budget_bytes, others);
-    if (!plan_vae (model, device, denoise, decode, frames, room, plan, &turns, error))
+    if (!plan_vae (&job, plan->gpu.budget_bytes - MIN (plan->gpu.budget_bytes, others), plan,
+            error))
       return FALSE;
   } else if (budget) {
     /* The portrait is encoded before the first window and its memory is released, except if another
      * element starts while one is still encoding: then all of it is in use. */
     guint64 others = host_bytes (plan) - stage_bytes (&plan->stages[2]);
 
-    room = budget - MIN (budget, others);
+    job.host_room = budget - MIN (budget, others);
   }
-  if (!plan_denoiser (model, device, denoise, frames, options, room, &turns, plan, &fixed, error))
+  if (!plan_denoiser (&job, plan, error))
     return FALSE;
   if (!plan->stages[2].on_gpu) {
     plan->peak_bytes = host_bytes (plan);
