@@ -133,7 +133,7 @@ fits (const Job *job, GError **error)
 {
   AvatarComponent opened = { 0 };
   gboolean done = avatar_component_open (&opened, job->encoder->kind, job->component->path,
-      job->second, job->config, FALSE, error);
+      job->second, job->config, AVATAR_UNKNOWN_TENSORS_SKIP, error);
 
   avatar_component_clear (&opened);
   return done;

@@ -82,7 +82,8 @@ check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponent
   g_autoptr (GError) error = NULL;
   AvatarComponent opened = { 0 };
 
-  if (avatar_component_open (&opened, kind, component->path, scales, job->config, FALSE, &error))
+  if (avatar_component_open (&opened, kind, component->path, scales, job->config,
+          AVATAR_UNKNOWN_TENSORS_SKIP, &error))
     list_extra (component, kind, file, &opened);
   else
     avatar_inspected_component_fail (component,

@@ -436,9 +436,10 @@ is_unknown (AvatarComponent *self, const char *name, guint n_known, GError **err
   return FALSE;
 }
 
-/* Refuses tensors that are not in the manifest, or, if not @strict, logs and drops them. */
+/* Refuses tensors that are not in the manifest, or logs and drops them. */
 static gboolean
-check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError **error)
+check_unknown (AvatarComponent *self, GArray *manifest, AvatarUnknownTensors unknown,
+    GError **error)
 {
   g_autoptr (GHashTable) known = known_names (manifest);
   GHashTableIter iter;
@@ -448,7 +449,7 @@ check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError 
   while (g_hash_table_iter_next (&iter, &name, NULL)) {
     if (g_hash_table_contains (known, name))
       continue;
-    if (strict)
+    if (unknown == AVATAR_UNKNOWN_TENSORS_REFUSE)
       return is_unknown (self, name, manifest->len, error);
     g_debug ("%s: tensor \"%s\" is not needed", avatar_tensor_file_get_name (self->file),
         (const char *) name);
@@ -456,7 +457,7 @@ check_unknown (AvatarComponent *self, GArray *manifest, gboolean strict, GError 
   }
   /* missing tensors were reported before */
   g_hash_table_iter_init (&iter, avatar_tensor_file_get_unread (self->file));
-  if (strict && g_hash_table_iter_next (&iter, &name, NULL))
+  if (unknown == AVATAR_UNKNOWN_TENSORS_REFUSE && g_hash_table_iter_next (&iter, &name, NULL))
     return is_unknown (self, name, manifest->len, error);
   return TRUE;
 }
@@ -480,7 +481,7 @@ open_second (AvatarComponent *self, AvatarComponentKind kind, const char *path, 
 
 gboolean
 avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
-    const char *second, const AvatarConfig *config, gboolean strict, GError **error)
+    const char *second, const AvatarConfig *config, AvatarUnknownTensors unknown, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (config, components[kind].name);
 
@@ -492,7 +493,7 @@ avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const ch
   for (guint i = 0; i < manifest->len; i++)
     if (!check_tensor (self, kind, manifest, i, error))
       return FALSE;
-  return check_unknown (self, manifest, strict, error);
+  return check_unknown (self, manifest, unknown, error);
 }
 
 void

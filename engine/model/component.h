@@ -44,6 +44,13 @@ typedef struct
   GHashTable *tensors, *siblings;
 } AvatarComponent;
 
+/* Treatment of tensors that are not in the manifest. */
+typedef enum
+{
+  AVATAR_UNKNOWN_TENSORS_SKIP,
+  AVATAR_UNKNOWN_TENSORS_REFUSE,
+} AvatarUnknownTensors;
+
 const char *avatar_component_name (AvatarComponentKind kind);
 /* Returns: file name of the component in a plain folder, or %NULL if it has none. */
 const char *avatar_component_file (AvatarComponentKind kind);
@@ -54,10 +61,9 @@ char *avatar_component_canonical_name (AvatarComponentKind kind, const char *nam
 /* Opens the file at @path and checks its tensors against the manifest of @config. The number of
  * rows of LLaVA's embedding table may differ from @config.
  * @second: (nullable): second file: scale factors by module name, or the tensors of LLaVA that the
- * first file lacks
- * @strict: TRUE to refuse tensors that are not in the manifest, FALSE to skip them */
+ * first file lacks */
 gboolean avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
-    const char *second, const AvatarConfig *config, gboolean strict, GError **error);
+    const char *second, const AvatarConfig *config, AvatarUnknownTensors unknown, GError **error);
 /* Fills the table with all tensors of the manifest, with shapes and without data. */
 void avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind kind,
     const AvatarConfig *config);

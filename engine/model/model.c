@@ -93,14 +93,14 @@ imagine (AvatarModel *self)
 
 /* Opens one component and adds it to the hash. */
 static gboolean
-open_part (AvatarModel *self, AvatarComponentKind kind, const char *path, const char *scales,
-    gboolean strict, GChecksum *hash, GError **error)
+open_component (AvatarModel *self, AvatarComponentKind kind, const char *path, const char *scales,
+    AvatarUnknownTensors unknown, GChecksum *hash, GError **error)
 {
   AvatarComponent *component = &self->components[kind];
   const guint8 *header;
   gsize length;
 
-  if (!avatar_component_open (component, kind, path, scales, self->config, strict, error))
+  if (!avatar_component_open (component, kind, path, scales, self->config, unknown, error))
     return FALSE;
   header = avatar_tensor_file_get_header (component->file, &length);
   g_checksum_update (hash, header, length);
@@ -115,7 +115,7 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
   for (guint i = 0; i < AVATAR_N_PLAIN_COMPONENTS; i++) {
     g_autofree char *path = g_build_filename (self->path, avatar_component_file (i), NULL);
 
-    if (!open_part (self, i, path, NULL, TRUE, hash, error))
+    if (!open_component (self, i, path, NULL, AVATAR_UNKNOWN_TENSORS_REFUSE, hash, error))
       return FALSE;
   }
   self->detector = g_build_filename (self->path, AVATAR_PLAIN_DETECTOR, NULL);
@@ -180,7 +180,8 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
   for (guint i = 0; i < 2; i++)
     if (g_file_test (paths[i], G_FILE_TEST_EXISTS)
         && !avatar_component_open (&self->components[AVATAR_COMPONENT_LLAVA + i],
-            AVATAR_COMPONENT_LLAVA + i, paths[i], seconds[i], self->config, FALSE, error))
+            AVATAR_COMPONENT_LLAVA + i, paths[i], seconds[i], self->config,
+            AVATAR_UNKNOWN_TENSORS_SKIP, error))
       return FALSE;
   take_vocabulary (self);
   return TRUE;
@@ -199,12 +200,15 @@ open_download (AvatarModel *self, GChecksum *hash, GError **error)
   self->json = g_strdup (layout.config);
   self->detector = g_steal_pointer (&layout.detector);
   return self->config
-      && open_part (self, AVATAR_COMPONENT_TRANSFORMER, layout.transformer, layout.scales, FALSE,
+      && open_component (self, AVATAR_COMPONENT_TRANSFORMER, layout.transformer, layout.scales,
+          FALSE, hash, error)
+      && open_component (self, AVATAR_COMPONENT_VAE, layout.vae, NULL, AVATAR_UNKNOWN_TENSORS_SKIP,
           hash, error)
-      && open_part (self, AVATAR_COMPONENT_VAE, layout.vae, NULL, FALSE, hash, error)
-      && open_part (self, AVATAR_COMPONENT_WHISPER, layout.whisper, NULL, FALSE, hash, error)
+      && open_component (self, AVATAR_COMPONENT_WHISPER, layout.whisper, NULL,
+          AVATAR_UNKNOWN_TENSORS_SKIP, hash, error)
       && (!layout.text
-          || open_part (self, AVATAR_COMPONENT_TEXT, layout.text, NULL, FALSE, hash, error))
+          || open_component (self, AVATAR_COMPONENT_TEXT, layout.text, NULL,
+              AVATAR_UNKNOWN_TENSORS_SKIP, hash, error))
       && open_encoders (self, &layout, error);
 }
 

@@ -88,7 +88,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   if (data[1] & SCALES)
     scales = avatar_fuzz_file (data + HEAD + n, size - HEAD - n, scales_path);
   if (avatar_component_open (&part, kind, path, scales >= 0 ? scales_path : NULL, config,
-          (data[1] & STRICT) != 0, &error))
+          data[1] & STRICT ? AVATAR_UNKNOWN_TENSORS_REFUSE : AVATAR_UNKNOWN_TENSORS_SKIP, &error))
     load (&part, avatar_component_name (kind));
   else
     g_assert (error);

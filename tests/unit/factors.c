@@ -99,8 +99,8 @@ open_part (Fixture *f, AvatarComponent *part, GError **error)
   g_unlink (f->path);
   g_assert_true (g_file_set_contents (f->path, (char *) out->data, out->len, NULL));
   *part = (AvatarComponent){ 0 };
-  return avatar_component_open (part, AVATAR_COMPONENT_WHISPER, f->path, NULL, f->config, FALSE,
-      error);
+  return avatar_component_open (part, AVATAR_COMPONENT_WHISPER, f->path, NULL, f->config,
+      AVATAR_UNKNOWN_TENSORS_SKIP, error);
 }
 
 static void
