@@ -195,7 +195,7 @@ read_plain (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, GErro
 /* kohya's trainers also store an alpha with every pair of matrices. musubi-tuner's convert_lora.py
  * multiplies it into lora_A and lora_B, removes it, and keeps the metadata. */
 static void
-read_kohya (AvatarLoraAlpha *self, JsonObject *metadata, gboolean is_peft)
+read_kohya (AvatarLoraAlpha *self, JsonObject *metadata, AvatarLoraNames names)
 {
   double alpha = NAN, rank = NAN;
   JsonNode *node = member (metadata, "", "ss_network_alpha");
@@ -206,7 +206,7 @@ read_kohya (AvatarLoraAlpha *self, JsonObject *metadata, gboolean is_peft)
   node = member (metadata, "", "ss_network_dim");
   if (node && !get_number (node, &rank))
     return;
-  if (is_peft) {
+  if (names == AVATAR_LORA_NAMES_PEFT) {
     self->folded = alpha == rank ? NAN : alpha;
   } else {
     self->alpha = alpha;
@@ -216,7 +216,7 @@ read_kohya (AvatarLoraAlpha *self, JsonObject *metadata, gboolean is_peft)
 }
 
 static gboolean
-read_metadata (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, gboolean is_peft,
+read_metadata (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, AvatarLoraNames names,
     GError **error)
 {
   g_autoptr (GList) keys = json_object_get_members (metadata);
@@ -235,7 +235,7 @@ read_metadata (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, gb
   if (!read_words (self, metadata, "", "its metadata", file, error)
       || !read_plain (self, metadata, file, error))
     return FALSE;
-  read_kohya (self, metadata, is_peft);
+  read_kohya (self, metadata, names);
   return TRUE;
 }
 
@@ -277,15 +277,16 @@ read_beside (AvatarLoraAlpha *self, const char *path, const char *file, GError *
 
 gboolean
 avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const char *path,
-    gboolean is_peft, GError **error)
+    AvatarLoraNames names, GError **error)
 {
   JsonObject *metadata = avatar_tensor_file_get_metadata (file);
   const char *name = avatar_tensor_file_get_name (file);
 
   *self = (AvatarLoraAlpha){ .alpha = NAN, .rank = NAN, .folded = NAN };
-  if (metadata && !read_metadata (self, metadata, name, is_peft, error))
+  if (metadata && !read_metadata (self, metadata, name, names, error))
     return FALSE;
-  if (path && is_peft && !self->source && !read_beside (self, path, name, error))
+  if (path && names == AVATAR_LORA_NAMES_PEFT && !self->source
+      && !read_beside (self, path, name, error))
     return FALSE;
   if (self->source && isnan (self->alpha))
     return fail (name, error, "%s has options for alphas but no \"lora_alpha\"; expected both",

@@ -24,11 +24,17 @@ typedef struct
   char *source;
 } AvatarLoraAlpha;
 
+/* Names of the two matrices of a LoRA. */
+typedef enum
+{
+  AVATAR_LORA_NAMES_UP_DOWN,
+  AVATAR_LORA_NAMES_PEFT, /* lora_A and lora_B */
+} AvatarLoraNames;
+
 /* Reads the alphas of @file. Clear @self in any case.
- * @path: (nullable): path of @file; its folder is searched for adapter_config.json
- * @is_peft: TRUE if matrices are called lora_A and lora_B */
+ * @path: (nullable): path of @file; its folder is searched for adapter_config.json */
 gboolean avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const char *path,
-    gboolean is_peft, GError **error);
+    AvatarLoraNames names, GError **error);
 /* Computes the factor of the product of the matrices of @module.
  * @own: alpha stored with the module, or NaN */
 gboolean avatar_lora_alpha_get (const AvatarLoraAlpha *self, const char *file, const char *module,

@@ -400,7 +400,8 @@ read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GErro
 
   g_array_set_clear_func (groups, group_clear);
   if (!sort_keys (self, &keys, error)
-      || !avatar_lora_alpha_read (&self->alpha, self->file, path, keys.is_peft, error)
+      || !avatar_lora_alpha_read (&self->alpha, self->file, path,
+          keys.is_peft ? AVATAR_LORA_NAMES_PEFT : AVATAR_LORA_NAMES_UP_DOWN, error)
       || !read_groups (self, groups, error))
     return FALSE;
   warn_of_rest (self);
@@ -654,8 +655,8 @@ avatar_lora_fill (GPtrArray *loras, const char *tensor, gint64 start, gint64 end
 }
 
 gboolean
-avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype, gboolean computes,
-    GError **error)
+avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
+    AvatarLora8bitUse use, GError **error)
 {
   static const char way_out[]
       = "use the 16-bit weights, which can be quantised while they are loaded";
@@ -665,7 +666,7 @@ avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
     const char *file = avatar_tensor_file_get_name (((AvatarLora *) loras->pdata[i])->file);
 
     for (guint j = 0; list && j < list->len; j++) {
-      if (computes) {
+      if (use == AVATAR_LORA_8BIT_COMPUTED) {
         g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
             "%s: it adds to \"%s\", which is stored as %s, and precision=fp8 leaves no 16-bit copy "
             "to add to; choose precision=auto, or %s",

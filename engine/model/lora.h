@@ -65,11 +65,18 @@ gint64 avatar_lora_rank (GPtrArray *loras, const char *tensor);
  * @down: (nullable): zeroed matrix of all columns */
 void avatar_lora_fill (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, float *up,
     float *down);
+/* Use of weights that are stored in 8 bits. */
+typedef enum
+{
+  AVATAR_LORA_8BIT_EXPANDED, /* copied to 16 bits before use */
+  AVATAR_LORA_8BIT_COMPUTED, /* used in 8 bits */
+} AvatarLora8bitUse;
+
 /* Checks that the additions to @tensor, stored in 8 bits as @dtype, can be applied to an expanded
- * copy. Fails if one is not of low rank, or if there is no expanded copy because the model computes
- * in 8 bits (@computes). The error names the file. */
+ * copy. Fails if one is not of low rank, or if there is no expanded copy. The error names the
+ * file. */
 gboolean avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
-    gboolean computes, GError **error);
+    AvatarLora8bitUse use, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarLora, avatar_lora_free)
 

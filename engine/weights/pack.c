@@ -174,7 +174,8 @@ avatar_pack_check (GArray *units, GError **error)
       const AvatarPackedTensor *p = &g_array_index (tensors, AvatarPackedTensor, j);
 
       if (takes_loras_apart (p)
-          && !avatar_lora_check_8bit (p->loras, p->name, p->dtype, !p->expands, error))
+          && !avatar_lora_check_8bit (p->loras, p->name, p->dtype,
+              p->expands ? AVATAR_LORA_8BIT_EXPANDED : AVATAR_LORA_8BIT_COMPUTED, error))
         return FALSE;
     }
   }
