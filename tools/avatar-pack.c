@@ -199,7 +199,7 @@ write_rest (AvatarModel *model, PackFolder *folder, GError **error)
 }
 
 static gboolean
-write_parts (Pack *pack, PackFolder *folder, GError **error)
+write_components (Pack *pack, PackFolder *folder, GError **error)
 {
   GArray *lists[AVATAR_N_COMPONENTS] = { NULL };
   Display *display = pack->data;
@@ -260,13 +260,15 @@ pack_model (AvatarModel *model, const char *path, GError **error)
     .progress = show,
     .data = &display };
   PackFolder folder = { 0 };
-  gboolean done;
 
   if (!loras || !parse_format (&pack.quantise, error) || !check_apart (model, path, error)
-      || !pack_folder_open (&folder, path, force, error))
+      || !pack_folder_open (&folder, path, force ? PACK_REPLACE_PACKED : PACK_REPLACE_NEVER, error))
     return FALSE;
-  done = write_parts (&pack, &folder, error) && write_rest (model, &folder, error);
-  if (!pack_folder_close (&folder, done, error))
+  if (!write_components (&pack, &folder, error) || !write_rest (model, &folder, error)) {
+    pack_folder_discard (&folder);
+    return FALSE;
+  }
+  if (!pack_folder_close (&folder, error))
     return FALSE;
   if (!quiet)
     g_print ("%s: %.1f MiB in %.1f s\n", path, pack.total / 1048576.,

@@ -107,24 +107,31 @@ write_transformer (const RandomJob *job, gboolean fp8, GError **error)
   if (!torch) {
     if (fp8)
       g_array_append_vals (list, scale_list->data, scale_list->len);
-    return random_write_tensors (job, "transformer.safetensors", FALSE, NULL, list, fill, &scales,
-        error);
+    return random_write_tensors (job, "transformer.safetensors", RANDOM_SAFETENSORS, NULL, list,
+        fill, &scales, error);
   }
-  return random_write_tensors (job, file, TRUE, "module", list, fill, &scales, error)
+  return random_write_tensors (job, file, RANDOM_TORCH, "module", list, fill, &scales, error)
       && (!fp8
           || random_write_tensors (job, VIDEO "/transformers/mp_rank_00_model_states_fp8_map.pt",
-              TRUE, "module", scale_list, fill, &scales, error));
+              RANDOM_TORCH, "module", scale_list, fill, &scales, error));
+}
+
+/* Returns the sizes that the option --config selects. */
+static RandomSizes
+chosen_sizes (void)
+{
+  return config_path ? RANDOM_SIZES_SMALL : RANDOM_SIZES_RELEASED;
 }
 
 /* Writes a component to one file. */
 static gboolean
 write_part (const RandomJob *job, const char *part, AvatarDType dtype, const char *file,
-    gboolean torch, GError **error)
+    RandomFormat kind, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, part);
   g_autoptr (GArray) list = random_list (manifest, dtype);
 
-  return random_write_tensors (job, file, torch, NULL, list, random_fill, (gpointer) job, error);
+  return random_write_tensors (job, file, kind, NULL, list, random_fill, (gpointer) job, error);
 }
 
 static gboolean
@@ -132,13 +139,13 @@ write_vae (const RandomJob *job, GError **error)
 {
   switch (job->form) {
     case RANDOM_PLAIN:
-      return write_part (job, "vae", AVATAR_F32, "vae.safetensors", FALSE, error);
+      return write_part (job, "vae", AVATAR_F32, "vae.safetensors", RANDOM_SAFETENSORS, error);
     case RANDOM_WAN2GP:
       return write_part (job, "vae", AVATAR_F32, "ckpts/hunyuan_video_custom_VAE_fp32.safetensors",
-                 FALSE, error)
+                 RANDOM_SAFETENSORS, error)
           && random_write_section (job, "vae", "ckpts/hunyuan_video_custom_VAE_config.json", error);
     default:
-      return write_part (job, "vae", AVATAR_F32, VIDEO "/vae/pytorch_model.pt", TRUE, error)
+      return write_part (job, "vae", AVATAR_F32, VIDEO "/vae/pytorch_model.pt", RANDOM_TORCH, error)
           && random_write_section (job, "vae", VIDEO "/vae/config.json", error);
   }
 }
@@ -159,10 +166,10 @@ write_whisper (const RandomJob *job, GError **error)
   }
   list = random_list (manifest, AVATAR_F32);
   if (job->form == RANDOM_PLAIN)
-    return random_write_tensors (job, "whisper_encoder.safetensors", FALSE, NULL, list, random_fill,
-        (gpointer) job, error);
-  return random_write_tensors (job, "ckpts/whisper-tiny/model.safetensors", FALSE, NULL, list,
-             random_fill, (gpointer) job, error)
+    return random_write_tensors (job, "whisper_encoder.safetensors", RANDOM_SAFETENSORS, NULL, list,
+        random_fill, (gpointer) job, error);
+  return random_write_tensors (job, "ckpts/whisper-tiny/model.safetensors", RANDOM_SAFETENSORS,
+             NULL, list, random_fill, (gpointer) job, error)
       && random_write_section (job, "whisper", "ckpts/whisper-tiny/config.json", error);
 }
 
@@ -191,7 +198,8 @@ write_shards (const RandomJob *job, const char *folder, GArray *list, GError **e
       done += avatar_tensor_bytes (t->tensor);
       g_string_append_printf (index, "%s\n    \"%s\": \"%s\"", next ? "," : "", t->name, name);
     }
-    if (!random_write_tensors (job, file, FALSE, NULL, some, random_fill, (gpointer) job, error))
+    if (!random_write_tensors (job, file, RANDOM_SAFETENSORS, NULL, some, random_fill,
+            (gpointer) job, error))
       return FALSE;
   }
   g_string_append_printf (index,
@@ -225,7 +233,7 @@ clip_folder (const RandomJob *job)
 static gboolean
 write_llava_tokenizer (const RandomJob *job, GError **error)
 {
-  LlavaSizes sizes = random_llava_sizes (job->config, config_path != NULL);
+  LlavaSizes sizes = random_llava_sizes (job->config, chosen_sizes ());
   const RandomTokenizerSizes tokens = { sizes.vocab, sizes.merges, job->seed };
   g_auto (GStrv) texts = random_config_texts (job->config);
   g_auto (RandomTokenizer) tokenizer
@@ -239,7 +247,7 @@ write_llava_tokenizer (const RandomJob *job, GError **error)
 static gboolean
 write_clip_tokenizer (const RandomJob *job, GError **error)
 {
-  ClipSizes sizes = random_clip_sizes (job->config, config_path != NULL);
+  ClipSizes sizes = random_clip_sizes (job->config, chosen_sizes ());
   const RandomTokenizerSizes tokens = { sizes.vocab, sizes.merges, job->seed };
   g_auto (GStrv) texts = random_config_texts (job->config);
   g_autofree char *merges = NULL;
@@ -255,13 +263,13 @@ write_llava (const RandomJob *job, GError **error)
 {
   const char *folder = llava_folder (job);
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
-  LlavaSizes sizes = random_llava_sizes (job->config, config_path != NULL);
+  LlavaSizes sizes = random_llava_sizes (job->config, chosen_sizes ());
   g_autoptr (GArray) list = random_llava_list (&sizes, names);
   g_autofree char *config = random_llava_config (&sizes);
 
   if (!(job->form == RANDOM_WAN2GP ? random_write_tensors (job,
-            "ckpts/llava-llama-3-8b/llava-llama-3-8b-v1_1_vlm_fp16.safetensors", FALSE, NULL, list,
-            random_fill, (gpointer) job, error)
+            "ckpts/llava-llama-3-8b/llava-llama-3-8b-v1_1_vlm_fp16.safetensors", RANDOM_SAFETENSORS,
+            NULL, list, random_fill, (gpointer) job, error)
                                    : write_shards (job, folder, list, error)))
     return FALSE;
   return write_beside (job, folder, "config.json", config, error)
@@ -275,11 +283,12 @@ write_clip (const RandomJob *job, GError **error)
   const char *folder = clip_folder (job);
   g_autofree char *file = g_strconcat (folder, "/model.safetensors", NULL);
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
-  ClipSizes sizes = random_clip_sizes (job->config, config_path != NULL);
+  ClipSizes sizes = random_clip_sizes (job->config, chosen_sizes ());
   g_autoptr (GArray) list = random_clip_list (&sizes, names);
   g_autofree char *config = random_clip_config (&sizes);
 
-  return random_write_tensors (job, file, FALSE, NULL, list, random_fill, (gpointer) job, error)
+  return random_write_tensors (job, file, RANDOM_SAFETENSORS, NULL, list, random_fill,
+             (gpointer) job, error)
       && write_beside (job, folder, wan2gp ? "text_config.json" : "config.json", config, error)
       && write_clip_tokenizer (job, error);
 }
@@ -290,7 +299,7 @@ write_detector (const RandomJob *job, GError **error)
 {
   gboolean plain = job->form == RANDOM_PLAIN;
   g_autoptr (GStringChunk) names = g_string_chunk_new (16384);
-  g_autoptr (GArray) list = random_face_list (config_path != NULL, names);
+  g_autoptr (GArray) list = random_face_list (chosen_sizes (), names);
   g_autofree char *path
       = random_path (job, plain ? AVATAR_PLAIN_DETECTOR : "ckpts/det_align/detface.pt", error);
 
@@ -308,9 +317,10 @@ write_one (const RandomJob *job, const char *part, GError **error)
   gboolean plain = job->form == RANDOM_PLAIN, wan2gp = job->form == RANDOM_WAN2GP;
 
   if (strcmp (part, "transformer") == 0)
-    return wan2gp ? random_write_wan2gp (job, FALSE, error) : write_transformer (job, FALSE, error);
+    return wan2gp ? random_write_wan2gp (job, AVATAR_BF16, error)
+                  : write_transformer (job, FALSE, error);
   if (strcmp (part, "transformer-int8") == 0 && wan2gp)
-    return random_write_wan2gp (job, TRUE, error);
+    return random_write_wan2gp (job, AVATAR_I8, error);
   if (strcmp (part, "transformer-fp8") == 0 && !wan2gp)
     return write_transformer (job, TRUE, error);
   if (strcmp (part, "vae") == 0)
@@ -326,7 +336,7 @@ write_one (const RandomJob *job, const char *part, GError **error)
   if (strcmp (part, "detface") == 0)
     return write_detector (job, error);
   if (strcmp (part, "text") == 0 && plain)
-    return write_part (job, "text", AVATAR_F32, "text_stub.safetensors", FALSE, error);
+    return write_part (job, "text", AVATAR_F32, "text_stub.safetensors", RANDOM_SAFETENSORS, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "unknown component \"%s\" for this layout; expected transformer, vae, whisper, detface, %s",
       part,
@@ -405,7 +415,7 @@ fit_config (RandomJob *job, const char *name, GError **error)
 
   if (job->form == RANDOM_PLAIN || !(has_part (job, "llava") || has_part (job, "clip")))
     return TRUE;
-  fitting = random_config_with_text (job->json, job->config, config_path != NULL, error);
+  fitting = random_config_with_text (job->json, job->config, chosen_sizes (), error);
   if (!fitting)
     return FALSE;
   g_free (job->json);

@@ -76,14 +76,14 @@ remove_tree (const char *path)
 }
 
 static gboolean
-check_target (const char *path, gboolean force, GError **error)
+check_target (const char *path, PackReplace replace, GError **error)
 {
   g_autofree char *config = g_build_filename (path, AVATAR_LAYOUT_CONFIG, NULL);
   g_autofree char *foreign = NULL;
 
   if (!g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_SYMLINK))
     return TRUE;
-  if (!force) {
+  if (replace == PACK_REPLACE_NEVER) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "%s: this exists already; choose another name, or replace a packed folder with --force",
         path);
@@ -98,10 +98,10 @@ check_target (const char *path, gboolean force, GError **error)
 }
 
 gboolean
-pack_folder_open (PackFolder *self, const char *path, gboolean force, GError **error)
+pack_folder_open (PackFolder *self, const char *path, PackReplace replace, GError **error)
 {
   self->path = g_canonicalize_filename (path, NULL);
-  if (!check_target (self->path, force, error)) {
+  if (!check_target (self->path, replace, error)) {
     g_clear_pointer (&self->path, g_free);
     return FALSE;
   }
@@ -200,14 +200,22 @@ put_in_place (PackFolder *self, GError **error)
   return sync_folder (parent, error);
 }
 
-gboolean
-pack_folder_close (PackFolder *self, gboolean done, GError **error)
+void
+pack_folder_discard (PackFolder *self)
 {
-  if (self->work && done)
-    done = sync_folder (self->work, error) && put_in_place (self, error);
-  if (self->work && !done)
+  if (self->work)
     remove_tree (self->work);
   g_clear_pointer (&self->work, g_free);
   g_clear_pointer (&self->path, g_free);
+}
+
+gboolean
+pack_folder_close (PackFolder *self, GError **error)
+{
+  gboolean done = sync_folder (self->work, error) && put_in_place (self, error);
+
+  if (done)
+    g_clear_pointer (&self->work, g_free);
+  pack_folder_discard (self);
   return done;
 }

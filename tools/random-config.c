@@ -40,10 +40,10 @@ count_head (const AvatarConfig *config, guint vocab, GError **error)
 }
 
 char *
-random_config_with_text (const char *json, const AvatarConfig *config, gboolean small,
+random_config_with_text (const char *json, const AvatarConfig *config, RandomSizes kind,
     GError **error)
 {
-  LlavaSizes sizes = random_llava_sizes (config, small);
+  LlavaSizes sizes = random_llava_sizes (config, kind);
   guint side = sizes.image / sizes.patch, head;
   g_autoptr (JsonNode) root = json_from_string (json, error);
   g_autofree char *between = NULL;

@@ -59,10 +59,10 @@ c3 (List *l, guint index, gint64 in, gint64 out, guint depth)
 }
 
 GArray *
-random_face_list (gboolean small, GStringChunk *names)
+random_face_list (RandomSizes sizes, GStringChunk *names)
 {
-  List l = { g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor)), names, small ? 8 : 1,
-    small ? 1 : 9 };
+  List l = { g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor)), names,
+    sizes == RANDOM_SIZES_SMALL ? 8 : 1, sizes == RANDOM_SIZES_SMALL ? 1 : 9 };
   gint64 n = 64 / l.divisor, grids[] = { 4 * n, 8 * n, 16 * n }, outputs = 48;
 
   conv (&l, 3, n, 3, "0.stem_1");

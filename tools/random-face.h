@@ -4,8 +4,8 @@
  * invalid. */
 #pragma once
 
-#include <glib.h>
+#include "tools/random-text.h"
 
 /* Returns: (transfer full): array of AvatarNamedTensor without data; @names owns the names.
- * @small: TRUE for an eighth of the released widths and the minimum depth of every stage */
-GArray *random_face_list (gboolean small, GStringChunk *names);
+ * @sizes: small ones have an eighth of the released widths and the minimum depth of every stage */
+GArray *random_face_list (RandomSizes sizes, GStringChunk *names);

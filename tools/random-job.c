@@ -107,7 +107,7 @@ random_tell (const char *path, GArray *list, gint64 start)
 }
 
 gboolean
-random_write_tensors (const RandomJob *job, const char *file, gboolean torch, const char *key,
+random_write_tensors (const RandomJob *job, const char *file, RandomFormat format, const char *key,
     GArray *list, AvatarFillFunc func, gpointer data, GError **error)
 {
   g_autofree char *path = random_path (job, file, error);
@@ -116,8 +116,8 @@ random_write_tensors (const RandomJob *job, const char *file, gboolean torch, co
   if (job->empty)
     func = NULL;
   if (!path
-      || !(torch ? avatar_write_torch (path, key, list, func, data, error)
-                 : avatar_write_safetensors (path, list, func, data, error)))
+      || !(format == RANDOM_TORCH ? avatar_write_torch (path, key, list, func, data, error)
+                                  : avatar_write_safetensors (path, list, func, data, error)))
     return FALSE;
   random_tell (path, list, start);
   return TRUE;

@@ -13,6 +13,12 @@ typedef enum
   RANDOM_WAN2GP,
 } RandomForm;
 
+typedef enum
+{
+  RANDOM_SAFETENSORS,
+  RANDOM_TORCH,
+} RandomFormat;
+
 /**
  * RandomJob:
  * @empty: TRUE for holes in place of values
@@ -47,13 +53,12 @@ random_write_text (const RandomJob *job, const char *file, const char *text, GEr
 gboolean
 random_write_section (const RandomJob *job, const char *section, const char *file, GError **error);
 /* Writes @list to a file.
- * @key: (nullable): member of a PyTorch file's dictionary that holds the tensors
- * @torch: TRUE for PyTorch's format, FALSE for safetensors */
-gboolean random_write_tensors (const RandomJob *job, const char *file, gboolean torch,
+ * @key: (nullable): member of a PyTorch file's dictionary that holds the tensors */
+gboolean random_write_tensors (const RandomJob *job, const char *file, RandomFormat format,
     const char *key, GArray *list, AvatarFillFunc func, gpointer data, GError **error);
 /* Prints one line about a file that was written since @start. */
 void random_tell (const char *path, GArray *list, gint64 start);
 
 /* Writes a file as Wan2GP's library mmgp does.
- * @int8: TRUE to quantise to quanto's qint8 where mmgp does */
-gboolean random_write_wan2gp (const RandomJob *job, gboolean int8, GError **error);
+ * @dtype: AVATAR_I8 to quantise to quanto's qint8 where mmgp does, else AVATAR_BF16 */
+gboolean random_write_wan2gp (const RandomJob *job, AvatarDType dtype, GError **error);

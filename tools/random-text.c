@@ -133,21 +133,21 @@ random_clip_list (const ClipSizes *s, GStringChunk *names)
 }
 
 LlavaSizes
-random_llava_sizes (const AvatarConfig *config, gboolean small)
+random_llava_sizes (const AvatarConfig *config, RandomSizes sizes)
 {
   gint64 d = config->transformer.text_dim;
 
-  if (!small)
+  if (sizes == RANDOM_SIZES_RELEASED)
     return (LlavaSizes){ 4096, 32, 32, 8, 14336, 128320, 280147, 1024, 24, 16, 4096, 336, 14 };
   return (LlavaSizes){ d, 4, 4, 2, 2 * d, 1024, 0, d, 3, 4, 2 * d, 56, 14 };
 }
 
 ClipSizes
-random_clip_sizes (const AvatarConfig *config, gboolean small)
+random_clip_sizes (const AvatarConfig *config, RandomSizes sizes)
 {
   gint64 d = config->transformer.pooled_dim;
 
-  if (!small)
+  if (sizes == RANDOM_SIZES_RELEASED)
     return (ClipSizes){ 768, 12, 12, 3072, 49408, 48894, 77 };
   return (ClipSizes){ d, 2, 4, 2 * d, 1024, 0, 77 };
 }

@@ -5,6 +5,13 @@
 
 #include "engine/model/config.h"
 
+/* Sizes of random components. */
+typedef enum
+{
+  RANDOM_SIZES_RELEASED,
+  RANDOM_SIZES_SMALL, /* sizes that fit the transformer of a configuration */
+} RandomSizes;
+
 /* merges: number of merges of the tokenizer, as in RandomTokenizerSizes. */
 typedef struct
 {
@@ -17,9 +24,9 @@ typedef struct
   gint64 hidden, layers, heads, mlp, vocab, merges, positions;
 } ClipSizes;
 
-/* Returns: the released sizes, or with @small, sizes that fit the transformer of @config. */
-LlavaSizes random_llava_sizes (const AvatarConfig *config, gboolean small);
-ClipSizes random_clip_sizes (const AvatarConfig *config, gboolean small);
+/* Returns: the sizes of an encoder for the transformer of @config. */
+LlavaSizes random_llava_sizes (const AvatarConfig *config, RandomSizes sizes);
+ClipSizes random_clip_sizes (const AvatarConfig *config, RandomSizes sizes);
 /* Returns: (transfer full): array of AvatarNamedTensor without data; @names owns the names. */
 GArray *random_llava_list (const LlavaSizes *sizes, GStringChunk *names);
 GArray *random_clip_list (const ClipSizes *sizes, GStringChunk *names);

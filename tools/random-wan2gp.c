@@ -165,8 +165,9 @@ write_file (Quanto *q, gboolean int8, const char *file, GError **error)
 }
 
 gboolean
-random_write_wan2gp (const RandomJob *job, gboolean int8, GError **error)
+random_write_wan2gp (const RandomJob *job, AvatarDType dtype, GError **error)
 {
+  const gboolean int8 = dtype == AVATAR_I8;
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, "transformer");
   g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);

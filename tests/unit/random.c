@@ -172,8 +172,8 @@ test_text (void)
 {
   g_autoptr (AvatarConfig) config = avatar_config_released ();
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
-  LlavaSizes llava = random_llava_sizes (config, FALSE);
-  ClipSizes clip = random_clip_sizes (config, FALSE);
+  LlavaSizes llava = random_llava_sizes (config, RANDOM_SIZES_RELEASED);
+  ClipSizes clip = random_clip_sizes (config, RANDOM_SIZES_RELEASED);
   g_autoptr (GArray) llava_list = random_llava_list (&llava, names);
   g_autoptr (GArray) clip_list = random_clip_list (&clip, names);
 
@@ -248,7 +248,7 @@ test_other_template (void)
       "\"crop_start\": 90, \"template\": \"One two: {}<|eot_id|>\",", 1);
   config = avatar_config_parse (json->str, -1, "c.json", NULL);
   g_assert_nonnull (config);
-  changed = random_config_with_text (json->str, config, TRUE, NULL);
+  changed = random_config_with_text (json->str, config, RANDOM_SIZES_SMALL, NULL);
   fitting = avatar_config_parse (changed, -1, "c.json", NULL);
   g_assert_cmpuint (fitting->text.crop_start, ==, 5); /* BOS, One, two, :, space */
   g_assert_cmpuint (fitting->text.max_length, ==, 351 - 90 + 5);

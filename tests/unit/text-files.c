@@ -76,7 +76,7 @@ static GArray *
 llava_list (GStringChunk *names)
 {
   AvatarConfig config = { .transformer = { .text_dim = 64, .pooled_dim = 32 } };
-  LlavaSizes llava = random_llava_sizes (&config, TRUE);
+  LlavaSizes llava = random_llava_sizes (&config, RANDOM_SIZES_SMALL);
 
   llava.vocab = LLAVA_VOCAB;
   return random_llava_list (&llava, names);

@@ -113,8 +113,8 @@ write_encoders (Fixture *f, const char *drop, gboolean renamed)
 {
   AvatarConfig config = { .transformer = { .text_dim = 64, .pooled_dim = 32 } };
   g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
-  LlavaSizes llava = random_llava_sizes (&config, TRUE);
-  ClipSizes clip = random_clip_sizes (&config, TRUE);
+  LlavaSizes llava = random_llava_sizes (&config, RANDOM_SIZES_SMALL);
+  ClipSizes clip = random_clip_sizes (&config, RANDOM_SIZES_SMALL);
   g_autoptr (GArray) llava_list = NULL, clip_list = NULL;
   g_autofree char *llava_config = NULL, *clip_config = NULL;
 
