@@ -227,7 +227,7 @@ write_components (Pack *pack, PackFolder *folder, GError **error)
 
 /* Refuses to write into the folder from which the model is read. */
 static gboolean
-check_apart (AvatarModel *model, const char *path, GError **error)
+check_target (AvatarModel *model, const char *path, GError **error)
 {
   g_autofree char *target = g_canonicalize_filename (path, NULL);
 
@@ -261,7 +261,7 @@ pack_model (AvatarModel *model, const char *path, GError **error)
     .data = &display };
   PackFolder folder = { 0 };
 
-  if (!loras || !parse_format (&pack.quantise, error) || !check_apart (model, path, error)
+  if (!loras || !parse_format (&pack.quantise, error) || !check_target (model, path, error)
       || !pack_folder_open (&folder, path, force ? PACK_REPLACE_PACKED : PACK_REPLACE_NEVER, error))
     return FALSE;
   if (!write_components (&pack, &folder, error) || !write_rest (model, &folder, error)) {

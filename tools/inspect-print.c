@@ -240,7 +240,7 @@ put_dtypes (JsonBuilder *b, const AvatarInspectedComponent *component)
 }
 
 static void
-put_part (JsonBuilder *b, const AvatarInspectedComponent *component)
+put_component (JsonBuilder *b, const AvatarInspectedComponent *component)
 {
   json_builder_begin_object (b);
   put_text (b, "name", component->name);
@@ -301,7 +301,7 @@ inspect_print_json (const char *path, const AvatarInspection *self, GArray *need
   json_builder_set_member_name (b, "parts");
   json_builder_begin_array (b);
   for (guint i = 0; i < self->components->len; i++)
-    put_part (b, self->components->pdata[i]);
+    put_component (b, self->components->pdata[i]);
   json_builder_end_array (b);
   put_number (b, "files_passed_over", self->n_passed_over);
   json_builder_set_member_name (b, "gpu_memory");

@@ -96,7 +96,7 @@ random_write_section (const RandomJob *job, const char *section, const char *fil
 }
 
 void
-random_tell (const char *path, GArray *list, gint64 start)
+random_report (const char *path, GArray *list, gint64 start)
 {
   double bytes = 0;
 
@@ -119,6 +119,6 @@ random_write_tensors (const RandomJob *job, const char *file, RandomFormat forma
       || !(format == RANDOM_TORCH ? avatar_write_torch (path, key, list, func, data, error)
                                   : avatar_write_safetensors (path, list, func, data, error)))
     return FALSE;
-  random_tell (path, list, start);
+  random_report (path, list, start);
   return TRUE;
 }

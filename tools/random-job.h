@@ -57,7 +57,7 @@ random_write_section (const RandomJob *job, const char *section, const char *fil
 gboolean random_write_tensors (const RandomJob *job, const char *file, RandomFormat format,
     const char *key, GArray *list, AvatarFillFunc func, gpointer data, GError **error);
 /* Prints one line about a file that was written since @start. */
-void random_tell (const char *path, GArray *list, gint64 start);
+void random_report (const char *path, GArray *list, gint64 start);
 
 /* Writes a file as Wan2GP's library mmgp does.
  * @dtype: AVATAR_I8 to quantise to quanto's qint8 where mmgp does, else AVATAR_BF16 */

@@ -160,7 +160,7 @@ write_file (Quanto *q, gboolean int8, const char *file, GError **error)
           error);
   if (!avatar_output_close (&out, done, error))
     return FALSE;
-  random_tell (path, q->tensors, start);
+  random_report (path, q->tensors, start);
   return TRUE;
 }
 

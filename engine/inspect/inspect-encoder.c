@@ -84,7 +84,7 @@ check_groups (const Job *job, AvatarTensorFile *file, AvatarTensorFile *second)
 
 /* Returns TRUE if vision tower and projector are in a separate file. */
 static gboolean
-is_blind (const Job *job, AvatarTensorFile *file)
+lacks_vision_tower (const Job *job, AvatarTensorFile *file)
 {
   static const char *const tower[] = { "vision_tower.", NULL };
   guint group;
@@ -101,7 +101,7 @@ is_blind (const Job *job, AvatarTensorFile *file)
 
 /* Adds a second file of weights to the component. */
 static AvatarTensorFile *
-look_at_second (const Job *job)
+inspect_second (const Job *job)
 {
   g_autoptr (AvatarInspectedComponent) second = avatar_inspected_component_new ("", job->second);
   AvatarTensorFile *file = avatar_inspected_component_open_file (second);
@@ -115,12 +115,12 @@ look_at_second (const Job *job)
 }
 
 static void
-look (const Job *job)
+inspect_file (const Job *job)
 {
   AvatarTensorFile *file = avatar_inspected_component_open_file (job->component), *more = NULL;
 
-  if (file && job->second && is_blind (job, file))
-    more = look_at_second (job);
+  if (file && job->second && lacks_vision_tower (job, file))
+    more = inspect_second (job);
   if (file)
     check_groups (job, file, more);
   g_clear_pointer (&file, avatar_tensor_file_free);
@@ -210,7 +210,7 @@ avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout 
   g_autoptr (GString) missing = g_string_new (NULL);
 
   if (g_file_test (component->path, G_FILE_TEST_EXISTS))
-    look (&job);
+    inspect_file (&job);
   else
     g_string_append_printf (missing, "%s%s", where->files[0],
         g_str_has_suffix (where->files[0], ".index.json") ? " with its shards" : "");

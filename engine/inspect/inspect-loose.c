@@ -58,7 +58,7 @@ try_lora (AvatarInspectedComponent *component, const AvatarConfig *config)
 
 /* Returns the name of the component, from the prefix of a tensor name, or NULL. */
 static const char *
-whose (AvatarTensorFile *file)
+find_component (AvatarTensorFile *file)
 {
   static const char *const known[][2] = {
     { "double_blocks.", "transformer" },
@@ -88,9 +88,9 @@ whose (AvatarTensorFile *file)
 }
 
 static void
-say_whose (AvatarInspectedComponent *component, AvatarTensorFile *file)
+set_name (AvatarInspectedComponent *component, AvatarTensorFile *file)
 {
-  const char *network = whose (file);
+  const char *network = find_component (file);
 
   for (guint i = 0; !network && i < avatar_tensor_file_n (file); i++)
     avatar_inspected_component_add_extra (component, avatar_tensor_file_nth (file, i, NULL));
@@ -116,7 +116,7 @@ avatar_inspect_loose (const char *path, const AvatarConfig *config)
     component->name = g_strdup ("LoRA");
     try_lora (component, config);
   } else if (file) {
-    say_whose (component, file);
+    set_name (component, file);
   }
   g_clear_pointer (&file, avatar_tensor_file_free);
   return component;

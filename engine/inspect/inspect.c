@@ -26,7 +26,7 @@ typedef struct
 /* -------------------------------------------------------------------------------- one component */
 
 static AvatarInspectedComponent *
-add_part (Job *job, const char *name, const char *path, gboolean needed)
+add_component (Job *job, const char *name, const char *path, gboolean needed)
 {
   AvatarInspectedComponent *component = avatar_inspected_component_new (name, path);
 
@@ -40,7 +40,7 @@ add_part (Job *job, const char *name, const char *path, gboolean needed)
 
 /* Returns FALSE if @path does not exist, after setting the problem with the download source. */
 static gboolean
-demand (const Job *job, AvatarInspectedComponent *component, const char *path)
+expect_file (const Job *job, AvatarInspectedComponent *component, const char *path)
 {
   if (g_file_test (path, G_FILE_TEST_EXISTS))
     return TRUE;
@@ -99,14 +99,14 @@ check_part (const Job *job, AvatarInspectedComponent *component, AvatarComponent
 }
 
 static void
-inspect_part (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
+inspect_component (const Job *job, AvatarInspectedComponent *component, AvatarComponentKind kind,
     const char *scales)
 {
   AvatarTensorFile *file = NULL, *factors = NULL;
 
-  if (demand (job, component, component->path))
+  if (expect_file (job, component, component->path))
     file = avatar_inspected_component_open_file (component);
-  if (scales && demand (job, component, scales)) {
+  if (scales && expect_file (job, component, scales)) {
     g_autoptr (AvatarInspectedComponent) beside = avatar_inspected_component_new ("", scales);
 
     g_hash_table_add (job->seen, g_canonicalize_filename (scales, NULL));
@@ -148,9 +148,10 @@ check_detector (const Job *job, AvatarInspectedComponent *component, AvatarTenso
 static void
 inspect_detector (Job *job, const char *path)
 {
-  AvatarInspectedComponent *component = add_part (job, "face detector", path, FALSE);
-  AvatarTensorFile *file
-      = demand (job, component, path) ? avatar_inspected_component_open_file (component) : NULL;
+  AvatarInspectedComponent *component = add_component (job, "face detector", path, FALSE);
+  AvatarTensorFile *file = expect_file (job, component, path)
+      ? avatar_inspected_component_open_file (component)
+      : NULL;
 
   if (file)
     check_detector (job, component, file);
@@ -170,7 +171,8 @@ inspect_transformer (Job *job, const char *path, const char *scales, gboolean ne
   for (guint i = 1; form->transformer_files[i]; i++)
     if (strcmp (file, form->transformer_files[i]) == 0)
       name = form->transformer_names[i];
-  inspect_part (job, add_part (job, name, path, needed), AVATAR_COMPONENT_TRANSFORMER, scales);
+  inspect_component (job, add_component (job, name, path, needed), AVATAR_COMPONENT_TRANSFORMER,
+      scales);
 }
 
 /* Inspects the transformer that a run would use, and the others in the folder. */
@@ -213,16 +215,17 @@ inspect_download (Job *job, GError **error)
                   error))))
     return FALSE;
   inspect_transformers (job);
-  inspect_part (job, add_part (job, "VAE", layout->vae, TRUE), AVATAR_COMPONENT_VAE, NULL);
-  inspect_part (job, add_part (job, "speech encoder", layout->whisper, TRUE),
+  inspect_component (job, add_component (job, "VAE", layout->vae, TRUE), AVATAR_COMPONENT_VAE,
+      NULL);
+  inspect_component (job, add_component (job, "speech encoder", layout->whisper, TRUE),
       AVATAR_COMPONENT_WHISPER, NULL);
   if (layout->text) {
-    inspect_part (job, add_part (job, "text stub", layout->text, TRUE), AVATAR_COMPONENT_TEXT,
-        NULL);
+    inspect_component (job, add_component (job, "text stub", layout->text, TRUE),
+        AVATAR_COMPONENT_TEXT, NULL);
   } else {
-    avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_LLAVA, layout->llava, TRUE), layout,
+    avatar_inspect_encoder (add_component (job, AVATAR_INSPECT_LLAVA, layout->llava, TRUE), layout,
         job->config, AVATAR_COMPONENT_LLAVA);
-    avatar_inspect_encoder (add_part (job, AVATAR_INSPECT_CLIP, layout->clip, TRUE), layout,
+    avatar_inspect_encoder (add_component (job, AVATAR_INSPECT_CLIP, layout->clip, TRUE), layout,
         job->config, AVATAR_COMPONENT_CLIP);
     if (layout->vision)
       g_hash_table_add (job->seen, g_canonicalize_filename (layout->vision, NULL));
@@ -253,7 +256,7 @@ read_config (Job *job, AvatarInspectedComponent *component)
   g_autofree char *text = NULL;
   gsize length;
 
-  if (!demand (job, component, component->path))
+  if (!expect_file (job, component, component->path))
     return;
   component->format = "JSON";
   avatar_inspected_component_add_file (component, component->path);
@@ -274,11 +277,11 @@ inspect_plain (Job *job, const char *path)
   job->self->kind = AVATAR_INSPECTED_PLAIN;
   job->self->id = "plain";
   job->self->description = "a model's folder";
-  read_config (job, add_part (job, "configuration", config, TRUE));
+  read_config (job, add_component (job, "configuration", config, TRUE));
   for (guint i = 0; i < AVATAR_N_PLAIN_COMPONENTS; i++) {
     g_autofree char *file = g_build_filename (path, avatar_component_file (i), NULL);
 
-    inspect_part (job, add_part (job, names[i], file, TRUE), i, NULL);
+    inspect_component (job, add_component (job, names[i], file, TRUE), i, NULL);
   }
   if (g_file_test (detector, G_FILE_TEST_EXISTS))
     inspect_detector (job, detector);

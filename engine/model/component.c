@@ -80,7 +80,7 @@ bare_name (AvatarComponentKind kind, const char *name)
 /* Detects scale factors of activations, which are not quantised here, and ComfyUI's format
  * markers. */
 static gboolean
-is_quantisers (const char *name)
+is_quantiser_data (const char *name)
 {
   static const char *const suffixes[]
       = { ".input_scale", ".output_scale", ".scale_input", ".comfy_quant" };
@@ -103,7 +103,7 @@ avatar_component_canonical_name (AvatarComponentKind kind, const char *name)
   g_autofree char *bare = NULL;
 
   if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_COMPONENT_PADDING)
-      || is_quantisers (name))
+      || is_quantiser_data (name))
     return NULL;
   bare = bare_name (kind, name);
   for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
@@ -191,7 +191,7 @@ known_names (GArray *manifest)
 
 /* Adds @name under all its prefixes that may be the name of a module. */
 static void
-add_sibling (GHashTable *siblings, const char *name)
+add_prefixes (GHashTable *siblings, const char *name)
 {
   if (strlen (name) > MAX_SIBLING)
     return;
@@ -206,7 +206,7 @@ add_sibling (GHashTable *siblings, const char *name)
 }
 
 static void
-add_unread (GHashTable *siblings, AvatarComponentKind kind, AvatarTensorFile *file)
+add_unused (GHashTable *siblings, AvatarComponentKind kind, AvatarTensorFile *file)
 {
   g_autoptr (GList) names
       = file ? g_hash_table_get_keys (avatar_tensor_file_get_unread (file)) : NULL;
@@ -216,7 +216,7 @@ add_unread (GHashTable *siblings, AvatarComponentKind kind, AvatarTensorFile *fi
     g_autofree char *name = avatar_component_canonical_name (kind, l->data);
 
     if (name)
-      add_sibling (siblings, name);
+      add_prefixes (siblings, name);
   }
 }
 
@@ -231,9 +231,9 @@ find_siblings (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest
 
   for (GList *l = names; l; l = l->next)
     if (!g_hash_table_contains (known, l->data))
-      add_sibling (siblings, l->data);
-  add_unread (siblings, kind, self->file);
-  add_unread (siblings, kind, self->vision);
+      add_prefixes (siblings, l->data);
+  add_unused (siblings, kind, self->file);
+  add_unused (siblings, kind, self->vision);
   return siblings;
 }
 
@@ -335,7 +335,7 @@ check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, 
 
 /* Returns advice for a missing tensor, with special advice for a missing vision tower. */
 static const char *
-advise (AvatarComponent *self, const char *missing)
+missing_advice (AvatarComponent *self, const char *missing)
 {
   if (self->vision || self->scales
       || !(g_str_has_prefix (missing, "vision_tower.")
@@ -370,7 +370,7 @@ report_missing (AvatarComponent *self, GArray *manifest, guint first, GError **e
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "%s: tensor \"%s\" is missing, the first of %u missing ones; expected %s; %s", file,
-        want->name, n, text, advise (self, want->name));
+        want->name, n, text, missing_advice (self, want->name));
   return FALSE;
 }
 

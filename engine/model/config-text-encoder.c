@@ -172,7 +172,7 @@ read_llama (Reader *r, AvatarLlavaConfig *c)
 
 /* Returns: (transfer full) (nullable): path of the config.json next to @weights. */
 static char *
-beside (const char *weights)
+config_path (const char *weights)
 {
   g_autofree char *folder = g_path_get_dirname (weights);
 
@@ -193,7 +193,7 @@ avatar_config_read_llava (AvatarLlavaConfig *c, const char *json, const char *we
     GError **error)
 {
   g_autoptr (JsonObject) object = NULL;
-  g_autofree char *file = beside (weights);
+  g_autofree char *file = config_path (weights);
   Reader root = { .file = file, .error = error }, r;
 
   *c = released_llava;
@@ -224,7 +224,7 @@ gboolean
 avatar_config_read_clip (AvatarClipConfig *c, const char *json, const char *weights, GError **error)
 {
   g_autoptr (JsonObject) object = NULL;
-  g_autofree char *file = beside (weights);
+  g_autofree char *file = config_path (weights);
   Reader root = { .file = file, .error = error }, r;
 
   *c = released_clip;

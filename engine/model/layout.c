@@ -99,7 +99,7 @@ find_form (AvatarLayout *self, const char *path, char **file)
 /* Tries layouts without a transformer too. The release is last, because Wan2GP shares some of its
  * folders. */
 static gboolean
-find_begun (AvatarLayout *self, const char *path, char **file)
+find_incomplete (AvatarLayout *self, const char *path, char **file)
 {
   for (guint i = AVATAR_LAYOUT_FORMS; i-- > 0;)
     if (is_form (self, &avatar_layout_forms[i], path, avatar_layout_has_any_file, file))
@@ -210,7 +210,8 @@ make_config (AvatarLayout *self, GError **error)
 
 /* Reads the configuration of a text encoder. Returns FALSE only with @error. */
 static gboolean
-read_own (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **text, GError **error)
+read_encoder_config (const AvatarLayout *self, const AvatarLayoutEncoder *encoder, char **text,
+    GError **error)
 {
   g_autofree char *path = g_build_filename (self->top, encoder->folder, encoder->required[0], NULL);
   g_autoptr (GError) read_error = NULL;
@@ -288,8 +289,8 @@ find_text (AvatarLayout *self, GError **error)
 
   find_encoder (self, &form->llava, &self->llava, &self->vision);
   find_encoder (self, &form->clip, &self->clip, NULL);
-  return read_own (self, &form->llava, &self->llava_config, error)
-      && read_own (self, &form->clip, &self->clip_config, error);
+  return read_encoder_config (self, &form->llava, &self->llava_config, error)
+      && read_encoder_config (self, &form->clip, &self->clip_config, error);
 }
 
 /* Locates the files of the other components, 16-bit weights before 8-bit ones, unless @file is
@@ -341,7 +342,7 @@ avatar_layout_survey (AvatarLayout *self, const char *path, GError **error)
 {
   g_autofree char *file = NULL;
 
-  if (!find_form (self, path, &file) && !find_begun (self, path, &file))
+  if (!find_form (self, path, &file) && !find_incomplete (self, path, &file))
     return TRUE;
   place_files (self, file, NULL);
   return find_text (self, error) && make_config (self, error);

@@ -47,7 +47,7 @@ get_number (JsonNode *node, double *value)
 
 /* Returns TRUE for the null values of JSON and Python. */
 static gboolean
-is_nothing (JsonNode *node)
+is_null (JsonNode *node)
 {
   const char *text
       = JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING
@@ -75,7 +75,7 @@ member (JsonObject *object, const char *prefix, const char *word)
   g_autofree char *name = g_strconcat (prefix, word, NULL);
   JsonNode *node = json_object_get_member (object, name);
 
-  return node && !is_nothing (node) ? node : NULL;
+  return node && !is_null (node) ? node : NULL;
 }
 
 static gboolean
@@ -259,7 +259,7 @@ is_configured (const char *path, const char *folder)
 }
 
 static gboolean
-read_beside (AvatarLoraAlpha *self, const char *path, const char *file, GError **error)
+read_adapter_config (AvatarLoraAlpha *self, const char *path, const char *file, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (path);
   g_autofree char *config = g_build_filename (folder, CONFIG, NULL);
@@ -286,7 +286,7 @@ avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const cha
   if (metadata && !read_metadata (self, metadata, name, names, error))
     return FALSE;
   if (path && names == AVATAR_LORA_NAMES_PEFT && !self->source
-      && !read_beside (self, path, name, error))
+      && !read_adapter_config (self, path, name, error))
     return FALSE;
   if (self->source && isnan (self->alpha))
     return fail (name, error, "%s has options for alphas but no \"lora_alpha\"; expected both",
@@ -297,7 +297,7 @@ avatar_lora_alpha_read (AvatarLoraAlpha *self, AvatarTensorFile *file, const cha
 /* Returns TRUE if @module is @pattern or ends with it at a dot. "^" anchors the pattern to the
  * start. */
 static gboolean
-is_meant (const char *module, const char *pattern)
+matches_module (const char *module, const char *pattern)
 {
   gsize n = strlen (module), m;
 
@@ -321,7 +321,7 @@ find_pattern (JsonObject *pattern, const char *file, const char *module, double 
           "its alphas or ranks are given for \"%s\", a regular expression, which is not supported; "
           "expected names of modules",
           (char *) l->data);
-    if (is_meant (module, l->data))
+    if (matches_module (module, l->data))
       return get_number (json_object_get_member (pattern, l->data), value)
           || fail (file, error, "the alpha or rank of \"%s\" is not a number", (char *) l->data);
   }

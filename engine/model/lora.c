@@ -70,7 +70,7 @@ fail (AvatarLora *self, GError **error, const char *format, ...)
 }
 
 static void
-pass_over (AvatarLora *self, const char *key)
+skip_key (AvatarLora *self, const char *key)
 {
   if (self->n_unknown++ == 0)
     self->unknown = g_strdup (key);
@@ -95,7 +95,7 @@ overlap (const Group *a, const Group *b)
 
 /* Refuses two dialects in one file, which would add to the same rows twice. */
 static gboolean
-check_apart (AvatarLora *self, Keys *keys, const Group *group, GError **error)
+check_overlap (AvatarLora *self, Keys *keys, const Group *group, GError **error)
 {
   const AvatarLoraTarget *target = &g_array_index (group->targets, AvatarLoraTarget, 0);
   GArray *others = g_hash_table_lookup (keys->taken, target->module);
@@ -124,7 +124,7 @@ get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GErr
   if (at == 0) {
     Group group = { .name = g_strdup (name), .targets = targets };
 
-    if (!check_apart (self, keys, &group, error)) {
+    if (!check_overlap (self, keys, &group, error)) {
       g_free (group.name);
       return NULL;
     }
@@ -152,7 +152,7 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, 
         "differences: without this key the result would be wrong",
         key);
   if (!targets) {
-    pass_over (self, key);
+    skip_key (self, key);
     return TRUE;
   }
   if (!t)
@@ -365,7 +365,7 @@ warn (AvatarLora *self, const char *format, ...)
 }
 
 static void
-warn_of_rest (AvatarLora *self)
+warn_of_skipped (AvatarLora *self)
 {
   guint n = avatar_tensor_file_n (self->file)
       + g_hash_table_size (avatar_tensor_file_get_unread (self->file));
@@ -404,7 +404,7 @@ read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GErro
           keys.is_peft ? AVATAR_LORA_NAMES_PEFT : AVATAR_LORA_NAMES_UP_DOWN, error)
       || !read_groups (self, groups, error))
     return FALSE;
-  warn_of_rest (self);
+  warn_of_skipped (self);
   return TRUE;
 }
 

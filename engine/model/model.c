@@ -81,7 +81,7 @@ fill_info (AvatarModel *self)
 
 /* Sets the released sizes. */
 static void
-imagine (AvatarModel *self)
+init_shapes_only (AvatarModel *self)
 {
   self->config = avatar_config_released ();
   self->hash = g_strdup ("0000000000000000");
@@ -126,7 +126,7 @@ open_plain (AvatarModel *self, GChecksum *hash, GError **error)
 
 /* Sets the vocabulary size to the number of rows of the table, which differs between files. */
 static void
-take_vocabulary (AvatarModel *self)
+set_vocabulary (AvatarModel *self)
 {
   GHashTable *tensors = self->components[AVATAR_COMPONENT_LLAVA].tensors;
   const AvatarTensor *table
@@ -183,7 +183,7 @@ open_encoders (AvatarModel *self, const AvatarLayout *layout, GError **error)
             AVATAR_COMPONENT_LLAVA + i, paths[i], seconds[i], self->config,
             AVATAR_UNKNOWN_TENSORS_SKIP, error))
       return FALSE;
-  take_vocabulary (self);
+  set_vocabulary (self);
   return TRUE;
 }
 
@@ -222,7 +222,7 @@ avatar_model_open (const char *path, GError **error)
   self->path = path ? g_strdup (path) : avatar_model_default_path ();
   if (strcmp (self->path, AVATAR_RELEASED) == 0
       && !g_file_test (AVATAR_RELEASED, G_FILE_TEST_EXISTS)) {
-    imagine (self);
+    init_shapes_only (self);
     return g_steal_pointer (&self);
   }
   if (!(avatar_layout_is_known (self->path) ? open_download (self, hash, error)

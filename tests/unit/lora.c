@@ -122,7 +122,7 @@ test_refused (Fixture *f, gconstpointer data)
   refuse (f, 1, "but no matrices");
   add (f, "audio_adapter_blocks.0.to_q", ".diff_b", "u", AVATAR_F32,
       f->config->transformer.adapter_dim, 0);
-  refuse (f, 1, "bias that there is");
+  refuse (f, 1, "existing bias");
   add (f, proj, ".diff", "u", AVATAR_F32, w, w + 1);
   refuse (f, 1, ".diff");
 }

@@ -290,7 +290,7 @@ test_failures (Fixture *f, gconstpointer data)
   char *complaint;
   int status;
 
-  refuse (f, pack ("released", f->packed, NULL), "sizes alone", 0);
+  refuse (f, pack ("released", f->packed, NULL), "built-in sizes", 0);
   refuse (f, pack (AVATAR_MODEL_DIR, NULL), "1 arguments", 0);
   refuse (f, pack (AVATAR_MODEL_DIR, deep, NULL), "No such file", 0);
   refuse (f, pack (AVATAR_MODEL_DIR, f->packed, "--lora", "/nowhere:2", NULL), "/nowhere", 0);

@@ -215,7 +215,7 @@ class Llava(nn.Module):
         return out
 
     def states(self, ids, seen, crop, length):
-        """hidden_states[-3] behind the crop, padded as ids of @length are: (B, length - 1 + p - crop, hidden)."""
+        """hidden_states[-3] after the crop, padded as ids of @length are: (B, length - 1 + p - crop, hidden)."""
         x = self.run(ids, seen, len(self.language_model.model.layers) - 2)[-1]
         return torch.cat([x[:, crop:-1], x[:, -1:].expand(-1, length - ids.shape[1], -1)], 1)
 
