@@ -92,9 +92,9 @@ list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
 
   for (guint i = 0; i < manifest->len; i++) {
     const char *name = g_array_index (manifest, AvatarManifestEntry, i).name;
-    const AvatarTensor *t = g_hash_table_lookup (tensors, name);
+    const AvatarTensorSource *t = g_hash_table_lookup (tensors, name);
     g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
-    const AvatarTensor *scale = g_hash_table_lookup (tensors, scale_name);
+    const AvatarTensorSource *scale = g_hash_table_lookup (tensors, scale_name);
     AvatarPackedTensor p = { 0 };
 
     if (!t)
@@ -111,7 +111,7 @@ list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
 static gsize
 stored_bytes (const AvatarPackedTensor *p)
 {
-  return avatar_tensor_n (p->source) * avatar_dtype_size (p->dtype)
+  return avatar_tensor_source_n (&p->source) * avatar_dtype_size (p->dtype)
       + (is_8bit (p->dtype) ? p->source.shape[0] * sizeof (float) : 0);
 }
 
@@ -175,10 +175,10 @@ align (Table *table, guint64 to)
 
 /* Returns the offset of the next tensor. */
 static guint64
-add_tensor (Table *table, const char *name, AvatarDType dtype, const AvatarTensor *t)
+add_tensor (Table *table, const char *name, AvatarDType dtype, const AvatarTensorSource *t)
 {
   static const char *const names[] = { "F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "I8", "U8" };
-  gsize bytes = avatar_tensor_n (*t) * avatar_dtype_size (dtype);
+  gsize bytes = avatar_tensor_source_n (t) * avatar_dtype_size (dtype);
   guint64 begin;
 
   align (table, bytes >= PAGE ? PAGE : LINE);
@@ -196,7 +196,7 @@ make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes
 
   for (guint i = 0; i < list->len; i++) {
     const AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
-    AvatarTensor scale = avatar_tensor (AVATAR_F32, NULL, 1, p->source.shape[0]);
+    AvatarTensorSource scale = avatar_tensor_source_of_shape (AVATAR_F32, 1, p->source.shape);
     g_autofree char *name = g_strconcat (p->name, "_scale", NULL);
 
     offsets[2 * i] = add_tensor (&table, p->name, p->dtype, &p->source);
@@ -219,28 +219,23 @@ static AvatarPackedTensor
 rows_of (const AvatarPackedTensor *p, gint64 start, gint64 end)
 {
   AvatarPackedTensor part = *p;
-  gsize row
-      = avatar_tensor_n (p->source) / p->source.shape[0] * avatar_dtype_size (p->source.dtype);
 
   part.offset = 0;
   part.expands = FALSE;
   part.rank = 0;
-  part.source.shape[0] = end - start;
-  part.source.data = (guint8 *) p->source.data + start * row;
-  if (p->source_scale.data && avatar_tensor_n (p->source_scale) > 1) {
-    part.source_scale.data
-        = (guint8 *) p->source_scale.data + start * avatar_dtype_size (p->source_scale.dtype);
-    part.source_scale.shape[0] = end - start;
-  }
+  part.source = avatar_tensor_source_rows (&p->source, start, end - start);
+  if (avatar_tensor_source_n (&p->source_scale) > 1)
+    part.source_scale = avatar_tensor_source_rows (&p->source_scale, start, end - start);
   return part;
 }
 
 static gboolean
 write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 start, gint64 end,
-    const guint64 *offsets, const char *file, GError **error)
+    const guint64 *offsets, GError **error)
 {
   AvatarPackedTensor part = rows_of (p, start, end);
-  gsize row = avatar_tensor_n (p->source) / p->source.shape[0] * avatar_dtype_size (p->dtype);
+  gsize row
+      = avatar_tensor_source_n (&p->source) / p->source.shape[0] * avatar_dtype_size (p->dtype);
   gsize bytes = (end - start) * row,
         scales = is_8bit (p->dtype) ? (end - start) * sizeof (float) : 0;
   g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
@@ -256,7 +251,7 @@ write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 s
         (part.scale_offset + scales) >> 20, p->name);
     return FALSE;
   }
-  return avatar_pack_group (&unit, image, file, pack->cancelled, error)
+  return avatar_pack_group (&unit, image, pack->cancelled, error)
       && avatar_output_put (out, offsets[0] + start * row, image, bytes, error)
       && (scales == 0
           || avatar_output_put (out, offsets[1] + start * sizeof (float), image + part.scale_offset,
@@ -265,7 +260,7 @@ write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 s
 
 static gboolean
 write_tensor (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, const guint64 *offsets,
-    const char *file, GError **error)
+    GError **error)
 {
   gint64 rows = p->source.shape[0], step = rows;
   gsize row = stored_bytes (p) / MAX (rows, 1);
@@ -273,7 +268,7 @@ write_tensor (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, const 
   if (!p->loras) /* a LoRA counts rows from the first */
     step = CLAMP ((gint64) (PIECE / MAX (row, 1)), 1, rows);
   for (gint64 r = 0; r < rows; r += step)
-    if (!write_rows (pack, out, p, r, MIN (r + step, rows), offsets, file, error))
+    if (!write_rows (pack, out, p, r, MIN (r + step, rows), offsets, error))
       return FALSE;
   return TRUE;
 }
@@ -282,11 +277,9 @@ static gboolean
 write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list, GError **error)
 {
   g_autofree guint64 *offsets = g_new0 (guint64, 2 * list->len + 1);
-  const char *file = NULL;
   guint64 bytes, length;
   g_autoptr (GString) table = make_table (list, pack->metadata, offsets, &bytes);
 
-  avatar_model_get_component (pack->model, avatar_component_name (part), &file);
   length = GUINT64_TO_LE (table->len);
   if (!avatar_output_reserve (out, bytes, error) || !avatar_output_put (out, 0, &length, 8, error)
       || !avatar_output_put (out, 8, table->str, table->len, error)
@@ -296,7 +289,7 @@ write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list
   for (guint i = 0; i < list->len; i++) {
     const AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
 
-    if (!write_tensor (pack, out, p, offsets + 2 * i, file, error))
+    if (!write_tensor (pack, out, p, offsets + 2 * i, error))
       return FALSE;
     pack->done += stored_bytes (p);
     pack->progress (avatar_component_name (part), pack->done, pack->data);

@@ -161,7 +161,7 @@ pack_folder_copy (PackFolder *self, const char *from, const char *to, GError **e
   copy = g_malloc (n);
   if (avatar_mapped_read (copy, data, n))
     return put_file (path, copy, n, error);
-  avatar_mapped_set_error (error, from, "the file");
+  avatar_mapped_set_error (error, from, "its contents");
   return FALSE;
 }
 

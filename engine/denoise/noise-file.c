@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/denoise/noise-file.h"
 
-#include "engine/formats/mapped-file.h"
-#include "engine/formats/torch.h"
-
 #include <string.h>
 
 /* The shape as [channels, frames, h, w]; FALSE: it has another number of dimensions. */
 static gboolean
-get_shape (const AvatarTensor *t, const gint64 **shape)
+get_shape (const AvatarTensorSource *t, const gint64 **shape)
 {
   *shape = t->shape + (t->rank == 5);
   return t->rank == 4 || (t->rank == 5 && t->shape[0] == 1);
 }
 
 static gboolean
-check_shape (const AvatarTensor *t, const char *name, const char *what, const gint64 want[4],
+check_shape (const AvatarTensorSource *t, const char *name, const char *what, const gint64 want[4],
     GError **error)
 {
   const gint64 *found;
@@ -24,7 +21,7 @@ check_shape (const AvatarTensor *t, const char *name, const char *what, const gi
   if (t->dtype <= AVATAR_BF16 && get_shape (t, &found) && found[0] == want[0] && found[1] >= want[1]
       && found[1] <= G_MAXINT && found[2] == want[2] && found[3] == want[3])
     return TRUE;
-  text = avatar_tensor_describe (*t);
+  text = avatar_tensor_source_describe (t);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: the tensor is %s; for %s a tensor of floats [%d, T, %d, %d] or [1, %d, T, %d, %d] was "
       "expected, T being at least %d latent frames: noise for this size of video",
@@ -38,11 +35,9 @@ avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const cha
     const gint64 shape[4], GError **error)
 {
   const char *name = avatar_tensor_file_get_name (file);
-  const char *unusable_reason = avatar_tensor_file_unusable_reason (file, AVATAR_TORCH_ALONE);
-  g_autofree guint8 *raw = NULL;
+  const char *unusable_reason = avatar_tensor_file_unusable_reason (file, AVATAR_TENSOR_UNNAMED);
   const gint64 *found;
-  AvatarTensor t;
-  gsize n;
+  AvatarTensorSource t;
 
   if (unusable_reason) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the tensor cannot be used: %s",
@@ -59,16 +54,11 @@ avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const cha
   if (!check_shape (&t, name, what, shape, error))
     return FALSE;
   get_shape (&t, &found);
-  n = avatar_tensor_n (t);
-  raw = g_malloc (avatar_tensor_bytes (t));
-  if (!avatar_mapped_read (raw, t.data, avatar_tensor_bytes (t))) {
-    avatar_mapped_set_error (error, name, what);
+  self->values = avatar_tensor_source_read_all (&t, error);
+  if (!self->values)
     return FALSE;
-  }
   self->frames = found[1];
-  self->values = g_new (float, n);
-  avatar_dtype_to_f32 (self->values, raw, t.dtype, n);
-  if (avatar_is_finite (self->values, n))
+  if (avatar_is_finite (self->values, avatar_tensor_source_n (&t)))
     return TRUE;
   avatar_noise_file_clear (self);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,

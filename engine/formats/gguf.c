@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GGUF, versions 2 and 3 (docs/dev/spec/vae-text-face-formats.md 5.5): properties, a table of
- * tensors, their bytes. Dimensions are innermost first there. Tensors that are quantised, or whose
- * rows are in another order, have addresses without memory, at which avatar_mapped_read() finds
- * their values: nothing is made of them before somebody wants it. */
+ * tensors, their bytes. Dimensions are innermost first there. Blocks are
+ * expanded, and permuted rows put in order, when a source is read. */
 #include "engine/formats/gguf.h"
 
 #include "engine/formats/gguf-llama.h"
-#include "engine/formats/gguf-tensor.h"
-#include "engine/formats/mapped-file.h"
 
 #include <string.h>
 
@@ -26,9 +23,7 @@ enum
 typedef struct
 {
   char *name;
-  AvatarTensor tensor;
-  AvatarGgufValues values;
-  guint64 place; /* in what is reserved */
+  AvatarTensorSource source;
 } Entry;
 
 /* Of a tensor that had to be flattened, innermost last. */
@@ -50,8 +45,6 @@ struct _AvatarGguf
   GHashTable *shapes;      /* name -> Shape */
   GArray *entries;         /* of Entry */
   GHashTable *reasons;     /* name -> why it is not among the entries */
-  guint8 *reserved;
-  guint64 reserved_bytes;
   gboolean failed;
 };
 
@@ -256,9 +249,9 @@ unflatten (AvatarGguf *self, const char *name, Info *info)
   memcpy (info->shape, shape->shape, sizeof info->shape);
 }
 
-/* The dtype of @type, and the bytes of its values; NULL, or why it is not read. */
+/* Sets dtype or block format of @source; NULL, or why the tensor is not read. */
 static const char *
-measure (const Info *info, Entry *e, AvatarDType *dtype, guint64 *bytes)
+set_format (const Info *info, AvatarTensorSource *source)
 {
   static const struct
   {
@@ -269,43 +262,42 @@ measure (const Info *info, Entry *e, AvatarDType *dtype, guint64 *bytes)
 
   for (guint i = 0; i < G_N_ELEMENTS (plain); i++)
     if (plain[i].type == info->type) {
-      *dtype = plain[i].dtype;
-      *bytes = info->n * avatar_dtype_size (*dtype);
+      source->dtype = plain[i].dtype;
       return NULL;
     }
-  e->values.block = avatar_gguf_block (info->type);
-  if (!e->values.block)
+  source->dtype = AVATAR_F32;
+  source->block = avatar_gguf_block (info->type);
+  if (!source->block)
     return "it is quantised in a way that is not read (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, "
            "Q4_K, Q4_1, Q4_0, Q3_K and Q2_K are)";
-  if (info->shape[info->rank - 1] % e->values.block->values)
+  if (info->shape[info->rank - 1] % source->block->values)
     return "its rows are no whole number of blocks";
-  *dtype = AVATAR_F32;
-  *bytes = info->n / e->values.block->values * e->values.block->bytes;
   return NULL;
 }
 
-/* Offsets are from where the table ends, which is not known yet: e->place keeps them. */
+/* Offsets are from the end of the table, which is not known yet. */
 static void
 take_tensor (AvatarGguf *self)
 {
   g_autofree char *name = take_name (self);
-  AvatarDType dtype = AVATAR_F32;
+  AvatarTensorSource format = { 0 };
   Info info = { 0 };
-  guint64 bytes = 0;
   Entry e = { 0 };
   const char *why = take_info (self, &info);
 
   if (self->failed)
     return;
   if (!why)
-    why = measure (&info, &e, &dtype, &bytes);
+    why = set_format (&info, &format);
   if (why) {
     g_hash_table_insert (self->reasons, g_steal_pointer (&name), (gpointer) why);
     return;
   }
   unflatten (self, name, &info);
-  e.tensor = avatar_tensor_of_shape (dtype, NULL, info.rank, info.shape);
-  e.place = info.offset;
+  e.source = avatar_tensor_source_in_bytes (self->bytes, info.offset, format.dtype, info.rank,
+      info.shape);
+  e.source.block = format.block;
+  e.source.file = self->name;
   e.name = g_steal_pointer (&name);
   g_array_append_val (self->entries, e);
 }
@@ -327,7 +319,7 @@ is_swapped (AvatarGguf *self)
     const Entry *e = &g_array_index (self->entries, Entry, i);
 
     if (strcmp (e->name, "v.blk.0.ffn_up.weight") == 0)
-      return e->tensor.rank == 2 && e->tensor.shape[0] < e->tensor.shape[1];
+      return e->source.rank == 2 && e->source.shape[0] < e->source.shape[1];
   }
   return FALSE;
 }
@@ -336,17 +328,18 @@ static gboolean
 set_order (AvatarGguf *self, Entry *e, AvatarGgufOrder order, GError **error)
 {
   guint64 heads = order == AVATAR_GGUF_BY_KV_HEAD && self->kv_heads ? self->kv_heads : self->heads;
-  gint64 rows = e->tensor.shape[0];
+  AvatarTensorSource *s = &e->source;
+  gint64 rows = s->shape[0];
 
-  if (order == AVATAR_GGUF_IN_ORDER || avatar_tensor_n (e->tensor) == 0)
+  if (order == AVATAR_GGUF_IN_ORDER || avatar_tensor_source_n (s) == 0)
     return TRUE;
-  if (e->tensor.rank > 2 || heads == 0 || heads > MAX_HEADS || rows % (2 * heads))
+  if (s->rank > 2 || heads == 0 || heads > MAX_HEADS || rows % (2 * heads))
     return fail (self, error,
         "has rows of queries or keys that do not belong to as many heads as it says, so that their "
         "order cannot be undone; fetch it again");
-  e->values.heads = heads;
-  e->values.rows = rows;
-  e->values.cols = avatar_tensor_n (e->tensor) / rows;
+  s->heads = heads;
+  s->rows = rows;
+  s->cols = avatar_tensor_source_n (s) / rows;
   return TRUE;
 }
 
@@ -375,22 +368,6 @@ translate (AvatarGguf *self, GError **error)
   return done;
 }
 
-static guint64
-stored_bytes (const Entry *e)
-{
-  const AvatarGgufBlock *block = e->values.block;
-  guint64 n = avatar_tensor_n (e->tensor);
-
-  return block ? n / block->values * block->bytes : n * avatar_dtype_size (e->tensor.dtype);
-}
-
-/* Whether its values are made when somebody reads them. */
-static gboolean
-is_made (const Entry *e)
-{
-  return e->values.block || e->values.heads;
-}
-
 /* Where the tensors are; those that are not inside the file are an error of all of it. */
 static gboolean
 place_tensors (AvatarGguf *self, guint64 start, GError **error)
@@ -399,59 +376,14 @@ place_tensors (AvatarGguf *self, guint64 start, GError **error)
 
   for (guint i = 0; i < self->entries->len; i++) {
     Entry *e = &g_array_index (self->entries, Entry, i);
-    guint64 offset = e->place, bytes = stored_bytes (e);
+    guint64 offset = e->source.offset, bytes = avatar_tensor_source_stored_size (&e->source);
 
     if (!g_hash_table_add (names, e->name) || g_hash_table_contains (self->reasons, e->name))
       return fail (self, error, "has two tensors of one name; fetch it again");
     if (start > self->size || offset > self->size - start || bytes > self->size - start - offset)
       return fail (self, error, "is truncated: a tensor ends after its end; fetch it again");
-    e->values.stored = self->data + start + offset;
-    e->values.dtype = e->tensor.dtype;
-    if (!is_made (e)) {
-      e->tensor.data = (guint8 *) e->values.stored;
-      continue;
-    }
-    e->place = self->reserved_bytes;
-    if (!g_uint64_checked_add (&self->reserved_bytes, e->place, avatar_tensor_bytes (e->tensor)))
-      return fail (self, error, "is too large for any memory");
-  }
-  return TRUE;
-}
-
-/* An AvatarVirtualFunc: whole values of one tensor, which is what readers of weights ask for. */
-static gboolean
-read_reserved (void *dst, guint64 at, gsize bytes, gpointer data)
-{
-  AvatarGguf *self = data;
-
-  for (guint i = 0; i < self->entries->len; i++) {
-    const Entry *e = &g_array_index (self->entries, Entry, i);
-    guint64 size = is_made (e) ? avatar_tensor_bytes (e->tensor) : 0;
-    gsize one = avatar_dtype_size (e->tensor.dtype);
-
-    if (size == 0 || at < e->place || at - e->place >= size)
-      continue;
-    at -= e->place;
-    if (bytes > size - at || at % one || bytes % one)
-      return FALSE;
-    return avatar_gguf_values_read (&e->values, at / one, bytes / one, dst);
-  }
-  return bytes == 0;
-}
-
-static gboolean
-reserve (AvatarGguf *self, GError **error)
-{
-  if (self->reserved_bytes == 0)
-    return TRUE;
-  self->reserved = avatar_mapped_reserve (self->reserved_bytes, read_reserved, self);
-  if (!self->reserved)
-    return fail (self, error, "is too large for this machine's address space");
-  for (guint i = 0; i < self->entries->len; i++) {
-    Entry *e = &g_array_index (self->entries, Entry, i);
-
-    if (is_made (e))
-      e->tensor.data = self->reserved + e->place;
+    e->source.name = e->name;
+    e->source.offset = start + offset;
   }
   return TRUE;
 }
@@ -481,8 +413,7 @@ parse (AvatarGguf *self, GError **error)
     return fail (self, error, "has an impossible alignment; fetch it again");
   return translate (self, error)
       && place_tensors (self, (self->at + self->alignment - 1) / self->alignment * self->alignment,
-          error)
-      && reserve (self, error);
+          error);
 }
 
 gboolean
@@ -513,8 +444,6 @@ avatar_gguf_free (AvatarGguf *self)
 {
   if (!self)
     return;
-  if (self->reserved)
-    avatar_mapped_unreserve (self->reserved);
   g_hash_table_unref (self->reasons);
   g_array_unref (self->entries);
   g_hash_table_unref (self->shapes);
@@ -531,11 +460,11 @@ avatar_gguf_n (AvatarGguf *self)
 }
 
 const char *
-avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensor *out)
+avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensorSource *out)
 {
   g_return_val_if_fail (i < self->entries->len, NULL);
   if (out)
-    *out = g_array_index (self->entries, Entry, i).tensor;
+    *out = g_array_index (self->entries, Entry, i).source;
   return g_array_index (self->entries, Entry, i).name;
 }
 

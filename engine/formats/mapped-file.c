@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading mapped files that may be cut short meanwhile. */
+/* Copies from mapped files that may be cut short at any time. */
 #define _GNU_SOURCE
 #include "engine/formats/mapped-file.h"
 
@@ -7,11 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What a pipe takes at least before it blocks. */
+/* Bytes that a pipe accepts without blocking, at least. */
 #define PIPE_BYTES 4096
 
 GBytes *
@@ -51,7 +50,7 @@ read_all (int fd, guint8 *dst, gsize bytes)
   return TRUE;
 }
 
-/* write() answers EFAULT where a load would raise the signal. */
+/* write() fails with EFAULT where a load would raise SIGBUS. */
 gboolean
 avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes)
 {
@@ -79,77 +78,15 @@ avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes)
   return done;
 }
 
-/* What was reserved, under a lock: files are opened and read by several threads. */
-typedef struct
-{
-  guint8 *start;
-  guint64 bytes;
-  AvatarVirtualFunc func;
-  gpointer data;
-} Reserved;
-
-static GRWLock lock;
-static GArray *reserved; /* of Reserved */
-
-void *
-avatar_mapped_reserve (guint64 bytes, AvatarVirtualFunc func, gpointer data)
-{
-  Reserved r = { NULL, bytes, func, data };
-  void *start;
-
-  if (bytes == 0 || bytes > G_MAXINT64)
-    return NULL;
-  start = mmap (NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (start == MAP_FAILED)
-    return NULL;
-  r.start = start;
-  g_rw_lock_writer_lock (&lock);
-  if (!reserved)
-    reserved = g_array_new (FALSE, FALSE, sizeof (Reserved));
-  g_array_append_val (reserved, r);
-  g_rw_lock_writer_unlock (&lock);
-  return start;
-}
-
-void
-avatar_mapped_unreserve (void *start)
-{
-  g_rw_lock_writer_lock (&lock);
-  for (guint i = 0; i < reserved->len; i++)
-    if (g_array_index (reserved, Reserved, i).start == start) {
-      munmap (start, g_array_index (reserved, Reserved, i).bytes);
-      g_array_remove_index_fast (reserved, i);
-      break;
-    }
-  if (reserved->len == 0)
-    g_clear_pointer (&reserved, g_array_unref);
-  g_rw_lock_writer_unlock (&lock);
-}
-
-/* FALSE: @src is none of these addresses. */
-static gboolean
-find_reserved (const void *src, Reserved *out)
-{
-  gboolean found = FALSE;
-
-  g_rw_lock_reader_lock (&lock);
-  for (guint i = 0; reserved && i < reserved->len && !found; i++) {
-    *out = g_array_index (reserved, Reserved, i);
-    found = (const guint8 *) src >= out->start && (const guint8 *) src < out->start + out->bytes;
-  }
-  g_rw_lock_reader_unlock (&lock);
-  return found;
-}
-
-static gboolean
-read_memory (void *dst, const void *src, gsize bytes)
+gboolean
+avatar_mapped_read (void *dst, const void *src, gsize bytes)
 {
   struct iovec to = { dst, bytes }, from = { (void *) src, bytes };
 
   while (to.iov_len > 0) {
     gssize n = process_vm_readv (getpid (), &to, 1, &from, 1, 0);
 
-    /* containers may forbid it */
+    /* containers may forbid this call */
     if (n < 0 && (errno == ENOSYS || errno == EPERM))
       return avatar_mapped_read_by_pipe (to.iov_base, from.iov_base, to.iov_len);
     if (n <= 0)
@@ -162,20 +99,11 @@ read_memory (void *dst, const void *src, gsize bytes)
   return TRUE;
 }
 
-gboolean
-avatar_mapped_read (void *dst, const void *src, gsize bytes)
-{
-  Reserved r = { 0 };
-
-  return find_reserved (src, &r) ? r.func (dst, (const guint8 *) src - r.start, bytes, r.data)
-                                 : read_memory (dst, src, bytes);
-}
-
 void
-avatar_mapped_set_error (GError **error, const char *file, const char *tensor)
+avatar_mapped_set_error (GError **error, const char *file, const char *what)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-      "%s: tensor \"%s\" can no longer be read: the file has been cut short, or its disk fails; "
+      "%s: %s can no longer be read: the file has been cut short, or its disk fails; "
       "restore it and start again",
-      file ? file : "weights", tensor);
+      file ? file : "weights", what);
 }

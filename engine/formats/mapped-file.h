@@ -1,33 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading mapped files that may be cut short meanwhile. Whoever touches a page behind the end that
- * a file has by then is killed by SIGBUS, and no look at the size beforehand is early enough. So
- * weights and tables are read by this room only: the kernel copies them, and says so if it cannot.
- * What remains:
- * - The directory and the pickle of a PyTorch file, and the table of a GGUF file, are read where they
- *   are mapped, while it is opened. A file that shrinks in these milliseconds still kills.
- * - The last page that a file has reads as zeros behind its end, and a file that somebody writes
- *   over reads as what is there now. Neither can be told from weights here; neither kills. */
+/* Files that are mapped into memory, and copying from them. A process that touches a page after the
+ * end of a mapped file is killed by SIGBUS, and a file may be cut short at any time. Values of
+ * tensors are therefore copied by a system call, which reports an error instead. What remains:
+ * - The directory and the pickle of a PyTorch file, and the table of a GGUF file, are parsed where
+ *   they are mapped. A file that is cut short during these milliseconds kills the process.
+ * - The last page of a file reads as zeros after the file's end, and a file that is overwritten
+ *   reads as its new contents. Neither can be detected here. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* The file, mapped; a pipe or a folder is refused, which could keep whoever opens it waiting. */
+/* Maps the regular file @path. Pipes are refused, since opening one could block. */
 GBytes *avatar_mapped_open (const char *path, GError **error);
-/* memcpy; FALSE where a mapped file ends before @bytes, or its disk fails. */
+/* Copies @bytes bytes. FALSE if a mapped file ends before @src + @bytes, or its disk fails. */
 gboolean avatar_mapped_read (void *dst, const void *src, gsize bytes);
-/* The same by its slower way, for tests. */
+/* The same through a pipe, where the faster system call is forbidden. Exported for tests. */
 gboolean avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes);
 
-/* Makes the @bytes at @at of what was reserved. */
-typedef gboolean (*AvatarVirtualFunc) (void *dst, guint64 at, gsize bytes, gpointer data);
-
-/* Addresses without memory behind them: whoever reads there by avatar_mapped_read() gets what @func
- * makes; whoever reads otherwise is killed. %NULL: there are no such many addresses. */
-void *avatar_mapped_reserve (guint64 bytes, AvatarVirtualFunc func, gpointer data);
-void avatar_mapped_unreserve (void *reserved);
-/* AVATAR_ERROR_READ for the two. @file: or %NULL */
-void avatar_mapped_set_error (GError **error, const char *file, const char *tensor);
+/* Sets AVATAR_ERROR_READ after a failed copy. @file: (nullable): path; @what: what was read. */
+void avatar_mapped_set_error (GError **error, const char *file, const char *what);
 
 G_END_DECLS

@@ -3,8 +3,6 @@
  * that most are tens; weights of a network are below 1, but for a few. */
 #include "engine/formats/plain-cast.h"
 
-#include "engine/formats/mapped-file.h"
-
 #include <math.h>
 
 /* Pieces all over the tensor, of so many values. */
@@ -34,25 +32,23 @@ add (Statistics *s, const float *values, gsize n)
 }
 
 static void
-look (const AvatarTensor *t, Statistics *s)
+look (const AvatarTensorSource *t, Statistics *s)
 {
-  guint64 n = avatar_tensor_n (*t), count = MIN (n, PIECE), first = G_MAXUINT64;
-  guint8 raw[PIECE];
+  guint64 n = avatar_tensor_source_n (t), count = MIN (n, PIECE), first = G_MAXUINT64;
   float values[PIECE];
 
   for (guint i = 0; i < PIECES; i++) {
     guint64 start = (n - count) / PIECES * i;
 
-    if (start == first || !avatar_mapped_read (raw, (const guint8 *) t->data + start, count))
-      continue; /* whoever needs it will say that it cannot be read */
+    if (start == first || !avatar_tensor_source_read (t, start, count, values, NULL))
+      continue; /* loading the tensor will report the error */
     first = start;
-    avatar_dtype_to_f32 (values, raw, t->dtype, count);
     add (s, values, count);
   }
 }
 
 char *
-avatar_plain_cast_check (const AvatarTensor *t)
+avatar_plain_cast_check (const AvatarTensorSource *t)
 {
   Statistics s = { 0 };
   double deviation;

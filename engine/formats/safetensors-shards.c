@@ -16,7 +16,7 @@
 typedef struct
 {
   const char *name; /* the shard's */
-  AvatarTensor tensor;
+  AvatarTensorSource source;
 } Entry;
 
 typedef struct
@@ -190,7 +190,7 @@ add_shard (AvatarShards *self, guint i, GError **error)
     Entry entry;
     guint place;
 
-    entry.name = avatar_safetensors_nth (shard, j, &entry.tensor);
+    entry.name = avatar_safetensors_nth (shard, j, &entry.source);
     place = place_of (self, entry.name);
     if (place != i + 1 && j >= avatar_safetensors_n_stored (shard))
       continue;
@@ -313,11 +313,11 @@ avatar_shards_n (AvatarShards *self)
 }
 
 const char *
-avatar_shards_nth (AvatarShards *self, guint i, AvatarTensor *out)
+avatar_shards_nth (AvatarShards *self, guint i, AvatarTensorSource *out)
 {
   g_return_val_if_fail (i < self->entries->len, NULL);
   if (out)
-    *out = g_array_index (self->entries, Entry, i).tensor;
+    *out = g_array_index (self->entries, Entry, i).source;
   return g_array_index (self->entries, Entry, i).name;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Weights that lie in several safetensors files of one folder, as Hugging Face cuts large models:
- * model.safetensors.index.json says which tensor is in which file. One table of named tensors over
- * mapped memory. Nothing in the index or in the shards is trusted. */
+ * model.safetensors.index.json says which tensor is in which file. One table of named tensor
+ * sources. Nothing in the index or in the shards is trusted. */
 #pragma once
 
 #include "engine/formats/safetensors.h"
@@ -33,7 +33,7 @@ void avatar_shards_free (AvatarShards *self);
 guint avatar_shards_n_files (AvatarShards *self);
 guint avatar_shards_n (AvatarShards *self);
 /* Shard by shard, in the order of their data. */
-const char *avatar_shards_nth (AvatarShards *self, guint i, AvatarTensor *out);
+const char *avatar_shards_nth (AvatarShards *self, guint i, AvatarTensorSource *out);
 /* As avatar_safetensors_nth_unread(), of all shards. */
 guint avatar_shards_n_unread (AvatarShards *self);
 const char *avatar_shards_nth_unread (AvatarShards *self, guint i, const char **why);

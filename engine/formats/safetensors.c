@@ -21,7 +21,7 @@ typedef struct
 {
   char *name;
   guint64 start, end; /* from the beginning of the data */
-  AvatarTensor tensor;
+  AvatarTensorSource source;
   char *why; /* it is not in the table; else NULL */
 } Entry;
 
@@ -121,8 +121,8 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
     if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
       return fail (self, error, "tensor \"%s\": its shape is too large for any memory", name);
   }
-  entry->tensor = avatar_tensor_of_shape (dtype, NULL, MAX (rank, 1), shape);
-  bytes = avatar_tensor_bytes (entry->tensor);
+  entry->source = avatar_tensor_source_of_shape (dtype, MAX (rank, 1), shape);
+  bytes = avatar_tensor_source_size (&entry->source);
   if (bytes != entry->end - entry->start)
     return fail (self, error,
         "tensor \"%s\": its shape and dtype need %" G_GUINT64_FORMAT
@@ -227,6 +227,7 @@ add_tied (AvatarSafetensors *self)
       continue;
     entry = g_array_index (self->entries, Entry, kept - 1);
     entry.name = g_strdup (l->data);
+    entry.source.name = entry.name;
     g_array_append_val (self->entries, entry);
     g_hash_table_insert (self->index, entry.name, GUINT_TO_POINTER (self->entries->len));
   }
@@ -251,8 +252,17 @@ set_unread_apart (AvatarSafetensors *self)
   g_array_set_size (self->entries, n);
 }
 
+static void
+set_place (AvatarSafetensors *self, Entry *entry, guint64 data_start)
+{
+  entry->source.name = entry->name;
+  entry->source.file = self->name;
+  entry->source.bytes = self->bytes;
+  entry->source.offset = data_start + entry->start;
+}
+
 static gboolean
-parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 data_size,
+parse_table (AvatarSafetensors *self, JsonObject *table, guint64 data_start, guint64 data_size,
     GError **error)
 {
   g_autoptr (GList) names = json_object_get_members (table);
@@ -267,7 +277,7 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint8 *data, guint64 d
             error))
       return FALSE;
     entry.name = g_strdup (l->data);
-    entry.tensor.data = data + entry.start;
+    set_place (self, &entry, data_start);
     g_array_append_val (self->entries, entry);
   }
   g_array_sort (self->entries, compare_entries);
@@ -327,7 +337,7 @@ parse (AvatarSafetensors *self, GError **error)
   table = avatar_json_parse ((const char *) self->header, length, self->name, error);
   if (!table)
     return FALSE;
-  return parse_table (self, table, (guint8 *) data + 8 + length, size - 8 - length, error);
+  return parse_table (self, table, 8 + length, size - 8 - length, error);
 }
 
 AvatarSafetensors *
@@ -371,13 +381,13 @@ avatar_safetensors_free (AvatarSafetensors *self)
 }
 
 gboolean
-avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out)
+avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensorSource *out)
 {
   guint i = GPOINTER_TO_UINT (g_hash_table_lookup (self->index, name));
 
   if (i == 0)
     return FALSE;
-  *out = g_array_index (self->entries, Entry, i - 1).tensor;
+  *out = g_array_index (self->entries, Entry, i - 1).source;
   return TRUE;
 }
 
@@ -394,11 +404,11 @@ avatar_safetensors_n_stored (AvatarSafetensors *self)
 }
 
 const char *
-avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out)
+avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensorSource *out)
 {
   g_return_val_if_fail (i < self->entries->len, NULL);
   if (out)
-    *out = g_array_index (self->entries, Entry, i).tensor;
+    *out = g_array_index (self->entries, Entry, i).source;
   return g_array_index (self->entries, Entry, i).name;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One safetensors file: a table of named tensors over mapped memory. Nothing in it is trusted. */
+/* One safetensors file as a table of named tensor sources. Nothing in it is trusted. */
 #pragma once
 
-#include "engine/base/tensor.h"
+#include "engine/formats/tensor-source.h"
 
 #include <json-glib/json-glib.h>
 
@@ -10,19 +10,20 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarSafetensors AvatarSafetensors;
 
-/* Maps @path and checks its table; tensors are views of the mapping. */
+/* Maps @path and checks its table. */
 AvatarSafetensors *avatar_safetensors_open (const char *path, GError **error);
 /* @name is for messages. */
 AvatarSafetensors *avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_safetensors_free (AvatarSafetensors *self);
-/* FALSE: there is no such tensor. The data may lie at any address: see avatar_dtype_to_f32(). */
-gboolean avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensor *out);
+/* FALSE: there is no such tensor. */
+gboolean
+avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensorSource *out);
 guint avatar_safetensors_n (AvatarSafetensors *self);
 /* How many come first that have data of their own; the rest were left out of the file because they
  * are the same as one of these. */
 guint avatar_safetensors_n_stored (AvatarSafetensors *self);
 /* In the order of their data. @out is optional. */
-const char *avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensor *out);
+const char *avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensorSource *out);
 /* Tensors whose dtype or number of dimensions is none that is read, by position: name, and @why. */
 guint avatar_safetensors_n_unread (AvatarSafetensors *self);
 const char *avatar_safetensors_nth_unread (AvatarSafetensors *self, guint i, const char **why);

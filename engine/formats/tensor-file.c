@@ -8,6 +8,8 @@
 #include "engine/formats/safetensors-shards.h"
 #include "engine/formats/torch.h"
 
+#include <string.h>
+
 struct _AvatarWeightFile
 {
   char *name;
@@ -132,7 +134,7 @@ avatar_tensor_file_n (AvatarTensorFile *self)
 }
 
 const char *
-avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensor *out)
+avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensorSource *out)
 {
   if (self->shards)
     return avatar_shards_nth (self->shards, i, out);
@@ -140,6 +142,17 @@ avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensor *out)
     return avatar_gguf_nth (self->gguf, i, out);
   return self->torch ? avatar_torch_nth (self->torch, i, out)
                      : avatar_safetensors_nth (self->safetensors, i, out);
+}
+
+gboolean
+avatar_tensor_file_find (AvatarTensorFile *self, const char *name, AvatarTensorSource *out)
+{
+  for (guint i = 0; i < avatar_tensor_file_n (self); i++)
+    if (strcmp (avatar_tensor_file_nth (self, i, NULL), name) == 0) {
+      avatar_tensor_file_nth (self, i, out);
+      return TRUE;
+    }
+  return FALSE;
 }
 
 const char *

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A weight file of any format that is read, recognised by its first bytes: one table of named
- * tensors over mapped memory. */
+ * tensor sources. */
 #pragma once
 
-#include "engine/base/tensor.h"
+#include "engine/formats/tensor-source.h"
 
 #include <json-glib/json-glib.h>
 
@@ -19,7 +19,11 @@ const char *avatar_tensor_file_get_name (AvatarTensorFile *self);
 /* How many files the tensors lie in. */
 guint avatar_tensor_file_n_files (AvatarTensorFile *self);
 guint avatar_tensor_file_n (AvatarTensorFile *self);
-const char *avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensor *out);
+/* Returns the name of tensor @i, in the order of the file. @out is optional. */
+const char *avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensorSource *out);
+/* FALSE: there is no tensor @name. */
+gboolean
+avatar_tensor_file_find (AvatarTensorFile *self, const char *name, AvatarTensorSource *out);
 /* Why @name, which is in the file, is not in the table; %NULL if it is not in the file at all. */
 const char *avatar_tensor_file_unusable_reason (AvatarTensorFile *self, const char *name);
 /* All of these, name -> why: an error for who needs them. */

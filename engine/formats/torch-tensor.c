@@ -95,10 +95,11 @@ item_size_of (Node *class)
 }
 
 void
-avatar_torch_reader_init (AvatarTorchReader *self, gsize file_size)
+avatar_torch_reader_init (AvatarTorchReader *self, GBytes *bytes)
 {
-  self->copies = g_ptr_array_new_with_free_func (g_free);
-  self->room = MIN (file_size, MAX_COPIES);
+  self->bytes = bytes;
+  self->copies = g_ptr_array_new_with_free_func ((GDestroyNotify) g_bytes_unref);
+  self->room = MIN (g_bytes_get_size (bytes), MAX_COPIES);
   self->reading = READ_FACTOR * self->room;
 }
 
@@ -159,7 +160,7 @@ get_sizes (AvatarPickle *p, Node *tuple, guint n, gint64 *out)
 
 /* Size and strides as the file has them; NULL, or the reason why it cannot be used. */
 static const char *
-get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensor *t, gint64 *stride)
+get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensorSource *t, gint64 *stride)
 {
   guint rank = avatar_pickle_n_items (call->size);
   gint64 shape[AVATAR_MAX_RANK] = { 1 };
@@ -176,7 +177,7 @@ get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensor *t, gi
     /* strides must fit as well, also where a dimension is 0 */
     if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
       return "its shape is too large for any memory";
-  *t = avatar_tensor_of_shape (stored.dtype, NULL, MAX (rank, 1), shape);
+  *t = avatar_tensor_source_of_shape (stored.dtype, MAX (rank, 1), shape);
   return NULL;
 }
 
@@ -240,7 +241,7 @@ get_storage (AvatarTorchReader *self, const Call *call, const guint8 **data, gsi
 
 /* Elements from the first to the last that is reached; FALSE: more than can be counted. */
 static gboolean
-get_span (const AvatarTensor *t, const gint64 *stride, guint64 *span)
+get_span (const AvatarTensorSource *t, const gint64 *stride, guint64 *span)
 {
   *span = 1;
   for (guint i = 0; i < t->rank; i++) {
@@ -254,19 +255,22 @@ get_span (const AvatarTensor *t, const gint64 *stride, guint64 *span)
 }
 
 static gboolean
-lies_straight (const AvatarTensor *t, const gint64 *stride)
+is_contiguous (const AvatarTensorSource *t, const gint64 *stride)
 {
-  for (guint i = 0; i < t->rank; i++)
-    if (t->shape[i] > 1 && stride[i] != t->stride[i])
+  gint64 expected = 1;
+
+  for (guint i = t->rank; i-- > 0; expected *= t->shape[i])
+    if (t->shape[i] > 1 && stride[i] != expected)
       return FALSE;
   return TRUE;
 }
 
 /* One row after the other of what is strided in @in, with float64 as float32. */
 static void
-gather (const AvatarTensor *t, const gint64 *stride, Stored stored, guint8 *out, const guint8 *in)
+gather (const AvatarTensorSource *t, const gint64 *stride, Stored stored, guint8 *out,
+    const guint8 *in)
 {
-  gint64 last = t->rank - 1, n = t->shape[last], rows = avatar_tensor_n (*t) / n;
+  gint64 last = t->rank - 1, n = t->shape[last], rows = avatar_tensor_source_n (t) / n;
   gsize item = item_size (stored), size = avatar_dtype_size (stored.dtype);
 
   for (gint64 row = 0; row < rows; row++) {
@@ -290,12 +294,20 @@ gather (const AvatarTensor *t, const gint64 *stride, Stored stored, guint8 *out,
   }
 }
 
+/* Takes @copy, which holds the values of @t. */
+static void
+add_copy (AvatarTorchReader *self, AvatarTensorSource *t, void *copy, gsize size)
+{
+  t->bytes = g_bytes_new_take (copy, size);
+  g_ptr_array_add (self->copies, t->bytes);
+}
+
 /* @in: the first of @span elements. */
 static const char *
-copy_tensor (AvatarTorchReader *self, AvatarTensor *t, const gint64 *stride, Stored stored,
+copy_tensor (AvatarTorchReader *self, AvatarTensorSource *t, const gint64 *stride, Stored stored,
     const guint8 *in, guint64 span)
 {
-  guint64 bytes = avatar_tensor_bytes (*t), n_raw = bytes ? span * item_size (stored) : 0;
+  guint64 bytes = avatar_tensor_source_size (t), n_raw = bytes ? span * item_size (stored) : 0;
   g_autofree guint8 *raw = NULL;
   guint8 *out;
 
@@ -310,16 +322,15 @@ copy_tensor (AvatarTorchReader *self, AvatarTensor *t, const gint64 *stride, Sto
   }
   self->room -= bytes;
   self->reading -= n_raw;
-  g_ptr_array_add (self->copies, out);
   if (bytes)
     gather (t, stride, stored, out, raw);
-  t->data = out;
+  add_copy (self, t, out, bytes);
   return NULL;
 }
 
 /* NULL, or the reason why it cannot be used. */
 static const char *
-get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensor *t)
+get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
 {
   gint64 stride[AVATAR_MAX_RANK] = { 1 };
   const guint8 *data = NULL;
@@ -336,7 +347,7 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensor *t)
     why = get_shape (self->pickle, call, stored, t, stride);
   if (why)
     return why;
-  n = avatar_tensor_n (*t);
+  n = avatar_tensor_source_n (t);
   size /= item_size (stored); /* from here on in elements */
   if (!get_span (t, stride, &span))
     return "it reaches beyond its storage";
@@ -349,14 +360,16 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensor *t)
   if (offset > size || (n > 0 && span > size - offset))
     return "it reaches beyond its storage";
   data += offset * item_size (stored);
-  if (stored.wide || (n > 0 && !lies_straight (t, stride)))
+  if (stored.wide || (n > 0 && !is_contiguous (t, stride)))
     return copy_tensor (self, t, stride, stored, data, span);
-  t->data = (guint8 *) data;
+  t->bytes = self->bytes;
+  t->offset = data - (const guint8 *) g_bytes_get_data (self->bytes, NULL);
   return NULL;
 }
 
 gboolean
-avatar_torch_reader_get (AvatarTorchReader *self, Node *node, AvatarTensor *out, const char **why)
+avatar_torch_reader_get (AvatarTorchReader *self, Node *node, AvatarTensorSource *out,
+    const char **why)
 {
   Call call;
 
@@ -367,15 +380,16 @@ avatar_torch_reader_get (AvatarTorchReader *self, Node *node, AvatarTensor *out,
 }
 
 gboolean
-avatar_torch_reader_get_number (AvatarTorchReader *self, Node *node, AvatarTensor *out)
+avatar_torch_reader_get_number (AvatarTorchReader *self, Node *node, AvatarTensorSource *out)
 {
+  const gint64 one = 1;
   float *value;
 
   if (node->type != AVATAR_PICKLE_FLOAT && node->type != AVATAR_PICKLE_INT)
     return FALSE;
   value = g_new (float, 1);
   *value = node->type == AVATAR_PICKLE_FLOAT ? node->number : node->integer;
-  g_ptr_array_add (self->copies, value);
-  *out = avatar_tensor (AVATAR_F32, value, 1, (gint64) 1);
+  *out = avatar_tensor_source_of_shape (AVATAR_F32, 1, &one);
+  add_copy (self, out, value, sizeof *value);
   return TRUE;
 }

@@ -3,8 +3,8 @@
  * every container in which PyTorch keeps them. */
 #pragma once
 
-#include "engine/base/tensor.h"
 #include "engine/formats/pickle.h"
+#include "engine/formats/tensor-source.h"
 
 G_BEGIN_DECLS
 
@@ -13,12 +13,16 @@ typedef const guint8 *(*AvatarStorageFunc) (const char *key, gsize *size, gpoint
 
 /**
  * AvatarTorchReader:
- * @find, @data: where storages are
- * @copies: of tensors that could not be used as they lie in the file; they live as long as this
- * @room: bytes of copies that may still be made; @reading: that may be looked at for them
+ * @bytes: (transfer none): contents of the file
+ * @pickle: (transfer none): the pickle that is being read
+ * @find, @data: finds a storage in @bytes
+ * @copies: contents, as GBytes, of tensors that are not contiguous in the file or are float64
+ * @room: number of bytes that may still be copied
+ * @reading: number of bytes that may still be read for copies
  */
 typedef struct
 {
+  GBytes *bytes;
   AvatarPickle *pickle;
   AvatarStorageFunc find;
   gpointer data;
@@ -26,16 +30,16 @@ typedef struct
   guint64 room, reading;
 } AvatarTorchReader;
 
-/* @file_size: copies are never larger than the file that they are made of. */
-void avatar_torch_reader_init (AvatarTorchReader *self, gsize file_size);
+/* Copies are never larger in all than @bytes. */
+void avatar_torch_reader_init (AvatarTorchReader *self, GBytes *bytes);
 void avatar_torch_reader_clear (AvatarTorchReader *self);
-/* FALSE: @node makes no tensor. Else *@why: %NULL, or why *@out cannot be had. float64 becomes float32,
- * and what is not contiguous in its storage is copied. */
+/* FALSE: @node makes no tensor. Otherwise *@why is %NULL, or the reason why the tensor cannot be
+ * used. float64 becomes float32. *@out has no name. */
 gboolean avatar_torch_reader_get (AvatarTorchReader *self, const AvatarPickleNode *node,
-    AvatarTensor *out, const char **why);
+    AvatarTensorSource *out, const char **why);
 /* Scales are plain numbers in some files: *@out is one float32. FALSE: @node is none. */
 gboolean avatar_torch_reader_get_number (AvatarTorchReader *self, const AvatarPickleNode *node,
-    AvatarTensor *out);
+    AvatarTensorSource *out);
 /* The parts of ('storage', class, key, location, count[, view]) that @stored stands for: *@key is free
  * with g_free(), *@item the bytes of an element, *@count of elements. FALSE: it is no such thing. */
 gboolean avatar_torch_parse_storage (AvatarPickle *pickle, const AvatarPickleNode *stored,

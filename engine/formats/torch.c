@@ -19,7 +19,7 @@
 typedef struct
 {
   char *name;
-  AvatarTensor tensor;
+  AvatarTensorSource source;
 } Entry;
 
 struct _AvatarTorch
@@ -74,10 +74,12 @@ add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, gboo
   Entry entry = { 0 };
   const char *why = NULL;
 
-  if (!(numbers && avatar_torch_reader_get_number (&self->reader, value, &entry.tensor))
-      && !avatar_torch_reader_get (&self->reader, value, &entry.tensor, &why))
+  if (!(numbers && avatar_torch_reader_get_number (&self->reader, value, &entry.source))
+      && !avatar_torch_reader_get (&self->reader, value, &entry.source, &why))
     return FALSE;
   entry.name = g_strndup (name, length);
+  entry.source.name = entry.name;
+  entry.source.file = self->name;
   if (why)
     g_hash_table_insert (self->reasons, entry.name, (gpointer) why);
   else
@@ -113,7 +115,7 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
 
   self->reader.pickle = p;
   if (!is_dict (p, dict)
-      && add_tensor (self, AVATAR_TORCH_ALONE, strlen (AVATAR_TORCH_ALONE), dict, FALSE))
+      && add_tensor (self, AVATAR_TENSOR_UNNAMED, strlen (AVATAR_TENSOR_UNNAMED), dict, FALSE))
     return TRUE;
   if (!is_dict (p, dict))
     return fail (self, error,
@@ -229,7 +231,7 @@ parse (AvatarTorch *self, GBytes *bytes, GError **error)
   gsize size;
   const guint8 *data = g_bytes_get_data (bytes, &size);
 
-  avatar_torch_reader_init (&self->reader, size);
+  avatar_torch_reader_init (&self->reader, bytes);
   if (!avatar_torch_legacy_is (data, size))
     return parse_archive (self, bytes, error);
   self->legacy = avatar_torch_legacy_open (data, size, self->name, error);
@@ -286,11 +288,11 @@ avatar_torch_n (AvatarTorch *self)
 }
 
 const char *
-avatar_torch_nth (AvatarTorch *self, guint i, AvatarTensor *out)
+avatar_torch_nth (AvatarTorch *self, guint i, AvatarTensorSource *out)
 {
   g_return_val_if_fail (i < self->entries->len, NULL);
   if (out)
-    *out = g_array_index (self->entries, Entry, i).tensor;
+    *out = g_array_index (self->entries, Entry, i).source;
   return g_array_index (self->entries, Entry, i).name;
 }
 

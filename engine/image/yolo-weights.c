@@ -4,8 +4,6 @@
  * before it. */
 #include "engine/image/yolo-weights.h"
 
-#include "engine/formats/mapped-file.h"
-
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -20,7 +18,7 @@ static const char first_name[] = "0.stem_1.conv.weight";
 typedef struct
 {
   AvatarYoloWeights *self;
-  GHashTable *tensors; /* name from "model." on -> AvatarTensor */
+  GHashTable *tensors; /* name from "model." on -> AvatarTensorSource */
   AvatarTensorFile *file;
   char *prefix; /* what is in front of these names */
   GError *error;
@@ -47,7 +45,7 @@ fail (Loader *l, const char *name, const char *format, ...)
       avatar_tensor_file_get_name (l->file), full, text, why ? ", because " : "", why ? why : "");
 }
 
-static const AvatarTensor *
+static const AvatarTensorSource *
 look_up (Loader *l, const char *module, const char *rest)
 {
   g_autofree char *name = g_strconcat (module, rest, NULL);
@@ -56,12 +54,12 @@ look_up (Loader *l, const char *module, const char *rest)
 }
 
 /* The vector module + rest of @n values. */
-static const AvatarTensor *
+static const AvatarTensorSource *
 demand_vector (Loader *l, const char *module, const char *rest, gint64 n)
 {
-  const AvatarTensor *t = look_up (l, module, rest);
+  const AvatarTensorSource *t = look_up (l, module, rest);
   g_autofree char *name = g_strconcat (module, rest, NULL);
-  g_autofree char *found = t ? avatar_tensor_describe (*t) : NULL;
+  g_autofree char *found = t ? avatar_tensor_source_describe (t) : NULL;
 
   if (t && t->rank == 1 && t->shape[0] == n && t->dtype <= AVATAR_BF16)
     return t;
@@ -79,7 +77,7 @@ take (Loader *l, char *module, const char *inner, gint64 in, guint kernel)
 {
   g_autofree char *name = g_strconcat (module, inner, ".weight", NULL);
   g_autofree char *bias = g_strconcat (inner, ".bias", NULL);
-  const AvatarTensor *t = g_hash_table_lookup (l->tensors, name);
+  const AvatarTensorSource *t = g_hash_table_lookup (l->tensors, name);
   AvatarYoloConv c = { .kernel = kernel };
   gint64 out = t ? t->shape[0] : 0;
 
@@ -89,7 +87,7 @@ take (Loader *l, char *module, const char *inner, gint64 in, guint kernel)
       && (t->rank != 4 || t->dtype > AVATAR_BF16 || out < 1 || out > MAX_CHANNELS
           || in > MAX_CHANNELS || t->shape[1] != in || t->shape[2] != kernel
           || t->shape[3] != kernel)) {
-    g_autofree char *found = avatar_tensor_describe (*t);
+    g_autofree char *found = avatar_tensor_source_describe (t);
 
     fail (l, name, "is %s where [any, %" G_GINT64_FORMAT ", %u, %u] floats were expected", found,
         in, kernel, kernel);
@@ -179,21 +177,11 @@ take_all (Loader *l)
   take_detect (l, 2, x);
 }
 
-/* @t, of @module, as float32, in memory of its own; %NULL after a failure. */
+/* The values of @t as float32; %NULL after a failure. */
 static float *
-read_floats (Loader *l, const char *module, const AvatarTensor *t)
+read_floats (Loader *l, const AvatarTensorSource *t)
 {
-  g_autofree guint8 *raw = g_malloc (MAX (avatar_tensor_bytes (*t), 1));
-  float *out;
-
-  if (!avatar_mapped_read (raw, t->data, avatar_tensor_bytes (*t))) {
-    if (!l->error)
-      avatar_mapped_set_error (&l->error, avatar_tensor_file_get_name (l->file), module);
-    return NULL;
-  }
-  out = g_new (float, avatar_tensor_n (*t));
-  avatar_dtype_to_f32 (out, raw, t->dtype, avatar_tensor_n (*t));
-  return out;
+  return avatar_tensor_source_read_all (t, l->error ? NULL : &l->error);
 }
 
 /* y = x * factor + offset: the norm of @module, or only a bias. */
@@ -202,18 +190,18 @@ read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset
 {
   static const char *const parts[]
       = { ".bn.weight", ".bn.bias", ".bn.running_mean", ".bn.running_var" };
-  const AvatarTensor *bias = look_up (l, module, ".conv.bias");
+  const AvatarTensorSource *bias = look_up (l, module, ".conv.bias");
   float *v[G_N_ELEMENTS (parts) + 1] = { NULL };
   gboolean done, norm = look_up (l, module, ".bn.weight") != NULL;
 
   if (!bias)
     bias = look_up (l, module, ".bias"); /* of the last ones */
   if (bias && bias->rank == 1 && bias->shape[0] == n && bias->dtype <= AVATAR_BF16)
-    v[4] = read_floats (l, module, bias);
+    v[4] = read_floats (l, bias);
   for (guint i = 0; i < G_N_ELEMENTS (parts) && norm && !l->error; i++) {
-    const AvatarTensor *t = demand_vector (l, module, parts[i], n);
+    const AvatarTensorSource *t = demand_vector (l, module, parts[i], n);
 
-    v[i] = t ? read_floats (l, module, t) : NULL;
+    v[i] = t ? read_floats (l, t) : NULL;
   }
   done = !l->error;
   for (gint64 i = 0; i < n && done; i++) {
@@ -231,7 +219,7 @@ read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset
 static void
 fill (Loader *l, const char *module, AvatarYoloConv *c)
 {
-  const AvatarTensor *t = look_up (l, module, ".conv.weight");
+  const AvatarTensorSource *t = look_up (l, module, ".conv.weight");
   gint64 out = c->w.shape[0], taps = (gint64) c->kernel * c->kernel, in = c->w.shape[1] / taps;
   g_autofree float *factor = g_new (float, out);
   g_autofree float *weights = NULL;
@@ -241,7 +229,7 @@ fill (Loader *l, const char *module, AvatarYoloConv *c)
     t = look_up (l, module, ".weight");
   if (!read_norm (l, module, out, factor, c->b.data))
     return;
-  weights = read_floats (l, module, t);
+  weights = read_floats (l, t);
   for (gint64 o = 0; o < out && weights; o++)
     for (gint64 tap = 0; tap < taps; tap++)
       for (gint64 i = 0; i < in; i++)
@@ -294,7 +282,7 @@ read_anchors (Loader *l)
   static const float built_in[AVATAR_YOLO_GRIDS][AVATAR_YOLO_ANCHORS][2]
       = { { { 4, 5 }, { 8, 10 }, { 13, 16 } }, { { 23, 29 }, { 43, 55 }, { 73, 105 } },
           { { 146, 217 }, { 231, 300 }, { 335, 433 } } };
-  const AvatarTensor *t = g_hash_table_lookup (l->tensors, "23.anchors");
+  const AvatarTensorSource *t = g_hash_table_lookup (l->tensors, "23.anchors");
   float (*anchors)[AVATAR_YOLO_ANCHORS][2] = l->self->anchors;
   g_autofree float *own = NULL;
 
@@ -303,12 +291,12 @@ read_anchors (Loader *l)
     return;
   if (t->rank != 3 || t->shape[0] != AVATAR_YOLO_GRIDS || t->shape[1] != AVATAR_YOLO_ANCHORS
       || t->shape[2] != 2 || t->dtype > AVATAR_BF16) {
-    g_autofree char *found = avatar_tensor_describe (*t);
+    g_autofree char *found = avatar_tensor_source_describe (t);
 
     fail (l, "23.anchors", "is %s where [3, 3, 2] floats were expected", found);
     return;
   }
-  own = read_floats (l, "23.anchors", t);
+  own = read_floats (l, t);
   if (!own)
     return;
   memcpy (anchors, own, sizeof built_in);
@@ -334,7 +322,7 @@ list_tensors (Loader *l)
       l->prefix = g_strndup (name, strlen (name) - strlen (first_name));
   }
   for (guint i = 0; i < n && l->prefix; i++) {
-    AvatarTensor t;
+    AvatarTensorSource t;
     const char *name = avatar_tensor_file_nth (l->file, i, &t);
 
     if (g_str_has_prefix (name, l->prefix))

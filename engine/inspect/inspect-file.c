@@ -108,7 +108,7 @@ void
 avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarTensorFile *file)
 {
   for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
-    AvatarTensor t;
+    AvatarTensorSource t;
     const char *name = avatar_tensor_file_nth (file, i, &t);
     AvatarTally *tallies[] = { &self->tallies[t.dtype], &self->total };
 
@@ -116,11 +116,11 @@ avatar_inspected_component_count (AvatarInspectedComponent *self, AvatarTensorFi
       continue;
     for (guint k = 0; k < G_N_ELEMENTS (tallies); k++) {
       tallies[k]->n++;
-      tallies[k]->values += avatar_tensor_n (t);
-      tallies[k]->bytes += avatar_tensor_bytes (t);
+      tallies[k]->values += avatar_tensor_source_n (&t);
+      tallies[k]->bytes += avatar_tensor_source_size (&t);
     }
     if (!is_scale (name))
-      self->parameters += avatar_tensor_n (t);
+      self->parameters += avatar_tensor_source_n (&t);
   }
 }
 

@@ -4,7 +4,6 @@
 #include "engine/model/component.h"
 
 #include "engine/model/manifest.h"
-#include "engine/formats/mapped-file.h"
 #include "engine/formats/plain-cast.h"
 
 #include <string.h>
@@ -118,7 +117,7 @@ read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarTensorFile 
     GError **error)
 {
   for (guint i = 0; i < avatar_tensor_file_n (file); i++) {
-    AvatarTensor tensor;
+    AvatarTensorSource tensor;
     const char *found = avatar_tensor_file_nth (file, i, &tensor);
     g_autofree char *name = avatar_component_canonical_name (kind, found);
 
@@ -135,13 +134,13 @@ read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarTensorFile 
 }
 
 static gboolean
-is_float (const AvatarTensor *t)
+is_float (const AvatarTensorSource *t)
 {
   return t->dtype <= AVATAR_BF16;
 }
 
 static gboolean
-is_8bit (const AvatarTensor *t)
+is_8bit (const AvatarTensorSource *t)
 {
   return t->dtype == AVATAR_F8_E4M3 || t->dtype == AVATAR_I8;
 }
@@ -155,10 +154,10 @@ read_scales (AvatarComponent *self)
   guint n_unused = 0;
 
   for (guint i = 0; i < avatar_tensor_file_n (self->scales); i++) {
-    AvatarTensor scale;
+    AvatarTensorSource scale;
     const char *module = avatar_tensor_file_nth (self->scales, i, &scale);
     g_autofree char *weight = g_strconcat (module, ".weight", NULL);
-    const AvatarTensor *t = g_hash_table_lookup (self->tensors, weight);
+    const AvatarTensorSource *t = g_hash_table_lookup (self->tensors, weight);
 
     if (!t)
       g_debug ("%s: no tensor belongs to \"%s\"", file, module);
@@ -239,30 +238,23 @@ find_siblings (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest
 
 /* Returns TRUE if each of @n factors is 1. */
 static gboolean
-are_ones (const AvatarTensor *scale)
+are_ones (const AvatarTensorSource *scale)
 {
-  gint64 n = avatar_tensor_n (*scale);
-  gsize size = avatar_dtype_size (scale->dtype);
+  guint64 n = avatar_tensor_source_n (scale);
+  g_autofree float *factors = avatar_tensor_source_read_all (scale, NULL);
 
-  for (gint64 i = 0; i < n; i++) {
-    guint8 raw[8];
-    float factor;
-
-    if (!avatar_mapped_read (raw, (const guint8 *) scale->data + i * size, size))
+  for (guint64 i = 0; factors && i < n; i++)
+    if (factors[i] != 1)
       return FALSE;
-    avatar_dtype_to_f32 (&factor, raw, scale->dtype, 1);
-    if (factor != 1)
-      return FALSE;
-  }
-  return TRUE;
+  return factors != NULL;
 }
 
 /* Drops the factor of a tensor that is not 8-bit, after checking that it is 1. */
 static gboolean
-drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, const char *scale_name,
-    GError **error)
+drop_scale (AvatarComponent *self, const char *name, const AvatarTensorSource *t,
+    const char *scale_name, GError **error)
 {
-  const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
+  const AvatarTensorSource *scale = g_hash_table_lookup (self->tensors, scale_name);
 
   if (scale && (!is_float (scale) || !are_ones (scale))) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
@@ -278,7 +270,7 @@ drop_scale (AvatarComponent *self, const char *name, const AvatarTensor *t, cons
 /* Accepts an 8-bit tensor without a factor of a known name only if it is a plain cast. */
 static gboolean
 check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
-    const AvatarTensor *t, GError **error)
+    const AvatarTensorSource *t, GError **error)
 {
   gsize n = strlen (name) - (g_str_has_suffix (name, ".weight") ? strlen (".weight") : 0);
   g_autofree char *module = g_strndup (name, n);
@@ -308,10 +300,10 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
 /* Checks that there is one factor, or one for each row. int8 tensors need one. */
 static gboolean
 check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
-    const AvatarTensor *t, GError **error)
+    const AvatarTensorSource *t, GError **error)
 {
   g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
-  const AvatarTensor *scale = g_hash_table_lookup (self->tensors, scale_name);
+  const AvatarTensorSource *scale = g_hash_table_lookup (self->tensors, scale_name);
   g_autofree char *text = NULL;
   gint64 n;
 
@@ -321,10 +313,10 @@ check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, 
     return FALSE;
   if (!scale && !self->scales && t->dtype == AVATAR_F8_E4M3)
     return TRUE; /* a plain cast */
-  n = scale ? avatar_tensor_n (*scale) : 0;
+  n = scale ? avatar_tensor_source_n (scale) : 0;
   if (scale && is_float (scale) && (n == 1 || (n == t->shape[0] && scale->shape[0] == n)))
     return TRUE;
-  text = scale ? avatar_tensor_describe (*scale) : g_strdup ("missing");
+  text = scale ? avatar_tensor_source_describe (scale) : g_strdup ("missing");
   g_set_error (error, AVATAR_ERROR, scale ? AVATAR_ERROR_MISMATCH : AVATAR_ERROR_NOT_FOUND,
       "%s: the scale of the 8-bit tensor \"%s\" is %s; expected 1 or %" G_GINT64_FORMAT
       " floats; fetch both files again, from the same place",
@@ -387,7 +379,7 @@ is_shifted (AvatarComponent *self, const char *name)
  * and the table is padded to a round number. Ids of prompts are compared with the table when they
  * are used. */
 static gboolean
-is_vocabulary (const AvatarManifestEntry *want, const AvatarTensor *found)
+is_vocabulary (const AvatarManifestEntry *want, const AvatarTensorSource *found)
 {
   return strcmp (want->name, AVATAR_COMPONENT_VOCABULARY) == 0 && found->rank == 2
       && found->shape[1] == want->shape[1] && found->shape[0] > 0
@@ -399,7 +391,7 @@ check_tensor (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest,
     GError **error)
 {
   const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
-  const AvatarTensor *found = g_hash_table_lookup (self->tensors, want->name);
+  const AvatarTensorSource *found = g_hash_table_lookup (self->tensors, want->name);
   AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
   g_autofree char *want_text = NULL, *found_text = NULL;
 
@@ -418,7 +410,7 @@ check_tensor (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest,
     return FALSE;
   }
   want_text = avatar_tensor_describe (expected);
-  found_text = avatar_tensor_describe (*found);
+  found_text = avatar_tensor_source_describe (found);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" is %s; expected %s (or float16, bfloat16, or float8_e4m3 or int8 with "
       "factors); config.json and the file do not belong together",
@@ -505,7 +497,7 @@ avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind ki
   self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   for (guint i = 0; i < manifest->len; i++) {
     const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, i);
-    AvatarTensor t = avatar_tensor_of_shape (AVATAR_BF16, NULL, want->rank, want->shape);
+    AvatarTensorSource t = avatar_tensor_source_of_shape (AVATAR_BF16, want->rank, want->shape);
 
     g_hash_table_insert (self->tensors, g_strdup (want->name), g_memdup2 (&t, sizeof t));
   }

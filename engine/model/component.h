@@ -34,7 +34,7 @@ typedef enum
  * @file: (nullable): file of the tensors; %NULL if only shapes are known
  * @scales: (nullable): separate file of scale factors
  * @vision: (nullable): separate file of LLaVA's vision tower and projector
- * @tensors: table of name -> AvatarTensor. An 8-bit tensor NAME has a second entry NAME_scale, with
+ * @tensors: table of name -> AvatarTensorSource. An 8-bit tensor NAME has a second entry NAME_scale, with
  *   one factor or one factor for each row
  * @siblings: (nullable): table of name prefix -> unused tensor, created at the first lookup
  */

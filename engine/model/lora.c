@@ -6,7 +6,6 @@
 
 #include "engine/model/lora-alpha.h"
 #include "engine/model/lora-keys.h"
-#include "engine/formats/mapped-file.h"
 #include "engine/formats/plain-cast.h"
 
 #include <math.h>
@@ -33,7 +32,7 @@ typedef struct
 {
   char *name;
   GArray *targets;
-  AvatarTensor found[AVATAR_LORA_REFUSED];
+  AvatarTensorSource found[AVATAR_LORA_REFUSED];
 } Group;
 
 /* State while keys are grouped by module name. */
@@ -137,8 +136,8 @@ get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GErr
 
 /* Adds @key with the tensor @t. If @t is NULL, the key cannot be read for the reason @why. */
 static gboolean
-sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, const char *why,
-    GError **error)
+sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensorSource *t,
+    const char *why, GError **error)
 {
   g_autofree char *name = NULL;
   const char *bare = NULL;
@@ -160,7 +159,7 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensor *t, 
   group = get_group (self, keys, bare, targets, error);
   if (!group)
     return FALSE;
-  if (avatar_tensor_is_set (group->found[role]))
+  if (avatar_tensor_source_is_set (&group->found[role]))
     return fail (self, error,
         "key \"%s\" exists twice, under different prefixes or adapter names; keep one", key);
   group->found[role] = *t;
@@ -175,7 +174,7 @@ sort_keys (AvatarLora *self, Keys *keys, GError **error)
   g_autoptr (GList) others = g_list_sort (g_hash_table_get_keys (unread), (GCompareFunc) g_strcmp0);
 
   for (guint i = 0; i < avatar_tensor_file_n (self->file); i++) {
-    AvatarTensor t;
+    AvatarTensorSource t;
     const char *key = avatar_tensor_file_nth (self->file, i, &t);
 
     if (!sort_key (self, keys, key, &t, NULL, error))
@@ -188,7 +187,7 @@ sort_keys (AvatarLora *self, Keys *keys, GError **error)
 }
 
 static gboolean
-is_float (const AvatarTensor *t)
+is_float (const AvatarTensorSource *t)
 {
   return t->dtype <= AVATAR_F8_E4M3 || t->dtype == AVATAR_F8_E5M2;
 }
@@ -196,19 +195,18 @@ is_float (const AvatarTensor *t)
 /* Reshapes @t to [rows, cols]; tensors of convolutions have more dimensions. Returns FALSE if that
  * is impossible. */
 static gboolean
-as_matrix (AvatarTensor *t, gint64 rows, gint64 cols)
+as_matrix (AvatarTensorSource *t, gint64 rows, gint64 cols)
 {
-  gint64 shape[] = { rows, cols };
-
-  if (!is_float (t) || t->shape[0] != rows || avatar_tensor_n (*t) != rows * cols)
+  if (!is_float (t) || t->shape[0] != rows
+      || avatar_tensor_source_n (t) != (guint64) rows * (guint64) cols)
     return FALSE;
-  *t = avatar_tensor_of_shape (t->dtype, t->data, 2, shape);
+  *t = avatar_tensor_source_as_matrix (t, rows, cols);
   return TRUE;
 }
 
 /* Checks that an 8-bit matrix is a plain cast, because a missing factor would change its values. */
 static gboolean
-check_cast (AvatarLora *self, const Group *g, const AvatarTensor *t, GError **error)
+check_cast (AvatarLora *self, const Group *g, const AvatarTensorSource *t, GError **error)
 {
   g_autofree char *why = avatar_plain_cast_check (t);
 
@@ -218,15 +216,21 @@ check_cast (AvatarLora *self, const Group *g, const AvatarTensor *t, GError **er
 }
 
 static void
-add_deltas (AvatarLora *self, const Group *g, const char *suffix, AvatarTensor a, AvatarTensor b,
-    double factor)
+add_deltas (AvatarLora *self, const Group *g, const char *suffix, const AvatarTensorSource *a,
+    const AvatarTensorSource *b, double factor)
 {
   for (guint i = 0; i < g->targets->len; i++) {
     const AvatarLoraTarget *target = &g_array_index (g->targets, AvatarLoraTarget, i);
     char *tensor = g_strconcat (target->module, suffix, NULL);
     GArray *list = g_hash_table_lookup (self->deltas, tensor);
-    AvatarLoraDelta delta = { a, b, target->row, target->n_rows, target->source_row, factor };
+    AvatarLoraDelta delta = { .b = *b,
+      .row = target->row,
+      .n_rows = target->n_rows,
+      .source_row = target->source_row,
+      .factor = factor };
 
+    if (a)
+      delta.a = *a;
     if (!list) {
       list = g_array_new (FALSE, FALSE, sizeof (AvatarLoraDelta));
       g_hash_table_insert (self->deltas, g_strdup (tensor), list);
@@ -240,31 +244,26 @@ add_deltas (AvatarLora *self, const Group *g, const char *suffix, AvatarTensor a
 static gboolean
 read_alpha (AvatarLora *self, const Group *g, double *value, GError **error)
 {
-  const AvatarTensor *t = &g->found[AVATAR_LORA_ALPHA];
+  const AvatarTensorSource *t = &g->found[AVATAR_LORA_ALPHA];
   float alpha = NAN;
-  gint64 whole = 0;
 
   *value = NAN;
-  if (!avatar_tensor_is_set (*t))
+  if (!avatar_tensor_source_is_set (t))
     return TRUE;
-  if (avatar_tensor_n (*t) == 1
-      && avatar_mapped_read (&whole, t->data, avatar_dtype_size (t->dtype))) {
-    if (t->dtype <= AVATAR_BF16)
-      avatar_dtype_to_f32 (&alpha, &whole, t->dtype, 1);
-    else if (t->dtype == AVATAR_I64)
-      alpha = GINT64_FROM_LE (whole);
-    else if (t->dtype == AVATAR_I32)
-      alpha = (gint32) GINT64_FROM_LE (whole);
-  }
+  if (avatar_tensor_source_n (t) == 1
+      && (t->dtype <= AVATAR_BF16 || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32)
+      && !avatar_tensor_source_read (t, 0, 1, &alpha, error))
+    return FALSE;
   *value = alpha;
   return isfinite (alpha) || fail (self, error, "the alpha of \"%s\" is not a number", g->name);
 }
 
 static gboolean
-check_matrix_of (AvatarLora *self, const Group *g, AvatarTensor *a, AvatarTensor *b, gint64 rows,
-    gint64 cols, GError **error)
+check_matrix_of (AvatarLora *self, const Group *g, AvatarTensorSource *a, AvatarTensorSource *b,
+    gint64 rows, gint64 cols, GError **error)
 {
-  g_autofree char *a_text = avatar_tensor_describe (*a), *b_text = avatar_tensor_describe (*b);
+  g_autofree char *a_text = avatar_tensor_source_describe (a);
+  g_autofree char *b_text = avatar_tensor_source_describe (b);
   gint64 rank = a->shape[0];
 
   if (!is_float (a) || !is_float (b))
@@ -283,30 +282,31 @@ check_matrix_of (AvatarLora *self, const Group *g, AvatarTensor *a, AvatarTensor
 static gboolean
 read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError **error)
 {
-  AvatarTensor a = g->found[AVATAR_LORA_DOWN], b = g->found[AVATAR_LORA_UP];
+  AvatarTensorSource a = g->found[AVATAR_LORA_DOWN], b = g->found[AVATAR_LORA_UP];
   double own, factor;
 
-  if (!avatar_tensor_is_set (a) && !avatar_tensor_is_set (b))
-    return !avatar_tensor_is_set (g->found[AVATAR_LORA_ALPHA])
-        || fail (self, error, "\"%s\" has an alpha but no matrices; fetch the file again", g->name);
-  if (!avatar_tensor_is_set (a) || !avatar_tensor_is_set (b))
+  if (!avatar_tensor_source_is_set (&a) && !avatar_tensor_source_is_set (&b))
+    return !avatar_tensor_source_is_set (&g->found[AVATAR_LORA_ALPHA])
+        || fail (self, error, "\"%s\" has an alpha but no matrices; fetch the file again",
+            g->name);
+  if (!avatar_tensor_source_is_set (&a) || !avatar_tensor_source_is_set (&b))
     return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
         g->name);
   if (!check_matrix_of (self, g, &a, &b, rows, cols, error) || !read_alpha (self, g, &own, error)
       || !avatar_lora_alpha_get (&self->alpha, avatar_tensor_file_get_name (self->file), g->name,
           own, a.shape[0], &factor, error))
     return FALSE;
-  add_deltas (self, g, ".weight", a, b, self->strength * factor);
+  add_deltas (self, g, ".weight", &a, &b, self->strength * factor);
   return TRUE;
 }
 
 static gboolean
 read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError **error)
 {
-  AvatarTensor diff = g->found[AVATAR_LORA_DIFF], bias = g->found[AVATAR_LORA_DIFF_B];
+  AvatarTensorSource diff = g->found[AVATAR_LORA_DIFF], bias = g->found[AVATAR_LORA_DIFF_B];
   const AvatarLoraTarget *target = &g_array_index (g->targets, AvatarLoraTarget, 0);
 
-  if (avatar_tensor_is_set (diff)) {
+  if (avatar_tensor_source_is_set (&diff)) {
     if (!as_matrix (&diff, rows, cols))
       return fail (self, error,
           "\"%s.diff\" is not [%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
@@ -314,9 +314,9 @@ read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError *
           g->name, rows, cols);
     if (!check_cast (self, g, &diff, error))
       return FALSE;
-    add_deltas (self, g, ".weight", AVATAR_NO_TENSOR, diff, self->strength);
+    add_deltas (self, g, ".weight", NULL, &diff, self->strength);
   }
-  if (avatar_tensor_is_set (bias)) {
+  if (avatar_tensor_source_is_set (&bias)) {
     if (!target->has_bias || bias.rank != 1 || !as_matrix (&bias, rows, 1))
       return fail (self, error,
           "\"%s.diff_b\" is not %" G_GINT64_FORMAT
@@ -324,7 +324,7 @@ read_diffs (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError *
           g->name, rows);
     if (!check_cast (self, g, &bias, error))
       return FALSE;
-    add_deltas (self, g, ".bias", AVATAR_NO_TENSOR, bias, self->strength);
+    add_deltas (self, g, ".bias", NULL, &bias, self->strength);
   }
   return TRUE;
 }
@@ -509,16 +509,12 @@ avatar_lora_get_warnings (AvatarLora *self)
 /* Fills @out with NaN if the file was truncated meanwhile, which ends the run like other non-finite
  * weights. */
 static float *
-to_f32 (AvatarTensor t, gint64 row, gint64 n_rows)
+read_rows (const AvatarTensorSource *t, gint64 row, gint64 n_rows)
 {
-  gint64 n = avatar_tensor_n (t) / t.shape[0], count = n_rows * n;
-  gsize size = avatar_dtype_size (t.dtype);
+  gint64 n = avatar_tensor_source_n (t) / t->shape[0], count = n_rows * n;
   float *out = g_new (float, MAX (count, 1));
-  g_autofree guint8 *raw = g_malloc (MAX (count, 1) * size);
 
-  if (avatar_mapped_read (raw, (const guint8 *) t.data + row * n * size, count * size))
-    avatar_dtype_to_f32 (out, raw, t.dtype, count);
-  else
+  if (!avatar_tensor_source_read (t, row * n, count, out, NULL))
     for (gint64 i = 0; i < count; i++)
       out[i] = NAN;
   return out;
@@ -543,14 +539,14 @@ static void
 add_delta (const AvatarLoraDelta *d, gint64 start, gint64 end, gsize n, float *out)
 {
   gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows);
-  gboolean product = avatar_tensor_is_set (d->a);
+  gboolean product = avatar_tensor_source_is_set (&d->a);
   g_autofree float *a = NULL, *b = NULL;
   gint64 rank;
 
   if (first >= last)
     return;
-  b = to_f32 (d->b, d->source_row + first - d->row, last - first);
-  a = product ? to_f32 (d->a, 0, d->a.shape[0]) : NULL;
+  b = read_rows (&d->b, d->source_row + first - d->row, last - first);
+  a = product ? read_rows (&d->a, 0, d->a.shape[0]) : NULL;
   rank = product ? d->a.shape[0] : (gint64) n;
   for (gint64 i = 0; i < (last - first) * rank; i++)
     b[i] *= d->factor;
@@ -600,9 +596,9 @@ avatar_lora_rank (GPtrArray *loras, const char *tensor)
     GArray *list = avatar_lora_get (loras->pdata[i], tensor);
 
     for (guint j = 0; list && j < list->len; j++) {
-      AvatarTensor a = g_array_index (list, AvatarLoraDelta, j).a;
+      const AvatarTensorSource *a = &g_array_index (list, AvatarLoraDelta, j).a;
 
-      rank += avatar_tensor_is_set (a) ? a.shape[0] : 0;
+      rank += avatar_tensor_source_is_set (a) ? a->shape[0] : 0;
     }
   }
   return (rank + RANK_STEP - 1) / RANK_STEP * RANK_STEP;
@@ -617,7 +613,7 @@ fill_up (const AvatarLoraDelta *d, gint64 start, gint64 end, gint64 at, gint64 r
 
   if (first >= last)
     return;
-  b = to_f32 (d->b, d->source_row + first - d->row, last - first);
+  b = read_rows (&d->b, d->source_row + first - d->row, last - first);
   for (gint64 r = 0; r < last - first; r++)
     for (gint64 k = 0; k < n; k++)
       up[(first - start + r) * rank + at + k] = d->factor * b[r * n + k];
@@ -627,7 +623,7 @@ static void
 fill_down (const AvatarLoraDelta *d, gint64 at, gint64 rank, float *down)
 {
   gint64 cols = d->a.shape[1];
-  g_autofree float *a = to_f32 (d->a, 0, d->a.shape[0]);
+  g_autofree float *a = read_rows (&d->a, 0, d->a.shape[0]);
 
   for (gint64 k = 0; k < d->a.shape[0]; k++)
     for (gint64 c = 0; c < cols; c++)
@@ -673,7 +669,7 @@ avatar_lora_check_8bit (GPtrArray *loras, const char *tensor, AvatarDType dtype,
             file, tensor, avatar_dtype_name (dtype), way_out);
         return FALSE;
       }
-      if (!avatar_tensor_is_set (g_array_index (list, AvatarLoraDelta, j).a)) {
+      if (!avatar_tensor_source_is_set (&g_array_index (list, AvatarLoraDelta, j).a)) {
         g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
             "%s: it adds a whole matrix (.diff) to \"%s\", which is stored as %s and accepts "
             "low-rank additions only; %s",

@@ -17,7 +17,7 @@ G_BEGIN_DECLS
  */
 typedef struct
 {
-  AvatarTensor a, b;
+  AvatarTensorSource a, b;
   gint64 row, n_rows, source_row;
   float factor;
 } AvatarLoraDelta;

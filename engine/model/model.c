@@ -129,7 +129,7 @@ static void
 set_vocabulary (AvatarModel *self)
 {
   GHashTable *tensors = self->components[AVATAR_COMPONENT_LLAVA].tensors;
-  const AvatarTensor *table
+  const AvatarTensorSource *table
       = tensors ? g_hash_table_lookup (tensors, AVATAR_COMPONENT_VOCABULARY) : NULL;
 
   if (table)

@@ -3,15 +3,16 @@
  * avatar_model_get_config(). */
 #pragma once
 
-#include "engine/base/tensor.h"
+#include "engine/formats/tensor-source.h"
 #include "engine/model/component.h"
+#include "engine/model/config.h"
 
 #include <avatar/model.h>
 
 G_BEGIN_DECLS
 
 /* Returns: (transfer none) (nullable): table of tensor name, without prefixes such as
- * "model.encoder.", -> AvatarTensor in the mapped file; %NULL if the model has no such component.
+ * "model.encoder.", -> AvatarTensorSource; %NULL if the model has no such component.
  * @file: (out) (optional): path of the file, for messages */
 GHashTable *avatar_model_get_component (AvatarModel *model, const char *part, const char **file);
 

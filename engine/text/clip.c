@@ -52,9 +52,9 @@ embed (const AvatarClip *self, AvatarOps *ops, const AvatarEncoding *prompt, Ava
     host = g_new0 (float, x.shape[0] * d);
     for (gint64 i = 0; i < x.shape[0]; i++)
       if (!avatar_add_row (host + i * d, self->tensors, "embeddings.token_embedding.weight",
-              prompt->clip.ids[i], self->file, error)
+              prompt->clip.ids[i], error)
           || !avatar_add_row (host + i * d, self->tensors, "embeddings.position_embedding.weight",
-              i, self->file, error))
+              i, error))
         return FALSE;
   }
   avatar_op_upload (ops, x, host);

@@ -13,7 +13,6 @@ typedef struct
   const AvatarConfig *config;
   AvatarWeights *weights;
   GHashTable *tensors;
-  const char *file;
   AvatarDoneFunc done;
   gpointer done_data;
 } AvatarClip;

@@ -186,19 +186,18 @@ static gboolean
 run_half (AvatarTextEncoder *self, guint half, AvatarWeights *weights, AvatarOps *ops,
     const AvatarImage *square, AvatarEncoding *const *prompts, guint n, GError **error)
 {
-  const char *file = NULL;
-  GHashTable *tensors = avatar_model_get_component (self->model, self->halves[half].part, &file);
+  GHashTable *tensors = avatar_model_get_component (self->model, self->halves[half].part, NULL);
   AvatarDType dtype = ops->dtype;
   gboolean done;
 
   ops->dtype = avatar_weights_dtype (self->device, once.half);
   if (half == LLAVA) {
     const AvatarLlava llava
-        = { self->config, weights, tensors, file, self->exact_rope, count_part, self };
+        = { self->config, weights, tensors, self->exact_rope, count_part, self };
 
     done = avatar_llava_run (&llava, ops, square, prompts, n, error);
   } else {
-    const AvatarClip clip = { self->config, weights, tensors, file, count_part, self };
+    const AvatarClip clip = { self->config, weights, tensors, count_part, self };
 
     done = avatar_clip_run (&clip, ops, prompts, n, error);
   }

@@ -125,8 +125,7 @@ merge (const AvatarLlava *self, AvatarOps *ops, const AvatarEncoding *prompt, Av
   if (avatar_ops_running (ops)) {
     host = g_new0 (float, MAX (text, 1) * d);
     for (gint64 i = 0; i < text; i++)
-      if (!avatar_add_row (host + i * d, self->tensors, EMBEDDING, prompt->llava.ids[i], self->file,
-              error))
+      if (!avatar_add_row (host + i * d, self->tensors, EMBEDDING, prompt->llava.ids[i], error))
         return FALSE;
   }
   avatar_op_upload (ops, avatar_tensor_rows (x, 0, text), host);

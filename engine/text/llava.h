@@ -11,14 +11,13 @@ G_BEGIN_DECLS
 /* Told of every part of the work that is done. */
 typedef void (*AvatarDoneFunc) (gpointer data);
 
-/* @tensors, @file: where embeddings are read, which are no @weights. @exact: see
- * avatar_llama_begin() */
+/* @tensors: name -> AvatarTensorSource, for the embeddings, which are not among @weights. @exact:
+ * see avatar_llama_begin() */
 typedef struct
 {
   const AvatarConfig *config;
   AvatarWeights *weights;
   GHashTable *tensors;
-  const char *file;
   gboolean exact;
   AvatarDoneFunc done;
   gpointer done_data;

@@ -3,13 +3,13 @@
  * VERSION: entries of another one are never found again, and go as the oldest. */
 #include "engine/text/prompt-cache-key.h"
 
-#include "engine/formats/mapped-file.h"
+#include "engine/formats/tensor-source.h"
 #include "engine/model/model.h"
 
 #include <string.h>
 
 #define VERSION "gst-avatar text 1"
-/* Bytes of every tensor, from its middle. */
+/* Bytes that are sampled from the middle of every tensor. */
 #define SAMPLE 256
 
 static void
@@ -35,15 +35,16 @@ add_part (GChecksum *sum, AvatarModel *model, const char *part)
 
   names = g_list_sort (names, (GCompareFunc) strcmp);
   for (GList *l = names; l; l = l->next) {
-    const AvatarTensor *t = g_hash_table_lookup (tensors, l->data);
-    g_autofree char *text = avatar_tensor_describe (*t);
-    gsize bytes = avatar_tensor_bytes (*t), n = MIN (bytes, SAMPLE);
+    const AvatarTensorSource *t = g_hash_table_lookup (tensors, l->data);
+    g_autofree char *text = avatar_tensor_source_describe (t);
+    gsize size = avatar_dtype_size (t->dtype);
+    guint64 all = avatar_tensor_source_n (t), n = MIN (all, SAMPLE / size);
 
     add_text (sum, l->data);
     add_text (sum, text);
-    if (!avatar_mapped_read (sample, (const guint8 *) t->data + (bytes - n) / 2, n))
+    if (!avatar_tensor_source_read_stored (t, (all - n) / 2, n, sample, NULL))
       return FALSE;
-    g_checksum_update (sum, sample, n);
+    g_checksum_update (sum, sample, n * size);
   }
   return names != NULL;
 }

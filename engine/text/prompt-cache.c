@@ -5,8 +5,7 @@
 #define G_LOG_DOMAIN "avatar"
 #include "engine/text/prompt-cache.h"
 
-#include "engine/formats/mapped-file.h"
-#include "engine/formats/safetensors.h"
+#include "engine/formats/tensor-file.h"
 #include "engine/formats/tensor-writer.h"
 
 #include <errno.h>
@@ -46,14 +45,14 @@ sum (guint8 out[SUM], const float *states, gsize n_states, const float *pooled, 
   g_checksum_get_digest (checksum, out, &length);
 }
 
-/* FALSE: it is not there, or is not @n of @dtype. */
+/* FALSE: the tensor is missing, is not @n values of @dtype, or cannot be read. */
 static gboolean
-read_tensor (AvatarSafetensors *file, const char *name, AvatarDType dtype, void *out, gsize n)
+read_tensor (AvatarTensorFile *file, const char *name, AvatarDType dtype, void *out, gsize n)
 {
-  AvatarTensor t;
+  AvatarTensorSource t;
 
-  return avatar_safetensors_get (file, name, &t) && t.dtype == dtype && t.rank == 1
-      && (gsize) t.shape[0] == n && avatar_mapped_read (out, t.data, avatar_tensor_bytes (t));
+  return avatar_tensor_file_find (file, name, &t) && t.dtype == dtype && t.rank == 1
+      && (gsize) t.shape[0] == n && avatar_tensor_source_read_stored (&t, 0, n, out, NULL);
 }
 
 gboolean
@@ -61,13 +60,13 @@ avatar_prompt_cache_load (const AvatarPromptCache *self, const char *key, float 
     gsize n_states, float *pooled, gsize n_pooled)
 {
   g_autofree char *path = path_of (self, key);
-  g_autoptr (AvatarSafetensors) file = NULL;
+  g_autoptr (AvatarTensorFile) file = NULL;
   g_autoptr (GError) error = NULL;
   guint8 kept[SUM], found[SUM];
 
   if (!g_file_test (path, G_FILE_TEST_EXISTS))
     return FALSE;
-  file = avatar_safetensors_open (path, &error);
+  file = avatar_tensor_file_open (path, &error);
   if (file && read_tensor (file, "sum", AVATAR_U8, kept, SUM)
       && read_tensor (file, "states", AVATAR_F32, states, n_states)
       && read_tensor (file, "pooled", AVATAR_F32, pooled, n_pooled)) {

@@ -14,8 +14,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
     float **pooled, GError **error)
 {
   const AvatarConfig *c = avatar_model_get_config (model);
-  const char *file = NULL;
-  GHashTable *tables = avatar_model_get_component (model, "text", &file);
+  GHashTable *tables = avatar_model_get_component (model, "text", NULL);
   guint dim = c->transformer.text_dim, pooled_dim = c->transformer.pooled_dim;
   const char *end;
 
@@ -45,9 +44,9 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   for (guint i = 0; i < *n; i++) {
     guint byte = i ? (guint8) prompt[i - 1] : c->text.bos_byte;
 
-    if (!avatar_add_row (*states + (gsize) i * dim, tables, "byte_embed", byte, file, error)
-        || !avatar_add_row (*states + (gsize) i * dim, tables, "pos_embed", i, file, error)
-        || !avatar_add_row (*pooled, tables, "byte_embed_2", byte, file, error)) {
+    if (!avatar_add_row (*states + (gsize) i * dim, tables, "byte_embed", byte, error)
+        || !avatar_add_row (*states + (gsize) i * dim, tables, "pos_embed", i, error)
+        || !avatar_add_row (*pooled, tables, "byte_embed_2", byte, error)) {
       g_clear_pointer (states, g_free);
       g_clear_pointer (pooled, g_free);
       return FALSE;

@@ -8,7 +8,6 @@
 typedef struct
 {
   GHashTable *tensors;
-  const char *file;
   gboolean dry_run;
 } Part;
 
@@ -16,14 +15,14 @@ static AvatarTensor
 lookup (gpointer data, const char *name, GError **error)
 {
   const Part *part = data;
-  const AvatarTensor *t = g_hash_table_lookup (part->tensors, name);
+  const AvatarTensorSource *t = g_hash_table_lookup (part->tensors, name);
   AvatarTensor found = AVATAR_NO_TENSOR;
 
   if (!t)
     return found;
   if (part->dry_run)
     return avatar_tensor_of_shape (AVATAR_F32, NULL, t->rank, t->shape);
-  if (!avatar_weights_read (part->tensors, name, part->file, &found, error))
+  if (!avatar_weights_read (part->tensors, name, &found, error))
     return AVATAR_NO_TENSOR;
   return found;
 }
@@ -49,7 +48,7 @@ make (AvatarOps *ops, AvatarModel *model, gboolean decoder, gboolean dry_run, GE
     .data = &part };
   AvatarVaeNetwork *network;
 
-  part.tensors = avatar_model_get_component (model, "vae", &part.file);
+  part.tensors = avatar_model_get_component (model, "vae", NULL);
   network = decoder ? avatar_vae_decoder_network_new (&source)
                     : avatar_vae_encoder_network_new (&source);
   if (!network)

@@ -59,7 +59,6 @@ struct _AvatarResidency
   const AvatarBackend *backend;
   GArray *units; /* of AvatarWeightGroup; the last is fixed */
   guint n;       /* without it */
-  char *file;
   guint8 *fixed;
   gsize largest;       /* bytes of the largest unit */
   gsize scratch_bytes; /* of each scratch there is now */
@@ -94,8 +93,7 @@ unit_at (AvatarWeightStreamer *self, guint i)
 }
 
 AvatarWeightStreamer *
-avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes,
-    const char *file)
+avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes)
 {
   AvatarWeightStreamer *self = g_new0 (AvatarWeightStreamer, 1);
 
@@ -103,7 +101,6 @@ avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_
   self->backend = avatar_device_get_backend (device);
   self->units = units;
   self->n = units->len - 1;
-  self->file = g_strdup (file);
   self->pinned_left = pinned_bytes;
   self->places = g_ptr_array_new ();
   self->place_of = g_new0 (Place *, self->n);
@@ -140,7 +137,7 @@ find_image (AvatarWeightStreamer *self, guint unit, gboolean keep, Staging **sta
 
     if (!image)
       self->pinned_left = 0; /* the system gives no more: the rest comes through staging */
-    if (image && !avatar_pack_group (unit_at (self, unit), image, self->file, &self->stop, error)) {
+    if (image && !avatar_pack_group (unit_at (self, unit), image, &self->stop, error)) {
       self->backend->host_free (handle, image, bytes);
       return NULL;
     }
@@ -159,7 +156,7 @@ find_image (AvatarWeightStreamer *self, guint unit, gboolean keep, Staging **sta
   self->next_staging = (self->next_staging + 1) % AVATAR_STAGINGS;
   if (s->used)
     self->backend->fence_sync (s->copied);
-  if (!avatar_pack_group (unit_at (self, unit), s->memory, self->file, &self->stop, error))
+  if (!avatar_pack_group (unit_at (self, unit), s->memory, &self->stop, error))
     return NULL;
   *staging = s;
   *pinned = s->pinned;
@@ -384,7 +381,6 @@ avatar_weight_streamer_free (AvatarWeightStreamer *self)
   g_free (self->position);
   g_free (self->route);
   g_free (self->images);
-  g_free (self->file);
   g_clear_error (&self->error);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->changed);
@@ -405,7 +401,7 @@ avatar_weight_streamer_load_fixed (AvatarWeightStreamer *self, GError **error)
     return TRUE;
   self->fixed = avatar_device_memory_new (self->device, unit->bytes, "fixed weights", error);
   image = g_malloc0 (unit->bytes);
-  if (!self->fixed || !avatar_pack_group (unit, image, self->file, NULL, error))
+  if (!self->fixed || !avatar_pack_group (unit, image, NULL, error))
     return FALSE;
   self->backend->upload (self->queue, self->fixed, image, unit->bytes, FALSE);
   return self->backend->queue_sync (self->queue, error);

@@ -10,9 +10,9 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarResidency AvatarWeightStreamer;
 
-/* @units: see avatar_pack_plan(); must outlive it. @file is for messages. Starts nothing. */
-AvatarWeightStreamer *avatar_weight_streamer_new (AvatarDevice *device, GArray *units,
-    guint64 pinned_bytes, const char *file);
+/* @units: see avatar_pack_plan(); must outlive it. Starts nothing. */
+AvatarWeightStreamer *
+avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes);
 /* What runs on the device must be done. */
 void avatar_weight_streamer_free (AvatarWeightStreamer *self);
 /* The fixed tensors, once. */

@@ -9,7 +9,6 @@ struct _AvatarSlot
 {
   AvatarDevice *device;
   GArray *units; /* of AvatarWeightGroup; the last is fixed */
-  char *file;
   guint8 *memory, *fixed;
   gsize bytes;
   gint unit; /* -1: none */
@@ -38,14 +37,13 @@ avatar_host_streamer_bytes (GArray *units)
 }
 
 AvatarHostStreamer *
-avatar_host_streamer_new (AvatarDevice *device, GArray *units, const char *file, GError **error)
+avatar_host_streamer_new (AvatarDevice *device, GArray *units, GError **error)
 {
   g_autoptr (AvatarHostStreamer) self = g_new0 (AvatarHostStreamer, 1);
   const AvatarWeightGroup *fixed = unit_at (units, units->len - 1);
 
   self->device = avatar_device_ref (device);
   self->units = units;
-  self->file = g_strdup (file);
   self->unit = -1;
   self->bytes = largest (units);
   if (self->bytes > 0
@@ -53,7 +51,7 @@ avatar_host_streamer_new (AvatarDevice *device, GArray *units, const char *file,
     return NULL;
   if (fixed->bytes > 0
       && (!(self->fixed = avatar_device_memory_new (device, fixed->bytes, "fixed weights", error))
-          || !avatar_pack_group (fixed, self->fixed, file, NULL, error)))
+          || !avatar_pack_group (fixed, self->fixed, NULL, error)))
     return NULL;
   return g_steal_pointer (&self);
 }
@@ -67,7 +65,6 @@ avatar_host_streamer_free (AvatarHostStreamer *self)
   avatar_device_memory_free (self->device, self->fixed,
       unit_at (self->units, self->units->len - 1)->bytes);
   avatar_device_unref (self->device);
-  g_free (self->file);
   g_free (self);
 }
 
@@ -77,8 +74,7 @@ avatar_host_streamer_acquire (AvatarHostStreamer *self, AvatarOps *ops, guint un
   if (!avatar_ops_running (ops))
     return;
   self->unit = unit;
-  if (!avatar_pack_group (unit_at (self->units, unit), self->memory, self->file, &ops->cancelled,
-          &ops->error))
+  if (!avatar_pack_group (unit_at (self->units, unit), self->memory, &ops->cancelled, &ops->error))
     self->unit = -1;
 }
 

@@ -12,8 +12,7 @@ typedef struct _AvatarSlot AvatarHostStreamer;
 
 /* @units: see avatar_pack_plan(); must outlive it. Takes memory for the largest unit and for the fixed
  * tensors, which are read. */
-AvatarHostStreamer *
-avatar_host_streamer_new (AvatarDevice *device, GArray *units, const char *file, GError **error);
+AvatarHostStreamer *avatar_host_streamer_new (AvatarDevice *device, GArray *units, GError **error);
 void avatar_host_streamer_free (AvatarHostStreamer *self);
 /* What it takes. */
 guint64 avatar_host_streamer_bytes (GArray *units);

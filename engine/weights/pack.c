@@ -3,7 +3,6 @@
 #include "engine/weights/pack.h"
 
 #include "engine/model/lora.h"
-#include "engine/formats/mapped-file.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,7 +24,7 @@ static gboolean
 is_matrix_bias (GHashTable *tensors, const char *name)
 {
   g_autofree char *weight = NULL;
-  const AvatarTensor *t;
+  const AvatarTensorSource *t;
 
   if (!g_str_has_suffix (name, ".bias"))
     return FALSE;
@@ -37,7 +36,7 @@ is_matrix_bias (GHashTable *tensors, const char *name)
 /* A large matrix of a block: what the released 8-bit files quantise, too
  * (docs/dev/spec/denoise.md 1.3). */
 static gboolean
-is_block_matrix (const char *name, const AvatarTensor *t)
+is_block_matrix (const char *name, const AvatarTensorSource *t)
 {
   return (g_str_has_prefix (name, "double_blocks.") || g_str_has_prefix (name, "single_blocks."))
       && g_str_has_suffix (name, ".weight") && t->rank == 2 && t->shape[0] >= MIN_QUANTISED
@@ -51,7 +50,7 @@ is_modulation (const char *name)
 }
 
 static AvatarDType
-image_dtype (GHashTable *tensors, const char *name, const AvatarTensor *t,
+image_dtype (GHashTable *tensors, const char *name, const AvatarTensorSource *t,
     const AvatarWeightSettings *settings, AvatarDType activation)
 {
   if (t->rank < 2)
@@ -93,8 +92,8 @@ add_factors (AvatarWeightGroup *unit, AvatarPackedTensor *p)
 }
 
 static void
-add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const char *name, const AvatarTensor *t,
-    const AvatarWeightSettings *settings, AvatarDType activation)
+add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const char *name,
+    const AvatarTensorSource *t, const AvatarWeightSettings *settings, AvatarDType activation)
 {
   AvatarPackedTensor p = { .name = g_strdup (name),
     .source = *t,
@@ -102,8 +101,8 @@ add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const char *name, cons
     .dtype = image_dtype (tensors, name, t, settings, activation),
     .expanded = activation };
   g_autofree char *scale_name = g_strdup_printf ("%s_scale", name);
-  const AvatarTensor *scale = g_hash_table_lookup (tensors, scale_name);
-  gsize n = avatar_tensor_n (*t);
+  const AvatarTensorSource *scale = g_hash_table_lookup (tensors, scale_name);
+  gsize n = avatar_tensor_source_n (t);
 
   if (scale)
     p.source_scale = *scale;
@@ -152,7 +151,7 @@ avatar_pack_plan (GHashTable *tensors, const AvatarWeightGrouping *units,
     g_array_set_clear_func (unit->tensors, packed_clear);
   }
   for (GList *l = names; l; l = l->next) {
-    const AvatarTensor *t = g_hash_table_lookup (tensors, l->data);
+    const AvatarTensorSource *t = g_hash_table_lookup (tensors, l->data);
     guint i = units->group_of ? units->group_of (l->data, units->data) : AVATAR_WEIGHT_GROUP_FIXED;
 
     if (g_str_has_suffix (l->data, "_scale") || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32
@@ -182,58 +181,20 @@ avatar_pack_check (GArray *units, GError **error)
   return TRUE;
 }
 
-/* The factor of row @r of an 8-bit source. */
+/* Reads the scale factors of rows @start .. @end; 1 for a tensor without any. */
 static gboolean
-read_factor (const AvatarPackedTensor *p, gint64 r, float *factor)
+read_factors (const AvatarPackedTensor *p, gint64 start, gint64 end, float *factors, GError **error)
 {
-  gsize size = avatar_dtype_size (p->source_scale.dtype);
-  guint8 raw[sizeof (gint64)];
-  gint64 at;
+  const AvatarTensorSource *scale = &p->source_scale;
 
-  *factor = 1;
-  if (!p->source_scale.rank && !p->source_scale.data)
-    return TRUE;
-  at = avatar_tensor_n (p->source_scale) > 1 ? r : 0;
-  if (!avatar_mapped_read (raw, (const guint8 *) p->source_scale.data + at * size, size))
+  if (avatar_tensor_source_n (scale) > 1)
+    return avatar_tensor_source_read (scale, start, end - start, factors, error);
+  factors[0] = 1;
+  if (avatar_tensor_source_is_set (scale)
+      && !avatar_tensor_source_read (scale, 0, 1, factors, error))
     return FALSE;
-  avatar_dtype_to_f32 (factor, raw, p->source_scale.dtype, 1);
-  return TRUE;
-}
-
-/* Those of rows @start .. @end at once. */
-static gboolean
-read_factors (const AvatarPackedTensor *p, gint64 start, gint64 end, float *factors)
-{
-  gsize size = avatar_dtype_size (p->source_scale.dtype), n = end - start;
-  g_autofree guint8 *raw = NULL;
-
-  if (avatar_tensor_n (p->source_scale) <= 1) {
-    if (!read_factor (p, 0, factors))
-      return FALSE;
-    for (gsize i = 1; i < n; i++)
-      factors[i] = factors[0];
-    return TRUE;
-  }
-  raw = g_malloc (n * size);
-  if (!avatar_mapped_read (raw, (const guint8 *) p->source_scale.data + start * size, n * size))
-    return FALSE;
-  avatar_dtype_to_f32 (factors, raw, p->source_scale.dtype, n);
-  return TRUE;
-}
-
-/* @n values of row @r, from column 0, as float32. @raw: room for them as they are stored. */
-static gboolean
-read_row (const AvatarPackedTensor *p, gint64 r, gsize n, guint8 *raw, float *values)
-{
-  gsize size = avatar_dtype_size (p->source.dtype);
-
-  if (!avatar_mapped_read (raw, (const guint8 *) p->source.data + r * n * size, n * size))
-    return FALSE;
-  if (p->source.dtype == AVATAR_I8)
-    for (gsize i = 0; i < n; i++)
-      values[i] = ((const gint8 *) raw)[i];
-  else
-    avatar_dtype_to_f32 (values, raw, p->source.dtype, n);
+  for (gint64 i = 1; i < end - start; i++)
+    factors[i] = factors[0];
   return TRUE;
 }
 
@@ -270,70 +231,71 @@ add_row (float *values, const float *delta, gsize n)
     values[i] += delta[i];
 }
 
-typedef enum
+/* Refuses values that would become 8-bit numbers that look sound. */
+static gboolean
+check_finite (const AvatarPackedTensor *p, const float *values, gsize n, GError **error)
 {
-  PACK_DONE,
-  PACK_UNREADABLE,
-  PACK_NOT_FINITE, /* would be rounded to numbers that look sound */
-} PackResult;
+  if (avatar_is_finite (values, n))
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+      "%s: tensor \"%s\" has NaN or infinite values, which cannot be rounded to 8 bits; the file "
+      "is corrupt: fetch or convert it again",
+      p->source.file ? p->source.file : "weights", p->name);
+  return FALSE;
+}
 
 /* Rows @start .. @end of an 8-bit tensor. */
-static PackResult
-pack_8bit (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end)
+static gboolean
+pack_8bit (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end, GError **error)
 {
-  gsize n = avatar_tensor_n (p->source) / p->source.shape[0];
+  gsize n = avatar_tensor_source_n (&p->source) / p->source.shape[0];
   float *scale = (float *) (image + p->scale_offset);
-  g_autofree guint8 *raw = NULL;
   g_autofree float *values = NULL, *delta = NULL;
 
-  if (p->source.dtype == p->dtype) /* as it is; LoRAs are apart, then */
-    return read_factors (p, start, end, scale + start)
-            && avatar_mapped_read (image + p->offset + start * n,
-                (const guint8 *) p->source.data + start * n, (end - start) * n)
-        ? PACK_DONE
-        : PACK_UNREADABLE;
-  raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
+  if (p->source.dtype == p->dtype) /* LoRAs are kept in two factors in this case */
+    return read_factors (p, start, end, scale + start, error)
+        && avatar_tensor_source_read_stored (&p->source, start * n, (end - start) * n,
+            image + p->offset + start * n, error);
   values = g_new (float, n);
   delta = delta_of (p, start, end, n);
   for (gint64 r = start; r < end; r++) {
-    if (!read_row (p, r, n, raw, values))
-      return PACK_UNREADABLE;
+    if (!avatar_tensor_source_read (&p->source, r * n, n, values, error))
+      return FALSE;
     add_row (values, delta ? delta + (r - start) * n : NULL, n);
-    if (!avatar_is_finite (values, n))
-      return PACK_NOT_FINITE;
+    if (!check_finite (p, values, n, error))
+      return FALSE;
     quantise_row (image + p->offset + r * n, &scale[r], p->dtype, values, n);
   }
-  return PACK_DONE;
+  return TRUE;
 }
 
 /* Rows @start .. @end of another tensor. */
-static PackResult
-pack_rows (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end)
+static gboolean
+pack_rows (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end, GError **error)
 {
   gint64 rows = p->source.rank ? p->source.shape[0] : 1;
-  gsize n = avatar_tensor_n (p->source) / MAX (rows, 1), size = avatar_dtype_size (p->dtype);
+  gsize n = avatar_tensor_source_n (&p->source) / MAX (rows, 1);
+  gsize size = avatar_dtype_size (p->dtype);
   guint8 *dst = image + p->offset + start * n * size;
-  g_autofree guint8 *raw = NULL;
-  g_autofree float *values = NULL, *delta = delta_of (p, start, end, n);
+  g_autofree float *values = NULL, *factors = NULL, *delta = delta_of (p, start, end, n);
 
-  if (p->source.dtype == p->dtype && avatar_dtype_size (p->dtype) > 1 && !delta)
-    return avatar_mapped_read (dst, (const guint8 *) p->source.data + start * n * size,
-               (end - start) * n * size)
-        ? PACK_DONE
-        : PACK_UNREADABLE;
-  raw = g_malloc (n * avatar_dtype_size (p->source.dtype));
+  if (p->source.dtype == p->dtype && size > 1 && !delta)
+    return avatar_tensor_source_read_stored (&p->source, start * n, (end - start) * n, dst, error);
   values = g_new (float, n);
+  factors = g_new (float, end - start);
+  if (!read_factors (p, start, end, factors, error))
+    return FALSE;
   for (gint64 r = start; r < end; r++, dst += n * size) {
-    float factor;
+    float factor = factors[r - start];
 
-    if (!read_factor (p, r, &factor) || !read_row (p, r, n, raw, values))
-      return PACK_UNREADABLE;
+    if (!avatar_tensor_source_read (&p->source, r * n, n, values, error))
+      return FALSE;
     for (gsize i = 0; factor != 1 && i < n; i++)
       values[i] *= factor;
     add_row (values, delta ? delta + (r - start) * n : NULL, n);
     avatar_dtype_from_f32 (dst, p->dtype, values, n);
   }
-  return PACK_DONE;
+  return TRUE;
 }
 
 /* Rows @start .. @end of the left factor of LoRAs kept apart, and with the first all of the right. */
@@ -358,17 +320,26 @@ typedef struct
   gint64 start, end;
 } Piece;
 
-gboolean
-avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const char *file,
-    const gint *cancelled, GError **error)
+static gboolean
+pack_piece (const Piece *piece, guint8 *image, GError **error)
 {
-  g_autoptr (GArray) pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
-  const char *broken = NULL;
-  PackResult worst = PACK_DONE;
+  const AvatarPackedTensor *p = piece->tensor;
+
+  if (p->rank)
+    pack_factors (p, image, piece->start, piece->end);
+  return avatar_dtype_size (p->dtype) == 1 ? pack_8bit (p, image, piece->start, piece->end, error)
+                                           : pack_rows (p, image, piece->start, piece->end, error);
+}
+
+/* Divides all tensors of @unit into pieces of about PIECE values. */
+static GArray *
+list_pieces (const AvatarWeightGroup *unit)
+{
+  GArray *pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
 
   for (guint i = 0; i < unit->tensors->len; i++) {
     const AvatarPackedTensor *p = &g_array_index (unit->tensors, AvatarPackedTensor, i);
-    gint64 rows = p->source.shape[0], n = avatar_tensor_n (p->source) / MAX (rows, 1);
+    gint64 rows = p->source.shape[0], n = avatar_tensor_source_n (&p->source) / MAX (rows, 1);
     gint64 step = MAX (1, (gint64) PIECE / MAX (n, 1));
 
     for (gint64 r = 0; r < rows; r += step) {
@@ -377,37 +348,36 @@ avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const char *fil
       g_array_append_val (pieces, piece);
     }
   }
+  return pieces;
+}
+
+gboolean
+avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const gint *cancelled,
+    GError **error)
+{
+  g_autoptr (GArray) pieces = list_pieces (unit);
+  GError *failure = NULL;
+
 #pragma omp parallel for schedule(dynamic)
   for (guint i = 0; i < pieces->len; i++) {
-    const Piece *piece = &g_array_index (pieces, Piece, i);
-    PackResult result;
+    g_autoptr (GError) problem = NULL;
 
     if (cancelled && g_atomic_int_get (cancelled))
       continue;
-    result = avatar_dtype_size (piece->tensor->dtype) == 1
-        ? pack_8bit (piece->tensor, image, piece->start, piece->end)
-        : pack_rows (piece->tensor, image, piece->start, piece->end);
-    if (piece->tensor->rank)
-      pack_factors (piece->tensor, image, piece->start, piece->end);
-    if (result != PACK_DONE)
+    if (!pack_piece (&g_array_index (pieces, Piece, i), image, &problem))
 #pragma omp critical
     {
-      broken = piece->tensor->name;
-      worst = result;
+      g_clear_error (&failure);
+      failure = g_steal_pointer (&problem);
     }
   }
   if (cancelled && g_atomic_int_get (cancelled)) {
+    g_clear_error (&failure);
     g_set_error_literal (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "cancelled");
     return FALSE;
   }
-  if (!broken)
+  if (!failure)
     return TRUE;
-  if (worst == PACK_UNREADABLE)
-    avatar_mapped_set_error (error, file, broken);
-  else
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: tensor \"%s\" has NaN or infinite values, which cannot be rounded to 8 bits; the file "
-        "is corrupt: fetch or convert it again",
-        file ? file : "weights", broken);
+  g_propagate_error (error, failure);
   return FALSE;
 }

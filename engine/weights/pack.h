@@ -3,14 +3,15 @@
  * other at aligned offsets. The image of a unit depends on the file and the settings only. */
 #pragma once
 
-#include "engine/base/tensor.h"
+#include "engine/formats/tensor-source.h"
 #include "engine/weights/weight-types.h"
 
 G_BEGIN_DECLS
 
 /**
  * AvatarPackedTensor: one tensor in its unit's image.
- * @source: in the mapped file; @source_scale: of an 8-bit source, factors of its rows, or of all
+ * @source: tensor in the file
+ * @source_scale: scale factors of an 8-bit source, one for each row or one for all; else not set
  * @loras: that add to it, or %NULL: while it is packed, or, if @rank is not 0, to its expanded copy
  * @dtype: in the image; @offset: bytes from the start of the image
  * @scale_offset: of an 8-bit tensor: its rows' factors
@@ -22,7 +23,7 @@ G_BEGIN_DECLS
 typedef struct
 {
   char *name;
-  AvatarTensor source, source_scale;
+  AvatarTensorSource source, source_scale;
   GPtrArray *loras;
   AvatarDType dtype, expanded;
   gboolean expands;
@@ -44,10 +45,10 @@ GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightGrouping *units
     const AvatarWeightSettings *settings, AvatarDType activation);
 /* FALSE with AVATAR_ERROR_SETTINGS if there is a LoRA that cannot be added. */
 gboolean avatar_pack_check (GArray *units, GError **error);
-/* Writes the image of @unit with all cores. FALSE with AVATAR_ERROR_READ if the file cannot be
- * read (it has been cut short since it was mapped), or AVATAR_ERROR_CANCELLED as soon as @cancelled
- * (optional) is not 0. @file is for the message. */
-gboolean avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const char *file,
-    const gint *cancelled, GError **error);
+/* Writes the image of @unit with all cores. Fails with AVATAR_ERROR_READ if the file has been cut
+ * short, with AVATAR_ERROR_FORMAT if values that are to be quantised are not finite, and with
+ * AVATAR_ERROR_CANCELLED as soon as @cancelled (optional) is not 0. */
+gboolean avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const gint *cancelled,
+    GError **error);
 
 G_END_DECLS

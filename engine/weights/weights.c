@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Views of a part's tensors. On the CPU: float32 in one arena, read once; a dry one walks the same
- * list, which is why a plan knows the size. Nothing is computed on mapped memory, not even float32:
- * a file that is cut short while it is mapped would kill the process (engine/formats/mapped-file.h). On
+ * list, which is why a plan knows the size. On
  * a discrete device: wherever their units are. */
 #include "engine/weights/weights.h"
 
 #include "engine/device/device.h"
 #include "engine/model/lora.h"
-#include "engine/formats/mapped-file.h"
+#include "engine/formats/tensor-source.h"
 #include "engine/model/model.h"
 #include "engine/weights/device-streamer.h"
 #include "engine/weights/shared.h"
@@ -34,9 +33,6 @@ struct _AvatarWeights
   AvatarHostStreamer *slot;        /* NULL: dry, or a discrete device */
 };
 
-/* Values that are converted at a time. */
-#define PIECE 65536
-
 /* Sorted, so that a dry walk and a real one push in the same order. */
 static GList *
 sorted_names (GHashTable *tensors)
@@ -44,70 +40,39 @@ sorted_names (GHashTable *tensors)
   return g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
 }
 
-/* @n values of @source from @start as float32. */
+/* Reads @source as float32 into @view. @scale: (nullable): factors of an 8-bit tensor. */
 static gboolean
-read_piece (float *dst, guint8 *raw, const AvatarTensor *source, gsize start, gsize n)
+convert (AvatarTensor view, const AvatarTensorSource *source, const AvatarTensorSource *scale,
+    GError **error)
 {
-  gsize size = avatar_dtype_size (source->dtype);
-
-  if (!avatar_mapped_read (raw, (const guint8 *) source->data + start * size, n * size))
-    return FALSE;
-  if (source->dtype == AVATAR_I8)
-    for (gsize i = 0; i < n; i++)
-      dst[i] = ((const gint8 *) raw)[i];
-  else
-    avatar_dtype_to_f32 (dst, raw, source->dtype, n);
-  return TRUE;
-}
-
-static gboolean
-read_values (float *dst, const AvatarTensor *source)
-{
-  gsize n = avatar_tensor_n (*source);
-  g_autofree guint8 *raw = NULL;
-
-  if (source->dtype == AVATAR_F32)
-    return avatar_mapped_read (dst, source->data, n * sizeof (float));
-  raw = g_malloc (MIN (n, PIECE) * avatar_dtype_size (source->dtype));
-  for (gsize start = 0; start < n; start += PIECE)
-    if (!read_piece (dst + start, raw, source, start, MIN (PIECE, n - start)))
-      return FALSE;
-  return TRUE;
-}
-
-/* @view = @source in float32. @scale: of an 8-bit source, or NULL. */
-static gboolean
-convert (AvatarTensor view, const AvatarTensor *source, const AvatarTensor *scale)
-{
-  gint64 rows = source->shape[0], cols = avatar_tensor_n (*source) / MAX (rows, 1);
+  gint64 rows = view.shape[0], cols = avatar_tensor_n (view) / MAX (rows, 1);
   g_autofree float *factors = NULL;
   float *out = view.data;
+  gboolean each_row;
 
-  if (!read_values (out, source))
+  if (!avatar_tensor_source_read (source, 0, avatar_tensor_n (view), out, error))
     return FALSE;
   if (!scale)
     return TRUE;
-  factors = g_new (float, avatar_tensor_n (*scale));
-  if (!read_values (factors, scale))
+  factors = avatar_tensor_source_read_all (scale, error);
+  if (!factors)
     return FALSE;
+  each_row = avatar_tensor_source_n (scale) > 1;
   for (gint64 r = 0; r < rows; r++)
     for (gint64 i = 0; i < cols; i++)
-      out[r * cols + i] *= factors[avatar_tensor_n (*scale) > 1 ? r : 0];
+      out[r * cols + i] *= factors[each_row ? r : 0];
   return TRUE;
 }
 
 gboolean
-avatar_weights_read (GHashTable *tensors, const char *name, const char *file, AvatarTensor *t,
-    GError **error)
+avatar_weights_read (GHashTable *tensors, const char *name, AvatarTensor *t, GError **error)
 {
-  const AvatarTensor *source = g_hash_table_lookup (tensors, name);
+  const AvatarTensorSource *source = g_hash_table_lookup (tensors, name);
   g_autofree char *scale = g_strconcat (name, "_scale", NULL);
-  AvatarTensor view = *source;
+  AvatarTensor view = avatar_tensor_of_shape (AVATAR_F32, NULL, source->rank, source->shape);
 
-  view.dtype = AVATAR_F32;
   view.data = g_malloc (MAX (avatar_tensor_bytes (view), 1));
-  if (!convert (view, source, g_hash_table_lookup (tensors, scale))) {
-    avatar_mapped_set_error (error, file, name);
+  if (!convert (view, source, g_hash_table_lookup (tensors, scale), error)) {
     g_free (view.data);
     return FALSE;
   }
@@ -136,25 +101,22 @@ merge (AvatarTensor view, const char *name, GPtrArray *loras)
 /* @views: filled; %NULL in a dry walk. */
 static gboolean
 make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTable *views,
-    const char *file, GError **error)
+    GError **error)
 {
   g_autoptr (GList) names = sorted_names (tensors);
 
   for (GList *l = names; l; l = l->next) {
-    const AvatarTensor *source = g_hash_table_lookup (tensors, l->data);
+    const AvatarTensorSource *source = g_hash_table_lookup (tensors, l->data);
     g_autofree char *scale = g_strconcat (l->data, "_scale", NULL);
-    AvatarTensor view = *source;
+    AvatarTensor view = avatar_tensor_of_shape (AVATAR_F32, NULL, source->rank, source->shape);
     gboolean dry_run = avatar_arena_is_dry_run (arena);
 
     if (g_str_has_suffix (l->data, "_scale")
         || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
       continue; /* belongs to another tensor; avatar_model_open() lets none through */
-    view.dtype = AVATAR_F32;
     view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
-    if (!dry_run && !convert (view, source, g_hash_table_lookup (tensors, scale))) {
-      avatar_mapped_set_error (error, file, l->data);
+    if (!dry_run && !convert (view, source, g_hash_table_lookup (tensors, scale), error))
       return FALSE;
-    }
     if (!dry_run && avatar_lora_touches (loras, l->data))
       merge (view, l->data, loras);
     if (views)
@@ -183,7 +145,7 @@ host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
     g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
     gsize bytes;
 
-    make_views (weights->arena, load->tensors, self->loras, NULL, NULL, NULL);
+    make_views (weights->arena, load->tensors, self->loras, NULL, NULL);
     bytes = avatar_arena_peak (weights->arena);
     avatar_arena_free (weights->arena);
     weights->arena = avatar_arena_new (self->device, bytes, what, error);
@@ -191,7 +153,7 @@ host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
       return FALSE;
   }
   weights->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  return make_views (weights->arena, load->tensors, self->loras, weights->views, self->file, error);
+  return make_views (weights->arena, load->tensors, self->loras, weights->views, error);
 }
 
 static gboolean
@@ -240,10 +202,9 @@ discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightGroup
   if (dry_run)
     return TRUE;
   if (!backend->discrete)
-    return (self->slot = avatar_host_streamer_new (self->device, self->units, self->file, error))
-        != NULL;
+    return (self->slot = avatar_host_streamer_new (self->device, self->units, error)) != NULL;
   self->residency = avatar_weight_streamer_new (self->device, self->units,
-      (settings ? settings : &as_stored)->pinned_bytes, self->file);
+      (settings ? settings : &as_stored)->pinned_bytes);
   return avatar_weight_streamer_load_fixed (self->residency, error);
 }
 
@@ -342,7 +303,8 @@ avatar_weights_file_bytes (AvatarWeights *self)
     const AvatarWeightGroup *unit = &g_array_index (self->units, AvatarWeightGroup, i);
 
     for (guint j = 0; j < unit->tensors->len; j++)
-      bytes += avatar_tensor_bytes (g_array_index (unit->tensors, AvatarPackedTensor, j).source);
+      bytes += avatar_tensor_source_size (
+          &g_array_index (unit->tensors, AvatarPackedTensor, j).source);
   }
   return bytes;
 }

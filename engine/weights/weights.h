@@ -27,14 +27,14 @@ AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
 AvatarWeights *avatar_weights_new_grouped (AvatarModel *model, AvatarDevice *device,
     const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
     gboolean dry_run, GError **error);
-/* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
+/* The same over a table of name -> AvatarTensorSource, whose files must outlive the weights. */
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
     const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
     gboolean dry_run, GError **error);
 /* One tensor of a part as float32 of the host; @t->data is to be freed with g_free(). The name must
- * be there. @file: for messages */
-gboolean avatar_weights_read (GHashTable *tensors, const char *name, const char *file,
-    AvatarTensor *t, GError **error);
+ * be there. */
+gboolean
+avatar_weights_read (GHashTable *tensors, const char *name, AvatarTensor *t, GError **error);
 void avatar_weights_free (AvatarWeights *self);
 /* Device memory for what is fixed; on the host, if units come and go, for one of them as well. */
 guint64 avatar_weights_fixed_bytes (AvatarWeights *self);

@@ -28,25 +28,28 @@
 
 /* All tensors of the part in one block of memory; scaled so that activations stay near one. */
 static GHashTable *
-random_weights (AvatarModel *model, guint16 **memory)
+random_weights (AvatarModel *model, GBytes **memory)
 {
   GHashTable *shapes = avatar_model_get_component (model, "transformer", NULL);
   GHashTable *table = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
   g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (shapes), (GCompareFunc) strcmp);
   gsize all = 0, at = 0;
+  guint16 *values;
 
   for (GList *l = names; l; l = l->next)
-    all += (avatar_tensor_n (*(AvatarTensor *) g_hash_table_lookup (shapes, l->data)) + 127) & ~127;
-  *memory = g_malloc (all * 2);
+    all += (avatar_tensor_source_n (g_hash_table_lookup (shapes, l->data)) + 127) & ~127;
+  values = g_malloc (all * 2);
+  *memory = g_bytes_new_take (values, all * 2);
   for (GList *l = names; l; l = l->next) {
-    AvatarTensor t = *(AvatarTensor *) g_hash_table_lookup (shapes, l->data);
-    gsize n = avatar_tensor_n (t);
-    AvatarRandom random = avatar_random_for (l->data, t, 0);
+    const AvatarTensorSource *shape = g_hash_table_lookup (shapes, l->data);
+    gsize n = avatar_tensor_source_n (shape);
+    AvatarRandom random = avatar_random_for (l->data, avatar_tensor_source_layout (shape), 0);
+    AvatarTensorSource t
+        = avatar_tensor_source_in_bytes (*memory, at * 2, AVATAR_BF16, shape->rank, shape->shape);
 
-    t.data = *memory + at;
 #pragma omp parallel for schedule(static)
     for (gsize i = 0; i < n; i += PIECE)
-      avatar_random_fill (&random, i, MIN (PIECE, n - i), AVATAR_BF16, (guint16 *) t.data + i);
+      avatar_random_fill (&random, i, MIN (PIECE, n - i), AVATAR_BF16, values + at + i);
     g_hash_table_insert (table, l->data, g_memdup2 (&t, sizeof t));
     at += (n + 127) & ~127;
   }
@@ -307,7 +310,7 @@ main (int argc, char **argv)
   g_autoptr (AvatarModel) model = avatar_model_open ("released", &error);
   g_autoptr (AvatarDevice) device = NULL;
   g_autoptr (GHashTable) table = NULL;
-  guint16 *memory;
+  GBytes *memory;
   FILE *dump_file = NULL;
   gint64 start = g_get_monotonic_time ();
   int failed = 0;
@@ -346,6 +349,6 @@ main (int argc, char **argv)
       fclose (dump_file);
     dump_file = NULL;
   }
-  g_free (memory);
+  g_bytes_unref (memory);
   return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

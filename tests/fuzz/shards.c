@@ -57,11 +57,15 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   shards = avatar_shards_new (index, files, "fuzz", &error);
   g_assert (!shards == !!error);
   for (guint i = 0; shards && i < avatar_shards_n (shards); i++) {
-    AvatarTensor tensor;
+    g_autofree guint8 *values = NULL;
+    AvatarTensorSource tensor;
 
     g_assert (avatar_shards_nth (shards, i, &tensor));
-    for (gsize k = 0; k < avatar_tensor_bytes (tensor); k++)
-      sum += ((guint8 *) tensor.data)[k];
+    values = g_malloc (MAX (avatar_tensor_source_size (&tensor), 1));
+    g_assert (avatar_tensor_source_read_stored (&tensor, 0, avatar_tensor_source_n (&tensor),
+        values, NULL));
+    for (gsize k = 0; k < avatar_tensor_source_size (&tensor); k++)
+      sum += values[k];
   }
   return 0;
 }

@@ -33,10 +33,14 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
       touch (entry, length);
   }
   for (guint i = 0; torch && i < avatar_torch_n (torch); i++) {
-    AvatarTensor tensor;
+    g_autofree guint8 *values = NULL;
+    AvatarTensorSource tensor;
 
     g_assert (avatar_torch_nth (torch, i, &tensor));
-    touch (tensor.data, avatar_tensor_bytes (tensor));
+    values = g_malloc (MAX (avatar_tensor_source_size (&tensor), 1));
+    g_assert (avatar_tensor_source_read_stored (&tensor, 0, avatar_tensor_source_n (&tensor),
+        values, NULL));
+    touch (values, avatar_tensor_source_size (&tensor));
   }
   return 0;
 }

@@ -26,23 +26,18 @@ golden_open (const char *name)
 static inline AvatarTensor
 golden_get (AvatarSafetensors *file, const char *name)
 {
-  AvatarTensor t, out;
+  g_autoptr (GError) error = NULL;
+  AvatarTensorSource t;
+  AvatarTensor out;
   guint skip = 0;
 
   if (!avatar_safetensors_get (file, name, &t))
     g_error ("golden tensor %s is missing", name);
   while (skip + 1 < t.rank && t.shape[skip] == 1)
     skip++;
-  out = avatar_tensor_of_shape (AVATAR_F32, g_new (float, avatar_tensor_n (t)), t.rank - skip,
-      t.shape + skip);
-  if (t.dtype == AVATAR_I64)
-    for (gint64 i = 0; i < avatar_tensor_n (t); i++)
-      avatar_tensor_f32 (out)[i] = ((const gint64 *) t.data)[i];
-  else if (t.dtype == AVATAR_U8)
-    for (gint64 i = 0; i < avatar_tensor_n (t); i++)
-      avatar_tensor_f32 (out)[i] = ((const guint8 *) t.data)[i];
-  else
-    avatar_dtype_to_f32 (out.data, t.data, t.dtype, avatar_tensor_n (t));
+  out = avatar_tensor_of_shape (AVATAR_F32, avatar_tensor_source_read_all (&t, &error),
+      t.rank - skip, t.shape + skip);
+  g_assert_no_error (error);
   return out;
 }
 
@@ -82,7 +77,7 @@ golden_weights (AvatarSafetensors *file, const char *prefix, AvatarDevice *devic
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (GError) error = NULL;
   AvatarWeights *weights;
-  AvatarTensor t;
+  AvatarTensorSource t;
 
   for (guint i = 0; i < avatar_safetensors_n (file); i++) {
     const char *name = avatar_safetensors_nth (file, i, &t);

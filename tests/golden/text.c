@@ -49,7 +49,7 @@ section (AvatarSafetensors *golden, const char *name)
 static void
 open_weights (Fixture *f, guint i, const char *prefix)
 {
-  AvatarTensor t;
+  AvatarTensorSource t;
 
   f->weights[i] = golden_weights (f->golden, prefix, f->device);
   f->tables[i] = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
@@ -188,8 +188,7 @@ static void
 run_llava (Fixture *f, AvatarEncoding *const *prompts, guint n, gboolean exact)
 {
   g_autoptr (GError) error = NULL;
-  const AvatarLlava llava
-      = { &f->config, f->weights[0], f->tables[0], "golden", exact, NULL, NULL };
+  const AvatarLlava llava = { &f->config, f->weights[0], f->tables[0], exact, NULL, NULL };
 
   g_assert_true (avatar_llava_run (&llava, f->ops, f->square, prompts, n, &error));
   g_assert_no_error (error);
@@ -275,7 +274,7 @@ static void
 test_pooled (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
-  const AvatarClip clip = { &f->config, f->weights[1], f->tables[1], "golden", NULL, NULL };
+  const AvatarClip clip = { &f->config, f->weights[1], f->tables[1], NULL, NULL };
   AvatarEncoding a, b;
   AvatarEncoding *const both[] = { &a, &b };
 

@@ -57,7 +57,7 @@ make_config (AvatarSafetensors *file)
     .n_adapters = 2,
     .adapter_after = { 1, 3 },
   };
-  AvatarTensor t;
+  AvatarTensorSource t;
 
   g_assert_true (avatar_safetensors_get (file, "weights.audio_proj.proj1.weight", &t));
   c.audio_intermediate = t.shape[0];

@@ -82,17 +82,21 @@ static AvatarTensor
 channels_last (AvatarSafetensors *file, const char *kind, const char *name)
 {
   g_autofree char *key = g_strdup_printf ("%s.%s", kind, name);
-  AvatarTensor t, out;
+  g_autofree float *values = NULL;
+  AvatarTensorSource t;
+  AvatarTensor out;
   gint64 c, s;
 
   g_assert_true (avatar_safetensors_get (file, key, &t));
   g_assert_cmpint (t.rank, ==, 5);
+  values = avatar_tensor_source_read_all (&t, NULL);
+  g_assert_nonnull (values);
   c = t.shape[1];
   s = t.shape[2] * t.shape[3] * t.shape[4];
   out = avatar_tensor (AVATAR_F32, g_new (float, c *s), 4, t.shape[2], t.shape[3], t.shape[4], c);
   for (gint64 i = 0; i < s; i++)
     for (gint64 j = 0; j < c; j++)
-      memcpy (avatar_tensor_f32 (out) + i * c + j, (const guint8 *) t.data + 4 * (j * s + i), 4);
+      avatar_tensor_f32 (out)[i * c + j] = values[j * s + i];
   return out;
 }
 

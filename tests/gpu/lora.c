@@ -76,8 +76,8 @@ test_int8 (void)
                    *zero = NULL, *wanted = NULL, *found = NULL;
   double size, of_latents, of_change;
 
-  g_assert_cmpint (((AvatarTensor *) g_hash_table_lookup (avatar_model_get_component (model,
-                                                              "transformer", NULL),
+  g_assert_cmpint (((AvatarTensorSource *) g_hash_table_lookup (avatar_model_get_component (model,
+                                                                    "transformer", NULL),
                         "single_blocks.0.linear1.weight"))
                        ->dtype,
       ==, AVATAR_I8);

@@ -128,7 +128,7 @@ expect (Fixture *f, float first, float last)
 
   open_part (f, &part, &error);
   g_assert_no_error (error);
-  g_assert_true (avatar_weights_read (part.tensors, MODULE ".weight", "x", &t, &error));
+  g_assert_true (avatar_weights_read (part.tensors, MODULE ".weight", &t, &error));
   values = t.data;
   g_assert_cmpfloat (values[0], ==, first);
   g_assert_cmpfloat (values[ROWS * COLS - 1], ==, last);

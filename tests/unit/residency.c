@@ -5,6 +5,7 @@
 #include "engine/denoise/denoiser.h"
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
+#include "engine/formats/tensor-source.h"
 #include "engine/weights/weights.h"
 
 #include <math.h>
@@ -417,6 +418,8 @@ test_in_time (Fixture *f, gconstpointer data)
   const AvatarWeightGrouping units = { .n = UNITS, .group_of = group_of };
   guint way[UNITS];
   const AvatarWeightSchedule route = { .units = way, .n = UNITS, .at_once = 2 };
+  const gint64 shape[] = { 64, 64 };
+  g_autoptr (GBytes) bytes = g_bytes_new_static (values, sizeof values);
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", NULL);
   g_autoptr (AvatarOps) ops = NULL;
@@ -424,7 +427,7 @@ test_in_time (Fixture *f, gconstpointer data)
   AvatarWeightStreamerStats stats;
 
   for (guint i = 0; i < UNITS; i++) {
-    AvatarTensor t = avatar_tensor (AVATAR_F32, values, 2, (gint64) 64, (gint64) 64);
+    AvatarTensorSource t = avatar_tensor_source_in_bytes (bytes, 0, AVATAR_F32, 2, shape);
 
     way[i] = i;
     g_hash_table_insert (table, g_strdup_printf ("u%u", i), g_memdup2 (&t, sizeof t));
