@@ -306,5 +306,5 @@ pack_write (Pack *pack, AvatarComponentKind part, GArray *list, const char *path
   if (!avatar_output_open (&out, path, error))
     return FALSE;
   done = write_all (pack, part, &out, list, error);
-  return avatar_output_close (&out, done, error);
+  return avatar_output_close (&out, done ? AVATAR_OUTPUT_KEEP : AVATAR_OUTPUT_DISCARD, error);
 }

@@ -136,7 +136,7 @@ put_file (const char *path, gconstpointer data, gsize n, GError **error)
   if (!avatar_output_open (&out, path, error))
     return FALSE;
   done = avatar_output_put (&out, 0, data, n, error);
-  return avatar_output_close (&out, done, error);
+  return avatar_output_close (&out, done ? AVATAR_OUTPUT_KEEP : AVATAR_OUTPUT_DISCARD, error);
 }
 
 gboolean

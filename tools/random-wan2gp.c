@@ -158,7 +158,7 @@ write_file (Quanto *q, gboolean int8, const char *file, GError **error)
       && avatar_output_put (&out, 8, table->str, table->len, error)
       && avatar_output_fill (&out, q->tensors, offsets, NULL, q->job->empty ? NULL : fill, q,
           error);
-  if (!avatar_output_close (&out, done, error))
+  if (!avatar_output_close (&out, done ? AVATAR_OUTPUT_KEEP : AVATAR_OUTPUT_DISCARD, error))
     return FALSE;
   random_report (path, q->tensors, start);
   return TRUE;

@@ -86,9 +86,9 @@ swap (const Name *name)
 }
 
 char *
-avatar_gguf_name (AvatarGgufKind kind, const char *name, gboolean swapped, AvatarGgufOrder *order)
+avatar_gguf_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order)
 {
-  gboolean sees = kind == AVATAR_GGUF_VISION;
+  gboolean sees = kind == AVATAR_GGUF_VISION || kind == AVATAR_GGUF_OLD_VISION;
   const char *end = strrchr (name, '.');
   const Name *found;
   int start = 0;
@@ -115,7 +115,7 @@ avatar_gguf_name (AvatarGgufKind kind, const char *name, gboolean swapped, Avata
                : look_up (llama_layer, G_N_ELEMENTS (llama_layer), name, end);
   if (!found)
     return NULL;
-  if (sees && swapped)
+  if (kind == AVATAR_GGUF_OLD_VISION)
     found = swap (found);
   *order = found->order;
   return g_strdup_printf ("%slayers.%u.%s%s", sees ? TOWER "encoder." : LLAMA, layer, found->ours,

@@ -11,6 +11,9 @@ typedef enum
   AVATAR_GGUF_OTHER,  /* names stay as they are */
   AVATAR_GGUF_LLAMA,  /* the language model */
   AVATAR_GGUF_VISION, /* CLIP's vision tower and a projector: a file called mmproj */
+  /* the same by converters from before 2025 (llama.cpp/examples/llava), for which ffn_down is the
+   * first matrix of an MLP */
+  AVATAR_GGUF_OLD_VISION,
 } AvatarGgufKind;
 
 /* What sort of rows are in another order there. */
@@ -23,10 +26,8 @@ typedef enum
 
 /* Of what general.architecture says. */
 AvatarGgufKind avatar_gguf_kind (const char *architecture);
-/* The name of @name in files of @kind; %NULL: it is none of llama.cpp's. @swapped: the converter
- * of before 2025 (llama.cpp/examples/llava) made it, for which ffn_down was the first matrix of an
- * MLP. Free with g_free(). */
-char *
-avatar_gguf_name (AvatarGgufKind kind, const char *name, gboolean swapped, AvatarGgufOrder *order);
+/* Returns the release's name of @name in files of @kind; %NULL: it is not one of llama.cpp's names.
+ * @order: (out): order of the tensor's rows. Free with g_free(). */
+char *avatar_gguf_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order);
 
 G_END_DECLS

@@ -302,16 +302,16 @@ take_tensor (AvatarGguf *self)
   g_array_append_val (self->entries, e);
 }
 
-/* What its maker calls @name, in the words of the release. */
+/* Returns the release's name of @name, or @name itself. */
 static char *
-translate_name (AvatarGguf *self, const char *name, gboolean swapped, AvatarGgufOrder *order)
+translate_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order)
 {
-  char *ours = avatar_gguf_name (avatar_gguf_kind (self->architecture), name, swapped, order);
+  char *ours = avatar_gguf_name (kind, name, order);
 
   return ours ? ours : g_strdup (name);
 }
 
-/* Whether the first matrix of an MLP, which makes its rows longer, is called the second. */
+/* TRUE if the first matrix of an MLP, which has more rows than columns, has the name of the second. */
 static gboolean
 is_swapped (AvatarGguf *self)
 {
@@ -322,6 +322,14 @@ is_swapped (AvatarGguf *self)
       return e->source.rank == 2 && e->source.shape[0] < e->source.shape[1];
   }
   return FALSE;
+}
+
+static AvatarGgufKind
+kind_of (AvatarGguf *self)
+{
+  AvatarGgufKind kind = avatar_gguf_kind (self->architecture);
+
+  return kind == AVATAR_GGUF_VISION && is_swapped (self) ? AVATAR_GGUF_OLD_VISION : kind;
 }
 
 static gboolean
@@ -348,21 +356,22 @@ static gboolean
 translate (AvatarGguf *self, GError **error)
 {
   GHashTable *reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  gboolean swapped = is_swapped (self), done = TRUE;
+  AvatarGgufKind kind = kind_of (self);
+  gboolean done = TRUE;
   AvatarGgufOrder order;
   GHashTableIter iter;
   gpointer name, why;
 
   g_hash_table_iter_init (&iter, self->reasons);
   while (g_hash_table_iter_next (&iter, &name, &why))
-    g_hash_table_insert (reasons, translate_name (self, name, swapped, &order), why);
+    g_hash_table_insert (reasons, translate_name (kind, name, &order), why);
   g_hash_table_unref (self->reasons);
   self->reasons = reasons;
   for (guint i = 0; i < self->entries->len && done; i++) {
     Entry *e = &g_array_index (self->entries, Entry, i);
     g_autofree char *theirs = e->name;
 
-    e->name = translate_name (self, theirs, swapped, &order);
+    e->name = translate_name (kind, theirs, &order);
     done = set_order (self, e, order, error);
   }
   return done;

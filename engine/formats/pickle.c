@@ -217,9 +217,15 @@ push_since_mark (AvatarPickle *self, AvatarPickleType type)
   push_node (self, node);
 }
 
-/* Values since the mark go into what is below it. */
+typedef enum
+{
+  SINGLE, /* of a list or set */
+  PAIRS,  /* keys and values of a dict */
+} Items;
+
+/* Moves the values since the mark into the container below it. */
 static void
-add_since_mark (AvatarPickle *self, gboolean pairs)
+add_since_mark (AvatarPickle *self, Items items)
 {
   guint start = pop_mark (self);
 
@@ -227,7 +233,7 @@ add_since_mark (AvatarPickle *self, gboolean pairs)
     return;
   if (start <= floor_of (self))
     fail (self, "items are given to nothing");
-  else if (pairs && (self->stack->len - start) % 2)
+  else if (items == PAIRS && (self->stack->len - start) % 2)
     fail (self, "a key has no value");
   else
     move_items (self, start, g_array_index (self->stack, guint, start - 1));
@@ -502,14 +508,14 @@ run_container (AvatarPickle *self, guint8 op)
       add_last (self, 2);
       return TRUE;
     case 'u':
-      add_since_mark (self, TRUE);
+      add_since_mark (self, PAIRS);
       return TRUE;
     case 'a':
       add_last (self, 1);
       return TRUE;
     case 'e':
     case 0x90:
-      add_since_mark (self, FALSE);
+      add_since_mark (self, SINGLE);
       return TRUE;
     default:
       return FALSE;

@@ -31,7 +31,7 @@ avatar_output_open (AvatarOutput *self, const char *path, GError **error)
   if (self->fd >= 0)
     return TRUE;
   fail (self, errno, error);
-  avatar_output_close (self, FALSE, NULL);
+  avatar_output_close (self, AVATAR_OUTPUT_DISCARD, NULL);
   return FALSE;
 }
 
@@ -143,8 +143,10 @@ avatar_output_reserve (AvatarOutput *self, guint64 bytes, GError **error)
 }
 
 gboolean
-avatar_output_close (AvatarOutput *self, gboolean done, GError **error)
+avatar_output_close (AvatarOutput *self, AvatarOutputEnd end, GError **error)
 {
+  gboolean done = end == AVATAR_OUTPUT_KEEP;
+
   if (self->fd >= 0 && done && self->sync && fsync (self->fd) != 0)
     done = fail (self, errno, error);
   if (self->fd >= 0 && close (self->fd) != 0 && done)
@@ -228,5 +230,5 @@ avatar_write_safetensors (const char *path, GArray *tensors, AvatarFillFunc fill
       && avatar_output_put (&out, 0, &length, 8, error)
       && avatar_output_put (&out, 8, table->str, table->len, error)
       && avatar_output_fill (&out, sorted, offsets, NULL, fill, data, error);
-  return avatar_output_close (&out, done, error);
+  return avatar_output_close (&out, done ? AVATAR_OUTPUT_KEEP : AVATAR_OUTPUT_DISCARD, error);
 }

@@ -40,6 +40,12 @@ typedef struct
   gboolean sync; /* on the disk before it has its name */
 } AvatarOutput;
 
+typedef enum
+{
+  AVATAR_OUTPUT_DISCARD,
+  AVATAR_OUTPUT_KEEP,
+} AvatarOutputEnd;
+
 gboolean avatar_output_open (AvatarOutput *self, const char *path, GError **error);
 /* FALSE with @error if there is no room for @bytes, as far as the file system can tell ahead. */
 gboolean avatar_output_reserve (AvatarOutput *self, guint64 bytes, GError **error);
@@ -47,7 +53,8 @@ gboolean
 avatar_output_put (AvatarOutput *self, guint64 at, const void *bytes, gsize n, GError **error);
 gboolean avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets,
     guint32 *crcs, AvatarFillFunc fill, gpointer data, GError **error);
-/* Gives the file its name if @done, else removes it. Returns @done, or FALSE with @error. */
-gboolean avatar_output_close (AvatarOutput *self, gboolean done, GError **error);
+/* Renames the file to its final path, or removes it. Returns FALSE with @error if that fails, and
+ * FALSE without for AVATAR_OUTPUT_DISCARD. */
+gboolean avatar_output_close (AvatarOutput *self, AvatarOutputEnd end, GError **error);
 
 G_END_DECLS

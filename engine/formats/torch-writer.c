@@ -131,18 +131,24 @@ entry_clear (gpointer data)
   g_free (((Entry *) data)->name);
 }
 
-/* The fields that a local header and one of the directory share. */
-static void
-put_common (GByteArray *out, const Entry *e, gboolean large)
+typedef enum
 {
-  put_le (out, large ? 45 : 20, 2); /* version needed */
-  put_le (out, 0, 2);               /* flags */
-  put_le (out, 0, 2);               /* stored */
-  put_le (out, 0, 2);               /* time and date: the first there is */
+  ZIP32,
+  ZIP64, /* sizes are in a field of their own */
+} Format;
+
+/* Appends the fields that are the same in a local header and in the directory. */
+static void
+put_common (GByteArray *out, const Entry *e, Format format)
+{
+  put_le (out, format == ZIP64 ? 45 : 20, 2); /* version needed */
+  put_le (out, 0, 2);                         /* flags */
+  put_le (out, 0, 2);                         /* stored */
+  put_le (out, 0, 2);                         /* time and date: the first there is */
   put_le (out, 33, 2);
   put_le (out, e->crc, 4);
-  put_le (out, large ? G_MAXUINT32 : e->size, 4);
-  put_le (out, large ? G_MAXUINT32 : e->size, 4);
+  put_le (out, format == ZIP64 ? G_MAXUINT32 : e->size, 4);
+  put_le (out, format == ZIP64 ? G_MAXUINT32 : e->size, 4);
   put_le (out, strlen (e->name), 2);
 }
 
@@ -162,7 +168,7 @@ local_header (const Entry *e)
   guint padding = (ALIGN - plain % ALIGN) % ALIGN;
 
   put_text (out, "PK\003\004");
-  put_common (out, e, large);
+  put_common (out, e, large ? ZIP64 : ZIP32);
   put_le (out, (large ? 20 : 0) + 4 + padding, 2);
   put_text (out, e->name);
   if (large) {
@@ -185,7 +191,7 @@ put_directory_entry (GByteArray *out, const Entry *e)
 
   put_text (out, "PK\001\002");
   put_le (out, 0, 2); /* made by */
-  put_common (out, e, large);
+  put_common (out, e, large ? ZIP64 : ZIP32);
   put_le (out, large ? 28 : 0, 2);
   put_le (out, 0, 2); /* comment */
   put_le (out, 0, 2); /* disk */
@@ -318,7 +324,7 @@ avatar_write_torch_archive (const char *path, GByteArray *pickle, const AvatarTo
   for (guint i = 0; i < tensors->len; i++)
     g_array_index (entries, Entry, i).crc = crcs[i];
   done = done && put_entries (&out, entries, end, error);
-  return avatar_output_close (&out, done, error);
+  return avatar_output_close (&out, done ? AVATAR_OUTPUT_KEEP : AVATAR_OUTPUT_DISCARD, error);
 }
 
 gboolean

@@ -67,14 +67,22 @@ find_storage (const char *key, gsize *size, gpointer data)
   return avatar_zip_get (self->zip, entry, size, NULL);
 }
 
-/* FALSE: @value is an object of another kind, which only Python could make. */
+typedef enum
+{
+  TENSORS,
+  TENSORS_AND_NUMBERS,
+} Accepted;
+
+/* Adds @value under @name, or the reason why it cannot be used. FALSE: it is an object of another
+ * kind, which only Python could make. */
 static gboolean
-add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, gboolean numbers)
+add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, Accepted accepted)
 {
   Entry entry = { 0 };
   const char *why = NULL;
 
-  if (!(numbers && avatar_torch_reader_get_number (&self->reader, value, &entry.source))
+  if (!(accepted == TENSORS_AND_NUMBERS
+          && avatar_torch_reader_get_number (&self->reader, value, &entry.source))
       && !avatar_torch_reader_get (&self->reader, value, &entry.source, &why))
     return FALSE;
   entry.name = g_strndup (name, length);
@@ -115,7 +123,7 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
 
   self->reader.pickle = p;
   if (!is_dict (p, dict)
-      && add_tensor (self, AVATAR_TENSOR_UNNAMED, strlen (AVATAR_TENSOR_UNNAMED), dict, FALSE))
+      && add_tensor (self, AVATAR_TENSOR_UNNAMED, strlen (AVATAR_TENSOR_UNNAMED), dict, TENSORS))
     return TRUE;
   if (!is_dict (p, dict))
     return fail (self, error,
@@ -134,7 +142,8 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
 
     if (key->type == AVATAR_PICKLE_STRING && key->length <= MAX_NAME
         && g_utf8_validate_len (key->text, key->length, NULL))
-      add_tensor (self, key->text, key->length, avatar_pickle_item (p, dict, i + 1), TRUE);
+      add_tensor (self, key->text, key->length, avatar_pickle_item (p, dict, i + 1),
+          TENSORS_AND_NUMBERS);
   }
   return TRUE;
 }
@@ -142,7 +151,7 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
 static void
 add_attribute (const char *name, Node *value, gpointer data)
 {
-  add_tensor (data, name, strlen (name), value, FALSE);
+  add_tensor (data, name, strlen (name), value, TENSORS);
 }
 
 /* A pickle of the archive; *@size: of its bytes. */
