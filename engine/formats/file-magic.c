@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Recognising files that are no weights at all. */
+/* Recognises files that are downloaded in place of weights. */
 #include "engine/formats/file-magic.h"
 
 #include <string.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Blocks as ggml has them (ggml-common.h, dequantize_row_*() of ggml-quants.c): a float16 factor, or two,
- * and small whole numbers; in those called _K, 16 or 32 values share a smaller factor of their own. */
+/* Block formats of ggml (ggml-common.h, dequantize_row_*() in ggml-quants.c). A block has one or
+ * two float16 factors and small integers. In the formats called _K, 16 or 32 values share a smaller
+ * factor of their own. The comments give the layout of a block in the order of its bytes; d and m
+ * are float16 factors, q an integer. */
 #include "engine/formats/gguf-dequant.h"
 
 #include "engine/base/tensor.h"
@@ -14,7 +16,7 @@ half (const guint8 *in)
   return out;
 }
 
-/* d, 32 int8 */
+/* Q8_0: d, 32 x int8; d q */
 static void
 expand_q8_0 (float *out, const guint8 *in)
 {
@@ -24,7 +26,7 @@ expand_q8_0 (float *out, const guint8 *in)
     out[i] = (gint8) in[2 + i] * d;
 }
 
-/* d, 32 of 4 bits less 8: the lower ones first */
+/* Q4_0: d, 32 x 4 bits, values 0 to 15 in the lower halves of bytes; d (q - 8) */
 static void
 expand_q4_0 (float *out, const guint8 *in)
 {
@@ -36,7 +38,7 @@ expand_q4_0 (float *out, const guint8 *in)
   }
 }
 
-/* d, m, 32 of 4 bits: d q + m */
+/* Q4_1: d, m, 32 x 4 bits; d q + m */
 static void
 expand_q4_1 (float *out, const guint8 *in)
 {
@@ -48,7 +50,7 @@ expand_q4_1 (float *out, const guint8 *in)
   }
 }
 
-/* Value @i of 32 of 5 bits: the highest ones in 4 bytes, then the others as in Q4_0. */
+/* Returns value @i of 32 x 5 bits: 32 high bits, then the low bits as in Q4_0. */
 static guint
 five_bits (const guint8 *in, guint i)
 {
@@ -57,7 +59,7 @@ five_bits (const guint8 *in, guint i)
   return low | (in[i / 8] >> i % 8 & 1) << 4;
 }
 
-/* d, 32 of 5 bits less 16 */
+/* Q5_0: d, 32 x 5 bits; d (q - 16) */
 static void
 expand_q5_0 (float *out, const guint8 *in)
 {
@@ -67,7 +69,7 @@ expand_q5_0 (float *out, const guint8 *in)
     out[i] = ((gint) five_bits (in + 2, i) - 16) * d;
 }
 
-/* d, m, 32 of 5 bits: d q + m */
+/* Q5_1: d, m, 32 x 5 bits; d q + m */
 static void
 expand_q5_1 (float *out, const guint8 *in)
 {
@@ -77,13 +79,13 @@ expand_q5_1 (float *out, const guint8 *in)
     out[i] = d * five_bits (in + 4, i) + m;
 }
 
-/* 16 pairs of a factor and an offset of 4 bits each, 256 of 2 bits, d, dmin */
+/* Q2_K: 16 pairs of a factor and an offset of 4 bits each, 256 x 2 bits, d, dmin */
 static void
 expand_q2_k (float *out, const guint8 *in)
 {
   float d = half (in + 80), least = half (in + 82);
 
-  for (guint j = 0; j < 16; j++) { /* 16 values each */
+  for (guint j = 0; j < 16; j++) { /* 16 values at a time */
     const guint8 *q = in + 16 + j / 8 * 32 + j % 2 * 16;
     float factor = d * (in[j] & 15), offset = least * (in[j] >> 4);
 
@@ -92,7 +94,7 @@ expand_q2_k (float *out, const guint8 *in)
   }
 }
 
-/* Factor @j of 16 of 6 bits: 4 low bits, then 2 high ones. */
+/* Returns factor @j of 16 x 6 bits: the 4 low bits of all, then the 2 high bits. */
 static gint
 six_bits (const guint8 *in, guint j)
 {
@@ -101,7 +103,7 @@ six_bits (const guint8 *in, guint j)
   return (gint) (low | high << 4) - 32;
 }
 
-/* 256 third bits, which are there where 4 is not to be taken away; their 2 low bits, factors, d */
+/* Q3_K: 256 high bits, 256 x 2 low bits, factors, d. 4 is subtracted where the high bit is 0. */
 static void
 expand_q3_k (float *out, const guint8 *in)
 {
@@ -116,7 +118,7 @@ expand_q3_k (float *out, const guint8 *in)
   }
 }
 
-/* The factor and the offset, of 6 bits each, of the 32 values @j; 12 bytes hold eight pairs. */
+/* Unpacks factor and offset, 6 bits each, of group @j of 32 values; 12 bytes hold 8 pairs. */
 static void
 unpack_pair (const guint8 *in, guint j, guint *factor, guint *offset)
 {
@@ -129,7 +131,7 @@ unpack_pair (const guint8 *in, guint j, guint *factor, guint *offset)
   }
 }
 
-/* d, dmin, pairs, 256 of 4 bits: d factor q - dmin offset */
+/* Q4_K: d, dmin, 8 pairs, 256 x 4 bits; d factor q - dmin offset */
 static void
 expand_q4_k (float *out, const guint8 *in)
 {
@@ -145,7 +147,7 @@ expand_q4_k (float *out, const guint8 *in)
   }
 }
 
-/* The same with 256 fifth bits in between */
+/* Q5_K: like Q4_K, with 256 high bits after the pairs */
 static void
 expand_q5_k (float *out, const guint8 *in)
 {
@@ -164,13 +166,13 @@ expand_q5_k (float *out, const guint8 *in)
   }
 }
 
-/* 256 of 4 low bits, their 2 high bits, 16 int8 factors, d */
+/* Q6_K: 256 x 4 low bits, 256 x 2 high bits, 16 x int8 factors, d */
 static void
 expand_q6_k (float *out, const guint8 *in)
 {
   float d = half (in + 208);
 
-  for (guint j = 0; j < 8; j++) { /* 32 values each */
+  for (guint j = 0; j < 8; j++) { /* 32 values at a time */
     const guint8 *low = in + j / 4 * 64 + j % 2 * 32, *high = in + 128 + j / 4 * 32;
     const gint8 *factors = (const gint8 *) in + 192 + 2 * j;
 

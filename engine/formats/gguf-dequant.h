@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The number formats of GGUF files in which values are quantised block by block. */
+/* Number formats of GGUF files in which values are quantised in blocks. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-#define AVATAR_GGUF_MAX_VALUES 256 /* of a block */
+#define AVATAR_GGUF_MAX_VALUES 256 /* in a block */
 #define AVATAR_GGUF_MAX_BYTES 210
 
 /**
  * AvatarGgufBlock:
- * @type: its number in files; @name: as others call it
- * @values, @bytes: of a block
- * @expand: what the @bytes at @in are
+ * @type: number of the format in files
+ * @name: name of the format in ggml
+ * @values: number of values in a block
+ * @bytes: size of a block
+ * @expand: converts the block at @in to @values float32 values
  */
 typedef struct
 {
@@ -23,7 +25,7 @@ typedef struct
   void (*expand) (float *out, const guint8 *in);
 } AvatarGgufBlock;
 
-/* %NULL: it is none. */
+/* Returns %NULL if @type is not a block format that is read. */
 const AvatarGgufBlock *avatar_gguf_block (guint type);
 
 G_END_DECLS

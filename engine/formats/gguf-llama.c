@@ -8,7 +8,7 @@
 #define TOWER "vision_tower.vision_model."
 #define PROJECTOR "multi_modal_projector."
 
-/* "a" stands for "a.weight" and "a.bias", as far as there are such. */
+/* "a" stands for "a.weight" and "a.bias". */
 typedef struct
 {
   const char *theirs, *ours;
@@ -33,8 +33,8 @@ static const Name llama_layer[] = {
   { "ffn_down", "mlp.down_proj", AVATAR_GGUF_IN_ORDER },
 };
 
-/* The projector's layers are counted with the activation in between, or, by newer converters, as
- * linear_1 and linear_2. */
+/* The projector's second layer is mm.2 if the converter counts the activation between the layers;
+ * newer converters write the names linear_1 and linear_2. */
 static const Name vision[] = {
   { "v.patch_embd", TOWER "embeddings.patch_embedding", AVATAR_GGUF_IN_ORDER },
   { "v.position_embd", TOWER "embeddings.position_embedding", AVATAR_GGUF_IN_ORDER },
@@ -64,7 +64,7 @@ avatar_gguf_kind (const char *architecture)
   return g_strcmp0 (architecture, "clip") == 0 ? AVATAR_GGUF_VISION : AVATAR_GGUF_OTHER;
 }
 
-/* @name without @end, of @n names. */
+/* Finds @name, which ends at @end, among @n names. */
 static const Name *
 look_up (const Name *names, guint n, const char *name, const char *end)
 {
@@ -76,7 +76,7 @@ look_up (const Name *names, guint n, const char *name, const char *end)
   return NULL;
 }
 
-/* The other matrix of an MLP. */
+/* Returns the other matrix of an MLP. */
 static const Name *
 swap (const Name *name)
 {

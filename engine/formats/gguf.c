@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GGUF, versions 2 and 3 (docs/dev/spec/vae-text-face-formats.md 5.5): properties, a table of
- * tensors, their bytes. Dimensions are innermost first there. Blocks are
- * expanded, and permuted rows put in order, when a source is read. */
+ * tensors, their data. Dimensions are stored innermost first. Blocks are expanded, and permuted
+ * rows put in order, when a source is read. */
 #include "engine/formats/gguf.h"
 
 #include "engine/formats/gguf-llama.h"
 
 #include <string.h>
 
-#define MAX_ENTRIES 65536 /* of properties and of tensors */
+#define MAX_ENTRIES 65536 /* properties; tensors */
 #define MAX_NAME 1024
 #define MAX_ALIGNMENT 65536
 #define MAX_HEADS 1024
@@ -26,7 +26,7 @@ typedef struct
   AvatarTensorSource source;
 } Entry;
 
-/* Of a tensor that had to be flattened, innermost last. */
+/* Shape of a tensor before the converter flattened it, outermost dimension first. */
 typedef struct
 {
   guint rank;
@@ -41,10 +41,10 @@ struct _AvatarGguf
   gsize size, at, header_length;
   guint64 alignment;
   char *architecture;
-  guint64 heads, kv_heads; /* of attention, if it is a language model's */
+  guint64 heads, kv_heads; /* attention heads of a language model */
   GHashTable *shapes;      /* name -> Shape */
   GArray *entries;         /* of Entry */
-  GHashTable *reasons;     /* name -> why it is not among the entries */
+  GHashTable *reasons;     /* name -> why the tensor is not among the entries */
   gboolean failed;
 };
 
@@ -61,7 +61,7 @@ fail (AvatarGguf *self, GError **error, const char *text)
   return FALSE;
 }
 
-/* Remembers that something was not there. */
+/* Returns the next @n bytes; NULL and @failed if the file ends before. */
 static const guint8 *
 take (AvatarGguf *self, guint64 n)
 {
@@ -86,7 +86,7 @@ take_le (AvatarGguf *self, guint bytes)
   return GUINT64_FROM_LE (value);
 }
 
-/* NULL: it is not there, or no name. */
+/* Returns a string that is a valid name; NULL and @failed otherwise. */
 static char *
 take_name (AvatarGguf *self)
 {
@@ -99,7 +99,7 @@ take_name (AvatarGguf *self)
   return NULL;
 }
 
-/* Bytes of a value; 0: a string or an array, or nothing that is known. */
+/* Returns the size of a value in bytes; 0 for strings, arrays and unknown types. */
 static guint
 value_size (guint type)
 {
@@ -108,7 +108,7 @@ value_size (guint type)
   return type < N_TYPES ? sizes[type] : 0;
 }
 
-/* @n values of @type that nobody asks for. */
+/* Skips @n values of @type. */
 static void
 skip_values (AvatarGguf *self, guint type, guint64 n)
 {
@@ -126,7 +126,7 @@ skip_values (AvatarGguf *self, guint type, guint64 n)
     take (self, take_le (self, 8));
 }
 
-/* Of whole numbers; others have no shape. */
+/* Reads the original shape of @tensor, an array of integers; skips other arrays. */
 static void
 take_shape (AvatarGguf *self, const char *tensor, guint type, guint64 n)
 {
@@ -148,7 +148,7 @@ is_whole (guint type)
   return type < 6 || type == 10 || type == 11;
 }
 
-/* FALSE: nobody asks for it. */
+/* Reads the value of a property that is used. FALSE: @key is not one of these. */
 static gboolean
 take_wanted (AvatarGguf *self, const char *key, guint type)
 {
@@ -188,8 +188,8 @@ take_property (AvatarGguf *self)
   skip_values (self, type, n);
 }
 
-/* How many values a shape has; FALSE: more than any memory, also in its strides, which must fit where a
- * dimension is 0 as well. */
+/* Counts the values of a shape. FALSE: values or strides exceed the address space; strides must fit
+ * even if a dimension is 0. */
 static gboolean
 count (const gint64 *shape, guint rank, guint64 *n)
 {
@@ -205,7 +205,7 @@ count (const gint64 *shape, guint rank, guint64 *n)
   return TRUE;
 }
 
-/* What is said of a tensor. */
+/* Entry of the table of tensors. */
 typedef struct
 {
   guint rank, type;
@@ -221,7 +221,7 @@ take_info (AvatarGguf *self, Info *info)
   info->rank = take_le (self, 4);
   if (info->rank > AVATAR_MAX_RANK || info->rank == 0) {
     self->failed = self->failed || info->rank > 64;
-    why = "it has more dimensions than are known, or none";
+    why = "it has no dimensions, or more than 5";
   }
   for (guint i = 0; i < info->rank && !self->failed; i++) {
     gint64 side = take_le (self, 8);
@@ -230,13 +230,13 @@ take_info (AvatarGguf *self, Info *info)
       info->shape[info->rank - 1 - i] = side;
   }
   if (!why && !count (info->shape, info->rank, &info->n))
-    why = "its shape is too large for any memory";
+    why = "its shape is too large for the address space";
   info->type = take_le (self, 4);
   info->offset = take_le (self, 8);
   return why;
 }
 
-/* The shape that it had before it was flattened, if that has as many values. */
+/* Restores the shape before the tensor was flattened, if it has as many values. */
 static void
 unflatten (AvatarGguf *self, const char *name, Info *info)
 {
@@ -268,10 +268,10 @@ set_format (const Info *info, AvatarTensorSource *source)
   source->dtype = AVATAR_F32;
   source->block = avatar_gguf_block (info->type);
   if (!source->block)
-    return "it is quantised in a way that is not read (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, "
-           "Q4_K, Q4_1, Q4_0, Q3_K and Q2_K are)";
+    return "its quantisation is not read (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, "
+           "Q4_0, Q3_K and Q2_K are)";
   if (info->shape[info->rank - 1] % source->block->values)
-    return "its rows are no whole number of blocks";
+    return "its rows are not a whole number of blocks";
   return NULL;
 }
 
@@ -311,7 +311,7 @@ translate_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order)
   return ours ? ours : g_strdup (name);
 }
 
-/* TRUE if the first matrix of an MLP, which has more rows than columns, has the name of the second. */
+/* TRUE if the first matrix of an MLP, which has more rows than columns, has the second's name. */
 static gboolean
 is_swapped (AvatarGguf *self)
 {
@@ -343,15 +343,15 @@ set_order (AvatarGguf *self, Entry *e, AvatarGgufOrder order, GError **error)
     return TRUE;
   if (s->rank > 2 || heads == 0 || heads > MAX_HEADS || rows % (2 * heads))
     return fail (self, error,
-        "has rows of queries or keys that do not belong to as many heads as it says, so that their "
-        "order cannot be undone; fetch it again");
+        "has a matrix of queries or keys whose rows cannot be divided into the number of heads that "
+        "it states, so that their order cannot be restored; fetch it again");
   s->heads = heads;
   s->rows = rows;
   s->cols = avatar_tensor_source_n (s) / rows;
   return TRUE;
 }
 
-/* Names of llama.cpp become those of the release, and rows get their order. */
+/* Translates llama.cpp's names and notes permuted rows. */
 static gboolean
 translate (AvatarGguf *self, GError **error)
 {
@@ -377,7 +377,7 @@ translate (AvatarGguf *self, GError **error)
   return done;
 }
 
-/* Where the tensors are; those that are not inside the file are an error of all of it. */
+/* Sets the offsets of all tensors. A tensor outside the file makes the whole file invalid. */
 static gboolean
 place_tensors (AvatarGguf *self, guint64 start, GError **error)
 {
@@ -390,7 +390,8 @@ place_tensors (AvatarGguf *self, guint64 start, GError **error)
     if (!g_hash_table_add (names, e->name) || g_hash_table_contains (self->reasons, e->name))
       return fail (self, error, "has two tensors of one name; fetch it again");
     if (start > self->size || offset > self->size - start || bytes > self->size - start - offset)
-      return fail (self, error, "is truncated: a tensor ends after its end; fetch it again");
+      return fail (self, error,
+          "is truncated: a tensor ends after the end of the file; fetch it again");
     e->source.name = e->name;
     e->source.offset = start + offset;
   }
@@ -407,9 +408,9 @@ parse (AvatarGguf *self, GError **error)
   n_tensors = take_le (self, 8);
   n_properties = take_le (self, 8);
   if (self->failed || (version != 2 && version != 3))
-    return fail (self, error, "is truncated, or of a version other than 2 and 3; fetch it again");
+    return fail (self, error, "is truncated, or its version is not 2 or 3; fetch it again");
   if (n_tensors > MAX_ENTRIES || n_properties > MAX_ENTRIES)
-    return fail (self, error, "announces more than 65536 tensors or properties; fetch it again");
+    return fail (self, error, "states more than 65536 tensors or properties; fetch it again");
   self->alignment = 32;
   for (guint64 i = 0; i < n_properties && !self->failed; i++)
     take_property (self);
@@ -419,7 +420,8 @@ parse (AvatarGguf *self, GError **error)
     return fail (self, error, "is broken or truncated within its table; fetch it again");
   self->header_length = self->at;
   if (self->alignment == 0 || self->alignment > MAX_ALIGNMENT)
-    return fail (self, error, "has an impossible alignment; fetch it again");
+    return fail (self, error,
+        "states an alignment of 0 or of more than 65536 bytes; fetch it again");
   return translate (self, error)
       && place_tensors (self, (self->at + self->alignment - 1) / self->alignment * self->alignment,
           error);

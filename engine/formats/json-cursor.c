@@ -107,8 +107,8 @@ avatar_json_cursor_next (AvatarJsonCursor *self, char bracket)
   return TRUE;
 }
 
-/* The first quote, backslash or control character from @p on, or @end; bits of the bytes before it
- * are added to *@bits. */
+/* Returns the first quote, backslash or control character from @p on, or @end. ORs the bytes before
+ * it into *@bits. */
 static const char *
 skip_plain (const char *p, const char *end, guint8 *bits)
 {
@@ -120,8 +120,7 @@ skip_plain (const char *p, const char *end, guint8 *bits)
   return p;
 }
 
-/* Of a string that has escapes: all of it, into @scratch. Returns the place of the closing quote,
- * or NULL. */
+/* Decodes a string with escapes to @scratch. Returns the position of the closing quote or NULL. */
 static const char *
 unescape (const char *p, const char *end, GString *scratch, guint8 *bits)
 {
@@ -187,7 +186,7 @@ avatar_json_cursor_count (AvatarJsonCursor *self, gint32 *out)
       && !strchr (".eE", *p);
 }
 
-/* The end of a string whose first character is at @p, or @end. */
+/* Returns the end of a string whose first character is at @p, or @end. */
 static const char *
 skip_string (const char *p, const char *end)
 {

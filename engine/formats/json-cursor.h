@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A way through JSON text without a tree of it, for lists of hundred thousands of values. What is
- * read is held to RFC 8259: json-glib's laxer dialect is refused. */
+/* Reads JSON text without building a tree, for lists of hundreds of thousands of values. Follows
+ * RFC 8259 strictly, unlike json-glib. */
 #pragma once
 
 #include <glib.h>
@@ -9,55 +9,54 @@ G_BEGIN_DECLS
 
 /**
  * AvatarJsonCursor:
- * @at: where the next value begins, or white space before it
- * @expected: what does not stand at @at, for messages; %NULL: all was fine so far. Nothing is read
- *   any more where it is set
+ * @at: position of the next value, or of white space before it
+ * @expected: (nullable): after an error, what was expected at @at; nothing more is read then
  *
  * A list is read by avatar_json_cursor_enter(), then avatar_json_cursor_next() before each value
- * until it is %FALSE. Of an object's members avatar_json_cursor_name() reads the name.
+ * until it is %FALSE. avatar_json_cursor_name() reads the name of an object's member.
  */
 typedef struct
 {
   const char *start, *at, *end;
   const char *expected;
-  gboolean first; /* of its list */
+  gboolean first; /* TRUE before the first value of a list */
 } AvatarJsonCursor;
 
-/* A string's text, without a 0 behind it. */
+/* Text of a string, not terminated by 0. */
 typedef struct
 {
   const char *text;
   gsize n;
 } AvatarJsonText;
 
-/* TRUE: @self is @other, to the last byte. */
+/* TRUE if @self is @other. */
 gboolean avatar_json_text_is (AvatarJsonText self, const char *other);
 
 /* @text must outlive the cursor. */
 AvatarJsonCursor avatar_json_cursor (const char *text, gsize length);
-/* TRUE: a value follows that begins with @c: one of {["; the cursor stays where it is. */
+/* TRUE if the next value begins with @c, one of {["; does not move the cursor. */
 gboolean avatar_json_cursor_is_at (AvatarJsonCursor *self, char c);
-/* @bracket: { or [ */
+/* Enters an object or a list. @bracket: { or [ */
 gboolean avatar_json_cursor_enter (AvatarJsonCursor *self, char bracket);
-/* @bracket: that which closes the list. FALSE: there are no more values, or @expected is set. */
+/* Moves to the next value. @bracket: the closing bracket, } or ]. FALSE: there are no more
+ * values, or @expected is set. */
 gboolean avatar_json_cursor_next (AvatarJsonCursor *self, char bracket);
-/* A string of UTF-8 without characters of 0. *@out is valid as long as the text, and as @scratch
- * is not used again: what has escapes is written there. */
+/* Reads a string of UTF-8 without NUL. *@out is valid as long as the text, and until @scratch is
+ * used again, in which strings with escapes are decoded. */
 gboolean avatar_json_cursor_string (AvatarJsonCursor *self, GString *scratch, AvatarJsonText *out);
-/* A string, and the colon behind it. */
+/* Reads a string and the colon after it. */
 gboolean avatar_json_cursor_name (AvatarJsonCursor *self, GString *scratch, AvatarJsonText *out);
-/* A whole number of at most 9 digits without a sign. FALSE: something else, and the cursor is of
- * no use any more. */
+/* Reads an integer of at most 9 digits without a sign. FALSE: @expected is set. */
 gboolean avatar_json_cursor_count (AvatarJsonCursor *self, gint32 *out);
-/* Passes over any value, whose own syntax is not looked at but for strings and brackets. */
+/* Skips a value. Only strings and brackets in it are checked. */
 gboolean avatar_json_cursor_skip (AvatarJsonCursor *self);
-/* TRUE: white space alone follows, and all was fine. */
+/* TRUE if only white space follows and no error occurred. */
 gboolean avatar_json_cursor_finish (AvatarJsonCursor *self);
-/* Says what was expected, and what was found. @name is for messages. */
+/* Sets @error to what was expected and what was found. @name: name of the file */
 void avatar_json_cursor_complain (const AvatarJsonCursor *self, const char *name, GError **error);
 
-/* The end of the escape that begins at @p, behind the backslash, and the character that it stands
- * for; NULL: it is none of JSON's, or half of a surrogate pair alone. */
+/* Decodes the escape at @p, after the backslash, to @c. Returns its end; NULL if it is not an
+ * escape of JSON, or is half of a surrogate pair. */
 const char *avatar_json_read_escape (const char *p, const char *end, gunichar *c);
 
 G_END_DECLS

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* JSON from files that nobody has checked: json-glib parses recursively, takes more than JSON, and
- * looks through all names before one that comes again, so that a few MiB keep it busy for minutes.
- * Depth, text encoding, the kind of the root and names given twice are looked at first. */
+/* json-glib parses recursively, accepts more than JSON, and takes quadratic time if a name is
+ * repeated, so that a few MiB could keep it busy for minutes. Depth, text encoding, the type of the
+ * root and repeated names are therefore checked before it parses a file. */
 #include "engine/formats/json.h"
 
 #include "engine/formats/json-cursor.h"
@@ -23,8 +23,8 @@ typedef enum
   TEXT_ESCAPE,
 } TextKind;
 
-/* json-glib also takes comments and single quotes. What hides brackets that way would hide their
- * depth from us, so nothing but JSON's own characters may stand outside of strings. */
+/* json-glib also accepts comments and single quotes, which could hide brackets from the check of
+ * the depth. Only characters of JSON may therefore stand outside strings. */
 static TextKind
 judge (const char *data, gsize length)
 {
@@ -35,7 +35,7 @@ judge (const char *data, gsize length)
   for (gsize i = 0; i < length; i++) {
     char c = data[i];
 
-    /* json-glib reads on over a quote that stands where a digit should, and would see another text */
+    /* json-glib accepts a quote in place of a digit and would see other strings */
     if (in_string && c == '\\') {
       gunichar escaped;
       const char *end = avatar_json_read_escape (data + i + 1, data + length, &escaped);
@@ -57,8 +57,8 @@ judge (const char *data, gsize length)
   return TEXT_FINE;
 }
 
-/* Appends what the escape stands for that begins at @p, behind the backslash. Returns its end, or
- * NULL: it is none of JSON's, or of no character that a name may have. */
+/* Appends the character of the escape at @p, after the backslash. Returns the escape's end; NULL if
+ * it is not an escape of JSON, or its character is not allowed in a name. */
 static const char *
 unescape (const char *p, const char *end, GString *out)
 {
@@ -71,7 +71,7 @@ unescape (const char *p, const char *end, GString *out)
   return p;
 }
 
-/* The name between @p and @end as the parser will have it; NULL: see unescape(). */
+/* Returns the name between @p and @end without escapes; NULL as of unescape(). */
 static char *
 read_name (const char *p, const char *end)
 {
@@ -88,7 +88,7 @@ read_name (const char *p, const char *end)
   return g_string_free (name, p == NULL);
 }
 
-/* The end of the string that begins at @i, or @length. */
+/* Returns the end of the string that begins at @i, or @length. */
 static gsize
 string_end (const char *data, gsize length, gsize i)
 {
@@ -105,8 +105,8 @@ is_name (const char *data, gsize length, gsize after)
   return after < length && data[after] == ':';
 }
 
-/* Whether a name is given twice in one object, or cannot be read; *@which: (out): it, as it stands
- * there. The depth is known to be within bounds. */
+/* TRUE if a name is repeated in an object, or is invalid. @which: (out): the name with its escapes.
+ * Called after the depth has been checked. */
 static gboolean
 find_bad_name (const char *data, gsize length, char **which)
 {
@@ -170,12 +170,12 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
           "%s: the JSON text is nested deeper than %d levels", name, MAX_DEPTH);
     else if (kind == TEXT_ESCAPE)
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-          "%s: not valid JSON: a backslash in a string is followed by none of JSON's escapes, or by "
-          "half of a surrogate pair",
+          "%s: not valid JSON: a backslash in a string begins an invalid escape, or half of a "
+          "surrogate pair",
           name);
     else
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-          "%s: not valid JSON: characters that only strings may have stand outside of one "
+          "%s: not valid JSON: a character that is allowed only in strings stands outside a string "
           "(comments and single quotes are not JSON)",
           name);
     return NULL;
@@ -184,7 +184,7 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
     g_autofree char *shown = g_utf8_make_valid (bad, -1);
 
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: the name \"%s\" is given twice in one JSON object, or is no valid string", name,
+        "%s: the name \"%s\" occurs twice in one JSON object, or is not a valid string", name,
         shown);
     return NULL;
   }
@@ -215,7 +215,7 @@ avatar_json_read (const char *path, gsize most, const char *what, gsize *length,
   char *text = NULL;
   GStatBuf st;
 
-  /* looked at first: a pipe would keep us waiting, and a file without end would fill the memory */
+  /* checked before opening: a pipe would block, and an endless file would fill the memory */
   if (g_stat (path, &st) < 0) {
     gboolean missing = errno == ENOENT || errno == ENOTDIR;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A stack machine for protocols 2 to 5, with the opcodes that state dicts are made of
- * (docs/dev/spec/vae-text-face-formats.md 5.2). Every node takes at least a byte of the pickle,
- * values are never copied, and no step walks into what an earlier one has made: neither time nor
- * memory can grow faster than the pickle, and there is nothing that nests. */
+/* A stack machine for protocols 2 to 5 with the opcodes that state dicts use
+ * (docs/dev/spec/vae-text-face-formats.md 5.2). Every node takes at least one byte of the pickle,
+ * values are never copied, and no step visits the items of earlier nodes. Time and memory are
+ * therefore linear in the size of the pickle, and nothing recurses. */
 #include "engine/formats/pickle.h"
 
 #include <string.h>
@@ -16,11 +16,11 @@ struct _AvatarPickle
   const guint8 *data;
   gsize size, at;
   GArray *nodes; /* of AvatarPickleNode */
-  GArray *stack; /* of guint: nodes */
+  GArray *stack; /* of guint: numbers of nodes */
   GArray *marks; /* of guint: heights of the stack */
   GHashTable *memo;
-  guint memoised;   /* MEMOIZE counts */
-  GPtrArray *names; /* texts of globals that are not in the pickle in one piece */
+  guint memoised;   /* number of MEMOIZE opcodes */
+  GPtrArray *names; /* texts of globals whose module and name are two strings of the pickle */
   GError *error;
 };
 
@@ -42,7 +42,7 @@ fail (AvatarPickle *self, const char *format, ...)
       self->at, text);
 }
 
-/* @n bytes, or NULL after a failure. */
+/* Returns the next @n bytes, or NULL after a failure. */
 static const guint8 *
 take (AvatarPickle *self, guint64 n)
 {
@@ -86,7 +86,7 @@ push (AvatarPickle *self, AvatarPickleNode node)
   guint i = self->nodes->len;
 
   if (i >= MAX_NODES) {
-    fail (self, "it has more than %u values, which no weights need", MAX_NODES);
+    fail (self, "it has more than %u values; expected fewer in a file of weights", MAX_NODES);
     return 0;
   }
   g_array_append_val (self->nodes, node);
@@ -94,7 +94,7 @@ push (AvatarPickle *self, AvatarPickleNode node)
   return i;
 }
 
-/* The lowest height to which may be popped. */
+/* Lowest height to which the stack may be popped. */
 static guint
 floor_of (AvatarPickle *self)
 {
@@ -107,7 +107,7 @@ pop (AvatarPickle *self)
   guint node;
 
   if (self->stack->len <= floor_of (self)) {
-    fail (self, "a value is asked for that was never given");
+    fail (self, "an opcode needs a value, and the stack is empty");
     return 0;
   }
   node = g_array_index (self->stack, guint, self->stack->len - 1);
@@ -119,13 +119,13 @@ static guint
 top (AvatarPickle *self)
 {
   if (self->stack->len <= floor_of (self)) {
-    fail (self, "a value is asked for that was never given");
+    fail (self, "an opcode needs a value, and the stack is empty");
     return 0;
   }
   return g_array_index (self->stack, guint, self->stack->len - 1);
 }
 
-/* Where the values since the last mark begin; G_MAXUINT after a failure. */
+/* Pops the last mark. Returns the position of the first value after it; G_MAXUINT on failure. */
 static guint
 pop_mark (AvatarPickle *self)
 {
@@ -159,7 +159,7 @@ move_items (AvatarPickle *self, guint start, guint node)
   n = node_at (self, node);
   count = self->stack->len - start;
   if (!holds_items (n)) {
-    fail (self, "items are given to what cannot hold any");
+    fail (self, "items are added to a value that cannot hold any");
     return;
   }
   if (count > 0) {
@@ -182,14 +182,14 @@ push_int (AvatarPickle *self, AvatarPickleType type, gint64 value)
   push (self, (AvatarPickleNode){ .type = type, .integer = value });
 }
 
-/* The last @n values as a tuple. */
+/* Replaces the last @n values by a tuple of them. */
 static void
 push_tuple (AvatarPickle *self, guint n)
 {
   guint height = self->stack->len, node;
 
   if (height - floor_of (self) < n) {
-    fail (self, "a value is asked for that was never given");
+    fail (self, "an opcode needs a value, and the stack is empty");
     return;
   }
   node = self->nodes->len;
@@ -201,7 +201,7 @@ push_tuple (AvatarPickle *self, guint n)
   push_node (self, node);
 }
 
-/* All values since the mark as @type. */
+/* Replaces the values since the mark by a @type of them. */
 static void
 push_since_mark (AvatarPickle *self, AvatarPickleType type)
 {
@@ -232,21 +232,21 @@ add_since_mark (AvatarPickle *self, Items items)
   if (self->error)
     return;
   if (start <= floor_of (self))
-    fail (self, "items are given to nothing");
+    fail (self, "items are added without a container");
   else if (items == PAIRS && (self->stack->len - start) % 2)
     fail (self, "a key has no value");
   else
     move_items (self, start, g_array_index (self->stack, guint, start - 1));
 }
 
-/* The last @n values go into what is below them. */
+/* Moves the last @n values into the container below them. */
 static void
 add_last (AvatarPickle *self, guint n)
 {
   guint height = self->stack->len;
 
   if (height - floor_of (self) < n + 1)
-    fail (self, "items are given to nothing");
+    fail (self, "items are added without a container");
   else
     move_items (self, height - n, g_array_index (self->stack, guint, height - n - 1));
 }
@@ -256,7 +256,7 @@ push_text (AvatarPickle *self, AvatarPickleType type, guint64 length)
 {
   const guint8 *p = take (self, length);
 
-  if (p) /* the pickle, and so the text, is shorter than 4 GiB */
+  if (p) /* shorter than 4 GiB, since the pickle is */
     push (self, (AvatarPickleNode){ .type = type, .text = (const char *) p, .length = length });
 }
 
@@ -355,7 +355,7 @@ op_stack_global (AvatarPickle *self)
     push_global (self, m->text, m->length, n->text, n->length);
 }
 
-/* REDUCE and NEWOBJ alike: what is called, and with what. */
+/* REDUCE and NEWOBJ: makes a node of a call and its arguments. */
 static void
 op_object (AvatarPickle *self)
 {
@@ -366,7 +366,7 @@ op_object (AvatarPickle *self)
         (AvatarPickleNode){ .type = AVATAR_PICKLE_OBJECT, .first = callee, .second = args });
 }
 
-/* BUILD: what an object's attributes are; of an OrderedDict something beside its items. */
+/* BUILD: notes an object's attributes. Those of an OrderedDict are not its items. */
 static void
 op_build (AvatarPickle *self)
 {
@@ -391,7 +391,7 @@ memo_put (AvatarPickle *self, guint64 key)
   guint node = top (self);
 
   if (g_hash_table_size (self->memo) >= MAX_NODES)
-    fail (self, "it keeps more than %u values, which no weights need", MAX_NODES);
+    fail (self, "its memo has more than %u values; expected fewer in a file of weights", MAX_NODES);
   if (!self->error)
     g_hash_table_insert (self->memo, GUINT_TO_POINTER (key), GUINT_TO_POINTER (node + 1));
 }
@@ -404,7 +404,7 @@ memo_get (AvatarPickle *self, guint64 key)
   if (self->error)
     return;
   if (node == 0)
-    fail (self, "value %" G_GUINT64_FORMAT " is asked for, which was never kept", key);
+    fail (self, "value %" G_GUINT64_FORMAT " of the memo is used, and was never stored", key);
   else
     push_node (self, node - 1);
 }
@@ -415,10 +415,10 @@ op_proto (AvatarPickle *self)
   guint64 protocol = take_le (self, 1);
 
   if (protocol > 5)
-    fail (self, "it has protocol %" G_GUINT64_FORMAT "; 2 to 5 are known", protocol);
+    fail (self, "it has protocol %" G_GUINT64_FORMAT "; expected 2 to 5", protocol);
 }
 
-/* Opcodes that make a value from the bytes after them. FALSE: @op is another. */
+/* Runs opcodes that make a value from the bytes after them. FALSE: @op is another one. */
 static gboolean
 run_value (AvatarPickle *self, guint8 op)
 {
@@ -477,7 +477,7 @@ run_value (AvatarPickle *self, guint8 op)
   }
 }
 
-/* Opcodes that make containers, or fill them. */
+/* Runs opcodes that make or fill containers. FALSE: @op is another one. */
 static gboolean
 run_container (AvatarPickle *self, guint8 op)
 {
@@ -522,7 +522,7 @@ run_container (AvatarPickle *self, guint8 op)
   }
 }
 
-/* The rest. */
+/* Runs all other opcodes. */
 static gboolean
 run_other (AvatarPickle *self, guint8 op)
 {
@@ -574,7 +574,7 @@ run_other (AvatarPickle *self, guint8 op)
     case 0x80:
       op_proto (self);
       return TRUE;
-    case 0x95: /* FRAME: how much a reader may fetch at once */
+    case 0x95: /* FRAME: a hint for buffering */
       take (self, 8);
       return TRUE;
     default:
@@ -591,7 +591,7 @@ run (AvatarPickle *self, GError **error)
     if (!op || *op == '.')
       break;
     if (!run_value (self, *op) && !run_container (self, *op) && !run_other (self, *op))
-      fail (self, "its opcode 0x%02x is none that weights are made of", *op);
+      fail (self, "opcode 0x%02x does not occur in files of weights", *op);
   }
   if (!self->error && (self->marks->len > 0 || self->stack->len != 1))
     fail (self, "%u values are left at its end; expected 1", self->stack->len);

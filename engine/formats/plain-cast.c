@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whoever quantises with a factor brings the largest value near to the end of the format's range (448), so
- * that most are tens; weights of a network are below 1, but for a few. */
+/* Quantising with a factor scales the largest value to the end of the format's range (448), so that
+ * most values are tens. Nearly all weights of a network are below 1. */
 #include "engine/formats/plain-cast.h"
 
 #include <math.h>
 
-/* Pieces all over the tensor, of so many values. */
+/* Number of pieces, spread over the tensor, and number of values in each. */
 #define PIECES 16
 #define PIECE 1024
-/* A row of more than a few values with a deviation above 1 would make activations many times as large. */
+/* Weights with a larger root mean square would make activations grow from layer to layer. */
 #define MAX_DEVIATION 1.
 #define MAX_VALUE 64.
 
@@ -18,7 +18,7 @@ typedef struct
   guint64 n;
 } Statistics;
 
-/* What is not finite says nothing of factors; the search for it is another. */
+/* Skips values that are not finite, which nan-search.c reports. */
 static void
 add (Statistics *s, const float *values, gsize n)
 {
@@ -57,11 +57,11 @@ avatar_plain_cast_check (const AvatarTensorSource *t)
     return NULL;
   look (t, &s);
   deviation = s.n ? sqrt (s.squares / s.n) : 0;
-  /* of vectors, which are weights of norms and biases, only the largest value tells something */
+  /* vectors are norms and biases, for which only the largest value is significant */
   if (s.largest <= MAX_VALUE && (t->rank < 2 || deviation <= MAX_DEVIATION))
     return NULL;
   return g_strdup_printf (
-      "its values are too large for weights that were rounded as they are (the mean square's root is "
-      "%.3g, the largest %.3g; expected at most %g and %g): the factor belongs to it",
+      "its values are too large for weights without a factor (root mean square %.3g, largest value "
+      "%.3g; expected at most %g and %g)",
       deviation, s.largest, MAX_DEVIATION, MAX_VALUE);
 }

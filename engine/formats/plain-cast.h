@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* 8-bit floats without a factor: rounded from 16 bits as they were, or with a factor that is lost. */
+/* Distinguishes 8-bit floats that were cast from 16 bits and those without their scale factor. */
 #pragma once
 
 #include "engine/formats/tensor-source.h"
 
 G_BEGIN_DECLS
 
-/* %NULL if @t is not of 8 bits, or its values may be weights as they are; else why not, e.g. for a
- * message. Some thousand values of it are looked at. Free with g_free(). */
+/* Samples some thousand values of @t. Returns %NULL if @t is not 8-bit, or its values are plausible
+ * weights without a factor; else the reason, for a message. Free with g_free(). */
 char *avatar_plain_cast_check (const AvatarTensorSource *t);
 
 G_END_DECLS

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* {"metadata": {...}, "weight_map": {tensor: file}}. Index and shards are fetched one by one, so that
- * they may be of different makes: whatever they do not agree on is an error. */
+/* {"metadata": {...}, "weight_map": {tensor: file}}. Index and shards are downloaded one by one and
+ * may belong to different models: every disagreement between them is an error. */
 #include "engine/formats/safetensors-shards.h"
 
 #include "engine/formats/file-magic.h"
@@ -15,13 +15,13 @@
 
 typedef struct
 {
-  const char *name; /* the shard's */
+  const char *name; /* owned by the shard */
   AvatarTensorSource source;
 } Entry;
 
 typedef struct
 {
-  const char *name, *why; /* the shard's */
+  const char *name, *why; /* owned by the shard */
 } Unread;
 
 struct _AvatarShards
@@ -34,17 +34,17 @@ struct _AvatarShards
   GByteArray *header; /* digests of the shards' tables */
 };
 
-/* ------------------------------------------------------------------------------------- the index */
+/* ------------------------------------------------------------------------------------ the index */
 
-/* A plain name in the same folder. Symbolic links are followed, because the caches of download
- * tools are made of them. */
+/* TRUE for a plain name in the same folder. Symbolic links are followed, since caches of download
+ * tools consist of them. */
 static gboolean
 is_file_name (const char *file)
 {
   return file[0] && file[0] != '.' && strlen (file) <= MAX_FILE_NAME && !strpbrk (file, "/\\");
 }
 
-/* The position of @file + 1; 0: there are too many. */
+/* Returns the position of @file + 1; 0 if there are too many files. */
 static guint
 find_file (AvatarShardIndex *self, GHashTable *known, const char *file)
 {
@@ -68,15 +68,15 @@ add_place (AvatarShardIndex *self, GHashTable *known, const char *tensor, JsonNo
 
   if (!file || !is_file_name (file)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: tensor \"%s\" is placed in \"%s\"; expected the name of a file beside the index, "
-        "without any folder; fetch the index again",
+        "%s: tensor \"%s\" is placed in \"%s\"; expected the name of a file in the folder of "
+        "the index; fetch the index again",
         name, tensor, file ? file : "(no string)");
     return FALSE;
   }
   position = find_file (self, known, file);
   if (!position) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: more than %d shards are named; this is no index of a model", name, MAX_SHARDS);
+        "%s: more than %d shards are named; this is not an index of a model", name, MAX_SHARDS);
     return FALSE;
   }
   g_hash_table_insert (self->places, g_strdup (tensor), GUINT_TO_POINTER (position));
@@ -105,7 +105,7 @@ avatar_shard_index_parse (const char *text, gsize length, const char *name, GErr
   if (!map || !JSON_NODE_HOLDS_OBJECT (map)
       || json_object_get_size (json_node_get_object (map)) == 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: there is no \"weight_map\": {tensor: file, ...}, which an index of shards has", name);
+        "%s: there is no \"weight_map\"; expected {\"weight_map\": {tensor: file, ...}}", name);
     return NULL;
   }
   self = g_new0 (AvatarShardIndex, 1);
@@ -129,7 +129,7 @@ avatar_shard_index_free (AvatarShardIndex *self)
   g_free (self);
 }
 
-/* ------------------------------------------------------------------------------------ the shards */
+/* ----------------------------------------------------------------------------------- the shards */
 
 static void
 add_digest (AvatarShards *self, AvatarSafetensors *shard)
@@ -150,7 +150,7 @@ misplaced (AvatarShards *self, const char *tensor, const char *file, guint place
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" is in %s, but the index %s%s; index and shards do not belong together: "
       "fetch all of them again, from one place",
-      self->name, tensor, file, place ? "places it in " : "does not know it",
+      self->name, tensor, file, place ? "places it in " : "does not mention it",
       place ? (const char *) self->index->files->pdata[place - 1] : "");
   return FALSE;
 }
@@ -161,7 +161,7 @@ place_of (AvatarShards *self, const char *tensor)
   return GPOINTER_TO_UINT (g_hash_table_lookup (self->index->places, tensor));
 }
 
-/* Tensors of kinds that are not read are in the index, too. */
+/* Adds tensors that are not read, which are in the index as well. */
 static gboolean
 add_unread (AvatarShards *self, guint i, GError **error)
 {
@@ -179,8 +179,8 @@ add_unread (AvatarShards *self, guint i, GError **error)
   return TRUE;
 }
 
-/* All tensors of shard @i, which must be in the index as being there. A tied tensor has no data of
- * its own; not every index mentions it. */
+/* Adds all tensors of shard @i, which the index must place there. Not every index mentions tied
+ * tensors. */
 static gboolean
 add_shard (AvatarShards *self, guint i, GError **error)
 {
@@ -202,7 +202,7 @@ add_shard (AvatarShards *self, guint i, GError **error)
   return add_unread (self, i, error);
 }
 
-/* Called when every tensor of the shards is in the index, so that fewer mean that one is missing. */
+/* Called when every tensor of the shards is in the index. If there are fewer, one is missing. */
 static gboolean
 check_complete (AvatarShards *self, GError **error)
 {
@@ -251,7 +251,7 @@ open_shard (const char *folder, const char *file, const char *index, GError **er
 {
   g_autofree char *path = g_build_filename (folder, file, NULL);
 
-  /* anything but a file could keep whoever opens it waiting */
+  /* opening a pipe could block */
   if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
     return avatar_safetensors_open (path, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Two writers say which tensors are tied: safetensors' save_model() with {left out: kept} among the
- * metadata, mmgp with a map {kept: [left out, ...]} as JSON in base64
+/* Two writers record tied tensors: save_model() of safetensors as {left out: kept} in the metadata,
+ * mmgp as a map {kept: [left out, ...]}, JSON in base64
  * (docs/dev/spec/vae-text-face-formats.md 5.4). */
 #include "engine/formats/safetensors-tied.h"
 
@@ -22,7 +22,7 @@ add_list (GHashTable *names, const char *kept, JsonNode *node)
   }
 }
 
-/* What cannot be read ties nothing: whoever needs the tensors will miss them by name. */
+/* Ignores an invalid map: tensors that are needed are then reported as missing. */
 static void
 add_map (GHashTable *names, const char *base64)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* safetensors: u64 length, that much JSON {name: {dtype, shape, data_offsets}}, data. The ranges
- * must cover the data exactly, without overlap or hole; that also exposes names given twice,
- * which a JSON parser hides. Order and alignment are free, because not every writer cares. */
+/* safetensors: length as u64, JSON of that length {name: {dtype, shape, data_offsets}}, data. The
+ * ranges must cover the data exactly, without overlaps or holes; this also reveals repeated names,
+ * which a JSON parser hides. Order and alignment are not checked, since writers differ in them. */
 #include "engine/formats/safetensors.h"
 
 #include "engine/formats/file-magic.h"
@@ -12,27 +12,27 @@
 #include <string.h>
 
 #define MAX_HEADER (100u << 20)
-/* As many of the first bytes tell what a file is in truth. */
+/* Number of bytes from which other kinds of files are recognised. */
 #define FOREIGN_BYTES 64
-/* Names of dtypes are cut to this in messages. */
+/* Longest name of a dtype that is shown in messages. */
 #define MAX_DTYPE_NAME 32
 
 typedef struct
 {
   char *name;
-  guint64 start, end; /* from the beginning of the data */
+  guint64 start, end; /* offsets in the data */
   AvatarTensorSource source;
-  char *why; /* it is not in the table; else NULL */
+  char *why; /* reason why the tensor is not in the table, or NULL */
 } Entry;
 
 struct _AvatarSafetensors
 {
   char *name;
   GBytes *bytes;
-  guint8 *header; /* a copy: the file may be cut short */
+  guint8 *header; /* a copy, since the file may be cut short */
   gsize header_length;
-  GArray *entries;      /* Entry, by start; then those that have no data of their own */
-  GArray *unread;       /* Entry, of kinds that are not read */
+  GArray *entries;      /* of Entry, by start; then tied tensors */
+  GArray *unread;       /* of Entry, that are not read */
   JsonObject *metadata; /* or NULL */
   guint n_stored;
   GHashTable *index; /* name -> position in entries + 1 */
@@ -80,7 +80,7 @@ dtype_from_name (const char *name, AvatarDType *dtype)
   return FALSE;
 }
 
-/* A whole number >= 0 at @i, or FALSE. */
+/* Gets element @i, an integer >= 0, or returns FALSE. */
 static gboolean
 array_get (JsonArray *array, guint i, gint64 *value)
 {
@@ -109,17 +109,18 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
   guint64 extent = avatar_dtype_size (dtype), bytes;
 
   if (rank > AVATAR_MAX_RANK) {
-    entry->why = g_strdup_printf ("it has %u dimensions, of which at most %d are read", rank,
-        AVATAR_MAX_RANK);
+    entry->why
+        = g_strdup_printf ("it has %u dimensions; at most %d are read", rank, AVATAR_MAX_RANK);
     return TRUE;
   }
   for (guint i = 0; i < rank; i++) {
     if (!array_get (array, i, &shape[i]))
-      return fail (self, error, "tensor \"%s\": dimension %u of the shape is not a whole number",
+      return fail (self, error, "tensor \"%s\": dimension %u of the shape is not an integer >= 0",
           name, i);
-    /* strides must fit as well, also where a dimension is 0 */
+    /* strides must fit as well, even if a dimension is 0 */
     if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
-      return fail (self, error, "tensor \"%s\": its shape is too large for any memory", name);
+      return fail (self, error, "tensor \"%s\": its shape is too large for the address space",
+          name);
   }
   entry->source = avatar_tensor_source_of_shape (dtype, MAX (rank, 1), shape);
   bytes = avatar_tensor_source_size (&entry->source);
@@ -131,7 +132,7 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
   return TRUE;
 }
 
-/* Known types may get new names at any time, so that only who needs the tensor fails. */
+/* A dtype that is not known is an error only for tensors that are needed. */
 static char *
 describe_unread (const char *type)
 {
@@ -160,7 +161,7 @@ parse_entry (AvatarSafetensors *self, const char *name, JsonNode *node, Entry *e
   if (json_array_get_length (offsets) != 2 || !array_get (offsets, 0, &start)
       || !array_get (offsets, 1, &end) || start > end)
     return fail (self, error,
-        "tensor \"%s\": data_offsets must be two whole numbers, the first not larger", name);
+        "tensor \"%s\": data_offsets must be two integers >= 0 in ascending order", name);
   if ((guint64) end > data_size)
     return fail (self, error,
         "tensor \"%s\" ends at byte %" G_GINT64_FORMAT " of the data, which has %" G_GUINT64_FORMAT
@@ -201,7 +202,7 @@ check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
     if (entry->start > at)
       return fail (self, error,
           "bytes %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
-          " of the data belong to no tensor (is a name given twice?)",
+          " of the data belong to no tensor (perhaps a name occurs twice)",
           at, entry->start);
     at = entry->end;
   }
@@ -211,7 +212,7 @@ check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
   return TRUE;
 }
 
-/* Tensors that were left out of the file for being the same as others, in the order of their names. */
+/* Adds tensors that were left out of the file because they are tied to others, by name. */
 static void
 add_tied (AvatarSafetensors *self)
 {
@@ -233,9 +234,9 @@ add_tied (AvatarSafetensors *self)
   }
 }
 
-/* What is not read is known by its name alone from here on. */
+/* Moves tensors that are not read from the entries to a list of their own. */
 static void
-set_unread_apart (AvatarSafetensors *self)
+move_unread (AvatarSafetensors *self)
 {
   guint n = 0;
 
@@ -283,7 +284,7 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint64 data_start, gui
   g_array_sort (self->entries, compare_entries);
   if (!check_cover (self, data_size, error))
     return FALSE;
-  set_unread_apart (self);
+  move_unread (self);
   for (guint i = 0; i < self->entries->len; i++)
     g_hash_table_insert (self->index, g_array_index (self->entries, Entry, i).name,
         GUINT_TO_POINTER (i + 1));
@@ -316,19 +317,18 @@ parse (AvatarSafetensors *self, GError **error)
         "this is a zip archive (perhaps a PyTorch file); expected safetensors");
   if (size < 8)
     return fail (self, error,
-        "the file is shorter than the 8 bytes a safetensors file begins with; fetch it again");
+        "the file is shorter than the 8 bytes with which a safetensors file begins; fetch it again");
   memcpy (&length, start, 8);
   length = GUINT64_FROM_LE (length);
   if (length > MAX_HEADER)
     return fail (self, error,
-        "a table of %" G_GUINT64_FORMAT " bytes is announced, at most %u are read: this is not "
-        "a safetensors file",
+        "its first 8 bytes state a table of %" G_GUINT64_FORMAT " bytes, at most %u are read: this "
+        "is not a safetensors file",
         length, MAX_HEADER);
   if (length > size - 8)
     return fail (self, error,
-        "a table of %" G_GUINT64_FORMAT
-        " bytes is announced, but the file has only %" G_GSIZE_FORMAT
-        " bytes: it is truncated; fetch it again",
+        "its first 8 bytes state a table of %" G_GUINT64_FORMAT
+        " bytes, but the file has only %" G_GSIZE_FORMAT " bytes: it is truncated; fetch it again",
         length, size);
   self->header_length = length;
   self->header = g_malloc (length);

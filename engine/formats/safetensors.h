@@ -12,24 +12,24 @@ typedef struct _AvatarSafetensors AvatarSafetensors;
 
 /* Maps @path and checks its table. */
 AvatarSafetensors *avatar_safetensors_open (const char *path, GError **error);
-/* @name is for messages. */
+/* @name: path of the file, for messages */
 AvatarSafetensors *avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_safetensors_free (AvatarSafetensors *self);
 /* FALSE: there is no such tensor. */
 gboolean
 avatar_safetensors_get (AvatarSafetensors *self, const char *name, AvatarTensorSource *out);
 guint avatar_safetensors_n (AvatarSafetensors *self);
-/* How many come first that have data of their own; the rest were left out of the file because they
- * are the same as one of these. */
+/* Number of tensors that have data of their own, which come first. The others were left out of the
+ * file because they are tied to one of these. */
 guint avatar_safetensors_n_stored (AvatarSafetensors *self);
-/* In the order of their data. @out is optional. */
+/* Returns the name of tensor @i, in the order of the data. @out is optional. */
 const char *avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensorSource *out);
-/* Tensors whose dtype or number of dimensions is none that is read, by position: name, and @why. */
+/* Tensors with a dtype or number of dimensions that is not read: name, and the reason in @why. */
 guint avatar_safetensors_n_unread (AvatarSafetensors *self);
 const char *avatar_safetensors_nth_unread (AvatarSafetensors *self, guint i, const char **why);
-/* What the file says under "__metadata__"; %NULL: nothing. Values may be of any kind. */
+/* Value of "__metadata__", whose members may have any type; %NULL if there is none. */
 JsonObject *avatar_safetensors_get_metadata (AvatarSafetensors *self);
-/* The bytes of the table, e.g. to hash them. */
+/* Bytes of the table, for hashing. */
 const guint8 *avatar_safetensors_get_header (AvatarSafetensors *self, gsize *length);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarSafetensors, avatar_safetensors_free)

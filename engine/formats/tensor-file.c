@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* safetensors, alone or in shards, torch and GGUF behind one table. */
+/* One interface to safetensors (alone or in shards), PyTorch and GGUF files. */
 #include "engine/formats/tensor-file.h"
 
 #include "engine/formats/gguf.h"
@@ -13,11 +13,11 @@
 struct _AvatarWeightFile
 {
   char *name;
-  AvatarSafetensors *safetensors; /* one of them */
+  AvatarSafetensors *safetensors; /* one of the four is set */
   AvatarShards *shards;
   AvatarTorch *torch;
   AvatarGguf *gguf;
-  GHashTable *unread; /* name -> why, of what is in the file and not in the table */
+  GHashTable *unread; /* name -> reason; both owned by the reader */
 };
 
 static void
@@ -26,7 +26,6 @@ add_unread (AvatarTensorFile *self, const char *name, const char *why)
   g_hash_table_insert (self->unread, (gpointer) name, (gpointer) why);
 }
 
-/* The names and reasons stay the reader's. */
 static void
 collect_unread (AvatarTensorFile *self)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A weight file of any format that is read, recognised by its first bytes: one table of named
- * tensor sources. */
+/* A weight file of any format, recognised by its first bytes, as a table of named tensor
+ * sources. */
 #pragma once
 
 #include "engine/formats/tensor-source.h"
@@ -11,12 +11,12 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarWeightFile AvatarTensorFile;
 
-/* @path: also model.safetensors.index.json, which stands for all of its shards. */
+/* @path: path of the file, or of an index of shards (model.safetensors.index.json) */
 AvatarTensorFile *avatar_tensor_file_open (const char *path, GError **error);
 AvatarTensorFile *avatar_tensor_file_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_tensor_file_free (AvatarTensorFile *self);
 const char *avatar_tensor_file_get_name (AvatarTensorFile *self);
-/* How many files the tensors lie in. */
+/* Number of files that contain the tensors. */
 guint avatar_tensor_file_n_files (AvatarTensorFile *self);
 guint avatar_tensor_file_n (AvatarTensorFile *self);
 /* Returns the name of tensor @i, in the order of the file. @out is optional. */
@@ -24,13 +24,14 @@ const char *avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTenso
 /* FALSE: there is no tensor @name. */
 gboolean
 avatar_tensor_file_find (AvatarTensorFile *self, const char *name, AvatarTensorSource *out);
-/* Why @name, which is in the file, is not in the table; %NULL if it is not in the file at all. */
+/* Returns the reason why @name is in the file and cannot be used; %NULL if it is not in the
+ * file. */
 const char *avatar_tensor_file_unusable_reason (AvatarTensorFile *self, const char *name);
-/* All of these, name -> why: an error for who needs them. */
+/* All tensors that cannot be used: name -> reason. An error only if they are needed. */
 GHashTable *avatar_tensor_file_get_unread (AvatarTensorFile *self);
-/* The "__metadata__" of a safetensors file, whose values may be of any kind; %NULL: there is none. */
+/* "__metadata__" of a safetensors file, whose members may have any type; %NULL if there is none. */
 JsonObject *avatar_tensor_file_get_metadata (AvatarTensorFile *self);
-/* The bytes that describe the tensors, e.g. to hash them. */
+/* Bytes that describe the tensors, for hashing. */
 const guint8 *avatar_tensor_file_get_header (AvatarTensorFile *self, gsize *length);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarTensorFile, avatar_tensor_file_free)

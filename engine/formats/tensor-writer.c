@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that are filled in pieces by all cores, and safetensors as the simplest of them. */
+/* Files that are filled in pieces on all cores; safetensors. */
 #define _GNU_SOURCE /* fallocate() */
 #include "engine/formats/tensor-writer.h"
 
@@ -10,15 +10,15 @@
 #include <unistd.h>
 #include <zlib.h>
 
-/* Values that a thread makes at a time; a multiple of 4. */
+/* Number of values in a piece; a multiple of 4. */
 #define PIECE ((gsize) 1 << 20)
 
 static gboolean
 fail (AvatarOutput *self, int code, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-      "%s: it cannot be written: %s; choose a place with enough room that you may write to",
-      self->path, g_strerror (code));
+      "%s: the file cannot be written: %s; choose a writable folder with enough space", self->path,
+      g_strerror (code));
   return FALSE;
 }
 
@@ -35,7 +35,7 @@ avatar_output_open (AvatarOutput *self, const char *path, GError **error)
   return FALSE;
 }
 
-/* 0, or the reason for the failure. */
+/* Writes @n bytes at @at. Returns 0 or an errno. */
 static int
 put (int fd, guint64 at, const guint8 *bytes, gsize n)
 {
@@ -112,7 +112,7 @@ avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets,
       if (fill)
         code
             = put (self->fd, offsets[piece->tensor] + piece->first * size, buffer, piece->n * size);
-      else /* the file is as long as it says */
+      else /* extends the sparse file to its full length */
         code = put (self->fd, offsets[piece->tensor] + (piece->first + piece->n) * size - 1, buffer,
             1);
       if (code)
@@ -169,7 +169,7 @@ safetensors_dtype (AvatarDType dtype)
   return names[dtype];
 }
 
-/* The table of a safetensors file; @offsets from the beginning of the data. */
+/* Returns the table of a safetensors file. @offsets: (out): positions in the data */
 static GString *
 make_table (GArray *tensors, guint64 *offsets)
 {
@@ -195,7 +195,7 @@ make_table (GArray *tensors, guint64 *offsets)
   return table;
 }
 
-/* As the reference writer does: large elements first, so that all are aligned. */
+/* Sorts like the reference writer: large elements first, so that all are aligned. */
 static gint
 by_size (gconstpointer a, gconstpointer b)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Writing weight files, in both formats that are read. The values come from a function, piece by
- * piece and on all cores, so that a file may be larger than memory. */
+/* Writers of safetensors and PyTorch files. A function supplies the values in pieces, on all cores,
+ * so that a file may be larger than memory. */
 #pragma once
 
 #include "engine/base/tensor.h"
 
 G_BEGIN_DECLS
 
-/* @tensor: dtype and shape; its data are not looked at here. */
+/* @tensor: dtype and shape; the writers do not read its data */
 typedef struct
 {
   const char *name;
@@ -15,29 +15,34 @@ typedef struct
 } AvatarNamedTensor;
 
 /* Writes values @first .. @first + @n of @t to @out. Called from several threads at once; @first is
- * a multiple of 4. Where the writers are given none, values are zeros, and the file has holes in their place,
- * which take next to no room. */
+ * a multiple of 4. Without a function the file is sparse, and all values are zeros. */
 typedef void (
     *AvatarFillFunc) (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data);
 
-/* @tensors: of AvatarNamedTensor. What was at @path is replaced when all is well. */
+/* @tensors: of AvatarNamedTensor. A file at @path is replaced after the new one is complete. */
 gboolean avatar_write_safetensors (const char *path, GArray *tensors, AvatarFillFunc fill,
     gpointer data, GError **error);
-/* As torch.save (@key ? {@key: tensors} : tensors) does. */
+/* Writes what torch.save (@key ? {@key: tensors} : tensors) writes. */
 gboolean avatar_write_torch (const char *path, const char *key, GArray *tensors,
     AvatarFillFunc fill, gpointer data, GError **error);
 
-/* As torch.jit.save() of a module without methods: names are ways through modules, "a.0.weight"; those of
- * one module follow each other. */
+/* Writes what torch.jit.save() writes of a module without methods. Names are paths through modules,
+ * such as "a.0.weight"; the tensors of a module must follow each other. */
 gboolean avatar_write_torch_script (const char *path, GArray *tensors, AvatarFillFunc fill,
     gpointer data, GError **error);
 
-/* For the writers. @offsets: where in the file each tensor begins; @crcs: (optional): of each. */
+/**
+ * AvatarOutput: a file that is being written.
+ * @path: final path
+ * @part: temporary path, until the file is complete
+ * @fd: file descriptor
+ * @sync: flush to the disk before renaming
+ */
 typedef struct
 {
-  char *path, *part; /* as it will be called, and is called until it is complete */
+  char *path, *part;
   int fd;
-  gboolean sync; /* on the disk before it has its name */
+  gboolean sync;
 } AvatarOutput;
 
 typedef enum
@@ -47,10 +52,12 @@ typedef enum
 } AvatarOutputEnd;
 
 gboolean avatar_output_open (AvatarOutput *self, const char *path, GError **error);
-/* FALSE with @error if there is no room for @bytes, as far as the file system can tell ahead. */
+/* Reserves @bytes on the disk. Succeeds if the file system does not support reservations. */
 gboolean avatar_output_reserve (AvatarOutput *self, guint64 bytes, GError **error);
 gboolean
 avatar_output_put (AvatarOutput *self, guint64 at, const void *bytes, gsize n, GError **error);
+/* Writes the values of all tensors. @offsets: position of each tensor in the file; @crcs: (out)
+ * (optional): CRC-32 of each tensor */
 gboolean avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets,
     guint32 *crcs, AvatarFillFunc fill, gpointer data, GError **error);
 /* Renames the file to its final path, or removes it. Returns FALSE with @error if that fails, and

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The order is: magic number, version 1001, the machine's properties, the object, the storages' keys, and
- * for each of these an int64 count of elements with the elements. How large an element is can only be
- * told from the object. */
+/* Layout: magic number, version 1001, properties of the machine, the object, the keys of the
+ * storages, and for each storage an int64 count of elements and the elements. The size of an
+ * element is known only from the object. */
 #include "engine/formats/torch-legacy.h"
 
 #include "engine/formats/torch-tensor.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define VERSION 1001
-#define MAX_PICKLE ((gsize) 16 << 20) /* no more is looked at; the parser would refuse it */
+#define MAX_PICKLE ((gsize) 16 << 20) /* more would be refused by the parser */
 
 /* LONG1 of ten bytes: 0x1950a86a20f9469cfc6c */
 static const guint8 magic[] = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
@@ -18,7 +18,7 @@ typedef struct
 {
   gsize item;
   guint64 count;
-  const guint8 *data; /* NULL: not met with yet */
+  const guint8 *data; /* NULL until its bytes have been found */
 } Storage;
 
 struct _AvatarTorchLegacy
@@ -37,7 +37,7 @@ static gboolean
 fail (AvatarTorchLegacy *self, GError **error, const char *text)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: this is a PyTorch file of the old kind, but %s", self->name, text);
+      "%s: this is a PyTorch file from before version 1.6, but %s", self->name, text);
   return FALSE;
 }
 
@@ -46,14 +46,14 @@ avatar_torch_legacy_is (const guint8 *data, gsize size)
 {
   const gsize n = sizeof magic - 1;
 
-  /* PROTO, in protocol 4 and 5 a FRAME of nine bytes, and the number */
+  /* PROTO; in protocols 4 and 5 a FRAME of nine bytes; the number */
   if (size < 2 + n || data[0] != 0x80)
     return FALSE;
   return memcmp (data + 2, magic, n) == 0
       || (size >= 11 + n && data[2] == 0x95 && memcmp (data + 11, magic, n) == 0);
 }
 
-/* The pickle that comes next. */
+/* Parses the next pickle. */
 static AvatarPickle *
 next_pickle (AvatarTorchLegacy *self, GError **error)
 {
@@ -83,18 +83,18 @@ read_front (AvatarTorchLegacy *self, GError **error)
     return FALSE;
   if (root_of (version)->type != AVATAR_PICKLE_INT || root_of (version)->integer != VERSION)
     return fail (self, error,
-        "of a version that is not known; load it with PyTorch and save it again");
+        "its format has another version than 1001; load it with PyTorch and save it again");
   properties = root_of (machine);
   for (guint i = 0; i + 1 < avatar_pickle_n_items (properties); i += 2)
     if (avatar_pickle_is (avatar_pickle_item (machine, properties, i), AVATAR_PICKLE_STRING,
             "little_endian"))
       return avatar_pickle_item (machine, properties, i + 1)->integer == 1
           || fail (self, error,
-              "its numbers are not little-endian; save it again on such a machine");
-  return fail (self, error, "it does not say in which order the bytes of its numbers are");
+              "its numbers are not little-endian; save it again on a little-endian machine");
+  return fail (self, error, "its byte order is missing; fetch it again");
 }
 
-/* The storages that the object speaks of. */
+/* Lists the storages to which the object refers. */
 static gboolean
 list_storages (AvatarTorchLegacy *self, GError **error)
 {
@@ -108,7 +108,8 @@ list_storages (AvatarTorchLegacy *self, GError **error)
     known = g_hash_table_lookup (self->storages, key);
     if (known && (known->item != s.item || known->count != s.count)) {
       g_free (key);
-      return fail (self, error, "one of its storages is described in two ways; fetch it again");
+      return fail (self, error,
+          "two descriptions of a storage contradict each other; fetch it again");
     }
     if (!known)
       g_hash_table_insert (self->storages, g_steal_pointer (&key), g_memdup2 (&s, sizeof s));
@@ -117,7 +118,7 @@ list_storages (AvatarTorchLegacy *self, GError **error)
   return TRUE;
 }
 
-/* The bytes of the storage @key, which come next. */
+/* Notes the bytes of the storage @key, which are next in the file. */
 static gboolean
 read_storage (AvatarTorchLegacy *self, Node *key, GError **error)
 {
@@ -126,19 +127,20 @@ read_storage (AvatarTorchLegacy *self, Node *key, GError **error)
   Storage *s;
 
   if (key->type != AVATAR_PICKLE_STRING)
-    return fail (self, error, "a storage's key is no string; fetch it again");
+    return fail (self, error, "the key of a storage is not a string; fetch it again");
   name = g_strndup (key->text, key->length);
   s = g_hash_table_lookup (self->storages, name);
   if (!s)
     return fail (self, error,
-        "it has a storage of a kind that is not read; load it with PyTorch and save it again");
+        "a storage has a type that is not read; load it with PyTorch and save it again");
   if (self->size - self->at < 8)
     return fail (self, error, "it is truncated; fetch it again");
   memcpy (&count, self->data + self->at, 8);
   count = GUINT64_FROM_LE (count);
   self->at += 8;
   if (count != s->count || s->data)
-    return fail (self, error, "a storage is not of the size that it should have; fetch it again");
+    return fail (self, error,
+        "a storage does not have the size that its description states; fetch it again");
   if (!g_uint64_checked_mul (&bytes, count, s->item) || bytes > self->size - self->at)
     return fail (self, error, "it is truncated; fetch it again");
   s->data = self->data + self->at;
@@ -161,7 +163,7 @@ parse (AvatarTorchLegacy *self, GError **error)
   self->header_size = self->at;
   list = root_of (keys);
   if (list->type != AVATAR_PICKLE_LIST)
-    return fail (self, error, "it has no list of storages; fetch it again");
+    return fail (self, error, "the list of storages is missing; fetch it again");
   for (guint i = 0; i < avatar_pickle_n_items (list); i++)
     if (!read_storage (self, avatar_pickle_item (keys, list, i), error))
       return FALSE;

@@ -9,15 +9,15 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarTorchLegacy AvatarTorchLegacy;
 
-/* By its first bytes. */
+/* TRUE if the first bytes are those of such a file. */
 gboolean avatar_torch_legacy_is (const guint8 *data, gsize size);
-/* @data must outlive it. @name is for messages. */
+/* @data: must outlive the reader. @name: path of the file, for messages */
 AvatarTorchLegacy *
 avatar_torch_legacy_open (const guint8 *data, gsize size, const char *name, GError **error);
 void avatar_torch_legacy_free (AvatarTorchLegacy *self);
-/* What was saved; belongs to @self. */
+/* Pickle of the saved object; owned by @self. */
 AvatarPickle *avatar_torch_legacy_get_pickle (AvatarTorchLegacy *self);
-/* All of the file before the tensors' bytes, e.g. to hash it. */
+/* Size of the file before the data of the tensors. */
 gsize avatar_torch_legacy_header_size (AvatarTorchLegacy *self);
 /* An AvatarStorageFunc. */
 const guint8 *avatar_torch_legacy_find (const char *key, gsize *size, gpointer self);

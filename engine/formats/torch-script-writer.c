@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What torch.jit.save writes of a module that has attributes and no methods: an object for each module,
- * and the source of its class, without which torch.jit.load() would not take it. */
+/* Writes what torch.jit.save() writes of a module without methods: an object for each module, and
+ * the source of its class, which torch.jit.load() requires. */
 #include "engine/formats/torch-writer.h"
 
 #include <string.h>
 
-/* A module that is being written: its class, and what is known of its attributes. */
+/* A module that is being written: its class and attributes. */
 typedef struct
 {
   char *name, *class;
@@ -16,7 +16,7 @@ typedef struct
 {
   GByteArray *pickle;
   GString *code;
-  GPtrArray *open; /* of Module, the outermost first */
+  GPtrArray *open; /* of Module, outermost first */
 } Writer;
 
 static void
@@ -25,7 +25,7 @@ put_text (GByteArray *out, const char *text)
   g_byte_array_append (out, (const guint8 *) text, strlen (text));
 }
 
-/* An attribute that is called as a number has another spelling in a class. */
+/* Declares an attribute. A class spells attributes with a number as name in another way. */
 static void
 declare (Module *owner, const char *name, const char *type)
 {
@@ -41,7 +41,7 @@ innermost (Writer *w)
   return w->open->pdata[w->open->len - 1];
 }
 
-/* @name %NULL: the outermost. */
+/* @name: (nullable): %NULL for the outermost module */
 static void
 open_module (Writer *w, const char *name)
 {
@@ -81,7 +81,7 @@ close_module (Writer *w)
   g_free (m);
 }
 
-/* The modules that @path, but for its last part, leads through. */
+/* Opens and closes modules, so that those of @path without its last part are open. */
 static void
 enter (Writer *w, char **path)
 {

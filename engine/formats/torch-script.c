@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A module is an object of a class "__torch__...", whose attributes (tensors, numbers, other modules)
- * are given to it by BUILD. Modules may be shared, or inside themselves: depth and steps are bounded. */
+/* A module is an object of a class "__torch__...", whose attributes (tensors, numbers, modules)
+ * are set by BUILD. Modules may be shared or contain themselves, so that depth and steps are
+ * bounded. */
 #include "engine/formats/torch-script.h"
 
 #include <string.h>
@@ -20,7 +21,7 @@ typedef struct
   guint steps;
 } Walk;
 
-/* The attributes of a module; NULL: @node is none. */
+/* Returns the attributes of a module; NULL if @node is not a module. */
 static Node *
 attributes_of (AvatarPickle *p, Node *node)
 {
@@ -37,7 +38,8 @@ attributes_of (AvatarPickle *p, Node *node)
   return built->type == AVATAR_PICKLE_DICT ? built : NULL;
 }
 
-/* The list that torch.jit._pickle.build_tensorlist() is to make; @node itself if it is no such call. */
+/* Returns the argument of torch.jit._pickle.build_tensorlist(), or @node if it is not such a
+ * call. */
 static Node *
 list_of (AvatarPickle *p, Node *node)
 {
@@ -65,7 +67,7 @@ walk_child (Walk *self, const char *name, guint length, Node *child, guint depth
     return "its modules have more than 65536 attributes";
   if (before + length + 1 > MAX_PATH || memchr (name, 0, length)
       || !g_utf8_validate_len (name, length, NULL))
-    return "a module's attribute has no proper name";
+    return "an attribute of a module has an invalid name";
   if (before)
     g_string_append_c (self->path, '.');
   g_string_append_len (self->path, name, length);
@@ -74,7 +76,7 @@ walk_child (Walk *self, const char *name, guint length, Node *child, guint depth
   return problem;
 }
 
-/* NULL, or what is wrong. */
+/* Returns NULL, or a description of the error. */
 static const char *
 walk (Walk *self, Node *node, guint depth)
 {
@@ -87,7 +89,7 @@ walk (Walk *self, Node *node, guint depth)
     return NULL;
   }
   if (depth > MAX_DEPTH)
-    return "its modules are more than 32 deep in each other";
+    return "its modules are nested deeper than 32 levels";
   for (guint i = 0; list && i < avatar_pickle_n_items (node) && !problem; i++) {
     char name[16];
 
@@ -111,7 +113,7 @@ avatar_torch_script_walk (AvatarPickle *pickle, Node *root, const char *prefix,
 {
   g_autoptr (GString) path = g_string_new (prefix);
   Walk self = { pickle, func, data, path, 0 };
-  const char *problem = "it holds something else than a module";
+  const char *problem = "it does not contain a module";
 
   if (attributes_of (pickle, root) || root->type == AVATAR_PICKLE_TUPLE)
     problem = walk (&self, root, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Calls of torch._utils._rebuild_* with their arguments
- * (docs/dev/spec/vae-text-face-formats.md 5.2). Nothing is called: shapes, strides and offsets are
- * checked against the bytes that are there. */
+/* Calls of torch._utils._rebuild_* and their arguments
+ * (docs/dev/spec/vae-text-face-formats.md 5.2). Nothing is called; shapes, strides and offsets are
+ * checked against the size of the storages. */
 #include "engine/formats/torch-tensor.h"
 
 #include "engine/formats/mapped-file.h"
@@ -9,14 +9,15 @@
 #include <string.h>
 
 #define MAX_KEY 1024
-#define MAX_WRAPS 4 /* parameters in parameters */
+#define MAX_WRAPS 4 /* nested calls of _rebuild_parameter */
 #define MAX_COPIES ((guint64) 1 << 30)
-/* Views of one storage lie between each other, so that more is read than is copied. */
+/* Limit of bytes read for each byte copied. Views may interleave in a storage, so that more is read
+ * than copied. */
 #define READ_FACTOR 8
 
 typedef const AvatarPickleNode Node;
 
-/* A dtype as it is in the file; @wide: float64, which becomes @dtype. */
+/* Dtype in the file. @wide: float64, which is converted to @dtype. */
 typedef struct
 {
   AvatarDType dtype;
@@ -67,7 +68,8 @@ item_size (Stored stored)
   return stored.wide ? 8 : avatar_dtype_size (stored.dtype);
 }
 
-/* Bytes of an element of a storage of @class, also of those whose dtype is not read; 0: not known. */
+/* Returns the size of an element of a storage of @class, even if its dtype is not read; 0 if @class
+ * is not known. */
 static gsize
 item_size_of (Node *class)
 {
@@ -76,7 +78,7 @@ item_size_of (Node *class)
     const char *name;
     gsize size;
   } others[] = {
-    { "torch.storage.UntypedStorage", 1 }, /* whose count is in bytes */
+    { "torch.storage.UntypedStorage", 1 }, /* its count is in bytes */
     { "torch.ShortStorage", 2 },
     { "torch.ComplexFloatStorage", 8 },
     { "torch.ComplexDoubleStorage", 16 },
@@ -109,15 +111,15 @@ avatar_torch_reader_clear (AvatarTorchReader *self)
   g_clear_pointer (&self->copies, g_ptr_array_unref);
 }
 
-/* What is known of a tensor before its bounds are. */
+/* Arguments of a call that makes a tensor. */
 typedef struct
 {
   Node *stored; /* ('storage', class, key, location, count) */
   Node *offset, *size, *stride;
-  Node *dtype; /* of _v3 */
+  Node *dtype; /* only of _rebuild_tensor_v3, else NULL */
 } Call;
 
-/* The call that @node is; FALSE: none that makes a tensor. */
+/* Parses the call @node. FALSE: it does not make a tensor. */
 static gboolean
 find_call (AvatarPickle *p, Node *node, Call *call)
 {
@@ -144,7 +146,7 @@ find_call (AvatarPickle *p, Node *node, Call *call)
   return FALSE;
 }
 
-/* @n whole numbers >= 0, or FALSE. */
+/* Gets @n integers >= 0, or returns FALSE. */
 static gboolean
 get_sizes (AvatarPickle *p, Node *tuple, guint n, gint64 *out)
 {
@@ -158,7 +160,7 @@ get_sizes (AvatarPickle *p, Node *tuple, guint n, gint64 *out)
   return TRUE;
 }
 
-/* Size and strides as the file has them; NULL, or the reason why it cannot be used. */
+/* Gets shape and strides. Returns NULL, or the reason why the tensor cannot be used. */
 static const char *
 get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensorSource *t, gint64 *stride)
 {
@@ -168,15 +170,15 @@ get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensorSource 
 
   if (call->size->type != AVATAR_PICKLE_TUPLE || call->stride->type != AVATAR_PICKLE_TUPLE
       || avatar_pickle_n_items (call->stride) != rank)
-    return "its size and stride are not of one length";
+    return "its size and stride have different lengths";
   if (rank > AVATAR_MAX_RANK)
-    return "it has more dimensions than are known";
+    return "it has more than 5 dimensions";
   if (!get_sizes (p, call->size, rank, shape) || !get_sizes (p, call->stride, rank, stride))
-    return "its size and stride are not whole numbers";
+    return "its size or stride is not made of integers >= 0";
   for (guint i = 0; i < rank; i++)
-    /* strides must fit as well, also where a dimension is 0 */
+    /* strides must fit as well, even if a dimension is 0 */
     if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
-      return "its shape is too large for any memory";
+      return "its shape is too large for the address space";
   *t = avatar_tensor_source_of_shape (stored.dtype, MAX (rank, 1), shape);
   return NULL;
 }
@@ -200,7 +202,7 @@ avatar_torch_parse_storage (AvatarPickle *p, Node *stored, char **key, gsize *it
   if (name->type != AVATAR_PICKLE_STRING || name->length > MAX_KEY
       || memchr (name->text, 0, name->length) || n->type != AVATAR_PICKLE_INT || n->integer < 0)
     return FALSE;
-  /* of old files: a stretch of another storage */
+  /* only in old files: a part of another storage */
   if (avatar_pickle_n_items (id) > 5 && avatar_pickle_item (p, id, 5)->type != AVATAR_PICKLE_NONE)
     return FALSE;
   *key = g_strndup (name->text, name->length);
@@ -208,7 +210,7 @@ avatar_torch_parse_storage (AvatarPickle *p, Node *stored, char **key, gsize *it
   return TRUE;
 }
 
-/* Of which class the storage is, as a dtype; FALSE: of none that is read. */
+/* Gets the dtype of a call. FALSE: the dtype is not read. */
 static gboolean
 class_of (AvatarPickle *p, const Call *call, Stored *out)
 {
@@ -221,7 +223,7 @@ class_of (AvatarPickle *p, const Call *call, Stored *out)
       && stored_of (avatar_pickle_item (p, id, 1), out);
 }
 
-/* The storage's bytes; NULL, or the reason why it cannot be used. */
+/* Finds the bytes of the storage. Returns NULL, or the reason why it cannot be used. */
 static const char *
 get_storage (AvatarTorchReader *self, const Call *call, const guint8 **data, gsize *size)
 {
@@ -230,16 +232,16 @@ get_storage (AvatarTorchReader *self, const Call *call, const guint8 **data, gsi
   guint64 count = 0;
 
   if (!avatar_torch_parse_storage (self->pickle, call->stored, &key, &item, &count))
-    return "its storage is not described as PyTorch does";
+    return "its storage has an unknown description";
   *data = self->find (key, size, self->data);
   if (!*data)
     return "its storage is not in the archive, or is compressed";
   if (count > *size / item)
-    return "its storage is shorter than it says";
+    return "its storage is shorter than its description states";
   return NULL;
 }
 
-/* Elements from the first to the last that is reached; FALSE: more than can be counted. */
+/* Counts the elements from the first to the last one of a tensor. FALSE: overflow. */
 static gboolean
 get_span (const AvatarTensorSource *t, const gint64 *stride, guint64 *span)
 {
@@ -265,7 +267,7 @@ is_contiguous (const AvatarTensorSource *t, const gint64 *stride)
   return TRUE;
 }
 
-/* One row after the other of what is strided in @in, with float64 as float32. */
+/* Copies a strided tensor from @in row by row. float64 becomes float32. */
 static void
 gather (const AvatarTensorSource *t, const gint64 *stride, Stored stored, guint8 *out,
     const guint8 *in)
@@ -302,7 +304,7 @@ add_copy (AvatarTorchReader *self, AvatarTensorSource *t, void *copy, gsize size
   g_ptr_array_add (self->copies, t->bytes);
 }
 
-/* @in: the first of @span elements. */
+/* Copies a tensor to memory. @in: first of @span elements */
 static const char *
 copy_tensor (AvatarTorchReader *self, AvatarTensorSource *t, const gint64 *stride, Stored stored,
     const guint8 *in, guint64 span)
@@ -312,13 +314,14 @@ copy_tensor (AvatarTorchReader *self, AvatarTensorSource *t, const gint64 *strid
   guint8 *out;
 
   if (bytes > self->room || n_raw > MIN (self->reading, MAX_COPIES))
-    return "it is not contiguous in its storage, or float64, and too much of the file is for all of it "
-           "to be copied; save it again with .float() or .contiguous()";
+    return "it is float64 or not contiguous, and too much of the file would have to be copied; save it "
+           "again with .float() or .contiguous()";
   raw = g_try_malloc (MAX (n_raw, 1));
   out = g_try_malloc (MAX (bytes, 1));
   if (!raw || !out || !avatar_mapped_read (raw, in, n_raw)) {
     g_free (out);
-    return "there is no memory left for a copy of it, or its file has been cut short";
+    return "there is no memory for a copy of it, or the file has been cut short; close other programs, or "
+           "fetch the file again";
   }
   self->room -= bytes;
   self->reading -= n_raw;
@@ -328,7 +331,7 @@ copy_tensor (AvatarTorchReader *self, AvatarTensorSource *t, const gint64 *strid
   return NULL;
 }
 
-/* NULL, or the reason why it cannot be used. */
+/* Returns NULL, or the reason why the tensor cannot be used. */
 static const char *
 get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
 {
@@ -340,19 +343,19 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
   const char *why;
 
   if (!class_of (self->pickle, call, &stored))
-    return "its dtype is none that is read (float64, float32, float16, bfloat16, float8_e4m3fn, "
-           "float8_e5m2, int64, int32, int8, uint8)";
+    return "its dtype is not read (float64, float32, float16, bfloat16, float8_e4m3fn, "
+           "float8_e5m2, int64, int32, int8 and uint8 are)";
   why = get_storage (self, call, &data, &size);
   if (!why)
     why = get_shape (self->pickle, call, stored, t, stride);
   if (why)
     return why;
   n = avatar_tensor_source_n (t);
-  size /= item_size (stored); /* from here on in elements */
+  size /= item_size (stored); /* now in elements */
   if (!get_span (t, stride, &span))
     return "it reaches beyond its storage";
   if (n > span)
-    return "it is not contiguous, but repeats its storage's values (expand()); save it again with "
+    return "it repeats values of its storage (expand()); save it again with "
            ".contiguous()";
   if (call->offset->type != AVATAR_PICKLE_INT || call->offset->integer < 0)
     return "it reaches beyond its storage";

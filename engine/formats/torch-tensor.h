@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From what a pickle would have PyTorch rebuild to a tensor over the bytes of a file; the same for
- * every container in which PyTorch keeps them. */
+/* Makes tensor sources of the calls in a pickle by which PyTorch would rebuild tensors, for all
+ * containers of PyTorch. */
 #pragma once
 
 #include "engine/formats/pickle.h"
@@ -8,7 +8,7 @@
 
 G_BEGIN_DECLS
 
-/* The bytes of the storage that the pickle calls @key; %NULL: there are none. */
+/* Returns the bytes of the storage @key; %NULL if there is no such storage. */
 typedef const guint8 *(*AvatarStorageFunc) (const char *key, gsize *size, gpointer data);
 
 /**
@@ -37,11 +37,13 @@ void avatar_torch_reader_clear (AvatarTorchReader *self);
  * used. float64 becomes float32. *@out has no name. */
 gboolean avatar_torch_reader_get (AvatarTorchReader *self, const AvatarPickleNode *node,
     AvatarTensorSource *out, const char **why);
-/* Scales are plain numbers in some files: *@out is one float32. FALSE: @node is none. */
+/* Makes a source of one float32 from a number: in some files scale factors are plain numbers.
+ * FALSE: @node is not a number. */
 gboolean avatar_torch_reader_get_number (AvatarTorchReader *self, const AvatarPickleNode *node,
     AvatarTensorSource *out);
-/* The parts of ('storage', class, key, location, count[, view]) that @stored stands for: *@key is free
- * with g_free(), *@item the bytes of an element, *@count of elements. FALSE: it is no such thing. */
+/* Parses ('storage', class, key, location, count[, view]), the persistent id of @stored.
+ * @key: (out): free with g_free(); @item: (out): size of an element in bytes; @count: (out): number
+ * of elements. FALSE: @stored is not a storage that is known. */
 gboolean avatar_torch_parse_storage (AvatarPickle *pickle, const AvatarPickleNode *stored,
     char **key, gsize *item, guint64 *count);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What torch.save writes (docs/dev/spec/denoise.md 1.2): a zip archive of stored entries, each
- * storage on a boundary of 64 bytes, and a pickle that says which tensor is in which storage. */
+/* The format of torch.save() (docs/dev/spec/denoise.md 1.2): a zip archive of stored entries, with
+ * storages aligned to 64 bytes, and a pickle that maps tensors to storages. */
 #include "engine/formats/torch-writer.h"
 
 #include <string.h>
@@ -66,8 +66,8 @@ storage_class (AvatarDType dtype)
   return names[dtype];
 }
 
-/* _rebuild_tensor_v2 (storage, offset, size, stride, requires_grad, hooks); _v3 also has the dtype,
- * for those that have no class of storages. */
+/* _rebuild_tensor_v2 (storage, offset, size, stride, requires_grad, hooks). _v3 has the dtype as
+ * well, for dtypes that have no class of storages. */
 void
 avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
 {
@@ -81,7 +81,7 @@ avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
   put_text (out, storage_class (t.dtype));
   avatar_torch_put_string (out, name);
   avatar_torch_put_string (out, "cpu");
-  pickle_int (out, avatar_tensor_n (t)); /* of an untyped storage: bytes, which are as many */
+  pickle_int (out, avatar_tensor_n (t)); /* an untyped storage counts bytes, which are as many */
   put_text (out, "tQ");
   pickle_int (out, 0);
   pickle_ints (out, t.shape, t.rank);
@@ -120,7 +120,7 @@ make_pickle (const char *key, GArray *tensors)
 typedef struct
 {
   char *name;
-  const void *bytes; /* NULL: a tensor's */
+  const void *bytes; /* NULL for a tensor */
   guint64 size, header, start;
   guint32 crc;
 } Entry;
@@ -144,7 +144,7 @@ put_common (GByteArray *out, const Entry *e, Format format)
   put_le (out, format == ZIP64 ? 45 : 20, 2); /* version needed */
   put_le (out, 0, 2);                         /* flags */
   put_le (out, 0, 2);                         /* stored */
-  put_le (out, 0, 2);                         /* time and date: the first there is */
+  put_le (out, 0, 2);                         /* time and date: 1980-01-01 */
   put_le (out, 33, 2);
   put_le (out, e->crc, 4);
   put_le (out, format == ZIP64 ? G_MAXUINT32 : e->size, 4);
@@ -158,7 +158,7 @@ is_large (const Entry *e)
   return e->size >= G_MAXUINT32 || e->header >= G_MAXUINT32;
 }
 
-/* With a field "FB" that moves the data to a boundary, as torch has it. */
+/* A local header with a field "FB" that aligns the data, like PyTorch. */
 static GByteArray *
 local_header (const Entry *e)
 {
@@ -208,7 +208,7 @@ put_directory_entry (GByteArray *out, const Entry *e)
   }
 }
 
-/* All entries, and the records of the end, in both sizes where one is not enough. */
+/* The directory and the records at the end, those of ZIP64 only if they are needed. */
 static GByteArray *
 directory (GArray *entries, guint64 at)
 {
@@ -255,7 +255,7 @@ add_entry (GArray *entries, char *name, const void *bytes, guint64 size)
   g_array_append_val (entries, e);
 }
 
-/* Where everything goes; the end of it. */
+/* Sets the positions of all entries. Returns the position of the directory. */
 static guint64
 place (GArray *entries)
 {
@@ -304,7 +304,7 @@ avatar_write_torch_archive (const char *path, GByteArray *pickle, const AvatarTo
   gboolean done;
 
   if (dot && dot != base)
-    *dot = '\0'; /* the archive's folder is called as the file is */
+    *dot = '\0'; /* the folder in the archive has the name of the file */
   g_array_set_clear_func (entries, entry_clear);
   for (guint i = 0; i < tensors->len; i++)
     add_entry (entries, g_strdup_printf ("%s/data/%u", base, i), NULL,

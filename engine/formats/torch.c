@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* torch.save's format (docs/dev/spec/denoise.md 1.2,
- * docs/dev/spec/vae-text-face-formats.md 5.2): ROOT/data.pkl says which tensors there are,
- * ROOT/data/KEY are their storages; and the two others that PyTorch has: a module's archive, with
- * constants.pkl beside it (docs/dev/spec/vae-text-face-formats.md 5.3), and the old kind, which is
- * no archive. What cannot be used is remembered with the reason, and is an error only for who needs
- * it: checkpoints carry much that nobody asks for. */
+/* Three formats: an archive of torch.save() (docs/dev/spec/denoise.md 1.2,
+ * docs/dev/spec/vae-text-face-formats.md 5.2), in which ROOT/data.pkl describes the tensors and
+ * ROOT/data/KEY are their storages; an archive of torch.jit.save(), which also has constants.pkl
+ * (docs/dev/spec/vae-text-face-formats.md 5.3); and files from before version 1.6, which are not
+ * archives. A tensor that cannot be used is listed with the reason. It is an error only if it is
+ * needed, since checkpoints hold much that is not. */
 #include "engine/formats/torch.h"
 
 #include "engine/formats/torch-legacy.h"
@@ -26,14 +26,14 @@ struct _AvatarTorch
 {
   char *name, *root;
   GBytes *bytes;
-  AvatarZip *zip; /* one of the two */
+  AvatarZip *zip; /* one of the two is set */
   AvatarTorchLegacy *legacy;
   AvatarTorchReader reader;
-  const char *storages; /* the archive's folder of those that are being read */
+  const char *storages; /* folder of the storages that are being read */
   const guint8 *header;
   gsize header_length;
   GArray *entries;     /* of Entry */
-  GHashTable *reasons; /* name -> why it is not among the entries */
+  GHashTable *reasons; /* name -> why the tensor is not among the entries */
 };
 
 typedef const AvatarPickleNode Node;
@@ -104,7 +104,7 @@ is_dict (AvatarPickle *p, Node *node)
               "collections.OrderedDict"));
 }
 
-/* The value of @key that is a dict itself. */
+/* Returns the value of @key, if it is a dict. */
 static Node *
 find_dict (AvatarPickle *p, Node *dict, const char *key)
 {
@@ -127,8 +127,8 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
     return TRUE;
   if (!is_dict (p, dict))
     return fail (self, error,
-        "it holds something else than a tensor or a dict of them (perhaps a whole model object); save "
-        "its state_dict()");
+        "it does not hold a tensor or a dict of tensors (perhaps a whole model object); save its "
+        "state_dict()");
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++) {
     Node *inner = find_dict (p, dict, keys[i]);
 
@@ -154,7 +154,7 @@ add_attribute (const char *name, Node *value, gpointer data)
   add_tensor (data, name, strlen (name), value, TENSORS);
 }
 
-/* A pickle of the archive; *@size: of its bytes. */
+/* Parses a pickle of the archive. @bytes, @size: (out): its bytes */
 static AvatarPickle *
 open_pickle (AvatarTorch *self, const char *rest, const guint8 **bytes, gsize *size, GError **error)
 {
@@ -164,7 +164,8 @@ open_pickle (AvatarTorch *self, const char *rest, const guint8 **bytes, gsize *s
   return *bytes ? avatar_pickle_parse (*bytes, *size, self->name, error) : NULL;
 }
 
-/* The attributes of a module, and its program's constants as CONSTANTS.0, CONSTANTS.1 ... */
+/* Reads the attributes of a module, and the constants of its code as CONSTANTS.0, CONSTANTS.1,
+ * ... */
 static gboolean
 read_script (AvatarTorch *self, AvatarPickle *module, GError **error)
 {
@@ -185,7 +186,7 @@ read_script (AvatarTorch *self, AvatarPickle *module, GError **error)
       self, self->name, error);
 }
 
-/* The archive's only folder, by its pickle. */
+/* Finds the only folder of the archive by its pickle. */
 static gboolean
 find_root (AvatarTorch *self, GError **error)
 {
@@ -195,7 +196,9 @@ find_root (AvatarTorch *self, GError **error)
     if (slash && strcmp (slash, "/data.pkl") == 0)
       self->root = g_strndup (name, slash - name);
   }
-  return self->root || fail (self, error, "this is a zip archive, but none that PyTorch has saved");
+  return self->root
+      || fail (self, error,
+          "this is a zip archive, but PyTorch has not saved it; expected data.pkl in a folder");
 }
 
 static gboolean
@@ -206,12 +209,13 @@ check_order (AvatarTorch *self, GError **error)
   gsize size;
 
   if (!avatar_zip_has (self->zip, entry))
-    return TRUE; /* files from before torch 2.1 do not say */
+    return TRUE; /* missing in files from before PyTorch 2.1 */
   order = avatar_zip_get (self->zip, entry, &size, error);
   if (!order)
     return FALSE;
   return (size == 6 && memcmp (order, "little", 6) == 0)
-      || fail (self, error, "its numbers are not little-endian; save it again on such a machine");
+      || fail (self, error,
+          "its numbers are not little-endian; save it again on a little-endian machine");
 }
 
 static gboolean

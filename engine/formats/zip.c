@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Zip archives as torch writes them (docs/dev/spec/vae-text-face-formats.md 5.2). Sizes come from
- * the directory at the end, because local headers may leave them out; where an entry's bytes begin
- * is said by its local header alone, whose fields differ in length from the directory's. */
+/* Zip archives of PyTorch (docs/dev/spec/vae-text-face-formats.md 5.2). Sizes are those of the
+ * directory at the end, since local headers may lack them. The position of an entry's bytes follows
+ * from its local header, whose fields differ in length from those of the directory. */
 #include "engine/formats/zip.h"
 
 #include <string.h>
@@ -73,7 +73,7 @@ is_at (AvatarZip *self, guint64 at, const char *signature, guint64 size)
   return at <= self->size && size <= self->size - at && memcmp (self->data + at, signature, 4) == 0;
 }
 
-/* The record at the end, after which there may be a comment. */
+/* Finds the record at the end, after which there may be a comment. */
 static gboolean
 find_end (AvatarZip *self, guint64 *end, GError **error)
 {
@@ -104,23 +104,23 @@ find_directory (AvatarZip *self, Directory *d, GError **error)
   if (end >= LOCATOR_SIZE && is_at (self, end - LOCATOR_SIZE, "PK\006\007", LOCATOR_SIZE)) {
     limit = get_le (p - LOCATOR_SIZE + 8, 8);
     if (limit > end - LOCATOR_SIZE || !is_at (self, limit, "PK\006\006", END64_SIZE))
-      return fail (self, error, "its ZIP64 record is not where it is said to be");
+      return fail (self, error, "its ZIP64 record is not at the position that is stated");
     p = self->data + limit;
     *d = (Directory){ get_le (p + 48, 8), get_le (p + 40, 8), get_le (p + 32, 8) };
   }
   if (d->start > limit || d->size > limit - d->start)
     return fail (self, error,
         "a directory of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT
-        " is announced, which is outside the file",
+        " is stated, which is outside the file",
         d->size, d->start);
   if (d->n > d->size / ENTRY_SIZE)
     return fail (self, error,
-        "%" G_GUINT64_FORMAT " entries are announced in a directory of %" G_GUINT64_FORMAT " bytes",
+        "%" G_GUINT64_FORMAT " entries are stated in a directory of %" G_GUINT64_FORMAT " bytes",
         d->n, d->size);
   return TRUE;
 }
 
-/* Values that did not fit in 32 bits are in a field of their own, in this order. */
+/* Reads the field of values that do not fit into 32 bits, in this order. */
 static gboolean
 read_zip64 (const guint8 *p, guint64 n, guint64 *size, guint64 *packed, guint64 *header)
 {
@@ -146,7 +146,7 @@ read_zip64 (const guint8 *p, guint64 n, guint64 *size, guint64 *packed, guint64 
   return TRUE;
 }
 
-/* Where the bytes begin; they must end before @limit. */
+/* Finds the first byte of an entry, which must end before @limit. */
 static gboolean
 read_local (AvatarZip *self, Entry *e, guint64 limit, GError **error)
 {
@@ -163,7 +163,7 @@ read_local (AvatarZip *self, Entry *e, guint64 limit, GError **error)
   return TRUE;
 }
 
-/* The entry at *@at of the directory; moves *@at behind it. */
+/* Reads the entry at *@at of the directory; moves *@at to the next one. */
 static gboolean
 read_entry (AvatarZip *self, const Directory *d, guint64 *at, Entry *e, GError **error)
 {
@@ -190,10 +190,10 @@ read_entry (AvatarZip *self, const Directory *d, guint64 *at, Entry *e, GError *
   if (!read_zip64 (p + ENTRY_SIZE + n_name, n_extra, &e->size, &packed, &e->header))
     return fail (self, error, "entry \"%s\" has a broken ZIP64 field", e->name);
   if (e->method != 0)
-    e->size = packed; /* not to be read, but must lie inside */
+    e->size = packed; /* is not read, but must be inside the archive */
   else if (packed != e->size)
     return fail (self, error,
-        "entry \"%s\" is stored, but of two sizes: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT,
+        "entry \"%s\" is stored, but has two sizes: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT,
         e->name, packed, e->size);
   *at += ENTRY_SIZE + n_name + n_extra + n_comment;
   return read_local (self, e, d->start, error);
@@ -207,7 +207,7 @@ by_place (gconstpointer a, gconstpointer b)
   return x->header < y->header ? -1 : x->header > y->header;
 }
 
-/* No writer lets entries share bytes. */
+/* Refuses entries that share bytes, which no writer produces. */
 static gboolean
 check_overlap (AvatarZip *self, GError **error)
 {
@@ -243,7 +243,7 @@ parse (AvatarZip *self, GError **error)
     }
     g_array_append_val (self->entries, e);
     if (!g_hash_table_insert (self->index, e.name, GUINT_TO_POINTER (i + 1)))
-      return fail (self, error, "entry \"%s\" is there twice", e.name);
+      return fail (self, error, "entry \"%s\" occurs twice", e.name);
   }
   return check_overlap (self, error);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The entries of a zip archive that lie in it as they are (stored), without copying them. */
+/* Stored (not compressed) entries of a zip archive, without copies. */
 #pragma once
 
 #include <avatar/error.h>
@@ -8,15 +8,15 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarZip AvatarZip;
 
-/* Reads the directory of @bytes and checks all that it says. @name is for messages. */
+/* Reads and checks the directory of @bytes. @name: path of the file, for messages */
 AvatarZip *avatar_zip_open_bytes (GBytes *bytes, const char *name, GError **error);
 void avatar_zip_free (AvatarZip *self);
 guint avatar_zip_n (AvatarZip *self);
-/* In the order of their names in the directory. */
+/* Returns the name of entry @i, in the order of the directory. */
 const char *avatar_zip_nth (AvatarZip *self, guint i);
 gboolean avatar_zip_has (AvatarZip *self, const char *entry);
-/* The bytes of @entry; %NULL with @error if it is missing, compressed or encrypted. Not aligned in
- * any way, and not compared with their checksum, which would read them all. */
+/* Returns the bytes of @entry; %NULL with @error if it is missing, compressed or encrypted. They
+ * may begin at any address. The checksum is not verified, since that would read the whole entry. */
 const guint8 *avatar_zip_get (AvatarZip *self, const char *entry, gsize *size, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarZip, avatar_zip_free)

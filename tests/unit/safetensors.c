@@ -75,8 +75,8 @@ test_bad_tables (void)
   refuse (ONE ("\"dtype\":\"new\",\"shape\":[1],\"data_offsets\":[0,8]"), 7, "truncated");
   refuse (ONE ("\"dtype\":5,\"shape\":[1],\"data_offsets\":[0,8]"), 8, "expected {");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]"), 4, "need 8 bytes");
-  refuse (ONE ("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]"), 4, "whole number");
-  refuse (ONE ("\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,6]"), 6, "whole number");
+  refuse (ONE ("\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]"), 4, "not an integer");
+  refuse (ONE ("\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,6]"), 6, "not an integer");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]"), 0,
       "too large");
   refuse (ONE ("\"dtype\":\"F32\",\"shape\":[0,4294967296,4294967296],\"data_offsets\":[0,0]"), 0,
@@ -91,7 +91,7 @@ test_bad_tables (void)
   /* a parser keeps the last of two */
   refuse ("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
           "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}",
-      2, "given twice");
+      2, "occurs twice");
 }
 
 /* @n names, the last of which is given @n times more. */
@@ -105,7 +105,7 @@ refuse_repeated (gsize n, gconstpointer data)
   for (gsize i = 0; i < n; i++)
     g_string_append_printf (many, "\"%" G_GSIZE_FORMAT "\":1,", n - 1);
   g_string_append (many, "\"end\":1}");
-  refuse (many->str, 0, "given twice");
+  refuse (many->str, 0, "occurs twice");
 }
 
 /* Tensors of kinds that are not read are known by name, and the rest as if they were not there. */
@@ -151,9 +151,9 @@ test_names_given_twice (void)
     "{\"\\u00g0\":1}", "{\"a\":\"\\ud83d\\u0041\"}", "{\"a\":\"\\u12\"}" };
 
   for (guint i = 0; i < G_N_ELEMENTS (twice); i++)
-    refuse (twice[i], 0, "is given twice in one JSON object, or is no valid string");
+    refuse (twice[i], 0, "occurs twice in one JSON object, or is not a valid string");
   for (guint i = 0; i < G_N_ELEMENTS (broken); i++)
-    refuse (broken[i], 0, "a backslash in a string is followed by none of JSON's escapes");
+    refuse (broken[i], 0, "a backslash in a string begins an invalid escape");
   /* the same one in two objects is nothing of the kind */
   refuse ("{\"x\":{\"b\":1},\"y\":{\"b\":\"b\"}}", 0, "\"x\": expected {");
   assert_grows_linearly (refuse_repeated, 1 << 11, NULL);

@@ -136,7 +136,7 @@ test_unread (Fixture *f, gconstpointer data)
   g_assert_cmpuint (avatar_tensor_file_n (file), ==, 2);
   g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "c"), "BOOL"));
   write_shard (f, "2.st", "{\"d\":{\"dtype\":\"BOOL\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
-  refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not know it");
+  refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not mention it");
 }
 
 static void
@@ -163,7 +163,7 @@ test_disagreement (Fixture *f, gconstpointer data)
   write_shard (f, "2.st", "{}", 0);
   refuse (f, AVATAR_ERROR_NOT_FOUND, "\"c\" is not in 2.st", "from one place");
   write_shard (f, "2.st", "{" BYTES ("c", 0, 5, 5) "," BYTES ("d", 5, 1, 6) "}", 6);
-  refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not know it");
+  refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not mention it");
   write_shard (f, "2.st", "{" BYTES ("c", 0, 5, 5) "," BYTES ("a", 5, 3, 8) "}", 8);
   refuse (f, AVATAR_ERROR_MISMATCH, "\"a\" is in 2.st", "places it in 1.st");
   /* data of one shard that overlap */
@@ -172,7 +172,7 @@ test_disagreement (Fixture *f, gconstpointer data)
   /* a name twice in the index */
   write_shard (f, "2.st", "{" BYTES ("c", 0, 5, 5) "}", 5);
   refuse_map (f, MAP ("\"c\":\"2.st\",\"a\":\"1.st\",\"b\":\"1.st\",\"\\u0063\":\"1.st\""), INDEX,
-      "given twice");
+      "occurs twice");
 }
 
 static void
@@ -186,7 +186,7 @@ test_bad_index (Fixture *f, gconstpointer data)
     g_autofree char *index
         = g_strdup_printf ("{\"weight_map\":{\"a\":\"1.st\",\"b\":\"%s\"}}", outside[i]);
 
-    refuse_map (f, index, "\"b\" is placed in", "beside the index");
+    refuse_map (f, index, "\"b\" is placed in", "in the folder of the index");
   }
   refuse_map (f, MAP ("\"a\":1"), "\"a\" is placed in", "no string");
   refuse_map (f, MAP ("\"a\":[\"1.st\"]"), "\"a\" is placed in", "no string");

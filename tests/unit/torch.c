@@ -217,16 +217,16 @@ test_shapes (void)
 
   g_assert_cmpuint (avatar_tensor_file_n (file), ==, 1);
   expect_not (file, "huge", "too large");
-  expect_not (file, "huger", "whole numbers");
-  expect_not (file, "negative", "whole numbers");
-  expect_not (file, "backwards", "whole numbers");
+  expect_not (file, "huger", "integers");
+  expect_not (file, "negative", "integers");
+  expect_not (file, "backwards", "integers");
   expect_not (file, "far", "beyond its storage");
   expect_not (file, "further", "beyond its storage");
   expect_not (file, "empty", "too large");
-  expect_not (file, "short", "shorter than it says");
+  expect_not (file, "short", "shorter than its description");
   expect_not (file, "missing", "not in the archive");
   expect_not (file, "outside", "not in the archive");
-  expect_not (file, "uneven", "one length");
+  expect_not (file, "uneven", "different lengths");
   expect_not (file, "wide", "dimensions");
   expect_not (file, "odd", "dtype");
   expect_not (file, "still", "contiguous");
@@ -252,17 +252,17 @@ test_refused (void)
   refuse ("legacy_object.pt", "state_dict()");
   refuse ("legacy_truncated.pt", "truncated");
   refuse ("legacy_empty.pt", "more bytes are needed");
-  refuse ("legacy_long.pt", "not of the size");
-  refuse ("legacy_negative.pt", "not of the size");
-  refuse ("legacy_other.pt", "not of the size");
+  refuse ("legacy_long.pt", "does not have the size");
+  refuse ("legacy_negative.pt", "does not have the size");
+  refuse ("legacy_other.pt", "does not have the size");
   refuse ("legacy_big_endian.pt", "not little-endian");
   refuse ("legacy_1002.pt", "version");
-  refuse ("script_deep.pt", "more than 32 deep");
+  refuse ("script_deep.pt", "deeper than 32 levels");
   refuse ("script_laughs.pt", "65536 attributes");
-  refuse ("script_selfish.pt", "more than 32 deep");
-  refuse ("script_names.pt", "no proper name");
-  refuse ("script_tensor.pt", "something else than a module");
-  refuse ("script_unbuilt.pt", "something else than a module");
+  refuse ("script_selfish.pt", "deeper than 32 levels");
+  refuse ("script_names.pt", "an invalid name");
+  refuse ("script_tensor.pt", "does not contain a module");
+  refuse ("script_unbuilt.pt", "does not contain a module");
   refuse ("script_odd_constants.pt", "values are left");
   refuse ("truncated.pt", "truncated");
   refuse ("lfs.pt", "Git LFS pointer");
@@ -274,7 +274,7 @@ test_refused (void)
   refuse ("pickle_long_text.pt", "4294967295 more bytes");
   refuse ("pickle_pop.pt", "no mark");
   refuse ("pickle_no_key.pt", "no value");
-  refuse ("pickle_call.pt", "something else than a tensor or a dict");
+  refuse ("pickle_call.pt", "does not hold a tensor or a dict");
 }
 
 /* Nothing of it is called: it is a dict without a tensor. */
