@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads LoRA files and adds them up. A and B stay in the mapped file, because converting them is
- * cheap compared with their product. */
+/* Reads LoRAs and adds them up. A and B are read from the file for every use, since converting them
+ * is cheap compared with their product. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/model/lora.h"
 

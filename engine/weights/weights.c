@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Views of a part's tensors. On the CPU: float32 in one arena, read once; a dry one walks the same
- * list, which is why a plan knows the size. On
- * a discrete device: wherever their units are. */
+ * list, which is why a plan knows the size. On a discrete device: wherever their units are. */
 #include "engine/weights/weights.h"
 
 #include "engine/device/device.h"

@@ -38,7 +38,7 @@ avatar_weights_read (GHashTable *tensors, const char *name, AvatarTensor *t, GEr
 void avatar_weights_free (AvatarWeights *self);
 /* Device memory for what is fixed; on the host, if units come and go, for one of them as well. */
 guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
-/* Of all tensors as they are stored in the mapped file. */
+/* Size of the values of all tensors in the dtypes of the file, in bytes. */
 guint64 avatar_weights_file_bytes (AvatarWeights *self);
 
 /* Takes device memory for slots and for as many resident units of @route as there is room for (the
