@@ -190,7 +190,7 @@ write_rest (AvatarModel *model, PackFolder *folder, GError **error)
   const char *detector = avatar_model_get_detector (model);
 
   for (guint i = 0; i < 2; i++)
-    if (avatar_model_get_component (model, avatar_component_name (AVATAR_COMPONENT_LLAVA + i), NULL)
+    if (avatar_model_get_component (model, AVATAR_COMPONENT_LLAVA + i, NULL)
         && !copy_tokenizer (model, AVATAR_COMPONENT_LLAVA + i, folder, error))
       return FALSE;
   return (!detector || pack_folder_copy (folder, detector, AVATAR_PLAIN_DETECTOR, error))
@@ -207,7 +207,7 @@ write_components (Pack *pack, PackFolder *folder, GError **error)
 
   /* lists all components first, so that the total is known */
   for (guint i = 0; done && i < AVATAR_N_COMPONENTS; i++)
-    if (avatar_model_get_component (pack->model, avatar_component_name (i), NULL)) {
+    if (avatar_model_get_component (pack->model, i, NULL)) {
       lists[i] = pack_list (pack, i, error);
       done = lists[i] != NULL;
     }
@@ -235,7 +235,7 @@ check_target (AvatarModel *model, const char *path, GError **error)
     const char *file = NULL;
     g_autofree char *full = NULL;
 
-    avatar_model_get_component (model, avatar_component_name (i), &file);
+    avatar_model_get_component (model, i, &file);
     full = file ? g_canonicalize_filename (file, NULL) : NULL;
     if (full && g_str_has_prefix (full, target) && full[strlen (target)] == '/') {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,

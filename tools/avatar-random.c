@@ -95,7 +95,7 @@ quantise (GArray *list, GArray *manifest, gboolean map, Scales *scales)
 static gboolean
 write_transformer (const RandomJob *job, gboolean fp8, GError **error)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, "transformer");
+  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, AVATAR_COMPONENT_TRANSFORMER);
   g_autoptr (GArray) list = random_list (manifest, AVATAR_BF16);
   g_autoptr (GHashTable) factors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   Scales scales = { job, factors };
@@ -125,7 +125,7 @@ chosen_sizes (void)
 
 /* Writes a component to one file. */
 static gboolean
-write_part (const RandomJob *job, const char *part, AvatarDType dtype, const char *file,
+write_part (const RandomJob *job, AvatarComponentKind part, AvatarDType dtype, const char *file,
     RandomFormat kind, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, part);
@@ -139,13 +139,14 @@ write_vae (const RandomJob *job, GError **error)
 {
   switch (job->form) {
     case RANDOM_PLAIN:
-      return write_part (job, "vae", AVATAR_F32, "vae.safetensors", RANDOM_SAFETENSORS, error);
+      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, "vae.safetensors", RANDOM_SAFETENSORS, error);
     case RANDOM_WAN2GP:
-      return write_part (job, "vae", AVATAR_F32, "ckpts/hunyuan_video_custom_VAE_fp32.safetensors",
-                 RANDOM_SAFETENSORS, error)
+      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32,
+                 "ckpts/hunyuan_video_custom_VAE_fp32.safetensors", RANDOM_SAFETENSORS, error)
           && random_write_section (job, "vae", "ckpts/hunyuan_video_custom_VAE_config.json", error);
     default:
-      return write_part (job, "vae", AVATAR_F32, VIDEO "/vae/pytorch_model.pt", RANDOM_TORCH, error)
+      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, VIDEO "/vae/pytorch_model.pt", RANDOM_TORCH,
+                 error)
           && random_write_section (job, "vae", VIDEO "/vae/config.json", error);
   }
 }
@@ -154,7 +155,7 @@ write_vae (const RandomJob *job, GError **error)
 static gboolean
 write_whisper (const RandomJob *job, GError **error)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, "whisper");
+  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, AVATAR_COMPONENT_WHISPER);
   g_autoptr (GArray) list = NULL;
 
   for (guint i = 0; i < manifest->len && job->form != RANDOM_PLAIN; i++) {
@@ -336,7 +337,8 @@ write_one (const RandomJob *job, const char *part, GError **error)
   if (strcmp (part, "detface") == 0)
     return write_detector (job, error);
   if (strcmp (part, "text") == 0 && plain)
-    return write_part (job, "text", AVATAR_F32, "text_stub.safetensors", RANDOM_SAFETENSORS, error);
+    return write_part (job, AVATAR_COMPONENT_TEXT, AVATAR_F32, "text_stub.safetensors", RANDOM_SAFETENSORS,
+        error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "unknown component \"%s\" for this layout; expected transformer, vae, whisper, detface, %s",
       part,

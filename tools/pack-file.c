@@ -68,16 +68,17 @@ static void
 list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
 {
   const AvatarTransformerConfig *c = &avatar_model_get_config (pack->model)->transformer;
-  AvatarWeightGrouping units = avatar_transformer_weight_groups (c);
+  g_autoptr (AvatarTransformerWeights) weights = avatar_transformer_weights_new (c);
   const AvatarWeightSettings settings
       = { .quantise = pack->quantise, .loras = pack->loras, .pinned_bytes = G_MAXUINT64 };
-  g_autoptr (GArray) all = avatar_pack_plan (tensors, &units, &settings, AVATAR_BF16);
+  g_autoptr (GArray) all = avatar_pack_plan (tensors, weights->list, &settings, AVATAR_BF16);
   g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
   g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
 
   for (guint i = 0; i < ahead->n; i++)
     add_unit (list, &g_array_index (all, AvatarWeightGroup, ahead->units[i]));
-  add_unit (list, &g_array_index (all, AvatarWeightGroup, units.n)); /* fixed tensors */
+  add_unit (list,
+      &g_array_index (all, AvatarWeightGroup, weights->list->n_groups)); /* the fixed ones */
   for (guint i = 0; i < forward->n_on_demand; i++)
     add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->on_demand[i]));
   for (guint i = 0; i < forward->n; i++)
@@ -86,7 +87,7 @@ list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
 
 /* Lists the tensors unchanged, in the order of the manifest. Only CLIP's text tower is stored. */
 static void
-list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
+list_part (Pack *pack, AvatarComponentKind part, GHashTable *tensors, GArray *list)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (pack->model), part);
 
@@ -98,8 +99,8 @@ list_part (Pack *pack, const char *part, GHashTable *tensors, GArray *list)
     AvatarPackedTensor p = { 0 };
 
     if (!t)
-      continue; /* optional tensors */
-    p.name = g_strconcat (strcmp (part, "clip") == 0 ? "text_model." : "", name, NULL);
+      continue; /* tensors that may be missing */
+    p.name = g_strconcat (part == AVATAR_COMPONENT_CLIP ? "text_model." : "", name, NULL);
     p.source = *t;
     p.dtype = t->dtype;
     if (scale)
@@ -119,14 +120,13 @@ GArray *
 pack_list (Pack *pack, AvatarComponentKind part, GError **error)
 {
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
-  GHashTable *tensors
-      = avatar_model_get_component (pack->model, avatar_component_name (part), NULL);
+  GHashTable *tensors = avatar_model_get_component (pack->model, part, NULL);
 
   g_array_set_clear_func (list, packed_clear);
   if (part == AVATAR_COMPONENT_TRANSFORMER)
     list_transformer (pack, tensors, list);
   else
-    list_part (pack, avatar_component_name (part), tensors, list);
+    list_part (pack, part, tensors, list);
   for (guint i = 0; i < list->len; i++) {
     AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
 

@@ -168,7 +168,7 @@ gboolean
 random_write_wan2gp (const RandomJob *job, AvatarDType dtype, GError **error)
 {
   const gboolean int8 = dtype == AVATAR_I8;
-  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, "transformer");
+  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, AVATAR_COMPONENT_TRANSFORMER);
   g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GStringChunk) names = g_string_chunk_new (65536);
   g_autoptr (GHashTable) sources = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);

@@ -10,6 +10,7 @@
 #include "engine/device/device.h"
 #include "engine/model/nan-search.h"
 #include "engine/model/model.h"
+#include "engine/weights/weights.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,7 +26,7 @@
 typedef struct
 {
   const AvatarConfig *config;
-  AvatarWeights *weights;
+  const AvatarWhisperWeights *params;
   AvatarMel mel;
   AvatarTensor hidden; /* [positions, states, channels] of the window heard last */
   AvatarTensor input;
@@ -37,6 +38,8 @@ struct _AvatarAudioEncoder
   AvatarModel *model;
   AvatarDevice *device;
   AvatarOps *ops;
+  AvatarWeights *weights;
+  AvatarWhisperWeights *params; /* bound to @weights */
   Net net;
   guint window, context, most; /* frames; most: that the model can hear */
   guint frame_samples;
@@ -50,12 +53,12 @@ struct _AvatarAudioEncoder
 };
 
 static void
-net_init (Net *net, AvatarOps *ops, const AvatarConfig *config, AvatarWeights *weights)
+net_init (Net *net, AvatarOps *ops, const AvatarConfig *config, const AvatarWhisperWeights *params)
 {
   const AvatarWhisperConfig *c = &config->whisper;
 
   net->config = config;
-  net->weights = weights;
+  net->params = params;
   avatar_mel_init (&net->mel, ops, c->mels);
   net->hidden
       = avatar_ops_alloc (ops, 3, (gint64) c->positions, (gint64) c->layers + 1, (gint64) c->width);
@@ -80,7 +83,7 @@ net_run (Net *net, AvatarOps *ops, const float *samples, gsize n)
   avatar_mel_run (&net->mel, ops, mel, net->input);
   if (net->parity && avatar_ops_running (ops))
     avatar_dtype_round (avatar_tensor_f32 (mel), avatar_tensor_n (mel), AVATAR_F16);
-  avatar_whisper_run (ops, c, net->weights, net->hidden, mel);
+  avatar_whisper_run (ops, c, net->params, net->hidden, mel);
   avatar_ops_release (ops, mark);
 }
 
@@ -100,16 +103,19 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
 {
   guint n_windows = count_windows (avatar_model_get_config (model), frames);
   g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
+  g_autoptr (AvatarWhisperWeights) params
+      = avatar_whisper_weights_new (&avatar_model_get_config (model)->whisper);
   g_autoptr (AvatarWeights) weights = NULL;
   g_autoptr (AvatarOps) ops = NULL;
   Net net = { 0 };
 
   if (host)
-    weights = avatar_weights_new (model, host, "whisper", TRUE, error);
+    weights = avatar_weights_new (model, host, AVATAR_COMPONENT_WHISPER, params->list, NULL,
+        AVATAR_WEIGHTS_SHAPES_ONLY, error);
   if (!weights)
     return FALSE;
   ops = avatar_ops_new (host, avatar_arena_new_dry_run (), NULL);
-  net_init (&net, ops, avatar_model_get_config (model), weights);
+  net_init (&net, ops, avatar_model_get_config (model), params);
   net_run (&net, ops, NULL, 0);
   if (weight_bytes)
     *weight_bytes = avatar_weights_bytes (weights);
@@ -119,7 +125,7 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
     *flops = ops->flops * n_windows;
   if (bytes)
     *bytes = ops->bytes * n_windows;
-  return avatar_weights_check (weights, error);
+  return TRUE;
 }
 
 void
@@ -171,8 +177,10 @@ open_net (AvatarAudioEncoder *self, GError **error)
 
   if (!avatar_audio_encoder_plan (self->model, self->device, 1, NULL, &bytes, NULL, NULL, error))
     return FALSE;
-  self->net.weights = avatar_weights_new (self->model, self->device, "whisper", FALSE, error);
-  if (!self->net.weights)
+  self->params = avatar_whisper_weights_new (&config->whisper);
+  self->weights = avatar_weights_new (self->model, self->device, AVATAR_COMPONENT_WHISPER,
+      self->params->list, NULL, AVATAR_WEIGHTS_LOAD, error);
+  if (!self->weights)
     return FALSE;
   arena = avatar_arena_new (self->device, bytes, "the audio encoder", error);
   if (!arena)
@@ -180,7 +188,7 @@ open_net (AvatarAudioEncoder *self, GError **error)
   self->ops = avatar_ops_new (self->device, arena, error);
   if (!self->ops)
     return FALSE;
-  net_init (&self->net, self->ops, config, self->net.weights);
+  net_init (&self->net, self->ops, config, self->params);
   return TRUE;
 }
 
@@ -208,7 +216,8 @@ avatar_audio_encoder_free (AvatarAudioEncoder *self)
   if (!self)
     return;
   avatar_ops_free (self->ops);
-  avatar_weights_free (self->net.weights);
+  avatar_weights_free (self->weights);
+  avatar_whisper_weights_free (self->params);
   g_array_unref (self->samples);
   g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
@@ -282,9 +291,9 @@ drop_samples (AvatarAudioEncoder *self, gsize n)
 static gboolean
 check_heard (AvatarAudioEncoder *self, GError **error)
 {
-  static const char *const parts[] = { "whisper", NULL };
+  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_WHISPER, AVATAR_N_COMPONENTS };
 
-  if (!avatar_ops_check (self->ops, error) || !avatar_weights_check (self->net.weights, error))
+  if (!avatar_ops_check (self->ops, error))
     return FALSE;
   if (avatar_is_finite (self->net.hidden.data, avatar_tensor_n (self->net.hidden)))
     return TRUE;

@@ -20,6 +20,7 @@ struct _AvatarDenoiser
   AvatarDevice *device;
   AvatarDenoiseSettings settings;
   AvatarWeights *weights;
+  AvatarTransformerWeights *params; /* bound to @weights */
   AvatarTransformer transformer;
   AvatarConditions conditions;
   AvatarTextEncoder *text; /* NULL: the texts are known from the start */

@@ -50,7 +50,7 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   if (!arena)
     return NULL;
   self->ops = avatar_ops_new (device, arena, error);
-  if (!self->ops || !avatar_weights_check (self->weights, error))
+  if (!self->ops)
     return NULL;
   if (avatar_device_get_backend (device)->discrete) {
     self->memory_client = avatar_memory_client_new (device, avatar_denoiser_reclaim, self);

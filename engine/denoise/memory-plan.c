@@ -327,5 +327,5 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
   if (!place_weights (self, room - plan->arena, plan, error))
     return FALSE;
   fill_plan (self, &settled, frames, plan);
-  return avatar_weights_check (self->weights, error);
+  return TRUE;
 }

@@ -47,7 +47,7 @@ static gboolean
 encode_bytes (AvatarDenoiser *self, GError **error)
 {
   const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
-  gboolean encoder = avatar_model_get_component (self->model, "text", NULL) != NULL;
+  gboolean encoder = avatar_model_get_component (self->model, AVATAR_COMPONENT_TEXT, NULL) != NULL;
 
   for (guint i = 0; i < 2; i++) {
     AvatarText *text = &self->conditions.text[i];
@@ -69,8 +69,8 @@ encode_bytes (AvatarDenoiser *self, GError **error)
 static gboolean
 has_encoders (AvatarDenoiser *self)
 {
-  return avatar_model_get_component (self->model, "llava", NULL)
-      && avatar_model_get_component (self->model, "clip", NULL);
+  return avatar_model_get_component (self->model, AVATAR_COMPONENT_LLAVA, NULL)
+      && avatar_model_get_component (self->model, AVATAR_COMPONENT_CLIP, NULL);
 }
 
 /* The encoder, and the rows that it will make. */

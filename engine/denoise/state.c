@@ -130,7 +130,6 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
   g_autoptr (GPtrArray) loras = NULL;
-  AvatarWeightGrouping units;
 
   if (!avatar_denoiser_check_settings (settings, model, error)
       || !check_precision (settings, device, error)
@@ -166,8 +165,9 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     return NULL;
   self->warnings = copy_warnings (loras);
   avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
-  units = avatar_transformer_weight_groups (self->transformer.config);
-  self->weights = avatar_weights_new_grouped (model, device, "transformer", &units,
+  self->params = avatar_transformer_weights_new (self->transformer.config);
+  self->weights = avatar_weights_new (model, device, AVATAR_COMPONENT_TRANSFORMER,
+      self->params->list,
       &(AvatarWeightSettings){
           .quantise = settings->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
               : settings->weight_format == AVATAR_WEIGHT_FORMAT_FP8
@@ -178,10 +178,11 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
           .pinned_bytes = settings->pinned_bytes,
           .loras = loras,
       },
-      dry_run, error);
+      dry_run ? AVATAR_WEIGHTS_SHAPES_ONLY : AVATAR_WEIGHTS_LOAD, error);
   if (!self->weights)
     return NULL;
   self->transformer.weights = self->weights;
+  self->transformer.params = self->params;
   self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
   avatar_denoiser_init_window (self);
   return g_steal_pointer (&self);
@@ -205,6 +206,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   avatar_window_clear (&self->window);
   avatar_ops_finish (self->ops); /* before what it works on goes */
   avatar_weights_free (self->weights);
+  avatar_transformer_weights_free (self->params);
   avatar_ops_free (self->ops);
   for (guint i = 0; i < 2; i++) {
     g_free ((float *) self->conditions.text[i].states);

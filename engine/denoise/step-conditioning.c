@@ -11,20 +11,18 @@
 /* y [n, N] float32 += or = two linear layers over the sinusoids of @values
  * (docs/dev/spec/denoise.md 2.4) */
 static void
-embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, const char *name,
-    const double *values, gint64 n)
+embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
+    const AvatarMlpWeights *embedder, const double *values, gint64 n)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 dim = self->config->frequency_dim;
   AvatarTensor e = avatar_ops_alloc (ops, 2, n, dim);
-  g_autofree char *first = g_strdup_printf ("%s.mlp.0", name);
-  g_autofree char *second = g_strdup_printf ("%s.mlp.2", name);
   g_autofree float *host = g_new0 (float, n *dim);
 
   for (gint64 i = 0; i < n; i++)
     avatar_sinusoid_fill (host + i * dim, dim, values[i]);
   avatar_op_upload (ops, e, host);
-  avatar_transformer_mlp (self, ops, y, e, first, second, AVATAR_ACT_SILU);
+  avatar_mlp (ops, y, e, embedder, AVATAR_ACT_SILU);
   avatar_ops_release (ops, mark);
 }
 
@@ -37,50 +35,50 @@ condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
   gint64 d = self->config->hidden, pooled_dim = self->config->pooled_dim;
   AvatarTensor term = avatar_ops_alloc_as (ops, AVATAR_F32, 2, n, d);
   AvatarTensor pooled = avatar_ops_alloc (ops, 2, n, pooled_dim);
-  const char *const names[] = { "motion_exp", "motion_pose" };
+  const AvatarTransformerWeights *p = self->params;
+  const AvatarMlpWeights *const motion[] = { &p->motion_exp, &p->motion_pose };
   g_autofree double *values = g_new (double, n);
   g_autofree float *host = g_new0 (float, n *pooled_dim);
 
   for (gint64 i = 0; i < n; i++)
     values[i] = moments[i].t;
-  embed_numbers (self, ops, vec, "time_in", values, n);
+  embed_numbers (self, ops, vec, &p->time_in, values, n);
   for (guint k = 0; k < 2; k++) {
     /* upstream embeds four numbers, which are all the same, to a quarter of the width each */
     AvatarTensor quarter = avatar_tensor_cols (term, 0, d / 4);
 
     for (gint64 i = 0; i < n; i++)
       values[i] = k ? moments[i].motion_pose : moments[i].motion_exp;
-    embed_numbers (self, ops, quarter, names[k], values, n);
+    embed_numbers (self, ops, quarter, motion[k], values, n);
     for (gint64 j = 1; j < 4; j++)
       avatar_op_copy (ops, avatar_tensor_cols (term, j * (d / 4), d / 4), quarter);
     avatar_op_axpby (ops, vec, 1, term, 1);
   }
   for (gint64 i = 0; i < n; i++)
     values[i] = moments[i].fps;
-  embed_numbers (self, ops, term, "fps_proj", values, n);
+  embed_numbers (self, ops, term, &p->fps_proj, values, n);
   avatar_op_axpby (ops, vec, 1, term, 1);
   for (gint64 i = 0; i < n && avatar_ops_running (ops); i++)
     memcpy (host + i * pooled_dim, moments[i].prompt->pooled, pooled_dim * sizeof (float));
   avatar_op_upload (ops, pooled, host);
-  avatar_transformer_mlp (self, ops, term, pooled, "vector_in.in_layer", "vector_in.out_layer",
-      AVATAR_ACT_SILU);
+  avatar_mlp (ops, term, pooled, &p->vector_in, AVATAR_ACT_SILU);
   avatar_op_axpby (ops, vec, 1, term, 1);
   avatar_ops_release (ops, mark);
 }
 
 /* The vectors of one layer for all moments, to their place on the host. */
 static void
-modulation (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec, const char *layer,
-    gint64 offset, const AvatarStepConditioning *moments)
+modulation (AvatarOps *ops, AvatarTensor silu_vec, const AvatarModuleWeights *layer, gint64 offset,
+    const AvatarStepConditioning *moments)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 n = silu_vec.shape[0];
-  AvatarTensor w = AVATAR_W ("%s.weight", layer);
+  AvatarTensor w = avatar_weight_tensor (layer->weight);
   AvatarTensor y = avatar_ops_alloc_as (ops, AVATAR_F32, 2, n, w.shape[0]);
   g_autofree float *host = NULL;
 
-  avatar_op_linear (ops, y, avatar_ops_operand (ops, silu_vec, w), w, AVATAR_W ("%s.bias", layer),
-      AVATAR_ACT_NONE);
+  avatar_op_linear (ops, y, avatar_ops_operand (ops, silu_vec, w), w,
+      avatar_weight_tensor (layer->bias), AVATAR_ACT_NONE);
   if (avatar_ops_running (ops))
     host = g_new0 (float, avatar_tensor_n (y));
   avatar_op_download (ops, host, y);
@@ -94,26 +92,25 @@ all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
     const AvatarStepConditioning *moments)
 {
   const AvatarTransformerConfig *c = self->config;
+  const AvatarTransformerWeights *p = self->params;
 
   for (guint i = 0; i < 2 * c->n_double; i++) {
-    gboolean text = i % 2;
-    g_autofree char *layer
-        = g_strdup_printf ("double_blocks.%u.%s_mod.linear", i / 2, text ? "txt" : "img");
+    AvatarStreamKind stream = i % 2 ? AVATAR_STREAM_TEXT : AVATAR_STREAM_IMAGE;
+    const AvatarDoubleBlock *b = &p->double_blocks[i / 2];
 
     avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
-    modulation (self, ops, silu_vec, layer, avatar_modulation_double (c, i / 2, text), moments);
+    modulation (ops, silu_vec, i % 2 ? &b->txt.mod : &b->img.mod,
+        avatar_modulation_double (c, i / 2, stream), moments);
     avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
   }
   for (guint i = 0; i < c->n_single; i++) {
-    g_autofree char *layer = g_strdup_printf ("single_blocks.%u.modulation.linear", i);
-
     avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
-    modulation (self, ops, silu_vec, layer, avatar_modulation_single (c, i), moments);
+    modulation (ops, silu_vec, &p->single_blocks[i].modulation, avatar_modulation_single (c, i),
+        moments);
     avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
   }
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
-  modulation (self, ops, silu_vec, "final_layer.adaLN_modulation.1", avatar_modulation_final (c),
-      moments);
+  modulation (ops, silu_vec, &p->final_modulation, avatar_modulation_final (c), moments);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
 }
 
@@ -132,7 +129,7 @@ static void
 refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTensor c, guint i,
     AvatarTensor mask)
 {
-  static const char P[] = "txt_in.individual_token_refiner.blocks";
+  const AvatarRefinerBlock *b = &self->params->refiner[i];
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, hd = self->config->head_dim, n = x.shape[0];
   AvatarTensor gates = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, 2 * d);
@@ -140,27 +137,20 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
   AvatarTensor hidden, heads;
 
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
-  avatar_op_linear (ops, gates, c, AVATAR_W ("%s.%u.adaLN_modulation.1.weight", P, i),
-      AVATAR_W ("%s.%u.adaLN_modulation.1.bias", P, i), AVATAR_ACT_NONE);
-  avatar_op_layer_norm (ops, h, x, AVATAR_W ("%s.%u.norm1.weight", P, i),
-      AVATAR_W ("%s.%u.norm1.bias", P, i), FALSE, AVATAR_EPS);
-  avatar_op_linear (ops, qkv, h, AVATAR_W ("%s.%u.self_attn_qkv.weight", P, i),
-      AVATAR_W ("%s.%u.self_attn_qkv.bias", P, i), AVATAR_ACT_NONE);
+  avatar_linear (ops, gates, c, &b->modulation, AVATAR_ACT_NONE);
+  avatar_affine_norm (ops, h, x, &b->norm1, AVATAR_EPS);
+  avatar_linear (ops, qkv, h, &b->qkv, AVATAR_ACT_NONE);
   heads = avatar_tensor_split_last (qkv, hd);
   avatar_op_attention (ops, avatar_tensor_split_last (h, hd),
       avatar_tensor_slice (heads, 1, 0, d / hd), avatar_tensor_slice (heads, 1, d / hd, d / hd),
       avatar_tensor_slice (heads, 1, 2 * (d / hd), d / hd), 1 / sqrt (hd), 0, 0, mask);
-  avatar_op_linear_add (ops, x, h, AVATAR_W ("%s.%u.self_attn_proj.weight", P, i),
-      AVATAR_W ("%s.%u.self_attn_proj.bias", P, i), gate_of (gates, 0, d), AVATAR_NO_TENSOR);
+  avatar_linear_add (ops, x, h, &b->proj, gate_of (gates, 0, d));
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
-  avatar_op_layer_norm (ops, h, x, AVATAR_W ("%s.%u.norm2.weight", P, i),
-      AVATAR_W ("%s.%u.norm2.bias", P, i), FALSE, AVATAR_EPS);
-  hidden = avatar_ops_alloc (ops, 2, n, AVATAR_W ("%s.%u.mlp.fc1.weight", P, i).shape[0]);
-  avatar_op_linear (ops, hidden, h, AVATAR_W ("%s.%u.mlp.fc1.weight", P, i),
-      AVATAR_W ("%s.%u.mlp.fc1.bias", P, i), AVATAR_ACT_SILU);
-  avatar_op_linear_add (ops, x, hidden, AVATAR_W ("%s.%u.mlp.fc2.weight", P, i),
-      AVATAR_W ("%s.%u.mlp.fc2.bias", P, i), gate_of (gates, 1, d), AVATAR_NO_TENSOR);
+  avatar_affine_norm (ops, h, x, &b->norm2, AVATAR_EPS);
+  hidden = avatar_ops_alloc (ops, 2, n, avatar_weight_tensor (b->mlp.fc1.weight).shape[0]);
+  avatar_linear (ops, hidden, h, &b->mlp.fc1, AVATAR_ACT_SILU);
+  avatar_linear_add (ops, x, hidden, &b->mlp.fc2, gate_of (gates, 1, d));
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
   avatar_ops_release (ops, mark);
 }
@@ -169,6 +159,7 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
 static void
 refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditioning *moment)
 {
+  const AvatarRefinerInput *input = &self->params->refiner_input;
   const AvatarText *text = moment->prompt;
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, n = text->n, k = self->config->text_dim;
@@ -191,14 +182,12 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditionin
   }
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT, 0);
   avatar_op_mean_rows (ops, mean, states, weight);
-  avatar_transformer_mlp (self, ops, sum, avatar_as_row (mean), "txt_in.c_embedder.linear_1",
-      "txt_in.c_embedder.linear_2", AVATAR_ACT_SILU);
-  embed_numbers (self, ops, term, "txt_in.t_embedder", &moment->t, 1);
+  avatar_mlp (ops, sum, avatar_as_row (mean), &input->mean, AVATAR_ACT_SILU);
+  embed_numbers (self, ops, term, &input->time, &moment->t, 1);
   avatar_op_axpby (ops, sum, 1, term, 1);
   avatar_op_act (ops, sum, AVATAR_ACT_SILU);
   avatar_op_copy (ops, c, sum);
-  avatar_op_linear (ops, x, states, AVATAR_W ("txt_in.input_embedder.weight"),
-      AVATAR_W ("txt_in.input_embedder.bias"), AVATAR_ACT_NONE);
+  avatar_linear (ops, x, states, &input->input, AVATAR_ACT_NONE);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_TEXT, 0);
   for (guint i = 0; i < self->config->refiner_depth; i++)
     refine_block (self, ops, x, c, i, mask);

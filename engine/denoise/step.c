@@ -60,7 +60,8 @@ gboolean
 avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
     GError **error)
 {
-  static const char *const parts[] = { "transformer", "text", "vae", NULL };
+  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_TRANSFORMER, AVATAR_COMPONENT_TEXT,
+    AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
   g_autofree char *what = NULL;
 
   if (!avatar_ops_check (self->ops, error))

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the transformer's files share. */
 #include "engine/denoise/transformer-private.h"
 
 void
@@ -39,36 +38,35 @@ avatar_as_row (AvatarTensor v)
 }
 
 void
-avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y, AvatarTensor x,
-    const char *first, const char *second, AvatarAct act)
+avatar_mlp (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarMlpWeights *mlp,
+    AvatarAct act)
 {
   gsize mark = avatar_ops_mark (ops);
-  AvatarTensor w = AVATAR_W ("%s.weight", first);
-  AvatarTensor hidden = avatar_ops_alloc (ops, 2, x.shape[0], w.shape[0]);
+  gint64 width = avatar_weight_tensor (mlp->fc1.weight).shape[0];
+  AvatarTensor hidden = avatar_ops_alloc (ops, 2, x.shape[0], width);
 
-  avatar_op_linear (ops, hidden, x, w, AVATAR_W ("%s.bias", first), act);
-  avatar_op_linear (ops, y, hidden, AVATAR_W ("%s.weight", second), AVATAR_W ("%s.bias", second),
-      AVATAR_ACT_NONE);
+  avatar_linear (ops, hidden, x, &mlp->fc1, act);
+  avatar_linear (ops, y, hidden, &mlp->fc2, AVATAR_ACT_NONE);
   avatar_ops_release (ops, mark);
 }
 
 void
 avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens,
-    AvatarTensor x, const char *name)
+    AvatarTensor x, const AvatarModuleWeights *conv)
 {
-  AvatarTensor w = avatar_as_matrix (AVATAR_W ("%s.proj.weight", name));
+  AvatarTensor w = avatar_as_matrix (avatar_weight_tensor (conv->weight));
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor patches = avatar_ops_alloc (ops, 2, tokens.shape[0], w.shape[1]);
 
   avatar_op_patchify (ops, patches, x, self->config->patch, FALSE);
-  avatar_op_linear (ops, tokens, patches, w, AVATAR_W ("%s.proj.bias", name), AVATAR_ACT_NONE);
+  avatar_op_linear (ops, tokens, patches, w, avatar_weight_tensor (conv->bias), AVATAR_ACT_NONE);
   avatar_ops_release (ops, mark);
 }
 
 gint64
-avatar_modulation_double (const AvatarTransformerConfig *c, guint i, gboolean text)
+avatar_modulation_double (const AvatarTransformerConfig *c, guint i, AvatarStreamKind stream)
 {
-  return (12 * (gint64) i + (text ? 6 : 0)) * c->hidden;
+  return (12 * (gint64) i + (stream == AVATAR_STREAM_TEXT ? 6 : 0)) * c->hidden;
 }
 
 gint64

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the transformer's files share: weights by name, units by block, vectors of the modulation,
- * small networks. */
+/* Shared by the transformer's files: weight groups, vectors of the modulation, small networks. */
 #pragma once
 
 #include "engine/denoise/transformer.h"
+#include "engine/weights/module-ops.h"
 
 G_BEGIN_DECLS
 
@@ -31,8 +31,6 @@ typedef enum
 guint avatar_transformer_weight_group (const AvatarTransformerConfig *config,
     AvatarWeightGroupKind kind, guint i);
 
-#define AVATAR_W(...) avatar_weights_get (self->weights, __VA_ARGS__)
-
 void avatar_transformer_acquire (AvatarTransformer *self, AvatarOps *ops,
     AvatarWeightGroupKind kind, guint i);
 void avatar_transformer_release (AvatarTransformer *self, AvatarOps *ops,
@@ -43,17 +41,24 @@ void avatar_transformer_tap (AvatarTransformer *self, AvatarOps *ops, const char
 AvatarTensor avatar_as_matrix (AvatarTensor w);
 /* A vector [N] as [1, N]. */
 AvatarTensor avatar_as_row (AvatarTensor v);
-/* y = fc2 (act (fc1 (x))), the two layers named @first and @second. */
-void avatar_transformer_mlp (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
-    AvatarTensor x, const char *first, const char *second, AvatarAct act);
-/* tokens [T S, D] of x [C, T, h8, w8] float32 by the convolution @name
+/* y = fc2 (act (fc1 (x))) */
+void avatar_mlp (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarMlpWeights *mlp,
+    AvatarAct act);
+/* tokens [T S, D] of x [C, T, h8, w8] float32 by the convolution @conv
  * (docs/dev/spec/denoise.md 2.5, step 3) */
 void avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens,
-    AvatarTensor x, const char *name);
+    AvatarTensor x, const AvatarModuleWeights *conv);
+
+typedef enum
+{
+  AVATAR_STREAM_IMAGE,
+  AVATAR_STREAM_TEXT,
+} AvatarStreamKind;
 
 /* Where the vectors of a block begin among the floats of the modulation: six for the image
  * stream and six for the text stream of a double block, three of a single one, two at the end. */
-gint64 avatar_modulation_double (const AvatarTransformerConfig *config, guint i, gboolean text);
+gint64
+avatar_modulation_double (const AvatarTransformerConfig *config, guint i, AvatarStreamKind stream);
 gint64 avatar_modulation_single (const AvatarTransformerConfig *config, guint i);
 gint64 avatar_modulation_final (const AvatarTransformerConfig *config);
 

@@ -7,6 +7,7 @@
  * prompt), kept on the host, since they are many and each is used in one forward only. */
 #pragma once
 
+#include "engine/denoise/transformer-weights.h"
 #include "engine/ops/ops.h"
 #include "engine/model/config.h"
 #include "engine/weights/weights.h"
@@ -19,8 +20,9 @@ typedef void (*AvatarTapFunc) (const char *name, AvatarTensor value, gpointer us
 typedef struct
 {
   const AvatarTransformerConfig *config;
-  AvatarWeights *weights; /* not owned */
-  gboolean fp8;           /* attention in e4m3, too, where the device can */
+  AvatarWeights *weights;                 /* not owned */
+  const AvatarTransformerWeights *params; /* not owned; bound to @weights */
+  gboolean fp8;                           /* attention in e4m3, too, where the device can */
   AvatarTapFunc tap;
   gpointer tap_data;
 } AvatarTransformer;
@@ -94,8 +96,6 @@ typedef struct
   gpointer data;
 } AvatarForwardReuse;
 
-/* The parts in which the weights go to the device: see AvatarWeightGrouping. */
-AvatarWeightGrouping avatar_transformer_weight_groups (const AvatarTransformerConfig *config);
 /* The way of everything in front of the first forward (@ahead) or of forwards; free with g_free().
  */
 AvatarWeightSchedule *

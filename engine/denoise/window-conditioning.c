@@ -55,12 +55,11 @@ avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops, con
   first = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, (gint64) c->patch[0], h8, w8);
   avatar_op_upload (ops, latents, reference);
   avatar_op_copy (ops, first, avatar_tensor_slice (latents, 1, 0, c->patch[0]));
-  avatar_transformer_embed_patches (self, ops, scene->ref_first, first, "img_in");
+  avatar_transformer_embed_patches (self, ops, scene->ref_first, first, &self->params->img_in);
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
   tokens = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
-  avatar_transformer_embed_patches (self, ops, tokens, latents, "ref_in");
-  avatar_op_linear (ops, scene->ref_added, tokens, AVATAR_W ("before_proj.weight"),
-      AVATAR_W ("before_proj.bias"), AVATAR_ACT_NONE);
+  avatar_transformer_embed_patches (self, ops, tokens, latents, &self->params->ref_in);
+  avatar_linear (ops, scene->ref_added, tokens, &self->params->before_proj, AVATAR_ACT_NONE);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
   fill_tables (self, ops, face, w8, scene);
   avatar_ops_release (ops, mark);
@@ -71,6 +70,7 @@ static void
 project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, AvatarTensor audio)
 {
   const AvatarTransformerConfig *c = self->config;
+  const AvatarTransformerWeights *p = self->params;
   gsize mark = avatar_ops_mark (ops);
   gint64 frames = audio.shape[0];
   AvatarTensor a = avatar_ops_alloc (ops, 2, frames, (gint64) c->audio_intermediate);
@@ -78,14 +78,10 @@ project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, Ava
   AvatarTensor wide
       = avatar_tensor_reshape (tokens, 2, frames, (gint64) c->audio_tokens * c->hidden);
 
-  avatar_op_linear (ops, a, audio, AVATAR_W ("audio_proj.proj1.weight"),
-      AVATAR_W ("audio_proj.proj1.bias"), AVATAR_ACT_RELU);
-  avatar_op_linear (ops, b, a, AVATAR_W ("audio_proj.proj2.weight"),
-      AVATAR_W ("audio_proj.proj2.bias"), AVATAR_ACT_RELU);
-  avatar_op_linear (ops, wide, b, AVATAR_W ("audio_proj.proj3.weight"),
-      AVATAR_W ("audio_proj.proj3.bias"), AVATAR_ACT_NONE);
-  avatar_op_layer_norm (ops, tokens, tokens, AVATAR_W ("audio_proj.norm.weight"),
-      AVATAR_W ("audio_proj.norm.bias"), FALSE, AVATAR_EPS_AFFINE);
+  avatar_linear (ops, a, audio, &p->audio_proj[0], AVATAR_ACT_RELU);
+  avatar_linear (ops, b, a, &p->audio_proj[1], AVATAR_ACT_RELU);
+  avatar_linear (ops, wide, b, &p->audio_proj[2], AVATAR_ACT_NONE);
+  avatar_affine_norm (ops, tokens, tokens, &p->audio_norm, AVATAR_EPS_AFFINE);
   avatar_ops_release (ops, mark);
 }
 
@@ -94,6 +90,7 @@ avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const
     gint64 frames, AvatarAudioKV *speech)
 {
   const AvatarTransformerConfig *c = self->config;
+  const AvatarAudioAdapter *adapters = self->params->adapters;
   gint64 n = c->audio_tokens, d = c->hidden, latents = (frames + 3) / 4;
   AvatarTensor features, all, normed;
   gsize mark;
@@ -119,10 +116,8 @@ avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const
     AvatarTensor kv
         = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
 
-    avatar_op_layer_norm (ops, normed, all, AVATAR_W ("audio_adapter_blocks.%u.norm1.weight", i),
-        AVATAR_W ("audio_adapter_blocks.%u.norm1.bias", i), FALSE, AVATAR_EPS_AFFINE);
-    avatar_op_linear (ops, kv, normed, AVATAR_W ("audio_adapter_blocks.%u.to_kv.weight", i),
-        AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
+    avatar_affine_norm (ops, normed, all, &adapters[i].norm1, AVATAR_EPS_AFFINE);
+    avatar_linear (ops, kv, normed, &adapters[i].to_kv, AVATAR_ACT_NONE);
   }
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
   avatar_ops_release (ops, mark);

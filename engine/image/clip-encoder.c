@@ -1,45 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* transformers' CLIPEncoderLayer: norms in front, quick GELU. The residual stream is float32, which
- * costs little beside the weights and keeps what 16 bits would round off in every layer. */
+/* transformers' CLIPEncoderLayer: norms in front, quick GELU. The residual stream is float32: that
+ * costs little compared with the weights, and 16 bits would round in every layer. */
 #include "engine/image/clip-encoder.h"
+
+#include "engine/weights/module-ops.h"
 
 #include <math.h>
 
-#define W(...) avatar_weights_get (self->weights, __VA_ARGS__)
+#define LAYER(...) AVATAR_WEIGHT_ROW (AvatarTowerLayer, __VA_ARGS__)
+static const AvatarWeightRow layer_rows[] = {
+  LAYER (norm1, "layer_norm1", NORM, 0),
+  LAYER (norm2, "layer_norm2", NORM, 0),
+  LAYER (q, "self_attn.q_proj", LINEAR, 0),
+  LAYER (k, "self_attn.k_proj", LINEAR, 0),
+  LAYER (v, "self_attn.v_proj", LINEAR, 0),
+  LAYER (out, "self_attn.out_proj", LINEAR, 0),
+  LAYER (fc1, "mlp.fc1", LINEAR, 0),
+  LAYER (fc2, "mlp.fc2", LINEAR, 0),
+};
 
-/* y = act (W x + b), module "@prefix encoder.layers.@i.@name" */
-static void
-layer_linear (const AvatarTower *self, guint i, const char *name, AvatarTensor y, AvatarTensor x,
-    AvatarAct act)
-{
-  avatar_op_linear (self->ops, y, x, W ("%sencoder.layers.%u.%s.weight", self->prefix, i, name),
-      W ("%sencoder.layers.%u.%s.bias", self->prefix, i, name), act);
-}
+static const AvatarWeightTable table = AVATAR_WEIGHT_TABLE (layer_rows);
 
-/* x += W y + b */
-static void
-layer_residual (const AvatarTower *self, guint i, const char *name, AvatarTensor x, AvatarTensor y)
+void
+avatar_tower_add_layer (AvatarWeightList *list, AvatarTowerLayer *layer, guint group,
+    const char *prefix, guint i)
 {
-  avatar_op_linear_add (self->ops, x, y, W ("%sencoder.layers.%u.%s.weight", self->prefix, i, name),
-      W ("%sencoder.layers.%u.%s.bias", self->prefix, i, name), AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
-}
-
-static void
-layer_norm (const AvatarTower *self, guint i, const char *name, AvatarTensor y, AvatarTensor x)
-{
-  avatar_op_layer_norm (self->ops, y, x, W ("%sencoder.layers.%u.%s.weight", self->prefix, i, name),
-      W ("%sencoder.layers.%u.%s.bias", self->prefix, i, name), FALSE, self->config->eps);
+  avatar_weight_list_add (list, &table, layer, &group, "%sencoder.layers.%u.", prefix, i);
 }
 
 void
-avatar_tower_norm (const AvatarTower *self, const char *name, AvatarTensor y, AvatarTensor x)
+avatar_tower_norm (const AvatarTower *self, const AvatarModuleWeights *norm, AvatarTensor y,
+    AvatarTensor x)
 {
-  avatar_op_layer_norm (self->ops, y, x, W ("%s%s.weight", self->prefix, name),
-      W ("%s%s.bias", self->prefix, name), FALSE, self->config->eps);
+  avatar_affine_norm (self->ops, y, x, norm, self->config->eps);
 }
 
 void
-avatar_tower_layer (const AvatarTower *self, guint i, AvatarTensor x, gboolean causal)
+avatar_tower_layer (const AvatarTower *self, const AvatarTowerLayer *l, AvatarTensor x)
 {
   AvatarOps *ops = self->ops;
   gint64 n = x.shape[0], d = x.shape[1], head = d / self->config->heads;
@@ -48,20 +45,20 @@ avatar_tower_layer (const AvatarTower *self, guint i, AvatarTensor x, gboolean c
   AvatarTensor k = avatar_ops_alloc (ops, 2, n, d), v = avatar_ops_alloc (ops, 2, n, d);
   AvatarTensor inner;
 
-  layer_norm (self, i, "layer_norm1", h, x);
-  layer_linear (self, i, "self_attn.q_proj", q, h, AVATAR_ACT_NONE);
-  layer_linear (self, i, "self_attn.k_proj", k, h, AVATAR_ACT_NONE);
-  layer_linear (self, i, "self_attn.v_proj", v, h, AVATAR_ACT_NONE);
+  avatar_tower_norm (self, &l->norm1, h, x);
+  avatar_linear (ops, q, h, &l->q, AVATAR_ACT_NONE);
+  avatar_linear (ops, k, h, &l->k, AVATAR_ACT_NONE);
+  avatar_linear (ops, v, h, &l->v, AVATAR_ACT_NONE);
   avatar_op_attention (ops, avatar_tensor_split_last (h, head), avatar_tensor_split_last (q, head),
       avatar_tensor_split_last (k, head), avatar_tensor_split_last (v, head), 1 / sqrt (head),
-      causal ? 1 : 0, 0, AVATAR_NO_TENSOR);
-  layer_residual (self, i, "self_attn.out_proj", x, h);
+      self->mask == AVATAR_TOWER_CAUSAL ? 1 : 0, 0, AVATAR_NO_TENSOR);
+  avatar_linear_add (ops, x, h, &l->out, AVATAR_NO_TENSOR);
   avatar_ops_release (ops, mark);
 
   h = avatar_ops_alloc (ops, 2, n, d);
   inner = avatar_ops_alloc (ops, 2, n, (gint64) self->config->mlp);
-  layer_norm (self, i, "layer_norm2", h, x);
-  layer_linear (self, i, "mlp.fc1", inner, h, AVATAR_ACT_QUICK_GELU);
-  layer_residual (self, i, "mlp.fc2", x, inner);
+  avatar_tower_norm (self, &l->norm2, h, x);
+  avatar_linear (ops, inner, h, &l->fc1, AVATAR_ACT_QUICK_GELU);
+  avatar_linear_add (ops, x, inner, &l->fc2, AVATAR_NO_TENSOR);
   avatar_ops_release (ops, mark);
 }

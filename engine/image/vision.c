@@ -3,11 +3,30 @@
 #include "engine/image/vision.h"
 
 #include "engine/image/resample.h"
+#include "engine/weights/module-ops.h"
 
 #include <string.h>
 
-#define W(...) avatar_weights_get (self->weights, __VA_ARGS__)
 #define TOWER "vision_tower.vision_model."
+
+enum
+{
+  EMBEDDINGS,
+  PROJECTOR,
+  N_OUTER_GROUPS,
+};
+
+#define OUTER(...) AVATAR_WEIGHT_ROW (AvatarVisionWeights, __VA_ARGS__)
+static const AvatarWeightRow outer_rows[] = {
+  OUTER (class_embedding, TOWER "embeddings.class_embedding", VECTOR, EMBEDDINGS),
+  OUTER (patches, TOWER "embeddings.patch_embedding", MATRIX, EMBEDDINGS),
+  OUTER (positions, TOWER "embeddings.position_embedding", MATRIX, EMBEDDINGS),
+  OUTER (pre_norm, TOWER "pre_layrnorm", NORM, EMBEDDINGS), /* so spelt */
+  OUTER (projector1, "multi_modal_projector.linear_1", LINEAR, PROJECTOR),
+  OUTER (projector2, "multi_modal_projector.linear_2", LINEAR, PROJECTOR),
+};
+
+static const AvatarWeightTable outer = AVATAR_WEIGHT_TABLE (outer_rows);
 
 /* upstream data_kits/audio_dataset.py; the third mean has a digit less than CLIP's own */
 static const float mean[3] = { 0.48145466f, 0.4578275f, 0.4082107f };
@@ -40,16 +59,48 @@ normalise (float *out, const AvatarImage *image)
             = (image->data[y * image->stride + 3 * x + c] / 255.f - mean[c]) / deviation[c];
 }
 
+guint
+avatar_vision_n_layers (const AvatarLlavaConfig *config)
+{
+  return config->vision.layers - 1;
+}
+
+guint
+avatar_vision_n_groups (const AvatarLlavaConfig *config)
+{
+  return 1 + avatar_vision_n_layers (config) + 1;
+}
+
+void
+avatar_vision_weights_init (AvatarVisionWeights *self, AvatarWeightList *list,
+    const AvatarLlavaConfig *config)
+{
+  guint n = avatar_vision_n_layers (config);
+  const guint groups[N_OUTER_GROUPS] = { [EMBEDDINGS] = 0, [PROJECTOR] = 1 + n };
+
+  self->layers = g_new0 (AvatarTowerLayer, n);
+  avatar_weight_list_add (list, &outer, self, groups, "%s", "");
+  for (guint i = 0; i < n; i++)
+    avatar_tower_add_layer (list, &self->layers[i], 1 + i, TOWER, i);
+}
+
+void
+avatar_vision_weights_clear (AvatarVisionWeights *self)
+{
+  g_clear_pointer (&self->layers, g_free);
+}
+
 static AvatarTower
 tower_of (const AvatarVision *self)
 {
-  return (AvatarTower){ self->ops, &self->config->vision, self->weights, TOWER };
+  return (AvatarTower){ self->ops, &self->config->vision, AVATAR_TOWER_ALL_ROWS };
 }
 
 void
 avatar_vision_embed (const AvatarVision *self, AvatarTensor x, const AvatarImage *square)
 {
   AvatarOps *ops = self->ops;
+  const AvatarVisionWeights *w = self->weights;
   const AvatarTower tower = tower_of (self);
   const guint patch[3] = { 1, self->config->patch, self->config->patch };
   gint64 n = avatar_vision_patches (self->config), d = self->config->vision.hidden;
@@ -68,12 +119,12 @@ avatar_vision_embed (const AvatarVision *self, AvatarTensor x, const AvatarImage
   avatar_op_patchify (ops, patches, pixels, patch, FALSE);
   /* the class' row, then those of the patches, from the top left; no bias */
   avatar_op_copy (ops, avatar_tensor_rows (x, 0, 1),
-      avatar_tensor_reshape (W (TOWER "embeddings.class_embedding"), 2, (gint64) 1, d));
+      avatar_tensor_reshape (avatar_weight_tensor (w->class_embedding.weight), 2, (gint64) 1, d));
   avatar_op_linear (ops, avatar_tensor_rows (x, 1, n), patches,
-      avatar_tensor_reshape (W (TOWER "embeddings.patch_embedding.weight"), 2, d, width),
+      avatar_tensor_reshape (avatar_weight_tensor (w->patches.weight), 2, d, width),
       AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
-  avatar_op_axpby (ops, x, 1, W (TOWER "embeddings.position_embedding.weight"), 1);
-  avatar_tower_norm (&tower, "pre_layrnorm", x, x); /* so spelt */
+  avatar_op_axpby (ops, x, 1, avatar_weight_tensor (w->positions.weight), 1);
+  avatar_tower_norm (&tower, &w->pre_norm, x, x);
   avatar_ops_release (ops, mark);
 }
 
@@ -82,7 +133,7 @@ avatar_vision_layer (const AvatarVision *self, guint i, AvatarTensor x)
 {
   const AvatarTower tower = tower_of (self);
 
-  avatar_tower_layer (&tower, i, x, FALSE);
+  avatar_tower_layer (&tower, &self->weights->layers[i], x);
 }
 
 void
@@ -96,9 +147,7 @@ avatar_vision_project (const AvatarVision *self, AvatarTensor features, AvatarTe
 
   /* without the class' row, and without a norm */
   avatar_op_copy (ops, seen, avatar_tensor_rows (x, 1, n));
-  avatar_op_linear (ops, inner, seen, W ("multi_modal_projector.linear_1.weight"),
-      W ("multi_modal_projector.linear_1.bias"), AVATAR_ACT_GELU);
-  avatar_op_linear (ops, features, inner, W ("multi_modal_projector.linear_2.weight"),
-      W ("multi_modal_projector.linear_2.bias"), AVATAR_ACT_NONE);
+  avatar_linear (ops, inner, seen, &self->weights->projector1, AVATAR_ACT_GELU);
+  avatar_linear (ops, features, inner, &self->weights->projector2, AVATAR_ACT_NONE);
   avatar_ops_release (ops, mark);
 }

@@ -475,7 +475,7 @@ gboolean
 avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
     const char *second, const AvatarConfig *config, AvatarUnknownTensors unknown, GError **error)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (config, components[kind].name);
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, kind);
 
   self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   self->file = avatar_tensor_file_open (path, error);
@@ -492,7 +492,7 @@ void
 avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind kind,
     const AvatarConfig *config)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (config, components[kind].name);
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, kind);
 
   self->tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   for (guint i = 0; i < manifest->len; i++) {

@@ -232,7 +232,7 @@ avatar_lora_names_new (const AvatarConfig *config)
 {
   static const char refiner[] = "txt_in.individual_token_refiner.blocks";
   const AvatarTransformerConfig *c = &config->transformer;
-  g_autoptr (GArray) manifest = avatar_manifest_new (config, "transformer");
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, AVATAR_COMPONENT_TRANSFORMER);
   GHashTable *names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, targets_free);
   const struct
   {

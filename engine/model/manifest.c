@@ -5,7 +5,6 @@
 #include "engine/model/manifest.h"
 
 #include <stdarg.h>
-#include <string.h>
 
 static void
 entry_clear (gpointer data)
@@ -372,22 +371,34 @@ clip (GArray *list, const AvatarClipConfig *c)
 }
 
 GArray *
-avatar_manifest_new (const AvatarConfig *config, const char *part)
+avatar_manifest_new (const AvatarConfig *config, AvatarComponentKind part)
 {
   GArray *list = g_array_new (FALSE, FALSE, sizeof (AvatarManifestEntry));
 
   g_array_set_clear_func (list, entry_clear);
-  if (strcmp (part, "transformer") == 0)
-    transformer (list, &config->transformer);
-  else if (strcmp (part, "vae") == 0)
-    vae (list, &config->vae);
-  else if (strcmp (part, "whisper") == 0)
-    whisper (list, &config->whisper);
-  else if (strcmp (part, "text") == 0)
-    text (list, config);
-  else if (strcmp (part, "llava") == 0 && config->llava.layers > 0)
-    llava (list, &config->llava);
-  else if (strcmp (part, "clip") == 0 && config->clip.tower.layers > 0)
-    clip (list, &config->clip);
+  switch (part) {
+    case AVATAR_COMPONENT_TRANSFORMER:
+      transformer (list, &config->transformer);
+      break;
+    case AVATAR_COMPONENT_VAE:
+      vae (list, &config->vae);
+      break;
+    case AVATAR_COMPONENT_WHISPER:
+      whisper (list, &config->whisper);
+      break;
+    case AVATAR_COMPONENT_TEXT:
+      text (list, config);
+      break;
+    case AVATAR_COMPONENT_LLAVA:
+      if (config->llava.layers > 0)
+        llava (list, &config->llava);
+      break;
+    case AVATAR_COMPONENT_CLIP:
+      if (config->clip.tower.layers > 0)
+        clip (list, &config->clip);
+      break;
+    default:
+      g_assert_not_reached ();
+  }
   return list;
 }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "engine/base/tensor.h"
-#include "engine/model/config.h"
+#include "engine/model/component.h"
 
 G_BEGIN_DECLS
 
@@ -15,7 +15,7 @@ typedef struct
 } AvatarManifestEntry;
 
 /* Returns: (transfer full): array of AvatarManifestEntry, which owns the names.
- * @component: "transformer", "vae", "whisper", "text", "llava" or "clip" */
-GArray *avatar_manifest_new (const AvatarConfig *config, const char *part);
+ * Empty if @config has no such component. */
+GArray *avatar_manifest_new (const AvatarConfig *config, AvatarComponentKind component);
 
 G_END_DECLS

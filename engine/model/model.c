@@ -296,16 +296,13 @@ avatar_model_has_weights (AvatarModel *self)
 }
 
 GHashTable *
-avatar_model_get_component (AvatarModel *self, const char *component, const char **file)
+avatar_model_get_component (AvatarModel *self, AvatarComponentKind component, const char **file)
 {
-  for (guint i = 0; i < AVATAR_N_COMPONENTS; i++)
-    if (strcmp (component, avatar_component_name (i)) == 0) {
-      if (file)
-        *file = self->components[i].file ? avatar_tensor_file_get_name (self->components[i].file)
-                                         : NULL;
-      return self->components[i].tensors;
-    }
-  return NULL;
+  const AvatarComponent *found = &self->components[component];
+
+  if (file)
+    *file = found->file ? avatar_tensor_file_get_name (found->file) : NULL;
+  return found->tensors;
 }
 
 const char *

@@ -14,7 +14,8 @@ G_BEGIN_DECLS
 /* Returns: (transfer none) (nullable): table of tensor name, without prefixes such as
  * "model.encoder.", -> AvatarTensorSource; %NULL if the model has no such component.
  * @file: (out) (optional): path of the file, for messages */
-GHashTable *avatar_model_get_component (AvatarModel *model, const char *part, const char **file);
+GHashTable *
+avatar_model_get_component (AvatarModel *model, AvatarComponentKind component, const char **file);
 
 /* Returns: (nullable): folder of the tokenizer of @encoder, AVATAR_COMPONENT_LLAVA or
  * AVATAR_COMPONENT_CLIP, which may not exist; %NULL if the model has no such folders. */

@@ -45,7 +45,7 @@ search_tensor (const AvatarTensorSource *t, const gint *cancelled, guint64 *at, 
 
 /* Returns FALSE with @error if something was found. */
 static gboolean
-search_part (AvatarModel *model, const char *part, const gint *cancelled, const char *what,
+search_part (AvatarModel *model, AvatarComponentKind part, const gint *cancelled, const char *what,
     GError **error)
 {
   GHashTable *tensors = avatar_model_get_component (model, part, NULL);
@@ -76,10 +76,10 @@ search_part (AvatarModel *model, const char *part, const gint *cancelled, const 
 }
 
 void
-avatar_model_find_non_finite (AvatarModel *model, const char *const *parts, const gint *cancelled,
-    const char *what, const char *otherwise, GError **error)
+avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *parts,
+    const gint *cancelled, const char *what, const char *otherwise, GError **error)
 {
-  for (; *parts; parts++)
+  for (; *parts != AVATAR_N_COMPONENTS; parts++)
     if (!search_part (model, *parts, cancelled, what, error))
       return;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "%s: all weights are finite, so %s", what,

@@ -2,13 +2,15 @@
 /* Search for the origin of NaN or infinity in the results of a stage. */
 #pragma once
 
+#include "engine/model/component.h"
+
 #include <avatar/model.h>
 
 G_BEGIN_DECLS
 
 /**
  * avatar_model_find_non_finite:
- * @components: %NULL-terminated names of the components to search; their files are read once, which
+ * @components: components to search, terminated by AVATAR_N_COMPONENTS; their files are read once, which
  *   takes as long as the disk needs
  * @cancelled: flag that ends the search when it is not 0
  * @what: clause that describes the non-finite result
@@ -18,7 +20,7 @@ G_BEGIN_DECLS
  *
  * Sets @error to the origin of a non-finite result.
  */
-void avatar_model_find_non_finite (AvatarModel *model, const char *const *parts,
+void avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *parts,
     const gint *cancelled, const char *what, const char *otherwise, GError **error);
 
 G_END_DECLS

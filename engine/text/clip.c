@@ -1,30 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* transformers' CLIPTextTransformer, its pooled output before the projection. A row sees only those
- * before it, so that rows behind the pooled one are not computed. */
+/* transformers' CLIPTextTransformer, its pooled output before the projection. Attention is causal, so
+ * that rows after the pooled one are not computed. */
 #include "engine/text/clip.h"
 
 #include "engine/text/embedding-rows.h"
 
-#include <stdio.h>
-
 #define MOST_PROMPTS 2
 
-static guint
-group_of (const char *name, gconstpointer data)
-{
-  const AvatarClipConfig *c = data;
-  guint i;
+static const AvatarWeightRow outer_rows[]
+    = { AVATAR_WEIGHT_ROW (AvatarClipWeights, final_norm, "final_layer_norm", NORM, 0) };
+static const AvatarWeightTable outer = AVATAR_WEIGHT_TABLE (outer_rows);
 
-  if (sscanf (name, "encoder.layers.%3u.", &i) == 1 && i < c->tower.layers)
-    return i;
-  return g_str_has_prefix (name, "embeddings.") ? AVATAR_WEIGHT_GROUP_HOST_ONLY
-                                                : AVATAR_WEIGHT_GROUP_FIXED;
+AvatarClipWeights *
+avatar_clip_weights_new (const AvatarClipConfig *config)
+{
+  static const guint groups[] = { AVATAR_WEIGHT_GROUP_FIXED };
+  AvatarClipWeights *self = g_new0 (AvatarClipWeights, 1);
+
+  self->list = avatar_weight_list_new (config->tower.layers);
+  self->layers = g_new0 (AvatarTowerLayer, config->tower.layers);
+  for (guint i = 0; i < config->tower.layers; i++)
+    avatar_tower_add_layer (self->list, &self->layers[i], i, "", i);
+  avatar_weight_list_add (self->list, &outer, self, groups, "%s", "");
+  return self;
 }
 
-AvatarWeightGrouping
-avatar_clip_weight_groups (const AvatarClipConfig *config)
+void
+avatar_clip_weights_free (AvatarClipWeights *self)
 {
-  return (AvatarWeightGrouping){ .n = config->tower.layers, .group_of = group_of, .data = config };
+  if (!self)
+    return;
+  avatar_weight_list_free (self->list);
+  g_free (self->layers);
+  g_free (self);
 }
 
 AvatarWeightSchedule *
@@ -65,7 +73,7 @@ gboolean
 avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *prompts, guint n,
     GError **error)
 {
-  const AvatarTower tower = { ops, &self->config->clip.tower, self->weights, "" };
+  const AvatarTower tower = { ops, &self->config->clip.tower, AVATAR_TOWER_CAUSAL };
   gint64 d = tower.config->hidden;
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor x[MOST_PROMPTS], last = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, d);
@@ -79,14 +87,14 @@ avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *
   for (guint i = 0; i < tower.config->layers && begun; i++) {
     avatar_weights_acquire (self->weights, ops, i);
     for (guint j = 0; j < n; j++)
-      avatar_tower_layer (&tower, i, x[j], TRUE);
+      avatar_tower_layer (&tower, &self->params->layers[i], x[j]);
     avatar_weights_release (self->weights, ops, i);
     avatar_ops_throttle (ops);
     if (self->done && avatar_ops_running (ops))
       self->done (self->done_data);
   }
   for (guint j = 0; j < n && begun; j++) {
-    avatar_tower_norm (&tower, "final_layer_norm", last,
+    avatar_tower_norm (&tower, &self->params->final_norm, last,
         avatar_tensor_rows (x[j], prompts[j]->clip.eos, 1));
     avatar_op_download (ops, prompts[j]->pooled, last);
   }

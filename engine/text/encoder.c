@@ -11,13 +11,30 @@
 #include "engine/model/model.h"
 #include "engine/weights/placement.h"
 
-/* What a run of either encoder needs. */
+/* Weights of either encoder, and the handles to them; one of @llava and @clip is %NULL. */
 typedef struct
 {
-  const char *part;
-  AvatarWeightGrouping units;
+  AvatarWeights *weights;
+  AvatarLlavaWeights *llava;
+  AvatarClipWeights *clip;
+} Opened;
+
+static void
+opened_clear (Opened *self)
+{
+  g_clear_pointer (&self->weights, avatar_weights_free);
+  g_clear_pointer (&self->llava, avatar_llava_weights_free);
+  g_clear_pointer (&self->clip, avatar_clip_weights_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Opened, opened_clear)
+
+/* One encoder. @shapes: without data, for plans */
+typedef struct
+{
   AvatarWeightSchedule *route;
-  AvatarWeights *sizes; /* without data, for plans */
+  guint n_groups;
+  Opened shapes;
 } Half;
 
 enum
@@ -26,6 +43,8 @@ enum
   CLIP,
   HALVES,
 };
+
+static const AvatarComponentKind parts[HALVES] = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
 
 struct _AvatarTextEncoder
 {
@@ -50,13 +69,12 @@ gboolean
 avatar_text_encoder_is_for (AvatarModel *model)
 {
   return avatar_model_get_config (model)->text.kind == AVATAR_TEXT_LLAVA_CLIP
-      && !avatar_model_get_component (model, "text", NULL);
+      && !avatar_model_get_component (model, AVATAR_COMPONENT_TEXT, NULL);
 }
 
 static gboolean
 check_parts (AvatarModel *model, GError **error)
 {
-  static const char *const parts[] = { "llava", "clip" };
   static const char *const released[]
       = { "weights/ckpts/llava_llama_image of tencent/HunyuanVideo-Avatar",
           "weights/ckpts/text_encoder_2 of tencent/HunyuanVideo-Avatar" };
@@ -108,20 +126,32 @@ make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
 }
 
 static gboolean
+open_half (AvatarTextEncoder *self, guint i, AvatarWeightsMode mode, Opened *opened, GError **error)
+{
+  const AvatarWeightList *list;
+
+  if (i == LLAVA) {
+    opened->llava = avatar_llava_weights_new (&self->config->llava);
+    list = opened->llava->list;
+  } else {
+    opened->clip = avatar_clip_weights_new (&self->config->clip);
+    list = opened->clip->list;
+  }
+  opened->weights
+      = avatar_weights_new (self->model, self->device, parts[i], list, &once, mode, error);
+  return opened->weights != NULL;
+}
+
+static gboolean
 init_halves (AvatarTextEncoder *self, GError **error)
 {
-  self->halves[LLAVA] = (Half){ "llava", avatar_llava_weight_groups (&self->config->llava),
-    avatar_llava_weight_schedule (&self->config->llava), NULL };
-  self->halves[CLIP] = (Half){ "clip", avatar_clip_weight_groups (&self->config->clip),
-    avatar_clip_weight_schedule (&self->config->clip), NULL };
+  self->halves[LLAVA].route = avatar_llava_weight_schedule (&self->config->llava);
+  self->halves[CLIP].route = avatar_clip_weight_schedule (&self->config->clip);
   for (guint i = 0; i < HALVES; i++) {
-    Half *half = &self->halves[i];
-
-    half->sizes = avatar_weights_new_grouped (self->model, self->device, half->part, &half->units,
-        &once, TRUE, error);
-    if (!half->sizes)
+    if (!open_half (self, i, AVATAR_WEIGHTS_SHAPES_ONLY, &self->halves[i].shapes, error))
       return FALSE;
-    self->parts += half->units.n;
+    self->halves[i].n_groups = avatar_weights_get_groups (self->halves[i].shapes.weights)->len - 1;
+    self->parts += self->halves[i].n_groups;
   }
   return TRUE;
 }
@@ -152,7 +182,7 @@ avatar_text_encoder_free (AvatarTextEncoder *self)
   if (!self)
     return;
   for (guint i = 0; i < HALVES; i++) {
-    avatar_weights_free (self->halves[i].sizes);
+    opened_clear (&self->halves[i].shapes);
     g_free (self->halves[i].route);
   }
   for (guint i = 0; i < self->n_prompts; i++)
@@ -181,23 +211,24 @@ count_part (gpointer data)
     self->progress (self->done, self->parts, self->progress_data);
 }
 
-/* Runs one encoder with its @weights. */
+/* Runs one encoder with its weights. */
 static gboolean
-run_half (AvatarTextEncoder *self, guint half, AvatarWeights *weights, AvatarOps *ops,
+run_half (AvatarTextEncoder *self, guint half, const Opened *opened, AvatarOps *ops,
     const AvatarImage *square, AvatarEncoding *const *prompts, guint n, GError **error)
 {
-  GHashTable *tensors = avatar_model_get_component (self->model, self->halves[half].part, NULL);
+  GHashTable *tensors = avatar_model_get_component (self->model, parts[half], NULL);
   AvatarDType dtype = ops->dtype;
   gboolean done;
 
   ops->dtype = avatar_weights_dtype (self->device, once.half);
   if (half == LLAVA) {
-    const AvatarLlava llava
-        = { self->config, weights, tensors, self->exact_rope, count_part, self };
+    const AvatarLlava llava = { self->config, opened->weights, opened->llava, tensors,
+      self->exact_rope, count_part, self };
 
     done = avatar_llava_run (&llava, ops, square, prompts, n, error);
   } else {
-    const AvatarClip clip = { self->config, weights, tensors, count_part, self };
+    const AvatarClip clip
+        = { self->config, opened->weights, opened->clip, tensors, count_part, self };
 
     done = avatar_clip_run (&clip, ops, prompts, n, error);
   }
@@ -210,17 +241,14 @@ static gboolean
 stream_half (AvatarTextEncoder *self, guint i, AvatarOps *ops, const AvatarImage *square,
     AvatarEncoding *const *prompts, guint n, GError **error)
 {
-  const Half *half = &self->halves[i];
-  g_autoptr (AvatarWeights) weights = NULL;
+  g_auto (Opened) opened = { 0 };
   gboolean done;
 
-  weights = avatar_weights_new_grouped (self->model, self->device, half->part, &half->units, &once,
-      FALSE, error);
-  if (!weights)
+  if (!open_half (self, i, AVATAR_WEIGHTS_LOAD, &opened, error))
     return FALSE;
-  done = avatar_weights_set_schedule (weights, ops, half->route, error)
-      && run_half (self, i, weights, ops, square, prompts, n, error)
-      && avatar_ops_check (ops, error) && avatar_weights_check (weights, error);
+  done = avatar_weights_set_schedule (opened.weights, ops, self->halves[i].route, error)
+      && run_half (self, i, &opened, ops, square, prompts, n, error)
+      && avatar_ops_check (ops, error);
   avatar_ops_finish (ops); /* before what it works on goes */
   return done;
 }
@@ -228,13 +256,14 @@ stream_half (AvatarTextEncoder *self, guint i, AvatarOps *ops, const AvatarImage
 static gboolean
 check_finite (AvatarTextEncoder *self, AvatarOps *ops, const AvatarEncoding *prompt, GError **error)
 {
-  static const char *const parts[] = { "llava", "clip", NULL };
+  static const AvatarComponentKind searched[]
+      = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP, AVATAR_N_COMPONENTS };
   gsize n = (gsize) prompt->n * self->config->llava.hidden;
 
   if (avatar_is_finite (prompt->states, n)
       && avatar_is_finite (prompt->pooled, self->config->clip.tower.hidden))
     return TRUE;
-  avatar_model_find_non_finite (self->model, parts, &ops->cancelled,
+  avatar_model_find_non_finite (self->model, searched, &ops->cancelled,
       "the text encoders computed NaN or infinity", "they must be too large for float16", error);
   return FALSE;
 }
@@ -323,15 +352,15 @@ plan_weights (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *nee
 {
   for (guint i = 0; i < HALVES; i++) {
     const Half *half = &self->halves[i];
-    guint64 fixed = avatar_weights_fixed_bytes (half->sizes), least = fixed, most = fixed;
-    GArray *units = avatar_weights_get_groups (half->sizes);
+    guint64 fixed = avatar_weights_fixed_bytes (half->shapes.weights), least = fixed, most = fixed;
+    GArray *units = avatar_weights_get_groups (half->shapes.weights);
     g_auto (AvatarPlacement) placing = { 0 };
 
-    needs->read += avatar_weights_file_bytes (half->sizes);
+    needs->read += avatar_weights_file_bytes (half->shapes.weights);
     if (avatar_device_get_backend (self->device)->discrete) {
       guint64 largest = 0;
 
-      for (guint j = 0; j < half->units.n; j++)
+      for (guint j = 0; j < half->n_groups; j++)
         largest = MAX (largest, g_array_index (units, AvatarWeightGroup, j).bytes);
       least += avatar_placement_slots_bytes (self->device, units, half->route, AVATAR_MIN_SLOTS);
       if (avatar_placement_init (&placing, self->device, units, half->route,
@@ -355,7 +384,7 @@ avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 room, AvatarTextEncod
   *needs = (AvatarTextEncoderNeeds){ .parts = self->parts };
   plan_weights (self, room, needs);
   for (guint i = 0; i < HALVES; i++)
-    run_half (self, i, self->halves[i].sizes, ops, NULL, prompts, self->n_prompts, NULL);
+    run_half (self, i, &self->halves[i].shapes, ops, NULL, prompts, self->n_prompts, NULL);
   after = avatar_device_get_flop_counts (self->device);
   needs->arena = avatar_arena_peak (ops->arena);
   needs->flops = ops->flops;

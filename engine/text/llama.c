@@ -7,9 +7,24 @@
  * one causal mask does for both kinds: a row sees those up to its own, as far as they have keys. */
 #include "engine/text/llama.h"
 
+#include "engine/weights/module-ops.h"
+
 #include <math.h>
 
-#define W(i, name) avatar_weights_get (self->weights, "language_model.model.layers.%u." name, i)
+#define LAYER(...) AVATAR_WEIGHT_ROW (AvatarLlamaLayer, __VA_ARGS__)
+static const AvatarWeightRow layer_rows[] = {
+  LAYER (input_norm, "input_layernorm", SCALE, AVATAR_LLAMA_ATTENTION),
+  LAYER (q, "self_attn.q_proj", MATRIX, AVATAR_LLAMA_ATTENTION),
+  LAYER (k, "self_attn.k_proj", MATRIX, AVATAR_LLAMA_ATTENTION),
+  LAYER (v, "self_attn.v_proj", MATRIX, AVATAR_LLAMA_ATTENTION),
+  LAYER (o, "self_attn.o_proj", MATRIX, AVATAR_LLAMA_ATTENTION),
+  LAYER (post_norm, "post_attention_layernorm", SCALE, AVATAR_LLAMA_GATE),
+  LAYER (gate, "mlp.gate_proj", MATRIX, AVATAR_LLAMA_GATE),
+  LAYER (up, "mlp.up_proj", MATRIX, AVATAR_LLAMA_UP),
+  LAYER (down, "mlp.down_proj", MATRIX, AVATAR_LLAMA_DOWN),
+};
+
+static const AvatarWeightTable table = AVATAR_WEIGHT_TABLE (layer_rows);
 
 /* Position of all rows of padding in transformers 4.45's merge. */
 #define PAD_POSITION 1
@@ -88,6 +103,7 @@ attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
 {
   AvatarOps *ops = self->ops;
   const AvatarLlavaConfig *c = self->config;
+  const AvatarLlamaLayer *l = &self->layers[i];
   gint64 rows = s->x.shape[0], d = c->hidden, head = c->head_dim, kv = c->kv_heads * head;
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor h = s->h, q = avatar_ops_alloc (ops, 2, rows, d);
@@ -95,19 +111,16 @@ attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
   AvatarTensor v = avatar_ops_alloc (ops, 2, s->valid, kv);
   AvatarTensor keyed = avatar_tensor_rows (h, 0, s->valid);
 
-  avatar_op_rms_norm (ops, h, s->x, W (i, "input_layernorm.weight"), c->eps);
-  avatar_op_linear (ops, q, h, W (i, "self_attn.q_proj.weight"), AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
-  avatar_op_linear (ops, k, keyed, W (i, "self_attn.k_proj.weight"), AVATAR_NO_TENSOR,
-      AVATAR_ACT_NONE);
-  avatar_op_linear (ops, v, keyed, W (i, "self_attn.v_proj.weight"), AVATAR_NO_TENSOR,
-      AVATAR_ACT_NONE);
+  avatar_op_rms_norm (ops, h, s->x, avatar_weight_tensor (l->input_norm.weight), c->eps);
+  avatar_linear (ops, q, h, &l->q, AVATAR_ACT_NONE);
+  avatar_linear (ops, k, keyed, &l->k, AVATAR_ACT_NONE);
+  avatar_linear (ops, v, keyed, &l->v, AVATAR_ACT_NONE);
   avatar_op_rope_half (ops, avatar_tensor_split_last (q, head), s->cos, s->sin);
   avatar_op_rope_half (ops, avatar_tensor_split_last (k, head),
       avatar_tensor_rows (s->cos, 0, s->valid), avatar_tensor_rows (s->sin, 0, s->valid));
   attend (self, avatar_tensor_split_last (h, head), avatar_tensor_split_last (q, head),
       avatar_tensor_split_last (k, head), avatar_tensor_split_last (v, head));
-  avatar_op_linear_add (ops, s->x, h, W (i, "self_attn.o_proj.weight"), AVATAR_NO_TENSOR,
-      AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+  avatar_linear_add (ops, s->x, h, &l->o, AVATAR_NO_TENSOR);
   avatar_ops_release (ops, mark);
 }
 
@@ -116,10 +129,11 @@ attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
 static void
 mlp_gate (const AvatarLlama *self, guint i, const AvatarSequence *s)
 {
-  avatar_op_rms_norm (self->ops, s->h, s->x, W (i, "post_attention_layernorm.weight"),
+  const AvatarLlamaLayer *l = &self->layers[i];
+
+  avatar_op_rms_norm (self->ops, s->h, s->x, avatar_weight_tensor (l->post_norm.weight),
       self->config->eps);
-  avatar_op_linear (self->ops, s->gate, s->h, W (i, "mlp.gate_proj.weight"), AVATAR_NO_TENSOR,
-      AVATAR_ACT_NONE);
+  avatar_linear (self->ops, s->gate, s->h, &l->gate, AVATAR_ACT_NONE);
 }
 
 static void
@@ -128,8 +142,7 @@ mlp_up (const AvatarLlama *self, guint i, const AvatarSequence *s)
   gsize mark = avatar_ops_mark (self->ops);
   AvatarTensor up = avatar_ops_alloc (self->ops, 2, s->gate.shape[0], s->gate.shape[1]);
 
-  avatar_op_linear (self->ops, up, s->h, W (i, "mlp.up_proj.weight"), AVATAR_NO_TENSOR,
-      AVATAR_ACT_NONE);
+  avatar_linear (self->ops, up, s->h, &self->layers[i].up, AVATAR_ACT_NONE);
   avatar_op_silu_product (self->ops, s->gate, up);
   avatar_ops_release (self->ops, mark);
 }
@@ -137,8 +150,7 @@ mlp_up (const AvatarLlama *self, guint i, const AvatarSequence *s)
 static void
 mlp_down (const AvatarLlama *self, guint i, const AvatarSequence *s)
 {
-  avatar_op_linear_add (self->ops, s->x, s->gate, W (i, "mlp.down_proj.weight"), AVATAR_NO_TENSOR,
-      AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+  avatar_linear_add (self->ops, s->x, s->gate, &self->layers[i].down, AVATAR_NO_TENSOR);
 }
 
 void
@@ -151,14 +163,12 @@ avatar_llama_step (const AvatarLlama *self, guint i, AvatarLlamaStep step, const
   steps[step](self, i, s);
 }
 
-AvatarLlamaStep
-avatar_llama_step_of (const char *name)
+void
+avatar_llama_add_layer (AvatarWeightList *list, AvatarLlamaLayer *layer, guint first_group, guint i)
 {
-  if (g_str_has_prefix (name, "mlp.up_proj."))
-    return AVATAR_LLAMA_UP;
-  if (g_str_has_prefix (name, "mlp.down_proj."))
-    return AVATAR_LLAMA_DOWN;
-  if (g_str_has_prefix (name, "mlp.") || g_str_has_prefix (name, "post_attention_"))
-    return AVATAR_LLAMA_GATE;
-  return AVATAR_LLAMA_ATTENTION;
+  guint groups[AVATAR_LLAMA_STEPS];
+
+  for (guint step = 0; step < AVATAR_LLAMA_STEPS; step++)
+    groups[step] = first_group + step;
+  avatar_weight_list_add (list, &table, layer, groups, "language_model.model.layers.%u.", i);
 }

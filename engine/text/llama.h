@@ -5,15 +5,20 @@
 
 #include "engine/ops/ops.h"
 #include "engine/model/config.h"
-#include "engine/weights/weights.h"
+#include "engine/weights/weight-list.h"
 
 G_BEGIN_DECLS
 
 typedef struct
 {
+  AvatarModuleWeights input_norm, q, k, v, o, post_norm, gate, up, down;
+} AvatarLlamaLayer;
+
+typedef struct
+{
   AvatarOps *ops;
   const AvatarLlavaConfig *config;
-  AvatarWeights *weights;
+  const AvatarLlamaLayer *layers;
 } AvatarLlama;
 
 /* A layer in parts of about one size, as its weights come to the device: at the released widths of 42
@@ -47,7 +52,9 @@ void avatar_llama_begin (const AvatarLlama *self, AvatarSequence *sequence, gint
 /* Step @step of layer @i, in place. */
 void avatar_llama_step (const AvatarLlama *self, guint i, AvatarLlamaStep step,
     const AvatarSequence *sequence);
-/* Which step tensor "layers.I.@name" belongs to. */
-AvatarLlamaStep avatar_llama_step_of (const char *name);
+/* Adds the names of layer @i to @list: its steps are AVATAR_LLAMA_STEPS weight groups from
+ * @first_group on. */
+void avatar_llama_add_layer (AvatarWeightList *list, AvatarLlamaLayer *layer, guint first_group,
+    guint i);
 
 G_END_DECLS

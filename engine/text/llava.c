@@ -5,11 +5,9 @@
  * without a norm: hidden_states[-3]. */
 #include "engine/text/llava.h"
 
-#include "engine/text/llama.h"
 #include "engine/text/embedding-rows.h"
 #include "engine/model/component.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define MOST_PROMPTS 2
@@ -17,54 +15,48 @@
 #define SKIPPED 2
 #define EMBEDDING AVATAR_COMPONENT_VOCABULARY
 
-/* Units: embeddings of the picture, the tower's layers, the projector, the steps of LLaMA's layers. */
-
-static guint
-vision_layers (const AvatarLlavaConfig *c)
-{
-  return c->vision.layers - 1;
-}
-
 static guint
 llama_layers (const AvatarLlavaConfig *c)
 {
   return c->layers - SKIPPED;
 }
 
+/* Weight groups: those of the vision tower, then the steps of LLaMA's layers. */
 static guint
-group_of (const char *name, gconstpointer data)
+n_groups (const AvatarLlavaConfig *c)
 {
-  const AvatarLlavaConfig *c = data;
-  guint i, projector = 1 + vision_layers (c);
-  int end = 0;
-
-  if (sscanf (name, "vision_tower.vision_model.encoder.layers.%3u.", &i) == 1
-      && i < vision_layers (c))
-    return 1 + i;
-  if (sscanf (name, "language_model.model.layers.%3u.%n", &i, &end) == 1 && end > 0
-      && i < llama_layers (c))
-    return projector + 1 + AVATAR_LLAMA_STEPS * i + avatar_llama_step_of (name + end);
-  if (g_str_has_prefix (name, "multi_modal_projector."))
-    return projector;
-  if (strcmp (name, EMBEDDING) == 0)
-    return AVATAR_WEIGHT_GROUP_HOST_ONLY;
-  return 0;
+  return avatar_vision_n_groups (c) + AVATAR_LLAMA_STEPS * llama_layers (c);
 }
 
-AvatarWeightGrouping
-avatar_llava_weight_groups (const AvatarLlavaConfig *config)
+AvatarLlavaWeights *
+avatar_llava_weights_new (const AvatarLlavaConfig *c)
 {
-  return (AvatarWeightGrouping){
-    .n = 1 + vision_layers (config) + 1 + AVATAR_LLAMA_STEPS * llama_layers (config),
-    .group_of = group_of,
-    .data = config,
-  };
+  AvatarLlavaWeights *self = g_new0 (AvatarLlavaWeights, 1);
+
+  self->list = avatar_weight_list_new (n_groups (c));
+  self->layers = g_new0 (AvatarLlamaLayer, llama_layers (c));
+  avatar_vision_weights_init (&self->vision, self->list, c);
+  for (guint i = 0; i < llama_layers (c); i++)
+    avatar_llama_add_layer (self->list, &self->layers[i],
+        avatar_vision_n_groups (c) + AVATAR_LLAMA_STEPS * i, i);
+  return self;
+}
+
+void
+avatar_llava_weights_free (AvatarLlavaWeights *self)
+{
+  if (!self)
+    return;
+  avatar_vision_weights_clear (&self->vision);
+  avatar_weight_list_free (self->list);
+  g_free (self->layers);
+  g_free (self);
 }
 
 AvatarWeightSchedule *
 avatar_llava_weight_schedule (const AvatarLlavaConfig *config)
 {
-  guint n = avatar_llava_weight_groups (config).n;
+  guint n = n_groups (config);
   AvatarWeightSchedule *route = g_malloc (sizeof *route + n * sizeof (guint));
   guint *units = (guint *) (route + 1);
 
@@ -94,7 +86,7 @@ static void
 see (const AvatarLlava *self, AvatarOps *ops, AvatarTensor features, const AvatarImage *square)
 {
   const AvatarLlavaConfig *c = &self->config->llava;
-  const AvatarVision vision = { ops, c, self->weights };
+  const AvatarVision vision = { ops, c, &self->params->vision };
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor x
       = avatar_ops_alloc_as (ops, AVATAR_F32, 2, features.shape[0] + 1, (gint64) c->vision.hidden);
@@ -103,7 +95,7 @@ see (const AvatarLlava *self, AvatarOps *ops, AvatarTensor features, const Avata
   enter (self, ops, unit);
   avatar_vision_embed (&vision, x, square);
   leave (self, ops, unit++);
-  for (guint i = 0; i < vision_layers (c); i++) {
+  for (guint i = 0; i < avatar_vision_n_layers (c); i++) {
     enter (self, ops, unit);
     avatar_vision_layer (&vision, i, x);
     leave (self, ops, unit++);
@@ -160,9 +152,9 @@ avatar_llava_run (const AvatarLlava *self, AvatarOps *ops, const AvatarImage *sq
     AvatarEncoding *const *prompts, guint n, GError **error)
 {
   const AvatarLlavaConfig *c = &self->config->llava;
-  const AvatarLlama llama = { ops, c, self->weights };
+  const AvatarLlama llama = { ops, c, self->params->layers };
   AvatarSequence sequences[MOST_PROMPTS];
-  guint first = 1 + vision_layers (c) + 1;
+  guint first = avatar_vision_n_groups (c);
   gsize mark = avatar_ops_mark (ops);
   gboolean begun;
 

@@ -27,7 +27,7 @@ add_number (GChecksum *sum, double value)
 }
 
 static gboolean
-add_part (GChecksum *sum, AvatarModel *model, const char *part)
+add_part (GChecksum *sum, AvatarModel *model, AvatarComponentKind part)
 {
   GHashTable *tensors = avatar_model_get_component (model, part, NULL);
   g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
@@ -95,7 +95,8 @@ avatar_prompt_cache_key (AvatarModel *model, const AvatarEncoding *prompt,
   add_text (sum, VERSION);
   add_text (sum, options);
   add_config (sum, avatar_model_get_config (model));
-  if (!add_part (sum, model, "llava") || !add_part (sum, model, "clip"))
+  if (!add_part (sum, model, AVATAR_COMPONENT_LLAVA)
+      || !add_part (sum, model, AVATAR_COMPONENT_CLIP))
     return NULL;
   add_ids (sum, prompt);
   for (guint y = 0; y < square->height; y++)

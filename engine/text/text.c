@@ -14,7 +14,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
     float **pooled, GError **error)
 {
   const AvatarConfig *c = avatar_model_get_config (model);
-  GHashTable *tables = avatar_model_get_component (model, "text", NULL);
+  GHashTable *tables = avatar_model_get_component (model, AVATAR_COMPONENT_TEXT, NULL);
   guint dim = c->transformer.text_dim, pooled_dim = c->transformer.pooled_dim;
   const char *end;
 

@@ -193,7 +193,7 @@ next_tile (AvatarDecoder *self)
 static void
 blame (AvatarDecoder *self, GError **error)
 {
-  static const char *const parts[] = { "vae", NULL };
+  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
   g_autofree char *what
       = g_strdup_printf ("tile %u was decoded to NaN or infinity", self->stats.index + 1);
 

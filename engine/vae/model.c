@@ -48,7 +48,7 @@ make (AvatarOps *ops, AvatarModel *model, gboolean decoder, gboolean dry_run, GE
     .data = &part };
   AvatarVaeNetwork *network;
 
-  part.tensors = avatar_model_get_component (model, "vae", NULL);
+  part.tensors = avatar_model_get_component (model, AVATAR_COMPONENT_VAE, NULL);
   network = decoder ? avatar_vae_decoder_network_new (&source)
                     : avatar_vae_encoder_network_new (&source);
   if (!network)

@@ -19,48 +19,26 @@ aligned (gsize bytes)
   return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Is it the bias of a matrix? Those are added in the matrix' own dtype. */
+/* Large enough, and of sides that the kernels of 8 bits divide (docs/dev/spec/denoise.md 1.3). */
 static gboolean
-is_matrix_bias (GHashTable *tensors, const char *name)
+fits_8bit (const AvatarTensorSource *t)
 {
-  g_autofree char *weight = NULL;
-  const AvatarTensorSource *t;
-
-  if (!g_str_has_suffix (name, ".bias"))
-    return FALSE;
-  weight = g_strdup_printf ("%.*s.weight", (int) (strlen (name) - 5), name);
-  t = g_hash_table_lookup (tensors, weight);
-  return t && t->rank >= 2;
-}
-
-/* A large matrix of a block: what the released 8-bit files quantise, too
- * (docs/dev/spec/denoise.md 1.3). */
-static gboolean
-is_block_matrix (const char *name, const AvatarTensorSource *t)
-{
-  return (g_str_has_prefix (name, "double_blocks.") || g_str_has_prefix (name, "single_blocks."))
-      && g_str_has_suffix (name, ".weight") && t->rank == 2 && t->shape[0] >= MIN_QUANTISED
-      && t->shape[1] >= MIN_QUANTISED && t->shape[0] % 16 == 0 && t->shape[1] % 16 == 0;
-}
-
-static gboolean
-is_modulation (const char *name)
-{
-  return strstr (name, "_mod.") || strstr (name, ".modulation.");
+  return t->rank == 2 && t->shape[0] >= MIN_QUANTISED && t->shape[1] >= MIN_QUANTISED
+      && t->shape[0] % 16 == 0 && t->shape[1] % 16 == 0;
 }
 
 static AvatarDType
-image_dtype (GHashTable *tensors, const char *name, const AvatarTensorSource *t,
+image_dtype (AvatarWeightClass storage, const AvatarTensorSource *t,
     const AvatarWeightSettings *settings, AvatarDType activation)
 {
-  if (t->rank < 2)
-    return is_matrix_bias (tensors, name) ? activation : AVATAR_F32;
-  if (!is_block_matrix (name, t))
+  if (storage == AVATAR_WEIGHT_CLASS_F32)
+    return AVATAR_F32;
+  if (storage == AVATAR_WEIGHT_CLASS_ACTIVATION || !fits_8bit (t))
     return activation;
   if (t->dtype == AVATAR_I8 || t->dtype == AVATAR_F8_E4M3)
     return t->dtype;
-  if (is_modulation (name))
-    return activation; /* used once, ahead of everything: not worth the rounding */
+  if (storage == AVATAR_WEIGHT_CLASS_STORED_8BIT)
+    return activation;
   switch (settings->quantise) {
     case AVATAR_QUANTISE_FP8:
       return AVATAR_F8_E4M3;
@@ -92,15 +70,18 @@ add_factors (AvatarWeightGroup *unit, AvatarPackedTensor *p)
 }
 
 static void
-add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const char *name,
-    const AvatarTensorSource *t, const AvatarWeightSettings *settings, AvatarDType activation)
+add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const AvatarWeightList *list, guint at,
+    const AvatarWeightSettings *settings, AvatarDType activation)
 {
-  AvatarPackedTensor p = { .name = g_strdup (name),
+  const AvatarWeightEntry *entry = avatar_weight_list_nth (list, at);
+  const AvatarTensorSource *t = g_hash_table_lookup (tensors, entry->name);
+  AvatarPackedTensor p = { .name = g_strdup (entry->name),
+    .entry = at,
     .source = *t,
-    .loras = avatar_lora_touches (settings->loras, name) ? settings->loras : NULL,
-    .dtype = image_dtype (tensors, name, t, settings, activation),
+    .loras = avatar_lora_touches (settings->loras, entry->name) ? settings->loras : NULL,
+    .dtype = image_dtype (entry->storage, t, settings, activation),
     .expanded = activation };
-  g_autofree char *scale_name = g_strdup_printf ("%s_scale", name);
+  g_autofree char *scale_name = g_strconcat (entry->name, "_scale", NULL);
   const AvatarTensorSource *scale = g_hash_table_lookup (tensors, scale_name);
   gsize n = avatar_tensor_source_n (t);
 
@@ -111,7 +92,8 @@ add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const char *name,
   if (avatar_dtype_size (p.dtype) == 1) {
     p.scale_offset = unit->bytes;
     unit->bytes += aligned (t->shape[0] * sizeof (float));
-    p.expands = !(settings->compute_fp8 && p.dtype == AVATAR_F8_E4M3 && !is_modulation (name));
+    p.expands = !settings->compute_fp8 || p.dtype != AVATAR_F8_E4M3
+        || entry->storage == AVATAR_WEIGHT_CLASS_STORED_8BIT;
     if (p.expands) {
       p.expand_offset = unit->scratch;
       unit->scratch += aligned (n * avatar_dtype_size (activation));
@@ -134,31 +116,46 @@ unit_clear (gpointer data)
   g_array_unref (((AvatarWeightGroup *) data)->tensors);
 }
 
+static gint
+compare_names (gconstpointer a, gconstpointer b, gpointer list)
+{
+  return strcmp (avatar_weight_list_nth (list, *(const guint *) a)->name,
+      avatar_weight_list_nth (list, *(const guint *) b)->name);
+}
+
+/* Positions in @list by name: files that are made of a plan depend on this order. */
+static GArray *
+sorted_entries (const AvatarWeightList *list)
+{
+  GArray *order = g_array_new (FALSE, FALSE, sizeof (guint));
+
+  for (guint i = 0; i < list->entries->len; i++)
+    g_array_append_val (order, i);
+  g_array_sort_with_data (order, compare_names, (gpointer) list);
+  return order;
+}
+
 GArray *
-avatar_pack_plan (GHashTable *tensors, const AvatarWeightGrouping *units,
+avatar_pack_plan (GHashTable *tensors, const AvatarWeightList *list,
     const AvatarWeightSettings *settings, AvatarDType activation)
 {
-  /* sorted, so that every plan is the same */
-  g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) strcmp);
-  GArray *all = g_array_sized_new (FALSE, TRUE, sizeof (AvatarWeightGroup), units->n + 1);
+  g_autoptr (GArray) order = sorted_entries (list);
+  GArray *all = g_array_sized_new (FALSE, TRUE, sizeof (AvatarWeightGroup), list->n_groups + 1);
 
   g_array_set_clear_func (all, unit_clear);
-  g_array_set_size (all, units->n + 1);
-  for (guint i = 0; i <= units->n; i++) {
+  g_array_set_size (all, list->n_groups + 1);
+  for (guint i = 0; i <= list->n_groups; i++) {
     AvatarWeightGroup *unit = &g_array_index (all, AvatarWeightGroup, i);
 
     unit->tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
     g_array_set_clear_func (unit->tensors, packed_clear);
   }
-  for (GList *l = names; l; l = l->next) {
-    const AvatarTensorSource *t = g_hash_table_lookup (tensors, l->data);
-    guint i = units->group_of ? units->group_of (l->data, units->data) : AVATAR_WEIGHT_GROUP_FIXED;
+  for (guint i = 0; i < order->len; i++) {
+    guint at = g_array_index (order, guint, i);
+    guint group = MIN (avatar_weight_list_nth (list, at)->group, list->n_groups);
 
-    if (g_str_has_suffix (l->data, "_scale") || t->dtype == AVATAR_I64 || t->dtype == AVATAR_I32
-        || i == AVATAR_WEIGHT_GROUP_HOST_ONLY)
-      continue; /* belongs to another tensor; is not a weight */
-    add_tensor (&g_array_index (all, AvatarWeightGroup, MIN (i, units->n)), tensors, l->data, t,
-        settings, activation);
+    add_tensor (&g_array_index (all, AvatarWeightGroup, group), tensors, list, at, settings,
+        activation);
   }
   return all;
 }

@@ -4,12 +4,14 @@
 #pragma once
 
 #include "engine/formats/tensor-source.h"
+#include "engine/weights/weight-list.h"
 #include "engine/weights/weight-types.h"
 
 G_BEGIN_DECLS
 
 /**
  * AvatarPackedTensor: one tensor in its unit's image.
+ * @entry: position in the list of weights
  * @source: tensor in the file
  * @source_scale: scale factors of an 8-bit source, one for each row or one for all; else not set
  * @loras: that add to it, or %NULL: while it is packed, or, if @rank is not 0, to its expanded copy
@@ -23,6 +25,7 @@ G_BEGIN_DECLS
 typedef struct
 {
   char *name;
+  guint entry;
   AvatarTensorSource source, source_scale;
   GPtrArray *loras;
   AvatarDType dtype, expanded;
@@ -39,9 +42,10 @@ typedef struct
   gsize bytes, scratch;
 } AvatarWeightGroup;
 
-/* Units 0 .. n - 1 and then the fixed tensors, as unit n. Array of AvatarWeightGroup; owns all.
- * @activation: the device's dtype for matrices. The settings' LoRAs must outlive it. */
-GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightGrouping *units,
+/* Array of AvatarWeightGroup, which owns all: the groups of @list, and after them the fixed tensors.
+ * @tensors: name -> AvatarTensorSource, with all that @list names; @activation: the device's
+ * dtype for matrices. The LoRAs of @settings must outlive it. */
+GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightList *list,
     const AvatarWeightSettings *settings, AvatarDType activation);
 /* FALSE with AVATAR_ERROR_SETTINGS if there is a LoRA that cannot be added. */
 gboolean avatar_pack_check (GArray *units, GError **error);

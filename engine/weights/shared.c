@@ -13,7 +13,7 @@ typedef struct
   AvatarSharedWeights weights; /* first, as it is what users get */
   AvatarModel *model;
   AvatarDevice *device;
-  char *part;
+  AvatarComponentKind part;
   State state;
   guint n_users;
 } Entry;
@@ -24,12 +24,12 @@ static GCond changed;
 static GList *entries; /* of Entry that can be joined */
 
 static Entry *
-find (AvatarModel *model, AvatarDevice *device, const char *part)
+find (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part)
 {
   for (GList *l = entries; l; l = l->next) {
     Entry *entry = l->data;
 
-    if (entry->model == model && entry->device == device && g_str_equal (entry->part, part))
+    if (entry->model == model && entry->device == device && entry->part == part)
       return entry;
   }
   return NULL;
@@ -42,9 +42,8 @@ drop (Entry *entry)
   if (--entry->n_users > 0)
     return;
   entries = g_list_remove (entries, entry);
-  g_clear_pointer (&entry->weights.views, g_hash_table_unref);
+  g_clear_pointer (&entry->weights.views, g_array_unref);
   avatar_arena_free (entry->weights.arena);
-  g_free (entry->part);
   g_free (entry);
 }
 
@@ -62,7 +61,7 @@ join (Entry *entry)
 }
 
 static Entry *
-load_new (AvatarModel *model, AvatarDevice *device, const char *part, AvatarSharedLoad load,
+load_new (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part, AvatarSharedLoad load,
     gpointer data, GError **error)
 {
   Entry *entry = g_new0 (Entry, 1);
@@ -70,7 +69,7 @@ load_new (AvatarModel *model, AvatarDevice *device, const char *part, AvatarShar
 
   entry->model = model;
   entry->device = device;
-  entry->part = g_strdup (part);
+  entry->part = part;
   entry->n_users = 1;
   entries = g_list_prepend (entries, entry);
   g_mutex_unlock (&lock);
@@ -86,7 +85,7 @@ load_new (AvatarModel *model, AvatarDevice *device, const char *part, AvatarShar
 }
 
 AvatarSharedWeights *
-avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device, const char *part,
+avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part,
     AvatarSharedLoad load, gpointer data, GError **error)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&lock);

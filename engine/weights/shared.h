@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/device/ledger.h"
+#include "engine/model/component.h"
 
 #include <avatar/model.h>
 
@@ -11,22 +12,22 @@ G_BEGIN_DECLS
 
 /**
  * AvatarSharedWeights: read only once loaded.
- * @arena: their memory; @views: name -> AvatarTensor
+ * @arena: their memory; @views: of AvatarTensor, in the order of the list that they were loaded by
  */
 typedef struct
 {
   AvatarArena *arena;
-  GHashTable *views;
+  GArray *views;
 } AvatarSharedWeights;
 
 /* Fills @weights, or returns %FALSE with @error; what it has made by then is freed by the caller. */
 typedef gboolean (*AvatarSharedLoad) (AvatarSharedWeights *weights, gpointer data, GError **error);
 
 /* Returns these weights, which @load loads unless they are there; waits while another thread loads
- * them. The caller
- * holds references to @model and @device until avatar_shared_weights_release(). Any thread. */
+ * them. All callers have the same list for a @part. The caller holds references to @model and
+ * @device until avatar_shared_weights_release(). Any thread. */
 AvatarSharedWeights *avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device,
-    const char *part, AvatarSharedLoad load, gpointer data, GError **error);
+    AvatarComponentKind part, AvatarSharedLoad load, gpointer data, GError **error);
 /* Frees the weights when the last stage has released them. */
 void avatar_shared_weights_release (AvatarSharedWeights *weights);
 

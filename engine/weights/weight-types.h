@@ -1,24 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Units that weights go to a device in, how they are stored there, and the order of their use. */
+/* Storage of weights on a device, and the order of their use. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
-
-/**
- * AvatarWeightGrouping: the parts in which weights go to a discrete device.
- * @n: units; @group_of: the unit of the tensor of that name, or AVATAR_WEIGHT_GROUP_FIXED
- */
-typedef struct
-{
-  guint n;
-  guint (*group_of) (const char *tensor, gconstpointer data);
-  gconstpointer data;
-} AvatarWeightGrouping;
-
-#define AVATAR_WEIGHT_GROUP_FIXED G_MAXUINT           /* always on the device */
-#define AVATAR_WEIGHT_GROUP_HOST_ONLY (G_MAXUINT - 1) /* never: the stage reads it on the host */
 
 /**
  * AvatarWeightSettings:

@@ -14,32 +14,33 @@
 /* Values to which LoRAs are added at a time. */
 #define MERGED ((gint64) 1 << 19)
 
+/* A tensor's place in the units. */
+typedef struct
+{
+  guint unit, tensor;
+} Location;
+
 struct _AvatarWeights
 {
   AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
-  char *part;
+  AvatarComponentKind part;
   const char *file;
   GPtrArray *loras;
-  char *missing; /* the first name asked for in vain */
   /* the host's memory, where all weights are always there */
   AvatarSharedWeights own;     /* without a model, with LoRAs, or dry */
   AvatarSharedWeights *shared; /* those of all stages with this model and device; or own */
   /* a discrete device, or units that come and go */
   AvatarDevice *device;
   GArray *units;                   /* of AvatarWeightGroup */
-  GHashTable *where;               /* name -> index of unit << 16 | of tensor, + 1 */
+  Location *locations;             /* by position in the list */
   AvatarWeightStreamer *residency; /* NULL: dry, or the host's memory */
   AvatarHostStreamer *slot;        /* NULL: dry, or a discrete device */
 };
 
-/* Sorted, so that a dry walk and a real one push in the same order. */
-static GList *
-sorted_names (GHashTable *tensors)
-{
-  return g_list_sort (g_hash_table_get_keys (tensors), (GCompareFunc) g_strcmp0);
-}
+/* Values that are converted at a time. */
+#define PIECE 65536
 
-/* Reads @source as float32 into @view. @scale: (nullable): factors of an 8-bit tensor. */
+/* @n values of @source from @start as float32. */
 static gboolean
 convert (AvatarTensor view, const AvatarTensorSource *source, const AvatarTensorSource *scale,
     GError **error)
@@ -97,75 +98,81 @@ merge (AvatarTensor view, const char *name, GPtrArray *loras)
   }
 }
 
-/* @views: filled; %NULL in a dry walk. */
-static gboolean
-make_views (AvatarArena *arena, GHashTable *tensors, GPtrArray *loras, GHashTable *views,
-    GError **error)
-{
-  g_autoptr (GList) names = sorted_names (tensors);
-
-  for (GList *l = names; l; l = l->next) {
-    const AvatarTensorSource *source = g_hash_table_lookup (tensors, l->data);
-    g_autofree char *scale = g_strconcat (l->data, "_scale", NULL);
-    AvatarTensor view = avatar_tensor_of_shape (AVATAR_F32, NULL, source->rank, source->shape);
-    gboolean dry_run = avatar_arena_is_dry_run (arena);
-
-    if (g_str_has_suffix (l->data, "_scale")
-        || (source->dtype > AVATAR_F8_E4M3 && source->dtype != AVATAR_I8))
-      continue; /* belongs to another tensor; avatar_model_open() lets none through */
-    view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
-    if (!dry_run && !convert (view, source, g_hash_table_lookup (tensors, scale), error))
-      return FALSE;
-    if (!dry_run && avatar_lora_touches (loras, l->data))
-      merge (view, l->data, loras);
-    if (views)
-      g_hash_table_insert (views, g_strdup (l->data), g_memdup2 (&view, sizeof view));
-  }
-  return TRUE;
-}
-
 /* Weights to be loaded, and from what. */
 typedef struct
 {
   AvatarWeights *self;
   GHashTable *tensors;
-  gboolean dry_run;
+  const AvatarWeightList *list;
+  AvatarWeightsMode mode;
 } HostLoad;
+
+/* Fills @view from @source, with what LoRAs add. */
+static gboolean
+load_view (AvatarTensor view, const AvatarTensorSource *source, const char *name, const HostLoad *load,
+    GError **error)
+{
+  g_autofree char *scale = g_strconcat (name, "_scale", NULL);
+
+  if (!convert (view, source, g_hash_table_lookup (load->tensors, scale), error))
+    return FALSE;
+  if (avatar_lora_touches (load->self->loras, name))
+    merge (view, name, load->self->loras);
+  return TRUE;
+}
+
+/* @views: (nullable): of AvatarTensor, appended in the order of the list. Nothing is read into a dry
+ * @arena. */
+static gboolean
+make_views (AvatarArena *arena, const HostLoad *load, GArray *views, GError **error)
+{
+  for (guint i = 0; i < load->list->entries->len; i++) {
+    const char *name = avatar_weight_list_nth (load->list, i)->name;
+    const AvatarTensorSource *source = g_hash_table_lookup (load->tensors, name);
+    AvatarTensor view = avatar_tensor_of_shape (AVATAR_F32, NULL, source->rank, source->shape);
+
+    view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
+    if (!avatar_arena_is_dry_run (arena) && !load_view (view, source, name, load, error))
+      return FALSE;
+    if (views)
+      g_array_append_val (views, view);
+  }
+  return TRUE;
+}
 
 /* AvatarSharedLoad */
 static gboolean
 host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
 {
   const HostLoad *load = data;
-  AvatarWeights *self = load->self;
 
   weights->arena = avatar_arena_new_dry_run ();
-  if (!load->dry_run) {
-    g_autofree char *what = g_strdup_printf ("the weights of the %s", self->part);
+  if (load->mode == AVATAR_WEIGHTS_LOAD) {
+    g_autofree char *what
+        = g_strdup_printf ("the weights of the %s", avatar_component_name (load->self->part));
     gsize bytes;
 
-    make_views (weights->arena, load->tensors, self->loras, NULL, NULL);
+    make_views (weights->arena, load, NULL, NULL);
     bytes = avatar_arena_peak (weights->arena);
     avatar_arena_free (weights->arena);
-    weights->arena = avatar_arena_new (self->device, bytes, what, error);
+    weights->arena = avatar_arena_new (load->self->device, bytes, what, error);
     if (!weights->arena)
       return FALSE;
   }
-  weights->views = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  return make_views (weights->arena, load->tensors, self->loras, weights->views, error);
+  weights->views = g_array_new (FALSE, FALSE, sizeof (AvatarTensor));
+  return make_views (weights->arena, load, weights->views, error);
 }
 
 static gboolean
-host_init (AvatarWeights *self, GHashTable *tensors, gboolean dry_run, GError **error)
+host_init (AvatarWeights *self, HostLoad *load, GError **error)
 {
-  HostLoad load = { self, tensors, dry_run };
-
-  if (dry_run || !self->model || (self->loras && self->loras->len > 0)) {
+  if (load->mode == AVATAR_WEIGHTS_SHAPES_ONLY || !self->model
+      || (self->loras && self->loras->len > 0)) {
     self->shared = &self->own;
-    return host_load (&self->own, &load, error);
+    return host_load (&self->own, load, error);
   }
   self->shared = avatar_shared_weights_acquire (self->model, self->device, self->part, host_load,
-      &load, error);
+      load, error);
   return self->shared != NULL;
 }
 
@@ -177,88 +184,126 @@ avatar_weights_dtype (AvatarDevice *device, gboolean half)
   return half && own == AVATAR_BF16 ? AVATAR_F16 : own;
 }
 
-static gboolean
-discrete_init (AvatarWeights *self, GHashTable *tensors, const AvatarWeightGrouping *units,
-    const AvatarWeightSettings *settings, gboolean dry_run, GError **error)
+static void
+locate (AvatarWeights *self, guint n)
 {
-  const AvatarBackend *backend = avatar_device_get_backend (self->device);
-  static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
-  static const AvatarWeightGrouping all_fixed = { 0 };
-
-  self->units
-      = avatar_pack_plan (tensors, units ? units : &all_fixed, settings ? settings : &as_stored,
-          avatar_weights_dtype (self->device, settings && settings->half));
-  self->where = g_hash_table_new (g_str_hash, g_str_equal);
+  self->locations = g_new0 (Location, n);
   for (guint i = 0; i < self->units->len; i++) {
-    const AvatarWeightGroup *unit = &g_array_index (self->units, AvatarWeightGroup, i);
+    GArray *tensors = g_array_index (self->units, AvatarWeightGroup, i).tensors;
 
-    for (guint j = 0; j < unit->tensors->len; j++)
-      g_hash_table_insert (self->where, g_array_index (unit->tensors, AvatarPackedTensor, j).name,
-          GUINT_TO_POINTER ((i << 16 | j) + 1));
+    for (guint j = 0; j < tensors->len; j++)
+      self->locations[g_array_index (tensors, AvatarPackedTensor, j).entry] = (Location){ i, j };
   }
+}
+
+static gboolean
+discrete_init (AvatarWeights *self, const HostLoad *load, const AvatarWeightSettings *settings,
+    GError **error)
+{
+  self->units = avatar_pack_plan (load->tensors, load->list, settings,
+      avatar_weights_dtype (self->device, settings->half));
+  locate (self, load->list->entries->len);
   if (!avatar_pack_check (self->units, error))
     return FALSE;
-  if (dry_run)
+  if (load->mode == AVATAR_WEIGHTS_SHAPES_ONLY)
     return TRUE;
-  if (!backend->discrete)
+  if (!avatar_device_get_backend (self->device)->discrete)
     return (self->slot = avatar_host_streamer_new (self->device, self->units, error)) != NULL;
   self->residency = avatar_weight_streamer_new (self->device, self->units,
-      (settings ? settings : &as_stored)->pinned_bytes);
+      settings->pinned_bytes);
   return avatar_weight_streamer_load_fixed (self->residency, error);
 }
 
-static AvatarWeights *
-weights_new (AvatarModel *model, GHashTable *tensors, const char *file, AvatarDevice *device,
-    const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
-    gboolean dry_run, GError **error)
+static gboolean
+is_weight (const AvatarTensorSource *t)
 {
-  g_autoptr (AvatarWeights) self = g_new0 (AvatarWeights, 1);
-
-  self->part = g_strdup (part);
-  self->device = avatar_device_ref (device);
-  self->file = file;
-  if (settings && settings->loras)
-    self->loras = g_ptr_array_ref (settings->loras);
-  if (model)
-    self->model = avatar_model_ref (model);
-  if (avatar_device_get_backend (device)->discrete || (settings && settings->once)
-          ? discrete_init (self, tensors, units, settings, dry_run, error)
-          : host_init (self, tensors, dry_run, error))
-    return g_steal_pointer (&self);
-  return NULL;
+  return t && (t->dtype <= AVATAR_F8_E4M3 || t->dtype == AVATAR_I8);
 }
 
-AvatarWeights *
-avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, const char *part,
-    const AvatarWeightGrouping *units, const AvatarWeightSettings *settings, gboolean dry_run,
+static gboolean
+check_names (AvatarWeights *self, const HostLoad *load, GError **error)
+{
+  for (guint i = 0; i < load->list->entries->len; i++) {
+    const char *name = avatar_weight_list_nth (load->list, i)->name;
+    const AvatarTensorSource *t = g_hash_table_lookup (load->tensors, name);
+
+    if (is_weight (t))
+      continue;
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
+        "%s: tensor \"%s\" is %s, which the %s needs", self->file ? self->file : "weights", name,
+        t ? "of no dtype for weights" : "missing", avatar_component_name (self->part));
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static void
+bind (AvatarWeights *self, const AvatarWeightList *list)
+{
+  for (guint i = 0; i < list->entries->len; i++)
+    *avatar_weight_list_nth (list, i)->handle = (AvatarWeight){ self, i };
+}
+
+/* @self: with the model and the file; taken. */
+static AvatarWeights *
+open_weights (AvatarWeights *taken, HostLoad *load, const AvatarWeightSettings *settings,
     GError **error)
 {
-  return weights_new (NULL, tensors, NULL, device, part, units, settings, dry_run, error);
+  static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
+  g_autoptr (AvatarWeights) self = taken;
+  gboolean ok;
+
+  load->self = self;
+  if (settings && settings->loras)
+    self->loras = g_ptr_array_ref (settings->loras);
+  if (!check_names (self, load, error))
+    return NULL;
+  if (avatar_device_get_backend (self->device)->discrete || (settings && settings->once))
+    ok = discrete_init (self, load, settings ? settings : &as_stored, error);
+  else
+    ok = host_init (self, load, error);
+  if (!ok)
+    return NULL;
+  bind (self, load->list);
+  return g_steal_pointer (&self);
 }
 
 AvatarWeights *
-avatar_weights_new_grouped (AvatarModel *model, AvatarDevice *device, const char *part,
-    const AvatarWeightGrouping *units, const AvatarWeightSettings *settings, gboolean dry_run,
+avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, AvatarComponentKind part,
+    const AvatarWeightList *list, const AvatarWeightSettings *settings, AvatarWeightsMode mode,
+    GError **error)
+{
+  AvatarWeights *self = g_new0 (AvatarWeights, 1);
+  HostLoad load = { self, tensors, list, mode };
+
+  self->part = part;
+  self->device = avatar_device_ref (device);
+  return open_weights (self, &load, settings, error);
+}
+
+AvatarWeights *
+avatar_weights_new (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part,
+    const AvatarWeightList *list, const AvatarWeightSettings *settings, AvatarWeightsMode mode,
     GError **error)
 {
   const char *file = NULL;
   GHashTable *tensors = avatar_model_get_component (model, part, &file);
+  HostLoad load = { NULL, tensors, list, mode };
+  AvatarWeights *self;
 
-  g_assert (tensors); /* the parts' names are the engine's own */
-  if (!dry_run && !avatar_model_has_weights (model)) {
+  g_assert (tensors); /* callers have checked that the model has it */
+  if (mode == AVATAR_WEIGHTS_LOAD && !avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
         avatar_model_get_path (model));
     return NULL;
   }
-  return weights_new (model, tensors, file, device, part, units, settings, dry_run, error);
-}
-
-AvatarWeights *
-avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part, gboolean dry_run,
-    GError **error)
-{
-  return avatar_weights_new_grouped (model, device, part, NULL, NULL, dry_run, error);
+  self = g_new0 (AvatarWeights, 1);
+  self->part = part;
+  self->file = file;
+  self->model = avatar_model_ref (model);
+  self->device = avatar_device_ref (device);
+  return open_weights (self, &load, settings, error);
 }
 
 void
@@ -268,17 +313,15 @@ avatar_weights_free (AvatarWeights *self)
     return;
   avatar_weight_streamer_free (self->residency);
   avatar_host_streamer_free (self->slot);
-  g_clear_pointer (&self->where, g_hash_table_unref);
+  g_free (self->locations);
   g_clear_pointer (&self->units, g_array_unref);
   if (self->shared != &self->own)
     avatar_shared_weights_release (self->shared);
-  g_clear_pointer (&self->own.views, g_hash_table_unref);
+  g_clear_pointer (&self->own.views, g_array_unref);
   avatar_arena_free (self->own.arena);
   avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
   g_clear_pointer (&self->loras, g_ptr_array_unref);
-  g_free (self->missing);
-  g_free (self->part);
   g_free (self);
 }
 
@@ -403,50 +446,20 @@ avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint unit)
 }
 
 AvatarTensor
-avatar_weights_get (AvatarWeights *self, const char *format, ...)
+avatar_weight_tensor (AvatarWeight weight)
 {
-  g_autofree char *name = NULL;
-  const AvatarTensor *view;
-  va_list args;
-  guint where;
+  AvatarWeights *self = weight.weights;
+  const Location *location;
+  GArray *tensors;
 
-  va_start (args, format);
-  name = g_strdup_vprintf (format, args);
-  va_end (args);
-  if (self->where) {
-    where = GPOINTER_TO_UINT (g_hash_table_lookup (self->where, name));
-    if (where) {
-      guint i = (where - 1) >> 16;
-      GArray *tensors = g_array_index (self->units, AvatarWeightGroup, i).tensors;
-
-      return discrete_view (self, i,
-          &g_array_index (tensors, AvatarPackedTensor, (where - 1) & 0xffff));
-    }
-  } else {
-    view = g_hash_table_lookup (self->shared->views, name);
-    if (view)
-      return *view;
-  }
-  if (!self->missing)
-    self->missing = g_steal_pointer (&name);
-  return AVATAR_NO_TENSOR;
-}
-
-gboolean
-avatar_weights_has (AvatarWeights *self, const char *name)
-{
-  return g_hash_table_contains (self->where ? self->where : self->shared->views, name);
-}
-
-gboolean
-avatar_weights_check (AvatarWeights *self, GError **error)
-{
-  if (!self->missing)
-    return TRUE;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: tensor \"%s\" is missing, which the %s needs", self->file ? self->file : "weights",
-      self->missing, self->part);
-  return FALSE;
+  if (!self)
+    return AVATAR_NO_TENSOR;
+  if (!self->units)
+    return g_array_index (self->shared->views, AvatarTensor, weight.index);
+  location = &self->locations[weight.index];
+  tensors = g_array_index (self->units, AvatarWeightGroup, location->unit).tensors;
+  return discrete_view (self, location->unit,
+      &g_array_index (tensors, AvatarPackedTensor, location->tensor));
 }
 
 guint64

@@ -1,36 +1,36 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The weights of one part of a model on a device, by checkpoint name. */
+/* The weights of one part of a model on a device: AvatarWeights, opened from a list of names. In the
+ * host's memory they are float32, read once into memory of the device's ledger; the file may then
+ * change or vanish. On a discrete device they are packed in the groups of the list. */
 #pragma once
 
+#include "engine/model/component.h"
 #include "engine/ops/ops.h"
+#include "engine/weights/weight-list.h"
 #include "engine/weights/weight-types.h"
 
 #include <avatar/model.h>
 
 G_BEGIN_DECLS
 
-/**
- * AvatarWeights: views of the tensors of one part. On the CPU they are float32, read once into
- * memory that is entered in the device's ledger; the file may then change or vanish. On a discrete device see AvatarWeightGrouping. With
- * @dry_run nothing is converted and all data are %NULL.
- */
-typedef struct _AvatarWeights AvatarWeights;
+typedef enum
+{
+  AVATAR_WEIGHTS_LOAD,
+  AVATAR_WEIGHTS_SHAPES_ONLY, /* for a dry run: nothing is read or allocated, data are %NULL */
+} AvatarWeightsMode;
 
-/* @part: "transformer", "vae", "whisper", "text", "llava", "clip". Returns %NULL with @error. */
-AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device, const char *part,
-    gboolean dry_run, GError **error);
-
-/* What matrices become on @device, and activations with them. */
+/* The dtype of matrices on @device, and of activations with them. */
 AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
 
-/* @units %NULL: all are fixed. @settings %NULL: as stored. */
-AvatarWeights *avatar_weights_new_grouped (AvatarModel *model, AvatarDevice *device,
-    const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
-    gboolean dry_run, GError **error);
-/* The same over a table of name -> AvatarTensorSource, whose files must outlive the weights. */
+/* Opens the tensors of @list and fills its handles. @settings: (nullable): %NULL: as stored. A
+ * tensor that is missing is AVATAR_ERROR_NOT_FOUND. */
+AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device,
+    AvatarComponentKind part, const AvatarWeightList *list, const AvatarWeightSettings *settings,
+    AvatarWeightsMode mode, GError **error);
+/* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
-    const char *part, const AvatarWeightGrouping *units, const AvatarWeightSettings *settings,
-    gboolean dry_run, GError **error);
+    AvatarComponentKind part, const AvatarWeightList *list, const AvatarWeightSettings *settings,
+    AvatarWeightsMode mode, GError **error);
 /* One tensor of a part as float32 of the host; @t->data is to be freed with g_free(). The name must
  * be there. */
 gboolean
@@ -52,13 +52,6 @@ void avatar_weights_drop_schedule (AvatarWeights *self);
  * a plan and on devices that are not discrete. Failures are kept in @ops. */
 void avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint unit);
 void avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint unit);
-/* The tensor @format, which must be of the shape given as @rank gint64 after the format's
- * arguments are applied by g_strdup_printf(). Never fails: avatar_model_open() has checked names
- * and shapes against the configuration; a tensor that is missing all the same is remembered and
- * reported by avatar_weights_check(). */
-AvatarTensor avatar_weights_get (AvatarWeights *self, const char *format, ...) G_GNUC_PRINTF (2, 3);
-gboolean avatar_weights_has (AvatarWeights *self, const char *name);
-gboolean avatar_weights_check (AvatarWeights *self, GError **error);
 /* Memory for what is always there: on the CPU all weights as float32. */
 guint64 avatar_weights_bytes (AvatarWeights *self);
 

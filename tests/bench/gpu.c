@@ -30,7 +30,7 @@
 static GHashTable *
 random_weights (AvatarModel *model, GBytes **memory)
 {
-  GHashTable *shapes = avatar_model_get_component (model, "transformer", NULL);
+  GHashTable *shapes = avatar_model_get_component (model, AVATAR_COMPONENT_TRANSFORMER, NULL);
   GHashTable *table = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
   g_autoptr (GList) names = g_list_sort (g_hash_table_get_keys (shapes), (GCompareFunc) strcmp);
   gsize all = 0, at = 0;
@@ -171,7 +171,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     const char *name, FILE *dump_file, GError **error)
 {
   const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
-  AvatarWeightGrouping units = avatar_transformer_weight_groups (c);
+  g_autoptr (AvatarTransformerWeights) params = avatar_transformer_weights_new (c);
   AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
   g_autoptr (AvatarWeights) weights = NULL;
   g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
@@ -205,12 +205,14 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   else if (strcmp (row->precision, "w8f") == 0)
     settings.quantise = AVATAR_QUANTISE_FP8;
   avatar_device_set_budget (device, row->budget << 20);
-  weights = avatar_weights_new_from_table (table, device, "transformer", &units, &settings, FALSE,
-      error);
+  weights = avatar_weights_new_from_table (table, device, AVATAR_COMPONENT_TRANSFORMER,
+      params->list, &settings, AVATAR_WEIGHTS_LOAD, error);
   if (!weights)
     return FALSE;
-  b.transformer
-      = (AvatarTransformer){ .config = c, .weights = weights, .fp8 = settings.compute_fp8 };
+  b.transformer = (AvatarTransformer){ .config = c,
+    .weights = weights,
+    .params = params,
+    .fp8 = settings.compute_fp8 };
   b.dump = dump_file;
   if (dump_file) {
     b.transformer.tap = dump;

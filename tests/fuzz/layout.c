@@ -48,7 +48,6 @@ write_configs (const guint8 *data, gsize size)
 static void
 check (const AvatarLayout *layout)
 {
-  static const char *const parts[] = { "transformer", "vae", "whisper", "text", "llava", "clip" };
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarConfig) config = avatar_config_parse (layout->config, -1, "fuzz", &error);
 
@@ -57,8 +56,8 @@ check (const AvatarLayout *layout)
       || !avatar_config_read_clip (&config->clip, layout->clip_config, "fuzz", NULL)
       || !avatar_config_check_text (config, "fuzz", "fuzz", NULL))
     return;
-  for (guint i = 0; i < G_N_ELEMENTS (parts); i++) {
-    g_autoptr (GArray) manifest = avatar_manifest_new (config, parts[i]);
+  for (AvatarComponentKind i = 0; i < AVATAR_N_COMPONENTS; i++) {
+    g_autoptr (GArray) manifest = avatar_manifest_new (config, i);
 
     g_assert (manifest->len > 0);
     for (guint k = 0; k < manifest->len; k++) {

@@ -7,6 +7,7 @@
 #include "engine/model/component.h"
 #include "engine/model/config-released.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 #include "tests/fuzz/file.h"
 
 #include <unistd.h>
@@ -45,28 +46,24 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
 
 /* Every tensor of the table in the memory of a stage. */
 static void
-load (const AvatarComponent *part, const char *name)
+load (const AvatarComponent *part, AvatarComponentKind kind)
 {
   g_autoptr (GError) error = NULL;
-  AvatarWeights *weights
-      = avatar_weights_new_from_table (part->tensors, device, name, NULL, NULL, FALSE, &error);
-  GHashTableIter iter;
-  gpointer key;
+  g_autoptr (AvatarWeights) weights = NULL;
+  g_auto (NamedWeights) names = { 0 };
 
+  named_weights_init (&names, 0);
+  named_weights_add_all (&names, part->tensors);
+  weights = avatar_weights_new_from_table (part->tensors, device, kind, names.list, NULL,
+      AVATAR_WEIGHTS_LOAD, &error);
   g_assert_no_error (error);
-  g_hash_table_iter_init (&iter, part->tensors);
-  while (g_hash_table_iter_next (&iter, &key, NULL)) {
-    AvatarTensor t;
+  for (guint k = 0; k < names.list->entries->len; k++) {
+    AvatarTensor t = avatar_weight_tensor (*avatar_weight_list_nth (names.list, k)->handle);
 
-    if (g_str_has_suffix (key, "_scale"))
-      continue;
-    t = avatar_weights_get (weights, "%s", (char *) key);
     g_assert (t.dtype == AVATAR_F32 && t.data);
     for (gsize i = 0; i < avatar_tensor_bytes (t) / sizeof (float); i++)
       sum += ((float *) t.data)[i];
   }
-  g_assert (avatar_weights_check (weights, &error));
-  avatar_weights_free (weights);
 }
 
 int
@@ -89,7 +86,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
     scales = avatar_fuzz_file (data + HEAD + n, size - HEAD - n, scales_path);
   if (avatar_component_open (&part, kind, path, scales >= 0 ? scales_path : NULL, config,
           data[1] & STRICT ? AVATAR_UNKNOWN_TENSORS_REFUSE : AVATAR_UNKNOWN_TENSORS_SKIP, &error))
-    load (&part, avatar_component_name (kind));
+    load (&part, kind);
   else
     g_assert (error);
   avatar_component_clear (&part);

@@ -296,6 +296,7 @@ test_steps (void)
 {
   Fixture f;
   g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarTransformerWeights) params = NULL;
   g_autoptr (AvatarWeights) weights = NULL;
   g_autoptr (AvatarOps) dry_run = NULL;
   g_autoptr (AvatarOps) ops = NULL;
@@ -308,10 +309,13 @@ test_steps (void)
   s.conditions.reference = reference.data;
   s.conditions.face = face.data;
   encode_texts (&f, &s.conditions);
-  weights = avatar_weights_new (f.model, f.device, "transformer", FALSE, &error);
+  params = avatar_transformer_weights_new (&f.config->transformer);
+  weights = avatar_weights_new (f.model, f.device, AVATAR_COMPONENT_TRANSFORMER, params->list, NULL,
+      AVATAR_WEIGHTS_LOAD, &error);
   g_assert_no_error (error);
   s.transformer.config = &f.config->transformer;
   s.transformer.weights = weights;
+  s.transformer.params = params;
   dry_run = avatar_ops_new (f.device, avatar_arena_new_dry_run (), NULL);
   sampler_begin (&s, &f, dry_run);
   avatar_window_clear (&s.window);

@@ -89,15 +89,16 @@ test_whisper (void)
   static const AvatarWhisperConfig config
       = { .mels = 80, .width = 16, .layers = 2, .heads = 2, .ffn = 40, .positions = POSITIONS };
   g_autoptr (AvatarSafetensors) golden = golden_open ("upstream/whisper.safetensors");
-  g_autoptr (AvatarWeights) weights = golden_weights (golden, "weights.model.encoder.", device);
+  g_autoptr (AvatarWhisperWeights) params = avatar_whisper_weights_new (&config);
+  g_autoptr (AvatarWeights) weights = golden_weights (golden, "weights.model.encoder.", device,
+      AVATAR_COMPONENT_WHISPER, params->list);
   g_autoptr (AvatarOps) ops = make_ops (64);
   AvatarTensor audio = golden_get (golden, "in.audio");
   AvatarTensor mel = run_mel (ops, audio.data, avatar_tensor_n (audio));
   AvatarTensor hidden = avatar_ops_alloc (ops, 3, (gint64) POSITIONS, (gint64) 3, (gint64) 16);
 
-  avatar_whisper_run (ops, &config, weights, hidden, mel);
+  avatar_whisper_run (ops, &config, params, hidden, mel);
   g_assert_true (avatar_ops_check (ops, NULL));
-  g_assert_true (avatar_weights_check (weights, NULL));
   golden_compare (golden, "out.hidden_fp32", hidden.data, 40 * 3 * 16, 1e-4);
   golden_compare (golden, "out.hidden_fp32_tail",
       avatar_tensor_f32 (hidden) + (POSITIONS - 4) * 3 * 16, 4 * 3 * 16, 1e-4);

@@ -64,7 +64,7 @@ add (Fixture *f, const char *name, const char *dtype, const char *shape, const v
 static void
 add_weights (Fixture *f, const char *dtype, guint8 value, gsize size)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (f->config, "whisper");
+  g_autoptr (GArray) manifest = avatar_manifest_new (f->config, AVATAR_COMPONENT_WHISPER);
   static const float one = 1;
 
   g_string_truncate (f->table, 0);

@@ -3,6 +3,7 @@
  * tools/goldens/corpus_gguf.py). */
 #include "engine/formats/tensor-file.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 
 #include <string.h>
 
@@ -101,6 +102,7 @@ test_weights (void)
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (AvatarWeights) weights = NULL;
+  g_auto (NamedWeights) names = { 0 };
   g_autofree float *truth = NULL;
   AvatarTensorSource source;
   AvatarTensor t;
@@ -108,10 +110,13 @@ test_weights (void)
 
   g_assert_true (avatar_tensor_file_find (file, "Q4_K", &source));
   g_hash_table_insert (table, g_strdup ("w"), g_memdup2 (&source, sizeof source));
-  weights = avatar_weights_new_from_table (table, device, "test", NULL, NULL, FALSE, NULL);
+  named_weights_init (&names, 0);
+  named_weights_add_all (&names, table);
+  weights = avatar_weights_new_from_table (table, device, AVATAR_COMPONENT_LLAVA, names.list, NULL,
+      AVATAR_WEIGHTS_LOAD, NULL);
   g_assert_nonnull (weights);
   truth = values_of (file, "Q4_K.f32", &n);
-  t = avatar_weights_get (weights, "w");
+  t = named_weights_get (&names, "w");
   g_assert_cmpmem (t.data, n * 4, truth, n * 4);
 }
 

@@ -2,11 +2,13 @@
 /* Models in the tree of the release, made by avatar-random at the demo's sizes: found from every
  * folder, the same weights as from a plain folder, 8-bit ones with their scales, and clear errors. */
 #include "engine/denoise/denoiser.h"
+#include "engine/denoise/transformer-weights.h"
 #include "engine/text/text.h"
 #include "engine/model/manifest.h"
 #include "engine/model/model.h"
 #include "engine/weights/pack.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 #include "engine/model/random-weights.h"
 #include "engine/formats/tensor-writer.h"
 #include "tests/unit/tree-fixture.h"
@@ -73,7 +75,8 @@ static AvatarDType
 dtype_of (AvatarModel *model, const char *name)
 {
   const AvatarTensorSource *t
-      = g_hash_table_lookup (avatar_model_get_component (model, "transformer", NULL), name);
+      = g_hash_table_lookup (avatar_model_get_component (model, AVATAR_COMPONENT_TRANSFORMER, NULL),
+          name);
 
   g_assert_nonnull (t);
   return t->dtype;
@@ -110,8 +113,8 @@ test_same_as_plain (Fixture *f, gconstpointer data)
   {
     g_autoptr (AvatarModel) other = folder_open (plain);
 
-    folder_compare (model, other, "transformer");
-    folder_compare (model, other, "vae");
+    folder_compare (model, other, AVATAR_COMPONENT_TRANSFORMER);
+    folder_compare (model, other, AVATAR_COMPONENT_VAE);
   }
   folder_make (plain, "safetensors", "transformer-fp8");
   {
@@ -119,7 +122,7 @@ test_same_as_plain (Fixture *f, gconstpointer data)
 
     g_assert_cmpint (dtype_of (fp8, "single_blocks.0.linear1.weight"), ==, AVATAR_F8_E4M3);
     g_assert_cmpint (dtype_of (fp8, "single_blocks.0.linear1.weight_scale"), ==, AVATAR_F32);
-    folder_compare (fp8, other, "transformer");
+    folder_compare (fp8, other, AVATAR_COMPONENT_TRANSFORMER);
   }
 }
 
@@ -131,10 +134,13 @@ test_scales (Fixture *f, gconstpointer data)
   g_autoptr (AvatarModel) model = folder_open (f->weights);
   g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
-  g_autoptr (AvatarWeights) x = avatar_weights_new (model, device, "transformer", FALSE, NULL);
-  g_autoptr (AvatarWeights) y = avatar_weights_new (fp8, device, "transformer", FALSE, NULL);
-  AvatarTensor u = avatar_weights_get (x, "double_blocks.0.img_mlp.fc1.weight");
-  AvatarTensor v = avatar_weights_get (y, "double_blocks.0.img_mlp.fc1.weight");
+  g_auto (NamedWeights) of_model = { 0 }, of_fp8 = { 0 };
+  g_autoptr (AvatarWeights) x
+      = named_weights_open (&of_model, model, device, AVATAR_COMPONENT_TRANSFORMER);
+  g_autoptr (AvatarWeights) y
+      = named_weights_open (&of_fp8, fp8, device, AVATAR_COMPONENT_TRANSFORMER);
+  AvatarTensor u = named_weights_get (&of_model, "double_blocks.0.img_mlp.fc1.weight");
+  AvatarTensor v = named_weights_get (&of_fp8, "double_blocks.0.img_mlp.fc1.weight");
   double error = 0, sum = 0;
 
   for (gint64 i = 0; i < avatar_tensor_n (u); i++) {
@@ -147,17 +153,12 @@ test_scales (Fixture *f, gconstpointer data)
   g_assert_cmpfloat (sqrt (error / sum), >, 0.01);
 }
 
-/* For a device: the bytes as they are, and a factor for each row. */
-static void
-test_packed (Fixture *f, gconstpointer data)
+/* The 8-bit tensors of @unit, packed: the bytes as they are, and a factor for each row. Returns
+ * their number. */
+static guint
+check_8bit (const AvatarWeightGroup *unit, GHashTable *table)
 {
-  g_autofree char *fp8_path = path_of (f, FP8);
-  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
-  GHashTable *table = avatar_model_get_component (fp8, "transformer", NULL);
-  g_autoptr (GArray) units = avatar_pack_plan (table, &(AvatarWeightGrouping){ 0 },
-      &(AvatarWeightSettings){ 0 }, AVATAR_BF16);
-  const AvatarWeightGroup *unit = &g_array_index (units, AvatarWeightGroup, 0);
-  g_autofree guint8 *image = g_malloc (unit->bytes);
+  g_autofree guint8 *image = g_malloc (MAX (unit->bytes, 1));
   guint n = 0;
 
   g_assert_true (avatar_pack_group (unit, image, NULL, NULL));
@@ -179,6 +180,23 @@ test_packed (Fixture *f, gconstpointer data)
     for (gint64 r = 0; r < p->source.shape[0]; r++)
       g_assert_cmpmem (image + p->scale_offset + 4 * r, 4, &factor, 4);
   }
+  return n;
+}
+
+static void
+test_packed (Fixture *f, gconstpointer data)
+{
+  g_autofree char *fp8_path = path_of (f, FP8);
+  g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
+  GHashTable *table = avatar_model_get_component (fp8, AVATAR_COMPONENT_TRANSFORMER, NULL);
+  g_autoptr (AvatarTransformerWeights) names
+      = avatar_transformer_weights_new (&avatar_model_get_config (fp8)->transformer);
+  g_autoptr (GArray) units
+      = avatar_pack_plan (table, names->list, &(AvatarWeightSettings){ 0 }, AVATAR_BF16);
+  guint n = 0;
+
+  for (guint i = 0; i < units->len; i++)
+    n += check_8bit (&g_array_index (units, AvatarWeightGroup, i), table);
   g_assert_cmpuint (n, ==, 58);
 }
 
@@ -250,8 +268,9 @@ test_idle_scales (Fixture *f, gconstpointer data)
   {
     g_autoptr (AvatarModel) model = folder_open (f->weights);
 
-    g_assert_null (g_hash_table_lookup (avatar_model_get_component (model, "transformer", NULL),
-        "single_blocks.0.linear1.weight_scale"));
+    g_assert_null (
+        g_hash_table_lookup (avatar_model_get_component (model, AVATAR_COMPONENT_TRANSFORMER, NULL),
+            "single_blocks.0.linear1.weight_scale"));
   }
   g_test_assert_expected_messages ();
 }
@@ -270,7 +289,8 @@ test_vae_prefix (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   g_autofree char *path = path_of (f, VAE);
   g_autoptr (AvatarModel) demo = folder_open (AVATAR_MODEL_DIR);
-  g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (demo), "vae");
+  g_autoptr (GArray) manifest
+      = avatar_manifest_new (avatar_model_get_config (demo), AVATAR_COMPONENT_VAE);
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
   AvatarNamedTensor other = { "loss.logvar", avatar_tensor (AVATAR_F32, NULL, 1, (gint64) 1) };
@@ -287,7 +307,7 @@ test_vae_prefix (Fixture *f, gconstpointer data)
   g_assert_true (avatar_write_torch (path, "state_dict", list, fill_ones, NULL, &error));
   {
     g_autoptr (AvatarModel) model = folder_open (f->weights);
-    GHashTable *table = avatar_model_get_component (model, "vae", NULL);
+    GHashTable *table = avatar_model_get_component (model, AVATAR_COMPONENT_VAE, NULL);
 
     g_assert_cmpuint (g_hash_table_size (table), ==, manifest->len);
     g_assert_true (g_hash_table_contains (table, "decoder.conv_in.conv.weight"));
@@ -328,7 +348,7 @@ test_text (Fixture *f, gconstpointer data)
 
   avatar_denoise_settings_init (&denoise, model);
   folder_run (plan);
-  g_assert_null (avatar_model_get_component (model, "text", NULL));
+  g_assert_null (avatar_model_get_component (model, AVATAR_COMPONENT_TEXT, NULL));
   g_assert_false (avatar_text_encode (model, "hello", &states, &n, &pooled, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
   g_assert_nonnull (strstr (error->message, "text encoders"));
@@ -445,7 +465,8 @@ test_quanto (Fixture *f, gconstpointer data)
   g_autofree char *plain = g_build_filename (f->top, "plain", NULL);
   g_autofree char *path = g_build_filename (plain, "transformer.safetensors", NULL);
   g_autoptr (AvatarModel) demo = folder_open (AVATAR_MODEL_DIR);
-  g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (demo), "transformer");
+  g_autoptr (GArray) manifest
+      = avatar_manifest_new (avatar_model_get_config (demo), AVATAR_COMPONENT_TRANSFORMER);
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GStringChunk) names = g_string_chunk_new (4096);
 
@@ -471,9 +492,10 @@ test_quanto (Fixture *f, gconstpointer data)
   {
     g_autoptr (AvatarModel) model = folder_open (plain);
     g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+    g_auto (NamedWeights) handles = { 0 };
     g_autoptr (AvatarWeights) weights
-        = avatar_weights_new (model, device, "transformer", FALSE, NULL);
-    AvatarTensor t = avatar_weights_get (weights, "single_blocks.1.linear2.weight");
+        = named_weights_open (&handles, model, device, AVATAR_COMPONENT_TRANSFORMER);
+    AvatarTensor t = named_weights_get (&handles, "single_blocks.1.linear2.weight");
     gint64 cols = t.shape[1];
 
     for (gint64 i = 0; i < avatar_tensor_n (t); i++)

@@ -4,6 +4,7 @@
  * errors. */
 #include "engine/model/model.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 #include "engine/formats/tensor-writer.h"
 #include "tests/unit/tree-fixture.h"
 
@@ -54,7 +55,8 @@ static AvatarTensorSource
 stored (AvatarModel *model, const char *name)
 {
   const AvatarTensorSource *t
-      = g_hash_table_lookup (avatar_model_get_component (model, "transformer", NULL), name);
+      = g_hash_table_lookup (avatar_model_get_component (model, AVATAR_COMPONENT_TRANSFORMER, NULL),
+          name);
 
   g_assert_nonnull (t);
   return *t;
@@ -106,9 +108,9 @@ test_same_as_released (Fixture *f, gconstpointer data)
 
   folder_make (folder, "torch", "transformer,vae,whisper");
   other = folder_open (folder);
-  folder_compare (model, other, "transformer");
-  folder_compare (model, other, "vae");
-  folder_compare (model, other, "whisper");
+  folder_compare (model, other, AVATAR_COMPONENT_TRANSFORMER);
+  folder_compare (model, other, AVATAR_COMPONENT_VAE);
+  folder_compare (model, other, AVATAR_COMPONENT_WHISPER);
   {
     g_autofree guint8 *a = folder_chain (model), *b = folder_chain (other);
     guint different = 0;
@@ -128,13 +130,14 @@ test_scales (Fixture *f, gconstpointer data)
   g_autofree char *int8 = path_of (f, INT8);
   g_autoptr (AvatarModel) model = folder_open (int8);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+  g_auto (NamedWeights) names = { 0 };
   g_autoptr (AvatarWeights) weights
-      = avatar_weights_new (model, device, "transformer", FALSE, NULL);
+      = named_weights_open (&names, model, device, AVATAR_COMPONENT_TRANSFORMER);
   AvatarTensorSource t = stored (model, name);
   AvatarTensorSource scale = stored (model, "double_blocks.1.img_attn_qkv.weight_scale");
   g_autofree float *values = avatar_tensor_source_read_all (&t, NULL);
   g_autofree float *factors = avatar_tensor_source_read_all (&scale, NULL);
-  AvatarTensor w = avatar_weights_get (weights, name);
+  AvatarTensor w = named_weights_get (&names, name);
   gint64 cols = t.shape[1];
 
   g_assert_cmpint (scale.dtype, ==, AVATAR_BF16);

@@ -72,7 +72,7 @@ static void
 check_dialect (Fixture *f, const Dialect *d)
 {
   g_autofree char *tensor = g_strconcat (d->module, ".weight", NULL);
-  GHashTable *table = avatar_model_get_component (f->model, "transformer", NULL);
+  GHashTable *table = avatar_model_get_component (f->model, AVATAR_COMPONENT_TRANSFORMER, NULL);
   const AvatarTensorSource *source = g_hash_table_lookup (table, tensor);
   gint64 cols = avatar_tensor_source_n (source) / source->shape[0], rows = source->shape[0];
   gint64 row = d->part[0] ? (d->part[0] - '0') * f->width : 0;

@@ -5,6 +5,7 @@
 #include "engine/backends/fake/fake.h"
 #include "engine/weights/pack.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 
 /* diffusers splits what the checkpoint has in one, and swaps the halves of one matrix. */
 static void
@@ -132,13 +133,18 @@ static void
 test_packed (Fixture *f, gconstpointer data)
 {
   const char *name = "single_blocks.0.linear2.weight";
-  GHashTable *table = avatar_model_get_component (f->model, "transformer", NULL);
+  GHashTable *table = avatar_model_get_component (f->model, AVATAR_COMPONENT_TRANSFORMER, NULL);
   const AvatarTensorSource *source = g_hash_table_lookup (table, name);
   gint64 rows = source->shape[0], cols = source->shape[1], n = rows * cols;
   g_autoptr (GPtrArray) loras = NULL;
   g_autofree float *want = avatar_tensor_source_read_all (source, NULL);
   g_autofree guint16 *rounded = g_new (guint16, n);
+  g_auto (NamedWeights) names = { 0 };
 
+  named_weights_init (&names, 0);
+  named_weights_add (&names, name, AVATAR_WEIGHT_GROUP_FIXED, AVATAR_WEIGHT_CLASS_QUANTISABLE);
+  named_weights_add (&names, "single_blocks.1.linear2.weight", AVATAR_WEIGHT_GROUP_FIXED,
+      AVATAR_WEIGHT_CLASS_QUANTISABLE);
   add_pair (f, "single_blocks.0.linear2", ".lora_A.weight", ".lora_B.weight", "x", rows, cols);
   loras = open_good (f, 1);
   g_ptr_array_add (loras, open_lora (f, 0.5, NULL));
@@ -152,8 +158,7 @@ test_packed (Fixture *f, gconstpointer data)
   for (guint k = 0; k < 2; k++) {
     AvatarWeightSettings settings
         = { .quantise = k ? AVATAR_QUANTISE_INT8 : AVATAR_QUANTISE_NONE, .loras = loras };
-    g_autoptr (GArray) units
-        = avatar_pack_plan (table, &(AvatarWeightGrouping){ 0 }, &settings, AVATAR_BF16);
+    g_autoptr (GArray) units = avatar_pack_plan (table, names.list, &settings, AVATAR_BF16);
     const AvatarWeightGroup *unit = &g_array_index (units, AvatarWeightGroup, 0);
     g_autofree guint8 *image = g_malloc (unit->bytes);
 
@@ -174,9 +179,12 @@ test_packed (Fixture *f, gconstpointer data)
   }
 }
 
-/* A fused matrix of e4m3 ones, of which the LoRAs in @f have q and v, and all rows again. */
+/* A fused matrix of e4m3 ones, of which the LoRAs in @f have q and v, and all rows again.
+ * @list: of it alone, bound to @handle */
 typedef struct
 {
+  AvatarWeightList *list;
+  AvatarWeight handle;
   GHashTable *table;
   GBytes *ones, *factor;
   AvatarTensorSource matrix, scale;
@@ -200,11 +208,14 @@ stored_init (Stored *s, gint64 width)
   s->table = g_hash_table_new (g_str_hash, g_str_equal);
   g_hash_table_insert (s->table, STORED, &s->matrix);
   g_hash_table_insert (s->table, STORED "_scale", &s->scale);
+  s->list = avatar_weight_list_new (1);
+  avatar_weight_list_add_tensor (s->list, &s->handle, STORED, 0, AVATAR_WEIGHT_CLASS_QUANTISABLE);
 }
 
 static void
 stored_clear (Stored *s)
 {
+  avatar_weight_list_free (s->list);
   g_hash_table_unref (s->table);
   g_bytes_unref (s->ones);
   g_bytes_unref (s->factor);
@@ -262,15 +273,9 @@ expect_both (Fixture *f, const float *found)
     }
 }
 
-static guint
-only_unit (const char *tensor, gconstpointer data)
-{
-  return 0;
-}
-
 /* Enters the unit of all @weights and brings STORED to @out; in a plan nothing. */
 static AvatarOps *
-fetch (AvatarWeights *weights, AvatarDevice *device, gsize bytes, float *out)
+fetch (AvatarWeights *weights, AvatarWeight handle, AvatarDevice *device, gsize bytes, float *out)
 {
   static const guint units[] = { 0 };
   AvatarWeightSchedule route = { .units = units, .n = 1, .at_once = 1 };
@@ -282,7 +287,7 @@ fetch (AvatarWeights *weights, AvatarDevice *device, gsize bytes, float *out)
   g_assert_no_error (error);
   g_assert_true (avatar_weights_set_schedule (weights, ops, &route, &error));
   avatar_weights_acquire (weights, ops, 0);
-  avatar_op_download (ops, out, avatar_weights_get (weights, STORED));
+  avatar_op_download (ops, out, avatar_weight_tensor (handle));
   avatar_weights_release (weights, ops, 0);
   g_assert_true (avatar_ops_check (ops, &error));
   return ops;
@@ -297,30 +302,30 @@ test_8bit (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDevice) cpu = avatar_device_open ("cpu", NULL);
   g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", NULL);
   g_autoptr (GPtrArray) loras = open_two (f);
-  AvatarWeightGrouping units = { 1, only_unit, NULL };
   AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64, .loras = loras };
   g_autofree float *out = g_new (float, 3 * f->width * f->width);
   Stored s;
 
   stored_init (&s, f->width);
   {
-    g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, cpu, "transformer",
-        NULL, &settings, FALSE, &error);
+    g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, cpu,
+        AVATAR_COMPONENT_TRANSFORMER, s.list, &settings, AVATAR_WEIGHTS_LOAD, &error);
 
-    expect_both (f, avatar_tensor_f32 (avatar_weights_get (weights, STORED)));
+    expect_both (f, avatar_tensor_f32 (avatar_weight_tensor (s.handle)));
   }
   {
     g_autoptr (AvatarOps) dry_run = NULL, ops = NULL; /* freed last: weights wait for its queue */
-    g_autoptr (AvatarWeights) planned = avatar_weights_new_from_table (s.table, sim, "transformer",
-        &units, &settings, TRUE, &error);
-    g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, sim, "transformer",
-        &units, &settings, FALSE, &error);
+    g_autoptr (AvatarWeights) planned = avatar_weights_new_from_table (s.table, sim,
+        AVATAR_COMPONENT_TRANSFORMER, s.list, &settings, AVATAR_WEIGHTS_SHAPES_ONLY, &error);
+    AvatarWeight dry_handle = s.handle;
+    g_autoptr (AvatarWeights) weights = avatar_weights_new_from_table (s.table, sim,
+        AVATAR_COMPONENT_TRANSFORMER, s.list, &settings, AVATAR_WEIGHTS_LOAD, &error);
     gsize bytes;
 
     g_assert_no_error (error);
-    dry_run = fetch (planned, sim, 0, NULL);
+    dry_run = fetch (planned, dry_handle, sim, 0, NULL);
     bytes = avatar_arena_peak (dry_run->arena);
-    ops = fetch (weights, sim, MAX (bytes, 1), out);
+    ops = fetch (weights, s.handle, sim, MAX (bytes, 1), out);
     expect_both (f, out);
     g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, bytes);
     g_assert_cmpfloat (ops->flops, ==, dry_run->flops);
@@ -335,8 +340,8 @@ refuse_8bit (Stored *s, const AvatarWeightSettings *settings, const char *messag
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarDevice) sim = avatar_device_open ("sim:512", NULL);
 
-  g_assert_null (
-      avatar_weights_new_from_table (s->table, sim, "transformer", NULL, settings, TRUE, &error));
+  g_assert_null (avatar_weights_new_from_table (s->table, sim, AVATAR_COMPONENT_TRANSFORMER,
+      s->list, settings, AVATAR_WEIGHTS_SHAPES_ONLY, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_assert_nonnull (strstr (error->message, "float8_e4m3"));
   g_assert_nonnull (strstr (error->message, "lora.safetensors"));

@@ -2,6 +2,7 @@
 /* Configurations and model folders: the demo model opens, damaged copies say what is wrong. */
 #include "tests/unit/tables.h"
 
+#include "engine/audio/whisper.h"
 #include "engine/model/config.h"
 #include "engine/model/model.h"
 #include "engine/model/config-released.h"
@@ -245,8 +246,13 @@ test_weights (void)
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_PLAIN_DIR, NULL);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
-  g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, "whisper", FALSE, &error);
-  g_autoptr (AvatarWeights) dry_run = avatar_weights_new (model, device, "whisper", TRUE, NULL);
+  const AvatarWhisperConfig *config = &avatar_model_get_config (model)->whisper;
+  g_autoptr (AvatarWhisperWeights) a = avatar_whisper_weights_new (config);
+  g_autoptr (AvatarWhisperWeights) b = avatar_whisper_weights_new (config);
+  g_autoptr (AvatarWeights) weights = avatar_weights_new (model, device, AVATAR_COMPONENT_WHISPER,
+      a->list, NULL, AVATAR_WEIGHTS_LOAD, &error);
+  g_autoptr (AvatarWeights) dry_run = avatar_weights_new (model, device, AVATAR_COMPONENT_WHISPER,
+      b->list, NULL, AVATAR_WEIGHTS_SHAPES_ONLY, NULL);
   AvatarMemory memory;
   AvatarTensor t;
 
@@ -254,16 +260,12 @@ test_weights (void)
   avatar_device_get_memory (device, &memory);
   g_assert_cmpuint (memory.now, ==, avatar_weights_bytes (weights));
   g_assert_cmpuint (avatar_weights_bytes (dry_run), ==, avatar_weights_bytes (weights));
-  t = avatar_weights_get (weights, "layers.%d.fc1.weight", 2);
+  t = avatar_weight_tensor (a->layers[2].fc1.weight);
   g_assert_cmpint (t.dtype, ==, AVATAR_F32);
   g_assert_cmpint (t.shape[0], ==, 256);
   g_assert_nonnull (t.data);
-  g_assert_null (avatar_weights_get (dry_run, "conv1.weight").data);
-  g_assert_false (avatar_weights_has (weights, "layers.0.self_attn.k_proj.bias"));
-  g_assert_true (avatar_weights_check (weights, NULL));
-  avatar_weights_get (weights, "nonsense");
-  g_assert_false (avatar_weights_check (weights, &error));
-  g_assert_nonnull (strstr (error->message, "nonsense"));
+  g_assert_null (avatar_weight_tensor (b->conv1.weight).data);
+  g_assert_false (avatar_tensor_is_set (avatar_weight_tensor (a->layers[0].k.bias)));
 }
 
 static void
@@ -272,10 +274,13 @@ test_budget (void)
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_PLAIN_DIR, NULL);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+  g_autoptr (AvatarWhisperWeights) names
+      = avatar_whisper_weights_new (&avatar_model_get_config (model)->whisper);
   AvatarMemory memory;
 
   avatar_device_set_budget (device, 1000);
-  g_assert_null (avatar_weights_new (model, device, "vae", FALSE, &error));
+  g_assert_null (avatar_weights_new (model, device, AVATAR_COMPONENT_WHISPER, names->list, NULL,
+      AVATAR_WEIGHTS_LOAD, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
   avatar_device_get_memory (device, &memory);
   g_assert_cmpuint (memory.now, ==, 0);

@@ -85,7 +85,8 @@ test_stored (Fixture *f, gconstpointer data)
 {
   g_autoptr (AvatarModel) model = folder_open (AVATAR_MODEL_DIR), packed = NULL;
   g_autofree guint8 *a = NULL, *b = NULL;
-  static const char *const parts[] = { "transformer", "vae", "whisper", "llava", "clip" };
+  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_TRANSFORMER, AVATAR_COMPONENT_VAE,
+    AVATAR_COMPONENT_WHISPER, AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
 
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, NULL));
   packed = folder_open (f->packed);
@@ -162,7 +163,7 @@ test_8bit (Fixture *f, gconstpointer data)
   g_assert_null (pack (weights, f->packed, NULL));
   model = folder_open (weights);
   packed = folder_open (f->packed);
-  folder_compare (model, packed, "transformer");
+  folder_compare (model, packed, AVATAR_COMPONENT_TRANSFORMER);
   assert_same_run (model, AVATAR_WEIGHT_FORMAT_STORED, NULL, packed, AVATAR_WEIGHT_FORMAT_STORED,
       "sim:512");
   folder_write_lora (lora, &avatar_model_get_config (model)->transformer);
@@ -177,7 +178,7 @@ test_encoders (Fixture *f, gconstpointer data)
   g_autofree char *weights = g_build_filename (f->top, "weights", NULL);
   g_autoptr (AvatarModel) model = NULL, packed = NULL;
   const char *inspect[] = { AVATAR_INSPECT, "--no-memory", f->packed, NULL };
-  static const char *const parts[] = { "llava", "clip" };
+  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
 
   if (data)
     folder_make_wan2gp (weights, "transformer,vae,whisper,llava,clip");

@@ -7,6 +7,7 @@
 #include "engine/backends/fake/fake.h"
 #include "engine/formats/tensor-source.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 
 #include <math.h>
 #include <string.h>
@@ -390,12 +391,6 @@ test_failures (Fixture *f, gconstpointer data)
 
 #define UNITS 12
 
-static guint
-group_of (const char *tensor, gconstpointer data)
-{
-  return (guint) g_ascii_strtoull (tensor + 1, NULL, 10);
-}
-
 /* Units @first .. UNITS - 1, two at once, as the streams of double blocks are. */
 static void
 pass (AvatarWeights *weights, AvatarOps *ops, guint first)
@@ -415,7 +410,6 @@ static void
 test_in_time (Fixture *f, gconstpointer data)
 {
   static float values[64 * 64];
-  const AvatarWeightGrouping units = { .n = UNITS, .group_of = group_of };
   guint way[UNITS];
   const AvatarWeightSchedule route = { .units = way, .n = UNITS, .at_once = 2 };
   const gint64 shape[] = { 64, 64 };
@@ -424,17 +418,23 @@ test_in_time (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", NULL);
   g_autoptr (AvatarOps) ops = NULL;
   g_autoptr (AvatarWeights) weights = NULL;
+  g_auto (NamedWeights) names = { 0 };
   AvatarWeightStreamerStats stats;
 
+  named_weights_init (&names, UNITS);
   for (guint i = 0; i < UNITS; i++) {
     AvatarTensorSource t = avatar_tensor_source_in_bytes (bytes, 0, AVATAR_F32, 2, shape);
 
+    g_autofree char *name = g_strdup_printf ("u%u", i);
+
     way[i] = i;
-    g_hash_table_insert (table, g_strdup_printf ("u%u", i), g_memdup2 (&t, sizeof t));
+    named_weights_add (&names, name, i, AVATAR_WEIGHT_CLASS_ACTIVATION);
+    g_hash_table_insert (table, g_steal_pointer (&name), g_memdup2 (&t, sizeof t));
   }
   avatar_device_set_budget (device, AVATAR_SIM_OVERHEAD + 10 * MIB); /* the arena, and four slots */
   ops = avatar_ops_new (device, avatar_arena_new (device, 1, "test", NULL), NULL);
-  weights = avatar_weights_new_from_table (table, device, "test", &units, NULL, FALSE, NULL);
+  weights = avatar_weights_new_from_table (table, device, AVATAR_COMPONENT_TRANSFORMER, names.list,
+      NULL, AVATAR_WEIGHTS_LOAD, NULL);
   g_assert_true (avatar_weights_set_schedule (weights, ops, &route, NULL));
   for (guint i = 0; i < 3; i++) {
     pass (weights, ops, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Stages on one model and one device of the host: weights are there once, and decoders compute in
  * the same memory, one tile after the other, with the same results as alone. */
+#include "engine/denoise/transformer-weights.h"
 #include "engine/device/device.h"
 #include "engine/device/scratch.h"
 #include "engine/vae/decoder.h"
@@ -55,7 +56,10 @@ load (gpointer data)
 {
   Fixture *f = data;
   g_autoptr (GError) error = NULL;
-  AvatarWeights *weights = avatar_weights_new (f->model, f->device, "transformer", FALSE, &error);
+  g_autoptr (AvatarTransformerWeights) names
+      = avatar_transformer_weights_new (&avatar_model_get_config (f->model)->transformer);
+  AvatarWeights *weights = avatar_weights_new (f->model, f->device, AVATAR_COMPONENT_TRANSFORMER,
+      names->list, NULL, AVATAR_WEIGHTS_LOAD, &error);
 
   g_assert_no_error (error);
   return weights;
@@ -85,11 +89,15 @@ test_weights (Fixture *f, gconstpointer data)
 static void
 test_no_room (Fixture *f, gconstpointer data)
 {
+  g_autoptr (AvatarTransformerWeights) names
+      = avatar_transformer_weights_new (&avatar_model_get_config (f->model)->transformer);
+
   avatar_device_set_budget (f->device, 4096);
   for (guint i = 0; i < 2; i++) {
     g_autoptr (GError) error = NULL;
 
-    g_assert_null (avatar_weights_new (f->model, f->device, "transformer", FALSE, &error));
+    g_assert_null (avatar_weights_new (f->model, f->device, AVATAR_COMPONENT_TRANSFORMER,
+        names->list, NULL, AVATAR_WEIGHTS_LOAD, &error));
     g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
   }
 }

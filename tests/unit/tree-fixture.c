@@ -6,6 +6,7 @@
 #include "engine/model/model.h"
 #include "engine/model/random-weights.h"
 #include "engine/weights/weights.h"
+#include "tests/named-weights.h"
 #include "engine/formats/tensor-writer.h"
 
 #include <glib/gstdio.h>
@@ -67,16 +68,17 @@ folder_open (const char *path)
 }
 
 void
-folder_compare (AvatarModel *a, AvatarModel *b, const char *part)
+folder_compare (AvatarModel *a, AvatarModel *b, AvatarComponentKind part)
 {
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
-  g_autoptr (AvatarWeights) x = avatar_weights_new (a, device, part, FALSE, NULL);
-  g_autoptr (AvatarWeights) y = avatar_weights_new (b, device, part, FALSE, NULL);
+  g_auto (NamedWeights) of_a = { 0 }, of_b = { 0 };
+  g_autoptr (AvatarWeights) x = named_weights_open (&of_a, a, device, part);
+  g_autoptr (AvatarWeights) y = named_weights_open (&of_b, b, device, part);
   g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (a), part);
 
   for (guint i = 0; i < manifest->len; i++) {
     const char *name = g_array_index (manifest, AvatarManifestEntry, i).name;
-    AvatarTensor u = avatar_weights_get (x, "%s", name), v = avatar_weights_get (y, "%s", name);
+    AvatarTensor u = named_weights_get (&of_a, name), v = named_weights_get (&of_b, name);
 
     g_assert_cmpmem (u.data, avatar_tensor_bytes (u), v.data, avatar_tensor_bytes (v));
   }

@@ -3,7 +3,7 @@
  * them. */
 #pragma once
 
-#include "engine/model/config.h"
+#include "engine/model/component.h"
 
 #include <avatar/avatar.h>
 
@@ -16,7 +16,7 @@ void folder_make_wan2gp (const char *folder, const char *parts);
 void folder_remove (const char *path);
 AvatarModel *folder_open (const char *path);
 /* All tensors of @part are the same numbers from both models. */
-void folder_compare (AvatarModel *a, AvatarModel *b, const char *part);
+void folder_compare (AvatarModel *a, AvatarModel *b, AvatarComponentKind part);
 
 #define FOLDER_TEXT 7
 #define FOLDER_SIZE 64

@@ -79,7 +79,7 @@ test_limits (void)
   for (guint i = 1; i < 4; i++)
     config.vae.channels[i] = 16;
   config.vae.layers_per_block = 2;
-  source.data = manifest = avatar_manifest_new (&config, "vae");
+  source.data = manifest = avatar_manifest_new (&config, AVATAR_COMPONENT_VAE);
   source.ops = weights
       = avatar_ops_new (device, avatar_arena_new (device, 16 << 20, "weights", &error), &error);
   g_assert_no_error (error);
