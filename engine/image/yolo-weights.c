@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The modules are those of YOLOv5-face's yaml (l, m and s differ in widths and depths only, which are
- * told by the shapes). A norm y = (x - mean) / sqrt (var + eps) gamma + beta is folded into the convolution
+/* The modules are those of YOLOv5-face's yaml (l, m and s differ in widths and depths only, which
+ * follow from the shapes). A norm y = (x - mean) / sqrt (var + eps) gamma + beta is folded into the convolution
  * before it. */
 #include "engine/image/yolo-weights.h"
 
@@ -15,9 +15,18 @@
 
 static const char first_name[] = "0.stem_1.conv.weight";
 
+/* A convolution, and the module that it is read from. */
+typedef struct
+{
+  char *module;
+  AvatarYoloConv *conv;
+} Binding;
+
+/* @bindings: of Binding */
 typedef struct
 {
   AvatarYoloWeights *self;
+  GArray *bindings;
   GHashTable *tensors; /* name from "model." on -> AvatarTensorSource */
   AvatarTensorFile *file;
   char *prefix; /* what is in front of these names */
@@ -70,23 +79,27 @@ demand_vector (Loader *l, const char *module, const char *rest, gint64 n)
   return NULL;
 }
 
-/* Takes @module. Its convolution of @in channels, whose tensors begin with module + @inner; returns
- * how many come out, or 0 after a failure. */
+static gboolean
+is_conv (const AvatarTensorSource *t, gint64 in, guint kernel)
+{
+  return t->rank == 4 && t->dtype <= AVATAR_BF16 && t->shape[0] >= 1 && t->shape[0] <= MAX_CHANNELS
+      && in <= MAX_CHANNELS && t->shape[1] == in && t->shape[2] == kernel && t->shape[3] == kernel;
+}
+
+/* Binds @c to a convolution of @in channels, whose tensors begin with @module + @inner. Returns the
+ * number of channels that come out, or 0 after a failure. */
 static gint64
-take (Loader *l, char *module, const char *inner, gint64 in, guint kernel)
+take (Loader *l, AvatarYoloConv *c, const char *module, const char *inner, gint64 in, guint kernel)
 {
   g_autofree char *name = g_strconcat (module, inner, ".weight", NULL);
   g_autofree char *bias = g_strconcat (inner, ".bias", NULL);
   const AvatarTensorSource *t = g_hash_table_lookup (l->tensors, name);
-  AvatarYoloConv c = { .kernel = kernel };
   gint64 out = t ? t->shape[0] : 0;
+  Binding binding = { NULL, c };
 
   if (in > 0 && !t)
     fail (l, name, "is missing");
-  else if (in > 0
-      && (t->rank != 4 || t->dtype > AVATAR_BF16 || out < 1 || out > MAX_CHANNELS
-          || in > MAX_CHANNELS || t->shape[1] != in || t->shape[2] != kernel
-          || t->shape[3] != kernel)) {
+  else if (in > 0 && !is_conv (t, in, kernel)) {
     g_autofree char *found = avatar_tensor_source_describe (t);
 
     fail (l, name, "is %s where [any, %" G_GINT64_FORMAT ", %u, %u] floats were expected", found,
@@ -94,63 +107,105 @@ take (Loader *l, char *module, const char *inner, gint64 in, guint kernel)
   }
   if (in > 0 && !l->error && !look_up (l, module, ".bn.weight"))
     demand_vector (l, module, bias, out);
-  if (in == 0 || l->error) {
-    g_free (module);
+  if (in == 0 || l->error)
     return 0;
-  }
-  c.w = avatar_tensor (AVATAR_F32, NULL, 2, out, (gint64) kernel * kernel * in);
-  c.b = avatar_tensor (AVATAR_F32, NULL, 1, out);
-  g_hash_table_insert (l->self->convs, module, g_memdup2 (&c, sizeof c));
+  *c = (AvatarYoloConv){ avatar_tensor (AVATAR_F32, NULL, 2, out, (gint64) kernel * kernel * in),
+    avatar_tensor (AVATAR_F32, NULL, 1, out), kernel };
+  binding.module = g_strdup (module);
+  g_array_append_val (l->bindings, binding);
   return out;
 }
 
+/* The same for a module with ".conv" in it. */
 static gint64
-take_conv (Loader *l, const char *module, gint64 in, guint kernel)
+take_conv (Loader *l, AvatarYoloConv *c, const char *module, gint64 in, guint kernel)
 {
-  return take (l, g_strdup (module), ".conv", in, kernel);
+  return take (l, c, module, ".conv", in, kernel);
+}
+
+/* Layer @index: a 3 x 3 or 1 x 1 convolution */
+static gint64
+take_layer (Loader *l, guint index, gint64 in, guint kernel)
+{
+  g_autofree char *module = g_strdup_printf ("%u", index);
+
+  return take_conv (l, &l->self->conv[index], module, in, kernel);
+}
+
+/* Module @name of layer @index, 1 x 1 */
+static gint64
+take_inner (Loader *l, AvatarYoloConv *c, guint index, const char *name, gint64 in)
+{
+  g_autofree char *module = g_strdup_printf ("%u.%s", index, name);
+
+  return take_conv (l, c, module, in, 1);
 }
 
 static gint64
 take_stem (Loader *l, gint64 in)
 {
-  gint64 first = take_conv (l, "0.stem_1", in, 3), a = take_conv (l, "0.stem_2a", first, 1);
-  gint64 b = take_conv (l, "0.stem_2b", a, 3);
+  AvatarYoloStem *s = &l->self->stem;
+  gint64 first = take_conv (l, &s->stem_1, "0.stem_1", in, 3);
+  gint64 a = take_conv (l, &s->stem_2a, "0.stem_2a", first, 1);
+  gint64 b = take_conv (l, &s->stem_2b, "0.stem_2b", a, 3);
 
-  return take_conv (l, "0.stem_3", b ? b + first : 0, 1);
+  return take_conv (l, &s->stem_3, "0.stem_3", b ? b + first : 0, 1);
+}
+
+static guint
+count_bottlenecks (Loader *l, guint index)
+{
+  guint n = 0;
+
+  for (; n < MAX_DEPTH; n++) {
+    g_autofree char *module = g_strdup_printf ("%u.m.%u", index, n);
+
+    if (!look_up (l, module, ".cv1.conv.weight"))
+      break;
+  }
+  return n;
+}
+
+/* Bottleneck @j of layer @index, of @in channels */
+static void
+take_bottleneck (Loader *l, guint index, guint j, gint64 in)
+{
+  AvatarYoloBottleneck *m = &l->self->c3[index].m[j];
+  g_autofree char *p = g_strdup_printf ("%u.m.%u", index, j);
+  g_autofree char *cv1 = g_strconcat (p, ".cv1", NULL), *cv2 = g_strconcat (p, ".cv2", NULL);
+  gint64 out = take_conv (l, &m->cv2, cv2, take_conv (l, &m->cv1, cv1, in, 1), 3);
+
+  if (out && out != in)
+    fail (l, p, "gives %" G_GINT64_FORMAT " channels and takes %" G_GINT64_FORMAT, out, in);
 }
 
 static gint64
 take_c3 (Loader *l, guint index, gint64 in)
 {
-  gint64 a = take (l, g_strdup_printf ("%u.cv1", index), ".conv", in, 1);
-  gint64 b = take (l, g_strdup_printf ("%u.cv2", index), ".conv", in, 1);
+  AvatarYoloC3 *c3 = &l->self->c3[index];
+  gint64 a = take_inner (l, &c3->cv1, index, "cv1", in);
+  gint64 b = take_inner (l, &c3->cv2, index, "cv2", in);
 
-  for (guint j = 0; j < MAX_DEPTH && !l->error; j++) {
-    g_autofree char *p = g_strdup_printf ("%u.m.%u", index, j);
-    gint64 inner, out;
-
-    if (!look_up (l, p, ".cv1.conv.weight"))
-      break;
-    inner = take (l, g_strconcat (p, ".cv1", NULL), ".conv", a, 1);
-    out = take (l, g_strconcat (p, ".cv2", NULL), ".conv", inner, 3);
-    if (out && out != a)
-      fail (l, p, "gives %" G_GINT64_FORMAT " channels and takes %" G_GINT64_FORMAT, out, a);
-  }
-  return take (l, g_strdup_printf ("%u.cv3", index), ".conv", a && b ? a + b : 0, 1);
+  c3->n = count_bottlenecks (l, index);
+  c3->m = g_new0 (AvatarYoloBottleneck, c3->n);
+  for (guint j = 0; j < c3->n && !l->error; j++)
+    take_bottleneck (l, index, j, a);
+  return take_inner (l, &c3->cv3, index, "cv3", a && b ? a + b : 0);
 }
 
 static gint64
 take_spp (Loader *l, guint index, gint64 in)
 {
-  gint64 n = take (l, g_strdup_printf ("%u.cv1", index), ".conv", in, 1);
+  AvatarYoloSpp *spp = &l->self->spp;
 
-  return take (l, g_strdup_printf ("%u.cv2", index), ".conv", 4 * n, 1);
+  return take_inner (l, &spp->cv2, index, "cv2", 4 * take_inner (l, &spp->cv1, index, "cv1", in));
 }
 
 static void
 take_detect (Loader *l, guint grid, gint64 in)
 {
-  gint64 n = take (l, g_strdup_printf ("23.m.%u", grid), "", in, 1);
+  g_autofree char *module = g_strdup_printf ("23.m.%u", grid);
+  gint64 n = take (l, &l->self->detect[grid], module, "", in, 1);
 
   if (n && n != OUTPUTS)
     fail (l, "23.m", "gives %" G_GINT64_FORMAT " channels where 3 anchors of 16 were expected", n);
@@ -162,17 +217,17 @@ take_all (Loader *l)
 {
   gint64 p3, p4, h4, h5, x;
 
-  p3 = take_c3 (l, 3, take_conv (l, "2", take_c3 (l, 1, take_stem (l, 3)), 3));
-  p4 = take_c3 (l, 5, take_conv (l, "4", p3, 3));
-  x = take_c3 (l, 8, take_spp (l, 7, take_conv (l, "6", p4, 3)));
-  h5 = take_conv (l, "9", x, 1);
-  h4 = take_conv (l, "13", take_c3 (l, 12, h5 ? h5 + p4 : 0), 1);
+  p3 = take_c3 (l, 3, take_layer (l, 2, take_c3 (l, 1, take_stem (l, 3)), 3));
+  p4 = take_c3 (l, 5, take_layer (l, 4, p3, 3));
+  x = take_c3 (l, 8, take_spp (l, 7, take_layer (l, 6, p4, 3)));
+  h5 = take_layer (l, 9, x, 1);
+  h4 = take_layer (l, 13, take_c3 (l, 12, h5 ? h5 + p4 : 0), 1);
   x = take_c3 (l, 16, h4 ? h4 + p3 : 0);
   take_detect (l, 0, x);
-  x = take_conv (l, "17", x, 3);
+  x = take_layer (l, 17, x, 3);
   x = take_c3 (l, 19, x ? x + h4 : 0);
   take_detect (l, 1, x);
-  x = take_conv (l, "20", x, 3);
+  x = take_layer (l, 20, x, 3);
   x = take_c3 (l, 22, x ? x + h5 : 0);
   take_detect (l, 2, x);
 }
@@ -242,14 +297,10 @@ fill (Loader *l, const char *module, AvatarYoloConv *c)
 
 /* Memory for all, from @arena, which may be dry. */
 static void
-place (AvatarYoloWeights *self, AvatarArena *arena)
+place (const Loader *l, AvatarArena *arena)
 {
-  GHashTableIter iter;
-  gpointer value;
-
-  g_hash_table_iter_init (&iter, self->convs);
-  while (g_hash_table_iter_next (&iter, NULL, &value)) {
-    AvatarYoloConv *c = value;
+  for (guint i = 0; i < l->bindings->len; i++) {
+    AvatarYoloConv *c = g_array_index (l->bindings, Binding, i).conv;
 
     c->w.data = avatar_arena_push (arena, avatar_tensor_bytes (c->w));
     c->b.data = avatar_arena_push (arena, avatar_tensor_bytes (c->b));
@@ -260,18 +311,18 @@ static gboolean
 read_convs (Loader *l, AvatarDevice *device)
 {
   g_autoptr (AvatarArena) dry_run = avatar_arena_new_dry_run ();
-  GHashTableIter iter;
-  gpointer name, conv;
 
-  place (l->self, dry_run);
+  place (l, dry_run);
   l->self->arena = avatar_arena_new (device, avatar_arena_peak (dry_run),
       "the face detector's weights", &l->error);
   if (!l->self->arena)
     return FALSE;
-  place (l->self, l->self->arena);
-  g_hash_table_iter_init (&iter, l->self->convs);
-  while (g_hash_table_iter_next (&iter, &name, &conv) && !l->error)
-    fill (l, name, conv);
+  place (l, l->self->arena);
+  for (guint i = 0; i < l->bindings->len && !l->error; i++) {
+    const Binding *binding = &g_array_index (l->bindings, Binding, i);
+
+    fill (l, binding->module, binding->conv);
+  }
   return !l->error;
 }
 
@@ -331,14 +382,21 @@ list_tensors (Loader *l)
   }
 }
 
+static void
+binding_clear (gpointer data)
+{
+  g_free (((Binding *) data)->module);
+}
+
 gboolean
 avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file, AvatarDevice *device,
     GError **error)
 {
   g_autoptr (GHashTable) tensors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  Loader l = { self, tensors, file, NULL, NULL };
+  g_autoptr (GArray) bindings = g_array_new (FALSE, FALSE, sizeof (Binding));
+  Loader l = { self, bindings, tensors, file, NULL, NULL };
 
-  self->convs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  g_array_set_clear_func (bindings, binding_clear);
   list_tensors (&l);
   take_all (&l);
   if (!l.error)
@@ -354,12 +412,7 @@ avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file, Avata
 void
 avatar_yolo_weights_clear (AvatarYoloWeights *self)
 {
-  g_clear_pointer (&self->convs, g_hash_table_unref);
+  for (guint i = 0; i < AVATAR_YOLO_LAYERS; i++)
+    g_clear_pointer (&self->c3[i].m, g_free);
   g_clear_pointer (&self->arena, avatar_arena_free);
-}
-
-const AvatarYoloConv *
-avatar_yolo_weights_find (const AvatarYoloWeights *self, const char *name)
-{
-  return g_hash_table_lookup (self->convs, name);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The detector's convolutions, found by the names of its modules and checked against each other. */
+/* The detector's convolutions by layer, bound to the names of its modules when they are loaded, and
+ * checked against each other. */
 #pragma once
 
 #include "engine/device/ledger.h"
@@ -10,6 +11,8 @@ G_BEGIN_DECLS
 #define AVATAR_YOLO_GRIDS 3
 #define AVATAR_YOLO_ANCHORS 3 /* of each grid */
 
+#define AVATAR_YOLO_LAYERS 23 /* of the yaml, without the detection */
+
 /* A convolution with its norm folded in. w [out, kernel kernel in], b [out] */
 typedef struct
 {
@@ -17,22 +20,48 @@ typedef struct
   guint kernel;
 } AvatarYoloConv;
 
+typedef struct
+{
+  AvatarYoloConv cv1, cv2;
+} AvatarYoloBottleneck;
+
+/* @m: @n bottlenecks */
+typedef struct
+{
+  AvatarYoloConv cv1, cv2, cv3;
+  AvatarYoloBottleneck *m;
+  guint n;
+} AvatarYoloC3;
+
+typedef struct
+{
+  AvatarYoloConv stem_1, stem_2a, stem_2b, stem_3;
+} AvatarYoloStem;
+
+typedef struct
+{
+  AvatarYoloConv cv1, cv2;
+} AvatarYoloSpp;
+
 /**
  * AvatarYoloWeights:
- * @convs: name of a module from "model." on, as "1.m.0.cv2" -> AvatarYoloConv
+ * @conv, @c3: by the index of the layer in the yaml; empty where a layer is of another kind
+ * @detect: the last convolution of each grid
  * @anchors: [grids][anchors][width, height] in pixels
  */
 typedef struct
 {
   AvatarArena *arena;
-  GHashTable *convs;
+  AvatarYoloStem stem;
+  AvatarYoloConv conv[AVATAR_YOLO_LAYERS];
+  AvatarYoloC3 c3[AVATAR_YOLO_LAYERS];
+  AvatarYoloSpp spp;
+  AvatarYoloConv detect[AVATAR_YOLO_GRIDS];
   float anchors[AVATAR_YOLO_GRIDS][AVATAR_YOLO_ANCHORS][2];
 } AvatarYoloWeights;
 
 gboolean avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file,
     AvatarDevice *device, GError **error);
 void avatar_yolo_weights_clear (AvatarYoloWeights *self);
-/* The convolution of the module @name, or %NULL. */
-const AvatarYoloConv *avatar_yolo_weights_find (const AvatarYoloWeights *self, const char *name);
 
 G_END_DECLS

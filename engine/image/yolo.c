@@ -7,7 +7,6 @@
 #include "engine/ops/conv2d.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <string.h>
 
 struct _AvatarYolo
@@ -27,20 +26,6 @@ static AvatarTensor
 picture (Net *net, gint64 h, gint64 w, gint64 channels)
 {
   return avatar_ops_alloc (net->ops, 3, h, w, channels);
-}
-
-static const AvatarYoloConv *find (Net *net, const char *format, ...) G_GNUC_PRINTF (2, 3);
-
-static const AvatarYoloConv *
-find (Net *net, const char *format, ...)
-{
-  g_autofree char *name = NULL;
-  va_list args;
-
-  va_start (args, format);
-  name = g_strdup_vprintf (format, args);
-  va_end (args);
-  return avatar_yolo_weights_find (net->weights, name);
 }
 
 static gint64
@@ -70,61 +55,67 @@ conv (Net *net, AvatarTensor x, const AvatarYoloConv *c, guint stride)
 static AvatarTensor
 stem (Net *net, AvatarTensor x)
 {
-  const AvatarYoloConv *b = find (net, "0.stem_2b"), *last = find (net, "0.stem_3");
+  const AvatarYoloStem *s = &net->weights->stem;
+  const AvatarYoloConv *b = &s->stem_2b, *last = &s->stem_3;
   gint64 h = x.shape[0] / 4, w = x.shape[1] / 4, n = channels_of (b);
   AvatarTensor y = picture (net, h, w, channels_of (last));
   gsize mark = avatar_ops_mark (net->ops);
-  AvatarTensor first = conv (net, x, find (net, "0.stem_1"), 2);
+  AvatarTensor first = conv (net, x, &s->stem_1, 2);
   AvatarTensor both = picture (net, h, w, n + first.shape[2]);
 
-  conv_to (net, avatar_tensor_cols (both, 0, n), conv (net, first, find (net, "0.stem_2a"), 1), b,
-      2);
+  conv_to (net, avatar_tensor_cols (both, 0, n), conv (net, first, &s->stem_2a, 1), b, 2);
   avatar_op_max_pool (net->ops, avatar_tensor_cols (both, n, first.shape[2]), first, 2, 2, 0);
   conv_to (net, y, both, last, 1);
   avatar_ops_release (net->ops, mark);
   return y;
 }
 
-/* C3: cv3 (cat (bottlenecks (cv1 (x)), cv2 (x))), a bottleneck being 1x1, 3x3, + x if @shortcut */
-static void
-c3_to (Net *net, AvatarTensor y, AvatarTensor x, guint index, gboolean shortcut)
+typedef enum
 {
-  const AvatarYoloConv *cv1 = find (net, "%u.cv1", index), *cv2 = find (net, "%u.cv2", index);
-  gint64 h = x.shape[0], w = x.shape[1], n = channels_of (cv1);
+  C3_PLAIN,
+  C3_SHORTCUT, /* x is added to a bottleneck's result */
+} C3Kind;
+
+/* C3: cv3 (cat (bottlenecks (cv1 (x)), cv2 (x))), a bottleneck being 1x1, 3x3 */
+static void
+c3_to (Net *net, AvatarTensor y, AvatarTensor x, guint index, C3Kind kind)
+{
+  const AvatarYoloC3 *c = &net->weights->c3[index];
+  gint64 h = x.shape[0], w = x.shape[1], n = channels_of (&c->cv1), n2 = channels_of (&c->cv2);
   gsize mark = avatar_ops_mark (net->ops);
-  AvatarTensor both = picture (net, h, w, n + channels_of (cv2));
-  AvatarTensor a = conv (net, x, cv1, 1), b = picture (net, h, w, n);
-  const AvatarYoloConv *inner;
+  AvatarTensor both = picture (net, h, w, n + n2);
+  AvatarTensor a = conv (net, x, &c->cv1, 1), b = picture (net, h, w, n);
 
-  for (guint j = 0; (inner = find (net, "%u.m.%u.cv1", index, j)); j++) {
+  for (guint j = 0; j < c->n; j++) {
     gsize before = avatar_ops_mark (net->ops);
-    AvatarTensor t = conv (net, a, inner, 1);
+    AvatarTensor t = conv (net, a, &c->m[j].cv1, 1);
 
-    conv_to (net, shortcut ? b : a, t, find (net, "%u.m.%u.cv2", index, j), 1);
-    if (shortcut)
+    conv_to (net, kind == C3_SHORTCUT ? b : a, t, &c->m[j].cv2, 1);
+    if (kind == C3_SHORTCUT)
       avatar_op_axpby (net->ops, a, 1, b, 1);
     avatar_ops_release (net->ops, before);
   }
   avatar_op_copy (net->ops, avatar_tensor_cols (both, 0, n), a);
-  conv_to (net, avatar_tensor_cols (both, n, channels_of (cv2)), x, cv2, 1);
-  conv_to (net, y, both, find (net, "%u.cv3", index), 1);
+  conv_to (net, avatar_tensor_cols (both, n, n2), x, &c->cv2, 1);
+  conv_to (net, y, both, &c->cv3, 1);
   avatar_ops_release (net->ops, mark);
 }
 
 static AvatarTensor
-c3 (Net *net, AvatarTensor x, guint index, gboolean shortcut)
+c3 (Net *net, AvatarTensor x, guint index, C3Kind kind)
 {
-  AvatarTensor y = picture (net, x.shape[0], x.shape[1], channels_of (find (net, "%u.cv3", index)));
+  gint64 n = channels_of (&net->weights->c3[index].cv3);
+  AvatarTensor y = picture (net, x.shape[0], x.shape[1], n);
 
-  c3_to (net, y, x, index, shortcut);
+  c3_to (net, y, x, index, kind);
   return y;
 }
 
-/* SPP: the maxima around each pixel within 3, 5 and 7, beside it */
+/* SPP: the maxima around each pixel within 3, 5 and 7, as further channels */
 static AvatarTensor
-spp (Net *net, AvatarTensor x, guint index)
+spp (Net *net, AvatarTensor x)
 {
-  const AvatarYoloConv *cv1 = find (net, "%u.cv1", index), *cv2 = find (net, "%u.cv2", index);
+  const AvatarYoloConv *cv1 = &net->weights->spp.cv1, *cv2 = &net->weights->spp.cv2;
   gint64 h = x.shape[0], w = x.shape[1], n = channels_of (cv1);
   AvatarTensor y = picture (net, h, w, channels_of (cv2));
   gsize mark = avatar_ops_mark (net->ops);
@@ -142,7 +133,7 @@ spp (Net *net, AvatarTensor x, guint index)
 static AvatarTensor
 detect (Net *net, AvatarTensor x, guint grid)
 {
-  const AvatarYoloConv *c = find (net, "23.m.%u", grid);
+  const AvatarYoloConv *c = &net->weights->detect[grid];
   AvatarTensor y = picture (net, x.shape[0], x.shape[1], channels_of (c));
 
   avatar_op_conv2d (net->ops, y, x, c->w, c->b, 1, 1, AVATAR_ACT_NONE);
@@ -153,10 +144,12 @@ detect (Net *net, AvatarTensor x, guint grid)
 static void
 forward (Net *net, AvatarTensor rgb, AvatarTensor out[AVATAR_YOLO_GRIDS])
 {
+  const AvatarYoloWeights *layers = net->weights;
+  const AvatarYoloConv *c = layers->conv;
   gint64 h = rgb.shape[0], w = rgb.shape[1];
-  gint64 n5 = channels_of (find (net, "5.cv3")), n3 = channels_of (find (net, "3.cv3"));
-  gint64 n9 = channels_of (find (net, "9")), n13 = channels_of (find (net, "13"));
-  gint64 n17 = channels_of (find (net, "17")), n20 = channels_of (find (net, "20"));
+  gint64 n5 = channels_of (&layers->c3[5].cv3), n3 = channels_of (&layers->c3[3].cv3);
+  gint64 n9 = channels_of (&c[9]), n13 = channels_of (&c[13]);
+  gint64 n17 = channels_of (&c[17]), n20 = channels_of (&c[20]);
   /* what layers 11, 15, 18 and 21 join */
   AvatarTensor cat11 = picture (net, h / 16, w / 16, n9 + n5);
   AvatarTensor cat15 = picture (net, h / 8, w / 8, n13 + n3);
@@ -166,22 +159,22 @@ forward (Net *net, AvatarTensor rgb, AvatarTensor out[AVATAR_YOLO_GRIDS])
   AvatarTensor h4 = avatar_tensor_cols (cat18, n17, n13), h5 = avatar_tensor_cols (cat21, n20, n9);
   AvatarTensor x;
 
-  x = c3 (net, stem (net, rgb), 1, TRUE);
-  c3_to (net, p3, conv (net, x, find (net, "2"), 2), 3, TRUE);
-  c3_to (net, p4, conv (net, p3, find (net, "4"), 2), 5, TRUE);
-  x = spp (net, conv (net, p4, find (net, "6"), 2), 7);
-  conv_to (net, h5, c3 (net, x, 8, FALSE), find (net, "9"), 1);
+  x = c3 (net, stem (net, rgb), 1, C3_SHORTCUT);
+  c3_to (net, p3, conv (net, x, &c[2], 2), 3, C3_SHORTCUT);
+  c3_to (net, p4, conv (net, p3, &c[4], 2), 5, C3_SHORTCUT);
+  x = spp (net, conv (net, p4, &c[6], 2));
+  conv_to (net, h5, c3 (net, x, 8, C3_PLAIN), &c[9], 1);
 
   avatar_op_upsample_2x (net->ops, avatar_tensor_cols (cat11, 0, n9), h5);
-  conv_to (net, h4, c3 (net, cat11, 12, FALSE), find (net, "13"), 1);
+  conv_to (net, h4, c3 (net, cat11, 12, C3_PLAIN), &c[13], 1);
   avatar_op_upsample_2x (net->ops, avatar_tensor_cols (cat15, 0, n13), h4);
-  x = c3 (net, cat15, 16, FALSE);
+  x = c3 (net, cat15, 16, C3_PLAIN);
   out[0] = detect (net, x, 0);
-  conv_to (net, avatar_tensor_cols (cat18, 0, n17), x, find (net, "17"), 2);
-  x = c3 (net, cat18, 19, FALSE);
+  conv_to (net, avatar_tensor_cols (cat18, 0, n17), x, &c[17], 2);
+  x = c3 (net, cat18, 19, C3_PLAIN);
   out[1] = detect (net, x, 1);
-  conv_to (net, avatar_tensor_cols (cat21, 0, n20), x, find (net, "20"), 2);
-  x = c3 (net, cat21, 22, FALSE);
+  conv_to (net, avatar_tensor_cols (cat21, 0, n20), x, &c[20], 2);
+  x = c3 (net, cat21, 22, C3_PLAIN);
   out[2] = detect (net, x, 2);
 }
 
@@ -191,7 +184,7 @@ sigmoid (float x)
   return 1.f / (1.f + expf (-x));
 }
 
-/* What the network says of the anchor at (@x, @y) of a grid, in pixels. */
+/* Decodes the output for the anchor at (@x, @y) of a grid, in pixels. */
 static void
 decode (float *out, const float *raw, const float *anchor, float x, float y, float stride)
 {
