@@ -36,8 +36,7 @@ typedef struct
 {
   AvatarTransformer *self;
   AvatarOps *ops;
-  const AvatarReferenceTokens *scene;
-  const AvatarAudioKV *speech;
+  const AvatarForwardInput *in;
   AvatarTensor z, img, video, txt;
   AvatarTensor kv, k, v, cos, sin, modulation, face;
   gboolean use_8bit_attention;
@@ -247,7 +246,7 @@ static void
 audio_adapter (const Forward *f, guint a)
 {
   const AvatarAudioAdapter *b = &f->self->params->adapters[a];
-  const AvatarReferenceTokens *scene = f->scene;
+  const AvatarReferenceTokens *scene = f->in->scene;
   AvatarOps *ops = f->ops;
   gsize mark = avatar_ops_mark (ops);
   gint64 d = f->self->config->hidden, da = f->self->config->adapter_dim, s = scene->h * scene->w;
@@ -260,7 +259,7 @@ audio_adapter (const Forward *f, guint a)
     AvatarTensor rows = avatar_tensor_rows (f->video, t * s, n * s);
     AvatarTensor hr = avatar_tensor_rows (h, 0, n * s), qr = avatar_tensor_rows (q, 0, n * s);
     AvatarTensor or = avatar_tensor_rows (o, 0, n * s);
-    AvatarTensor kv = avatar_tensor_rows (f->speech->kv[a], t, n);
+    AvatarTensor kv = avatar_tensor_rows (f->in->speech->kv[a], t, n);
 
     avatar_affine_norm (ops, hr, rows, &b->norm2, AVATAR_EPS_AFFINE);
     linear (ops, qr, hr, &b->to_q, AVATAR_ACT_NONE);
@@ -367,33 +366,33 @@ final_layer (const Forward *f, AvatarTensor velocity)
 
 /* z = reference | video | text tokens (docs/dev/spec/denoise.md 2.5, steps 3 to 5) */
 static void
-embed_tokens (const Forward *f, AvatarTensor x, const AvatarStepConditioning *moment)
+embed_tokens (const Forward *f)
 {
-  const AvatarReferenceTokens *scene = f->scene;
+  const AvatarReferenceTokens *scene = f->in->scene;
   AvatarOps *ops = f->ops;
   gint64 s = scene->h * scene->w;
 
-  avatar_transformer_embed_patches (f->self, ops, f->video, x, &f->self->params->img_in);
+  avatar_transformer_embed_patches (f->self, ops, f->video, f->in->x, &f->self->params->img_in);
   if (scene->ref_added.shape[0] == f->video.shape[0])
     avatar_op_axpby (ops, f->video, 1, scene->ref_added, 1);
   else
     for (gint64 j = 0; j < scene->frames; j++)
       avatar_op_axpby (ops, avatar_tensor_rows (f->video, j * s, s), 1, scene->ref_added, 1);
   avatar_op_copy (ops, avatar_tensor_rows (f->z, 0, s), scene->ref_first);
-  avatar_op_upload_raw (ops, f->txt, moment->text);
+  avatar_op_upload_raw (ops, f->txt, f->in->moment->text);
 }
 
-/* Everything in front of the last single block, except what @reuse has of it. */
+/* Everything in front of the last single block, except for a prefix that an earlier forward left. */
 static void
-all_but_last (Forward *f, AvatarTensor x, const AvatarStepConditioning *moment,
-    const AvatarForwardReuse *reuse)
+all_but_last (Forward *f)
 {
+  const AvatarForwardReuse *reuse = f->in->reuse;
   const AvatarTransformerConfig *c = f->self->config;
   guint fork_at = reuse && reuse->fork.rank && c->n_adapters ? c->adapter_after[0] : G_MAXUINT;
   gboolean prefix_valid = fork_at != G_MAXUINT && reuse->prefix_valid;
 
   if (!prefix_valid)
-    embed_tokens (f, x, moment);
+    embed_tokens (f);
   avatar_transformer_tap (f->self, f->ops, "img_in", f->img);
   for (guint i = prefix_valid ? fork_at : 0; i < c->n_double; i++) {
     if (prefix_valid && i == fork_at) {
@@ -418,19 +417,19 @@ all_but_last (Forward *f, AvatarTensor x, const AvatarStepConditioning *moment,
 
 void
 avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, const AvatarStepConditioning *moment, const AvatarReferenceTokens *scene,
-    const AvatarAudioKV *speech, double face_scale, const AvatarForwardReuse *reuse)
+    const AvatarForwardInput *in)
 {
   const AvatarTransformerConfig *c = self->config;
   gsize mark = avatar_ops_mark (ops);
+  const AvatarReferenceTokens *scene = in->scene;
+  const AvatarForwardReuse *reuse = in->reuse;
   gint64 d = c->hidden, s = scene->h * scene->w, lx = (scene->frames + 1) * s;
-  gint64 l = lx + moment->prompt->used;
+  gint64 l = lx + in->moment->prompt->used;
   gboolean use_8bit_attention = self->fp8 && avatar_ops_supports_8bit_attention (ops, c->head_dim);
   Forward f = {
     .self = self,
     .ops = ops,
-    .scene = scene,
-    .speech = speech,
+    .in = in,
     .use_8bit_attention = use_8bit_attention,
     .face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, scene->frames * s),
     .z = avatar_ops_alloc (ops, 2, l, d),
@@ -443,12 +442,12 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
   f.img = avatar_tensor_rows (f.z, 0, lx);
   f.video = avatar_tensor_rows (f.z, s, lx - s);
   f.txt = avatar_tensor_rows (f.z, lx, l - lx);
-  avatar_op_upload (ops, f.modulation, moment->modulation);
-  avatar_op_axpby (ops, f.face, face_scale, scene->face, 0);
+  avatar_op_upload (ops, f.modulation, in->moment->modulation);
+  avatar_op_axpby (ops, f.face, in->face_scale, scene->face, 0);
   if (reuse && reuse->fill)
     reuse->fill (ops, f.z, reuse->data);
   else
-    all_but_last (&f, x, moment, reuse);
+    all_but_last (&f);
   if (reuse && reuse->keep)
     reuse->keep (ops, f.z, reuse->data);
   single_block (&f, c->n_single - 1, s, lx);

@@ -118,10 +118,24 @@ void avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops
 /* @audio: host [n, steps * states * channels], the features of @n = 4 T - 3 video frames. */
 void avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const float *audio,
     gint64 n, AvatarAudioKV *speech);
-/* velocity [C, T, h8, w8] float32 of x, likewise. @face_scale: factor on the face mask; @reuse:
- * optional. */
+/**
+ * AvatarForwardInput:
+ * @x: latents [C, T, h8, w8] float32
+ * @face_scale: factor on the face mask
+ * @reuse: (nullable)
+ */
+typedef struct
+{
+  AvatarTensor x;
+  const AvatarStepConditioning *moment;
+  const AvatarReferenceTokens *scene;
+  const AvatarAudioKV *speech;
+  double face_scale;
+  const AvatarForwardReuse *reuse;
+} AvatarForwardInput;
+
+/* velocity [C, T, h8, w8] float32 */
 void avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, const AvatarStepConditioning *moment, const AvatarReferenceTokens *scene,
-    const AvatarAudioKV *speech, double face_scale, const AvatarForwardReuse *reuse);
+    const AvatarForwardInput *in);
 
 G_END_DECLS

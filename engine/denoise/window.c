@@ -150,12 +150,17 @@ avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio)
       &self->speech[0]);
 }
 
-/* One branch of a step: with (0) or without (1) audio. */
+/* One branch of a step: with (0) or without (1) audio.
+ * @negative: of the negative prompt; @fork, @prefix_valid: see AvatarForwardReuse */
 typedef struct
 {
   AvatarWindow *window;
   guint branch;
   AvatarWindowPosition place;
+  gboolean negative;
+  double face_scale;
+  AvatarTensor fork;
+  gboolean prefix_valid;
 } Branch;
 
 static void
@@ -183,21 +188,25 @@ is_wanted (const AvatarWindow *self, guint i)
 
 static void
 forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
-    Branch *branch, gboolean negative, double face_scale, AvatarTensor fork, gboolean prefix_valid)
+    Branch *b)
 {
-  AvatarStepConditioning *moment = moment_at (self, i, negative);
-  AvatarForwardReuse reuse = {
-    .fork = fork.rank ? avatar_tensor_rows (fork, 0,
-                (self->frames + 1) * self->scene.h * self->scene.w + moment->prompt->used)
-                      : fork,
-    .prefix_valid = prefix_valid,
+  AvatarStepConditioning *moment = moment_at (self, i, b->negative);
+  gint64 shared = (self->frames + 1) * self->scene.h * self->scene.w + moment->prompt->used;
+  const AvatarForwardReuse reuse = {
+    .fork = b->fork.rank ? avatar_tensor_rows (b->fork, 0, shared) : b->fork,
+    .prefix_valid = b->prefix_valid,
     .keep = self->tokens && is_wanted (self, i) ? keep : NULL,
     .fill = self->full[i] ? NULL : fill,
-    .data = branch,
+    .data = b,
   };
+  const AvatarForwardInput in = { .x = x,
+    .moment = moment,
+    .scene = &self->scene,
+    .speech = &self->speech[b->branch],
+    .face_scale = b->face_scale,
+    .reuse = &reuse };
 
-  avatar_transformer_forward (self->transformer, ops, velocity, x, moment, &self->scene,
-      &self->speech[branch->branch], face_scale, &reuse);
+  avatar_transformer_forward (self->transformer, ops, velocity, &in);
 }
 
 gboolean
@@ -211,12 +220,12 @@ guint
 avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
     guint i, AvatarWindowPosition place)
 {
-  Branch with = { self, 0, place }, without = { self, 1, place };
-  AvatarTensor fork = AVATAR_NO_TENSOR;
+  Branch with = { .window = self, .branch = 0, .place = place, .face_scale = 1 };
+  Branch without = { .window = self, .branch = 1, .place = place };
   AvatarGuidance g;
 
   if (!is_guided (self)) {
-    forward (self, ops, velocity, x, i, &with, FALSE, 1, fork, FALSE);
+    forward (self, ops, velocity, x, i, &with);
     return self->full[i] ? 1 : 0;
   }
   g = avatar_guidance (i, self->steps, self->cfg_scale);
@@ -226,10 +235,13 @@ avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
     avatar_dtype_round (&face_scale, 1, AVATAR_BF16);
     g.face_scale = face_scale;
   }
-  if (!g.negative && self->full[i])
-    fork = self->fork; /* the same text: alike up to the first adapter */
-  forward (self, ops, self->second, x, i, &without, g.negative, g.face_scale, fork, FALSE);
-  forward (self, ops, velocity, x, i, &with, FALSE, g.face_scale, fork, TRUE);
+  if (!g.negative && self->full[i]) /* the same text: alike up to the first adapter */
+    with.fork = without.fork = self->fork;
+  with.face_scale = without.face_scale = g.face_scale;
+  without.negative = g.negative;
+  with.prefix_valid = TRUE;
+  forward (self, ops, self->second, x, i, &without);
+  forward (self, ops, velocity, x, i, &with);
   return self->full[i] ? 2 : 0;
 }
 

@@ -223,7 +223,7 @@ run_half (AvatarTextEncoder *self, guint half, const Opened *opened, AvatarOps *
   ops->dtype = avatar_weights_dtype (self->device, once.half);
   if (half == LLAVA) {
     const AvatarLlava llava = { self->config, opened->weights, opened->llava, tensors,
-      self->exact_rope, count_part, self };
+      self->exact_rope ? AVATAR_ROPE_EXACT : AVATAR_ROPE_HALF, count_part, self };
 
     done = avatar_llava_run (&llava, ops, square, prompts, n, error);
   } else {

@@ -32,12 +32,12 @@ static const AvatarWeightTable table = AVATAR_WEIGHT_TABLE (layer_rows);
 /* theta^(-2 i / d). Upstream's .to (float16) takes this buffer along
  * (docs/dev/spec/vae-text-face-formats.md 2.6). */
 static double
-frequency (const AvatarLlavaConfig *c, gint64 i, gboolean exact)
+frequency (const AvatarLlavaConfig *c, gint64 i, AvatarRopePrecision precision)
 {
   float f = (float) (1 / pow (c->rope_theta, 2. * i / c->head_dim));
   guint16 half;
 
-  if (!exact) {
+  if (precision == AVATAR_ROPE_HALF) {
     avatar_dtype_from_f32 (&half, AVATAR_F16, &f, 1);
     avatar_dtype_to_f32 (&f, &half, AVATAR_F16, 1);
   }
@@ -46,7 +46,7 @@ frequency (const AvatarLlavaConfig *c, gint64 i, gboolean exact)
 
 void
 avatar_llama_begin (const AvatarLlama *self, AvatarSequence *s, gint64 rows, gint64 valid,
-    gboolean exact)
+    AvatarRopePrecision precision)
 {
   gint64 half = self->config->head_dim / 2;
   g_autofree float *cosines = NULL, *sines = NULL;
@@ -61,7 +61,7 @@ avatar_llama_begin (const AvatarLlama *self, AvatarSequence *s, gint64 rows, gin
     cosines = g_new (float, rows *half);
     sines = g_new (float, rows *half);
     for (gint64 i = 0; i < half; i++) {
-      float f = frequency (self->config, i, exact);
+      float f = frequency (self->config, i, precision);
 
       for (gint64 r = 0; r < rows; r++) {
         float angle = f * (r < valid ? r : PAD_POSITION);

@@ -45,10 +45,16 @@ typedef struct
   gint64 valid;
 } AvatarSequence;
 
-/* Room for a sequence of @rows, and the tables of its positions. @exact: of the frequencies as they
- * are meant; else of what is left of them in float16, which is what the model computed with. */
+/* Precision of the frequencies of positions. */
+typedef enum
+{
+  AVATAR_ROPE_HALF, /* rounded to float16, as the model was run upstream */
+  AVATAR_ROPE_EXACT,
+} AvatarRopePrecision;
+
+/* Allocates a sequence of @rows, and makes the tables of its positions. */
 void avatar_llama_begin (const AvatarLlama *self, AvatarSequence *sequence, gint64 rows,
-    gint64 valid, gboolean exact);
+    gint64 valid, AvatarRopePrecision precision);
 /* Step @step of layer @i, in place. */
 void avatar_llama_step (const AvatarLlama *self, guint i, AvatarLlamaStep step,
     const AvatarSequence *sequence);

@@ -140,7 +140,7 @@ begin (const AvatarLlava *self, const AvatarLlama *llama, AvatarSequence *sequen
   see (self, ops, features, square);
   for (guint i = 0; i < n; i++) {
     avatar_llama_begin (llama, &sequences[i], prompts[i]->valid + (prompts[i]->padded ? 1 : 0),
-        prompts[i]->valid, self->exact);
+        prompts[i]->valid, self->rope);
     if (!merge (self, ops, prompts[i], sequences[i].x, features, error))
       return FALSE;
   }

@@ -28,7 +28,7 @@ typedef struct
  * AvatarLlava:
  * @params: bound to @weights
  * @tensors: name -> AvatarTensorSource, for the embeddings of ids, which are not among @weights
- * @exact: see avatar_llama_begin()
+ * @rope: see avatar_llama_begin()
  */
 typedef struct
 {
@@ -36,7 +36,7 @@ typedef struct
   AvatarWeights *weights;
   const AvatarLlavaWeights *params;
   GHashTable *tensors;
-  gboolean exact;
+  AvatarRopePrecision rope;
   AvatarDoneFunc done;
   gpointer done_data;
 } AvatarLlava;

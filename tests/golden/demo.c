@@ -167,8 +167,13 @@ sampler_begin (Sampler *s, const Fixture *f, AvatarOps *ops)
 static void
 sampler_forward (Sampler *s, AvatarOps *ops, guint i, guint branch, double face_scale)
 {
-  avatar_transformer_forward (&s->transformer, ops, s->v, s->x, &s->window.moments[2 * i + branch],
-      &s->window.scene, &s->window.speech[branch], face_scale, NULL);
+  const AvatarForwardInput in = { .x = s->x,
+    .moment = &s->window.moments[2 * i + branch],
+    .scene = &s->window.scene,
+    .speech = &s->window.speech[branch],
+    .face_scale = face_scale };
+
+  avatar_transformer_forward (&s->transformer, ops, s->v, &in);
 }
 
 static void

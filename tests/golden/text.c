@@ -192,8 +192,8 @@ static void
 run_llava (Fixture *f, AvatarEncoding *const *prompts, guint n, gboolean exact)
 {
   g_autoptr (GError) error = NULL;
-  const AvatarLlava llava
-      = { &f->config, f->weights[0], f->llava, f->tables[0], exact, NULL, NULL };
+  const AvatarLlava llava = { &f->config, f->weights[0], f->llava, f->tables[0],
+    exact ? AVATAR_ROPE_EXACT : AVATAR_ROPE_HALF, NULL, NULL };
 
   g_assert_true (avatar_llava_run (&llava, f->ops, f->square, prompts, n, &error));
   g_assert_no_error (error);

@@ -128,7 +128,12 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
   velocity = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   avatar_op_upload (ops, x, in->x.data);
-  avatar_transformer_forward (model, ops, velocity, x, &moment, &scene, &speech, face_scale, NULL);
+  avatar_transformer_forward (model, ops, velocity,
+      &(AvatarForwardInput){ .x = x,
+          .moment = &moment,
+          .scene = &scene,
+          .speech = &speech,
+          .face_scale = face_scale });
   avatar_op_download (ops, out, velocity);
   avatar_ops_release (ops, mark);
 }
