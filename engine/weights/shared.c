@@ -11,9 +11,7 @@ typedef enum
 typedef struct
 {
   AvatarSharedWeights weights; /* first, as it is what users get */
-  AvatarModel *model;
-  AvatarDevice *device;
-  AvatarComponentKind part;
+  AvatarSharedKey key;         /* with @names of its own */
   State state;
   guint n_users;
 } Entry;
@@ -23,13 +21,20 @@ static GMutex lock;
 static GCond changed;
 static GList *entries; /* of Entry that can be joined */
 
+static gboolean
+is_equal (const AvatarSharedKey *a, const AvatarSharedKey *b)
+{
+  return a->model == b->model && a->device == b->device && a->part == b->part
+      && g_str_equal (a->names, b->names);
+}
+
 static Entry *
-find (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part)
+find (const AvatarSharedKey *key)
 {
   for (GList *l = entries; l; l = l->next) {
     Entry *entry = l->data;
 
-    if (entry->model == model && entry->device == device && entry->part == part)
+    if (is_equal (&entry->key, key))
       return entry;
   }
   return NULL;
@@ -44,6 +49,7 @@ drop (Entry *entry)
   entries = g_list_remove (entries, entry);
   g_clear_pointer (&entry->weights.views, g_array_unref);
   avatar_arena_free (entry->weights.arena);
+  g_free ((char *) entry->key.names);
   g_free (entry);
 }
 
@@ -61,15 +67,13 @@ join (Entry *entry)
 }
 
 static Entry *
-load_new (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part, AvatarSharedLoad load,
-    gpointer data, GError **error)
+load_new (const AvatarSharedKey *key, AvatarSharedLoad load, gpointer data, GError **error)
 {
   Entry *entry = g_new0 (Entry, 1);
   gboolean ok;
 
-  entry->model = model;
-  entry->device = device;
-  entry->part = part;
+  entry->key = *key;
+  entry->key.names = g_strdup (key->names);
   entry->n_users = 1;
   entries = g_list_prepend (entries, entry);
   g_mutex_unlock (&lock);
@@ -85,17 +89,17 @@ load_new (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part, Av
 }
 
 AvatarSharedWeights *
-avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part,
-    AvatarSharedLoad load, gpointer data, GError **error)
+avatar_shared_weights_acquire (const AvatarSharedKey *key, AvatarSharedLoad load, gpointer data,
+    GError **error)
 {
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&lock);
   Entry *entry = NULL;
 
   /* Where another thread failed, this one tries for itself: it has an error to report. */
-  while ((entry = find (model, device, part)))
+  while ((entry = find (key)))
     if (join (entry))
       return &entry->weights;
-  entry = load_new (model, device, part, load, data, error);
+  entry = load_new (key, load, data, error);
   return entry ? &entry->weights : NULL;
 }
 

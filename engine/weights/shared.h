@@ -23,11 +23,23 @@ typedef struct
 /* Fills @weights, or returns %FALSE with @error; what it has made by then is freed by the caller. */
 typedef gboolean (*AvatarSharedLoad) (AvatarSharedWeights *weights, gpointer data, GError **error);
 
+/**
+ * AvatarSharedKey: stages with the same key share their weights.
+ * @names: see avatar_weight_list_checksum()
+ */
+typedef struct
+{
+  AvatarModel *model;
+  AvatarDevice *device;
+  AvatarComponentKind part;
+  const char *names;
+} AvatarSharedKey;
+
 /* Returns these weights, which @load loads unless they are there; waits while another thread loads
- * them. All callers have the same list for a @part. The caller holds references to @model and
- * @device until avatar_shared_weights_release(). Any thread. */
-AvatarSharedWeights *avatar_shared_weights_acquire (AvatarModel *model, AvatarDevice *device,
-    AvatarComponentKind part, AvatarSharedLoad load, gpointer data, GError **error);
+ * them. The caller holds references to the model and the device until
+ * avatar_shared_weights_release(). Any thread. */
+AvatarSharedWeights *avatar_shared_weights_acquire (const AvatarSharedKey *key,
+    AvatarSharedLoad load, gpointer data, GError **error);
 /* Frees the weights when the last stage has released them. */
 void avatar_shared_weights_release (AvatarSharedWeights *weights);
 

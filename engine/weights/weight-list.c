@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/weights/weight-list.h"
 
+#include <string.h>
+
 static void
 entry_clear (gpointer data)
 {
@@ -31,6 +33,19 @@ const AvatarWeightEntry *
 avatar_weight_list_nth (const AvatarWeightList *self, guint i)
 {
   return &g_array_index (self->entries, AvatarWeightEntry, i);
+}
+
+char *
+avatar_weight_list_checksum (const AvatarWeightList *self)
+{
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+
+  for (guint i = 0; i < self->entries->len; i++) {
+    const char *name = avatar_weight_list_nth (self, i)->name;
+
+    g_checksum_update (sum, (const guchar *) name, strlen (name) + 1);
+  }
+  return g_strdup (g_checksum_get_string (sum));
 }
 
 void

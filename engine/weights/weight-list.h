@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Names of the weights that a network needs, each with the handle that it is bound to, its weight
  * group and its storage class. Networks describe their blocks by static tables; names are formatted
- * once, when a list is made. Nothing else in the engine takes a meaning from a checkpoint's names. */
+ * once, when a list is made. Packing, placement and streaming take no meaning from names. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -110,6 +110,8 @@ typedef struct
 AvatarWeightList *avatar_weight_list_new (guint n_groups);
 void avatar_weight_list_free (AvatarWeightList *self);
 const AvatarWeightEntry *avatar_weight_list_nth (const AvatarWeightList *self, guint i);
+/* SHA-256 of the names in their order. Free with g_free(). */
+char *avatar_weight_list_checksum (const AvatarWeightList *self);
 /* Adds one tensor. @handle must outlive the list. */
 void avatar_weight_list_add_tensor (AvatarWeightList *self, AvatarWeight *handle, const char *name,
     guint group, AvatarWeightClass storage);

@@ -166,13 +166,17 @@ host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
 static gboolean
 host_init (AvatarWeights *self, HostLoad *load, GError **error)
 {
+  g_autofree char *names = NULL;
+
   if (load->mode == AVATAR_WEIGHTS_SHAPES_ONLY || !self->model
       || (self->loras && self->loras->len > 0)) {
     self->shared = &self->own;
     return host_load (&self->own, load, error);
   }
-  self->shared = avatar_shared_weights_acquire (self->model, self->device, self->part, host_load,
-      load, error);
+  names = avatar_weight_list_checksum (load->list);
+  self->shared = avatar_shared_weights_acquire (&(AvatarSharedKey){ self->model, self->device,
+                                                    self->part, names },
+      host_load, load, error);
   return self->shared != NULL;
 }
 
