@@ -64,14 +64,12 @@ static AvatarTensor
 lookup (gpointer file, const char *name, GError **error)
 {
   g_autofree char *key = g_strconcat ("weights.", name, NULL);
-  AvatarTensor stored, t;
+  AvatarTensorSource stored;
 
   if (!avatar_safetensors_get (file, key, &stored))
     return AVATAR_NO_TENSOR;
-  t = avatar_tensor_of_shape (AVATAR_F32, g_new (float, avatar_tensor_n (stored)), stored.rank,
-      stored.shape);
-  avatar_dtype_to_f32 (t.data, stored.data, stored.dtype, avatar_tensor_n (stored));
-  return t;
+  return avatar_tensor_of_shape (AVATAR_F32, avatar_tensor_source_read_all (&stored, error),
+      stored.rank, stored.shape);
 }
 
 static AvatarVaeNetwork *
