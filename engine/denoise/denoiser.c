@@ -183,12 +183,18 @@ denoise (AvatarDenoiser *self, GError **error)
   return pull;
 }
 
-gboolean
-avatar_denoiser_is_due (AvatarDenoiser *self)
+guint
+avatar_denoiser_get_n_ready (AvatarDenoiser *self)
 {
   gsize n = self->channels * self->h8 * self->w8;
 
-  return self->ready_next * n >= self->ready->len && avatar_denoiser_wants_window (self);
+  return self->ready->len / n - self->ready_next;
+}
+
+gboolean
+avatar_denoiser_is_due (AvatarDenoiser *self)
+{
+  return avatar_denoiser_get_n_ready (self) == 0 && avatar_denoiser_wants_window (self);
 }
 
 AvatarPull
@@ -196,7 +202,7 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {
   gsize n = self->channels * self->h8 * self->w8;
 
-  while (self->ready_next * n >= self->ready->len) {
+  while (avatar_denoiser_get_n_ready (self) == 0) {
     AvatarPull pull;
 
     g_array_set_size (self->ready, 0);

@@ -229,6 +229,14 @@ AVATAR_API gboolean avatar_denoiser_change (AvatarDenoiser *self,
     const AvatarDenoiseSettings *settings, const AvatarImage *image, GError **error);
 /* Whether the next avatar_denoiser_pull() denoises a window. By the thread that pulls. */
 AVATAR_API gboolean avatar_denoiser_is_due (AvatarDenoiser *self);
+/**
+ * avatar_denoiser_get_n_ready:
+ *
+ * Called by the thread that pulls.
+ *
+ * Returns: latent frames that avatar_denoiser_pull() returns without computing
+ */
+AVATAR_API guint avatar_denoiser_get_n_ready (AvatarDenoiser *self);
 AVATAR_API void avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
     gpointer user_data);
 /* @features: one video frame's [steps, states, channels] floats, which must be finite. Never
