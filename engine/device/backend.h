@@ -163,6 +163,8 @@ struct _AvatarBackend
   void (*act) (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
   void (*silu_product) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   void (*axpby) (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b);
+  void (*scale_round) (AvatarQueue *queue, AvatarTensor x, double factor, AvatarDType dtype);
+  void (*find_non_finite) (AvatarQueue *queue, AvatarTensor flag, AvatarTensor x);
   void (*copy) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   void (*mean_rows) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
   void (*patchify) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],

@@ -473,6 +473,26 @@ avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, doubl
 }
 
 void
+avatar_op_scale_round (AvatarOps *ops, AvatarTensor x, double factor, AvatarDType dtype)
+{
+  g_assert (avatar_tensor_is_contiguous (x) && x.dtype == AVATAR_F32);
+  g_assert (dtype == AVATAR_F32 || dtype == AVATAR_F16 || dtype == AVATAR_BF16);
+  avatar_ops_count (ops, avatar_tensor_n (x), 2 * bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->scale_round (ops->queue, x, factor, dtype);
+}
+
+void
+avatar_op_find_non_finite (AvatarOps *ops, AvatarTensor flag, AvatarTensor x)
+{
+  g_assert (avatar_tensor_is_contiguous (x) && x.dtype == AVATAR_F32);
+  g_assert (flag.dtype == AVATAR_I32 && avatar_tensor_n (flag) == 1);
+  avatar_ops_count (ops, 0, bytes_of (x));
+  if (avatar_ops_running (ops))
+    ops->backend->find_non_finite (ops->queue, flag, x);
+}
+
+void
 avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x)
 {
   g_assert (x.rank == y.rank);

@@ -155,6 +155,12 @@ void avatar_op_act (AvatarOps *ops, AvatarTensor x, AvatarAct act);
 void avatar_op_silu_product (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
 /* y = a * x + b * y. Both contiguous with the same number of elements. y is not read if b = 0. */
 void avatar_op_axpby (AvatarOps *ops, AvatarTensor y, double a, AvatarTensor x, double b);
+/* x = factor * x in float32, then rounded to the nearest value of @dtype: AVATAR_F16, AVATAR_BF16,
+ * or AVATAR_F32 for the product alone. x float32, contiguous. */
+void avatar_op_scale_round (AvatarOps *ops, AvatarTensor x, double factor, AvatarDType dtype);
+/* flag becomes 1 if a value of x is NaN or infinite, and keeps its value otherwise. x float32,
+ * contiguous; flag int32 [1]. */
+void avatar_op_find_non_finite (AvatarOps *ops, AvatarTensor flag, AvatarTensor x);
 /* y = x, both of one shape and any strides. Converts between float32 and the context's dtype. */
 void avatar_op_copy (AvatarOps *ops, AvatarTensor y, AvatarTensor x);
 /* Linear cross-fade along dimension @dim < 3, in place: y[k] = before[k] (1 - k / n) + y[k] k / n

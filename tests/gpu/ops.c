@@ -344,6 +344,36 @@ sums_and_copies (Run *run, const gint64 *p)
   avatar_op_copy (run->ops, avatar_tensor_slice (input (run, 7, 5, 4), 2, 0, 3), turned);
 }
 
+/* The bits of the CPU. p: dtype */
+static void
+scale_round (Run *run, const gint64 *p)
+{
+  AvatarTensor x = input_f32 (run, 37, 100);
+
+  avatar_op_scale_round (run->ops, x, -2.7, p[0]);
+  output (run, x);
+}
+
+/* p: the index of the value that is not finite, or -1 */
+static void
+find_non_finite (Run *run, const gint64 *p)
+{
+  AvatarTensor x = input_f32 (run, 100000);
+  AvatarTensor flag = avatar_ops_alloc_as (run->ops, AVATAR_I32, 1, (gint64) 1);
+  const float infinite = p[0] % 2 ? INFINITY : NAN;
+  gint32 found;
+
+  avatar_op_clear (run->ops, flag);
+  if (p[0] >= 0)
+    avatar_op_upload (run->ops,
+        avatar_tensor (AVATAR_F32, (char *) x.data + p[0] * sizeof (float), 1, (gint64) 1),
+        &infinite);
+  avatar_op_find_non_finite (run->ops, flag, x);
+  avatar_op_download_raw (run->ops, &found, flag);
+  g_assert_cmpint (found, ==, p[0] >= 0 ? 1 : 0);
+  output (run, input_f32 (run, 1));
+}
+
 /* p: channels, t, h, w, px */
 static void
 patchify (Run *run, const gint64 *p)
@@ -485,6 +515,12 @@ test_all (void)
   for (gint64 a = AVATAR_ACT_NONE; a < AVATAR_N_ACTS; a++)
     CASE (act, ROUNDED, a);
   CASE (sums_and_copies, ROUNDED, 0);
+  for (gint64 dtype = AVATAR_F32; dtype <= AVATAR_BF16; dtype++)
+    CASE (scale_round, 0, dtype);
+  CASE (find_non_finite, EXACT, -1);
+  CASE (find_non_finite, EXACT, 0);
+  CASE (find_non_finite, EXACT, 54321);
+  CASE (find_non_finite, EXACT, 99999);
   CASE (patchify, EXACT, 16, 3, 8, 12, 2);
   CASE (unfold_and_power, ROUNDED, 50, 12, 3, 2, 1);
   if (strstr (avatar_device_get_description (gpu), "capability 9")

@@ -391,6 +391,63 @@ test_sums (void)
   g_assert_cmpfloat (avatar_tensor_f32 (b)[100], ==, 2 * avatar_tensor_f32 (a)[100]);
 }
 
+/* @v as a value with @bits of mantissa, the first one included; ties to even. */
+static double
+round_to (double v, int bits)
+{
+  int exponent;
+  double fraction = frexp (v, &exponent);
+
+  return ldexp (rint (ldexp (fraction, bits)), exponent - bits);
+}
+
+static void
+test_scale_round (void)
+{
+  static const struct
+  {
+    AvatarDType dtype;
+    int bits;
+  } rows[] = { { AVATAR_F32, 24 }, { AVATAR_F16, 11 }, { AVATAR_BF16, 8 } };
+  g_autoptr (AvatarOps) ops = make_ops ();
+  AvatarTensor x = vector (ops, 1027), before = vector (ops, 1027);
+
+  for (guint k = 0; k < G_N_ELEMENTS (rows); k++) {
+    fill (x);
+    for (guint i = 0; i < 1027; i++) /* of the normal numbers of float16 */
+      avatar_tensor_f32 (x)[i] += avatar_tensor_f32 (x)[i] < 0 ? -0.01f : 0.01f;
+    avatar_op_copy (ops, before, x);
+    avatar_op_scale_round (ops, x, -2.7, rows[k].dtype);
+    for (guint i = 0; i < 1027; i++)
+      g_assert_cmpfloat (avatar_tensor_f32 (x)[i], ==,
+          round_to (round_to ((double) avatar_tensor_f32 (before)[i] * -2.7f, 24), rows[k].bits));
+  }
+}
+
+static void
+test_find_non_finite (void)
+{
+  static const float values[] = { NAN, INFINITY, -INFINITY };
+  g_autoptr (AvatarOps) ops = make_ops ();
+  AvatarTensor x = vector (ops, 1027), flag = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
+  gint32 *found = flag.data;
+
+  avatar_op_clear (ops, flag);
+  avatar_op_find_non_finite (ops, flag, x);
+  g_assert_cmpint (*found, ==, 0);
+  for (guint i = 0; i < G_N_ELEMENTS (values); i++) {
+    guint at = i * 513; /* the first, one in the middle, the last */
+
+    *found = 0;
+    avatar_tensor_f32 (x)[at] = values[i];
+    avatar_op_find_non_finite (ops, flag, x);
+    g_assert_cmpint (*found, ==, 1);
+    avatar_tensor_f32 (x)[at] = 0;
+    avatar_op_find_non_finite (ops, flag, x);
+    g_assert_cmpint (*found, ==, 1);
+  }
+}
+
 static void
 test_cancel (void)
 {
@@ -540,6 +597,8 @@ main (int argc, char **argv)
   g_test_add_func ("/ops/frame-attention", test_frame_attention);
   g_test_add_func ("/ops/layouts", test_layouts);
   g_test_add_func ("/ops/sums", test_sums);
+  g_test_add_func ("/ops/scale-round", test_scale_round);
+  g_test_add_func ("/ops/find-non-finite", test_find_non_finite);
   g_test_add_func ("/ops/conv2d", test_conv2d);
   g_test_add_func ("/ops/pictures", test_pictures);
   g_test_add_func ("/ops/cancel", test_cancel);

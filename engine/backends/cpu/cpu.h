@@ -65,6 +65,8 @@ void avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTenso
 void avatar_cpu_act (AvatarQueue *queue, AvatarTensor x, AvatarAct act);
 void avatar_cpu_silu_product (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 void avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b);
+void avatar_cpu_scale_round (AvatarQueue *queue, AvatarTensor x, double factor, AvatarDType dtype);
+void avatar_cpu_find_non_finite (AvatarQueue *queue, AvatarTensor flag, AvatarTensor x);
 void avatar_cpu_copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 void avatar_cpu_mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
 void avatar_cpu_patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],

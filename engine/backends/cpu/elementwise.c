@@ -196,6 +196,25 @@ avatar_cpu_axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, 
       out[i] = fa * in[i] + fb * out[i];
 }
 
+void
+avatar_cpu_scale_round (AvatarQueue *queue, AvatarTensor x, double factor, AvatarDType dtype)
+{
+  gint64 n = avatar_tensor_n (x);
+  float *values = x.data, f = factor;
+
+  for (gint64 i = 0; i < n; i++)
+    values[i] *= f;
+  if (dtype != AVATAR_F32)
+    avatar_dtype_round (values, n, dtype);
+}
+
+void
+avatar_cpu_find_non_finite (AvatarQueue *queue, AvatarTensor flag, AvatarTensor x)
+{
+  if (!avatar_is_finite (x.data, avatar_tensor_n (x)))
+    *(gint32 *) flag.data = 1;
+}
+
 /* Copies the outermost dimension, recursively. */
 static void
 copy_dim (AvatarTensor y, AvatarTensor x)

@@ -89,6 +89,22 @@ axpby (AvatarQueue *queue, AvatarTensor y, double a, AvatarTensor x, double b)
 }
 
 static void
+scale_round (AvatarQueue *queue, AvatarTensor x, double factor, AvatarDType dtype)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_scale_round (queue->stream, x, factor, dtype),
+        "rounding to 16 bits");
+}
+
+static void
+find_non_finite (AvatarQueue *queue, AvatarTensor flag, AvatarTensor x)
+{
+  if (avatar_cuda_begin (queue))
+    avatar_cuda_check (queue, avatar_kernel_find_non_finite (queue->stream, flag, x),
+        "a check for NaN");
+}
+
+static void
 copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x)
 {
   if (avatar_cuda_begin (queue))
@@ -247,6 +263,8 @@ static const AvatarBackend backend = {
   .act = act,
   .silu_product = silu_product,
   .axpby = axpby,
+  .scale_round = scale_round,
+  .find_non_finite = find_non_finite,
   .copy = copy,
   .mean_rows = mean_rows,
   .patchify = patchify,

@@ -35,7 +35,7 @@ struct _AvatarFence
 };
 
 static gint taken_mib, fail_memory_in, fail_host_in, fail_upload_in, n_allocated;
-static gint operations, call_in;
+static gint operations, downloaded, call_in;
 static void (*call_func) (gpointer data);
 static gpointer call_data;
 
@@ -67,6 +67,12 @@ guint
 avatar_fake_count_memory (void)
 {
   return g_atomic_int_get (&n_allocated);
+}
+
+guint
+avatar_fake_count_downloaded (void)
+{
+  return g_atomic_int_get (&downloaded);
 }
 
 guint
@@ -308,6 +314,7 @@ download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean 
 {
   do_uploads (queue, G_MAXUINT64);
   memcpy (dst, src, bytes);
+  g_atomic_int_add (&downloaded, bytes);
 }
 
 static void
@@ -377,6 +384,9 @@ CPU (act, (AvatarQueue * queue, AvatarTensor x, AvatarAct a), (NULL, x, a))
 CPU (silu_product, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x), (NULL, y, x))
 CPU (axpby, (AvatarQueue * queue, AvatarTensor y, double a, AvatarTensor x, double b),
     (NULL, y, a, x, b))
+CPU (scale_round, (AvatarQueue * queue, AvatarTensor x, double factor, AvatarDType dtype),
+    (NULL, x, factor, dtype))
+CPU (find_non_finite, (AvatarQueue * queue, AvatarTensor flag, AvatarTensor x), (NULL, flag, x))
 CPU (copy, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x), (NULL, y, x))
 CPU (mean_rows, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight),
     (NULL, y, x, weight))
@@ -444,6 +454,8 @@ const AvatarBackend avatar_backend_fake = {
   .act = act,
   .silu_product = silu_product,
   .axpby = axpby,
+  .scale_round = scale_round,
+  .find_non_finite = find_non_finite,
   .copy = copy,
   .mean_rows = mean_rows,
   .patchify = patchify,

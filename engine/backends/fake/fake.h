@@ -26,6 +26,8 @@ void avatar_fake_fail_host (guint n);
 void avatar_fake_fail_upload (guint n);
 /* Returns the number of allocations of device and pinned memory that have not been freed. */
 guint avatar_fake_count_memory (void);
+/* Returns the number of bytes copied from the device to the host. */
+guint avatar_fake_count_downloaded (void);
 /* Returns the number of operations since the start of the process, without copies. */
 guint avatar_fake_count_operations (void);
 /* Calls @func once, in the thread that computes, when the @n-th operation from now on begins. Not

@@ -199,6 +199,50 @@ avatar_kernel_axpby (cudaStream_t stream, AvatarTensor y, double a, AvatarTensor
   });
 }
 
+template <typename T>
+__global__ void
+scale_round (float *x, gint64 n, float factor)
+{
+  for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (gint64) gridDim.x * blockDim.x)
+    x[i] = to_float (from_float<T> (__fmul_rn (x[i], factor)));
+}
+
+extern "C" cudaError_t
+avatar_kernel_scale_round (cudaStream_t stream, AvatarTensor x, double factor, AvatarDType dtype)
+{
+  gint64 n = avatar_tensor_n (x);
+  unsigned grid = (unsigned) MIN (blocks_for (n, THREADS), 1u << 16);
+
+  if (n == 0)
+    return cudaSuccess;
+  return DISPATCH_FLOAT (dtype, T, [&] () {
+    scale_round<T><<<grid, THREADS, 0, stream>>> ((float *) x.data, n, factor);
+    return cudaGetLastError ();
+  });
+}
+
+__global__ void
+find_non_finite (int *flag, const float *x, gint64 n)
+{
+  for (gint64 i = (gint64) blockIdx.x * blockDim.x + threadIdx.x; i < n;
+       i += (gint64) gridDim.x * blockDim.x)
+    if (!isfinite (x[i]))
+      *flag = 1;
+}
+
+extern "C" cudaError_t
+avatar_kernel_find_non_finite (cudaStream_t stream, AvatarTensor flag, AvatarTensor x)
+{
+  gint64 n = avatar_tensor_n (x);
+  unsigned grid = (unsigned) MIN (blocks_for (n, THREADS), 1u << 16);
+
+  if (n == 0)
+    return cudaSuccess;
+  find_non_finite<<<grid, THREADS, 0, stream>>> ((int *) flag.data, (const float *) x.data, n);
+  return cudaGetLastError ();
+}
+
 struct Strides
 {
   gint64 shape[AVATAR_MAX_RANK], x[AVATAR_MAX_RANK], y[AVATAR_MAX_RANK];

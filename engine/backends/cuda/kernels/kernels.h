@@ -39,6 +39,11 @@ cudaError_t avatar_kernel_gate_vectors (cudaStream_t stream, void *bias, float *
     const float *gate, AvatarTensor b, const float *w_scale, gint64 n);
 cudaError_t
 avatar_kernel_axpby (cudaStream_t stream, AvatarTensor y, double a, AvatarTensor x, double b);
+/* x = factor * x, rounded to @dtype. x float32, contiguous. */
+cudaError_t
+avatar_kernel_scale_round (cudaStream_t stream, AvatarTensor x, double factor, AvatarDType dtype);
+/* flag = 1 if a value of x is NaN or infinite. x float32, contiguous. */
+cudaError_t avatar_kernel_find_non_finite (cudaStream_t stream, AvatarTensor flag, AvatarTensor x);
 cudaError_t avatar_kernel_copy (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 cudaError_t
 avatar_kernel_mean_rows (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
