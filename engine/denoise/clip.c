@@ -71,6 +71,7 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
 {
   gsize n = self->h8 * self->w8, all = self->channels * clip->plan.latents * n;
   guint shift = avatar_clip_shift (&clip->plan, i);
+  AvatarStepBuffers buffers;
 
   memset (clip->sum, 0, all * sizeof (float));
   memset (clip->count, 0, clip->plan.latents * sizeof (guint));
@@ -79,18 +80,20 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
     exchange (self, clip, shift, k, FALSE);
     avatar_ops_release (self->ops, self->mark);
     avatar_window_set_audio (&self->window, self->ops, clip->audio);
-    avatar_denoiser_step (self, self->ops, clip->x, i,
-        (AvatarWindowPosition){ k, avatar_clip_latent (&clip->plan, shift, k, 0) },
-        avatar_denoiser_buffers (self, self->ops));
-    if (!avatar_denoiser_check_step (self, clip->x, k, i, error))
+    buffers = avatar_denoiser_buffers (self, self->ops);
+    avatar_op_upload (self->ops, buffers.x, clip->x);
+    avatar_denoiser_step (self, self->ops, i,
+        (AvatarWindowPosition){ k, avatar_clip_latent (&clip->plan, shift, k, 0) }, &buffers);
+    if (!avatar_denoiser_check_step (self, &buffers, k, i, error))
       return FALSE;
+    avatar_op_download (self->ops, clip->x, buffers.x);
     exchange (self, clip, shift, k, TRUE);
   }
   for (gsize j = 0; j < all; j++)
     clip->z[j] = clip->sum[j] / clip->count[j / n % clip->plan.latents];
   if (self->settings.upstream_rounding)
     avatar_dtype_round (clip->z, all, AVATAR_F16);
-  return TRUE;
+  return avatar_ops_check (self->ops, error);
 }
 
 AvatarPull
@@ -101,6 +104,8 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
   guint64 total = avatar_denoiser_total (self);
   g_auto (Clip) clip = { .plan = avatar_clip_plan (self->pushed, self->frames) };
 
+  if (clip.plan.windows == 1) /* nothing to shift or to average */
+    return avatar_denoiser_run_window (self, error);
   clip.z = g_new (float, n *clip.plan.latents);
   clip.sum = g_new (float, n *clip.plan.latents);
   clip.count = g_new (guint, clip.plan.latents);

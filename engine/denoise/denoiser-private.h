@@ -56,7 +56,6 @@ struct _AvatarDenoiser
   gboolean texts_given; /* encoded, in place of prompts */
   AvatarImage *image;   /* the portrait; NULL: none so far */
   float *moments;       /* [2 C, h8, w8]: of its posterior */
-  float *velocities;    /* [2, C, frames, h8, w8]: for parity; else NULL */
 
   AvatarProgressFunc progress;
   gpointer progress_data;
@@ -115,10 +114,14 @@ gboolean avatar_denoiser_acquire_memory (AvatarDenoiser *self, guint64 for_texts
 /* AvatarReclaimFunc */
 AvatarReclaimResult avatar_denoiser_reclaim (gpointer denoiser, gboolean all);
 
-/* Latents and velocity of a window in the arena. */
+/**
+ * AvatarStepBuffers: tensors of a window in the arena
+ * @x, @v: latents and velocity, [C, frames, h8, w8]
+ * @non_finite: int32 [1], 1 after a step that gave NaN or infinity
+ */
 typedef struct
 {
-  AvatarTensor x, v; /* [C, frames, h8, w8] */
+  AvatarTensor x, v, non_finite;
 } AvatarStepBuffers;
 
 /* Fills the conditions' texts: from @texts [2], or from the settings' prompts if it is %NULL. Of models
@@ -131,12 +134,15 @@ avatar_denoiser_encode_texts (AvatarDenoiser *self, const AvatarImage *image, GE
 /* What that needs of the device's memory with @room bytes for weights; zeros if there is no encoder. */
 void avatar_denoiser_plan_texts (AvatarDenoiser *self, guint64 room, AvatarTextEncoderNeeds *needs);
 AvatarStepBuffers avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops);
-/* z [C, frames, h8, w8] on the host (%NULL in a plan): one Euler step, in place. */
-void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
-    AvatarWindowPosition place, AvatarStepBuffers buffers);
-/* After step @i of @window: FALSE with @error if it failed or if @z is not finite. */
-gboolean avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
-    GError **error);
+/* Memory between two steps for the first @known frames of x: [C, known h8 w8]. */
+AvatarTensor avatar_denoiser_alloc_held (AvatarDenoiser *self, AvatarOps *ops, gint64 known);
+/* One Euler step of @buffers' x, in place, and the check of it for NaN and infinity. */
+void avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, guint i,
+    AvatarWindowPosition place, const AvatarStepBuffers *buffers);
+/* After step @i of @window: FALSE with @error if it failed or gave NaN or infinity. Waits for the
+ * device. */
+gboolean avatar_denoiser_check_step (AvatarDenoiser *self, const AvatarStepBuffers *buffers,
+    guint window, guint i, GError **error);
 /* Files of noise, and how many latent frames the reference has. */
 gboolean
 avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error);

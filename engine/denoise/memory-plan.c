@@ -44,11 +44,16 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
 
     if (!(seen & 1 << kind)) {
       AvatarCost before = work_of (ops);
+      AvatarStepBuffers buffers;
+      gsize between;
 
       seen |= 1 << kind;
       self->stats.forwards = 0;
-      avatar_denoiser_step (self, ops, NULL, i, (AvatarWindowPosition){ 0 },
-          avatar_denoiser_buffers (self, ops));
+      buffers = avatar_denoiser_buffers (self, ops);
+      between = avatar_ops_mark (ops);
+      avatar_denoiser_alloc_held (self, ops, self->frames - 1); /* at the end of a stream */
+      avatar_ops_release (ops, between);
+      avatar_denoiser_step (self, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
       avatar_ops_release (ops, mark);
       forwards[kind] = self->stats.forwards;
       work[kind] = work_add (work[kind], 1, work_of (ops), before);

@@ -3,9 +3,6 @@
 
 #include <math.h>
 
-/* Values that are rounded at a time. */
-#define PIECE 512
-
 static float
 round_one (float v, AvatarDType dtype)
 {
@@ -26,40 +23,23 @@ avatar_parity_sigma (guint i, guint steps, float shift)
 }
 
 void
-avatar_parity_guide (float *with, const float *without, gsize n, double scale)
+avatar_parity_guide (AvatarOps *ops, AvatarTensor with, AvatarTensor without, double scale)
 {
-  float factor = (float) scale, v[PIECE], u[PIECE];
-
-  for (gsize i = 0; i < n; i += PIECE) {
-    gsize m = MIN (PIECE, n - i);
-
-    for (gsize j = 0; j < m; j++) {
-      u[j] = without[i + j];
-      v[j] = with[i + j];
-    }
-    avatar_dtype_round (u, m, AVATAR_BF16);
-    avatar_dtype_round (v, m, AVATAR_BF16);
-    for (gsize j = 0; j < m; j++)
-      v[j] -= u[j];
-    avatar_dtype_round (v, m, AVATAR_BF16);
-    for (gsize j = 0; j < m; j++)
-      v[j] *= factor;
-    avatar_dtype_round (v, m, AVATAR_BF16);
-    for (gsize j = 0; j < m; j++)
-      with[i + j] = u[j] + v[j];
-    avatar_dtype_round (with + i, m, AVATAR_BF16);
-  }
+  avatar_op_scale_round (ops, without, 1, AVATAR_BF16);
+  avatar_op_scale_round (ops, with, 1, AVATAR_BF16);
+  avatar_op_axpby (ops, with, -1, without, 1);
+  avatar_op_scale_round (ops, with, 1, AVATAR_BF16);
+  avatar_op_scale_round (ops, with, scale, AVATAR_BF16);
+  avatar_op_axpby (ops, with, 1, without, 1);
+  avatar_op_scale_round (ops, with, 1, AVATAR_BF16);
 }
 
 void
-avatar_parity_step (float *z, const float *v, gsize n, float dt)
+avatar_parity_step (AvatarOps *ops, AvatarTensor z, AvatarTensor v, float dt)
 {
-  for (gsize i = 0; i < n; i++) {
-    float moved = v[i] * dt;
-
-    z[i] += moved;
-  }
-  avatar_dtype_round (z, n, AVATAR_BF16);
+  avatar_op_scale_round (ops, v, dt, AVATAR_F32);
+  avatar_op_axpby (ops, z, 1, v, 1);
+  avatar_op_scale_round (ops, z, 1, AVATAR_BF16);
 }
 
 void

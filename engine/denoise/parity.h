@@ -4,7 +4,7 @@
  * docs/measurements/numerics.md lists which are reproduced. */
 #pragma once
 
-#include "engine/base/tensor.h"
+#include "engine/ops/ops.h"
 
 #include <avatar/image.h>
 
@@ -12,10 +12,11 @@ G_BEGIN_DECLS
 
 /* sigma_i, i = 0 .. @steps, as torch has it in float32 (FlowMatchDiscreteScheduler.set_timesteps). */
 float avatar_parity_sigma (guint i, guint steps, float shift);
-/* @with = @without + @scale (@with - @without), rounded to bfloat16 after each operation and before. */
-void avatar_parity_guide (float *with, const float *without, gsize n, double scale);
-/* One Euler step, z += v dt in float32, and what upstream keeps of it until windows are joined. */
-void avatar_parity_step (float *z, const float *v, gsize n, float dt);
+/* with = without + @scale (with - without), rounded to bfloat16 before and after each operation. All
+ * float32, of one shape; @without is rounded in place. */
+void avatar_parity_guide (AvatarOps *ops, AvatarTensor with, AvatarTensor without, double scale);
+/* One Euler step, z += v dt in float32, then z rounded to bfloat16. @v is multiplied in place. */
+void avatar_parity_step (AvatarOps *ops, AvatarTensor z, AvatarTensor v, float dt);
 /* @rgb = the pixels of @image in -1..1, as float16 has them. [height, width, 3] */
 void avatar_parity_pixels (float *rgb, const AvatarImage *image);
 /* x = mean + std @noise of one latent frame, times @factor, less @shift before that. @moments: [2, @n]

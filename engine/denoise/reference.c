@@ -37,7 +37,6 @@ gboolean
 avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error)
 {
   const gint64 shape[4] = { self->channels, self->frames, self->h8, self->w8 };
-  gsize n = self->channels * self->frames * self->h8 * self->w8;
 
   if (s->noise && s->noise_file) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -48,9 +47,6 @@ avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s
   self->seeded_posterior = s->posterior_noise && strcmp (s->posterior_noise, "seeded") == 0;
   if (self->dry_run)
     return TRUE;
-  if (s->upstream_rounding) {
-    self->velocities = g_new (float, 2 * n);
-  }
   if (s->noise_file && !avatar_noise_file_load (&self->noise, s->noise_file, "noise", shape, error))
     return FALSE;
   return takes_mode (s) || self->seeded_posterior

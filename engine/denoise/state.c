@@ -219,7 +219,6 @@ avatar_denoiser_free (AvatarDenoiser *self)
   avatar_image_free (self->image);
   avatar_noise_file_clear (&self->noise);
   avatar_noise_file_clear (&self->posterior);
-  g_free (self->velocities);
   g_free (self->last);
   g_array_unref (self->features);
   g_array_unref (self->ready);

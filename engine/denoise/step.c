@@ -10,63 +10,67 @@
 AvatarStepBuffers
 avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
 {
-  return (AvatarStepBuffers){
-    .x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8, self->w8),
-    .v = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8, self->w8),
+  gint64 c = self->channels, n = self->frames, h = self->h8, w = self->w8;
+  AvatarStepBuffers b = {
+    .x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, n, h, w),
+    .v = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, n, h, w),
+    .non_finite = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1),
   };
+
+  avatar_op_clear (ops, b.non_finite);
+  return b;
 }
 
-/* Guidance and step on the host, which both take no time beside a forward. */
-static void
-step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
-    AvatarWindowPosition place, AvatarStepBuffers b, float dt)
+AvatarTensor
+avatar_denoiser_alloc_held (AvatarDenoiser *self, AvatarOps *ops, gint64 known)
 {
-  gsize n = self->channels * self->frames * self->h8 * self->w8;
-  float *with = self->velocities, *without = with ? with + n : NULL;
-  double scale;
-  gboolean guided = avatar_window_is_guided (&self->window, i, &scale);
+  return avatar_ops_alloc_as (ops, AVATAR_F32, 2, self->channels, known * self->h8 * self->w8);
+}
 
-  self->stats.forwards += avatar_window_branches (&self->window, ops, b.v, b.x, i, place);
-  avatar_op_download (ops, with, b.v);
-  if (guided)
-    avatar_op_download (ops, without, self->window.second);
-  if (!avatar_ops_running (ops))
-    return;
-  if (guided)
-    avatar_parity_guide (with, without, n, scale);
+/* Guidance and step with upstream's roundings. */
+static void
+step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, guint i, AvatarWindowPosition place,
+    const AvatarStepBuffers *b, float dt)
+{
+  double scale;
+
+  self->stats.forwards += avatar_window_branches (&self->window, ops, b->v, b->x, i, place);
+  if (avatar_window_is_guided (&self->window, i, &scale))
+    avatar_parity_guide (ops, b->v, self->window.second, scale);
   else
-    avatar_dtype_round (with, n, AVATAR_BF16);
-  avatar_parity_step (z, with, n, dt);
+    avatar_op_scale_round (ops, b->v, 1, AVATAR_BF16);
+  avatar_parity_step (ops, b->x, b->v, dt);
 }
 
 void
-avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, float *z, guint i,
-    AvatarWindowPosition place, AvatarStepBuffers b)
+avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, guint i, AvatarWindowPosition place,
+    const AvatarStepBuffers *b)
 {
   double sigma = avatar_window_sigma (&self->window, i);
   double next = avatar_window_sigma (&self->window, i + 1);
 
-  avatar_op_upload (ops, b.x, z);
   if (self->settings.upstream_rounding) {
-    step_as_upstream (self, ops, z, i, place, b, (float) next - (float) sigma);
-    return;
+    step_as_upstream (self, ops, i, place, b, (float) next - (float) sigma);
+  } else {
+    self->stats.forwards += avatar_window_velocity (&self->window, ops, b->v, b->x, i, place);
+    avatar_op_axpby (ops, b->x, next - sigma, b->v, 1);
   }
-  self->stats.forwards += avatar_window_velocity (&self->window, ops, b.v, b.x, i, place);
-  avatar_op_axpby (ops, b.x, next - sigma, b.v, 1);
-  avatar_op_download (ops, z, b.x);
+  avatar_op_find_non_finite (ops, b->non_finite, b->x);
 }
 
 gboolean
-avatar_denoiser_check_step (AvatarDenoiser *self, const float *z, guint window, guint i,
+avatar_denoiser_check_step (AvatarDenoiser *self, const AvatarStepBuffers *b, guint window, guint i,
     GError **error)
 {
   static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_TRANSFORMER, AVATAR_COMPONENT_TEXT,
     AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
   g_autofree char *what = NULL;
+  gint32 non_finite = 0;
 
+  avatar_op_download_raw (self->ops, &non_finite, b->non_finite);
   if (!avatar_ops_check (self->ops, error))
     return FALSE;
-  if (avatar_is_finite (z, self->channels * self->frames * self->h8 * self->w8))
+  if (!non_finite)
     return TRUE;
   what = g_strdup_printf ("step %u of %u of window %u gave latents that are NaN or infinite", i + 1,
       self->settings.steps, window + 1);

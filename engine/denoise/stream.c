@@ -43,25 +43,41 @@ window_audio (AvatarDenoiser *self, guint64 start)
   return audio;
 }
 
-/* Hold the first @known latent frames of z to those of the last window at noise level @sigma. */
-static void
-hold (AvatarDenoiser *self, float *z, const float *noise, gint64 known, gint64 offset, double sigma)
+/* The first @known frames of a window that continues another one: the last window's frames from
+ * @offset on, and the noise that this window began with, [C, frames, h8, w8]. */
+typedef struct
 {
-  gsize n = self->h8 * self->w8;
+  gint64 known, offset;
+  const float *noise;
+} Held;
 
+/* Sets the first frames of x to those of the last window, at noise level @sigma. They are computed on
+ * the host, where both operands are: on the device these would take memory all the time that a forward
+ * computes, in which resident weights save far more copying. */
+static void
+hold (AvatarDenoiser *self, AvatarTensor x, const Held *held, double sigma)
+{
+  gint64 n = self->h8 * self->w8, row = held->known * n, all = self->frames * n;
+  gsize mark = avatar_ops_mark (self->ops);
+  g_autofree float *blend = g_new (float, self->channels *row);
+  AvatarTensor first;
+
+  if (held->known == 0)
+    return;
   for (gint64 c = 0; c < self->channels; c++)
-    for (gint64 j = 0; j < known; j++) {
-      const float *before = self->last + (c * self->frames + j + offset) * n;
-      gsize at = (c * self->frames + j) * n;
-
-      for (gsize i = 0; i < n; i++)
-        z[at + i] = (1 - sigma) * before[i] + sigma * noise[at + i];
-    }
+    for (gint64 i = 0; i < row; i++)
+      blend[c * row + i] = (1 - sigma) * self->last[c * all + held->offset * n + i]
+          + sigma * held->noise[c * all + i];
+  first = avatar_denoiser_alloc_held (self, self->ops, held->known);
+  avatar_op_upload (self->ops, first, blend);
+  x = avatar_tensor (AVATAR_F32, x.data, 2, self->channels, all);
+  avatar_op_copy (self->ops, avatar_tensor_cols (x, 0, row), first);
+  avatar_ops_release (self->ops, mark);
 }
 
+/* z: (out): the latents, [C, frames, h8, w8]. They stay on the device during all steps. */
 static gboolean
-sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, gint64 known,
-    gint64 offset, GError **error)
+sample (AvatarDenoiser *self, float *z, const Held *held, const float *audio, GError **error)
 {
   AvatarStepBuffers buffers;
   guint steps = self->settings.steps;
@@ -70,18 +86,20 @@ sample (AvatarDenoiser *self, float *z, const float *noise, const float *audio, 
   if (self->window.tokens)
     avatar_step_cache_reset (self->window.tokens, self->frames, 1);
   buffers = avatar_denoiser_buffers (self, self->ops);
+  avatar_op_upload (self->ops, buffers.x, held->noise);
   avatar_denoiser_report (self, self->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
-    hold (self, z, noise, known, offset, avatar_window_sigma (&self->window, i));
-    avatar_denoiser_step (self, self->ops, z, i, (AvatarWindowPosition){ 0 }, buffers);
-    if (!avatar_denoiser_check_step (self, z, self->n_windows, i, error))
+    hold (self, buffers.x, held, avatar_window_sigma (&self->window, i));
+    avatar_denoiser_step (self, self->ops, i, (AvatarWindowPosition){ 0 }, &buffers);
+    if (!avatar_denoiser_check_step (self, &buffers, self->n_windows, i, error))
       return FALSE;
     if (self->settings.upstream_rounding)
-      avatar_dtype_round (z, self->channels * self->frames * self->h8 * self->w8, AVATAR_F16);
+      avatar_op_scale_round (self->ops, buffers.x, 1, AVATAR_F16);
     avatar_denoiser_report (self, self->n_windows, i + 1);
   }
-  hold (self, z, noise, known, offset, 0);
-  return TRUE;
+  hold (self, buffers.x, held, 0);
+  avatar_op_download (self->ops, z, buffers.x);
+  return avatar_ops_check (self->ops, error);
 }
 
 AvatarPull
@@ -90,16 +108,17 @@ avatar_denoiser_run_window (AvatarDenoiser *self, GError **error)
   gint64 begin_time = g_get_monotonic_time ();
   guint64 start = next_start (self), end;
   gsize n = self->channels * self->frames * self->h8 * self->w8;
-  gint64 known = self->last ? (gint64) (self->start + self->frames - start) : 0;
   g_autofree float *z = g_new (float, n);
-  g_autofree float *noise = NULL;
+  g_autofree float *noise = g_new (float, n);
   g_autofree float *audio = window_audio (self, start);
+  Held held = { .noise = noise, .offset = start - self->start };
 
+  if (self->last)
+    held.known = self->start + self->frames - start;
   for (gint64 j = 0; j < self->frames; j++)
-    if (!avatar_denoiser_noise (self, z, self->frames, j, start + j, error))
+    if (!avatar_denoiser_noise (self, noise, self->frames, j, start + j, error))
       return AVATAR_PULL_ERROR;
-  noise = g_memdup2 (z, n * sizeof (float));
-  if (!sample (self, z, noise, audio, known, start - self->start, error))
+  if (!sample (self, z, &held, audio, error))
     return AVATAR_PULL_ERROR;
   end = start + self->frames;
   if (self->drained)

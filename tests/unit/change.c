@@ -267,28 +267,6 @@ test_back (Fixture *f, gconstpointer data)
   expect_as_new (f, "sim:512", 0, &to, NULL, 1);
 }
 
-/* Latent frames are ready after the pull that denoises their window, until they are pulled. */
-static void
-test_n_ready (Fixture *f, gconstpointer data)
-{
-  g_autoptr (AvatarDevice) device = device_new ("cpu", 0);
-  g_autoptr (AvatarImage) image = portrait (7);
-  g_autoptr (AvatarDenoiser) self = start (f, device, &f->settings, image);
-  g_autofree float *out = g_new (float, f->n);
-
-  g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 0);
-  for (guint i = 0; i < LATENTS - 1; i++) {
-    guint in_window = i < CHUNK ? CHUNK - i : CHUNK - OVERLAP - (i - CHUNK) % (CHUNK - OVERLAP);
-
-    pull (f, self, 1, out);
-    g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, in_window - 1);
-    g_assert_true (avatar_denoiser_is_due (self) == (in_window == 1));
-  }
-  g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 1);
-  avatar_denoiser_reset (self);
-  g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 0);
-}
-
 /* In MiB, for a stage with @settings. */
 static guint64
 least_budget (Fixture *f, const AvatarDenoiseSettings *settings)
@@ -471,7 +449,6 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add ("/change/changes", Fixture, NULL, setup, test_changes, teardown);
   g_test_add ("/change/back", Fixture, NULL, setup, test_back, teardown);
-  g_test_add ("/change/n-ready", Fixture, NULL, setup, test_n_ready, teardown);
   g_test_add ("/change/least", Fixture, NULL, setup, test_least, teardown);
   g_test_add ("/change/refused", Fixture, NULL, setup, test_refused, teardown);
   g_test_add ("/change/failing", Fixture, NULL, setup, test_failing, teardown);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A stream of windows: latent frames that are ready, and copies from the device in a window. */
+#include "engine/backends/fake/fake.h"
+
+#include <avatar/avatar.h>
+
+#define SIZE 64
+#define CHUNK 3
+#define OVERLAP 1
+#define WINDOWS 3
+#define LATENTS (CHUNK + (WINDOWS - 1) * (CHUNK - OVERLAP))
+#define FRAMES (4 * LATENTS - 3)
+#define MAX_LATENT 4096 /* floats of a latent frame */
+
+static AvatarDenoiser *
+start (AvatarModel *model, const char *device_name, AvatarDenoiseMode mode, guint steps)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open (device_name, &error);
+  const AvatarModelInfo *info = avatar_model_get_info (model);
+  gsize n = info->feature_steps * info->feature_states * info->feature_channels;
+  g_autofree float *features = g_new0 (float, n);
+  g_autofree guint8 *pixels = g_malloc0 (SIZE * SIZE * 3);
+  g_autoptr (AvatarImage) image = avatar_image_new (SIZE, SIZE, 3, SIZE * 3, pixels, NULL);
+  AvatarDenoiseSettings settings;
+  AvatarDenoiser *self;
+
+  g_assert_no_error (error);
+  g_assert_cmpuint (info->latent_channels * (SIZE / 8) * (SIZE / 8), <=, MAX_LATENT);
+  avatar_denoise_settings_init (&settings, model);
+  settings.width = settings.height = SIZE;
+  settings.window_latents = CHUNK;
+  settings.overlap = OVERLAP;
+  settings.steps = steps;
+  settings.guidance_scale = 4;
+  settings.mode = mode;
+  settings.prompt_cache_dir = "none";
+  self = avatar_denoiser_new (model, device, &settings, &error);
+  g_assert_no_error (error);
+  g_assert_true (avatar_denoiser_set_reference (self, image, NULL));
+  for (guint i = 0; i < FRAMES; i++)
+    g_assert_true (avatar_denoiser_push (self, features, NULL));
+  g_assert_true (avatar_denoiser_drain (self, NULL));
+  return self;
+}
+
+static void
+pull (AvatarDenoiser *self, guint n)
+{
+  float latent[MAX_LATENT];
+  g_autoptr (GError) error = NULL;
+
+  for (guint i = 0; i < n; i++) {
+    AvatarPull pull = avatar_denoiser_pull (self, latent, &error);
+
+    g_assert_no_error (error);
+    g_assert_cmpint (pull, ==, AVATAR_PULL_OK);
+  }
+}
+
+/* Latent frames are ready after the pull that denoises their window, until they are pulled. */
+static void
+test_n_ready (void)
+{
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarDenoiser) self = start (model, "cpu", AVATAR_DENOISE_MODE_STREAM, 1);
+
+  g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 0);
+  for (guint i = 0; i < LATENTS - 1; i++) {
+    guint in_window = i < CHUNK ? CHUNK - i : CHUNK - OVERLAP - (i - CHUNK) % (CHUNK - OVERLAP);
+
+    pull (self, 1);
+    g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, in_window - 1);
+    g_assert_true (avatar_denoiser_is_due (self) == (in_window == 1));
+  }
+  g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 1);
+  avatar_denoiser_reset (self);
+  g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 0);
+}
+
+/* A window downloads its latents once, and one number of 32 bits after each step. */
+static void
+test_downloads (void)
+{
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  const AvatarModelInfo *info = avatar_model_get_info (model);
+  guint latent = info->latent_channels * (SIZE / 8) * (SIZE / 8) * sizeof (float);
+
+  for (guint steps = 2; steps <= 6; steps += 4) {
+    g_autoptr (AvatarDenoiser) self = start (model, "sim:512", AVATAR_DENOISE_MODE_STREAM, steps);
+    guint before;
+
+    pull (self, CHUNK); /* constants of all windows are downloaded before the first one */
+    before = avatar_sim_count_downloaded ();
+    pull (self, CHUNK - OVERLAP);
+    g_assert_cmpuint (avatar_sim_count_downloaded () - before, ==, CHUNK * latent + 4 * steps);
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/denoiser/n-ready", test_n_ready);
+  g_test_add_func ("/denoiser/downloads", test_downloads);
+  return g_test_run ();
+}
