@@ -15,12 +15,7 @@
 typedef struct
 {
   AvatarDenoiseSettings settings;
-  AvatarConditions conditions;
-  AvatarTextEncoder *text;
-  AvatarTextEncoderNeeds text_needs;
-  AvatarPromptTruncation cuts[2];
-  AvatarImage *image;
-  float *moments;
+  AvatarConditioning conditioning;
   gboolean share;
   AvatarTokenStorage storage;
   gsize predicted;
@@ -35,20 +30,13 @@ typedef struct
 static Before
 save (const AvatarDenoiser *self)
 {
-  Before before = {
+  return (Before){
     .settings = self->settings,
-    .conditions = self->conditions,
-    .text = self->text,
-    .text_needs = self->text_needs,
-    .image = self->image,
-    .moments = self->moments,
+    .conditioning = self->conditioning,
     .share = self->window.share,
     .storage = self->window.storage,
-    .predicted = self->predicted,
+    .predicted = self->memory.predicted,
   };
-
-  memcpy (before.cuts, self->cuts, sizeof before.cuts);
-  return before;
 }
 
 /* Puts back what was; @taken: (out): what it replaces. */
@@ -57,15 +45,10 @@ restore (AvatarDenoiser *self, const Before *before, Before *taken)
 {
   *taken = save (self);
   self->settings = before->settings;
-  self->conditions = before->conditions;
-  self->text = before->text;
-  self->text_needs = before->text_needs;
-  memcpy (self->cuts, before->cuts, sizeof before->cuts);
-  self->image = before->image;
-  self->moments = before->moments;
+  self->conditioning = before->conditioning;
   self->window.share = before->share;
   self->window.storage = before->storage;
-  self->predicted = before->predicted;
+  self->memory.predicted = before->predicted;
 }
 
 static void
@@ -79,22 +62,24 @@ free_unless (gconstpointer mine, gconstpointer kept)
 static void
 forget (Before *old, const AvatarDenoiser *self)
 {
+  const AvatarConditioning *was = &old->conditioning, *is = &self->conditioning;
+
   free_unless (old->settings.prompt, self->settings.prompt);
   free_unless (old->settings.negative_prompt, self->settings.negative_prompt);
   for (guint i = 0; i < 2; i++) {
-    const AvatarText *text = &old->conditions.text[i], *kept = &self->conditions.text[i];
+    const AvatarText *text = &was->conditions.text[i], *kept = &is->conditions.text[i];
 
     free_unless (text->states, kept->states);
     free_unless (text->pooled, kept->pooled);
     free_unless (text->mask, kept->mask);
   }
-  free_unless (old->conditions.reference, self->conditions.reference);
-  free_unless (old->conditions.face, self->conditions.face);
-  free_unless (old->moments, self->moments);
-  if (old->text != self->text)
-    avatar_text_encoder_free (old->text);
-  if (old->image != self->image)
-    avatar_image_free (old->image);
+  free_unless (was->conditions.reference, is->conditions.reference);
+  free_unless (was->conditions.face, is->conditions.face);
+  free_unless (was->moments, is->moments);
+  if (was->text != is->text)
+    avatar_text_encoder_free (was->text);
+  if (was->image != is->image)
+    avatar_image_free (was->image);
 }
 
 /* What is fixed while the stage lives. */
@@ -131,10 +116,10 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
 
   a.prompts = g_strcmp0 (s->prompt, now->prompt) != 0
       || g_strcmp0 (s->negative_prompt, now->negative_prompt) != 0 || guided != was_guided;
-  a.prompts = a.prompts && !self->texts_given;
-  a.latent = a.portrait || (self->seeded_posterior && s->seed != now->seed);
+  a.prompts = a.prompts && !self->conditioning.texts_given;
+  a.latent = a.portrait || (self->conditioning.seeded_posterior && s->seed != now->seed);
   a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
-  a.texts = a.prompts || (a.portrait && self->text);
+  a.texts = a.prompts || (a.portrait && self->conditioning.text);
   a.memory = a.texts || s->steps != now->steps || guided != was_guided;
   a.moments = a.memory || s->motion_pose != now->motion_pose || s->motion_exp != now->motion_exp
       || s->flow_shift != now->flow_shift || s->guidance_scale != now->guidance_scale;
@@ -158,13 +143,13 @@ take_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
 
 /* The rows of the texts, and as much of them as is known without the portrait. */
 static gboolean
-take_prompts (AvatarDenoiser *self, const Anew *anew, GError **error)
+take_prompts (AvatarConditioning *self, const Anew *anew, GError **error)
 {
   if (anew->prompts) {
     self->text = NULL;
     memset (self->cuts, 0, sizeof self->cuts);
     memset (self->conditions.text, 0, sizeof self->conditions.text);
-    if (!avatar_denoiser_take_texts (self, NULL, error))
+    if (!avatar_conditioning_take_texts (self, NULL, error))
       return FALSE;
   } else {
     for (guint i = 0; i < 2; i++) {
@@ -173,7 +158,7 @@ take_prompts (AvatarDenoiser *self, const Anew *anew, GError **error)
       *text = (AvatarText){ .mask = g_memdup2 (text->mask, text->n), text->n, text->used };
     }
   }
-  avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
+  avatar_conditioning_plan_texts (self, G_MAXUINT64, &self->text_needs);
   return TRUE;
 }
 
@@ -181,7 +166,7 @@ take_prompts (AvatarDenoiser *self, const Anew *anew, GError **error)
 static void
 empty (AvatarDenoiser *self)
 {
-  avatar_denoiser_release_memory (self);
+  avatar_denoiser_memory_release (&self->memory);
   avatar_window_clear (&self->window);
 }
 
@@ -196,10 +181,11 @@ settle (AvatarDenoiser *self, GError **error)
   avatar_denoiser_plan_memory (self, 0, 0, &settled, NULL);
   avatar_window_clear (&self->window); /* of the failure that it was meant to be */
   least = settled.least;
-  if (self->memory_client)
-    avatar_memory_client_request (self->memory_client,
-        least + avatar_weights_file_bytes (self->weights), least, &self->ops->cancelled);
-  if (!avatar_ops_check (self->ops, error))
+  if (self->memory.client)
+    avatar_memory_client_request (self->memory.client,
+        least + avatar_weights_file_bytes (self->memory.weights), least,
+        &self->memory.ops->cancelled);
+  if (!avatar_ops_check (self->memory.ops, error))
     return FALSE;
   room = avatar_device_get_available_bytes (self->device);
   if (!avatar_denoiser_plan_memory (self, room, avatar_placement_available_bytes (self->device),
@@ -212,30 +198,29 @@ settle (AvatarDenoiser *self, GError **error)
         memory.budget / MIB);
     return FALSE;
   }
-  self->predicted = settled.arena;
-  avatar_arena_resize (self->ops->arena, self->predicted);
+  self->memory.predicted = settled.arena;
+  avatar_arena_resize (self->memory.ops->arena, self->memory.predicted);
   return TRUE;
 }
 
 static gboolean
 encode_texts (AvatarDenoiser *self, GError **error)
 {
-  if (!avatar_denoiser_acquire_memory (self, self->text_needs.least, error)
-      || !avatar_denoiser_encode_texts (self, self->image, error))
-    return FALSE;
-  avatar_denoiser_round_texts (self);
-  return TRUE;
+  AvatarConditioning *c = &self->conditioning;
+
+  return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.least, error)
+      && avatar_conditioning_encode_texts (c, &self->memory, c->image, &self->progress, error);
 }
 
 /* What takes the device's memory. */
 static gboolean
 make_anew (AvatarDenoiser *self, const Anew *anew, const AvatarImage *image, GError **error)
 {
-  if (anew->texts && !take_prompts (self, anew, error))
+  if (anew->texts && !take_prompts (&self->conditioning, anew, error))
     return FALSE;
   if (anew->memory && !settle (self, error))
     return FALSE;
-  if (anew->portrait && !avatar_denoiser_take_image (self, image, error))
+  if (anew->portrait && !avatar_conditioning_take_image (&self->conditioning, image, error))
     return FALSE;
   return !anew->texts || encode_texts (self, error);
 }
@@ -259,11 +244,11 @@ change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage 
   if (needs_device (&anew) && !make_anew (self, &anew, image, error))
     return FALSE;
   if (anew.latent)
-    avatar_denoiser_sample_reference (self);
+    avatar_conditioning_sample_reference (&self->conditioning);
   if (anew.face)
-    avatar_denoiser_make_face_mask (self);
+    avatar_conditioning_make_face_mask (&self->conditioning);
   if (anew.latent || anew.face || needs_device (&anew))
-    self->begun = FALSE;
+    self->memory.begun = FALSE;
   return TRUE;
 }
 
@@ -277,9 +262,9 @@ go_back (AvatarDenoiser *self, const Before *before)
   restore (self, before, &failed);
   forget (&failed, self);
   avatar_denoiser_init_window (self);
-  avatar_arena_resize (self->ops->arena, self->predicted);
-  self->begun = FALSE;
-  g_clear_error (&self->ops->error); /* a failed operation; a cancel is known all the same */
+  avatar_arena_resize (self->memory.ops->arena, self->memory.predicted);
+  self->memory.begun = FALSE;
+  g_clear_error (&self->memory.ops->error); /* a failed operation; a cancel is known all the same */
 }
 
 /* With the turn. */
@@ -295,8 +280,8 @@ try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarIm
   else
     go_back (self, &before);
   /* what the next window needs it takes as after a turn of another stage, waiting for it if need be */
-  if (!self->begun)
-    avatar_denoiser_release_memory (self);
+  if (!self->memory.begun)
+    avatar_denoiser_memory_release (&self->memory);
   return done;
 }
 
@@ -308,15 +293,15 @@ avatar_denoiser_change (AvatarDenoiser *self, const AvatarDenoiseSettings *setti
 
   if (!avatar_denoiser_check_settings (settings, self->model, error)
       || !check_fixed (self, settings, error)
-      || (image && !avatar_denoiser_check_image (self, image, error)))
+      || (image && !avatar_conditioning_check_image (&self->conditioning, image, error)))
     return FALSE;
-  if (!self->conditions.reference) {
+  if (!self->conditioning.conditions.reference) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "the settings change before there is a portrait; set the reference first");
     return FALSE;
   }
-  g_mutex_lock (&self->turn);
+  g_mutex_lock (&self->memory.exec_lock);
   ok = try_change (self, settings, image, error);
-  g_mutex_unlock (&self->turn);
+  g_mutex_unlock (&self->memory.exec_lock);
   return ok;
 }

@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Upstream's way with long clips: in every step all windows over the whole clip, shifted from step
- * to step; what windows share is averaged (docs/dev/spec/denoise.md 4.5, 4.8). */
-#include "engine/denoise/parity.h"
+/* Upstream's windows over long clips: every step runs all windows of the clip, shifted from step to
+ * step, and averages where windows overlap (docs/dev/spec/denoise.md 4.5, 4.8). The clip's latents are on
+ * the host, so that device memory does not grow with its length. */
 #include "engine/denoise/denoiser-private.h"
+#include "engine/denoise/sampler.h"
 
 #include <string.h>
 
+/**
+ * Clip:
+ * @shape: latents of the clip, [C, P, h8, w8], the shape of @z and @sum
+ * @sum, @count: sum of the windows and their number, for each latent frame [P]
+ * @x: latents of a window, [C, frames, h8, w8]; @audio: its features, [4 frames - 3, n_features]
+ */
 typedef struct
 {
   AvatarClip plan;
-  float *z, *sum; /* [C, P, h8, w8] */
-  guint *count;   /* [P] */
-  float *x;       /* [C, frames, h8, w8] */
-  float *audio;   /* [4 frames - 3, features] */
+  AvatarLatentShape shape;
+  float *z, *sum;
+  guint *count;
+  float *x, *audio;
 } Clip;
 
 static void
@@ -28,91 +35,126 @@ clip_clear (Clip *clip)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Clip, clip_clear)
 
 static void
-gather_audio (AvatarDenoiser *self, Clip *clip, guint shift, guint k)
+clip_init (Clip *clip, const AvatarLatentStream *stream)
 {
-  gsize rows = 4 * self->frames - 3, n = self->n_features;
+  clip->shape = stream->shape;
+  clip->shape.frames = clip->plan.latents;
+  clip->z = g_new (float, avatar_latent_shape_n (&clip->shape));
+  clip->sum = g_new (float, avatar_latent_shape_n (&clip->shape));
+  clip->count = g_new (guint, clip->plan.latents);
+  clip->x = g_new (float, avatar_latent_shape_n (&stream->shape));
+  clip->audio = g_new (float, (4 * stream->shape.frames - 3) * stream->n_features);
+}
+
+static void
+gather_audio (const AvatarLatentStream *stream, Clip *clip, guint shift, guint k)
+{
+  gsize rows = 4 * stream->shape.frames - 3, n = stream->n_features;
 
   for (gsize r = 0; r < rows; r++) {
     guint from = avatar_clip_audio (&clip->plan, shift, k, r);
 
-    if (from < self->pushed)
-      memcpy (clip->audio + r * n, (float *) self->features->data + from * n, n * sizeof (float));
+    if (from < stream->pushed)
+      memcpy (clip->audio + r * n, (float *) stream->features->data + from * n, n * sizeof (float));
     else
       memset (clip->audio + r * n, 0, n * sizeof (float));
   }
 }
 
-/* Latent frames between the clip's z and the window's x: into x, or added to the sum. */
+/* Copies the latents of window @k to x. */
 static void
-exchange (AvatarDenoiser *self, Clip *clip, guint shift, guint k, gboolean add)
+gather_latents (Clip *clip, gint64 frames, guint shift, guint k)
 {
-  gsize n = self->h8 * self->w8;
+  gsize n = avatar_latent_shape_plane (&clip->shape);
 
-  for (gint64 j = 0; j < self->frames; j++) {
+  for (gint64 j = 0; j < frames; j++) {
     guint f = avatar_clip_latent (&clip->plan, shift, k, j);
 
-    for (gint64 c = 0; c < self->channels; c++) {
-      float *x = clip->x + (c * self->frames + j) * n;
-      gsize at = (c * clip->plan.latents + f) * n;
-
-      if (!add)
-        memcpy (x, clip->z + at, n * sizeof (float));
-      for (gsize i = 0; add && i < n; i++)
-        clip->sum[at + i] += x[i];
-      if (add && self->settings.upstream_rounding)
-        avatar_dtype_round (clip->sum + at, n, AVATAR_F16);
-    }
-    clip->count[f] += add ? 1 : 0;
+    for (gint64 c = 0; c < clip->shape.channels; c++)
+      memcpy (clip->x + (c * frames + j) * n, clip->z + (c * clip->shape.frames + f) * n,
+          n * sizeof (float));
   }
+}
+
+/* Adds x, the latents of window @k, to the sum, which is rounded to @dtype. */
+static void
+add_latents (Clip *clip, gint64 frames, guint shift, guint k, AvatarDType dtype)
+{
+  gsize n = avatar_latent_shape_plane (&clip->shape);
+
+  for (gint64 j = 0; j < frames; j++) {
+    guint f = avatar_clip_latent (&clip->plan, shift, k, j);
+
+    for (gint64 c = 0; c < clip->shape.channels; c++) {
+      const float *x = clip->x + (c * frames + j) * n;
+      float *sum = clip->sum + (c * clip->shape.frames + f) * n;
+
+      for (gsize i = 0; i < n; i++)
+        sum[i] += x[i];
+      if (dtype != AVATAR_F32)
+        avatar_dtype_round (sum, n, dtype);
+    }
+    clip->count[f]++;
+  }
+}
+
+/* Step @i of window @k: x on the host before and after. */
+static gboolean
+step_window (AvatarDenoiser *self, Clip *clip, guint i, guint k, GError **error)
+{
+  AvatarOps *ops = self->memory.ops;
+  guint shift = avatar_clip_shift (&clip->plan, i);
+  AvatarWindowPosition place = { k, avatar_clip_latent (&clip->plan, shift, k, 0) };
+  AvatarStepBuffers b;
+
+  avatar_ops_release (ops, self->memory.mark);
+  avatar_window_set_audio (&self->window, ops, clip->audio);
+  b = avatar_step_buffers_new (ops, &self->stream.shape);
+  avatar_op_upload (ops, b.x, clip->x);
+  self->stats.forwards += avatar_step_run (&self->window, ops, i, place, &b);
+  if (!avatar_step_check (self->model, ops, &b, i, self->settings.steps, k, error))
+    return FALSE;
+  avatar_op_download (ops, clip->x, b.x);
+  return avatar_ops_check (ops, error);
 }
 
 static gboolean
 step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
 {
-  gsize n = self->h8 * self->w8, all = self->channels * clip->plan.latents * n;
+  AvatarDType dtype = self->settings.upstream_rounding ? AVATAR_F16 : AVATAR_F32;
+  gsize n = avatar_latent_shape_plane (&clip->shape), all = avatar_latent_shape_n (&clip->shape);
+  gint64 frames = self->stream.shape.frames;
   guint shift = avatar_clip_shift (&clip->plan, i);
-  AvatarStepBuffers buffers;
 
   memset (clip->sum, 0, all * sizeof (float));
   memset (clip->count, 0, clip->plan.latents * sizeof (guint));
   for (guint k = 0; k < clip->plan.windows; k++) {
-    gather_audio (self, clip, shift, k);
-    exchange (self, clip, shift, k, FALSE);
-    avatar_ops_release (self->ops, self->mark);
-    avatar_window_set_audio (&self->window, self->ops, clip->audio);
-    buffers = avatar_denoiser_buffers (self, self->ops);
-    avatar_op_upload (self->ops, buffers.x, clip->x);
-    avatar_denoiser_step (self, self->ops, i,
-        (AvatarWindowPosition){ k, avatar_clip_latent (&clip->plan, shift, k, 0) }, &buffers);
-    if (!avatar_denoiser_check_step (self, &buffers, k, i, error))
+    gather_audio (&self->stream, clip, shift, k);
+    gather_latents (clip, frames, shift, k);
+    if (!step_window (self, clip, i, k, error))
       return FALSE;
-    avatar_op_download (self->ops, clip->x, buffers.x);
-    exchange (self, clip, shift, k, TRUE);
+    add_latents (clip, frames, shift, k, dtype);
   }
   for (gsize j = 0; j < all; j++)
     clip->z[j] = clip->sum[j] / clip->count[j / n % clip->plan.latents];
-  if (self->settings.upstream_rounding)
-    avatar_dtype_round (clip->z, all, AVATAR_F16);
-  return avatar_ops_check (self->ops, error);
+  if (dtype != AVATAR_F32)
+    avatar_dtype_round (clip->z, all, dtype);
+  return TRUE;
 }
 
 AvatarPull
 avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
 {
   gint64 begin_time = g_get_monotonic_time ();
-  gsize n = self->channels * self->h8 * self->w8;
-  guint64 total = avatar_denoiser_total (self);
-  g_auto (Clip) clip = { .plan = avatar_clip_plan (self->pushed, self->frames) };
+  AvatarLatentStream *stream = &self->stream;
+  guint64 total = avatar_latent_stream_total (stream);
+  g_auto (Clip) clip = { .plan = avatar_clip_plan (stream->pushed, stream->shape.frames) };
 
-  if (clip.plan.windows == 1) /* nothing to shift or to average */
+  if (clip.plan.windows == 1) /* no shift and no average */
     return avatar_denoiser_run_window (self, error);
-  clip.z = g_new (float, n *clip.plan.latents);
-  clip.sum = g_new (float, n *clip.plan.latents);
-  clip.count = g_new (guint, clip.plan.latents);
-  clip.x = g_new (float, n * self->frames);
-  clip.audio = g_new (float, (4 * self->frames - 3) * self->n_features);
+  clip_init (&clip, stream);
   for (guint f = 0; f < clip.plan.latents; f++)
-    if (!avatar_denoiser_noise (self, clip.z, clip.plan.latents, f, f, error))
+    if (!avatar_step_noise (&self->settings, &self->noise, &clip.shape, clip.z, f, f, error))
       return AVATAR_PULL_ERROR;
   if (self->window.tokens)
     avatar_step_cache_reset (self->window.tokens, clip.plan.latents, clip.plan.windows);
@@ -122,9 +164,9 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
       return AVATAR_PULL_ERROR;
     avatar_denoiser_report (self, 0, i + 1);
   }
-  while (self->emitted < total)
-    avatar_denoiser_emit (self, clip.z, clip.plan.latents, self->emitted);
-  self->stats.index = self->n_windows++;
+  while (stream->emitted < total)
+    avatar_latent_stream_emit (stream, clip.z, clip.plan.latents, stream->emitted);
+  self->stats.index = stream->n_windows++;
   self->stats.latents = total;
   self->stats.seconds = (g_get_monotonic_time () - begin_time) * 1e-6;
   return AVATAR_PULL_OK;

@@ -5,8 +5,6 @@
 #include "engine/device/device.h"
 #include "engine/weights/placement.h"
 
-#include <string.h>
-
 void
 avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
 {
@@ -32,12 +30,14 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
   };
 }
 
-/* The stage with all the memory that must be. */
+/* A denoiser with all memory that must be there. */
 static AvatarDenoiser *
 denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     GError **error)
 {
-  g_autoptr (AvatarDenoiser) self = avatar_denoiser_open (model, device, settings, FALSE, error);
+  g_autoptr (AvatarDenoiser) self
+      = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_RUN, error);
+  AvatarDenoiserMemory *memory;
   AvatarMemoryPlan settled;
   AvatarArena *arena;
 
@@ -45,16 +45,17 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
       || !avatar_denoiser_plan_memory (self, avatar_device_get_available_bytes (device),
           avatar_placement_available_bytes (device), &settled, error))
     return NULL;
-  self->predicted = settled.arena;
-  arena = avatar_arena_new (device, self->predicted, "the denoiser", error);
+  memory = &self->memory;
+  memory->predicted = settled.arena;
+  arena = avatar_arena_new (device, memory->predicted, "the denoiser", error);
   if (!arena)
     return NULL;
-  self->ops = avatar_ops_new (device, arena, error);
-  if (!self->ops)
+  memory->ops = avatar_ops_new (device, arena, error);
+  if (!memory->ops)
     return NULL;
   if (avatar_device_get_backend (device)->discrete) {
-    self->memory_client = avatar_memory_client_new (device, avatar_denoiser_reclaim, self);
-    avatar_memory_client_set_reclaimable (self->memory_client, TRUE);
+    memory->client = avatar_memory_client_new (device, avatar_denoiser_memory_reclaim, memory);
+    avatar_memory_client_set_reclaimable (memory->client, TRUE);
   }
   return g_steal_pointer (&self);
 }
@@ -77,173 +78,148 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
 void
 avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak)
 {
-  *predicted = self->predicted;
-  *peak = avatar_arena_peak (self->ops->arena);
+  *predicted = self->memory.predicted;
+  *peak = avatar_arena_peak (self->memory.ops->arena);
 }
 
 void
 avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
     gpointer user_data)
 {
-  self->progress = func;
-  self->progress_data = user_data;
+  self->progress = (AvatarDenoiserProgress){ func, user_data };
 }
 
 gboolean
 avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **error)
 {
-  if (self->drained) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "features came after the end of the stream; reset the denoiser first");
-    return FALSE;
-  }
-  if (!avatar_is_finite (features, self->n_features)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "the audio features of video frame %" G_GUINT64_FORMAT
-        " are NaN or infinite; look at what makes them",
-        self->pushed);
-    return FALSE;
-  }
-  g_array_append_vals (self->features, features, self->n_features);
-  if (self->settings.upstream_rounding)
-    avatar_dtype_round ((float *) self->features->data + self->features->len - self->n_features,
-        self->n_features, AVATAR_F16);
-  self->pushed++;
-  return TRUE;
+  return avatar_latent_stream_push (&self->stream, features,
+      self->settings.upstream_rounding ? AVATAR_F16 : AVATAR_F32, error);
 }
 
 gboolean
 avatar_denoiser_drain (AvatarDenoiser *self, GError **error)
 {
-  self->drained = TRUE;
+  self->stream.drained = TRUE;
   return TRUE;
 }
 
-/* The moments of all steps, and the way to the blocks. */
+/* Computes the step conditioning, then sets the schedule of forwards. */
 static gboolean
-prepare (AvatarDenoiser *self, GError **error)
+prepare (AvatarDenoiserMemory *memory, GError **error)
 {
-  const AvatarTransformerConfig *c = self->transformer.config;
-  g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
-  g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
-
-  if (avatar_weights_set_schedule (self->weights, self->ops, ahead, error)
-      && avatar_window_prepare (&self->window, self->ops, error)
-      && avatar_weights_set_schedule (self->weights, self->ops, forward, error))
+  if (avatar_weights_set_schedule (memory->weights, memory->ops, memory->precompute, error)
+      && avatar_window_prepare (memory->window, memory->ops, error)
+      && avatar_weights_set_schedule (memory->weights, memory->ops, memory->forward, error))
     return TRUE;
-  avatar_window_clear (&self->window);
+  avatar_window_clear (memory->window);
   return FALSE;
 }
 
-/* Constants of all windows: once, before the first. */
+/* Makes the constants of all windows, once, before the first one. */
 static gboolean
-ensure_begun (AvatarDenoiser *self, GError **error)
+ensure_begun (AvatarDenoiserMemory *memory, GError **error)
 {
-  if (self->begun)
+  if (memory->begun)
     return TRUE;
-  if (!self->conditions.reference) {
+  if (!memory->window->conditions->reference) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "no reference portrait was given; set one before the first audio arrives");
     return FALSE;
   }
-  if (!avatar_denoiser_acquire_memory (self, 0, error))
+  if (!avatar_denoiser_memory_acquire (memory, 0, error))
     return FALSE;
-  avatar_ops_release (self->ops, 0);
-  if (!self->window.moments && !prepare (self, error))
+  avatar_ops_release (memory->ops, 0);
+  if (!memory->window->moments && !prepare (memory, error))
     return FALSE;
-  avatar_window_begin (&self->window, self->ops);
-  self->mark = avatar_ops_mark (self->ops);
-  self->begun = avatar_ops_check (self->ops, error);
-  return self->begun;
+  avatar_window_begin (memory->window, memory->ops);
+  memory->mark = avatar_ops_mark (memory->ops);
+  memory->begun = avatar_ops_check (memory->ops, error);
+  return memory->begun;
 }
 
-/* Where nothing can be given up, a budget that was lowered below what is held ends the run. */
+/* On a device that is not discrete nothing can be evicted: a budget that was lowered below what is in
+ * use ends the run. */
 static gboolean
-check_budget (AvatarDenoiser *self, GError **error)
+check_budget (AvatarDevice *device, GError **error)
 {
-  return avatar_device_get_backend (self->device)->discrete
-      || avatar_device_check_budget (self->device, error);
+  return avatar_device_get_backend (device)->discrete || avatar_device_check_budget (device, error);
 }
 
-/* With the turn: the next window joins what is ready. */
+/* With the lock held: denoises the next window, whose latent frames are then ready. */
 static AvatarPull
 denoise (AvatarDenoiser *self, GError **error)
 {
+  AvatarDenoiserMemory *memory = &self->memory;
   AvatarPull pull;
 
-  if (!check_budget (self, error) || !ensure_begun (self, error))
+  if (!check_budget (self->device, error) || !ensure_begun (memory, error))
     return AVATAR_PULL_ERROR;
   self->stats.forwards = 0;
   self->stats.steps = self->settings.steps;
   pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
                                                          : avatar_denoiser_run_window (self, error);
-  avatar_ops_release (self->ops, self->mark);
-  if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
-    avatar_denoiser_release_memory (self);
+  avatar_ops_release (memory->ops, memory->mark);
+  if (memory->client && avatar_memory_client_has_waiters (memory->client))
+    avatar_denoiser_memory_release (memory);
   return pull;
+}
+
+static gboolean
+wants_window (AvatarDenoiser *self)
+{
+  return avatar_latent_stream_wants_window (&self->stream, self->settings.mode,
+      self->settings.overlap);
 }
 
 guint
 avatar_denoiser_get_n_ready (AvatarDenoiser *self)
 {
-  gsize n = self->channels * self->h8 * self->w8;
-
-  return self->ready->len / n - self->ready_next;
+  return avatar_latent_stream_n_ready (&self->stream);
 }
 
 gboolean
 avatar_denoiser_is_due (AvatarDenoiser *self)
 {
-  return avatar_denoiser_get_n_ready (self) == 0 && avatar_denoiser_wants_window (self);
+  return avatar_denoiser_get_n_ready (self) == 0 && wants_window (self);
 }
 
 AvatarPull
 avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {
-  gsize n = self->channels * self->h8 * self->w8;
-
   while (avatar_denoiser_get_n_ready (self) == 0) {
     AvatarPull pull;
 
-    g_array_set_size (self->ready, 0);
-    self->ready_next = 0;
-    if (!avatar_denoiser_wants_window (self))
+    if (!wants_window (self))
       return AVATAR_PULL_EMPTY;
-    g_mutex_lock (&self->turn);
+    g_mutex_lock (&self->memory.exec_lock);
     pull = denoise (self, error);
-    g_mutex_unlock (&self->turn);
+    g_mutex_unlock (&self->memory.exec_lock);
     if (pull != AVATAR_PULL_OK)
       return pull;
   }
-  memcpy (latent, (float *) self->ready->data + n * self->ready_next++, n * sizeof (float));
+  avatar_latent_stream_pull (&self->stream, latent);
   return AVATAR_PULL_OK;
 }
 
 void
 avatar_denoiser_reset (AvatarDenoiser *self)
 {
-  avatar_ops_uncancel (self->ops);
-  g_clear_error (&self->ops->error);
-  g_array_set_size (self->features, 0);
-  g_array_set_size (self->ready, 0);
-  self->ready_next = 0;
-  self->first_frame = self->pushed = self->start = self->emitted = 0;
-  self->n_windows = 0;
-  self->drained = FALSE;
-  g_clear_pointer (&self->last, g_free);
+  avatar_ops_uncancel (self->memory.ops);
+  g_clear_error (&self->memory.ops->error);
+  avatar_latent_stream_reset (&self->stream);
 }
 
 void
 avatar_denoiser_cancel (AvatarDenoiser *self)
 {
-  avatar_ops_cancel (self->ops);
+  avatar_ops_cancel (self->memory.ops);
 }
 
 void
 avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, gboolean negative,
     AvatarPromptTruncation *cut)
 {
-  *cut = self->cuts[negative ? 1 : 0];
+  *cut = self->conditioning.cuts[negative ? 1 : 0];
 }
 
 const char *const *
@@ -257,7 +233,7 @@ avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
 {
   AvatarWeightStreamerStats weights;
 
-  avatar_weights_get_stats (self->weights, &weights);
+  avatar_weights_get_stats (self->memory.weights, &weights);
   *stats = self->stats;
   stats->resident = weights.resident;
   stats->streamed = weights.units - weights.resident;

@@ -3,6 +3,7 @@
  * run, which then takes what was decided, and for a plan, which prints it. */
 #include "engine/denoise/denoiser-private.h"
 
+#include "engine/denoise/sampler.h"
 #include "engine/device/device.h"
 #include "engine/weights/placement.h"
 
@@ -35,6 +36,7 @@ work_add (AvatarCost w, double n, AvatarCost b, AvatarCost a)
 static void
 run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
 {
+  const AvatarLatentShape *shape = &self->stream.shape;
   gsize mark = avatar_ops_mark (ops);
   AvatarCost work[KINDS] = { 0 };
   guint forwards[KINDS] = { 0 }, seen = 0;
@@ -48,14 +50,13 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
       gsize between;
 
       seen |= 1 << kind;
-      self->stats.forwards = 0;
-      buffers = avatar_denoiser_buffers (self, ops);
+      buffers = avatar_step_buffers_new (ops, shape);
       between = avatar_ops_mark (ops);
-      avatar_denoiser_alloc_held (self, ops, self->frames - 1); /* at the end of a stream */
+      avatar_step_alloc_held (ops, shape, shape->frames - 1); /* as for the last window */
       avatar_ops_release (ops, between);
-      avatar_denoiser_step (self, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
+      forwards[kind]
+          = avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
       avatar_ops_release (ops, mark);
-      forwards[kind] = self->stats.forwards;
       work[kind] = work_add (work[kind], 1, work_of (ops), before);
     }
     if (self->window.full[i])
@@ -65,7 +66,6 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
     out->n_full += forwards[kind];
     out->n_cached += self->window.full[i] ? 0 : self->settings.guidance_scale > 1 ? 2 : 1;
   }
-  self->stats.forwards = 0;
 }
 
 /* One window and all steps. */
@@ -83,47 +83,44 @@ run_dry (AvatarDenoiser *self)
   avatar_window_set_audio (&self->window, ops, NULL);
   out.full = work_add (out.full, 1, work_of (ops), before);
   run_steps (self, ops, &out);
-  out.arena = MAX (avatar_arena_peak (ops->arena), self->text_needs.arena);
+  out.arena = MAX (avatar_arena_peak (ops->arena), self->conditioning.text_needs.arena);
   return out;
 }
 
-/* The other settings, and what they take, if that is not more than @room. */
+/* Memory-for-speed options of the window. */
+typedef struct
+{
+  gboolean share; /* both branches of guidance share their common prefix */
+  AvatarTokenStorage storage;
+} Options;
+
+/* Tries @options; keeps them if they fit in @room. */
 static void
-try (AvatarDenoiser *self, gboolean share, AvatarTokenStorage storage, guint64 room,
-    AvatarMemoryPlan *best)
+try (AvatarDenoiser *self, Options options, guint64 room, AvatarMemoryPlan *best)
 {
   AvatarWindow *w = &self->window;
-  gboolean share_before = w->share;
-  AvatarTokenStorage storage_before = w->storage;
+  Options before = { w->share, w->storage };
   AvatarMemoryPlan more;
 
-  w->share = share;
-  w->storage = storage;
+  w->share = options.share;
+  w->storage = options.storage;
   more = run_dry (self);
   if (avatar_device_get_allocation_size (self->device, more.arena) <= room) {
     more.least = best->least;
     *best = more;
   } else {
-    w->share = share_before;
-    w->storage = storage_before;
+    w->share = before.share;
+    w->storage = before.storage;
   }
 }
 
-/* Bytes for @slots slots on the way ahead of forwards and on theirs, or for the text encoders, which
- * are gone by then: whichever is more. */
+/* Bytes for @slots slots in either schedule, or for the text encoders, whose weights are released
+ * before: whichever is more. */
 static guint64
 slots_bytes (AvatarDenoiser *self, guint slots)
 {
-  GArray *units = avatar_weights_get_groups (self->weights);
-  guint64 most = self->text_needs.least;
-
-  for (guint ahead = 0; units && ahead < 2; ahead++) {
-    g_autofree AvatarWeightSchedule *route
-        = avatar_transformer_weight_schedule (self->transformer.config, ahead);
-
-    most = MAX (most, avatar_placement_slots_bytes (self->device, units, route, slots));
-  }
-  return most;
+  return MAX (self->conditioning.text_needs.least,
+      avatar_denoiser_memory_slots_bytes (&self->memory, slots));
 }
 
 /* What is worth its memory, in this order: slots that let the weights stream under the work, the
@@ -149,10 +146,10 @@ avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfort
     return FALSE;
   }
   if (self->settings.guidance_scale > 1)
-    try (self, TRUE, AVATAR_TOKEN_STORAGE_HOST, for_arena, settled);
+    try (self, (Options){ TRUE, AVATAR_TOKEN_STORAGE_HOST }, for_arena, settled);
   if (self->settings.step_cache != AVATAR_STEP_CACHE_NONE && one_window)
-    try (self, self->window.share, AVATAR_TOKEN_STORAGE_ARENA, for_arena, settled);
-  if (!self->dry_run)
+    try (self, (Options){ self->window.share, AVATAR_TOKEN_STORAGE_ARENA }, for_arena, settled);
+  if (self->use == AVATAR_DENOISER_RUN)
     avatar_window_clear (&self->window);
   return TRUE;
 }
@@ -161,7 +158,8 @@ void
 avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error)
 {
-  g_autoptr (AvatarDenoiser) dry_run = avatar_denoiser_open (model, device, settings, TRUE, NULL);
+  g_autoptr (AvatarDenoiser) dry_run
+      = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_PLAN, NULL);
   guint64 least, room = G_MAXUINT64, total;
   AvatarMemoryPlan settled;
   AvatarMemory memory;
@@ -169,7 +167,7 @@ avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
   if (!dry_run)
     return;
   avatar_denoiser_plan_memory (dry_run, 0, 0, &settled, NULL);
-  least = avatar_weights_fixed_bytes (dry_run->weights) + settled.least;
+  least = avatar_weights_fixed_bytes (dry_run->memory.weights) + settled.least;
   if (least <= avatar_device_get_available_bytes (device))
     return;
   avatar_device_get_memory_info (device, &room, &total);
@@ -181,12 +179,12 @@ avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
         "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
         avatar_device_get_name (device), memory.budget / MIB, settings->width, settings->height,
-        (guint) dry_run->frames, ceil ((memory.now + least) / MIB));
+        (guint) dry_run->stream.shape.frames, ceil ((memory.now + least) / MIB));
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more of %s, but "
         "%.0f MiB are free; close other programs, or choose a smaller video or chunk",
-        settings->width, settings->height, (guint) dry_run->frames, ceil (least / MIB),
+        settings->width, settings->height, (guint) dry_run->stream.shape.frames, ceil (least / MIB),
         avatar_device_get_name (device), floor (room / MIB));
 }
 
@@ -203,7 +201,7 @@ one_forward (AvatarDenoiser *self)
   avatar_window_prepare (&self->window, ops, NULL);
   avatar_window_begin (&self->window, ops);
   avatar_window_set_audio (&self->window, ops, NULL);
-  buffers = avatar_denoiser_buffers (self, ops);
+  buffers = avatar_step_buffers_new (ops, &self->stream.shape);
   before = work_of (ops);
   avatar_window_velocity (&self->window, ops, buffers.v, buffers.x, 0, (AvatarWindowPosition){ 0 });
   self->window.cfg_scale = cfg_scale;
@@ -239,14 +237,13 @@ staging_bytes (GArray *units)
 static gboolean
 place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GError **error)
 {
-  GArray *units = avatar_weights_get_groups (self->weights);
+  GArray *units = avatar_weights_get_groups (self->memory.weights);
   guint64 most;
 
-  avatar_denoiser_plan_texts (self, room, &plan->text);
+  avatar_conditioning_plan_texts (&self->conditioning, room, &plan->text);
   most = plan->text.weights;
   for (guint ahead = 0; units && ahead < 2; ahead++) {
-    g_autofree AvatarWeightSchedule *route
-        = avatar_transformer_weight_schedule (self->transformer.config, ahead);
+    const AvatarWeightSchedule *route = ahead ? self->memory.precompute : self->memory.forward;
     g_auto (AvatarPlacement) placing = { 0 };
 
     if (!avatar_placement_init (&placing, self->device, units, route, room, error))
@@ -278,11 +275,11 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
 static guint
 count_windows (AvatarDenoiser *self, guint frames)
 {
-  gint64 more, fresh = self->frames - self->settings.overlap;
+  gint64 more, fresh = self->stream.shape.frames - self->settings.overlap;
 
   if (self->settings.mode == AVATAR_DENOISE_MODE_CLIP)
-    return avatar_clip_plan (frames, self->frames).windows;
-  more = ((gint64) frames + 2) / 4 + 1 - self->frames;
+    return avatar_clip_plan (frames, self->stream.shape.frames).windows;
+  more = ((gint64) frames + 2) / 4 + 1 - self->stream.shape.frames;
   return more > 0 ? 1 + (more + fresh - 1) / fresh : 1;
 }
 
@@ -296,7 +293,7 @@ fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *settled, guint frames,
 
   plan->shares = self->window.share;
   plan->keeps = self->window.storage == AVATAR_TOKEN_STORAGE_ARENA;
-  plan->file = avatar_weights_file_bytes (self->weights);
+  plan->file = avatar_weights_file_bytes (self->memory.weights);
   plan->n_full = (guint64) windows * settled->n_full;
   plan->n_cached = (guint64) windows * settled->n_cached;
   plan->once = settled->once;
@@ -304,7 +301,9 @@ fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *settled, guint frames,
   plan->cached = work_add (nothing, windows, settled->cached, nothing);
   plan->host += avatar_window_host_bytes (&self->window,
       avatar_device_get_backend (self->device)->activation,
-      clip ? avatar_clip_plan (frames, self->frames).latents : self->frames, clip ? windows : 1);
+      clip ? avatar_clip_plan (frames, self->stream.shape.frames).latents
+           : self->stream.shape.frames,
+      clip ? windows : 1);
   plan->forward = one_forward (self);
 }
 
@@ -319,10 +318,10 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
 
   if (avatar_text_encoder_is_for (model))
     any.prompt = NULL; /* as long as it may be; tokenizers need not be there */
-  self = avatar_denoiser_open (model, device, &any, TRUE, error);
+  self = avatar_denoiser_open (model, device, &any, AVATAR_DENOISER_PLAN, error);
   if (!self)
     return FALSE;
-  *plan = (AvatarDenoiserPlan){ .fixed = avatar_weights_fixed_bytes (self->weights) };
+  *plan = (AvatarDenoiserPlan){ .fixed = avatar_weights_fixed_bytes (self->memory.weights) };
   room -= MIN (room, plan->fixed);
   plan->fits = avatar_denoiser_plan_memory (self, room, room, &settled, NULL);
   plan->least = plan->fixed + settled.least;

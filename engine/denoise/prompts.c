@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The two texts of a denoiser: its prompts, encoded, or what is given in their place. */
-#include "engine/denoise/denoiser-private.h"
+#include "engine/denoise/conditioning.h"
 #include "engine/text/text.h"
 #include "engine/model/model.h"
 
@@ -10,9 +10,9 @@
 #define MAX_TEXT 4096
 
 static gboolean
-copy_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
+copy_texts (AvatarConditioning *self, const AvatarTextStates *texts, GError **error)
 {
-  const AvatarTransformerConfig *c = self->transformer.config;
+  const AvatarTransformerConfig *c = &avatar_model_get_config (self->model)->transformer;
 
   for (guint i = 0; i < 2; i++) {
     const AvatarTextStates *t = &texts[i];
@@ -37,16 +37,16 @@ copy_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
 
 /* Without guidance there is nothing for the negative prompt. */
 static guint
-count_prompts (AvatarDenoiser *self)
+count_prompts (AvatarConditioning *self)
 {
-  return self->settings.guidance_scale > 1 ? 2 : 1;
+  return self->settings->guidance_scale > 1 ? 2 : 1;
 }
 
 /* Of the tables of bytes that stand in for encoders. */
 static gboolean
-encode_bytes (AvatarDenoiser *self, GError **error)
+encode_bytes (AvatarConditioning *self, GError **error)
 {
-  const char *const prompts[2] = { self->settings.prompt, self->settings.negative_prompt };
+  const char *const prompts[2] = { self->settings->prompt, self->settings->negative_prompt };
   gboolean encoder = avatar_model_get_component (self->model, AVATAR_COMPONENT_TEXT, NULL) != NULL;
 
   for (guint i = 0; i < 2; i++) {
@@ -55,7 +55,7 @@ encode_bytes (AvatarDenoiser *self, GError **error)
     guint n = avatar_model_get_config (self->model)->text.max_states;
 
     /* a plan needs no more than the length, at the most */
-    if ((encoder || !self->dry_run)
+    if ((encoder || self->use == AVATAR_DENOISER_RUN)
         && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
             error))
       return FALSE;
@@ -67,7 +67,7 @@ encode_bytes (AvatarDenoiser *self, GError **error)
 }
 
 static gboolean
-has_encoders (AvatarDenoiser *self)
+has_encoders (AvatarConditioning *self)
 {
   return avatar_model_get_component (self->model, AVATAR_COMPONENT_LLAVA, NULL)
       && avatar_model_get_component (self->model, AVATAR_COMPONENT_CLIP, NULL);
@@ -75,16 +75,16 @@ has_encoders (AvatarDenoiser *self)
 
 /* The encoder, and the rows that it will make. */
 static gboolean
-open_encoder (AvatarDenoiser *self, GError **error)
+open_encoder (AvatarConditioning *self, GError **error)
 {
-  const AvatarDenoiseSettings *s = &self->settings;
+  const AvatarDenoiseSettings *s = self->settings;
   g_autofree char *folder
       = s->prompt_cache_dir ? g_strdup (s->prompt_cache_dir) : avatar_prompt_cache_default ();
   const AvatarTextEncoderSettings settings = {
     .prompts = { s->prompt, s->negative_prompt },
     .n_prompts = count_prompts (self),
     .exact_rope = s->exact_rope,
-    .longest = self->dry_run && !s->prompt,
+    .longest = self->use == AVATAR_DENOISER_PLAN && !s->prompt,
     .cache = { strcmp (folder, "none") == 0 ? NULL : folder, s->prompt_cache_bytes },
   };
 
@@ -106,12 +106,14 @@ open_encoder (AvatarDenoiser *self, GError **error)
 }
 
 gboolean
-avatar_denoiser_take_texts (AvatarDenoiser *self, const AvatarTextStates *texts, GError **error)
+avatar_conditioning_take_texts (AvatarConditioning *self, const AvatarTextStates *texts,
+    GError **error)
 {
   if (texts)
     return copy_texts (self, texts, error);
   /* a plan does without encoders that are not there */
-  if (avatar_text_encoder_is_for (self->model) && (!self->dry_run || has_encoders (self)))
+  if (avatar_text_encoder_is_for (self->model)
+      && (self->use == AVATAR_DENOISER_RUN || has_encoders (self)))
     return open_encoder (self, error);
   return encode_bytes (self, error);
 }
@@ -119,25 +121,33 @@ avatar_denoiser_take_texts (AvatarDenoiser *self, const AvatarTextStates *texts,
 static void
 report (guint done, guint parts, gpointer data)
 {
-  AvatarDenoiser *self = data;
-  AvatarProgress progress = { AVATAR_PROGRESS_TEXT, 0, done, parts };
+  const AvatarDenoiserProgress *progress = data;
+  AvatarProgress now = { AVATAR_PROGRESS_TEXT, 0, done, parts };
 
-  if (self->progress)
-    self->progress (&progress, self->progress_data);
+  if (progress->func)
+    progress->func (&now, progress->data);
 }
 
-gboolean
-avatar_denoiser_encode_texts (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+/* As 16-bit numbers, which upstream's encoders give. */
+static void
+round_texts (AvatarConditioning *self)
 {
-  if (!self->text)
-    return TRUE;
-  /* what was made of the texts before, and the memory for the blocks' weights */
-  avatar_ops_finish (self->ops);
-  avatar_window_clear (&self->window);
-  avatar_weights_drop_schedule (self->weights);
-  avatar_ops_release (self->ops, 0);
-  if (!avatar_text_encoder_run (self->text, self->ops, image, report, self, error))
-    return FALSE;
+  const AvatarTransformerConfig *c = &avatar_model_get_config (self->model)->transformer;
+
+  for (guint i = 0; i < 2 && self->settings->upstream_rounding; i++) {
+    AvatarText *text = &self->conditions.text[i];
+
+    if (text->states)
+      avatar_dtype_round ((float *) text->states, (gsize) text->n * c->text_dim, AVATAR_F16);
+    if (text->pooled)
+      avatar_dtype_round ((float *) text->pooled, c->pooled_dim, AVATAR_F16);
+  }
+}
+
+/* Replaces the states and pooled vectors of the texts by those that the encoder has computed. */
+static void
+take_encodings (AvatarConditioning *self)
+{
   for (guint i = 0; i < count_prompts (self); i++) {
     AvatarText *text = &self->conditions.text[i];
     AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
@@ -147,11 +157,30 @@ avatar_denoiser_encode_texts (AvatarDenoiser *self, const AvatarImage *image, GE
     text->states = g_steal_pointer (&e->states);
     text->pooled = g_steal_pointer (&e->pooled);
   }
+}
+
+gboolean
+avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoiserMemory *memory,
+    const AvatarImage *image, const AvatarDenoiserProgress *progress, GError **error)
+{
+  if (self->text) {
+    /* results of the texts before, and the memory for weights of the transformer */
+    avatar_ops_finish (memory->ops);
+    avatar_window_clear (memory->window);
+    avatar_weights_drop_schedule (memory->weights);
+    avatar_ops_release (memory->ops, 0);
+    if (!avatar_text_encoder_run (self->text, memory->ops, image, report, (gpointer) progress,
+            error))
+      return FALSE;
+    take_encodings (self);
+  }
+  round_texts (self);
   return TRUE;
 }
 
 void
-avatar_denoiser_plan_texts (AvatarDenoiser *self, guint64 room, AvatarTextEncoderNeeds *needs)
+avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 room,
+    AvatarTextEncoderNeeds *needs)
 {
   *needs = (AvatarTextEncoderNeeds){ 0 };
   if (self->text)

@@ -3,6 +3,7 @@
  * (docs/dev/spec/denoise.md 4.4), and noise in files (docs/dev/spec/denoise.md 4.6). */
 #include "engine/denoise/parity.h"
 #include "engine/denoise/denoiser-private.h"
+#include "engine/denoise/sampler.h"
 #include "engine/image/face.h"
 #include "engine/vae/encoder.h"
 
@@ -17,50 +18,27 @@ takes_mode (const AvatarDenoiseSettings *s)
   return !s->posterior_noise || strcmp (s->posterior_noise, "mode") == 0;
 }
 
-/* As 16-bit numbers, which they are where upstream's encoders make them. */
-void
-avatar_denoiser_round_texts (AvatarDenoiser *self)
-{
-  const AvatarTransformerConfig *c = self->transformer.config;
-
-  for (guint i = 0; i < 2 && self->settings.upstream_rounding; i++) {
-    AvatarText *text = &self->conditions.text[i];
-
-    if (text->states)
-      avatar_dtype_round ((float *) text->states, (gsize) text->n * c->text_dim, AVATAR_F16);
-    if (text->pooled)
-      avatar_dtype_round ((float *) text->pooled, c->pooled_dim, AVATAR_F16);
-  }
-}
-
 gboolean
-avatar_denoiser_take_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error)
+avatar_conditioning_init_posterior (AvatarConditioning *self, const AvatarDenoiseSettings *s,
+    GError **error)
 {
-  const gint64 shape[4] = { self->channels, self->frames, self->h8, self->w8 };
+  const gint64 shape[4]
+      = { self->shape.channels, self->shape.frames, self->shape.h8, self->shape.w8 };
 
-  if (s->noise && s->noise_file) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "noise is given twice, in memory and as the file %s; give one", s->noise_file);
-    return FALSE;
-  }
-  self->conditions.n_reference = takes_mode (s) ? 1 : self->frames;
+  self->conditions.n_reference = takes_mode (s) ? 1 : self->shape.frames;
   self->seeded_posterior = s->posterior_noise && strcmp (s->posterior_noise, "seeded") == 0;
-  if (self->dry_run)
-    return TRUE;
-  if (s->noise_file && !avatar_noise_file_load (&self->noise, s->noise_file, "noise", shape, error))
-    return FALSE;
-  return takes_mode (s) || self->seeded_posterior
+  return self->use == AVATAR_DENOISER_PLAN || takes_mode (s) || self->seeded_posterior
       || avatar_noise_file_load (&self->posterior, s->posterior_noise, "posterior-noise", shape,
           error);
 }
 
 /* The pixels in -1..1, [height, width, 3]. */
 static float *
-prepare_pixels (AvatarDenoiser *self, const AvatarImage *image)
+prepare_pixels (AvatarConditioning *self, const AvatarImage *image)
 {
   float *rgb = g_new (float, (gsize) image->width * image->height * 3);
 
-  if (self->settings.upstream_rounding) {
+  if (self->settings->upstream_rounding) {
     avatar_parity_pixels (rgb, image);
     return rgb;
   }
@@ -73,27 +51,28 @@ prepare_pixels (AvatarDenoiser *self, const AvatarImage *image)
 
 /* Noise of the posterior's frame @j: [channels, h8, w8]; %NULL for its mode. */
 static float *
-posterior_noise (AvatarDenoiser *self, guint j)
+posterior_noise (AvatarConditioning *self, guint j)
 {
-  gsize n = self->h8 * self->w8;
+  gsize n = self->shape.h8 * self->shape.w8;
   float *noise;
 
   if (!self->seeded_posterior && !self->posterior.values)
     return NULL;
-  noise = g_new (float, self->channels *n);
+  noise = g_new (float, self->shape.channels *n);
   if (self->posterior.values)
-    avatar_noise_file_copy (&self->posterior, j, noise, self->channels, 1, 0, n);
+    avatar_noise_file_copy (&self->posterior, j, noise, self->shape.channels, 1, 0, n);
   else
-    avatar_noise_fill (noise, self->channels * n, self->settings.seed, POSTERIOR_FRAME + j);
+    avatar_noise_fill (noise, self->shape.channels * n, self->settings->seed, POSTERIOR_FRAME + j);
   return noise;
 }
 
 /* The reference [channels, n_reference, h8, w8] of the posterior's moments. */
 void
-avatar_denoiser_sample_reference (AvatarDenoiser *self)
+avatar_conditioning_sample_reference (AvatarConditioning *self)
 {
   const AvatarVaeConfig *vae = &avatar_model_get_config (self->model)->vae;
-  gsize n = self->h8 * self->w8, all = self->channels * n, frames = self->conditions.n_reference;
+  gsize n = self->shape.h8 * self->shape.w8, all = self->shape.channels * n,
+        frames = self->conditions.n_reference;
   float *reference = g_new (float, all *frames);
   g_autofree float *one = g_new (float, all);
 
@@ -101,8 +80,8 @@ avatar_denoiser_sample_reference (AvatarDenoiser *self)
     g_autofree float *noise = posterior_noise (self, j);
 
     avatar_posterior_sample (one, self->moments, noise, all, vae->shift_factor, vae->scaling_factor,
-        self->settings.upstream_rounding);
-    for (gint64 c = 0; c < self->channels; c++)
+        self->settings->upstream_rounding);
+    for (gint64 c = 0; c < self->shape.channels; c++)
       memcpy (reference + (c * frames + j) * n, one + c * n, n * sizeof (float));
   }
   self->conditions.reference = reference;
@@ -110,10 +89,11 @@ avatar_denoiser_sample_reference (AvatarDenoiser *self)
 
 /* The posterior's moments of the portrait. */
 static gboolean
-encode_reference (AvatarDenoiser *self, const AvatarImage *image, float *moments, GError **error)
+encode_reference (AvatarConditioning *self, const AvatarImage *image, float *moments,
+    GError **error)
 {
   g_autoptr (AvatarVaeEncoder) encoder = avatar_vae_encoder_new (self->model, self->device,
-      self->settings.width, self->settings.height, error);
+      self->settings->width, self->settings->height, error);
   g_autofree float *rgb = NULL;
 
   if (!encoder)
@@ -123,9 +103,10 @@ encode_reference (AvatarDenoiser *self, const AvatarImage *image, float *moments
 }
 
 gboolean
-avatar_denoiser_take_image (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+avatar_conditioning_take_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
 {
-  g_autofree float *moments = g_new (float, 2 * self->channels * self->h8 * self->w8);
+  g_autofree float *moments
+      = g_new (float, 2 * self->shape.channels * self->shape.h8 * self->shape.w8);
   AvatarImage *copy = NULL;
 
   if (encode_reference (self, image, moments, error))
@@ -139,43 +120,19 @@ avatar_denoiser_take_image (AvatarDenoiser *self, const AvatarImage *image, GErr
 }
 
 void
-avatar_denoiser_make_face_mask (AvatarDenoiser *self)
+avatar_conditioning_make_face_mask (AvatarConditioning *self)
 {
-  self->conditions.face = g_new (float, self->h8 * self->w8);
-  avatar_face_mask (self->conditions.face, self->settings.width, self->settings.height,
-      self->settings.face_box, avatar_model_get_config (self->model)->face_mask_area,
+  self->conditions.face = g_new (float, self->shape.h8 * self->shape.w8);
+  avatar_face_mask (self->conditions.face, self->settings->width, self->settings->height,
+      self->settings->face_box, avatar_model_get_config (self->model)->face_mask_area,
       avatar_model_get_info (self->model)->latent_scale);
 }
 
-/* With the turn. */
-static gboolean
-take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
-{
-  float *moments = self->moments;
-  AvatarImage *before = self->image;
-
-  if (self->memory_client)
-    avatar_denoiser_release_memory (self); /* in turns with the portrait's encoder */
-  if (!avatar_denoiser_take_image (self, image, error))
-    return FALSE;
-  g_free (moments);
-  avatar_image_free (before);
-  g_free (self->conditions.reference);
-  avatar_denoiser_sample_reference (self);
-  g_free (self->conditions.face);
-  avatar_denoiser_make_face_mask (self);
-  self->begun = FALSE;
-  if (!avatar_denoiser_acquire_memory (self, self->text_needs.least, error)
-      || !avatar_denoiser_encode_texts (self, image, error))
-    return FALSE;
-  avatar_denoiser_round_texts (self);
-  return TRUE;
-}
-
 gboolean
-avatar_denoiser_check_image (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+avatar_conditioning_check_image (const AvatarConditioning *self, const AvatarImage *image,
+    GError **error)
 {
-  guint width = self->settings.width, height = self->settings.height;
+  guint width = self->settings->width, height = self->settings->height;
 
   if (image->width != width || image->height != height || image->channels != 3) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -186,15 +143,64 @@ avatar_denoiser_check_image (AvatarDenoiser *self, const AvatarImage *image, GEr
   return TRUE;
 }
 
+void
+avatar_conditioning_clear (AvatarConditioning *self)
+{
+  for (guint i = 0; i < 2; i++) {
+    g_free ((float *) self->conditions.text[i].states);
+    g_free ((float *) self->conditions.text[i].pooled);
+    g_free ((guint8 *) self->conditions.text[i].mask);
+  }
+  g_free (self->conditions.reference);
+  g_free (self->conditions.face);
+  g_free (self->moments);
+  avatar_image_free (self->image);
+  avatar_noise_file_clear (&self->posterior);
+  avatar_text_encoder_free (self->text);
+}
+
+/* Replaces the portrait and what is made of it. */
+static gboolean
+replace_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
+{
+  float *moments = self->moments;
+  AvatarImage *before = self->image;
+
+  if (!avatar_conditioning_take_image (self, image, error))
+    return FALSE;
+  g_free (moments);
+  avatar_image_free (before);
+  g_free (self->conditions.reference);
+  avatar_conditioning_sample_reference (self);
+  g_free (self->conditions.face);
+  avatar_conditioning_make_face_mask (self);
+  return TRUE;
+}
+
+/* With the lock held. */
+static gboolean
+take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+{
+  AvatarConditioning *c = &self->conditioning;
+
+  if (self->memory.client)
+    avatar_denoiser_memory_release (&self->memory); /* for the portrait's encoder */
+  if (!replace_image (c, image, error))
+    return FALSE;
+  self->memory.begun = FALSE;
+  return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.least, error)
+      && avatar_conditioning_encode_texts (c, &self->memory, image, &self->progress, error);
+}
+
 gboolean
 avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
 {
   gboolean ok;
 
-  if (!avatar_denoiser_check_image (self, image, error))
+  if (!avatar_conditioning_check_image (&self->conditioning, image, error))
     return FALSE;
-  g_mutex_lock (&self->turn);
+  g_mutex_lock (&self->memory.exec_lock);
   ok = take_reference (self, image, error);
-  g_mutex_unlock (&self->turn);
+  g_mutex_unlock (&self->memory.exec_lock);
   return ok;
 }

@@ -91,7 +91,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   const AvatarDenoiseSettings *s = &self->settings;
 
   self->window.transformer = &self->transformer;
-  self->window.conditions = &self->conditions;
+  self->window.conditions = &self->conditioning.conditions;
   self->window.motion_exp = s->motion_exp;
   self->window.motion_pose = s->motion_pose;
   self->window.fps = avatar_model_get_info (self->model)->fps;
@@ -101,10 +101,10 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.steps = s->steps;
   self->window.cache = s->step_cache;
   self->window.cache_threshold = s->step_cache_threshold;
-  self->window.frames = self->frames;
-  self->window.channels = self->channels;
-  self->window.h8 = self->h8;
-  self->window.w8 = self->w8;
+  self->window.frames = self->stream.shape.frames;
+  self->window.channels = self->stream.shape.channels;
+  self->window.h8 = self->stream.shape.h8;
+  self->window.w8 = self->stream.shape.w8;
 }
 
 /* What the user should know of @loras. */
@@ -123,11 +123,105 @@ copy_warnings (GPtrArray *loras)
   return all;
 }
 
+/* Copies what outlives the caller's settings. Files in them are opened by avatar_denoiser_open(). */
+static void
+copy_settings (AvatarDenoiseSettings *to, const AvatarDenoiseSettings *from)
+{
+  *to = *from;
+  to->prompt = g_strdup (from->prompt);
+  to->negative_prompt = g_strdup (from->negative_prompt);
+  to->prompt_cache_dir = g_strdup (from->prompt_cache_dir);
+  to->loras = NULL;
+  to->n_loras = 0;
+  to->text_states = NULL;
+  to->noise_file = to->posterior_noise = NULL;
+}
+
+static void
+init_stream (AvatarLatentStream *stream, const AvatarDenoiseSettings *s,
+    const AvatarModelInfo *info)
+{
+  const AvatarLatentShape shape = {
+    .channels = info->latent_channels,
+    .frames = s->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents : s->window_latents,
+    .h8 = s->height / info->latent_scale,
+    .w8 = s->width / info->latent_scale,
+  };
+
+  avatar_latent_stream_init (stream, &shape,
+      (gsize) info->feature_steps * info->feature_states * info->feature_channels);
+}
+
+static gboolean
+load_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error)
+{
+  const AvatarLatentShape *shape = &self->stream.shape;
+  const gint64 sizes[4] = { shape->channels, shape->frames, shape->h8, shape->w8 };
+
+  if (s->noise && s->noise_file) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "noise is given twice, in memory and as the file %s; give one", s->noise_file);
+    return FALSE;
+  }
+  return self->use == AVATAR_DENOISER_PLAN || !s->noise_file
+      || avatar_noise_file_load (&self->noise, s->noise_file, "noise", sizes, error);
+}
+
+static AvatarWeights *
+open_weights (AvatarDenoiser *self, GPtrArray *loras, GError **error)
+{
+  const AvatarDenoiseSettings *s = &self->settings;
+  gboolean fp8 = s->precision == AVATAR_PRECISION_FP8;
+  const AvatarWeightSettings settings = {
+    .quantise = s->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
+        : s->weight_format == AVATAR_WEIGHT_FORMAT_FP8 || fp8 ? AVATAR_QUANTISE_FP8
+                                                              : AVATAR_QUANTISE_NONE,
+    .compute_fp8 = fp8,
+    .pinned_bytes = s->pinned_bytes,
+    .loras = loras,
+  };
+
+  self->memory.params = avatar_transformer_weights_new (self->transformer.config);
+  return avatar_weights_new (self->model, self->device, AVATAR_COMPONENT_TRANSFORMER,
+      self->memory.params->list, &settings,
+      self->use == AVATAR_DENOISER_PLAN ? AVATAR_WEIGHTS_SHAPES_ONLY : AVATAR_WEIGHTS_LOAD, error);
+}
+
+/* The parts that are made of checked settings without opening a file. */
+static AvatarDenoiser *
+denoiser_alloc (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    AvatarDenoiserUse use)
+{
+  AvatarDenoiser *self = g_new0 (AvatarDenoiser, 1);
+  const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
+
+  self->model = avatar_model_ref (model);
+  self->device = avatar_device_ref (device);
+  self->use = use;
+  copy_settings (&self->settings, settings);
+  init_stream (&self->stream, settings, avatar_model_get_info (model));
+  self->conditioning = (AvatarConditioning){
+    .model = model,
+    .device = device,
+    .settings = &self->settings,
+    .shape = self->stream.shape,
+    .use = use,
+    .texts_given = settings->text_states != NULL,
+  };
+  g_mutex_init (&self->memory.exec_lock);
+  self->memory.device = device;
+  self->memory.window = &self->window;
+  self->memory.precompute = avatar_transformer_weight_schedule (c, TRUE);
+  self->memory.forward = avatar_transformer_weight_schedule (c, FALSE);
+  self->transformer.config = c;
+  self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
+  return self;
+}
+
 AvatarDenoiser *
 avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, gboolean dry_run, GError **error)
+    const AvatarDenoiseSettings *settings, AvatarDenoiserUse use, GError **error)
 {
-  const AvatarModelInfo *info = avatar_model_get_info (model);
   g_autoptr (AvatarDenoiser) self = NULL;
   g_autoptr (GPtrArray) loras = NULL;
 
@@ -135,55 +229,20 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
       || !check_precision (settings, device, error)
       || !check_limits (settings, model, device, error))
     return NULL;
-  self = g_new0 (AvatarDenoiser, 1);
-  g_mutex_init (&self->turn);
-  self->model = avatar_model_ref (model);
-  self->device = avatar_device_ref (device);
-  self->settings = *settings;
-  self->settings.prompt = g_strdup (settings->prompt);
-  self->settings.negative_prompt = g_strdup (settings->negative_prompt);
-  self->settings.prompt_cache_dir = g_strdup (settings->prompt_cache_dir);
-  self->settings.loras = NULL; /* the caller's; opened below */
-  self->settings.n_loras = 0;
-  self->channels = info->latent_channels;
-  self->h8 = settings->height / info->latent_scale;
-  self->w8 = settings->width / info->latent_scale;
-  self->frames = settings->mode == AVATAR_DENOISE_MODE_CLIP ? info->window_latents
-                                                            : settings->window_latents;
-  self->n_features = (gsize) info->feature_steps * info->feature_states * info->feature_channels;
-  self->features = g_array_new (FALSE, FALSE, sizeof (float));
-  self->ready = g_array_new (FALSE, FALSE, sizeof (float));
-  self->dry_run = dry_run;
-  self->texts_given = settings->text_states != NULL;
-  self->settings.text_states = NULL;
-  self->settings.noise_file = self->settings.posterior_noise = NULL; /* read below */
-  self->transformer.config = &avatar_model_get_config (model)->transformer;
+  self = denoiser_alloc (model, device, settings, use);
   loras = avatar_lora_open_all (settings->loras, settings->n_loras, avatar_model_get_config (model),
       error);
-  if (!loras || !avatar_denoiser_take_texts (self, settings->text_states, error)
-      || !avatar_denoiser_take_noise (self, settings, error))
+  if (!loras || !avatar_conditioning_take_texts (&self->conditioning, settings->text_states, error)
+      || !load_noise (self, settings, error)
+      || !avatar_conditioning_init_posterior (&self->conditioning, settings, error))
     return NULL;
   self->warnings = copy_warnings (loras);
-  avatar_denoiser_plan_texts (self, G_MAXUINT64, &self->text_needs);
-  self->params = avatar_transformer_weights_new (self->transformer.config);
-  self->weights = avatar_weights_new (model, device, AVATAR_COMPONENT_TRANSFORMER,
-      self->params->list,
-      &(AvatarWeightSettings){
-          .quantise = settings->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
-              : settings->weight_format == AVATAR_WEIGHT_FORMAT_FP8
-                  || settings->precision == AVATAR_PRECISION_FP8
-              ? AVATAR_QUANTISE_FP8
-              : AVATAR_QUANTISE_NONE,
-          .compute_fp8 = settings->precision == AVATAR_PRECISION_FP8,
-          .pinned_bytes = settings->pinned_bytes,
-          .loras = loras,
-      },
-      dry_run ? AVATAR_WEIGHTS_SHAPES_ONLY : AVATAR_WEIGHTS_LOAD, error);
-  if (!self->weights)
+  avatar_conditioning_plan_texts (&self->conditioning, G_MAXUINT64, &self->conditioning.text_needs);
+  self->memory.weights = open_weights (self, loras, error);
+  if (!self->memory.weights)
     return NULL;
-  self->transformer.weights = self->weights;
-  self->transformer.params = self->params;
-  self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
+  self->transformer.weights = self->memory.weights;
+  self->transformer.params = self->memory.params;
   avatar_denoiser_init_window (self);
   return g_steal_pointer (&self);
 }
@@ -193,8 +252,8 @@ avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step)
 {
   AvatarProgress progress = { AVATAR_PROGRESS_DENOISE, window, step, self->settings.steps };
 
-  if (self->progress)
-    self->progress (&progress, self->progress_data);
+  if (self->progress.func)
+    self->progress.func (&progress, self->progress.data);
 }
 
 void
@@ -202,33 +261,17 @@ avatar_denoiser_free (AvatarDenoiser *self)
 {
   if (!self)
     return;
-  avatar_memory_client_free (self->memory_client);
+  avatar_memory_client_free (self->memory.client);
   avatar_window_clear (&self->window);
-  avatar_ops_finish (self->ops); /* before what it works on goes */
-  avatar_weights_free (self->weights);
-  avatar_transformer_weights_free (self->params);
-  avatar_ops_free (self->ops);
-  for (guint i = 0; i < 2; i++) {
-    g_free ((float *) self->conditions.text[i].states);
-    g_free ((float *) self->conditions.text[i].pooled);
-    g_free ((guint8 *) self->conditions.text[i].mask);
-  }
-  g_free (self->conditions.reference);
-  g_free (self->conditions.face);
-  g_free (self->moments);
-  avatar_image_free (self->image);
+  avatar_denoiser_memory_clear (&self->memory);
+  avatar_conditioning_clear (&self->conditioning);
+  avatar_latent_stream_clear (&self->stream);
   avatar_noise_file_clear (&self->noise);
-  avatar_noise_file_clear (&self->posterior);
-  g_free (self->last);
-  g_array_unref (self->features);
-  g_array_unref (self->ready);
   g_clear_pointer (&self->warnings, g_ptr_array_unref);
   g_free ((char *) self->settings.prompt);
   g_free ((char *) self->settings.negative_prompt);
   g_free ((char *) self->settings.prompt_cache_dir);
-  avatar_text_encoder_free (self->text);
   avatar_device_unref (self->device);
   avatar_model_unref (self->model);
-  g_mutex_clear (&self->turn);
   g_free (self);
 }

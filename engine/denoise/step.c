@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One denoising step of a window, and what both ways of sampling, stream.c and clip.c, do around
- * it: noise before, a check for NaN behind, latent frames that are ready. */
+/* One denoising step of a window, the noise before the first one, and the check for NaN and infinity
+ * after each. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/parity.h"
+#include "engine/denoise/sampler.h"
 #include "engine/model/nan-search.h"
 
 #include <string.h>
 
-AvatarStepBuffers
-avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
+static AvatarTensor
+alloc_latents (AvatarOps *ops, const AvatarLatentShape *s)
 {
-  gint64 c = self->channels, n = self->frames, h = self->h8, w = self->w8;
+  return avatar_ops_alloc_as (ops, AVATAR_F32, 4, s->channels, s->frames, s->h8, s->w8);
+}
+
+AvatarStepBuffers
+avatar_step_buffers_new (AvatarOps *ops, const AvatarLatentShape *shape)
+{
   AvatarStepBuffers b = {
-    .x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, n, h, w),
-    .v = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, n, h, w),
+    .x = alloc_latents (ops, shape),
+    .v = alloc_latents (ops, shape),
     .non_finite = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1),
   };
 
@@ -22,59 +28,62 @@ avatar_denoiser_buffers (AvatarDenoiser *self, AvatarOps *ops)
 }
 
 AvatarTensor
-avatar_denoiser_alloc_held (AvatarDenoiser *self, AvatarOps *ops, gint64 known)
+avatar_step_alloc_held (AvatarOps *ops, const AvatarLatentShape *shape, gint64 known)
 {
-  return avatar_ops_alloc_as (ops, AVATAR_F32, 2, self->channels, known * self->h8 * self->w8);
+  return avatar_ops_alloc_as (ops, AVATAR_F32, 2, shape->channels,
+      known * (gint64) avatar_latent_shape_plane (shape));
 }
 
 /* Guidance and step with upstream's roundings. */
-static void
-step_as_upstream (AvatarDenoiser *self, AvatarOps *ops, guint i, AvatarWindowPosition place,
+static guint
+step_as_upstream (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition place,
     const AvatarStepBuffers *b, float dt)
 {
+  guint forwards = avatar_window_branches (window, ops, b->v, b->x, i, place);
   double scale;
 
-  self->stats.forwards += avatar_window_branches (&self->window, ops, b->v, b->x, i, place);
-  if (avatar_window_is_guided (&self->window, i, &scale))
-    avatar_parity_guide (ops, b->v, self->window.second, scale);
+  if (avatar_window_is_guided (window, i, &scale))
+    avatar_parity_guide (ops, b->v, window->second, scale);
   else
     avatar_op_scale_round (ops, b->v, 1, AVATAR_BF16);
   avatar_parity_step (ops, b->x, b->v, dt);
+  return forwards;
 }
 
-void
-avatar_denoiser_step (AvatarDenoiser *self, AvatarOps *ops, guint i, AvatarWindowPosition place,
+guint
+avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition place,
     const AvatarStepBuffers *b)
 {
-  double sigma = avatar_window_sigma (&self->window, i);
-  double next = avatar_window_sigma (&self->window, i + 1);
+  double sigma = avatar_window_sigma (window, i), next = avatar_window_sigma (window, i + 1);
+  guint forwards;
 
-  if (self->settings.upstream_rounding) {
-    step_as_upstream (self, ops, i, place, b, (float) next - (float) sigma);
+  if (window->parity) {
+    forwards = step_as_upstream (window, ops, i, place, b, (float) next - (float) sigma);
   } else {
-    self->stats.forwards += avatar_window_velocity (&self->window, ops, b->v, b->x, i, place);
+    forwards = avatar_window_velocity (window, ops, b->v, b->x, i, place);
     avatar_op_axpby (ops, b->x, next - sigma, b->v, 1);
   }
   avatar_op_find_non_finite (ops, b->non_finite, b->x);
+  return forwards;
 }
 
 gboolean
-avatar_denoiser_check_step (AvatarDenoiser *self, const AvatarStepBuffers *b, guint window, guint i,
-    GError **error)
+avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *b, guint i,
+    guint steps, guint index, GError **error)
 {
   static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_TRANSFORMER, AVATAR_COMPONENT_TEXT,
     AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
   g_autofree char *what = NULL;
   gint32 non_finite = 0;
 
-  avatar_op_download_raw (self->ops, &non_finite, b->non_finite);
-  if (!avatar_ops_check (self->ops, error))
+  avatar_op_download_raw (ops, &non_finite, b->non_finite);
+  if (!avatar_ops_check (ops, error))
     return FALSE;
   if (!non_finite)
     return TRUE;
   what = g_strdup_printf ("step %u of %u of window %u gave latents that are NaN or infinite", i + 1,
-      self->settings.steps, window + 1);
-  avatar_model_find_non_finite (self->model, parts, &self->ops->cancelled, what,
+      steps, index + 1);
+  avatar_model_find_non_finite (model, parts, &ops->cancelled, what,
       "these settings or a LoRA let the numbers overflow: try without it, guidance-scale, motion and "
       "flow-shift nearer to the defaults, or precision=auto",
       error);
@@ -82,12 +91,12 @@ avatar_denoiser_check_step (AvatarDenoiser *self, const AvatarStepBuffers *b, gu
 }
 
 gboolean
-avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, guint64 frame,
-    GError **error)
+avatar_step_noise (const AvatarDenoiseSettings *s, const AvatarNoiseFile *file,
+    const AvatarLatentShape *shape, float *z, gint64 j, guint64 frame, GError **error)
 {
-  gsize n = self->h8 * self->w8;
-  const AvatarDenoiseSettings *s = &self->settings;
-  AvatarNoiseFile given = self->noise;
+  gint64 channels = shape->channels, frames = shape->frames;
+  gsize n = avatar_latent_shape_plane (shape);
+  AvatarNoiseFile given = *file;
 
   if (s->noise)
     given = (AvatarNoiseFile){ (float *) s->noise, s->noise_latents };
@@ -99,31 +108,15 @@ avatar_denoiser_noise (AvatarDenoiser *self, float *z, gint64 frames, gint64 j, 
     return FALSE;
   }
   if (given.values) {
-    avatar_noise_file_copy (&given, frame, z, self->channels, frames, j, n);
+    avatar_noise_file_copy (&given, frame, z, channels, frames, j, n);
   } else {
-    g_autofree float *noise = g_new (float, self->channels *n);
+    g_autofree float *noise = g_new (float, channels *n);
 
-    avatar_noise_fill (noise, self->channels * n, self->settings.seed, frame);
-    for (gint64 c = 0; c < self->channels; c++)
+    avatar_noise_fill (noise, channels * n, s->seed, frame);
+    for (gint64 c = 0; c < channels; c++)
       memcpy (z + (c * frames + j) * n, noise + c * n, n * sizeof (float));
   }
-  for (gint64 c = 0; s->upstream_rounding && c < self->channels; c++)
+  for (gint64 c = 0; s->upstream_rounding && c < channels; c++)
     avatar_dtype_round (z + (c * frames + j) * n, n, AVATAR_F16);
   return TRUE;
-}
-
-void
-avatar_denoiser_emit (AvatarDenoiser *self, const float *z, gint64 frames, gint64 j)
-{
-  gsize n = self->h8 * self->w8;
-
-  for (gint64 c = 0; c < self->channels; c++)
-    g_array_append_vals (self->ready, z + (c * frames + j) * n, n);
-  self->emitted++;
-}
-
-guint64
-avatar_denoiser_total (AvatarDenoiser *self)
-{
-  return self->pushed ? (self->pushed + 2) / 4 + 1 : 0;
 }

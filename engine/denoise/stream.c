@@ -1,47 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Streaming: a window of latent frames after the other. The first frames of a window are the last
- * of the one before: in every step they are set to what they were, noised to the step's level
- * (Lugmayr et al. 2022, without resampling), so that the rest is made to go on from them. */
+/* Windows one after another. The first frames of a window are the last ones of the window before: in
+ * every step they are set to those, noised to the level of the step (Lugmayr et al. 2022, without
+ * resampling), so that the other frames continue them. */
 #include "engine/denoise/denoiser-private.h"
-
-#include <string.h>
-
-/* The first latent frame of the next window. The last window of a stream ends with it rather than
- * reaching past it. */
-static guint64
-next_start (AvatarDenoiser *self)
-{
-  guint64 start = self->last ? self->start + self->frames - self->settings.overlap : 0;
-
-  if (self->drained && avatar_denoiser_total (self) < start + self->frames)
-    start = MAX ((gint64) avatar_denoiser_total (self) - self->frames, 0);
-  return start;
-}
-
-gboolean
-avatar_denoiser_wants_window (AvatarDenoiser *self)
-{
-  if (self->drained)
-    return self->emitted < avatar_denoiser_total (self);
-  if (self->settings.mode == AVATAR_DENOISE_MODE_CLIP)
-    return FALSE;
-  return self->pushed > 4 * (next_start (self) + self->frames - 1);
-}
-
-/* The features of the window's video frames; zeros after the end of the audio
- * (docs/dev/spec/denoise.md 3.4). */
-static float *
-window_audio (AvatarDenoiser *self, guint64 start)
-{
-  gsize rows = 4 * self->frames - 3;
-  float *audio = g_new0 (float, rows * self->n_features);
-  guint64 first = 4 * start - self->first_frame, have = self->pushed - self->first_frame;
-
-  if (have > first)
-    memcpy (audio, (float *) self->features->data + first * self->n_features,
-        MIN (rows, have - first) * self->n_features * sizeof (float));
-  return audio;
-}
 
 /* The first @known frames of a window that continues another one: the last window's frames from
  * @offset on, and the noise that this window began with, [C, frames, h8, w8]. */
@@ -51,89 +12,97 @@ typedef struct
   const float *noise;
 } Held;
 
-/* Sets the first frames of x to those of the last window, at noise level @sigma. They are computed on
- * the host, where both operands are: on the device these would take memory all the time that a forward
- * computes, in which resident weights save far more copying. */
+/* Sets the first frames of x to those of the last window, at noise level @sigma. Computed on the host,
+ * where both operands are: on the device they would take memory during all forwards, in which resident
+ * weights save far more copying. */
 static void
-hold (AvatarDenoiser *self, AvatarTensor x, const Held *held, double sigma)
+hold (const AvatarLatentStream *stream, AvatarOps *ops, AvatarTensor x, const Held *held,
+    double sigma)
 {
-  gint64 n = self->h8 * self->w8, row = held->known * n, all = self->frames * n;
-  gsize mark = avatar_ops_mark (self->ops);
-  g_autofree float *blend = g_new (float, self->channels *row);
+  const AvatarLatentShape *shape = &stream->shape;
+  gint64 n = avatar_latent_shape_plane (shape), row = held->known * n, all = shape->frames * n;
+  g_autofree float *blend = g_new (float, shape->channels *row);
+  gsize mark = avatar_ops_mark (ops);
   AvatarTensor first;
 
   if (held->known == 0)
     return;
-  for (gint64 c = 0; c < self->channels; c++)
+  for (gint64 c = 0; c < shape->channels; c++)
     for (gint64 i = 0; i < row; i++)
-      blend[c * row + i] = (1 - sigma) * self->last[c * all + held->offset * n + i]
+      blend[c * row + i] = (1 - sigma) * stream->last[c * all + held->offset * n + i]
           + sigma * held->noise[c * all + i];
-  first = avatar_denoiser_alloc_held (self, self->ops, held->known);
-  avatar_op_upload (self->ops, first, blend);
-  x = avatar_tensor (AVATAR_F32, x.data, 2, self->channels, all);
-  avatar_op_copy (self->ops, avatar_tensor_cols (x, 0, row), first);
-  avatar_ops_release (self->ops, mark);
+  first = avatar_step_alloc_held (ops, shape, held->known);
+  avatar_op_upload (ops, first, blend);
+  x = avatar_tensor (AVATAR_F32, x.data, 2, shape->channels, all);
+  avatar_op_copy (ops, avatar_tensor_cols (x, 0, row), first);
+  avatar_ops_release (ops, mark);
 }
 
-/* z: (out): the latents, [C, frames, h8, w8]. They stay on the device during all steps. */
+/* z: (out): the latents, [C, frames, h8, w8], which stay on the device during all steps. */
 static gboolean
 sample (AvatarDenoiser *self, float *z, const Held *held, const float *audio, GError **error)
 {
-  AvatarStepBuffers buffers;
+  const AvatarLatentStream *stream = &self->stream;
+  AvatarOps *ops = self->memory.ops;
   guint steps = self->settings.steps;
+  AvatarStepBuffers b;
 
-  avatar_window_set_audio (&self->window, self->ops, audio);
+  avatar_window_set_audio (&self->window, ops, audio);
   if (self->window.tokens)
-    avatar_step_cache_reset (self->window.tokens, self->frames, 1);
-  buffers = avatar_denoiser_buffers (self, self->ops);
-  avatar_op_upload (self->ops, buffers.x, held->noise);
-  avatar_denoiser_report (self, self->n_windows, 0);
+    avatar_step_cache_reset (self->window.tokens, stream->shape.frames, 1);
+  b = avatar_step_buffers_new (ops, &stream->shape);
+  avatar_op_upload (ops, b.x, held->noise);
+  avatar_denoiser_report (self, stream->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
-    hold (self, buffers.x, held, avatar_window_sigma (&self->window, i));
-    avatar_denoiser_step (self, self->ops, i, (AvatarWindowPosition){ 0 }, &buffers);
-    if (!avatar_denoiser_check_step (self, &buffers, self->n_windows, i, error))
+    hold (stream, ops, b.x, held, avatar_window_sigma (&self->window, i));
+    self->stats.forwards
+        += avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &b);
+    if (!avatar_step_check (self->model, ops, &b, i, steps, stream->n_windows, error))
       return FALSE;
     if (self->settings.upstream_rounding)
-      avatar_op_scale_round (self->ops, buffers.x, 1, AVATAR_F16);
-    avatar_denoiser_report (self, self->n_windows, i + 1);
+      avatar_op_scale_round (ops, b.x, 1, AVATAR_F16);
+    avatar_denoiser_report (self, stream->n_windows, i + 1);
   }
-  hold (self, buffers.x, held, 0);
-  avatar_op_download (self->ops, z, buffers.x);
-  return avatar_ops_check (self->ops, error);
+  hold (stream, ops, b.x, held, 0);
+  avatar_op_download (ops, z, b.x);
+  return avatar_ops_check (ops, error);
+}
+
+/* Adds the new frames of z, the window at @start, to those that are ready. */
+static void
+emit_window (AvatarLatentStream *stream, const float *z, guint64 start, AvatarDenoiseStats *stats)
+{
+  guint64 end = start + stream->shape.frames;
+
+  if (stream->drained)
+    end = MIN (end, avatar_latent_stream_total (stream));
+  stats->index = stream->n_windows++;
+  stats->latents = end - stream->emitted;
+  while (stream->emitted < end)
+    avatar_latent_stream_emit (stream, z, stream->shape.frames, stream->emitted - start);
 }
 
 AvatarPull
 avatar_denoiser_run_window (AvatarDenoiser *self, GError **error)
 {
   gint64 begin_time = g_get_monotonic_time ();
-  guint64 start = next_start (self), end;
-  gsize n = self->channels * self->frames * self->h8 * self->w8;
-  g_autofree float *z = g_new (float, n);
-  g_autofree float *noise = g_new (float, n);
-  g_autofree float *audio = window_audio (self, start);
-  Held held = { .noise = noise, .offset = start - self->start };
+  AvatarLatentStream *stream = &self->stream;
+  guint64 start = avatar_latent_stream_next_start (stream, self->settings.overlap);
+  g_autofree float *z = g_new (float, avatar_latent_shape_n (&stream->shape));
+  g_autofree float *noise = g_new (float, avatar_latent_shape_n (&stream->shape));
+  g_autofree float *audio = avatar_latent_stream_audio (stream, start);
+  Held held = { .noise = noise, .offset = start - stream->start };
 
-  if (self->last)
-    held.known = self->start + self->frames - start;
-  for (gint64 j = 0; j < self->frames; j++)
-    if (!avatar_denoiser_noise (self, noise, self->frames, j, start + j, error))
+  if (stream->last)
+    held.known = stream->shape.frames - held.offset;
+  for (gint64 j = 0; j < stream->shape.frames; j++)
+    if (!avatar_step_noise (&self->settings, &self->noise, &stream->shape, noise, j, start + j,
+            error))
       return AVATAR_PULL_ERROR;
   if (!sample (self, z, &held, audio, error))
     return AVATAR_PULL_ERROR;
-  end = start + self->frames;
-  if (self->drained)
-    end = MIN (end, avatar_denoiser_total (self));
-  self->stats.index = self->n_windows++;
-  self->stats.latents = end - self->emitted;
-  while (self->emitted < end)
-    avatar_denoiser_emit (self, z, self->frames, self->emitted - start);
-  g_free (self->last);
-  self->last = g_steal_pointer (&z);
-  self->start = start;
-  if (4 * start > self->first_frame) {
-    g_array_remove_range (self->features, 0, (4 * start - self->first_frame) * self->n_features);
-    self->first_frame = 4 * start;
-  }
+  emit_window (stream, z, start, &self->stats);
+  avatar_latent_stream_finish_window (stream, g_steal_pointer (&z), start);
   self->stats.seconds = (g_get_monotonic_time () - begin_time) * 1e-6;
   return AVATAR_PULL_OK;
 }

@@ -229,11 +229,11 @@ static void
 note_conditions (AvatarDenoiser *self)
 {
   const AvatarConfig *c = avatar_model_get_config (self->model);
-  const AvatarConditions *given = &self->conditions;
+  const AvatarConditions *given = &self->conditioning.conditions;
   static const char *const which[] = { "positive", "negative" };
 
   for (guint i = 0; i < 2; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
+    const AvatarEncoding *e = avatar_text_encoder_get (self->conditioning.text, i);
     const AvatarText *text = &given->text[i];
     g_autofree char *llava = g_strconcat (which[i], ".llava.ids", NULL);
     g_autofree char *mask = g_strconcat (which[i], ".llava.mask", NULL);
@@ -247,9 +247,10 @@ note_conditions (AvatarDenoiser *self)
     point (states, text->states, text->n * c->transformer.text_dim);
     point (pooled, text->pooled, c->transformer.pooled_dim);
   }
-  point ("face_mask", given->face, self->h8 * self->w8);
+  point ("face_mask", given->face, self->stream.shape.h8 * self->stream.shape.w8);
   point ("ref_latents", given->reference,
-      self->channels * given->n_reference * self->h8 * self->w8);
+      self->stream.shape.channels * given->n_reference * self->stream.shape.h8
+          * self->stream.shape.w8);
 }
 
 static void
@@ -287,19 +288,20 @@ fit (AvatarModel *model)
 static float *
 denoise (AvatarDenoiser *self, const float *features, guint frames, guint *n)
 {
-  gsize cells = self->h8 * self->w8, one = self->channels * cells;
+  gsize cells = self->stream.shape.h8 * self->stream.shape.w8,
+        one = self->stream.shape.channels * cells;
   guint kept = (frames + 2) / 4 + 1;
   float *latents = g_new (float, kept *one);
   g_autofree float *turned = g_new (float, kept *one);
   g_autoptr (GError) error = NULL;
 
   for (guint i = 0; i < frames; i++)
-    g_assert_true (avatar_denoiser_push (self, features + i * self->n_features, &error));
+    g_assert_true (avatar_denoiser_push (self, features + i * self->stream.n_features, &error));
   g_assert_true (avatar_denoiser_drain (self, &error));
   for (*n = 0; *n < kept; (*n)++)
     g_assert_cmpint (avatar_denoiser_pull (self, latents + *n * one, &error), ==, AVATAR_PULL_OK);
   g_assert_cmpint (avatar_denoiser_pull (self, turned, &error), ==, AVATAR_PULL_EMPTY);
-  for (gint64 c = 0; c < self->channels; c++)
+  for (gint64 c = 0; c < self->stream.shape.channels; c++)
     for (guint f = 0; f < kept; f++)
       memcpy (turned + (c * kept + f) * cells, latents + f * one + c * cells,
           cells * sizeof (float));

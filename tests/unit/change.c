@@ -114,17 +114,18 @@ pull (Fixture *f, AvatarDenoiser *self, guint n, float *out)
 static void
 go_to (AvatarDenoiser *self, const AvatarDenoiser *other)
 {
-  gsize n = self->channels * self->frames * self->h8 * self->w8;
+  AvatarLatentStream *to = &self->stream;
+  const AvatarLatentStream *from = &other->stream;
 
-  g_array_set_size (self->features, 0);
-  g_array_append_vals (self->features, other->features->data, other->features->len);
-  self->first_frame = other->first_frame;
-  self->pushed = other->pushed;
-  self->drained = other->drained;
-  self->start = other->start;
-  self->emitted = other->emitted;
-  self->n_windows = other->n_windows;
-  self->last = g_memdup2 (other->last, n * sizeof (float));
+  g_array_set_size (to->features, 0);
+  g_array_append_vals (to->features, from->features->data, from->features->len);
+  to->first_frame = from->first_frame;
+  to->pushed = from->pushed;
+  to->drained = from->drained;
+  to->start = from->start;
+  to->emitted = from->emitted;
+  to->n_windows = from->n_windows;
+  to->last = g_memdup2 (from->last, avatar_latent_shape_n (&to->shape) * sizeof (float));
 }
 
 static void

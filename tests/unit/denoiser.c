@@ -91,9 +91,9 @@ test_downloads (void)
     guint before;
 
     pull (self, CHUNK); /* constants of all windows are downloaded before the first one */
-    before = avatar_sim_count_downloaded ();
+    before = avatar_fake_count_downloaded ();
     pull (self, CHUNK - OVERLAP);
-    g_assert_cmpuint (avatar_sim_count_downloaded () - before, ==, CHUNK * latent + 4 * steps);
+    g_assert_cmpuint (avatar_fake_count_downloaded () - before, ==, CHUNK * latent + 4 * steps);
   }
 }
 
