@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Other settings between two windows. What is made of them takes the place of what was, which is kept
- * until all of it is there: a change that fails leaves no trace. */
+/* Changes of settings between two windows. Old conditions are kept until all new ones are there, so
+ * that a change that fails has no effect. */
 #include "engine/denoise/denoiser-private.h"
 
 #include "engine/device/device.h"
@@ -11,7 +11,7 @@
 
 #define MIB 1048576.
 
-/* What a change may replace, as it was before. */
+/* Everything that a change may replace. */
 typedef struct
 {
   AvatarDenoiseSettings settings;
@@ -21,7 +21,7 @@ typedef struct
   gsize predicted;
 } Before;
 
-/* What has to be made anew. */
+/* Parts that a change computes again. @memory: the memory plan */
 typedef struct
 {
   gboolean portrait, latent, face, prompts, texts, moments, memory;
@@ -39,7 +39,7 @@ save (const AvatarDenoiser *self)
   };
 }
 
-/* Puts back what was; @taken: (out): what it replaces. */
+/* Restores @before; @taken: (out): the values that it replaces. */
 static void
 restore (AvatarDenoiser *self, const Before *before, Before *taken)
 {
@@ -58,7 +58,7 @@ free_unless (gconstpointer mine, gconstpointer kept)
     g_free ((gpointer) mine);
 }
 
-/* Frees what of @old the denoiser does not have. */
+/* Frees values of @old that the denoiser does not use. */
 static void
 forget (Before *old, const AvatarDenoiser *self)
 {
@@ -82,7 +82,7 @@ forget (Before *old, const AvatarDenoiser *self)
     avatar_image_free (was->image);
 }
 
-/* What is fixed while the stage lives. */
+/* Refuses changes of settings that are fixed. */
 static gboolean
 check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error)
 {
@@ -141,7 +141,7 @@ take_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   avatar_denoiser_init_window (self);
 }
 
-/* The rows of the texts, and as much of them as is known without the portrait. */
+/* Sets the number of rows of the texts, and their states if these do not depend on the portrait. */
 static gboolean
 take_prompts (AvatarConditioning *self, const Anew *anew, GError **error)
 {
@@ -162,7 +162,7 @@ take_prompts (AvatarConditioning *self, const Anew *anew, GError **error)
   return TRUE;
 }
 
-/* Gives back all memory of the device but what is always there. */
+/* Releases device memory and the precomputed step conditioning. */
 static void
 empty (AvatarDenoiser *self)
 {
@@ -170,7 +170,7 @@ empty (AvatarDenoiser *self)
   avatar_window_clear (&self->window);
 }
 
-/* As much as the new settings need, if that is possible. */
+/* Plans the memory for the new settings. */
 static gboolean
 settle (AvatarDenoiser *self, GError **error)
 {
@@ -179,7 +179,7 @@ settle (AvatarDenoiser *self, GError **error)
   AvatarMemory memory;
 
   avatar_denoiser_plan_memory (self, 0, 0, &settled, NULL);
-  avatar_window_clear (&self->window); /* of the failure that it was meant to be */
+  avatar_window_clear (&self->window); /* filled by the dry run */
   least = settled.least;
   if (self->memory.client)
     avatar_memory_client_request (self->memory.client,
@@ -212,7 +212,7 @@ encode_texts (AvatarDenoiser *self, GError **error)
       && avatar_conditioning_encode_texts (c, &self->memory, c->image, &self->progress, error);
 }
 
-/* What takes the device's memory. */
+/* Makes new conditions that need device memory. */
 static gboolean
 make_anew (AvatarDenoiser *self, const Anew *anew, const AvatarImage *image, GError **error)
 {
@@ -231,7 +231,7 @@ needs_device (const Anew *anew)
   return anew->moments || anew->portrait;
 }
 
-/* Whatever can go wrong does so in here. */
+/* Every failure of a change happens in this function. */
 static gboolean
 change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
     GError **error)
@@ -239,7 +239,7 @@ change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage 
   const Anew anew = compare (self, s, image);
 
   if (needs_device (&anew))
-    empty (self); /* of as many moments as there are steps: those of before */
+    empty (self); /* while the number of steps is still the old one */
   take_settings (self, s);
   if (needs_device (&anew) && !make_anew (self, &anew, image, error))
     return FALSE;
@@ -252,7 +252,7 @@ change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage 
   return TRUE;
 }
 
-/* The settings of before. */
+/* Restores the settings and conditions of before. */
 static void
 go_back (AvatarDenoiser *self, const Before *before)
 {
@@ -264,10 +264,10 @@ go_back (AvatarDenoiser *self, const Before *before)
   avatar_denoiser_init_window (self);
   avatar_arena_resize (self->memory.ops->arena, self->memory.predicted);
   self->memory.begun = FALSE;
-  g_clear_error (&self->memory.ops->error); /* a failed operation; a cancel is known all the same */
+  g_clear_error (&self->memory.ops->error); /* a cancel is kept in another field */
 }
 
-/* With the turn. */
+/* With the lock held. */
 static gboolean
 try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
     GError **error)
@@ -279,7 +279,7 @@ try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarIm
     forget (&before, self);
   else
     go_back (self, &before);
-  /* what the next window needs it takes as after a turn of another stage, waiting for it if need be */
+  /* the next window acquires its memory, and waits for other stages if necessary */
   if (!self->memory.begun)
     avatar_denoiser_memory_release (&self->memory);
   return done;

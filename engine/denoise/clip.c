@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Upstream's windows over long clips: every step runs all windows of the clip, shifted from step to
- * step, and averages where windows overlap (docs/dev/spec/denoise.md 4.5, 4.8). The clip's latents are on
- * the host, so that device memory does not grow with its length. */
+ * step, and averages where windows overlap (docs/dev/spec/denoise.md 4.5, 4.8). The clip's latents
+ * are on the host, so that device memory does not grow with its length. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The conditions of a denoiser, made of its settings and of the portrait: reference.c (reference latent,
- * face mask) and prompts.c (text states). */
+/* The conditions of a denoiser, made of its settings and of the portrait: reference.c (reference
+ * latent, face mask) and prompts.c (text states). */
 #pragma once
 
 #include "engine/denoise/device-memory.h"
@@ -64,8 +64,8 @@ gboolean avatar_conditioning_check_image (const AvatarConditioning *self, const 
 /* Sets how the posterior is sampled, and loads its noise from a file. */
 gboolean avatar_conditioning_init_posterior (AvatarConditioning *self,
     const AvatarDenoiseSettings *settings, GError **error);
-/* Set a copy of @image and the moments of its posterior, the reference latent, and the mask of the face.
- * None of these frees the old value. The first one takes device memory. */
+/* Set a copy of @image and the moments of its posterior, the reference latent, and the mask of the
+ * face. None of these frees the old value. The first one takes device memory. */
 gboolean
 avatar_conditioning_take_image (AvatarConditioning *self, const AvatarImage *image, GError **error);
 void avatar_conditioning_sample_reference (AvatarConditioning *self);
@@ -75,8 +75,8 @@ void avatar_conditioning_make_face_mask (AvatarConditioning *self);
  * encoder sees the portrait only their number of rows is set. A plan needs no encoder. */
 gboolean avatar_conditioning_take_texts (AvatarConditioning *self, const AvatarTextStates *texts,
     GError **error);
-/* Runs the encoder, if there is one, on the prompts and @image. Frees precomputed step conditioning and
- * the weights on the device. */
+/* Runs the encoder, if there is one, on the prompts and @image. Frees precomputed step conditioning
+ * and the weights on the device. */
 gboolean avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoiserMemory *memory,
     const AvatarImage *image, const AvatarDenoiserProgress *progress, GError **error);
 /* Device memory of the encoder with @room bytes for weights; zeros if there is none. */

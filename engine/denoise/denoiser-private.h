@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* State of the denoiser, and the functions that its files share: state.c (construction), step.c (one
- * step of a window), stream.c (windows one after another), clip.c (upstream's windows over the whole
- * clip), memory-plan.c (planning of memory), change.c (changes of settings) and denoiser.c (public
- * functions). Conditions, stream and device memory are structs of their own. */
+/* State of the denoiser, and the functions that its files share: state.c (construction), step.c
+ * (one step of a window), stream.c (windows one after another), clip.c (upstream's windows over the
+ * whole clip), memory-plan.c (planning of memory), change.c (changes of settings) and denoiser.c
+ * (public functions). Conditions, stream and device memory are structs of their own. */
 #pragma once
 
 #include "engine/denoise/conditioning.h"
@@ -55,12 +55,13 @@ typedef struct
   guint n_full, n_cached;
 } AvatarMemoryPlan;
 
-/* Chooses the memory-for-speed options that fit. @room: bytes available on the device; @comfortable: the
- * part of them that may be used beyond the minimum. If @room is less than the minimum it returns FALSE
- * with AVATAR_ERROR_MEMORY, and fills @settled all the same. */
+/* Chooses the memory-for-speed options that fit. @room: bytes available on the device;
+ * @comfortable: the part of them that may be used beyond the minimum. If @room is less than the
+ * minimum it returns FALSE with AVATAR_ERROR_MEMORY, and fills @settled all the same. */
 gboolean avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfortable,
     AvatarMemoryPlan *settled, GError **error);
-/* Rewrites an out-of-memory error to report the total requirement. Other errors are left unchanged. */
+/* Rewrites an out-of-memory error to report the total requirement. Other errors are left
+ * unchanged. */
 void avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
 
@@ -84,12 +85,12 @@ typedef struct
 AvatarStepBuffers avatar_step_buffers_new (AvatarOps *ops, const AvatarLatentShape *shape);
 /* Memory between two steps for the first @known frames of x: [C, known h8 w8]. */
 AvatarTensor avatar_step_alloc_held (AvatarOps *ops, const AvatarLatentShape *shape, gint64 known);
-/* One Euler step of @buffers' x, in place, and the check of it for NaN and infinity. Returns the number of
- * forwards. */
+/* One Euler step of @buffers' x, in place, and the check of it for NaN and infinity. Returns the
+ * number of forwards. */
 guint avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition place,
     const AvatarStepBuffers *buffers);
-/* Returns FALSE with @error if step @i of window @index failed or gave NaN or infinity. Waits for the
- * device. */
+/* Returns FALSE with @error if step @i of window @index failed or gave NaN or infinity. Waits for
+ * the device. */
 gboolean avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *buffers,
     guint i, guint steps, guint index, GError **error);
 

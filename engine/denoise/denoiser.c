@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The denoising stage: collects features, runs windows (engine/denoise/stream.c, clip.c), hands
- * out latent frames in order. */
+/* Public functions of the denoiser: collects features, runs windows (stream.c, clip.c) and returns
+ * latent frames in order. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
 #include "engine/weights/placement.h"
@@ -30,7 +30,7 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
   };
 }
 
-/* A denoiser with all memory that must be there. */
+/* Makes a denoiser and allocates its arena. */
 static AvatarDenoiser *
 denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     GError **error)
@@ -137,8 +137,8 @@ ensure_begun (AvatarDenoiserMemory *memory, GError **error)
   return memory->begun;
 }
 
-/* On a device that is not discrete nothing can be evicted: a budget that was lowered below what is in
- * use ends the run. */
+/* On a device that is not discrete nothing can be evicted: a budget that was lowered below what is
+ * in use ends the run. */
 static gboolean
 check_budget (AvatarDevice *device, GError **error)
 {

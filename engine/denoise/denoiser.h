@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What other rooms of the engine may ask of the denoiser. */
+/* Interface of the denoiser for the planner and for tests. */
 #pragma once
 
 #include "engine/text/encoder.h"
@@ -8,7 +8,7 @@
 
 G_BEGIN_DECLS
 
-/* @counts: on a "plan:" device only */
+/* Work of operations. @counts: zeros except on a "plan:" device */
 typedef struct
 {
   double flops, bytes;
@@ -16,18 +16,21 @@ typedef struct
 } AvatarCost;
 
 /**
- * AvatarDenoiserPlan: a run over some video frames.
- * @fits: or else all figures are those of the smallest budget that would do
- * @fixed, @arena, @slots, @expand, @resident: bytes on the device while forwards are made
- * @least, @peak: bytes on the device, the context's not counted
- * @n_slots, @n_resident, @n_units: of the way of a forward
- * @shares, @keeps: tokens of both branches, and the step cache's, have a place on the device
- * @streamed: bytes copied to the device in a forward; @ahead: once, before the first
- * @pinned: of @host, what the device copies from; @file: bytes of the mapped tensors
- * @n_full, @n_cached: forwards of all windows; @full, @cached: their work; @once: what is ahead of
- *   them; @forward: one full forward
- * @text: of the text encoders, before anything else; zeros if there are none. Their arena is a part of
- *   @arena
+ * AvatarDenoiserPlan: memory and work of a run over a number of video frames
+ * @fits: FALSE if the budget is too small; all other fields are then those of the smallest budget
+ * @fixed, @arena, @slots, @expand, @resident: bytes on the device during forwards
+ * @least, @peak: bytes on the device, without the context
+ * @n_slots, @n_resident, @n_units: slots, resident groups and groups of the forward schedule
+ * @shares: the common prefix of both branches of guidance is computed once and stored on the device
+ * @keeps: tokens of the step cache are stored on the device
+ * @streamed: bytes copied to the device in each forward
+ * @ahead: bytes copied to the device before the first forward
+ * @host: bytes on the host; @pinned: the part of it that is page-locked
+ * @file: bytes of the mapped tensors
+ * @n_full, @n_cached: forwards of all windows; @full, @cached: their work
+ * @once: work before the first window; @forward: work of one full forward
+ * @text: memory of the text encoders, which run before the first window; zeros if there are none.
+ *   Their arena is a part of @arena
  */
 typedef struct
 {
@@ -40,11 +43,11 @@ typedef struct
   AvatarTextEncoderNeeds text;
 } AvatarDenoiserPlan;
 
-/* @room: bytes of the device for the stage; G_MAXUINT64: no limit. */
+/* @room: bytes of device memory for the denoiser, or G_MAXUINT64 for no limit. */
 gboolean avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, guint frames, guint64 room, AvatarDenoiserPlan *plan,
     GError **error);
-/* For tests: prediction and reality of the arena. */
+/* Predicted and actual bytes of the arena, for tests. */
 void avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak);
 
 G_END_DECLS

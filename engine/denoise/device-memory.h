@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Device memory of the denoiser: its arena, the weights of the transformer, and their release between
- * two windows when another stage needs the memory. */
+/* Device memory of the denoiser: its arena, the weights of the transformer, and their release
+ * between two windows when another stage needs the memory. */
 #pragma once
 
 #include "engine/denoise/window.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The stream of latent frames: audio features that wait for a window, the position of the last window,
- * and latent frames that wait to be pulled. Computes nothing. */
+/* The stream of latent frames: audio features that wait for a window, the position of the last
+ * window, and latent frames that wait to be pulled. Computes nothing. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -52,8 +52,8 @@ void avatar_latent_stream_init (AvatarLatentStream *self, const AvatarLatentShap
 void avatar_latent_stream_clear (AvatarLatentStream *self);
 /* Drops all features and latents. */
 void avatar_latent_stream_reset (AvatarLatentStream *self);
-/* Adds the features of one video frame, rounded to @dtype. Returns FALSE with @error if they are not
- * finite or if the stream is drained. */
+/* Adds the features of one video frame, rounded to @dtype. Returns FALSE with @error if they are
+ * not finite or if the stream is drained. */
 gboolean avatar_latent_stream_push (AvatarLatentStream *self, const float *features,
     AvatarDType dtype, GError **error);
 /* Latent frames that cover the video frames pushed. */

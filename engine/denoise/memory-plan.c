@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The denoiser's memory, decided by running its code without memory behind it: the same way for a
- * run, which then takes what was decided, and for a plan, which prints it. */
+/* Plans the memory of the denoiser by dry runs of its code, which need no data and no device
+ * memory. A run allocates what was planned; avatar-plan prints it. */
 #include "engine/denoise/denoiser-private.h"
 
 #include "engine/denoise/sampler.h"
@@ -10,7 +10,7 @@
 #include <math.h>
 
 #define MIB 1048576.
-/* Kinds of steps: see avatar_window_kind(). */
+/* Number of values of avatar_window_kind(). */
 #define KINDS 8
 
 static AvatarCost
@@ -32,7 +32,7 @@ work_add (AvatarCost w, double n, AvatarCost b, AvatarCost a)
   return w;
 }
 
-/* The first step of every kind stands for all of it. */
+/* Counts all steps of a window. One dry step of each kind suffices. */
 static void
 run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
 {
@@ -68,7 +68,7 @@ run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
   }
 }
 
-/* One window and all steps. */
+/* Dry run of one window. */
 static AvatarMemoryPlan
 run_dry (AvatarDenoiser *self)
 {
@@ -114,8 +114,8 @@ try (AvatarDenoiser *self, Options options, guint64 room, AvatarMemoryPlan *best
   }
 }
 
-/* Bytes for @slots slots in either schedule, or for the text encoders, whose weights are released
- * before: whichever is more. */
+/* The larger one of the bytes for @slots slots in either schedule and of those for the weights of
+ * the text encoders, which are released before. */
 static guint64
 slots_bytes (AvatarDenoiser *self, guint slots)
 {
@@ -123,9 +123,9 @@ slots_bytes (AvatarDenoiser *self, guint slots)
       avatar_denoiser_memory_slots_bytes (&self->memory, slots));
 }
 
-/* What is worth its memory, in this order: slots that let the weights stream under the work, the
- * tokens that the branches of guidance share, and those of the step cache, which else go to the
- * host. */
+/* Options in the order of their worth: slots in which weights are copied during computation, the
+ * common prefix of both branches of guidance, and tokens of the step cache, which are on the host
+ * otherwise. */
 gboolean
 avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfortable,
     AvatarMemoryPlan *settled, GError **error)
@@ -173,7 +173,7 @@ avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
   avatar_device_get_memory_info (device, &room, &total);
   avatar_device_get_memory (device, &memory);
   g_clear_error (error);
-  /* an automatic budget is as small as the device is */
+  /* an automatic budget is limited by free memory */
   if (least <= room)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
@@ -188,7 +188,7 @@ avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
         avatar_device_get_name (device), floor (room / MIB));
 }
 
-/* One full forward, as a step without guidance makes it. */
+/* Work of one full forward of a step without guidance. */
 static AvatarCost
 one_forward (AvatarDenoiser *self)
 {
@@ -208,8 +208,7 @@ one_forward (AvatarDenoiser *self)
   return work_add ((AvatarCost){ 0 }, 1, work_of (ops), before);
 }
 
-/* Bytes of the units of @route and its on_demand that do not keep a place: what is pinned, as far as
- * the cap allows. */
+/* Page-locked bytes: groups of @route that are not resident and on-demand groups, at most @cap. */
 static guint64
 pinned_bytes (GArray *units, const AvatarWeightSchedule *route, const AvatarPlacement *placing,
     guint64 cap)
@@ -221,8 +220,7 @@ pinned_bytes (GArray *units, const AvatarWeightSchedule *route, const AvatarPlac
   return MIN (bytes, cap);
 }
 
-/* Where units lie on the host that are copied but not kept there: those of the way ahead at
- * least. */
+/* Host buffers for groups that are copied once, such as those of the precompute schedule. */
 static guint64
 staging_bytes (GArray *units)
 {
@@ -233,7 +231,7 @@ staging_bytes (GArray *units)
   return AVATAR_STAGINGS * largest;
 }
 
-/* Where the weights go with @room bytes beside the arena. */
+/* Places the weights in @room bytes, the arena not counted. */
 static gboolean
 place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GError **error)
 {
@@ -317,7 +315,7 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
   AvatarMemoryPlan settled;
 
   if (avatar_text_encoder_is_for (model))
-    any.prompt = NULL; /* as long as it may be; tokenizers need not be there */
+    any.prompt = NULL; /* the longest possible one, which needs no tokenizer */
   self = avatar_denoiser_open (model, device, &any, AVATAR_DENOISER_PLAN, error);
   if (!self)
     return FALSE;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* The shape as [channels, frames, h, w]; FALSE: it has another number of dimensions. */
+/* @shape: (out): [channels, frames, h, w]. Returns FALSE for another number of dimensions. */
 static gboolean
 get_shape (const AvatarTensorSource *t, const gint64 **shape)
 {

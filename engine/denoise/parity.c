@@ -13,8 +13,7 @@ round_one (float v, AvatarDType dtype)
 float
 avatar_parity_sigma (guint i, guint steps, float shift)
 {
-  /* torch.linspace (1, 0, steps + 1), from whichever end is nearer, as it is compiled for processors
-   * with FMA */
+  /* torch.linspace (1, 0, steps + 1), which counts from the nearer end, compiled with FMA */
   float step = -1.f / (float) steps;
   float u = i < (steps + 1) / 2 ? fmaf (step, i, 1.f) : -step * (float) (steps - i);
   float above = shift * u, below = (shift - 1.f) * u;
@@ -54,8 +53,7 @@ avatar_parity_pixels (float *rgb, const AvatarImage *image)
       rgb[(gsize) y * 3 * image->width + x] = levels[image->data[(gsize) y * image->stride + x]];
 }
 
-/* The mean is float16, and so is half the logarithm; exp() is float32 under autocast, and with it all
- * that comes after. */
+/* The mean and half the logarithm are float16; exp() and the rest are float32 under autocast. */
 static float
 sample_as_upstream (float mean, float log_variance, float noise, double shift, double factor)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two texts of a denoiser: its prompts, encoded, or what is given in their place. */
+/* Text states of the positive and of the negative prompt. */
 #include "engine/denoise/conditioning.h"
 #include "engine/text/text.h"
 #include "engine/model/model.h"
 
 #include <string.h>
 
-/* Rows of text that may be given; the released model has 831. */
+/* Largest number of rows of a text; the released model has 831. */
 #define MAX_TEXT 4096
 
 static gboolean
@@ -35,14 +35,14 @@ copy_texts (AvatarConditioning *self, const AvatarTextStates *texts, GError **er
   return TRUE;
 }
 
-/* Without guidance there is nothing for the negative prompt. */
+/* The negative prompt is used by guidance only. */
 static guint
 count_prompts (AvatarConditioning *self)
 {
   return self->settings->guidance_scale > 1 ? 2 : 1;
 }
 
-/* Of the tables of bytes that stand in for encoders. */
+/* Text states from the byte table of models without encoders. */
 static gboolean
 encode_bytes (AvatarConditioning *self, GError **error)
 {
@@ -54,7 +54,7 @@ encode_bytes (AvatarConditioning *self, GError **error)
     float *states = NULL, *pooled = NULL;
     guint n = avatar_model_get_config (self->model)->text.max_states;
 
-    /* a plan needs no more than the length, at the most */
+    /* a plan needs the largest length only */
     if ((encoder || self->use == AVATAR_DENOISER_RUN)
         && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
             error))
@@ -73,7 +73,7 @@ has_encoders (AvatarConditioning *self)
       && avatar_model_get_component (self->model, AVATAR_COMPONENT_CLIP, NULL);
 }
 
-/* The encoder, and the rows that it will make. */
+/* Opens the encoder and sets the number of rows that it will give. */
 static gboolean
 open_encoder (AvatarConditioning *self, GError **error)
 {
@@ -111,7 +111,7 @@ avatar_conditioning_take_texts (AvatarConditioning *self, const AvatarTextStates
 {
   if (texts)
     return copy_texts (self, texts, error);
-  /* a plan does without encoders that are not there */
+  /* a plan does not need the files of the encoders */
   if (avatar_text_encoder_is_for (self->model)
       && (self->use == AVATAR_DENOISER_RUN || has_encoders (self)))
     return open_encoder (self, error);
@@ -128,7 +128,7 @@ report (guint done, guint parts, gpointer data)
     progress->func (&now, progress->data);
 }
 
-/* As 16-bit numbers, which upstream's encoders give. */
+/* Rounds the texts to 16 bits, the format in which upstream's encoders return them. */
 static void
 round_texts (AvatarConditioning *self)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the denoiser is given beside sound and texts: the portrait as a latent
- * (docs/dev/spec/denoise.md 4.4), and noise in files (docs/dev/spec/denoise.md 4.6). */
+/* The reference latent of the portrait (docs/dev/spec/denoise.md 4.4), the noise of its posterior
+ * (docs/dev/spec/denoise.md 4.6), and the mask of the face. */
 #include "engine/denoise/parity.h"
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-/* Noise of the posterior is drawn for frames that no video has. */
+/* Noise of the posterior is that of frame numbers from here on, which no video reaches. */
 #define POSTERIOR_FRAME ((guint64) 1 << 63)
 
 static gboolean
@@ -32,7 +32,7 @@ avatar_conditioning_init_posterior (AvatarConditioning *self, const AvatarDenois
           error);
 }
 
-/* The pixels in -1..1, [height, width, 3]. */
+/* Pixels of @image in -1..1, [height, width, 3]. */
 static float *
 prepare_pixels (AvatarConditioning *self, const AvatarImage *image)
 {
@@ -66,7 +66,6 @@ posterior_noise (AvatarConditioning *self, guint j)
   return noise;
 }
 
-/* The reference [channels, n_reference, h8, w8] of the posterior's moments. */
 void
 avatar_conditioning_sample_reference (AvatarConditioning *self)
 {
@@ -87,7 +86,7 @@ avatar_conditioning_sample_reference (AvatarConditioning *self)
   self->conditions.reference = reference;
 }
 
-/* The posterior's moments of the portrait. */
+/* Computes the moments of the posterior of @image: [2 channels, h8, w8]. */
 static gboolean
 encode_reference (AvatarConditioning *self, const AvatarImage *image, float *moments,
     GError **error)
@@ -159,7 +158,7 @@ avatar_conditioning_clear (AvatarConditioning *self)
   avatar_text_encoder_free (self->text);
 }
 
-/* Replaces the portrait and what is made of it. */
+/* Replaces the portrait, its latent and the mask of the face. */
 static gboolean
 replace_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
 {

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* upstream's: shift by ten latent frames from step to step */
+/* Upstream's shift from step to step (latent frames), and number of steps in its first phase. */
 #define CLIP_SHIFT 10
 #define FIRST_PHASE 10
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The numbers of the sampler: schedule, guidance, noise, and upstream's windows over long clips. */
+/* Arithmetic of the sampler: schedule, guidance, noise, and upstream's windows over long clips. */
 #pragma once
 
 #include <glib.h>
@@ -10,9 +10,10 @@ G_BEGIN_DECLS
 double avatar_sigma (guint i, guint steps, double shift);
 
 /**
- * AvatarGuidance: one step of upstream's two phases (docs/dev/spec/denoise.md 4.9).
- * @scale: of conditional over unconditional; @face_scale: factor on the face mask
- * @negative: the unconditional branch gets the negative prompt (else the positive one)
+ * AvatarGuidance: guidance of one step in upstream's two phases (docs/dev/spec/denoise.md 4.9)
+ * @scale: guidance scale
+ * @face_scale: factor on the face mask
+ * @negative: TRUE if the unconditional branch uses the negative prompt, FALSE for the positive one
  */
 typedef struct
 {
@@ -22,16 +23,16 @@ typedef struct
 
 AvatarGuidance avatar_guidance (guint i, guint steps, double cfg_scale);
 
-/* Standard normal noise of latent frame @frame, @n values: Philox 4x32-10 (Salmon et al. 2011)
- * and Box-Muller. A frame's noise depends on the seed and its index only. */
+/* Fills @out [@n] with standard normal noise of latent frame @frame: Philox 4x32-10 (Salmon et al.
+ * 2011) and Box-Muller. The noise of a frame depends on the seed and its index only. */
 void avatar_noise_fill (float *out, gsize n, guint64 seed, guint64 frame);
 
 /**
- * AvatarClip: upstream's lengths for @n audio frames (docs/dev/spec/denoise.md 4.5); not cut at 400
- * frames.
- * @padded: frames of the audio array that the windows read, 4 * @latents
- * @latents: P, latent frames denoised; @kept: latent frames that cover the audio
- * @windows: of @window latent frames each
+ * AvatarClip: upstream's division of a clip into windows (docs/dev/spec/denoise.md 4.5), without
+ * its limit of 400 frames
+ * @window: latent frames of a window; @windows: number of windows
+ * @latents: P, latent frames that are denoised
+ * @kept: latent frames that cover the audio
  */
 typedef struct
 {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The denoiser's state without memory for its work: made from checked settings, freed, and the
- * progress that it reports. */
+/* Construction of the denoiser from checked settings, without an arena, and its destruction. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
 #include "engine/model/lora.h"
@@ -56,7 +55,7 @@ check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **
   return FALSE;
 }
 
-/* @limit: the device's, 0: none. */
+/* @limit: the largest value that the device computes, or 0 for no limit. */
 static gboolean
 check_limit (AvatarDevice *device, const char *what, gint64 found, gint64 limit, GError **error)
 {
@@ -69,7 +68,7 @@ check_limit (AvatarDevice *device, const char *what, gint64 found, gint64 limit,
   return FALSE;
 }
 
-/* Refuses in a plan the sizes that an operation of the device would refuse in a run. */
+/* Refuses sizes that an operation of the device would refuse, in a plan as well as in a run. */
 static gboolean
 check_limits (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *device,
     GError **error)
@@ -107,7 +106,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.w8 = self->stream.shape.w8;
 }
 
-/* What the user should know of @loras. */
+/* Warnings about @loras, ended by %NULL. */
 static GPtrArray *
 copy_warnings (GPtrArray *loras)
 {
@@ -123,7 +122,7 @@ copy_warnings (GPtrArray *loras)
   return all;
 }
 
-/* Copies what outlives the caller's settings. Files in them are opened by avatar_denoiser_open(). */
+/* Copies the settings that outlive the caller's. avatar_denoiser_open() opens their files. */
 static void
 copy_settings (AvatarDenoiseSettings *to, const AvatarDenoiseSettings *from)
 {

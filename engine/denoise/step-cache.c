@@ -4,16 +4,16 @@
 
 #include <math.h>
 
-/* Upstream's table is for 50 steps: full up to 15, from 41, and every fifth between. */
+/* Upstream's table is for 50 steps: full up to 15, from 41, and every fifth step between. */
 #define UPSTREAM_STEPS 50
 #define UPSTREAM_FIRST 16
 #define UPSTREAM_LAST 41
 #define UPSTREAM_EVERY 5
-/* Guidance changes its texts here (docs/dev/spec/denoise.md 4.9): tokens of one phase do not
- * serve the other. */
+/* Guidance uses other texts from this step on (docs/dev/spec/denoise.md 4.9), to which tokens of
+ * the first phase do not apply. */
 #define SECOND_PHASE 10
 
-/* Share of @n in upstream's @of, rounded up. */
+/* @of of upstream's steps, scaled to @n steps and rounded up. */
 static guint
 scaled (guint of, guint n)
 {
@@ -41,8 +41,8 @@ avatar_step_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mod
   guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
   double gathered = 0;
 
-  /* Upstream's full steps around the middle buy little for what they cost
-   * (docs/measurements/numerics.md); only the first ones must be left alone. */
+  /* Upstream's full steps near the middle gain little for their cost
+   * (docs/measurements/numerics.md); only the first ones are necessary. */
   if (mode == AVATAR_STEP_CACHE_ADAPTIVE) {
     first = MIN (first, SECOND_PHASE + 1);
     last = steps;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The step cache: in which steps the blocks run, and the tokens of the last step in which they
- * did. In a cached step only the last single block and the final layer run, on those tokens, with
- * the modulation of the step (docs/dev/spec/denoise.md 2.13, 4.10). */
+/* The step cache: stores the tokens of the last full step. In a cached step only the last single
+ * block and the final layer run, on these tokens, with the modulation of the step
+ * (docs/dev/spec/denoise.md 2.13, 4.10). */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -10,8 +10,8 @@
 
 G_BEGIN_DECLS
 
-/* full [steps]: whether all blocks run in step i. @modulations: [steps], what AVATAR_STEP_CACHE_ADAPTIVE
- * goes by, [n] floats each; not read in other modes. */
+/* @full: (out): [steps], TRUE for steps in which all blocks run. @modulations: [steps] pointers to
+ * [n] floats, which AVATAR_STEP_CACHE_ADAPTIVE compares; not read in other modes. */
 void avatar_step_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode,
     double threshold, const float *const *modulations, gsize n);
 
@@ -22,25 +22,26 @@ typedef enum
 } AvatarTokenStorage;
 
 /**
- * AvatarWindowPosition: where a window of T frames lies in a clip of @latents latent frames.
- * @window: its index; @start: the clip's frame at the window's first, before wrapping around
+ * AvatarWindowPosition: position of a window in a clip
+ * @window: index of the window
+ * @start: frame of the clip at which it starts; frames after the end of the clip wrap around
  */
 typedef struct
 {
   guint window, start;
 } AvatarWindowPosition;
 
-/* Tokens [reference S | T frames of S | text] of every window and branch; frames that windows
- * share belong to the one that wrote them last, and a window's reference and text are those of
- * the owner of its first frame, as upstream has it (docs/dev/spec/denoise.md 4.10). */
+/* Tokens [reference S | T frames of S | text] of every window and branch. A frame that windows
+ * share is that of the window that stored it last; reference and text of a window are those of the
+ * window that stored its first frame, as in upstream (docs/dev/spec/denoise.md 4.10). */
 typedef struct _AvatarTokens AvatarStepCache;
 
-/* @s: tokens a frame; @text: at most; @width: of a token. ARENA: takes its memory from @ops'
- * arena. */
+/* @s: tokens of a frame; @text: largest number of text tokens; @width: values of a token. With
+ * AVATAR_TOKEN_STORAGE_ARENA the memory is that of @ops' arena. */
 AvatarStepCache *avatar_step_cache_new (AvatarOps *ops, AvatarTokenStorage storage, guint branches,
     gint64 s, gint64 frames, gint64 text, gint64 width);
 void avatar_step_cache_free (AvatarStepCache *self);
-/* How many latent frames and windows the clip has; forgets what was kept. */
+/* Drops all tokens. @latents, @windows: latent frames and windows of the clip. */
 void avatar_step_cache_reset (AvatarStepCache *self, guint latents, guint windows);
 void avatar_step_cache_store (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens,
     guint branch, AvatarWindowPosition place);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One denoising step of a window, the noise before the first one, and the check for NaN and infinity
- * after each. */
+/* One denoising step of a window, the noise before the first one, and the check for NaN and
+ * infinity after each. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/parity.h"
 #include "engine/denoise/sampler.h"

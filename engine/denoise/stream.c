@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Windows one after another. The first frames of a window are the last ones of the window before: in
- * every step they are set to those, noised to the level of the step (Lugmayr et al. 2022, without
- * resampling), so that the other frames continue them. */
+/* Windows one after another. The first frames of a window are the last ones of the window before:
+ * in every step they are set to those, noised to the level of the step (Lugmayr et al. 2022,
+ * without resampling), so that the other frames continue them. */
 #include "engine/denoise/denoiser-private.h"
 
 /* The first @known frames of a window that continues another one: the last window's frames from
@@ -12,9 +12,9 @@ typedef struct
   const float *noise;
 } Held;
 
-/* Sets the first frames of x to those of the last window, at noise level @sigma. Computed on the host,
- * where both operands are: on the device they would take memory during all forwards, in which resident
- * weights save far more copying. */
+/* Sets the first frames of x to those of the last window, at noise level @sigma. Computed on the
+ * host, where both operands are: on the device they would take memory during all forwards, in which
+ * resident weights save far more copying. */
 static void
 hold (const AvatarLatentStream *stream, AvatarOps *ops, AvatarTensor x, const Held *held,
     double sigma)

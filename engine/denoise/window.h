@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One window of latent frames: what the sampler asks of the transformer, with guidance. */
+/* One window of latent frames: conditioning of the transformer, and guidance. */
 #pragma once
 
 #include "engine/denoise/step-cache.h"
@@ -9,12 +9,12 @@
 
 G_BEGIN_DECLS
 
-/* Host copies of what conditions every window of a stream. */
+/* Conditions of all windows of a stream, on the host. */
 typedef struct
 {
   AvatarText text[2]; /* positive, negative prompt */
   float *reference;   /* [C, n_reference, h8, w8] */
-  guint n_reference;  /* 0, 1: one latent frame for all; else one for each of a window's */
+  guint n_reference;  /* 0, 1: one latent frame for all; else one for each frame of a window */
   float *face;        /* [h8, w8] */
 } AvatarConditions;
 
@@ -27,7 +27,7 @@ typedef struct
   guint steps;
   AvatarStepCacheMode cache;
   double cache_threshold;
-  gboolean share;             /* branches share what they have in common; takes memory for it */
+  gboolean share;             /* compute the common prefix of both branches once */
   AvatarTokenStorage storage; /* of the step cache */
 
   gint64 frames, channels, h8, w8;
@@ -39,31 +39,31 @@ typedef struct
   AvatarTensor second, fork; /* velocity of the other branch; tokens both branches share */
 } AvatarWindow;
 
-/* What depends on the settings and prompts only: the moments of all steps. Needs the arena only
- * until it returns. FALSE with @error. */
+/* Computes the step conditioning of all steps, which depends on settings and prompts only, and
+ * stores it on the host. The arena is free again on return. Returns FALSE with @error. */
 gboolean avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error);
 /* Makes the constants of all windows in the arena, after avatar_window_prepare(). */
 void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);
-/* The constants that change with the audio: [4 frames - 3, features] on the host. */
+/* Computes keys and values of the audio. @audio: features, [4 frames - 3, n_features], on the host. */
 void avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio);
-/* velocity [C, T, h8, w8] float32 at step @i; returns the number of full forwards. @place: where
- * the window lies in the clip. */
+/* Computes @velocity [C, T, h8, w8] of step @i, with guidance, in float32. Returns the number of
+ * full forwards. @place: position of the window in the clip. */
 guint avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
     AvatarTensor x, guint i, AvatarWindowPosition place);
-/* The same, but both branches of guidance apart: the one with audio in @velocity, the other one in the
- * window's @second. */
+/* Computes both branches of guidance separately: the one with audio in @velocity, the other one in
+ * the window's @second. */
 guint avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
     AvatarTensor x, guint i, AvatarWindowPosition place);
-/* Whether there are two, and the scale between them at step @i. */
+/* TRUE if there are two branches. @scale: (out): guidance scale of step @i. */
 gboolean avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale);
-/* The noise level at step @i. */
+/* Noise level at step @i. */
 double avatar_window_sigma (const AvatarWindow *self, guint i);
-/* Steps that are alike do the same work: kind of step @i, after avatar_window_prepare(). */
+/* Kind of step @i, after avatar_window_prepare(). Steps of one kind do the same work. */
 guint avatar_window_kind (const AvatarWindow *self, guint i);
-/* What the host holds while @latents latent frames in @windows windows are made. */
+/* Bytes on the host during the denoising of @latents latent frames in @windows windows. */
 guint64 avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents,
     guint windows);
-/* Frees what the host holds. */
+/* Frees the memory on the host. */
 void avatar_window_clear (AvatarWindow *self);
 
 G_END_DECLS
