@@ -226,7 +226,7 @@ avatar_device_check_budget (AvatarDevice *self, GError **error)
     return TRUE;
   avatar_device_get_memory (self, &memory);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-      "the budget of %s was lowered to %.0f MiB, but %.0f MiB more are in use and cannot be "
+      "the budget of %s was lowered to %.0f MiB, and %.0f MiB are missing for what cannot be "
       "evicted; raise it to at least %.0f MiB",
       avatar_device_get_name (self), memory.budget / MIB, ceil (excess / MIB),
       ceil (memory.now / MIB));
