@@ -90,7 +90,7 @@ avatar_denoiser_memory_acquire (AvatarDenoiserMemory *self, guint64 for_texts, G
 }
 
 AvatarReclaimResult
-avatar_denoiser_memory_reclaim (gpointer memory, gboolean all)
+avatar_denoiser_memory_reclaim (gpointer memory, AvatarReclaimMode mode)
 {
   AvatarDenoiserMemory *self = memory;
 

@@ -43,7 +43,7 @@ void avatar_denoiser_memory_release (AvatarDenoiserMemory *self);
 gboolean
 avatar_denoiser_memory_acquire (AvatarDenoiserMemory *self, guint64 for_texts, GError **error);
 /* AvatarReclaimFunc of an AvatarDenoiserMemory. */
-AvatarReclaimResult avatar_denoiser_memory_reclaim (gpointer memory, gboolean all);
+AvatarReclaimResult avatar_denoiser_memory_reclaim (gpointer memory, AvatarReclaimMode mode);
 /* The most bytes that @slots slots take in either schedule. */
 guint64 avatar_denoiser_memory_slots_bytes (const AvatarDenoiserMemory *self, guint slots);
 

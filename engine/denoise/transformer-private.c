@@ -58,7 +58,7 @@ avatar_transformer_embed_patches (AvatarTransformer *self, AvatarOps *ops, Avata
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor patches = avatar_ops_alloc (ops, 2, tokens.shape[0], w.shape[1]);
 
-  avatar_op_patchify (ops, patches, x, self->config->patch, FALSE);
+  avatar_op_patchify (ops, patches, x, self->config->patch, AVATAR_PATCHIFY);
   avatar_op_linear (ops, tokens, patches, w, avatar_weight_tensor (conv->bias), AVATAR_ACT_NONE);
   avatar_ops_release (ops, mark);
 }

@@ -71,7 +71,7 @@ modulate (AvatarOps *ops, AvatarTensor x, AvatarTensor shift, AvatarTensor scale
   AvatarTensor w = avatar_weight_tensor (layer->weight);
   AvatarTensor h = avatar_ops_alloc_operand (ops, x.shape[0], x.shape[1], w);
 
-  avatar_op_layer_norm (ops, h, x, scale, shift, TRUE, AVATAR_EPS);
+  avatar_op_layer_norm (ops, h, x, scale, shift, AVATAR_NORM_ONE_PLUS_SCALE, AVATAR_EPS);
   return h;
 }
 
@@ -360,7 +360,7 @@ final_layer (const Forward *f, AvatarTensor velocity)
     linear (ops, avatar_tensor_rows (patches, r, m), h, layer, AVATAR_ACT_NONE);
     avatar_ops_release (ops, chunk_mark);
   }
-  avatar_op_patchify (ops, velocity, patches, f->self->config->patch, TRUE);
+  avatar_op_patchify (ops, velocity, patches, f->self->config->patch, AVATAR_UNPATCHIFY);
   avatar_ops_release (ops, mark);
 }
 

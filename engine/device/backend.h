@@ -15,7 +15,7 @@
  * thread. */
 #pragma once
 
-#include "engine/base/activation.h"
+#include "engine/base/operation-types.h"
 #include "engine/base/tensor.h"
 
 #include <avatar/decode.h>
@@ -42,26 +42,12 @@ typedef struct
   double linear, linear_8bit, attention, attention_8bit;
 } AvatarFlopCounts;
 
-/**
- * AvatarAttention:
- * @o: the output [Lq, heads, d]
- * @q: the queries [Lq, heads, d]
- * @k: the keys [Lk, heads, d]
- * @v: the values [Lk, heads, d]
- * @scale: the factor of the scores
- * @causal_block: the block size of a block-causal mask, in keys; 0 = no such mask
- * @q_start: the position of the first query, in keys
- * @valid: optional uint8 [Lk], the mask of valid rows
- *
- * The operands of attention; see avatar_op_attention().
- */
-typedef struct
+/* Kinds of host memory. */
+typedef enum
 {
-  AvatarTensor o, q, k, v;
-  double scale;
-  gint64 causal_block, q_start;
-  AvatarTensor valid;
-} AvatarAttention;
+  AVATAR_HOST_PAGEABLE, /* any memory */
+  AVATAR_HOST_PINNED,   /* page-locked memory of host_new() */
+} AvatarHostMemory;
 
 struct _AvatarBackend
 {
@@ -125,13 +111,15 @@ struct _AvatarBackend
   /* Blocks the caller until the work before @fence is done. */
   void (*fence_sync) (AvatarFence *fence);
 
-  /* Copies @bytes from host to device. If @pinned, @src is memory of host_new() and must stay
-   * unchanged until a fence recorded later has been passed; otherwise @src may be reused when the
-   * call returns. */
-  void (*upload) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
-  /* Copies @bytes from device to host. If @pinned, @dst is memory of host_new() and is valid when
-   * a fence recorded later has been passed; otherwise the call blocks until the copy is done. */
-  void (*download) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
+  /* Copies @bytes from host to device. @kind is that of @src. Pinned memory must stay unchanged
+   * until a fence recorded later has been passed; pageable memory may be reused when the call
+   * returns. */
+  void (
+      *upload) (AvatarQueue *queue, void *dst, const void *src, gsize bytes, AvatarHostMemory kind);
+  /* Copies @bytes from device to host. @kind is that of @dst. Pinned memory is valid when a fence
+   * recorded later has been passed; for pageable memory the call blocks until the copy is done. */
+  void (*download) (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
+      AvatarHostMemory kind);
   /* Converts weights @x [M, N] from their storage dtype (F8_E4M3 or I8 with x.scale, F16 or F32)
    * to @y [M, N] in the device's operand dtype. */
   void (*expand) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
@@ -149,7 +137,7 @@ struct _AvatarBackend
   void (*linear_add) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
       AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
   void (*layer_norm) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-      AvatarTensor shift, gboolean plus_one, double eps);
+      AvatarTensor shift, AvatarNormScale factor, double eps);
   /* Works in place (y = x), unless y is 8-bit. */
   void (*rms_norm_rope) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
       AvatarTensor cos, AvatarTensor sin, double eps);
@@ -168,7 +156,7 @@ struct _AvatarBackend
   void (*copy) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
   void (*mean_rows) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
   void (*patchify) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
-      gboolean back);
+      AvatarPatchDirection direction);
   void (*unfold) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,
       gint64 pad);
   void (*power) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);

@@ -61,7 +61,7 @@ avatar_memory_client_set_reclaimable (AvatarMemoryClient *self, gboolean reclaim
 /* Asks the other clients for their memory until @bytes are available. Called with the lock held.
  * Returns %TRUE if one of them is busy. */
 static gboolean
-reclaim_from_others (AvatarMemoryClient *self, guint64 bytes, gboolean all)
+reclaim_from_others (AvatarMemoryClient *self, guint64 bytes, AvatarReclaimMode mode)
 {
   gboolean busy = FALSE;
 
@@ -71,7 +71,7 @@ reclaim_from_others (AvatarMemoryClient *self, guint64 bytes, gboolean all)
     if (other == self || other->device != self->device || !g_atomic_int_get (&other->reclaimable)
         || avatar_device_get_available_bytes (self->device) >= bytes)
       continue;
-    busy |= other->reclaim (other->stage, all) == AVATAR_RECLAIM_BUSY;
+    busy |= other->reclaim (other->stage, mode) == AVATAR_RECLAIM_BUSY;
   }
   return busy;
 }
@@ -87,8 +87,8 @@ avatar_memory_client_request (AvatarMemoryClient *self, guint64 preferred_bytes,
   while (available < preferred_bytes && busy && !g_atomic_int_get (cancelled)) {
     g_mutex_lock (&lock);
     self->pending_bytes = preferred_bytes;
-    busy = reclaim_from_others (self, preferred_bytes, FALSE);
-    busy |= reclaim_from_others (self, min_bytes, TRUE);
+    busy = reclaim_from_others (self, preferred_bytes, AVATAR_RECLAIM_CHEAP);
+    busy |= reclaim_from_others (self, min_bytes, AVATAR_RECLAIM_ALL);
     g_mutex_unlock (&lock);
     available = avatar_device_get_available_bytes (self->device);
     if (available >= min_bytes && g_get_monotonic_time () - start > GRACE_PERIOD)

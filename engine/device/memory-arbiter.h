@@ -17,10 +17,15 @@ typedef enum
   AVATAR_RECLAIM_BUSY, /* the memory is in use; ask again later */
 } AvatarReclaimResult;
 
-/* Releases memory of @stage that is cheap to recreate; with @all, everything that can be recreated.
- * Called from the thread of another stage. It must not block on the stage's own work, and returns
- * AVATAR_RECLAIM_BUSY only while that work is running. */
-typedef AvatarReclaimResult (*AvatarReclaimFunc) (gpointer stage, gboolean all);
+typedef enum
+{
+  AVATAR_RECLAIM_CHEAP, /* memory that is cheap to recreate */
+  AVATAR_RECLAIM_ALL,   /* everything that can be recreated */
+} AvatarReclaimMode;
+
+/* Releases memory of @stage. Called from the thread of another stage. It must not block on the
+ * stage's own work, and returns AVATAR_RECLAIM_BUSY only while that work is running. */
+typedef AvatarReclaimResult (*AvatarReclaimFunc) (gpointer stage, AvatarReclaimMode mode);
 
 /* Registers @stage with the arbiter of @device. @reclaim is called with @stage. */
 AvatarMemoryClient *

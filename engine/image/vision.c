@@ -116,7 +116,7 @@ avatar_vision_embed (const AvatarVision *self, AvatarTensor x, const AvatarImage
     normalise (host, square);
   }
   avatar_op_upload (ops, pixels, host);
-  avatar_op_patchify (ops, patches, pixels, patch, FALSE);
+  avatar_op_patchify (ops, patches, pixels, patch, AVATAR_PATCHIFY);
   /* the class' row, then those of the patches, from the top left; no bias */
   avatar_op_copy (ops, avatar_tensor_rows (x, 0, 1),
       avatar_tensor_reshape (avatar_weight_tensor (w->class_embedding.weight), 2, (gint64) 1, d));

@@ -31,14 +31,20 @@ struct _AvatarConv3d
   void *packed;
 };
 
+typedef enum
+{
+  AVATAR_CONV_AXIS_SPACE,
+  AVATAR_CONV_AXIS_TIME,
+} AvatarConvAxis;
+
 /* Returns the merged tap on the input grid to which tap @k of 3 on the upsampled grid contributes
  * (docs/dev/spec/vae-text-face-formats.md 1.5); @k itself if the axis is not upsampled (@up = 1).
  * Height and width: output 2k (phase 0) merges {0}, {1, 2}; output 2k + 1 merges {0, 1}, {2}.
  * Time: output 2k - 1 (phase 0) merges {0, 1}, {2}; output 2k (phase 1) merges {0}, {1, 2}. */
 static inline gint64
-avatar_conv_merged_tap (gint64 k, guint up, gint64 phase, gboolean time)
+avatar_conv_merged_tap (gint64 k, guint up, gint64 phase, AvatarConvAxis axis)
 {
-  gboolean first_alone = (phase == 0) != time;
+  gboolean first_alone = (phase == 0) != (axis == AVATAR_CONV_AXIS_TIME);
 
   if (up == 1)
     return k;

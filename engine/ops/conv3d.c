@@ -36,7 +36,7 @@ avatar_conv3d_new (AvatarOps *ops, AvatarTensor weight, AvatarTensor bias, Avata
     memset (packed, 0, self->bytes);
   backend->conv3d_pack (self, host ? host : packed, weight.data, bias.data);
   if (host)
-    backend->upload (ops->queue, packed, host, self->bytes, FALSE);
+    backend->upload (ops->queue, packed, host, self->bytes, AVATAR_HOST_PAGEABLE);
   return self;
 }
 

@@ -209,7 +209,7 @@ avatar_op_upload_raw (AvatarOps *ops, AvatarTensor y, const void *host)
   if (!avatar_ops_running (ops))
     return;
   if (ops->backend->discrete)
-    ops->backend->upload (ops->queue, y.data, host, bytes, FALSE);
+    ops->backend->upload (ops->queue, y.data, host, bytes, AVATAR_HOST_PAGEABLE);
   else
     memcpy (y.data, host, bytes);
 }
@@ -244,7 +244,7 @@ avatar_op_download_raw (AvatarOps *ops, void *host, AvatarTensor x)
   if (!avatar_ops_running (ops))
     return;
   if (ops->backend->discrete)
-    ops->backend->download (ops->queue, host, x.data, bytes, FALSE);
+    ops->backend->download (ops->queue, host, x.data, bytes, AVATAR_HOST_PAGEABLE);
   else
     memcpy (host, x.data, bytes);
 }
@@ -348,7 +348,7 @@ avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
 
 void
 avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, gboolean plus_one, double eps)
+    AvatarTensor shift, AvatarNormScale factor, double eps)
 {
   gint64 m = x.shape[0], n = x.shape[1];
 
@@ -356,7 +356,7 @@ avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTens
       is_matrix (x, m, n) && is_matrix (y, m, n) && is_vector (scale, n) && is_vector (shift, n));
   avatar_ops_count (ops, 8. * m * n, bytes_of (x) + bytes_of (y));
   if (avatar_ops_running (ops))
-    ops->backend->layer_norm (ops->queue, y, x, scale, shift, plus_one, eps);
+    ops->backend->layer_norm (ops->queue, y, x, scale, shift, factor, eps);
 }
 
 void
@@ -527,8 +527,9 @@ avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTenso
 
 void
 avatar_op_patchify (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const guint patch[3],
-    gboolean back)
+    AvatarPatchDirection direction)
 {
+  gboolean back = direction == AVATAR_UNPATCHIFY;
   AvatarTensor rows = back ? x : y, video = back ? y : x;
   gint64 volume = (gint64) patch[0] * patch[1] * patch[2];
 
@@ -539,7 +540,7 @@ avatar_op_patchify (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const guint 
   g_assert (avatar_tensor_n (rows) == avatar_tensor_n (video));
   avatar_ops_count (ops, 0, 2 * bytes_of (x));
   if (avatar_ops_running (ops))
-    ops->backend->patchify (ops->queue, y, x, patch, back);
+    ops->backend->patchify (ops->queue, y, x, patch, direction);
 }
 
 void

@@ -19,7 +19,7 @@
  * avatar_ops_operand(). Sums are accumulated in float32. */
 #pragma once
 
-#include "engine/base/activation.h"
+#include "engine/base/operation-types.h"
 #include "engine/base/tensor.h"
 #include "engine/device/ledger.h"
 
@@ -112,11 +112,11 @@ void avatar_op_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTen
  * in avatar_op_linear(). */
 void avatar_op_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale);
-/* y = (x - mean) / sqrt (var + eps) * scale + shift over the last dimension of [M, N]; with
- * @plus_one the factor is 1 + scale (adaptive modulation). scale, shift [N] optional. y may be an
- * operand of avatar_ops_alloc_operand(). */
+/* y = (x - mean) / sqrt (var + eps) * factor + shift over the last dimension of [M, N], where
+ * @factor selects scale or 1 + scale. scale, shift [N] optional. y may be an operand of
+ * avatar_ops_alloc_operand(). */
 void avatar_op_layer_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, gboolean plus_one, double eps);
+    AvatarTensor shift, AvatarNormScale factor, double eps);
 /* y = x / rms (x) * w per head, then rotary embedding of adjacent pairs. x, y [L, heads, d]; w [d];
  * cos, sin [L, d / 2] float32, optional. y is x itself or a tensor of avatar_ops_alloc_normed(). */
 void avatar_op_rms_norm_rope (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor w,
@@ -169,10 +169,10 @@ void avatar_op_blend (AvatarOps *ops, AvatarTensor y, AvatarTensor before, guint
 /* y = weighted mean of the rows of x. y [N], x [M, N], weight [M] float32, optional: all 1. */
 void avatar_op_mean_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
 /* y [(T/pt)(H/ph)(W/pw), C pt ph pw] = the patches of x [C, T, H, W], one per row, in the order of
- * a convolution whose stride is its kernel. @back: the inverse, y [C, T, H, W] from the rows x.
- * @patch: pt, ph, pw; the video's sizes are multiples of them */
+ * a convolution whose stride is its kernel. AVATAR_UNPATCHIFY is the inverse: y [C, T, H, W] of the
+ * rows x. @patch: pt, ph, pw; the video's sizes are multiples of them */
 void avatar_op_patchify (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const guint patch[3],
-    gboolean back);
+    AvatarPatchDirection direction);
 /* y [L', C kernel] of x [L, C]: y[i, c * kernel + j] = x[i * stride + j - pad, c], 0 outside of x.
  * A 1-D convolution is this and avatar_op_linear() with its weight [out, C, kernel] as a matrix. */
 void avatar_op_unfold (AvatarOps *ops, AvatarTensor y, AvatarTensor x, gint64 kernel, gint64 stride,

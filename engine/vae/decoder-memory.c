@@ -307,14 +307,14 @@ avatar_decoder_release_memory (AvatarDecoder *self)
 }
 
 AvatarReclaimResult
-avatar_decoder_reclaim (gpointer decoder, gboolean all)
+avatar_decoder_reclaim (gpointer decoder, AvatarReclaimMode mode)
 {
   AvatarDecoder *self = decoder;
 
   if (!g_mutex_trylock (&self->turn))
     return AVATAR_RECLAIM_BUSY;
   avatar_decoder_release_memory (self);
-  if (all) {
+  if (mode == AVATAR_RECLAIM_ALL) {
     avatar_decoder_load (self, TRUE, NULL); /* sizes alone */
     avatar_memory_client_set_reclaimable (self->memory_client, FALSE);
   }

@@ -76,6 +76,6 @@ void avatar_decoder_rest (AvatarDecoder *self);
 void avatar_decoder_drop (AvatarDecoder *self);
 void avatar_decoder_free_host (AvatarDecoder *self);
 /* AvatarReclaimFunc */
-AvatarReclaimResult avatar_decoder_reclaim (gpointer decoder, gboolean all);
+AvatarReclaimResult avatar_decoder_reclaim (gpointer decoder, AvatarReclaimMode mode);
 
 G_END_DECLS

@@ -67,7 +67,7 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
 
 /* Never asked: who makes an encoder uses it at once, and frees it. */
 static AvatarReclaimResult
-reclaim_nothing (gpointer stage, gboolean all)
+reclaim_nothing (gpointer stage, AvatarReclaimMode mode)
 {
   return AVATAR_RECLAIM_DONE;
 }

@@ -176,7 +176,8 @@ send (AvatarWeightStreamer *self, Place *place, GError **error)
     return FALSE;
   if (place->used)
     self->backend->fence_wait (place->released, self->queue);
-  self->backend->upload (self->queue, place->memory, image, bytes, pinned);
+  self->backend->upload (self->queue, place->memory, image, bytes,
+      pinned ? AVATAR_HOST_PINNED : AVATAR_HOST_PAGEABLE);
   self->backend->fence_record (place->copied, self->queue);
   if (staging) {
     self->backend->fence_record (staging->copied, self->queue);
@@ -403,7 +404,7 @@ avatar_weight_streamer_load_fixed (AvatarWeightStreamer *self, GError **error)
   image = g_malloc0 (unit->bytes);
   if (!self->fixed || !avatar_pack_group (unit, image, NULL, error))
     return FALSE;
-  self->backend->upload (self->queue, self->fixed, image, unit->bytes, FALSE);
+  self->backend->upload (self->queue, self->fixed, image, unit->bytes, AVATAR_HOST_PAGEABLE);
   return self->backend->queue_sync (self->queue, error);
 }
 

@@ -22,5 +22,5 @@ avatar_affine_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const Avatar
     double eps)
 {
   avatar_op_layer_norm (ops, y, x, avatar_weight_tensor (norm->weight),
-      avatar_weight_tensor (norm->bias), FALSE, eps);
+      avatar_weight_tensor (norm->bias), AVATAR_NORM_SCALE, eps);
 }

@@ -125,7 +125,7 @@ do_layer_norm (Bench *b, gpointer data)
 {
   Operands *o = data;
 
-  avatar_op_layer_norm (b->ops, o->y, o->x, o->scale, o->shift, TRUE, 1e-6);
+  avatar_op_layer_norm (b->ops, o->y, o->x, o->scale, o->shift, AVATAR_NORM_ONE_PLUS_SCALE, 1e-6);
 }
 
 static void

@@ -385,8 +385,8 @@ patchify (Run *run, const gint64 *p)
   AvatarTensor back
       = poisoned (run, avatar_ops_alloc_as (run->ops, AVATAR_F32, 4, p[0], p[1], p[2], p[3]));
 
-  avatar_op_patchify (run->ops, y, x, patch, FALSE);
-  avatar_op_patchify (run->ops, back, y, patch, TRUE);
+  avatar_op_patchify (run->ops, y, x, patch, AVATAR_PATCHIFY);
+  avatar_op_patchify (run->ops, back, y, patch, AVATAR_UNPATCHIFY);
   output (run, y);
   output (run, back);
 }
@@ -435,7 +435,7 @@ layer_norm_fp8 (Run *run, const gint64 *p)
   if (run->ops->backend->discrete)
     w = avatar_ops_operand (run->ops, w, (AvatarTensor){ .dtype = AVATAR_F8_E4M3 });
   h = avatar_ops_alloc_operand (run->ops, p[0], p[2], w);
-  avatar_op_layer_norm (run->ops, h, x, scale, shift, TRUE, 1e-6);
+  avatar_op_layer_norm (run->ops, h, x, scale, shift, AVATAR_NORM_ONE_PLUS_SCALE, 1e-6);
   avatar_op_linear (run->ops, y, h, w, AVATAR_NO_TENSOR, AVATAR_ACT_NONE);
   output (run, y);
 }

@@ -346,11 +346,11 @@ test_layouts (void)
   AvatarTensor y = matrix (ops, 4, 9, 0), p = matrix (ops, 5, 4, 1), power = matrix (ops, 5, 2, 1);
 
   fill (video);
-  avatar_op_patchify (ops, rows, video, patch, FALSE);
+  avatar_op_patchify (ops, rows, video, patch, AVATAR_PATCHIFY);
   /* token t = 1, y = 1, x = 2; channel 2, dy = 1, dx = 0 */
   g_assert_cmpfloat (at (rows, 6 + 3 + 2, 2 * 4 + 2), ==,
       avatar_tensor_f32 (video)[((2 * 2 + 1) * 4 + 3) * 6 + 4]);
-  avatar_op_patchify (ops, back, rows, patch, TRUE);
+  avatar_op_patchify (ops, back, rows, patch, AVATAR_UNPATCHIFY);
   g_assert_cmpmem (back.data, avatar_tensor_bytes (back), video.data, avatar_tensor_bytes (video));
   avatar_op_unfold (ops, y, x, 3, 2, 1);
   for (gint64 i = 0; i < 4; i++)

@@ -41,7 +41,7 @@ silu (float x)
 }
 
 /* Normalises and activates one row [width, channels] into the ring buffer, and replicates the pixel
- * at each end. @scale and @shift [channels] may be NULL: no norm. @act: apply SiLU */
+ * at each end. @scale and @shift [channels] may be NULL: no norm and no activation. */
 static void
 fill_row (float *restrict dst, const float *restrict src, gint64 width, gint64 channels,
     const float *restrict scale, const float *restrict shift, gboolean act)

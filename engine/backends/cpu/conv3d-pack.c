@@ -23,9 +23,9 @@ pack_phase (const AvatarConv3d *self, float *dst, const float *w, gint64 pt, gin
   for (gint64 o = 0; o < self->out; o++)
     for (gint64 i = 0; i < self->in; i++)
       for (gint64 k = 0; k < 27; k++) {
-        gint64 t = avatar_conv_merged_tap (k / 9, self->shape.up_t, pt, TRUE);
-        gint64 y = avatar_conv_merged_tap (k / 3 % 3, self->shape.up_s, py, FALSE);
-        gint64 x = avatar_conv_merged_tap (k % 3, self->shape.up_s, px, FALSE);
+        gint64 t = avatar_conv_merged_tap (k / 9, self->shape.up_t, pt, AVATAR_CONV_AXIS_TIME);
+        gint64 y = avatar_conv_merged_tap (k / 3 % 3, self->shape.up_s, py, AVATAR_CONV_AXIS_SPACE);
+        gint64 x = avatar_conv_merged_tap (k % 3, self->shape.up_s, px, AVATAR_CONV_AXIS_SPACE);
         gint64 row = ((o / 16 * self->taps_t + t) * s + y) * s + x;
 
         dst[(row * self->in + i) * 16 + o % 16] += w[(o * self->in + i) * 27 + k];

@@ -50,7 +50,7 @@ gsize avatar_cpu_linear_add_workspace (AvatarBackendDevice *device, AvatarTensor
 void avatar_cpu_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor b, AvatarTensor gate, AvatarTensor row_scale, void *ws);
 void avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, gboolean plus_one, double eps);
+    AvatarTensor shift, AvatarNormScale factor, double eps);
 void avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
     AvatarTensor cos, AvatarTensor sin, double eps);
 void avatar_cpu_rms_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
@@ -70,7 +70,7 @@ void avatar_cpu_find_non_finite (AvatarQueue *queue, AvatarTensor flag, AvatarTe
 void avatar_cpu_copy (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);
 void avatar_cpu_mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight);
 void avatar_cpu_patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
-    gboolean back);
+    AvatarPatchDirection direction);
 void avatar_cpu_unfold (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, gint64 kernel,
     gint64 stride, gint64 pad);
 void avatar_cpu_power (AvatarQueue *queue, AvatarTensor y, AvatarTensor x);

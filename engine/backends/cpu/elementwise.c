@@ -115,13 +115,13 @@ layer_norm_row (float *y, const float *x, const float *scale, const float *shift
 
 void
 avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, gboolean plus_one, double eps)
+    AvatarTensor shift, AvatarNormScale factor, double eps)
 {
 #pragma omp parallel for schedule(static)
   for (gint64 i = 0; i < x.shape[0]; i++)
     layer_norm_row (avatar_tensor_f32 (y) + i * y.stride[0],
-        avatar_tensor_f32 (x) + i * x.stride[0], scale.data, shift.data, plus_one ? 1.f : 0.f,
-        x.shape[1], eps);
+        avatar_tensor_f32 (x) + i * x.stride[0], scale.data, shift.data,
+        factor == AVATAR_NORM_ONE_PLUS_SCALE ? 1.f : 0.f, x.shape[1], eps);
 }
 
 AVATAR_SIMD static void
@@ -268,8 +268,9 @@ avatar_cpu_mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Avatar
 
 void
 avatar_cpu_patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
-    gboolean back)
+    AvatarPatchDirection direction)
 {
+  const gboolean back = direction == AVATAR_UNPATCHIFY;
   AvatarTensor video = back ? y : x, rows = back ? x : y;
   gint64 nt = video.shape[1] / patch[0], ny = video.shape[2] / patch[1];
   gint64 nx = video.shape[3] / patch[2], volume = (gint64) patch[0] * patch[1] * patch[2];

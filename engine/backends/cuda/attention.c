@@ -67,7 +67,8 @@ build_16bit (AvatarCudaGraph *g, const Key *key)
   cudnnBackendDescriptor_t k = make_operand (g, UID_K, key, key->lk, key->k);
   cudnnBackendDescriptor_t v = make_operand (g, UID_V, key, key->lk, key->v);
   cudnnBackendDescriptor_t o = make_operand (g, UID_O, key, key->lq, key->o);
-  cudnnBackendDescriptor_t scale = avatar_cuda_graph_scalar (g, UID_SCALE, TRUE);
+  cudnnBackendDescriptor_t scale
+      = avatar_cuda_graph_scalar (g, UID_SCALE, AVATAR_CUDA_SCALAR_ON_HOST);
   cudnnBackendDescriptor_t op
       = avatar_cuda_graph_make (g, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
 
@@ -92,12 +93,12 @@ make_intermediate (AvatarCudaGraph *g, const Key *key, gint64 columns)
 /* Returns x times the scalar @uid. */
 static cudnnBackendDescriptor_t
 multiply (AvatarCudaGraph *g, const Key *key, cudnnBackendDescriptor_t x, gint64 columns,
-    gint64 uid, gboolean by_value)
+    gint64 uid, AvatarCudaScalar place)
 {
   cudnnBackendDescriptor_t y = make_intermediate (g, key, columns);
 
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, y, x,
-      avatar_cuda_graph_scalar (g, uid, by_value));
+      avatar_cuda_graph_scalar (g, uid, place));
   return y;
 }
 
@@ -143,22 +144,22 @@ build_8bit (AvatarCudaGraph *g, const Key *key)
   cudnnBackendDescriptor_t x = make_intermediate (g, key, key->lk);
 
   avatar_cuda_graph_matmul (g, x, q, kt);
-  x = multiply (g, key, x, key->lk, UID_SCALE, TRUE);
-  x = multiply (g, key, x, key->lk, UID_DESCALE_Q, FALSE);
-  x = multiply (g, key, x, key->lk, UID_DESCALE_K, FALSE);
+  x = multiply (g, key, x, key->lk, UID_SCALE, AVATAR_CUDA_SCALAR_ON_HOST);
+  x = multiply (g, key, x, key->lk, UID_DESCALE_Q, AVATAR_CUDA_SCALAR_ON_DEVICE);
+  x = multiply (g, key, x, key->lk, UID_DESCALE_K, AVATAR_CUDA_SCALAR_ON_DEVICE);
   x = softmax (g, key, x);
   avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
-      avatar_cuda_graph_scalar (g, UID_AMAX_P, FALSE), x);
+      avatar_cuda_graph_scalar (g, UID_AMAX_P, AVATAR_CUDA_SCALAR_ON_DEVICE), x);
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, p, x,
-      avatar_cuda_graph_scalar (g, UID_SCALE_P, FALSE));
+      avatar_cuda_graph_scalar (g, UID_SCALE_P, AVATAR_CUDA_SCALAR_ON_DEVICE));
   x = make_intermediate (g, key, key->d);
   avatar_cuda_graph_matmul (g, x, p, v);
-  x = multiply (g, key, x, key->d, UID_DESCALE_P, FALSE);
-  x = multiply (g, key, x, key->d, UID_DESCALE_V, FALSE);
+  x = multiply (g, key, x, key->d, UID_DESCALE_P, AVATAR_CUDA_SCALAR_ON_DEVICE);
+  x = multiply (g, key, x, key->d, UID_DESCALE_V, AVATAR_CUDA_SCALAR_ON_DEVICE);
   avatar_cuda_graph_pointwise (g, CUDNN_POINTWISE_MUL, o, x,
-      avatar_cuda_graph_scalar (g, UID_SCALE_O, FALSE));
+      avatar_cuda_graph_scalar (g, UID_SCALE_O, AVATAR_CUDA_SCALAR_ON_DEVICE));
   avatar_cuda_graph_reduce (g, CUDNN_REDUCE_TENSOR_AMAX,
-      avatar_cuda_graph_scalar (g, UID_AMAX_O, FALSE), x);
+      avatar_cuda_graph_scalar (g, UID_AMAX_O, AVATAR_CUDA_SCALAR_ON_DEVICE), x);
 }
 
 static gpointer

@@ -26,11 +26,11 @@ attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k
 
 static void
 layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, gboolean plus_one, double eps)
+    AvatarTensor shift, AvatarNormScale factor, double eps)
 {
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue,
-        avatar_kernel_layer_norm (queue->stream, y, x, scale, shift, plus_one, eps), "layer norm");
+        avatar_kernel_layer_norm (queue->stream, y, x, scale, shift, factor, eps), "layer norm");
 }
 
 static void
@@ -120,11 +120,12 @@ mean_rows (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor weig
 }
 
 static void
-patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back)
+patchify (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
+    AvatarPatchDirection direction)
 {
   if (avatar_cuda_begin (queue))
-    avatar_cuda_check (queue, avatar_kernel_patchify (queue->stream, y, x, patch, back),
-        back ? "unpatchify" : "patchify");
+    avatar_cuda_check (queue, avatar_kernel_patchify (queue->stream, y, x, patch, direction),
+        direction == AVATAR_UNPATCHIFY ? "unpatchify" : "patchify");
 }
 
 static void

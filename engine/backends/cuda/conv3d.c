@@ -64,9 +64,9 @@ pack_channel (const AvatarConv3d *self, float *dst, const float *w, gint64 phase
   gint64 px = phase % s->up_s, py = phase / s->up_s % s->up_s, pt = phase / (s->up_s * s->up_s);
 
   for (gint64 k = 0; k < 27; k++) {
-    gint64 t = avatar_conv_merged_tap (k / 9, s->up_t, pt, TRUE);
-    gint64 y = avatar_conv_merged_tap (k / 3 % 3, s->up_s, py, FALSE);
-    gint64 x = avatar_conv_merged_tap (k % 3, s->up_s, px, FALSE);
+    gint64 t = avatar_conv_merged_tap (k / 9, s->up_t, pt, AVATAR_CONV_AXIS_TIME);
+    gint64 y = avatar_conv_merged_tap (k / 3 % 3, s->up_s, py, AVATAR_CONV_AXIS_SPACE);
+    gint64 x = avatar_conv_merged_tap (k % 3, s->up_s, px, AVATAR_CONV_AXIS_SPACE);
     float *tap = dst + ((t * self->taps_s + y) * self->taps_s + x) * in;
 
     for (gint64 i = 0; i < self->in; i++)

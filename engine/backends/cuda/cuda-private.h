@@ -121,9 +121,9 @@ void avatar_cuda_fence_free (AvatarFence *fence);
 void avatar_cuda_fence_record (AvatarFence *fence, AvatarQueue *queue);
 void avatar_cuda_fence_wait (AvatarFence *fence, AvatarQueue *queue);
 void avatar_cuda_fence_sync (AvatarFence *fence);
-void
-avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
-void
-avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned);
+void avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
+    AvatarHostMemory kind);
+void avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
+    AvatarHostMemory kind);
 
 G_END_DECLS

@@ -79,11 +79,11 @@ avatar_cuda_graph_tensor (AvatarCudaGraph *g, gint64 uid, cudnnDataType_t type, 
 }
 
 cudnnBackendDescriptor_t
-avatar_cuda_graph_scalar (AvatarCudaGraph *g, gint64 uid, gboolean by_value)
+avatar_cuda_graph_scalar (AvatarCudaGraph *g, gint64 uid, AvatarCudaScalar place)
 {
   static const gint64 ones[4] = { 1, 1, 1, 1 };
 
-  return make_tensor (g, uid, CUDNN_DATA_FLOAT, 4, ones, ones, by_value != FALSE);
+  return make_tensor (g, uid, CUDNN_DATA_FLOAT, 4, ones, ones, place == AVATAR_CUDA_SCALAR_ON_HOST);
 }
 
 void

@@ -33,9 +33,16 @@ typedef struct
  *   tensor, which has no memory */
 cudnnBackendDescriptor_t avatar_cuda_graph_tensor (AvatarCudaGraph *graph, gint64 uid,
     cudnnDataType_t type, guint rank, const gint64 *dims, const gint64 *strides);
-/* Returns a float32 scalar [1, 1, 1, 1], in host memory if @by_value, else in device memory. */
+/* The memory of a scalar. */
+typedef enum
+{
+  AVATAR_CUDA_SCALAR_ON_DEVICE,
+  AVATAR_CUDA_SCALAR_ON_HOST, /* read when the plan is enqueued */
+} AvatarCudaScalar;
+
+/* Returns a float32 scalar [1, 1, 1, 1]. */
 cudnnBackendDescriptor_t
-avatar_cuda_graph_scalar (AvatarCudaGraph *graph, gint64 uid, gboolean by_value);
+avatar_cuda_graph_scalar (AvatarCudaGraph *graph, gint64 uid, AvatarCudaScalar place);
 
 /* Creates a descriptor, which the graph owns. */
 cudnnBackendDescriptor_t

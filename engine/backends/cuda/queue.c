@@ -205,11 +205,12 @@ upload_staged (AvatarQueue *queue, guint8 *dst, const guint8 *src, gsize bytes)
 }
 
 void
-avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned)
+avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
+    AvatarHostMemory kind)
 {
   if (!avatar_cuda_begin (queue))
     return;
-  if (pinned)
+  if (kind == AVATAR_HOST_PINNED)
     avatar_cuda_check (queue,
         cudaMemcpyAsync (dst, src, bytes, cudaMemcpyHostToDevice, queue->stream),
         "copy to the device");
@@ -218,13 +219,14 @@ avatar_cuda_upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
 }
 
 void
-avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned)
+avatar_cuda_download (AvatarQueue *queue, void *dst, const void *src, gsize bytes,
+    AvatarHostMemory kind)
 {
   if (!avatar_cuda_begin (queue)
       || !avatar_cuda_check (queue,
           cudaMemcpyAsync (dst, src, bytes, cudaMemcpyDeviceToHost, queue->stream),
           "copy from the device"))
     return;
-  if (!pinned)
+  if (kind != AVATAR_HOST_PINNED)
     avatar_cuda_check (queue, cudaStreamSynchronize (queue->stream), "copy from the device");
 }

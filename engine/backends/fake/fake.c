@@ -289,7 +289,7 @@ fence_wait (AvatarFence *fence, AvatarQueue *queue)
 }
 
 static void
-upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned)
+upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, AvatarHostMemory kind)
 {
   Upload u = { dst, src, bytes };
 
@@ -297,7 +297,7 @@ upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pi
     queue->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DEVICE, "a simulated copy failed");
   if (queue->error)
     return;
-  if (!pinned) {
+  if (kind != AVATAR_HOST_PINNED) {
     do_uploads (queue, G_MAXUINT64);
     memcpy (dst, src, bytes);
     return;
@@ -310,7 +310,7 @@ upload (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pi
 }
 
 static void
-download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, gboolean pinned)
+download (AvatarQueue *queue, void *dst, const void *src, gsize bytes, AvatarHostMemory kind)
 {
   do_uploads (queue, G_MAXUINT64);
   memcpy (dst, src, bytes);
@@ -363,8 +363,8 @@ CPU (linear_add,
     (NULL, y, x, w, b, gate, row_scale, ws))
 CPU (layer_norm,
     (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor scale, AvatarTensor shift,
-        gboolean plus_one, double eps),
-    (NULL, y, x, scale, shift, plus_one, eps))
+        AvatarNormScale factor, double eps),
+    (NULL, y, x, scale, shift, factor, eps))
 CPU (rms_norm_rope,
     (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor w, AvatarTensor cos,
         AvatarTensor sin, double eps),
@@ -391,8 +391,9 @@ CPU (copy, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x), (NULL, y, x))
 CPU (mean_rows, (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, AvatarTensor weight),
     (NULL, y, x, weight))
 CPU (patchify,
-    (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, const guint patch[3], gboolean back),
-    (NULL, y, x, patch, back))
+    (AvatarQueue * queue, AvatarTensor y, AvatarTensor x, const guint patch[3],
+        AvatarPatchDirection direction),
+    (NULL, y, x, patch, direction))
 CPU (conv3d_group,
     (AvatarQueue * queue, AvatarConvStream *stream, AvatarTensor y, AvatarTensor x,
         AvatarTensor residual),

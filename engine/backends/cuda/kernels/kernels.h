@@ -14,7 +14,7 @@ G_BEGIN_DECLS
 
 /* norm.cu */
 cudaError_t avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
-    AvatarTensor scale, AvatarTensor shift, gboolean plus_one, double eps);
+    AvatarTensor scale, AvatarTensor shift, AvatarNormScale factor, double eps);
 cudaError_t avatar_kernel_rms_norm_rope (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
     AvatarTensor w, AvatarTensor cos, AvatarTensor sin, double eps);
 cudaError_t
@@ -50,7 +50,7 @@ avatar_kernel_mean_rows (cudaStream_t stream, AvatarTensor y, AvatarTensor x, Av
 cudaError_t avatar_kernel_power (cudaStream_t stream, AvatarTensor y, AvatarTensor x);
 /* layout.cu */
 cudaError_t avatar_kernel_patchify (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
-    const guint patch[3], gboolean back);
+    const guint patch[3], AvatarPatchDirection direction);
 cudaError_t avatar_kernel_unfold (cudaStream_t stream, AvatarTensor y, AvatarTensor x,
     gint64 kernel, gint64 step, gint64 pad);
 /* quantise.cu; engine/device/backend.h describes these functions. */

@@ -38,8 +38,9 @@ patchify (TR *rows, TV *video, gint64 n, Patches p)
 
 extern "C" cudaError_t
 avatar_kernel_patchify (cudaStream_t stream, AvatarTensor y, AvatarTensor x, const guint patch[3],
-    gboolean back)
+    AvatarPatchDirection direction)
 {
+  bool back = direction == AVATAR_UNPATCHIFY;
   AvatarTensor video = back ? y : x, rows = back ? x : y;
   gint64 n = avatar_tensor_n (video);
   Patches p = { video.shape[0], video.shape[2] / patch[1], video.shape[3] / patch[2], patch[0],

@@ -188,10 +188,11 @@ launch_row (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor sc
 
 extern "C" cudaError_t
 avatar_kernel_layer_norm (cudaStream_t stream, AvatarTensor y, AvatarTensor x, AvatarTensor scale,
-    AvatarTensor shift, gboolean plus_one, double eps)
+    AvatarTensor shift, AvatarNormScale factor, double eps)
 {
   gint64 m = x.shape[0];
-  LayerNorm p = { m, x.shape[1], y.stride[0], x.stride[0], plus_one ? 1.f : 0.f, (float) eps };
+  LayerNorm p = { m, x.shape[1], y.stride[0], x.stride[0],
+    factor == AVATAR_NORM_ONE_PLUS_SCALE ? 1.f : 0.f, (float) eps };
 
   if (m == 0)
     return cudaSuccess;
