@@ -11,8 +11,9 @@ G_BEGIN_DECLS
 /* Returns the back-end of the device @name ("cpu", "cuda:1"), or %NULL with @error set. */
 typedef const AvatarBackend *(*AvatarBackendFindFunc) (const char *name, GError **error);
 
-/* Opens a device as avatar_device_open() does, with a back-end that @find returns. @find must be the
- * same function in all calls. Returns: (transfer full): the device, or %NULL with @error set. */
+/* Opens a device as avatar_device_open() does, with a back-end that @find returns. @find must be
+ * the same function in all calls.
+ * Returns: (transfer full): the device, or %NULL with @error set. */
 AvatarDevice *
 avatar_device_open_with (const char *name, AvatarBackendFindFunc find, GError **error);
 /* Returns: (transfer none): the back-end and its handle of @device. */
