@@ -87,9 +87,10 @@ list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
 
 /* Lists the tensors unchanged, in the order of the manifest. Only CLIP's text tower is stored. */
 static void
-list_part (Pack *pack, AvatarComponentKind part, GHashTable *tensors, GArray *list)
+list_component (Pack *pack, AvatarComponentKind component, GHashTable *tensors, GArray *list)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (avatar_model_get_config (pack->model), part);
+  g_autoptr (GArray) manifest
+      = avatar_manifest_new (avatar_model_get_config (pack->model), component);
 
   for (guint i = 0; i < manifest->len; i++) {
     const char *name = g_array_index (manifest, AvatarManifestEntry, i).name;
@@ -99,8 +100,8 @@ list_part (Pack *pack, AvatarComponentKind part, GHashTable *tensors, GArray *li
     AvatarPackedTensor p = { 0 };
 
     if (!t)
-      continue; /* tensors that may be missing */
-    p.name = g_strconcat (part == AVATAR_COMPONENT_CLIP ? "text_model." : "", name, NULL);
+      continue; /* optional tensors */
+    p.name = g_strconcat (component == AVATAR_COMPONENT_CLIP ? "text_model." : "", name, NULL);
     p.source = *t;
     p.dtype = t->dtype;
     if (scale)
@@ -117,16 +118,16 @@ stored_bytes (const AvatarPackedTensor *p)
 }
 
 GArray *
-pack_list (Pack *pack, AvatarComponentKind part, GError **error)
+pack_list (Pack *pack, AvatarComponentKind component, GError **error)
 {
   g_autoptr (GArray) list = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
-  GHashTable *tensors = avatar_model_get_component (pack->model, part, NULL);
+  GHashTable *tensors = avatar_model_get_component (pack->model, component, NULL);
 
   g_array_set_clear_func (list, packed_clear);
-  if (part == AVATAR_COMPONENT_TRANSFORMER)
+  if (component == AVATAR_COMPONENT_TRANSFORMER)
     list_transformer (pack, tensors, list);
   else
-    list_part (pack, part, tensors, list);
+    list_component (pack, component, tensors, list);
   for (guint i = 0; i < list->len; i++) {
     AvatarPackedTensor *p = &g_array_index (list, AvatarPackedTensor, i);
 
@@ -214,26 +215,26 @@ make_table (GArray *list, const char *metadata, guint64 *offsets, guint64 *bytes
 
 /* --------------------------------------------------------------------------------------- values */
 
-/* Packs rows @start .. @end of @p; all of its rows if it has a LoRA. */
+/* Returns rows @start .. @end of @p as a tensor. With a LoRA, these must be all of its rows. */
 static AvatarPackedTensor
 rows_of (const AvatarPackedTensor *p, gint64 start, gint64 end)
 {
-  AvatarPackedTensor part = *p;
+  AvatarPackedTensor slice = *p;
 
-  part.offset = 0;
-  part.expands = FALSE;
-  part.rank = 0;
-  part.source = avatar_tensor_source_rows (&p->source, start, end - start);
+  slice.offset = 0;
+  slice.expands = FALSE;
+  slice.rank = 0;
+  slice.source = avatar_tensor_source_rows (&p->source, start, end - start);
   if (avatar_tensor_source_n (&p->source_scale) > 1)
-    part.source_scale = avatar_tensor_source_rows (&p->source_scale, start, end - start);
-  return part;
+    slice.source_scale = avatar_tensor_source_rows (&p->source_scale, start, end - start);
+  return slice;
 }
 
 static gboolean
 write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 start, gint64 end,
     const guint64 *offsets, GError **error)
 {
-  AvatarPackedTensor part = rows_of (p, start, end);
+  AvatarPackedTensor slice = rows_of (p, start, end);
   gsize row
       = avatar_tensor_source_n (&p->source) / p->source.shape[0] * avatar_dtype_size (p->dtype);
   gsize bytes = (end - start) * row,
@@ -242,20 +243,20 @@ write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 s
   AvatarWeightGroup unit = { .tensors = tensors };
   g_autofree guint8 *image = NULL;
 
-  part.scale_offset = (bytes + LINE - 1) / LINE * LINE;
-  g_array_append_val (tensors, part);
-  image = g_try_malloc (part.scale_offset + scales);
+  slice.scale_offset = (bytes + LINE - 1) / LINE * LINE;
+  g_array_append_val (tensors, slice);
+  image = g_try_malloc (slice.scale_offset + scales);
   if (!image) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "there is no memory for %" G_GSIZE_FORMAT " MiB of \"%s\"; close other programs",
-        (part.scale_offset + scales) >> 20, p->name);
+        "not enough memory for %" G_GSIZE_FORMAT " MiB of \"%s\"; close other programs",
+        (slice.scale_offset + scales) >> 20, p->name);
     return FALSE;
   }
   return avatar_pack_group (&unit, image, pack->cancelled, error)
       && avatar_output_put (out, offsets[0] + start * row, image, bytes, error)
       && (scales == 0
-          || avatar_output_put (out, offsets[1] + start * sizeof (float), image + part.scale_offset,
-              scales, error));
+          || avatar_output_put (out, offsets[1] + start * sizeof (float),
+              image + slice.scale_offset, scales, error));
 }
 
 static gboolean
@@ -274,7 +275,8 @@ write_tensor (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, const 
 }
 
 static gboolean
-write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list, GError **error)
+write_all (Pack *pack, AvatarComponentKind component, AvatarOutput *out, GArray *list,
+    GError **error)
 {
   g_autofree guint64 *offsets = g_new0 (guint64, 2 * list->len + 1);
   guint64 bytes, length;
@@ -292,13 +294,14 @@ write_all (Pack *pack, AvatarComponentKind part, AvatarOutput *out, GArray *list
     if (!write_tensor (pack, out, p, offsets + 2 * i, error))
       return FALSE;
     pack->done += stored_bytes (p);
-    pack->progress (avatar_component_name (part), pack->done, pack->data);
+    pack->progress (avatar_component_name (component), pack->done, pack->data);
   }
   return TRUE;
 }
 
 gboolean
-pack_write (Pack *pack, AvatarComponentKind part, GArray *list, const char *path, GError **error)
+pack_write (Pack *pack, AvatarComponentKind component, GArray *list, const char *path,
+    GError **error)
 {
   AvatarOutput out = { .sync = TRUE };
   gboolean done;

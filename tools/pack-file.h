@@ -9,7 +9,7 @@
 
 /* Progress callback.
  * @bytes: number of bytes written, of all components */
-typedef void (*PackProgressFunc) (const char *part, guint64 bytes, gpointer data);
+typedef void (*PackProgressFunc) (const char *component, guint64 bytes, gpointer data);
 
 /**
  * Pack:
@@ -33,7 +33,7 @@ typedef struct
  * stored, and adds their size to the total.
  * Returns: (transfer full) (nullable): array of AvatarPackedTensor; %NULL with @error if a LoRA cannot be
  * merged. */
-GArray *pack_list (Pack *pack, AvatarComponentKind part, GError **error);
+GArray *pack_list (Pack *pack, AvatarComponentKind component, GError **error);
 /* Writes the tensors to @path, which must not exist. */
-gboolean
-pack_write (Pack *pack, AvatarComponentKind part, GArray *list, const char *path, GError **error);
+gboolean pack_write (Pack *pack, AvatarComponentKind component, GArray *list, const char *path,
+    GError **error);

@@ -287,8 +287,7 @@ read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError
 
   if (!avatar_tensor_source_is_set (&a) && !avatar_tensor_source_is_set (&b))
     return !avatar_tensor_source_is_set (&g->found[AVATAR_LORA_ALPHA])
-        || fail (self, error, "\"%s\" has an alpha but no matrices; fetch the file again",
-            g->name);
+        || fail (self, error, "\"%s\" has an alpha but no matrices; fetch the file again", g->name);
   if (!avatar_tensor_source_is_set (&a) || !avatar_tensor_source_is_set (&b))
     return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
         g->name);

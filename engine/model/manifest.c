@@ -371,12 +371,12 @@ clip (GArray *list, const AvatarClipConfig *c)
 }
 
 GArray *
-avatar_manifest_new (const AvatarConfig *config, AvatarComponentKind part)
+avatar_manifest_new (const AvatarConfig *config, AvatarComponentKind component)
 {
   GArray *list = g_array_new (FALSE, FALSE, sizeof (AvatarManifestEntry));
 
   g_array_set_clear_func (list, entry_clear);
-  switch (part) {
+  switch (component) {
     case AVATAR_COMPONENT_TRANSFORMER:
       transformer (list, &config->transformer);
       break;

@@ -45,10 +45,10 @@ search_tensor (const AvatarTensorSource *t, const gint *cancelled, guint64 *at, 
 
 /* Returns FALSE with @error if something was found. */
 static gboolean
-search_part (AvatarModel *model, AvatarComponentKind part, const gint *cancelled, const char *what,
-    GError **error)
+search_component (AvatarModel *model, AvatarComponentKind component, const gint *cancelled,
+    const char *what, GError **error)
 {
-  GHashTable *tensors = avatar_model_get_component (model, part, NULL);
+  GHashTable *tensors = avatar_model_get_component (model, component, NULL);
   g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
 
   names = g_list_sort (names, (GCompareFunc) g_strcmp0);
@@ -76,11 +76,11 @@ search_part (AvatarModel *model, AvatarComponentKind part, const gint *cancelled
 }
 
 void
-avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *parts,
+avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *components,
     const gint *cancelled, const char *what, const char *otherwise, GError **error)
 {
-  for (; *parts != AVATAR_N_COMPONENTS; parts++)
-    if (!search_part (model, *parts, cancelled, what, error))
+  for (; *components != AVATAR_N_COMPONENTS; components++)
+    if (!search_component (model, *components, cancelled, what, error))
       return;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "%s: all weights are finite, so %s", what,
       otherwise);

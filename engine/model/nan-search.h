@@ -20,7 +20,7 @@ G_BEGIN_DECLS
  *
  * Sets @error to the origin of a non-finite result.
  */
-void avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *parts,
+void avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *components,
     const gint *cancelled, const char *what, const char *otherwise, GError **error);
 
 G_END_DECLS
