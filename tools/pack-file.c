@@ -308,6 +308,6 @@ pack_write (Pack *pack, AvatarComponentKind component, GArray *list, const char 
 
   if (!avatar_output_open (&out, path, error))
     return FALSE;
-  done = write_all (pack, part, &out, list, error);
+  done = write_all (pack, component, &out, list, error);
   return avatar_output_close (&out, done ? AVATAR_OUTPUT_KEEP : AVATAR_OUTPUT_DISCARD, error);
 }
