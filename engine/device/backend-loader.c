@@ -1,27 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Search and loading of back-end modules. */
-#define _GNU_SOURCE
 #include "engine/device/backend-loader.h"
 
-#include <dlfcn.h>
+#include "engine/base/installed-path.h"
+
 #include <gmodule.h>
-
-/* Returns the folder of the library or program that contains this code, or NULL. */
-static char *
-own_folder (void)
-{
-  Dl_info info;
-
-  if (!dladdr ((void *) (guintptr) avatar_backend_load, &info) || !info.dli_fname)
-    return NULL;
-  return g_path_get_dirname (info.dli_fname);
-}
 
 static GModule *
 find_module (const char *name, GError **error)
 {
-  g_autofree char *own = own_folder ();
-  const char *folders[] = { g_getenv ("AVATAR_MODULE_DIR"), own, AVATAR_MODULE_DIR };
+  g_autofree char *installed = avatar_installed_path (AVATAR_LIBDIR "/gst-avatar");
+  const char *folders[] = { g_getenv ("AVATAR_MODULE_DIR"), installed };
   g_autofree char *file = g_strdup_printf ("libavatar-%s.so", name);
   g_autoptr (GString) tried = g_string_new (NULL);
 

@@ -8,9 +8,9 @@
 G_BEGIN_DECLS
 
 /* Loads libavatar-NAME.so. It is searched for in the folder that the environment variable
- * AVATAR_MODULE_DIR names, in the folder of the library or program that contains this code, and in
- * the installation's module folder. A module stays loaded. Returns %NULL with @error set, which
- * names the folders. Thread-safe. */
+ * AVATAR_MODULE_DIR names, or else in the folder gst-avatar below the one that the library is
+ * installed in. A module stays loaded. Returns %NULL with @error set, which names the folders.
+ * Thread-safe. */
 const AvatarBackend *avatar_backend_load (const char *name, GError **error);
 
 G_END_DECLS

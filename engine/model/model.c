@@ -4,6 +4,7 @@
 #include "engine/model/model.h"
 
 #include "engine/model/config-text-encoder.h"
+#include "engine/base/installed-path.h"
 #include "engine/formats/json.h"
 #include "engine/model/layout.h"
 #include "engine/model/component.h"
@@ -322,5 +323,6 @@ avatar_model_default_path (void)
 {
   const char *named = g_getenv ("AVATAR_MODEL");
 
-  return g_strdup (named && named[0] ? named : AVATAR_DEMO_MODEL_DIR);
+  return named && named[0] ? g_strdup (named)
+                           : avatar_installed_path (AVATAR_DATADIR "/gst-avatar/models/demo");
 }

@@ -10,3 +10,4 @@
 #include <avatar/image.h>
 #include <avatar/model.h>
 #include <avatar/plan.h>
+#include <avatar/version.h>
