@@ -108,7 +108,7 @@ gst_avatar_denoise_report_cuts (GstAvatarDenoise *self)
   for (guint i = 0; i < G_N_ELEMENTS (properties); i++) {
     AvatarPromptTruncation cut;
 
-    avatar_denoiser_get_prompt_truncation (self->denoiser, i, &cut);
+    avatar_denoiser_get_prompt_truncation (self->denoiser, (AvatarPromptKind) i, &cut);
     gst_avatar_report_cut (GST_ELEMENT (self), properties[i], &cut);
   }
 }

@@ -54,7 +54,7 @@ gst_avatar_loras_parse (const gchar *text, GError **error)
   g_array_set_clear_func (loras, lora_clear);
   while (rest) {
     gchar *path = next_entry (&rest);
-    AvatarLoraSetting lora = { path, take_strength (path) };
+    AvatarLoraSetting lora = { .path = path, .strength = take_strength (path) };
 
     g_array_append_val (loras, lora);
     if (*path && isfinite (lora.strength))

@@ -57,7 +57,7 @@ parse_format (AvatarQuantise *quantise, GError **error)
 static AvatarLoraSetting
 parse_lora (char *text)
 {
-  AvatarLoraSetting lora = { text, 1 };
+  AvatarLoraSetting lora = { .path = text, .strength = 1 };
   char *colon = strrchr (text, ':'), *end;
   double strength;
 

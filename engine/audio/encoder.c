@@ -7,6 +7,7 @@
 
 #include "engine/audio/mel.h"
 #include "engine/audio/whisper.h"
+#include "engine/base/reserved.h"
 #include "engine/device/device.h"
 #include "engine/model/nan-search.h"
 #include "engine/model/model.h"
@@ -143,14 +144,35 @@ avatar_audio_features (AvatarTensor hidden, guint frame, guint steps, float *fea
   }
 }
 
+/* Returns the number of video frames that the model encodes at once. */
+static guint
+count_positions (AvatarModel *model)
+{
+  return avatar_model_get_config (model)->whisper.positions / STEPS_PER_FRAME;
+}
+
+void
+avatar_audio_settings_init (AvatarAudioSettings *settings, AvatarModel *model)
+{
+  *settings = (AvatarAudioSettings){
+    .context_frames = MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (count_positions (model) - 1) / 2),
+  };
+}
+
 static gboolean
 apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, GError **error)
 {
-  self->most = self->net.config->whisper.positions / STEPS_PER_FRAME;
-  self->context = settings ? settings->context_frames
-                           : MIN (AVATAR_AUDIO_CONTEXT_DEFAULT, (self->most - 1) / 2);
-  self->window = settings ? settings->window_frames : 0;
-  self->net.parity = settings && settings->upstream_rounding;
+  AvatarAudioSettings defaults;
+
+  avatar_audio_settings_init (&defaults, self->model);
+  if (!settings)
+    settings = &defaults;
+  if (!AVATAR_CHECK_RESERVED (settings, "AvatarAudioSettings", error))
+    return FALSE;
+  self->most = count_positions (self->model);
+  self->context = settings->context_frames;
+  self->window = settings->window_frames;
+  self->net.parity = settings->upstream_rounding;
   if (self->window > self->most) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "an audio window of %u frames is longer than the %u that the model can hear; choose 1 to "

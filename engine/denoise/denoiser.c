@@ -216,10 +216,10 @@ avatar_denoiser_cancel (AvatarDenoiser *self)
 }
 
 void
-avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, gboolean negative,
-    AvatarPromptTruncation *cut)
+avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, AvatarPromptKind kind,
+    AvatarPromptTruncation *truncation)
 {
-  *cut = self->conditioning.cuts[negative ? 1 : 0];
+  *truncation = self->conditioning.cuts[kind == AVATAR_PROMPT_NEGATIVE ? 1 : 0];
 }
 
 const char *const *

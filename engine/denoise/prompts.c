@@ -94,7 +94,8 @@ open_encoder (AvatarConditioning *self, GError **error)
   for (guint i = 0; i < settings.n_prompts; i++) {
     const AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
 
-    self->cuts[i] = (AvatarPromptTruncation){ e->llava.dropped, e->clip.dropped };
+    self->cuts[i]
+        = (AvatarPromptTruncation){ .language = e->llava.dropped, .clip = e->clip.dropped };
   }
   for (guint i = 0; i < 2; i++) {
     const AvatarEncoding *e = avatar_text_encoder_get (self->text, MIN (i, settings.n_prompts - 1));

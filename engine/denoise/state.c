@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Construction of the denoiser from checked settings, without an arena, and its destruction. */
+#include "engine/base/reserved.h"
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
 #include "engine/model/lora.h"
+
+static gboolean
+check_reserved (const AvatarDenoiseSettings *s, GError **error)
+{
+  for (guint i = 0; i < s->n_loras; i++)
+    if (!AVATAR_CHECK_RESERVED (&s->loras[i], "AvatarLoraSetting", error))
+      return FALSE;
+  for (guint i = 0; i < 2 && s->text_states; i++)
+    if (!AVATAR_CHECK_RESERVED (&s->text_states[i], "AvatarTextStates", error))
+      return FALSE;
+  return AVATAR_CHECK_RESERVED (s, "AvatarDenoiseSettings", error);
+}
 
 gboolean
 avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
@@ -10,6 +23,8 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
   const AvatarModelInfo *info = avatar_model_get_info (model);
   guint multiple = info->size_multiple;
 
+  if (!check_reserved (s, error))
+    return FALSE;
   if (s->steps < 1 || s->steps > 1000)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "steps is %u; at least 1 and at most 1000 are possible (this model's default is %u)",

@@ -3,6 +3,7 @@
 #include <avatar/plan.h>
 
 #include "engine/audio/encoder.h"
+#include "engine/base/reserved.h"
 #include "engine/denoise/denoiser.h"
 #include "engine/device/device.h"
 #include "engine/vae/encoder.h"
@@ -32,6 +33,8 @@ check_options (const AvatarPlanOptions *o, guint frames, GError **error)
   const double rates[] = { o->linear_tflops, o->linear_8bit_tflops, o->attention_tflops,
     o->attention_8bit_tflops, o->bus_gbps };
 
+  if (!AVATAR_CHECK_RESERVED (o, "AvatarPlanOptions", error))
+    return FALSE;
   for (guint i = 0; i < G_N_ELEMENTS (rates); i++)
     if (!(rates[i] > 0 && rates[i] < 1e6)) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,

@@ -6,18 +6,9 @@
 
 #include "engine/model/config.h"
 
-G_BEGIN_DECLS
+#include <avatar/denoise.h>
 
-/**
- * AvatarPromptKind:
- * @AVATAR_PROMPT_POSITIVE: what is to be seen: AvatarTextConfig.quality stands before it
- * @AVATAR_PROMPT_NEGATIVE: what is not: taken as it is
- */
-typedef enum
-{
-  AVATAR_PROMPT_POSITIVE,
-  AVATAR_PROMPT_NEGATIVE,
-} AvatarPromptKind;
+G_BEGIN_DECLS
 
 /**
  * AvatarLlavaTokens: a prompt as the LLaVA encoder takes it

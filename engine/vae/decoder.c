@@ -3,6 +3,7 @@
  * the next tile is decoded. Without tiling the whole stream is one tile. */
 #include "engine/vae/decoder-private.h"
 
+#include "engine/base/reserved.h"
 #include "engine/device/device.h"
 #include "engine/model/nan-search.h"
 
@@ -53,6 +54,9 @@ check_settings (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GE
   guint overlap = s->overlap ? s->overlap : AVATAR_VAE_OVERLAP;
   guint size = overlap * config->spatial_ratio, frames = overlap * config->temporal_ratio;
 
+  if (!AVATAR_CHECK_RESERVED (s, "AvatarDecodeSettings", error)
+      || !AVATAR_CHECK_RESERVED (&s->pixels, "AvatarPixels", error))
+    return FALSE;
   if (overlap < 2 || overlap > 16) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "decoder tiles that overlap by the %u-th part: 2 to 16 were expected, or 0 for %u", overlap,

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Stage 1: 16 kHz mono samples in, one feature tensor per video frame out. */
 #pragma once
 
 #include <avatar/device.h>
@@ -7,46 +6,193 @@
 
 G_BEGIN_DECLS
 
+/**
+ * SECTION:audio
+ * @title: AvatarAudioEncoder
+ * @short_description: first stage, from sound to audio features
+ *
+ * The encoder takes mono samples at the rate of the model (16 kHz), and makes one tensor of audio
+ * features for each video frame (40 ms). It always computes on the CPU.
+ *
+ * One thread at a time may use an encoder. avatar_audio_encoder_cancel() may be called from any
+ * thread.
+ */
+
+/**
+ * AvatarAudioEncoder:
+ *
+ * Encoder of audio features, an opaque object that one owner frees.
+ *
+ * Since: 0.1
+ */
 typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
 
 /**
  * AvatarAudioSettings:
- * @window_frames: video frames (40 ms) that are answered at once, when they and @context_frames frames after
- *   them have been heard: the latency is @window_frames + @context_frames. 0: as many as fit in the most that
- *   the model can hear (750 frames = 30 s, context included), as upstream does
- * @context_frames: video frames heard before and after the window as well, where there are any, so that
- *   windows join without a seam
- * @upstream_rounding: the spectrogram is rounded to 16 bits, as upstream's is
+ * @window_frames: length of a window in video frames (40 ms). Features come out a window at a time,
+ *   when the window and @context_frames frames after it were pushed, which makes the latency
+ *   @window_frames + @context_frames. 0: the longest window, which with its context fills the 750
+ *   frames (30 s) that the model encodes at once, as upstream does
+ * @context_frames: number of video frames before and after a window that are encoded with it, as
+ *   far as they exist, so that windows join without a seam
+ * @upstream_rounding: rounds the spectrogram to 16 bits, as upstream does
+ *
+ * Settings of an encoder. Fill them with avatar_audio_settings_init() first.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
   guint window_frames;
   guint context_frames;
   gboolean upstream_rounding;
+  /*< private >*/
+  gpointer _reserved[4];
 } AvatarAudioSettings;
 
+/**
+ * AVATAR_AUDIO_CONTEXT_DEFAULT:
+ *
+ * Default of the context of a window, in video frames.
+ *
+ * Since: 0.1
+ */
 #define AVATAR_AUDIO_CONTEXT_DEFAULT 25
 
-/* For a @device that is a GPU it computes on the CPU. */
+/**
+ * avatar_audio_settings_init:
+ * @settings: (out caller-allocates): settings to fill
+ * @model: a model
+ *
+ * Fills @settings with the defaults for @model. May be called from any thread.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_audio_settings_init (AvatarAudioSettings *settings, AvatarModel *model);
+
+/**
+ * avatar_audio_encoder_new:
+ * @model: the model
+ * @device: the device of the other stages. For a GPU, the encoder opens "cpu" as well
+ * @settings: (nullable): the settings, which are copied; %NULL: the defaults
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_MEMORY, or
+ *   #AVATAR_ERROR_READ if the weights cannot be read
+ *
+ * Makes an encoder, and loads its weights. It keeps references to @model and @device.
+ *
+ * Returns: (transfer full) (nullable): the encoder, to be freed with avatar_audio_encoder_free(),
+ * or %NULL on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API AvatarAudioEncoder *avatar_audio_encoder_new (AvatarModel *model, AvatarDevice *device,
     const AvatarAudioSettings *settings, GError **error);
-/* @samples: mono, -1..1 at the model's rate; NaN and infinities become silence and are counted. */
+
+/**
+ * avatar_audio_encoder_push:
+ * @self: an encoder
+ * @samples: (array length=n_samples): mono samples from -1 to 1, at the sample rate of the model
+ * @n_samples: number of samples
+ * @error: return location for a #GError: #AVATAR_ERROR_DATA after
+ *   avatar_audio_encoder_drain(), #AVATAR_ERROR_CANCELLED
+ *
+ * Appends samples, which are copied. Computes nothing. NaN and infinities become silence, and are
+ * counted by avatar_audio_encoder_get_n_bad_samples().
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API gboolean avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples,
     gsize n_samples, GError **error);
-/* @features: room for one frame, [steps, states, channels] floats. May compute a window. */
+
+/**
+ * avatar_audio_encoder_pull:
+ * @self: an encoder
+ * @features: (out caller-allocates): the features of the next video frame,
+ *   [feature_steps, feature_states, feature_channels] floats with the sizes of #AvatarModelInfo
+ * @error: return location for a #GError: #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_DEVICE,
+ *   #AVATAR_ERROR_CANCELLED
+ *
+ * Takes the features of the next video frame. Encodes a window if one is complete and all features
+ * before it were taken.
+ *
+ * Returns: %AVATAR_PULL_OK, %AVATAR_PULL_EMPTY if no features are ready, or %AVATAR_PULL_ERROR
+ *
+ * Since: 0.1
+ */
 AVATAR_API AvatarPull avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features,
     GError **error);
-/* The audio ends here: what is left is padded to a whole frame and becomes ready to pull. Push
- * nothing more before avatar_audio_encoder_reset(). */
+
+/**
+ * avatar_audio_encoder_drain:
+ * @self: an encoder
+ * @error: return location for a #GError: #AVATAR_ERROR_CANCELLED
+ *
+ * Ends the sound. The rest is padded with silence to a whole video frame, and can be pulled.
+ * Nothing may be pushed before the next avatar_audio_encoder_reset().
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API gboolean avatar_audio_encoder_drain (AvatarAudioEncoder *self, GError **error);
+
+/**
+ * avatar_audio_encoder_reset:
+ * @self: an encoder
+ *
+ * Discards all samples and features, and starts a new stream. Ends a cancellation. Weights and
+ * settings stay.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_audio_encoder_reset (AvatarAudioEncoder *self);
-/* From any thread: a running call returns AVATAR_ERROR_CANCELLED within 100 ms, and so do later
- * ones, until avatar_audio_encoder_reset(). */
+
+/**
+ * avatar_audio_encoder_cancel:
+ * @self: an encoder
+ *
+ * Makes the running call, and all later ones until avatar_audio_encoder_reset(), fail with
+ * #AVATAR_ERROR_CANCELLED. A running call returns within about 100 ms. May be called from any
+ * thread.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_audio_encoder_cancel (AvatarAudioEncoder *self);
+
+/**
+ * avatar_audio_encoder_free:
+ * @self: (nullable) (transfer full): an encoder
+ *
+ * Frees the encoder with all its memory. No other call may be running.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_audio_encoder_free (AvatarAudioEncoder *self);
-/* (transfer none): what computes. */
+
+/**
+ * avatar_audio_encoder_get_device:
+ * @self: an encoder
+ *
+ * Gets the device that the encoder computes on. May be called from any thread.
+ *
+ * Returns: (transfer none): the device
+ *
+ * Since: 0.1
+ */
 AVATAR_API AvatarDevice *avatar_audio_encoder_get_device (AvatarAudioEncoder *self);
-/* Samples that were not finite since the last reset. */
+
+/**
+ * avatar_audio_encoder_get_n_bad_samples:
+ * @self: an encoder
+ *
+ * Counts the samples that were not finite since the last reset.
+ *
+ * Returns: the number of samples
+ *
+ * Since: 0.1
+ */
 AVATAR_API guint64 avatar_audio_encoder_get_n_bad_samples (AvatarAudioEncoder *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarAudioEncoder, avatar_audio_encoder_free)

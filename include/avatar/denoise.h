@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Stage 2: audio features and a portrait in, latent frames out. */
 #pragma once
 
 #include <avatar/device.h>
@@ -8,16 +7,37 @@
 
 G_BEGIN_DECLS
 
+/**
+ * SECTION:denoise
+ * @title: AvatarDenoiser
+ * @short_description: second stage, from audio features and a portrait to latent frames
+ *
+ * The denoiser makes one latent frame for the first video frame, and one for each further four.
+ *
+ * One thread at a time may use a denoiser. avatar_denoiser_cancel() may be called from any thread.
+ */
+
+/**
+ * AvatarDenoiser:
+ *
+ * A denoiser, an opaque object that one owner frees.
+ *
+ * Since: 0.1
+ */
 typedef struct _AvatarDenoiser AvatarDenoiser;
 
 /**
  * AvatarDenoiseMode:
- * @AVATAR_DENOISE_MODE_AUTO: clip if the audio ends within one window, else stream
- * @AVATAR_DENOISE_MODE_CLIP: upstream's windows over the whole audio, shifted in every step
- *   (hymm_sp/diffusion/pipelines/pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar); nothing
- *   comes out before the audio has ended
- * @AVATAR_DENOISE_MODE_STREAM: window after window; the first latents of a window are held to the
- *   last of the one before. Memory and latency do not depend on the length
+ * @AVATAR_DENOISE_MODE_AUTO: clip mode if the sound ends within one window, else stream mode
+ * @AVATAR_DENOISE_MODE_CLIP: upstream's windows over the whole sound, which are shifted in each
+ *   step (pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar). Latents come out after the sound
+ *   ended
+ * @AVATAR_DENOISE_MODE_STREAM: one window after another. The first latents of a window are held to
+ *   the last ones of the window before. Memory and latency do not depend on the length
+ *
+ * Division of the sound into windows.
+ *
+ * Since: 0.1
  */
 typedef enum
 {
@@ -27,13 +47,17 @@ typedef enum
 } AvatarDenoiseMode;
 
 /**
- * AvatarStepCacheMode: in which steps the whole transformer runs; in the others its last block only, on
- * what the one before it gave last
- * @AVATAR_STEP_CACHE_NONE: in all
- * @AVATAR_STEP_CACHE_UPSTREAM: upstream's table for 50 steps (pipeline_hunyuan_video_audio.py),
- *   scaled to others
- * @AVATAR_STEP_CACHE_ADAPTIVE: when the modulation has changed by more than the threshold since, and in
- *   the first steps and the last one
+ * AvatarStepCacheMode:
+ * @AVATAR_STEP_CACHE_NONE: each step runs the whole transformer
+ * @AVATAR_STEP_CACHE_UPSTREAM: the steps of upstream's table for 50 steps
+ *   (pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar), scaled to the number of steps
+ * @AVATAR_STEP_CACHE_ADAPTIVE: the first steps, the last one, and those by which the modulation has
+ *   changed by more than the threshold since the last whole run
+ *
+ * Choice of the steps that run the whole transformer. The others run its last block only, on the
+ * cached output of the block before it.
+ *
+ * Since: 0.1
  */
 typedef enum
 {
@@ -43,9 +67,13 @@ typedef enum
 } AvatarStepCacheMode;
 
 /**
- * AvatarPrecision: what matrix products are computed in
+ * AvatarPrecision:
  * @AVATAR_PRECISION_AUTO: float32 on the CPU, bfloat16 on a GPU
- * @AVATAR_PRECISION_FP8: weights and activations of the blocks in e4m3, scaled row by row
+ * @AVATAR_PRECISION_FP8: weights and activations of the blocks in e4m3, with a scale for each row
+ *
+ * Precision of matrix products.
+ *
+ * Since: 0.1
  */
 typedef enum
 {
@@ -54,9 +82,14 @@ typedef enum
 } AvatarPrecision;
 
 /**
- * AvatarWeightFormat: how the weights of the blocks are kept on a GPU
- * @AVATAR_WEIGHT_FORMAT_STORED: 8-bit if the file is, else 16-bit
- * @AVATAR_WEIGHT_FORMAT_FP8, @AVATAR_WEIGHT_FORMAT_INT8: quantised row by row when they are loaded
+ * AvatarWeightFormat:
+ * @AVATAR_WEIGHT_FORMAT_STORED: 8 bits if the file has 8 bits, else 16 bits
+ * @AVATAR_WEIGHT_FORMAT_FP8: e4m3 with a scale for each row, quantised while loading
+ * @AVATAR_WEIGHT_FORMAT_INT8: 8-bit integers with a scale for each row, quantised while loading
+ *
+ * Format of the weights of the blocks on a GPU.
+ *
+ * Since: 0.1
  */
 typedef enum
 {
@@ -66,33 +99,52 @@ typedef enum
 } AvatarWeightFormat;
 
 /**
- * AvatarLoraSetting: a LoRA to merge into the transformer's weights
- * @path: the file, of any common format and naming; @strength: 1 is what it was trained for
+ * AvatarLoraSetting:
+ * @path: the file, in any common format and naming
+ * @strength: factor; 1 is the strength that it was trained for
+ *
+ * A LoRA to merge into the weights of the transformer.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
   const char *path;
   double strength;
+  /*< private >*/
+  gpointer _reserved[2];
 } AvatarLoraSetting;
 
 /**
- * AvatarTextStates: a prompt as a text encoder has it
- * @states: [n, the model's text width]; @pooled: the pooled vector
- * @mask: (nullable): [n], which rows the token refiner takes as valid; %NULL: all
- * @used: rows that go on to the blocks, from the first; 1 to @n
+ * AvatarTextStates:
+ * @states: output of the language model, [@n, text width of the model]
+ * @pooled: pooled vector of CLIP
+ * @mask: (nullable): [@n], non-zero for the rows that the token refiner uses; %NULL: all rows
+ * @n: number of rows
+ * @used: number of rows, from the first, that the blocks see; 1 to @n
+ *
+ * A prompt that was encoded elsewhere.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
   const float *states, *pooled;
   const guint8 *mask;
   guint n, used;
+  /*< private >*/
+  gpointer _reserved[2];
 } AvatarTextStates;
 
 /**
  * AvatarProgressPhase:
  * @AVATAR_PROGRESS_DENOISE: a window is denoised
- * @AVATAR_PROGRESS_TEXT: prompts and portrait go through the text encoders, when the reference is set or
- *   when they change
+ * @AVATAR_PROGRESS_TEXT: prompts and portrait are encoded, when the reference is set or when they
+ *   change
+ *
+ * Phase of the work that progress is reported for.
+ *
+ * Since: 0.1
  */
 typedef enum
 {
@@ -102,9 +154,14 @@ typedef enum
 
 /**
  * AvatarProgress:
- * Where the denoiser stands; given to the progress callback at the start and after every step.
- * @window: index of the window being denoised (clip mode: always 0, one unit of work)
- * @step, @steps: steps done, of how many; of text, layers of the encoders
+ * @phase: the phase
+ * @window: index of the window that is denoised, from 0; always 0 in clip mode
+ * @step: number of steps that are done, or of layers of the text encoders
+ * @steps: number of all steps, or of all layers
+ *
+ * Progress of a denoiser. Only the library makes it, so later versions may append fields.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
@@ -113,39 +170,69 @@ typedef struct
   guint step, steps;
 } AvatarProgress;
 
+/**
+ * AvatarProgressFunc:
+ * @progress: the progress
+ * @user_data: data of avatar_denoiser_set_progress_func()
+ *
+ * Function that is called at the start of a window and after each step, in the thread that calls
+ * the denoiser. Of the functions of the denoiser it may call avatar_denoiser_cancel() only.
+ *
+ * Since: 0.1
+ */
 typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer user_data);
 
 /**
  * AvatarDenoiseSettings:
- * Fill with avatar_denoise_settings_init() first. Strings are copied by the denoiser.
- * @width, @height: of the video, in pixels
- * @window_latents: latent frames of a window (stream mode), 2 .. the model's window_latents
- * @overlap: latent frames that a stream window shares with the one before, 1 .. window_latents - 1
- * @guidance_scale: classifier-free guidance; <= 1: none (one forward a step instead of two)
- * @motion_pose, @motion_exp: strength of head motion (25 normal) and of expression (30 normal)
- * @face_box: the face on the fitted portrait, given or of avatar_image_find_face(); all zero: the whole
- *   picture
- * @step_cache_threshold: relative change of the modulation that AVATAR_STEP_CACHE_ADAPTIVE lets pass
- * @pinned_bytes: host memory for weights that a GPU fetches from; what is above comes from the
- *   mapped files. G_MAXUINT64: as much as there are weights
- * @loras, @n_loras: (nullable): merged in this order, before weights are quantised; read while the
- *   denoiser is made. Not for weights that are stored and computed in 8 bits
- * @text_states: (nullable): two, in place of @prompt and @negative_prompt, where the text encoders
- *   are not there and for parity tests; copied by the denoiser
- * @prompt_cache_dir: (nullable): folder in which encoded prompts are kept, "none" for nowhere; %NULL: the
- *   user's cache folder. @prompt_cache_bytes: of all of them; those used last stay
- * @exact_rope: the text encoder's positions as they are meant, rather than in the rounding with which
- *   the transformer was trained
- * @noise: (nullable): initial noise [channels, noise_latents, h, w] instead of seeded noise, for
- *   parity tests; must outlive the denoiser
- * @noise_file: (nullable): the same from a file with one tensor, [channels, T, h, w] or with a 1 before
- *   that; read while the denoiser is made
- * @posterior_noise: (nullable): what of the portrait's posterior is taken: "mode" or %NULL, its mean, of
- *   which one latent frame stands for all; "seeded", a sample for each latent frame of a window, by @seed;
- *   else a file of noise as @noise_file. Upstream takes a sample by noise without a seed. Samples take
- *   as much of a GPU's memory as the latents' tokens do
- * @upstream_rounding: upstream's roundings to 16 bits between the networks, as listed in
- *   docs/measurements/numerics.md
+ * @width: width of the video in pixels
+ * @height: height of the video in pixels
+ * @prompt: description of the video
+ * @negative_prompt: description of what to avoid; used with guidance only
+ * @steps: number of denoising steps, 1 to 1000
+ * @guidance_scale: scale of classifier-free guidance, 0 to 100; 1 or less: none, which halves the
+ *   forwards of a step
+ * @flow_shift: shift of the noise schedule, above 0 to 100
+ * @seed: seed of the noise
+ * @mode: division of the sound into windows
+ * @window_latents: length of a window in stream mode in latent frames, 2 to window_latents of the
+ *   model
+ * @overlap: latent frames that a window of stream mode shares with the one before, 1 to
+ *   @window_latents - 1
+ * @motion_pose: strength of head motion; 25 is normal
+ * @motion_exp: strength of expression; 30 is normal
+ * @face_box: the face on the fitted portrait, in pixels; all zero: the whole picture is animated
+ * @step_cache: choice of the steps that run the whole transformer
+ * @step_cache_threshold: relative change of the modulation below which %AVATAR_STEP_CACHE_ADAPTIVE
+ *   uses the cache
+ * @precision: precision of matrix products
+ * @weight_format: format of the weights on a GPU
+ * @pinned_bytes: limit in bytes for page-locked host memory that a GPU copies weights from. Further
+ *   weights are copied from mapped files. %G_MAXUINT64: no limit
+ * @loras: (nullable) (array length=n_loras): LoRAs to merge in this order, before weights are
+ *   quantised. Not for weights that are both stored and computed in 8 bits
+ * @n_loras: number of LoRAs
+ * @text_states: (nullable): two encoded prompts to use instead of @prompt and @negative_prompt, for
+ *   models without text encoders
+ * @prompt_cache_dir: (nullable): folder that encoded prompts are kept in; "none": no folder; %NULL:
+ *   the cache folder of the user
+ * @prompt_cache_bytes: limit in bytes for the encoded prompts; the least recently used are removed
+ * @exact_rope: computes the positions of the text encoder exactly, instead of with the rounding
+ *   that the transformer was trained with
+ * @noise: (nullable): initial noise, [channels, @noise_latents, h, w] in latent cells, to use
+ *   instead of noise from @seed. It must remain valid as long as the denoiser
+ * @noise_latents: latent frames of @noise
+ * @noise_file: (nullable): path of a tensor file with the initial noise, [channels, frames, h, w],
+ *   optionally with a leading dimension of 1. Read when the denoiser is made
+ * @posterior_noise: (nullable): latents of the portrait: "mode" or %NULL: the mean of its
+ *   posterior; "seeded": one sample of the posterior for each latent frame, from @seed; or the path
+ *   of a tensor file with noise for the samples, as @noise_file. Samples need as much more memory
+ *   on a GPU as the tokens of the latents
+ * @upstream_rounding: rounds to 16 bits between the networks where upstream does
+ *
+ * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
+ * all but @noise.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
@@ -177,16 +264,26 @@ typedef struct
   const char *noise_file;
   const char *posterior_noise;
   gboolean upstream_rounding;
+  /*< private >*/
+  gpointer _reserved[16];
 } AvatarDenoiseSettings;
 
 /**
- * AvatarDenoiseStats: of the window that was denoised last.
- * @index: its index; @latents: latent frames it made; @steps: steps
- * @seconds: wall-clock time it took; @forwards: transformer forwards
- * On a device with memory of its own (else 0), of the units that the blocks' weights go there in:
- * @resident: that stay there now; @streamed: that are fetched in every forward
- * @evicted, @restored: that were resident before memory became scarce, and are so again
- * @uploaded: bytes copied there since the first window began
+ * AvatarDenoiseStats:
+ * @index: index of the window, from 0
+ * @latents: number of latent frames that it gave
+ * @steps: number of steps
+ * @forwards: number of forwards of the transformer
+ * @seconds: wall-clock time that it took
+ * @resident: number of weight groups that are resident on the device now
+ * @streamed: number of weight groups that are copied to the device in each forward
+ * @evicted: number of weight groups that were evicted when memory became scarce
+ * @restored: number of evicted weight groups that became resident again
+ * @uploaded: bytes of weights that were copied to the device since the first window
+ *
+ * Statistics of the window that was denoised last. The last five fields are 0 on the CPU.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
@@ -194,81 +291,272 @@ typedef struct
   double seconds;
   guint resident, streamed, evicted, restored;
   guint64 uploaded;
+  /*< private >*/
+  gpointer _reserved[4];
 } AvatarDenoiseStats;
 
-/* The model's defaults for everything; size = the model's own. */
+/**
+ * avatar_denoise_settings_init:
+ * @settings: (out caller-allocates): settings to fill
+ * @model: a model
+ *
+ * Fills @settings with the defaults of @model. Strings of @settings belong to @model. May be called
+ * from any thread.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_denoise_settings_init (AvatarDenoiseSettings *settings, AvatarModel *model);
 
+/**
+ * avatar_denoiser_new:
+ * @model: the model
+ * @device: the device to compute on
+ * @settings: the settings, which are copied
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_MEMORY with the
+ *   smallest sufficient budget, #AVATAR_ERROR_READ, or the errors of a file that @settings name
+ *
+ * Makes a denoiser, and loads its weights or prepares to stream them. It keeps references to @model
+ * and @device.
+ *
+ * Returns: (transfer full) (nullable): the denoiser, to be freed with avatar_denoiser_free(), or
+ * %NULL on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API AvatarDenoiser *avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
-/* @image: already fitted, exactly the settings' size, RGB. Encodes it, and with it the prompts where the
- * model's text encoder sees the portrait; needed once before pull. */
+
+/**
+ * avatar_denoiser_set_reference:
+ * @self: a denoiser
+ * @image: the portrait, RGB, fitted to the width and height of the settings; not kept
+ * @error: return location for a #GError: #AVATAR_ERROR_DATA, #AVATAR_ERROR_MEMORY,
+ *   #AVATAR_ERROR_CANCELLED
+ *
+ * Encodes the portrait, and with it the prompts if the text encoder of the model sees the portrait.
+ * To be called once before avatar_denoiser_pull().
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image,
     GError **error);
+
 /**
  * avatar_denoiser_change:
- * @settings: as it was made with, but for what is to change: prompt, negative_prompt, steps,
- *   guidance_scale, flow_shift, seed, motion_pose, motion_exp, face_box. Another size, mode, chunk,
- *   overlap, cache, precision, weight_format, parity or exact_rope is an error; fields not named here
- *   are not looked at. With text_states, prompts are not looked at either
- * @image: (nullable): a portrait in the place of the one before, fitted to the same size
+ * @self: a denoiser with a reference
+ * @settings: the settings that it was made with, except for those to change: prompt,
+ *   negative_prompt, steps, guidance_scale, flow_shift, seed, motion_pose, motion_exp, face_box. A
+ *   different size, mode, window_latents, overlap, step_cache, precision, weight_format,
+ *   upstream_rounding or exact_rope is an error. Other fields are ignored, and so are prompts if
+ *   the denoiser has text_states. Nothing of it is kept
+ * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
+ *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED
  *
- * Takes up other settings with the next window. Called by the thread that pulls, between two pulls,
- * after avatar_denoiser_set_reference(); the best moment is when avatar_denoiser_is_due(). Nothing of
- * @settings and @image need outlive the call. Encodes texts and portrait again if they need it, within
- * the device's budget, and may wait for other stages; avatar_denoiser_cancel() ends that.
+ * Changes settings from the next window on. The best moment is when avatar_denoiser_is_due().
+ * Encodes prompts and portrait again if needed, within the memory budget of the device, which may
+ * wait for other stages; avatar_denoiser_cancel() ends the wait.
  *
- * The stream goes on: latents that a window shares with the one before stay as they are, and the noise
- * of a latent frame depends on the seed and its number alone. So what a window is made of is what a
- * stage that was made with @settings, and had come to the same place, would make of it; before the first
- * window the two are the same to the bit.
+ * The stream goes on. Latents that a window shares with the one before stay, and the noise of a
+ * latent frame depends on the seed and the number of the frame alone. A window therefore equals
+ * that of a denoiser that was made with @settings and came to the same state; before the first
+ * window the two are bit-identical.
  *
- * Returns: %FALSE with @error: nothing has changed, and the stage goes on with what it had
+ * Returns: %TRUE, or %FALSE on error, when the denoiser goes on with the settings before
+ *
+ * Since: 0.1
  */
 AVATAR_API gboolean avatar_denoiser_change (AvatarDenoiser *self,
     const AvatarDenoiseSettings *settings, const AvatarImage *image, GError **error);
-/* Whether the next avatar_denoiser_pull() denoises a window. By the thread that pulls. */
+
+/**
+ * avatar_denoiser_is_due:
+ * @self: a denoiser
+ *
+ * Checks whether the next avatar_denoiser_pull() will denoise a window.
+ *
+ * Returns: %TRUE if it will
+ *
+ * Since: 0.1
+ */
 AVATAR_API gboolean avatar_denoiser_is_due (AvatarDenoiser *self);
+
 /**
  * avatar_denoiser_get_n_ready:
+ * @self: a denoiser
  *
  * Called by the thread that pulls.
  *
  * Returns: latent frames that avatar_denoiser_pull() returns without computing
+ *
+ * Since: 0.1
  */
 AVATAR_API guint avatar_denoiser_get_n_ready (AvatarDenoiser *self);
+
+/**
+ * avatar_denoiser_set_progress_func:
+ * @self: a denoiser
+ * @func: (nullable): the function; %NULL: none
+ * @user_data: data for @func, which must remain valid until another function is set
+ *
+ * Sets the function that reports progress.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func,
     gpointer user_data);
-/* @features: one video frame's [steps, states, channels] floats, which must be finite. Never
- * computes. */
+
+/**
+ * avatar_denoiser_push:
+ * @self: a denoiser
+ * @features: the features of one video frame,
+ *   [feature_steps, feature_states, feature_channels] floats, all finite
+ * @error: return location for a #GError: #AVATAR_ERROR_DATA if a value is not finite or after
+ *   avatar_denoiser_drain(), #AVATAR_ERROR_CANCELLED
+ *
+ * Appends features, which are copied. Computes nothing.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *features,
     GError **error);
-/* @latent: room for one latent frame [channels, height / latent_scale, width / latent_scale].
- * Denoises a window when one is complete; AVATAR_PULL_EMPTY until then. After drain, as many
- * latents come as cover the frames that were pushed: ceil ((frames + 3) / 4). */
-AVATAR_API AvatarPull avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error);
-AVATAR_API gboolean avatar_denoiser_drain (AvatarDenoiser *self, GError **error);
-/* Forget the stream, keep model, reference and settings; the noise starts again from the seed. */
-AVATAR_API void avatar_denoiser_reset (AvatarDenoiser *self);
-/* From any thread; see avatar_audio_encoder_cancel(). */
-AVATAR_API void avatar_denoiser_cancel (AvatarDenoiser *self);
-AVATAR_API void avatar_denoiser_free (AvatarDenoiser *self);
+
 /**
- * AvatarPromptTruncation: what of a prompt is too long to be seen, in tokens of its end
- * @language: by anybody: LLaVA, or what stands in for the text encoders
- * @clip: by CLIP alone
+ * avatar_denoiser_pull:
+ * @self: a denoiser with a reference
+ * @latent: (out caller-allocates): the next latent frame,
+ *   [latent_channels, height / latent_scale, width / latent_scale] floats
+ * @error: return location for a #GError: #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_DEVICE,
+ *   #AVATAR_ERROR_DATA, #AVATAR_ERROR_CANCELLED
+ *
+ * Takes the next latent frame. Denoises a window if one is complete and all latents before it were
+ * taken. After avatar_denoiser_drain() there are latents for all video frames that were pushed:
+ * (frames + 3) / 4, rounded up.
+ *
+ * Returns: %AVATAR_PULL_OK, %AVATAR_PULL_EMPTY if no latent frame is ready, or %AVATAR_PULL_ERROR
+ *
+ * Since: 0.1
+ */
+AVATAR_API AvatarPull avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error);
+
+/**
+ * avatar_denoiser_drain:
+ * @self: a denoiser
+ * @error: return location for a #GError: #AVATAR_ERROR_CANCELLED
+ *
+ * Ends the stream. All its latents can be pulled. Nothing may be pushed before the next
+ * avatar_denoiser_reset().
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_denoiser_drain (AvatarDenoiser *self, GError **error);
+
+/**
+ * avatar_denoiser_reset:
+ * @self: a denoiser
+ *
+ * Discards all features and latents, and starts a new stream, with the noise from the start. Ends a
+ * cancellation. Reference and settings stay.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_denoiser_reset (AvatarDenoiser *self);
+
+/**
+ * avatar_denoiser_cancel:
+ * @self: a denoiser
+ *
+ * Makes the running call, and all later ones until avatar_denoiser_reset(), fail with
+ * #AVATAR_ERROR_CANCELLED. A running call returns within about 100 ms. May be called from any
+ * thread.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_denoiser_cancel (AvatarDenoiser *self);
+
+/**
+ * avatar_denoiser_free:
+ * @self: (nullable) (transfer full): a denoiser
+ *
+ * Frees the denoiser with all its memory. No other call may be running.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_denoiser_free (AvatarDenoiser *self);
+
+/**
+ * AvatarPromptKind:
+ * @AVATAR_PROMPT_POSITIVE: the prompt, with the words of quality that the model puts before it
+ * @AVATAR_PROMPT_NEGATIVE: the negative prompt, unchanged
+ *
+ * One of the two prompts.
+ *
+ * Since: 0.1
+ */
+typedef enum
+{
+  AVATAR_PROMPT_POSITIVE,
+  AVATAR_PROMPT_NEGATIVE,
+} AvatarPromptKind;
+
+/**
+ * AvatarPromptTruncation:
+ * @language: tokens that the language model, or what replaces the text encoders, does not see
+ * @clip: tokens that CLIP does not see
+ *
+ * Number of tokens at the end of a prompt that are beyond the limits of the text encoders.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
   guint language, clip;
+  /*< private >*/
+  gpointer _reserved[2];
 } AvatarPromptTruncation;
 
-/* Known from the start. @negative: of the negative prompt, if it is used. */
-AVATAR_API void avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, gboolean negative,
-    AvatarPromptTruncation *cut);
-/* What of the settings' files is not used, though nothing failed: a sentence each, up to %NULL. Known from
- * the start. */
+/**
+ * avatar_denoiser_get_prompt_truncation:
+ * @self: a denoiser
+ * @kind: the prompt, or the negative prompt
+ * @truncation: (out caller-allocates): number of tokens that are not seen; 0 for a prompt that is
+ *   not used
+ *
+ * Gets how much of a prompt is too long to be seen. Known as soon as the denoiser is made.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, AvatarPromptKind kind,
+    AvatarPromptTruncation *truncation);
+
+/**
+ * avatar_denoiser_get_warnings:
+ * @self: a denoiser
+ *
+ * Gets the contents of LoRA and other files that are not used, although nothing failed. Known as
+ * soon as the denoiser is made.
+ *
+ * Returns: (transfer none) (array zero-terminated=1): sentences, valid as long as the denoiser
+ *
+ * Since: 0.1
+ */
 AVATAR_API const char *const *avatar_denoiser_get_warnings (AvatarDenoiser *self);
+
+/**
+ * avatar_denoiser_get_stats:
+ * @self: a denoiser
+ * @stats: (out caller-allocates): the statistics
+ *
+ * Gets the statistics of the window that was denoised last.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarDenoiser, avatar_denoiser_free)

@@ -1,59 +1,168 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A device computes: "cpu" now, others as modules. It owns the ledger in which every byte that a
- * stage holds on it is entered. */
 #pragma once
 
 #include <avatar/error.h>
 
 G_BEGIN_DECLS
 
+/**
+ * SECTION:device
+ * @title: AvatarDevice
+ * @short_description: a CPU or GPU that stages compute on, with its memory budget
+ *
+ * Back-ends other than the CPU's are modules, which are loaded when their device is opened. A
+ * device accounts for the memory of all stages that use it, and enforces one budget for them.
+ *
+ * All functions may be called from any thread.
+ */
+
+/**
+ * AvatarDevice:
+ *
+ * A device, an opaque object with a reference count. Opening the same name twice gives the same
+ * device.
+ *
+ * Since: 0.1
+ */
 typedef struct _AvatarDevice AvatarDevice;
 
 /**
  * AvatarMemory:
- * @now: bytes held now (weights, arenas, buffers of all stages on the device)
+ * @now: bytes in use by weights, activations and buffers of all stages on the device
  * @peak: highest value of @now since the device was opened
- * @budget: the ceiling; 0 = none
+ * @budget: the budget in bytes; 0: none
+ *
+ * Memory of a device that the engine uses.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
   guint64 now;
   guint64 peak;
   guint64 budget;
+  /*< private >*/
+  gpointer _reserved[4];
 } AvatarMemory;
 
 /**
  * avatar_device_open:
- * @name: "cpu", "cuda" or "cuda:N" (the N-th GPU), or "auto" for the best device there is
- * @error: AVATAR_ERROR_DEVICE if there is no such device
+ * @name: (nullable): "cpu"; "cuda" or "cuda:N", the GPU number N; "auto" or %NULL, the first GPU,
+ *   or else the CPU
+ * @error: return location for a #GError: #AVATAR_ERROR_DEVICE if there is no such device
  *
- * Returns: (transfer full): a device, to be released by avatar_device_unref(). Thread-safe.
+ * Opens a device, or takes a reference if it is already open.
+ *
+ * Returns: (transfer full) (nullable): the device, to be released with avatar_device_unref(), or
+ * %NULL on error
+ *
+ * Since: 0.1
  */
 AVATAR_API AvatarDevice *avatar_device_open (const char *name, GError **error);
+
+/**
+ * avatar_device_ref:
+ * @device: a device
+ *
+ * Takes a reference.
+ *
+ * Returns: (transfer full): @device
+ *
+ * Since: 0.1
+ */
 AVATAR_API AvatarDevice *avatar_device_ref (AvatarDevice *device);
+
+/**
+ * avatar_device_unref:
+ * @device: (transfer full): a device
+ *
+ * Releases a reference. The last one closes the device.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_device_unref (AvatarDevice *device);
+
+/**
+ * avatar_device_get_name:
+ * @device: a device
+ *
+ * Gets the name of a device, for example "cuda:0".
+ *
+ * Returns: (transfer none): the name, valid as long as the device
+ *
+ * Since: 0.1
+ */
 AVATAR_API const char *avatar_device_get_name (AvatarDevice *device);
-/* e.g. "cpu: oneDNN 2.6.3, avx512, 2 threads" */
+
+/**
+ * avatar_device_get_description:
+ * @device: a device
+ *
+ * Gets a description for logs, for example "cpu: oneDNN 2.6.3, avx512, 2 threads". Its form may
+ * change.
+ *
+ * Returns: (transfer none): the description, valid as long as the device
+ *
+ * Since: 0.1
+ */
 AVATAR_API const char *avatar_device_get_description (AvatarDevice *device);
+
+/**
+ * avatar_device_get_memory:
+ * @device: a device
+ * @memory: (out caller-allocates): the memory in use
+ *
+ * Gets how much memory all stages use on the device.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_device_get_memory (AvatarDevice *device, AvatarMemory *memory);
-/* Ceiling in bytes for everything entered in the ledger; 0 = none. Stages that do not fit are
- * refused when they are made, with the smallest budget that would do. May be changed during a run,
- * from any thread: what was resident beyond it is given up before the next block, and taken back
- * when there is room again; a run that cannot go on with it fails with AVATAR_ERROR_MEMORY. */
+
+/**
+ * avatar_device_set_budget:
+ * @device: a device
+ * @bytes: the highest amount of memory that all stages together may use, in bytes; 0: no limit
+ *
+ * Sets the memory budget. A stage that does not fit fails when it is made, with the smallest
+ * sufficient budget in its message. The budget may be changed during a run: resident weights above
+ * it are evicted before the next block, and restored when there is room again. A run that cannot go
+ * on within the budget fails with #AVATAR_ERROR_MEMORY.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_device_set_budget (AvatarDevice *device, guint64 bytes);
+
 /**
  * avatar_device_parse_budget:
- * @device: (nullable): %NULL: only the syntax is checked
- * @text: (nullable): MiB as a number ("4096"), a share of the device's memory ("80%"), or "auto"
- *   (%NULL and "" too): what is free on the device now, with what is held already, less a reserve;
- *   on the CPU no ceiling
- * @bytes: (out): for avatar_device_set_budget()
- * @error: AVATAR_ERROR_SETTINGS
+ * @device: (nullable): the device; %NULL: only the syntax is checked, and @bytes may be wrong
+ * @text: (nullable): MiB as a number ("4096"), a share of the memory of the device ("80%"), or
+ *   "auto", which %NULL and "" mean too: on a GPU the free memory and what the engine already uses,
+ *   less a reserve; on the CPU no limit
+ * @bytes: (out): the budget in bytes, for avatar_device_set_budget()
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS
+ *
+ * Converts the text of a memory budget to bytes.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
  */
 AVATAR_API gboolean avatar_device_parse_budget (AvatarDevice *device, const char *text,
     guint64 *bytes, GError **error);
-/* The same for #AvatarDenoiseSettings.pinned_bytes: a number may be 0, shares are of the machine's
- * memory, and "auto" is half of it. */
+
+/**
+ * avatar_parse_pinned_memory:
+ * @text: (nullable): MiB as a number, which may be 0, a share of the memory of the machine ("50%"),
+ *   or "auto", which %NULL and "" mean too: half of that memory
+ * @bytes: (out): the amount in bytes, for #AvatarDenoiseSettings.pinned_bytes
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS
+ *
+ * Converts the text of an amount of pinned host memory to bytes.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
 AVATAR_API gboolean avatar_parse_pinned_memory (const char *text, guint64 *bytes, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarDevice, avatar_device_unref)

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a run will need, found by running the models' own code over memory that is not there. */
 #pragma once
 
 #include <avatar/decode.h>
@@ -8,13 +7,28 @@
 G_BEGIN_DECLS
 
 /**
+ * SECTION:plan
+ * @title: Plans
+ * @short_description: memory and time of a run, without running it
+ *
+ * A plan is found by running the code of the models without data and without memory for it, so its
+ * figures are those of a real run. All functions may be called from any thread.
+ */
+
+/**
  * AvatarPlanStage:
- * @name: of the stage
- * @on_gpu: its memory is the GPU's; else the host's
- * @reuses_denoiser_memory: it is over before the denoiser begins, in memory that is the denoiser's then: it is no more
- * @weight_bytes: memory for weights beyond the mapped files
- * @arena_bytes: high-water mark of the activations
- * @flops: of the whole run (a multiply-add counts 2); @bytes: read and written by its operations
+ * @name: name of the stage
+ * @on_gpu: %TRUE: its memory is on the GPU; %FALSE: on the host
+ * @reuses_denoiser_memory: the stage ends before denoising starts, and uses the memory of the
+ *   denoiser; do not add it to a total
+ * @weight_bytes: memory for weights, without mapped files
+ * @arena_bytes: highest memory for activations
+ * @flops: floating-point operations of the whole run (a multiply-add counts 2)
+ * @bytes: bytes that the operations of the whole run read and write
+ *
+ * Memory and work of one stage.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
@@ -22,33 +36,48 @@ typedef struct
   gboolean on_gpu, reuses_denoiser_memory;
   guint64 weight_bytes, arena_bytes;
   double flops, bytes;
+  /*< private >*/
+  gpointer _reserved[4];
 } AvatarPlanStage;
 
 /**
- * AvatarPlanGpu: the GPU's memory and time; all zero in a plan for the CPU.
- * @budget_bytes: planned for; @min_bytes: the smallest budget that would do; @peak_bytes: of
- *   this run. If @min_bytes is above the budget, what follows is the plan for @min_bytes
- * @overhead_bytes: the context, its libraries and kernels
- * @decoder_bytes, @portrait_bytes: what the decoder and the portrait's encoder take, with their weights,
- *   in turns with the denoiser, which then gives back all but @fixed_bytes if there is no room for both
- * @fixed_bytes: weights that are always there; @arena_bytes: activations and the workspaces of the
- *   vendor's libraries
- * @slots_bytes: @slots places for blocks that come and go; @expand_bytes: memory to expand 8-bit
- *   ones in
- * @resident_bytes: @resident of @groups parts of the transformer that keep their places
- * @streamed_bytes: weights copied to the GPU in every full forward; @precompute_bytes: once, before the
- *   first
- * @pinned_bytes: page-locked host memory that these copies come from; part of the plan's host_bytes
- * @shares_tokens: what both branches of guidance have in common is computed once
- * @keeps_tokens: the step cache is on the GPU, else on the host
- * @text_min_bytes: the smallest budget that would do for the text encoders; @text_read_bytes: of their
- *   weights, each of which is copied once; 0: there are none
- * @forwards, @cached_forwards: of the whole run
- * @forward_flops: of one full forward
- * @forward_seconds, @run_seconds: estimates, of matrix products, attention and copies at the rates
- *   of AvatarPlanOptions and of nothing else: of a full forward, of all forwards. @copy_seconds: of
- *   the copies of a forward, which run under its work if there are slots enough. Only for a
- *   "plan:" device, else 0
+ * AvatarPlanGpu:
+ * @budget_bytes: the budget that was planned for
+ * @min_bytes: the smallest sufficient budget. If it is above @budget_bytes, the other fields are
+ *   the plan for @min_bytes
+ * @peak_bytes: highest memory of the run
+ * @overhead_bytes: memory of the context, of its libraries and kernels
+ * @fixed_bytes: weights that are always resident
+ * @arena_bytes: activations, and workspaces of the libraries
+ * @slots_bytes: the slots for blocks that are streamed
+ * @expand_bytes: memory to expand 8-bit weights in
+ * @resident_bytes: the resident weight groups
+ * @slots: number of slots
+ * @resident: number of resident weight groups
+ * @groups: number of weight groups of the transformer
+ * @streamed_bytes: weights that are copied to the GPU in each full forward
+ * @precompute_bytes: weights that are copied to the GPU once, before the first forward
+ * @pinned_bytes: page-locked host memory that weights are copied from, included in host_bytes of
+ *   #AvatarPlan
+ * @shares_tokens: the common part of the two branches of guidance is computed once
+ * @keeps_tokens: %TRUE: the step cache is on the GPU; %FALSE: on the host
+ * @decoder_bytes: memory of the decoder with its weights. If there is no room for both, the
+ *   denoiser releases all but @fixed_bytes while the decoder runs
+ * @portrait_bytes: memory of the encoder of the portrait with its weights, likewise
+ * @text_min_bytes: the smallest sufficient budget for the text encoders; 0: the model has none
+ * @text_read_bytes: weights of the text encoders, each of which is copied once
+ * @forwards: number of full forwards of the run
+ * @cached_forwards: number of forwards of the run that the step cache shortens
+ * @forward_flops: floating-point operations of a full forward
+ * @forward_seconds: estimated time of a full forward, from matrix products, attention and copies
+ *   alone, at the rates of #AvatarPlanOptions; 0 unless the device is a "plan:" device
+ * @copy_seconds: estimated time of the copies of a forward, which overlap with computing if there
+ *   are enough slots; 0 unless the device is a "plan:" device
+ * @run_seconds: estimated time of all forwards; 0 unless the device is a "plan:" device
+ *
+ * Memory and time of a GPU. All zero in a plan for the CPU.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
@@ -62,14 +91,24 @@ typedef struct
   guint64 forwards, cached_forwards;
   double forward_flops;
   double forward_seconds, copy_seconds, run_seconds;
+  /*< private >*/
+  gpointer _reserved[8];
 } AvatarPlanGpu;
 
 /**
  * AvatarPlan:
- * @fits: whether the budget, if there is one, does
- * @peak_bytes: what the device's ledger will show at most, when the three elements run together
- * @host_bytes: of the host, likewise, and what is no device's; mapped files, of which there are
- *   @file_bytes for the denoiser, are not counted
+ * @n_stages: number of entries of @stages
+ * @stages: the stages
+ * @fits: %TRUE if there is no budget, or if it is sufficient
+ * @peak_bytes: highest memory in use on the device when all stages run together, as
+ *   avatar_device_get_memory() would show it
+ * @host_bytes: highest memory in use on the host, without mapped files
+ * @file_bytes: mapped weights of the denoiser
+ * @gpu: details for a GPU
+ *
+ * Memory and time of a run.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
@@ -78,34 +117,61 @@ typedef struct
   gboolean fits;
   guint64 peak_bytes, host_bytes, file_bytes;
   AvatarPlanGpu gpu;
+  /*< private >*/
+  gpointer _reserved[8];
 } AvatarPlan;
 
 /**
- * AvatarPlanOptions: fill with avatar_plan_options_init() first.
- * @budget_bytes: for the device; 0: what there is, less what is left to others
- * @linear_tflops, @linear_8bit_tflops, @attention_tflops, @attention_8bit_tflops: what the GPU
- *   reaches under load in matrix products and in attention of 16 and of 8 bits; @bus_gbps: and in
- *   copies from page-locked host memory. The defaults were measured on an H200
- *   (docs/measurements/performance.md)
+ * AvatarPlanOptions:
+ * @budget_bytes: memory budget of the device; 0: its free memory less a reserve for others, or for
+ *   the CPU no limit
+ * @linear_tflops: rate of 16-bit matrix products (10^12 operations per second)
+ * @linear_8bit_tflops: rate of 8-bit matrix products
+ * @attention_tflops: rate of 16-bit attention
+ * @attention_8bit_tflops: rate of 8-bit attention
+ * @bus_gbps: rate of copies from page-locked host memory (10^9 bytes per second)
+ *
+ * Assumptions of a plan. Fill them with avatar_plan_options_init() first; the default rates were
+ * measured on an H200 under load.
+ *
+ * Since: 0.1
  */
 typedef struct
 {
   guint64 budget_bytes;
   double linear_tflops, linear_8bit_tflops, attention_tflops, attention_8bit_tflops, bus_gbps;
+  /*< private >*/
+  gpointer _reserved[4];
 } AvatarPlanOptions;
 
+/**
+ * avatar_plan_options_init:
+ * @options: (out caller-allocates): options to fill
+ *
+ * Fills @options with the defaults.
+ *
+ * Since: 0.1
+ */
 AVATAR_API void avatar_plan_options_init (AvatarPlanOptions *options);
 
 /**
  * avatar_plan_make:
- * @device_name: the device to plan for: "cpu"; "cuda:N", a GPU that is there; or "plan:cuda:MIB",
- *   a card with so much memory that need not be. The audio encoder is planned for the
- *   host
- * @frames: video frames to make
- * @options: (nullable): %NULL for the defaults
+ * @model: the model
+ * @device_name: the device of denoiser and decoder: "cpu"; "cuda:N", an existing GPU; or
+ *   "plan:cuda:MIB", a GPU with that much memory, which need not exist. The audio encoder is
+ *   planned for the host
+ * @denoise: settings of the denoiser
+ * @decode: settings of the decoder
+ * @frames: number of video frames to make
+ * @options: (nullable): assumptions; %NULL: the defaults
+ * @plan: (out caller-allocates): the plan
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DEVICE
  *
- * Returns: %TRUE and the plan, also if it does not fit the budget, or %FALSE if the settings are
- * impossible
+ * Plans a run. A budget that is too small is not an error: see fits in #AvatarPlan.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
  */
 AVATAR_API gboolean avatar_plan_make (AvatarModel *model, const char *device_name,
     const AvatarDenoiseSettings *denoise, const AvatarDecodeSettings *decode, guint frames,

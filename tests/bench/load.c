@@ -150,7 +150,8 @@ main (int argc, char **argv)
   config = avatar_model_get_config (model);
   states = random_floats ((gsize) TEXT * config->transformer.text_dim);
   pooled = random_floats (config->transformer.pooled_dim);
-  texts[0] = texts[1] = (AvatarTextStates){ states, pooled, NULL, TEXT, TEXT };
+  texts[0] = texts[1]
+      = (AvatarTextStates){ .states = states, .pooled = pooled, .n = TEXT, .used = TEXT };
   avatar_denoise_settings_init (&settings, model);
   settings.width = g_ascii_strtoull (argv[3], NULL, 10);
   settings.height = g_ascii_strtoull (argv[4], NULL, 10);

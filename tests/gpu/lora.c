@@ -71,7 +71,7 @@ test_int8 (void)
 {
   g_autoptr (GError) error = NULL;
   g_autofree char *path = g_build_filename (folder, "lora.safetensors", NULL);
-  AvatarLoraSetting lora = { path, STRENGTH }, nothing = { path, 0 };
+  AvatarLoraSetting lora = { .path = path, .strength = STRENGTH }, nothing = { .path = path };
   g_autofree float *cpu = NULL, *merged = NULL, *gpu = NULL, *added = NULL, *small = NULL,
                    *zero = NULL, *wanted = NULL, *found = NULL;
   double size, of_latents, of_change;

@@ -289,8 +289,10 @@ denoise_settings (const Denoise *c, Texts *texts)
   texts->states = random_floats ((gsize) rows * config->transformer.text_dim, 5, 1);
   texts->pooled = random_floats (config->transformer.pooled_dim, 6, 1);
   for (guint i = 0; i < 2; i++)
-    texts->texts[i] = (AvatarTextStates){ texts->states, texts->pooled, NULL, rows,
-      i ? MAX (1, rows / 2) : rows };
+    texts->texts[i] = (AvatarTextStates){ .states = texts->states,
+      .pooled = texts->pooled,
+      .n = rows,
+      .used = i ? MAX (1, rows / 2) : rows };
   s.text_states = texts->texts;
   s.width = c->width;
   s.height = c->height;

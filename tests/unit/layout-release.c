@@ -428,7 +428,7 @@ test_lora (Fixture *f, gconstpointer data)
   g_autofree char *fp8_path = path_of (f, FP8), *path = path_of (f, "lora.safetensors");
   g_autoptr (AvatarModel) fp8 = folder_open (fp8_path);
   gsize n = FOLDER_VALUES;
-  AvatarLoraSetting lora = { path, 1 }, nothing = { path, 0 };
+  AvatarLoraSetting lora = { .path = path, .strength = 1 }, nothing = { .path = path };
   g_autofree float *plain = denoise (fp8, "sim:512", FOLDER_TEXT, &error);
   g_autofree float *cpu = NULL, *sim = NULL, *small = NULL, *zero = NULL;
 

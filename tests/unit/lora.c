@@ -371,7 +371,7 @@ test_denoiser (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
-  AvatarLoraSetting lora = { f->path, 0.5 };
+  AvatarLoraSetting lora = { .path = f->path, .strength = 0.5 };
   AvatarDenoiseSettings settings;
   AvatarMemory before, with;
   AvatarDenoiser *denoiser;

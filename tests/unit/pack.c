@@ -129,7 +129,7 @@ test_lora (Fixture *f, gconstpointer data)
   g_autofree char *with = g_strconcat (path, ":0.5", NULL);
   g_autofree char *int8_path = g_build_filename (f->top, "int8", NULL);
   g_autofree float *without = NULL, *merged = NULL;
-  AvatarLoraSetting lora = { path, 0.5 };
+  AvatarLoraSetting lora = { .path = path, .strength = 0.5 };
 
   folder_write_lora (path, &avatar_model_get_config (model)->transformer);
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, "--lora", with, NULL));

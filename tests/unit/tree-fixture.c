@@ -92,7 +92,8 @@ folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
   AvatarRandom random = { .stream = 1, .width = 1 };
   g_autofree float *states = g_new (float, FOLDER_TEXT * c->transformer.text_dim);
   g_autofree float *pooled = g_new (float, c->transformer.pooled_dim);
-  AvatarTextStates text = { states, pooled, NULL, FOLDER_TEXT, run->used };
+  AvatarTextStates text
+      = { .states = states, .pooled = pooled, .n = FOLDER_TEXT, .used = run->used };
   AvatarTextStates texts[2] = { text, text };
   gsize n_features
       = c->transformer.audio_steps * c->transformer.audio_states * c->transformer.audio_channels;
