@@ -30,9 +30,9 @@ typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
 /**
  * AvatarAudioSettings:
  * @window_frames: length of a window in video frames (40 ms). Features come out a window at a time,
- *   when the window and @context_frames frames after it were pushed, which makes the latency
- *   @window_frames + @context_frames. 0: the longest window, which with its context fills the 750
- *   frames (30 s) that the model encodes at once, as upstream does
+ *   when the window and @context_frames frames after it were pushed, so the latency is the sum of
+ *   both. 0: the longest window, which with its context fills the 750 frames (30 s) that the model
+ *   encodes at once, as upstream does
  * @context_frames: number of video frames before and after a window that are encoded with it, as
  *   far as they exist, so that windows join without a seam
  * @upstream_rounding: rounds the spectrogram to 16 bits, as upstream does
@@ -41,14 +41,15 @@ typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarAudioSettings AvatarAudioSettings;
+struct _AvatarAudioSettings
 {
   guint window_frames;
   guint context_frames;
   gboolean upstream_rounding;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarAudioSettings;
+};
 
 /**
  * AVATAR_AUDIO_CONTEXT_DEFAULT:

@@ -58,7 +58,8 @@ typedef enum
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarPixels AvatarPixels;
+struct _AvatarPixels
 {
   AvatarPixelFormat format;
   double kr, kb;
@@ -66,7 +67,7 @@ typedef struct
   gboolean upstream_rounding;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarPixels;
+};
 
 /**
  * AvatarDecodeSettings:
@@ -83,7 +84,8 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarDecodeSettings AvatarDecodeSettings;
+struct _AvatarDecodeSettings
 {
   gboolean tiling;
   guint tile_size;
@@ -92,7 +94,7 @@ typedef struct
   AvatarPixels pixels;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarDecodeSettings;
+};
 
 /**
  * AvatarDecodeStats:
@@ -105,13 +107,14 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarDecodeStats AvatarDecodeStats;
+struct _AvatarDecodeStats
 {
   guint index, latents, frames;
   double seconds;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarDecodeStats;
+};
 
 /**
  * avatar_decode_settings_init:

@@ -107,13 +107,14 @@ typedef enum
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarLoraSetting AvatarLoraSetting;
+struct _AvatarLoraSetting
 {
   const char *path;
   double strength;
   /*< private >*/
   gpointer _reserved[2];
-} AvatarLoraSetting;
+};
 
 /**
  * AvatarTextStates:
@@ -127,14 +128,15 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarTextStates AvatarTextStates;
+struct _AvatarTextStates
 {
   const float *states, *pooled;
   const guint8 *mask;
   guint n, used;
   /*< private >*/
   gpointer _reserved[2];
-} AvatarTextStates;
+};
 
 /**
  * AvatarProgressPhase:
@@ -163,12 +165,13 @@ typedef enum
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarProgress AvatarProgress;
+struct _AvatarProgress
 {
   AvatarProgressPhase phase;
   guint window;
   guint step, steps;
-} AvatarProgress;
+};
 
 /**
  * AvatarProgressFunc:
@@ -234,7 +237,8 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarDenoiseSettings AvatarDenoiseSettings;
+struct _AvatarDenoiseSettings
 {
   guint width, height;
   const char *prompt;
@@ -266,7 +270,7 @@ typedef struct
   gboolean upstream_rounding;
   /*< private >*/
   gpointer _reserved[16];
-} AvatarDenoiseSettings;
+};
 
 /**
  * AvatarDenoiseStats:
@@ -285,7 +289,8 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarDenoiseStats AvatarDenoiseStats;
+struct _AvatarDenoiseStats
 {
   guint index, latents, steps, forwards;
   double seconds;
@@ -293,7 +298,7 @@ typedef struct
   guint64 uploaded;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarDenoiseStats;
+};
 
 /**
  * avatar_denoise_settings_init:
@@ -514,12 +519,13 @@ typedef enum
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarPromptTruncation AvatarPromptTruncation;
+struct _AvatarPromptTruncation
 {
   guint language, clip;
   /*< private >*/
   gpointer _reserved[2];
-} AvatarPromptTruncation;
+};
 
 /**
  * avatar_denoiser_get_prompt_truncation:

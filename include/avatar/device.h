@@ -36,14 +36,15 @@ typedef struct _AvatarDevice AvatarDevice;
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarMemory AvatarMemory;
+struct _AvatarMemory
 {
   guint64 now;
   guint64 peak;
   guint64 budget;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarMemory;
+};
 
 /**
  * avatar_device_open:

@@ -28,12 +28,13 @@ G_BEGIN_DECLS
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarImage AvatarImage;
+struct _AvatarImage
 {
   guint width, height, stride, channels;
   guint8 *data;
   guint shrunk;
-} AvatarImage;
+};
 
 /**
  * AvatarBox:
@@ -46,10 +47,11 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarBox AvatarBox;
+struct _AvatarBox
 {
   guint x, y, width, height;
-} AvatarBox;
+};
 
 /**
  * AvatarFaceBox:
@@ -62,10 +64,11 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarFaceBox AvatarFaceBox;
+struct _AvatarFaceBox
 {
   double x, y, width, height;
-} AvatarFaceBox;
+};
 
 /**
  * avatar_image_load:

@@ -55,7 +55,8 @@ typedef struct _AvatarModel AvatarModel;
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarModelInfo AvatarModelInfo;
+struct _AvatarModelInfo
 {
   const char *name;
   const char *hash;
@@ -70,7 +71,7 @@ typedef struct
   double face_area;
   gboolean tiling;
   guint tile_size, tile_frames;
-} AvatarModelInfo;
+};
 
 /**
  * avatar_model_open:

@@ -30,7 +30,8 @@ G_BEGIN_DECLS
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarPlanStage AvatarPlanStage;
+struct _AvatarPlanStage
 {
   const char *name;
   gboolean on_gpu, reuses_denoiser_memory;
@@ -38,7 +39,7 @@ typedef struct
   double flops, bytes;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarPlanStage;
+};
 
 /**
  * AvatarPlanGpu:
@@ -79,7 +80,8 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarPlanGpu AvatarPlanGpu;
+struct _AvatarPlanGpu
 {
   guint64 budget_bytes, min_bytes, peak_bytes;
   guint64 overhead_bytes, fixed_bytes, arena_bytes, slots_bytes, expand_bytes, resident_bytes;
@@ -93,7 +95,7 @@ typedef struct
   double forward_seconds, copy_seconds, run_seconds;
   /*< private >*/
   gpointer _reserved[8];
-} AvatarPlanGpu;
+};
 
 /**
  * AvatarPlan:
@@ -110,7 +112,8 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarPlan AvatarPlan;
+struct _AvatarPlan
 {
   guint n_stages;
   AvatarPlanStage stages[8];
@@ -119,7 +122,7 @@ typedef struct
   AvatarPlanGpu gpu;
   /*< private >*/
   gpointer _reserved[8];
-} AvatarPlan;
+};
 
 /**
  * AvatarPlanOptions:
@@ -136,13 +139,14 @@ typedef struct
  *
  * Since: 0.1
  */
-typedef struct
+typedef struct _AvatarPlanOptions AvatarPlanOptions;
+struct _AvatarPlanOptions
 {
   guint64 budget_bytes;
   double linear_tflops, linear_8bit_tflops, attention_tflops, attention_8bit_tflops, bus_gbps;
   /*< private >*/
   gpointer _reserved[4];
-} AvatarPlanOptions;
+};
 
 /**
  * avatar_plan_options_init:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Prints what public headers declare, one declaration a line:
-#   struct NAME MEMBER...     enum NAME VALUE...     opaque NAME     macro NAME
+#   struct NAME MEMBER...     enum NAME VALUE...     type NAME     macro NAME
 #   function NAME RETURNS PARAMETER...     callback NAME RETURNS PARAMETER...
-# RETURNS is "void" or "value". Headers are in the style of this tree: one typedef for each structure,
-# AVATAR_API before each function.
+# RETURNS is "void" or "value". Headers are in the style of this tree: "typedef struct _NAME NAME;",
+# "struct _NAME {...};" and AVATAR_API before each function.
 function last_name (text)
 {
   sub (/[ \t]*[\[=].*$/, "", text)
@@ -39,13 +39,16 @@ function function_of (text,    head, parameters)
 function declare (text,    name)
 {
   gsub (/[ \t]+/, " ", text); sub (/^ /, "", text); sub (/ $/, "", text)
-  if (match (text, /^typedef (struct|enum) \{/)) {
-    name = text; sub (/^.*\}/, "", name); name = last_name(name)
-    kind = text ~ /^typedef struct/ ? "struct" : "enum"
+  if (text ~ /^(struct _|typedef enum )[A-Za-z_0-9]* ?\{/) {
+    kind = text ~ /^struct/ ? "struct" : "enum"
+    name = text
+    if (kind == "struct") sub (/ ?\{.*/, "", name)
+    else sub (/^.*\}/, "", name)
+    name = last_name(name); sub (/^_/, "", name)
     sub (/^[^{]*\{/, "", text); sub (/\}[^}]*$/, "", text)
     print kind " " name (kind == "struct" ? members(text) : names(text, ","))
   } else if (text ~ /^typedef struct _/) {
-    print "opaque " last_name(text)
+    print "type " last_name(text)
   } else if (match (text, /^typedef .*\(\*[A-Za-z_0-9]+\) \(/)) {
     sub (/^typedef /, "", text); sub (/\(\*/, "", text); sub (/\) \(/, " (", text)
     print "callback " function_of(text)

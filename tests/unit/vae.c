@@ -158,11 +158,15 @@ test_pixels (void)
     N = 2
   };
   static const AvatarPixels kinds[] = {
-    { AVATAR_PIXEL_FORMAT_RGB, 0, 0, FALSE, FALSE, FALSE },
-    { AVATAR_PIXEL_FORMAT_I420, 0.299, 0.114, FALSE, FALSE, FALSE },
-    { AVATAR_PIXEL_FORMAT_I420, 0.2126, 0.0722, FALSE, TRUE, FALSE },
-    { AVATAR_PIXEL_FORMAT_NV12, 0.2126, 0.0722, TRUE, FALSE, FALSE },
-    { AVATAR_PIXEL_FORMAT_NV12, 0.299, 0.114, TRUE, TRUE, FALSE },
+    { .format = AVATAR_PIXEL_FORMAT_RGB },
+    { .format = AVATAR_PIXEL_FORMAT_I420, .kr = 0.299, .kb = 0.114 },
+    { .format = AVATAR_PIXEL_FORMAT_I420, .kr = 0.2126, .kb = 0.0722, .cosited = TRUE },
+    { .format = AVATAR_PIXEL_FORMAT_NV12, .kr = 0.2126, .kb = 0.0722, .full_range = TRUE },
+    { .format = AVATAR_PIXEL_FORMAT_NV12,
+        .kr = 0.299,
+        .kb = 0.114,
+        .full_range = TRUE,
+        .cosited = TRUE },
   };
   g_autoptr (GError) error = NULL;
   AvatarDevice *device = avatar_device_open ("cpu", &error);
