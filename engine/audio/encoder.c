@@ -340,6 +340,21 @@ encode_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
   return TRUE;
 }
 
+guint
+avatar_audio_encoder_get_n_ready (AvatarAudioEncoder *self)
+{
+  return self->end - self->next;
+}
+
+gboolean
+avatar_audio_encoder_is_due (AvatarAudioEncoder *self)
+{
+  gboolean last;
+  gsize n;
+
+  return self->next == self->end && window_due (self, &n, &last);
+}
+
 AvatarPull
 avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features, GError **error)
 {

@@ -108,6 +108,30 @@ AVATAR_API gboolean avatar_audio_encoder_push (AvatarAudioEncoder *self, const f
     gsize n_samples, GError **error);
 
 /**
+ * avatar_audio_encoder_get_n_ready:
+ * @self: an encoder
+ *
+ * Called by the thread that pulls.
+ *
+ * Returns: feature tensors that avatar_audio_encoder_pull() returns without computing
+ *
+ * Since: 0.1
+ */
+AVATAR_API guint avatar_audio_encoder_get_n_ready (AvatarAudioEncoder *self);
+
+/**
+ * avatar_audio_encoder_is_due:
+ * @self: an encoder
+ *
+ * Called by the thread that pulls.
+ *
+ * Returns: %TRUE if no features are ready and the next avatar_audio_encoder_pull() computes a window
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_audio_encoder_is_due (AvatarAudioEncoder *self);
+
+/**
  * avatar_audio_encoder_pull:
  * @self: an encoder
  * @features: (out caller-allocates): the features of the next video frame,

@@ -183,6 +183,30 @@ AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *
 AVATAR_API gboolean avatar_decoder_push (AvatarDecoder *self, const float *latent, GError **error);
 
 /**
+ * avatar_decoder_get_n_ready:
+ * @self: a decoder
+ *
+ * Called by the thread that pulls.
+ *
+ * Returns: video frames that avatar_decoder_pull_planes() returns without computing
+ *
+ * Since: 0.1
+ */
+AVATAR_API guint avatar_decoder_get_n_ready (AvatarDecoder *self);
+
+/**
+ * avatar_decoder_is_due:
+ * @self: a decoder
+ *
+ * Called by the thread that pulls.
+ *
+ * Returns: %TRUE if no frames are ready and the next avatar_decoder_pull_planes() decodes a tile
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_decoder_is_due (AvatarDecoder *self);
+
+/**
  * avatar_decoder_pull_planes:
  * @self: a decoder
  * @planes: memory for the planes of one frame, as many as the pixel format has

@@ -156,6 +156,22 @@ make_encoder (guint window, guint context)
   return encoder;
 }
 
+/* Pulls one feature tensor, and checks what the encoder says before and after. */
+static AvatarPull
+pull_one (AvatarAudioEncoder *encoder, float *features, GError **error)
+{
+  guint n_ready = avatar_audio_encoder_get_n_ready (encoder);
+  gboolean due = avatar_audio_encoder_is_due (encoder);
+  AvatarPull pull = avatar_audio_encoder_pull (encoder, features, error);
+
+  g_assert_false (n_ready > 0 && due);
+  if (pull == AVATAR_PULL_OK && n_ready > 0)
+    g_assert_cmpuint (avatar_audio_encoder_get_n_ready (encoder), ==, n_ready - 1);
+  if (pull != AVATAR_PULL_ERROR)
+    g_assert_cmpint (pull, ==, n_ready > 0 || due ? AVATAR_PULL_OK : AVATAR_PULL_EMPTY);
+  return pull;
+}
+
 /* Appends to @features what is ready; FALSE on an error, which is left in @error. */
 static gboolean
 pull_all (AvatarAudioEncoder *encoder, GArray *features, GError **error)
@@ -163,7 +179,7 @@ pull_all (AvatarAudioEncoder *encoder, GArray *features, GError **error)
   g_autofree float *one = g_new (float, feature_floats);
   AvatarPull pull;
 
-  while ((pull = avatar_audio_encoder_pull (encoder, one, error)) == AVATAR_PULL_OK)
+  while ((pull = pull_one (encoder, one, error)) == AVATAR_PULL_OK)
     g_array_append_vals (features, one, feature_floats);
   return pull == AVATAR_PULL_EMPTY;
 }
@@ -257,6 +273,26 @@ test_latency (void)
   avatar_audio_encoder_push (encoder, samples, n_frames * FRAME, NULL);
   early = encode (encoder, NULL, 0, 1);
   g_assert_cmpmem (early->data, early->len * 4, late->data, late->len * 4);
+}
+
+/* A window is due as soon as its samples are there; its features are ready once it is computed. */
+static void
+test_n_ready (void)
+{
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (10, 25);
+  g_autofree float *samples = g_new0 (float, 35 * FRAME);
+  g_autofree float *one = g_new (float, feature_floats);
+
+  avatar_audio_encoder_push (encoder, samples, 35 * FRAME - 1, NULL);
+  g_assert_false (avatar_audio_encoder_is_due (encoder));
+  avatar_audio_encoder_push (encoder, samples, 1, NULL);
+  g_assert_true (avatar_audio_encoder_is_due (encoder));
+  g_assert_cmpuint (avatar_audio_encoder_get_n_ready (encoder), ==, 0);
+  g_assert_cmpint (pull_one (encoder, one, NULL), ==, AVATAR_PULL_OK);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_ready (encoder), ==, 9);
+  avatar_audio_encoder_reset (encoder);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_ready (encoder), ==, 0);
+  g_assert_false (avatar_audio_encoder_is_due (encoder));
 }
 
 /* 30 s exactly are one window; a sample more makes two. */
@@ -476,6 +512,7 @@ main (int argc, char **argv)
   g_test_add_func ("/audio/demo", test_demo);
   g_test_add_func ("/audio/push-sizes", test_push_sizes);
   g_test_add_func ("/audio/latency", test_latency);
+  g_test_add_func ("/audio/n-ready", test_n_ready);
   g_test_add_func ("/audio/longest", test_longest);
   g_test_add_func ("/audio/short", test_short);
   g_test_add_func ("/audio/bad-samples", test_bad_samples);

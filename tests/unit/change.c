@@ -103,10 +103,15 @@ pull (Fixture *f, AvatarDenoiser *self, guint n, float *out)
   g_autoptr (GError) error = NULL;
 
   for (guint i = 0; i < n; i++) {
-    AvatarPull pull = avatar_denoiser_pull (self, out + i * f->n, &error);
+    guint n_ready = avatar_denoiser_get_n_ready (self);
+    AvatarPull pull;
 
+    g_assert_true ((n_ready == 0) == avatar_denoiser_is_due (self));
+    pull = avatar_denoiser_pull (self, out + i * f->n, &error);
     g_assert_no_error (error);
     g_assert_cmpint (pull, ==, AVATAR_PULL_OK);
+    if (n_ready > 0)
+      g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, n_ready - 1);
   }
 }
 

@@ -69,6 +69,22 @@ random_latents (guint n)
   return z;
 }
 
+/* Pulls one frame, and checks what the decoder says before and after. */
+static AvatarPull
+pull_one (AvatarDecoder *self, guint8 *rgb, GError **error)
+{
+  guint n_ready = avatar_decoder_get_n_ready (self);
+  gboolean due = avatar_decoder_is_due (self);
+  AvatarPull pull = avatar_decoder_pull (self, rgb, WIDTH * 3, error);
+
+  g_assert_false (n_ready > 0 && due);
+  if (pull == AVATAR_PULL_OK && n_ready > 0)
+    g_assert_cmpuint (avatar_decoder_get_n_ready (self), ==, n_ready - 1);
+  if (pull != AVATAR_PULL_ERROR)
+    g_assert_cmpint (pull, ==, n_ready > 0 || due ? AVATAR_PULL_OK : AVATAR_PULL_EMPTY);
+  return pull;
+}
+
 /* All frames that are ready join @frames. */
 static void
 pull_all (AvatarDecoder *self, GByteArray *frames)
@@ -77,7 +93,7 @@ pull_all (AvatarDecoder *self, GByteArray *frames)
   AvatarPull pull;
   guint8 rgb[FRAME];
 
-  while ((pull = avatar_decoder_pull (self, rgb, WIDTH * 3, &error)) == AVATAR_PULL_OK)
+  while ((pull = pull_one (self, rgb, &error)) == AVATAR_PULL_OK)
     g_byte_array_append (frames, rgb, FRAME);
   g_assert_no_error (error);
   g_assert_cmpint (pull, ==, AVATAR_PULL_EMPTY);
@@ -120,6 +136,27 @@ test_coverage (Fixture *f, gconstpointer data)
     g_assert_cmpuint (once->len, ==, n ? (4 * (n - 1) + 1) * FRAME : 0);
     g_assert_cmpmem (once->data, once->len, streamed->data, streamed->len);
   }
+}
+
+/* Without tiles a stream is due after its end; its frames are ready once it is decoded. */
+static void
+test_n_ready (Fixture *f, gconstpointer data)
+{
+  g_autoptr (AvatarDecoder) self = new_decoder (f, data);
+  g_autofree float *z = random_latents (2);
+  guint8 rgb[FRAME];
+
+  for (guint i = 0; i < 2; i++)
+    g_assert_true (avatar_decoder_push (self, z + i * LATENT, NULL));
+  g_assert_false (avatar_decoder_is_due (self));
+  g_assert_true (avatar_decoder_drain (self, NULL));
+  g_assert_true (avatar_decoder_is_due (self));
+  g_assert_cmpuint (avatar_decoder_get_n_ready (self), ==, 0);
+  g_assert_cmpint (pull_one (self, rgb, NULL), ==, AVATAR_PULL_OK);
+  g_assert_cmpuint (avatar_decoder_get_n_ready (self), ==, 4);
+  avatar_decoder_reset (self);
+  g_assert_cmpuint (avatar_decoder_get_n_ready (self), ==, 0);
+  g_assert_false (avatar_decoder_is_due (self));
 }
 
 /* The stage's frames are those of upstream's tiles over the whole clip. */
@@ -368,6 +405,7 @@ main (int argc, char **argv)
   g_test_add ("/decoder/" name, Fixture, data, setup, function, teardown)
   ADD ("coverage/tiled", &tiled, test_coverage);
   ADD ("coverage/whole", &whole, test_coverage);
+  ADD ("n-ready", &whole, test_n_ready);
   ADD ("against-tiles", NULL, test_against_tiles);
   ADD ("memory/tiled", &tiled, test_memory);
   ADD ("memory/whole", &whole, test_memory);
