@@ -21,7 +21,7 @@ on_element_message (App *app, const GstStructure *s)
   guint64 time = 0;
   guint frames = 0;
 
-  if (gst_structure_has_name (s, "avatar-chunk")) {
+  if (gst_structure_has_name (s, "avatar-window")) {
     gst_structure_get (s, "frames", G_TYPE_UINT, &frames, "compute-time", G_TYPE_UINT64, &time,
         NULL);
     g_print ("%s: %u frames in %.2f s\n", gst_structure_get_string (s, "stage"), frames,
@@ -63,11 +63,11 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
 }
 
 /* The sound goes two ways: to the avatar, and into the file, where it waits for the pictures. */
-#define PIPELINE                                                                                     \
-  "filesrc name=in ! decodebin ! audioconvert ! identity drop-allocation=true ! tee name=t "         \
-  "t. ! queue ! audioconvert ! audioresample ! avataraudioenc ! avatardenoise name=denoise "         \
-  "mode=stream chunk=9 overlap=2 ! avatarvaedecode ! videoconvert ! x264enc ! matroskamux name=mux " \
-  "! filesink name=out t. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 "              \
+#define PIPELINE                                                                                              \
+  "filesrc name=in ! decodebin ! audioconvert ! identity drop-allocation=true ! tee name=t "                  \
+  "t. ! queue ! audioconvert ! audioresample ! avataraudioenc ! avatardenoise name=denoise "                  \
+  "mode=stream window-latents=9 overlap=2 ! avatarvaedecode ! videoconvert ! x264enc ! matroskamux name=mux " \
+  "! filesink name=out t. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 "                       \
   "! audioconvert ! audioresample ! opusenc ! mux."
 
 static void

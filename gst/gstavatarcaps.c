@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tensor caps: see the header. A rank counts from the innermost dimension; shapes in comments are
- * outermost first, as everywhere else. */
+/* Tensor caps: see the header. Arrays of dimensions are innermost first, shapes in comments
+ * outermost first. */
 #include "gst/gstavatarcaps.h"
 
 #include <avatar/error.h>
 
-/* Sides beyond this are garbage, and their product would overflow. */
+/* Limits that keep the product of garbage dimensions from overflowing. */
 #define MAX_DIM 65536u
 #define MAX_ELEMENTS ((guint64) 1 << 30)
 
@@ -38,8 +38,8 @@ gst_avatar_dimensions_parse (const gchar *string, guint dims[GST_AVATAR_MAX_RANK
     p = end + 1;
   }
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "tensor dimensions \"%s\" are not understood: expected up to %d numbers from 1 to %u, "
-      "innermost first, like 64:5:10",
+      "tensor dimensions \"%s\" are invalid: expected up to %d numbers from 1 to %u, innermost first, "
+      "such as 64:5:10",
       string, GST_AVATAR_MAX_RANK, MAX_DIM);
   return FALSE;
 }
@@ -118,21 +118,22 @@ caps_parse (const GstCaps *caps, const gchar *kind, const gchar *model,
   string = gst_structure_get_string (s, "avatar");
   if (string && g_str_equal (string, kind) == FALSE) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "the tensors are %s: expected %s; is an element left out of the pipeline?", string, kind);
+        "the tensors are %s: expected %s; check that no element is missing in the pipeline", string,
+        kind);
     return FALSE;
   }
   string = gst_structure_get_string (s, "model");
   if (model && string && !g_str_equal (string, model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "the %s were made by model %s, this element has model %s: set the same model property "
-        "on all elements",
+        "the %s come from model %s, this element uses model %s: set the same model property on all "
+        "elements",
         kind, string, model);
     return FALSE;
   }
   string = gst_structure_get_string (s, "dimensions");
   if (!string) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "caps of the %s have no dimensions",
-        kind);
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "the caps of the %s have no dimensions: expected a field such as dimensions=64:5:10", kind);
     return FALSE;
   }
   *rate_n = *rate_d = 0;
@@ -192,36 +193,4 @@ gsize
 gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info)
 {
   return sizeof (float) * info->channels * info->height * info->width;
-}
-
-#define NEED_QUERY "avatar-latents-needed"
-
-GstQuery *
-gst_avatar_query_new_need (void)
-{
-  return gst_query_new_custom (GST_QUERY_CUSTOM,
-      gst_structure_new (NEED_QUERY, "latents", G_TYPE_UINT, 1, NULL));
-}
-
-gboolean
-gst_avatar_query_is_need (GstQuery *query)
-{
-  const GstStructure *s = gst_query_get_structure (query);
-
-  return s && gst_structure_has_name (s, NEED_QUERY);
-}
-
-void
-gst_avatar_query_set_need (GstQuery *query, guint latents)
-{
-  gst_structure_set (gst_query_writable_structure (query), "latents", G_TYPE_UINT, latents, NULL);
-}
-
-guint
-gst_avatar_query_get_need (GstQuery *query)
-{
-  guint latents = 1;
-
-  gst_structure_get_uint (gst_query_get_structure (query), "latents", &latents);
-  return latents;
 }

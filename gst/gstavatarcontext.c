@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Asking for an engine and telling of one: see the header. */
+/* Queries and messages that carry an engine: see the header. */
 #include "gst/gstavatarcontext.h"
 
 static gboolean
@@ -7,7 +7,7 @@ query_pad (GstElement *element, GstPad *pad, gpointer data)
 {
   GstQuery *query = data;
 
-  /* the first answer does */
+  /* stops at the first answer */
   return !gst_pad_peer_query (pad, query);
 }
 
@@ -42,7 +42,7 @@ context_to_string (const GValue *value, GValue *text)
     g_value_take_string (text, gst_structure_to_string (gst_context_get_structure (context)));
 }
 
-/* GStreamer 1.22 warns of every HAVE_CONTEXT message that is printed, as it has no such function. */
+/* Without this function GStreamer 1.22 warns about every HAVE_CONTEXT message that is printed. */
 static void
 make_printable (void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Jumps in streams of tensors: see the header. */
+/* Discontinuities of tensor streams: see the header. */
 #include "gst/gstavatarcontinuity.h"
 
-/* By this part of a frame a hole of one frame may seem smaller, as times are rounded. */
+/* Tolerance, as a fraction of a frame: rounded times may make a hole of one frame look smaller. */
 #define ROUNDING 8
 
 void

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Decides whether a tensor goes on from the one before it or begins a stream of its own. */
+/* Detects discontinuities in a stream of tensors. */
 #pragma once
 
 #include <gst/gst.h>
 
 G_BEGIN_DECLS
 
-/* What the next buffer has if nothing is missing; NONE: not known. */
+/* Expected offset and PTS of the next buffer; NONE if not known. */
 typedef struct
 {
   guint64 offset;
@@ -14,17 +14,17 @@ typedef struct
 } GstAvatarContinuity;
 
 void gst_avatar_continuity_reset (GstAvatarContinuity *self);
-/* The offset of @buffer, if it counts buffers; else GST_BUFFER_OFFSET_NONE: sources of bytes count
- * those. */
+/* Returns the offset of @buffer if it counts buffers, else GST_BUFFER_OFFSET_NONE: file sources
+ * count bytes. */
 guint64 gst_avatar_continuity_get_offset (GstBuffer *buffer);
-/* Whether @buffer jumps: DISCONT, another number than the next, or a PTS that is off by @frame or more,
- * which is the duration of a video frame. */
+/* Returns %TRUE if @buffer has the flag DISCONT, another offset than expected, or a PTS that
+ * differs from the expected one by @frame, the duration of a video frame, or more. */
 gboolean gst_avatar_continuity_jumps (const GstAvatarContinuity *self, GstBuffer *buffer,
     GstClockTime frame);
-/* @buffer has come; it lasts for @duration. */
+/* Takes note of @buffer, which lasts for @duration. */
 void
 gst_avatar_continuity_take (GstAvatarContinuity *self, GstBuffer *buffer, GstClockTime duration);
-/* As many buffers as @n, of @duration together, have been made in the place of missing ones. */
+/* Takes note of @n buffers that were inserted for missing ones; they last for @duration in all. */
 void gst_avatar_continuity_skip (GstAvatarContinuity *self, guint64 n, GstClockTime duration);
 
 G_END_DECLS

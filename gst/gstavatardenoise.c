@@ -2,23 +2,26 @@
 /**
  * SECTION:element-avatardenoise
  * @title: avatardenoise
- * @short_description: audio features and a portrait to latent video frames
+ * @short_description: denoises latent frames of a talking video from audio features and a portrait
  *
- * Denoises the latent frames of a talking video from the features of avataraudioenc and a portrait
- * (#GstAvatarDenoise:reference, or a picture on the request pad "reference"). Computes in
- * a task of its own, window after window; each latent frame leaves once and in order. The size of
- * the video is what downstream's caps ask for, else it follows from the portrait.
+ * Denoises the latent frames of a talking video. The input are features of avataraudioenc and a
+ * portrait, which is a file (#GstAvatarDenoise:reference) or a picture on the request pad
+ * "reference". Windows are computed one after another in a task of the element; each latent frame
+ * is pushed once and in order. Downstream's caps choose the size of the video; without a
+ * restriction it follows from the portrait.
  *
- * Prompts, seed, steps, guidance, motion, face and portrait may change while playing, the portrait
- * also by another picture on the request pad. They hold from the next window on, as the element
- * message "avatar-settings" tells; the size of the video stays.
+ * Prompts, seed, steps, guidance, motion, face box and portrait may change while playing; the
+ * portrait also by another picture on the request pad. Changes take effect with the next window,
+ * which the element message "avatar-settings" announces. The size of the video does not change.
  *
- * On a GPU the weights need not fit: with #GstAvatarDenoise:vram-budget, in MiB, those that do stay
- * there and the others are fetched in every step, for the same video.
+ * On a GPU the weights need not fit into memory: within #GstAvatarDenoise:vram-budget as many as
+ * possible stay there, the others are streamed in every step. The video is the same.
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 -e filesrc location=hello.wav ! decodebin ! audioconvert ! audioresample ! avataraudioenc ! avatardenoise reference=portrait.png ! avatarvaedecode ! videoconvert ! x264enc ! mp4mux ! filesink location=silent.mp4
+ * gst-launch-1.0 -e filesrc location=hello.wav ! decodebin ! audioconvert ! audioresample \
+ *     ! avataraudioenc ! avatardenoise reference=portrait.png ! avatarvaedecode ! videoconvert \
+ *     ! x264enc ! mp4mux ! filesink location=silent.mp4
  * ]|
  *
  * Since: 0.1
@@ -26,12 +29,13 @@
 #include "gst/gstavatardenoise.h"
 
 #include "gst/gstavatardenoiseprivate.h"
+#include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
 
 GST_DEBUG_CATEGORY (avatar_denoise_debug);
 #define GST_CAT_DEFAULT avatar_denoise_debug
 
-/* Features waiting in front of the engine, which holds a window of its own. */
+/* Largest number of queued features; the engine holds another window of them. */
 #define MAX_QUEUED_FEATURES 258
 
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
@@ -45,22 +49,22 @@ static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_P
 
 #define gst_avatar_denoise_parent_class parent_class
 G_DEFINE_TYPE_WITH_CODE (GstAvatarDenoise, gst_avatar_denoise, GST_TYPE_ELEMENT,
-    G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, NULL))
+    G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_avatar_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (avatardenoise, "avatardenoise", GST_RANK_NONE, GST_TYPE_AVATAR_DENOISE)
 
 static void
 stop_computing (GstAvatarDenoise *self)
 {
-  gst_avatar_work_set_state (&self->work, GST_FLOW_FLUSHING, self->srcpad);
-  gst_avatar_reference_set_flushing (&self->reference, TRUE);
+  gst_avatar_item_queue_set_state (&self->items, GST_FLOW_FLUSHING, self->srcpad);
+  gst_avatar_reference_start_flush (&self->reference);
   gst_avatar_denoise_task_cancel (self);
 }
 
 static void
 start_computing (GstAvatarDenoise *self)
 {
-  gst_avatar_reference_set_flushing (&self->reference, FALSE);
-  gst_avatar_work_set_state (&self->work, GST_FLOW_OK, NULL);
+  gst_avatar_reference_stop_flush (&self->reference);
+  gst_avatar_item_queue_set_state (&self->items, GST_FLOW_OK, NULL);
   gst_pad_start_task (self->srcpad, gst_avatar_denoise_task_loop, self, NULL);
 }
 
@@ -85,7 +89,7 @@ gst_avatar_denoise_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
 
-  return gst_avatar_work_push (&self->work, GST_MINI_OBJECT (buffer));
+  return gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (buffer));
 }
 
 static gboolean
@@ -100,8 +104,8 @@ check_segment (GstAvatarDenoise *self, GstEvent *event)
   if (known && !backward)
     return TRUE;
   GST_ELEMENT_ERROR (self, STREAM, FORMAT,
-      ("the features come in a segment of %s that runs %s: expected time, or bytes, that runs "
-       "forward; set format=time on the source, or seek with a rate above 0",
+      ("the features have a segment in %s that runs %s: expected time or bytes, forward; set "
+       "format=time on the source, or seek with a rate above 0",
           gst_format_get_name (segment->format), backward ? "backward" : "forward"),
       (NULL));
   return FALSE;
@@ -114,9 +118,9 @@ flush_stop (GstAvatarDenoise *self)
 
   gst_avatar_denoise_task_restart (self);
   start_computing (self);
-  /* The event that the flush may have dropped; upstream will not send it again. */
+  /* Repeats the caps event, which the flush may have dropped; upstream does not send it again. */
   if (caps && !(self->have_reference && gst_caps_is_equal (caps, self->caps)))
-    gst_avatar_work_push (&self->work, GST_MINI_OBJECT (gst_event_new_caps (caps)));
+    gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (gst_event_new_caps (caps)));
 }
 
 static gboolean
@@ -146,7 +150,7 @@ gst_avatar_denoise_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
   }
   if (!GST_EVENT_IS_SERIALIZED (event))
     return gst_pad_event_default (pad, parent, event);
-  return gst_avatar_work_push (&self->work, GST_MINI_OBJECT (event)) == GST_FLOW_OK;
+  return gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (event)) == GST_FLOW_OK;
 }
 
 static gboolean
@@ -160,9 +164,9 @@ accept_caps (GstAvatarDenoise *self, GstCaps *caps)
     GST_WARNING_OBJECT (self, "%s", error->message);
     return FALSE;
   }
-  if (!self->user.engine)
+  if (!self->client.engine)
     return TRUE;
-  info = self->user.engine->info;
+  info = self->client.engine->info;
   return features.steps == info->feature_steps && features.states == info->feature_states
       && features.channels == info->feature_channels;
 }
@@ -172,8 +176,8 @@ query_caps (GstAvatarDenoise *self, GstCaps *filter)
 {
   GstCaps *caps, *ret;
 
-  if (self->user.engine) {
-    const AvatarModelInfo *info = self->user.engine->info;
+  if (self->client.engine) {
+    const AvatarModelInfo *info = self->client.engine->info;
     GstAvatarFeatureInfo features
         = { info->feature_steps, info->feature_states, info->feature_channels, 0, 0 };
     caps = gst_avatar_caps_new_features (&features, NULL);
@@ -205,10 +209,10 @@ gst_avatar_denoise_sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
       gst_caps_unref (caps);
       return TRUE;
     case GST_QUERY_CONTEXT:
-      return gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query)
+      return gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query)
           || gst_pad_query_default (pad, parent, query);
     default:
-      /* ALLOCATION and DRAIN would have to wait for minutes of computing. */
+      /* ALLOCATION and DRAIN would block for minutes while a window is computed. */
       if (GST_QUERY_IS_SERIALIZED (query))
         return FALSE;
       return gst_pad_query_default (pad, parent, query);
@@ -221,21 +225,25 @@ gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
   GstClockTime min, max, own, queued;
   gboolean live;
-  guint chunk;
+  guint window;
 
-  if (gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query))
+  if (gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query))
+    return TRUE;
+  if (self->failed && gst_avatar_query_answer_failed (query))
     return TRUE;
   if (!gst_pad_query_default (pad, parent, query))
     return FALSE;
-  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY && self->user.engine) {
-    const AvatarModelInfo *info = self->user.engine->info;
+  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY && self->client.engine) {
+    const AvatarModelInfo *info = self->client.engine->info;
     gst_query_parse_latency (query, &live, &min, &max);
     GST_OBJECT_LOCK (self);
-    chunk = (self->started ? self->taken.chunk : self->props.chunk) ?: info->window_latents;
+    window = (self->has_active ? self->active.window_latents : self->props.window_latents)
+        ?: info->window_latents;
     GST_OBJECT_UNLOCK (self);
-    /* As much media again for computing: live works only where that is enough. */
+    /* The same time again for computing; slower devices cannot process live sources. */
     own = 2
-        * gst_util_uint64_scale_int (gst_avatar_denoise_first_frame (chunk), GST_SECOND, info->fps);
+        * gst_util_uint64_scale_int (gst_avatar_denoise_first_frame (window), GST_SECOND,
+            info->fps);
     queued = gst_util_uint64_scale_int (MAX_QUEUED_FEATURES, GST_SECOND, info->fps);
     gst_query_set_latency (query, live, min + own,
         GST_CLOCK_TIME_IS_VALID (max) ? max + own + queued : GST_CLOCK_TIME_NONE);
@@ -243,7 +251,7 @@ gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
   return TRUE;
 }
 
-/* The reference pad is no part of the stream: seeks and queries do not go there. */
+/* Keeps seeks and queries of the stream from the reference pad. */
 static GstIterator *
 gst_avatar_denoise_links (GstPad *pad, GstObject *parent)
 {
@@ -285,12 +293,13 @@ gst_avatar_denoise_request_new_pad (GstElement *element, GstPadTemplate *templat
     self->refpad = gst_pad_new_from_template (template, "reference");
   GST_OBJECT_UNLOCK (self);
   if (pad) {
-    GST_WARNING_OBJECT (self, "there is one portrait: the reference pad is taken");
+    GST_WARNING_OBJECT (self, "there is a reference pad already, and one portrait");
     return NULL;
   }
-  gst_pad_set_chain_function (self->refpad, gst_avatar_denoise_reference_chain);
-  gst_pad_set_event_function (self->refpad, gst_avatar_denoise_reference_event);
-  gst_pad_set_iterate_internal_links_function (self->refpad, gst_avatar_denoise_links);
+  gst_pad_set_chain_function (self->refpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_reference_chain));
+  gst_pad_set_event_function (self->refpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_reference_event));
+  gst_pad_set_iterate_internal_links_function (self->refpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_denoise_links));
   gst_pad_set_active (self->refpad, GST_STATE (self) >= GST_STATE_PAUSED);
   gst_element_add_pad (element, self->refpad);
   return self->refpad;
@@ -308,7 +317,7 @@ gst_avatar_denoise_release_pad (GstElement *element, GstPad *pad)
   gst_element_remove_pad (element, pad);
 }
 
-/* READY to PAUSED: everything that can be wrong before the first buffer is found here. */
+/* READY to PAUSED: reports all errors that can be found before the first buffer. */
 static gboolean
 open_all (GstAvatarDenoise *self)
 {
@@ -319,7 +328,7 @@ open_all (GstAvatarDenoise *self)
   self->failed = FALSE;
   self->n_features_total = 0;
   GST_OBJECT_LOCK (self);
-  self->started = FALSE;
+  self->has_active = FALSE;
   self->changed = 0;
   ok = gst_avatar_denoise_props_check (&self->props, &error);
   path = g_strdup (self->props.reference);
@@ -337,7 +346,7 @@ open_all (GstAvatarDenoise *self)
     gst_avatar_report_error (self, error);
     return FALSE;
   }
-  return gst_avatar_engine_user_open (&self->user, GST_ELEMENT (self));
+  return gst_avatar_engine_client_open (&self->client, GST_ELEMENT (self));
 }
 
 static void
@@ -345,10 +354,10 @@ close_all (GstAvatarDenoise *self)
 {
   gst_avatar_denoise_task_close (self);
   GST_OBJECT_LOCK (self);
-  self->started = FALSE;
+  self->has_active = FALSE;
   GST_OBJECT_UNLOCK (self);
   gst_avatar_reference_reset (&self->reference);
-  gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
+  gst_avatar_engine_client_close (&self->client, GST_ELEMENT (self));
 }
 
 static GstStateChangeReturn
@@ -364,7 +373,7 @@ gst_avatar_denoise_change_state (GstElement *element, GstStateChange transition)
       return GST_STATE_CHANGE_FAILURE;
     }
   }
-  /* Before chaining up, which waits for the streaming threads. */
+  /* Stops before chaining up, which waits for the streaming threads. */
   if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
     stop_computing (self);
   ret = GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
@@ -377,7 +386,7 @@ gst_avatar_denoise_change_state (GstElement *element, GstStateChange transition)
 static void
 gst_avatar_denoise_set_context (GstElement *element, GstContext *context)
 {
-  gst_avatar_engine_user_set_context (&GST_AVATAR_DENOISE (element)->user, element, context);
+  gst_avatar_engine_client_set_context (&GST_AVATAR_DENOISE (element)->client, element, context);
   GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
@@ -387,13 +396,13 @@ gst_avatar_denoise_set_property (GObject *object, guint id, const GValue *value,
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (object);
   gboolean ours;
 
-  if (gst_avatar_engine_user_set_property (&self->user, GST_ELEMENT (self), id, value))
+  if (gst_avatar_engine_client_set_property (&self->client, GST_ELEMENT (self), value, pspec))
     return;
   GST_OBJECT_LOCK (self);
   ours = gst_avatar_denoise_props_set (&self->props, id, value);
   GST_OBJECT_UNLOCK (self);
   if (ours)
-    gst_avatar_denoise_note_set (self, id, pspec);
+    gst_avatar_denoise_property_set (self, id, pspec);
   else
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
 }
@@ -404,7 +413,7 @@ gst_avatar_denoise_get_property (GObject *object, guint id, GValue *value, GPara
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (object);
   gboolean ours;
 
-  if (gst_avatar_engine_user_get_property (&self->user, GST_ELEMENT (self), id, value))
+  if (gst_avatar_engine_client_get_property (&self->client, GST_ELEMENT (self), value, pspec))
     return;
   GST_OBJECT_LOCK (self);
   ours = gst_avatar_denoise_props_get (&self->props, id, value);
@@ -419,11 +428,11 @@ gst_avatar_denoise_finalize (GObject *object)
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (object);
 
   gst_avatar_denoise_task_close (self);
-  gst_avatar_work_clear (&self->work);
+  gst_avatar_item_queue_clear (&self->items);
   gst_avatar_reference_clear (&self->reference);
   gst_avatar_denoise_props_clear (&self->props);
-  gst_avatar_denoise_props_clear (&self->taken);
-  gst_avatar_engine_user_clear (&self->user, GST_ELEMENT (self));
+  gst_avatar_denoise_props_clear (&self->active);
+  gst_avatar_engine_client_clear (&self->client, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -436,19 +445,49 @@ gst_avatar_denoise_class_init (GstAvatarDenoiseClass *klass)
   object_class->set_property = gst_avatar_denoise_set_property;
   object_class->get_property = gst_avatar_denoise_get_property;
   object_class->finalize = gst_avatar_denoise_finalize;
+  /**
+   * GstAvatarDenoise:model:
+   *
+   * Path of the model's folder.
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarDenoise:device:
+   *
+   * Compute device. Elements with the same model and device share one engine.
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarDenoise:vram-budget:
+   *
+   * Maximum memory to use on the device. It may change while playing.
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarDenoise:stats:
+   *
+   * Statistics of the newest window or tile: a #GstStructure with the fields of the element message
+   * "avatar-window".
+   *
+   * Since: 0.1
+   */
   gst_avatar_engine_install_properties (object_class);
   gst_avatar_denoise_props_install (object_class);
 
-  gst_element_class_set_static_metadata (element_class, "Avatar denoiser", "Filter/Effect/Video",
-      "Audio features and a portrait to latent frames of a talking video",
+  gst_element_class_set_static_metadata (element_class, "Avatar denoiser",
+      "Filter/Converter/Audio/Video",
+      "Denoises latent frames of a talking video from audio features and a portrait",
       "The gst-avatar authors");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &reference_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
-  element_class->change_state = gst_avatar_denoise_change_state;
-  element_class->set_context = gst_avatar_denoise_set_context;
-  element_class->request_new_pad = gst_avatar_denoise_request_new_pad;
-  element_class->release_pad = gst_avatar_denoise_release_pad;
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_avatar_denoise_change_state);
+  element_class->set_context = GST_DEBUG_FUNCPTR (gst_avatar_denoise_set_context);
+  element_class->request_new_pad = GST_DEBUG_FUNCPTR (gst_avatar_denoise_request_new_pad);
+  element_class->release_pad = GST_DEBUG_FUNCPTR (gst_avatar_denoise_release_pad);
 
   GST_DEBUG_CATEGORY_INIT (avatar_denoise_debug, "avatardenoise", 0, "Avatar denoiser");
 }
@@ -456,22 +495,25 @@ gst_avatar_denoise_class_init (GstAvatarDenoiseClass *klass)
 static void
 gst_avatar_denoise_init (GstAvatarDenoise *self)
 {
-  gst_avatar_engine_user_init (&self->user);
+  gst_avatar_engine_client_init (&self->client);
   gst_avatar_denoise_props_init (&self->props);
   gst_avatar_reference_init (&self->reference);
-  gst_avatar_work_init (&self->work, MAX_QUEUED_FEATURES);
+  gst_avatar_item_queue_init (&self->items, MAX_QUEUED_FEATURES);
   gst_avatar_denoise_task_restart (self);
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
-  gst_pad_set_chain_function (self->sinkpad, gst_avatar_denoise_chain);
-  gst_pad_set_event_function (self->sinkpad, gst_avatar_denoise_sink_event);
-  gst_pad_set_query_function (self->sinkpad, gst_avatar_denoise_sink_query);
-  gst_pad_set_iterate_internal_links_function (self->sinkpad, gst_avatar_denoise_links);
+  gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_chain));
+  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_sink_event));
+  gst_pad_set_query_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_sink_query));
+  gst_pad_set_iterate_internal_links_function (self->sinkpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_denoise_links));
   gst_element_add_pad (GST_ELEMENT (self), self->sinkpad);
 
   self->srcpad = gst_pad_new_from_static_template (&src_template, "src");
-  gst_pad_set_activatemode_function (self->srcpad, gst_avatar_denoise_src_activate_mode);
-  gst_pad_set_query_function (self->srcpad, gst_avatar_denoise_src_query);
-  gst_pad_set_iterate_internal_links_function (self->srcpad, gst_avatar_denoise_links);
+  gst_pad_set_activatemode_function (self->srcpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_denoise_src_activate_mode));
+  gst_pad_set_query_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_src_query));
+  gst_pad_set_iterate_internal_links_function (self->srcpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_denoise_links));
   gst_element_add_pad (GST_ELEMENT (self), self->srcpad);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Properties and pictures that come while playing: the task takes them up between two windows, tells
- * where in the stream they begin to hold, and goes on with what was before if they cannot be. */
+/* Changes of properties and of the portrait while playing. The task applies them between two
+ * windows and posts from where in the stream they are valid. If that fails, the previous
+ * settings stay. */
 #include "gst/gstavatardenoiseprivate.h"
 #include "gst/gstavatarreport.h"
 
@@ -9,9 +10,9 @@ GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 
 typedef struct
 {
-  GstAvatarDenoiseProps props; /* all that will hold */
-  guint64 ids;                 /* of them, those that are new: bits */
-  AvatarImage *picture;        /* another portrait */
+  GstAvatarDenoiseProps props; /* all settings after the change */
+  guint64 ids;                 /* bits: the properties that change */
+  AvatarImage *picture;        /* (nullable): new portrait */
   gboolean from_pad;
 } Change;
 
@@ -35,13 +36,13 @@ has_reference_pad (GstAvatarDenoise *self)
   return has;
 }
 
-/* The properties in @ids, unless they were set again meanwhile, say what is in force. */
+/* Resets the properties @ids to the settings in use, unless they were set again meanwhile. */
 static void
-take_back (GstAvatarDenoise *self, guint64 ids)
+restore (GstAvatarDenoise *self, guint64 ids)
 {
   GST_OBJECT_LOCK (self);
   ids &= ~self->changed;
-  gst_avatar_denoise_props_take (&self->props, &self->taken, ids);
+  gst_avatar_denoise_props_take (&self->props, &self->active, ids);
   GST_OBJECT_UNLOCK (self);
   gst_avatar_denoise_props_notify (G_OBJECT (self), ids);
 }
@@ -50,21 +51,21 @@ static void
 warn (GstAvatarDenoise *self, GError *error)
 {
   g_prefix_error (&error,
-      "what was set while playing is not taken up, and what was before holds on: ");
+      "a change while playing is rejected, and the previous settings stay in use: ");
   gst_avatar_report_warning (self, error);
 }
 
-/* What was set since the last time; %FALSE: nothing. */
+/* Collects the changes since the last call. Returns %FALSE if there are none. */
 static gboolean
 collect (GstAvatarDenoise *self, Change *change)
 {
   g_autoptr (GError) error = NULL;
 
   GST_OBJECT_LOCK (self);
-  change->ids = gst_avatar_denoise_props_differ (&self->taken, &self->props, self->changed);
-  change->ids |= self->changed & GST_AVATAR_DENOISE_REFERENCE; /* the file may be another one */
+  change->ids = gst_avatar_denoise_props_differ (&self->active, &self->props, self->changed);
+  change->ids |= self->changed & GST_AVATAR_DENOISE_REFERENCE; /* the file may have changed */
   self->changed = 0;
-  gst_avatar_denoise_props_copy (&change->props, &self->taken);
+  gst_avatar_denoise_props_copy (&change->props, &self->active);
   gst_avatar_denoise_props_take (&change->props, &self->props, change->ids);
   GST_OBJECT_UNLOCK (self);
   change->picture = gst_avatar_reference_take_next (&self->reference, &error);
@@ -74,7 +75,7 @@ collect (GstAvatarDenoise *self, Change *change)
   return change->ids != 0 || change->picture;
 }
 
-/* The file that the property reference names now. Without it the other settings change all the same. */
+/* Loads the file that the property reference names. Other settings change even if this fails. */
 static void
 load_picture (GstAvatarDenoise *self, Change *change)
 {
@@ -96,12 +97,12 @@ load_picture (GstAvatarDenoise *self, Change *change)
   if (!error)
     return;
   warn (self, error);
-  take_back (self, GST_AVATAR_DENOISE_REFERENCE);
+  restore (self, GST_AVATAR_DENOISE_REFERENCE);
   change->ids &= ~GST_AVATAR_DENOISE_REFERENCE;
-  gst_avatar_denoise_props_take (&change->props, &self->taken, GST_AVATAR_DENOISE_REFERENCE);
+  gst_avatar_denoise_props_take (&change->props, &self->active, GST_AVATAR_DENOISE_REFERENCE);
 }
 
-/* Makes the denoiser take it up. @face: (out): where the face is then */
+/* Applies @change to the denoiser. @face: (out): the face box after the change. */
 static gboolean
 apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError **error)
 {
@@ -111,7 +112,7 @@ apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError
 
   if (!gst_avatar_denoise_props_check (&change->props, error))
     return FALSE;
-  gst_avatar_denoise_props_apply (&change->props, self->user.engine->model, &settings);
+  gst_avatar_denoise_props_apply (&change->props, self->client.engine->model, &settings);
   settings.width = self->width;
   settings.height = self->height;
   *face = self->face_box;
@@ -127,7 +128,7 @@ apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError
   return avatar_denoiser_change (self->denoiser, &settings, change->picture ? fitted : NULL, error);
 }
 
-/* Tells what holds from the next window on. */
+/* Posts the settings of the next window. */
 static void
 report_change (GstAvatarDenoise *self, const Change *change)
 {
@@ -144,22 +145,22 @@ report_change (GstAvatarDenoise *self, const Change *change)
   gst_element_post_message (GST_ELEMENT (self), gst_message_new_element (GST_OBJECT (self), s));
 }
 
-/* @change holds. */
+/* Makes @change the settings in use. */
 static void
 adopt (GstAvatarDenoise *self, Change *change, const AvatarFaceBox *face)
 {
   GST_OBJECT_LOCK (self);
-  gst_avatar_denoise_props_take (&self->taken, &change->props, change->ids);
+  gst_avatar_denoise_props_take (&self->active, &change->props, change->ids);
   GST_OBJECT_UNLOCK (self);
   self->face_box = *face;
   report_change (self, change);
   if (change->ids & GST_AVATAR_DENOISE_PROMPTS)
-    gst_avatar_denoise_report_cuts (self);
+    gst_avatar_denoise_report_truncations (self);
   if (change->picture)
     gst_avatar_reference_set (&self->reference, g_steal_pointer (&change->picture));
 }
 
-/* A flush came between: after it, then. */
+/* Keeps @change until after the flush that has interrupted it. */
 static GstFlowReturn
 postpone (GstAvatarDenoise *self, Change *change, GError *error)
 {
@@ -174,7 +175,7 @@ postpone (GstAvatarDenoise *self, Change *change, GError *error)
 }
 
 GstFlowReturn
-gst_avatar_denoise_take_up (GstAvatarDenoise *self)
+gst_avatar_denoise_apply_changes (GstAvatarDenoise *self)
 {
   g_auto (Change) change = { 0 };
   AvatarFaceBox face;
@@ -191,46 +192,47 @@ gst_avatar_denoise_take_up (GstAvatarDenoise *self)
   }
   if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))
     return postpone (self, &change, error);
-  gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_ERROR, "not taken up");
+  gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_ERROR, "rejected");
   warn (self, error);
-  take_back (self, change.ids);
+  restore (self, change.ids);
   return GST_FLOW_OK;
 }
 
 gboolean
-gst_avatar_denoise_take_all (GstAvatarDenoise *self, GError **error)
+gst_avatar_denoise_adopt_all (GstAvatarDenoise *self, GError **error)
 {
   g_autofree gchar *path = NULL;
   gboolean reload;
 
   GST_OBJECT_LOCK (self);
-  if (self->started) {
-    gst_avatar_denoise_props_take (&self->taken, &self->props, self->changed);
+  if (self->has_active) {
+    gst_avatar_denoise_props_take (&self->active, &self->props, self->changed);
   } else {
-    gst_avatar_denoise_props_clear (&self->taken);
-    gst_avatar_denoise_props_copy (&self->taken, &self->props);
+    gst_avatar_denoise_props_clear (&self->active);
+    gst_avatar_denoise_props_copy (&self->active, &self->props);
   }
-  self->started = TRUE;
+  self->has_active = TRUE;
   reload = (self->changed & GST_AVATAR_DENOISE_REFERENCE) && !self->refpad;
-  path = g_strdup (self->taken.reference);
+  path = g_strdup (self->active.reference);
   self->changed = 0;
   GST_OBJECT_UNLOCK (self);
   return !reload || gst_avatar_reference_load (&self->reference, path ? path : "", error);
 }
 
 void
-gst_avatar_denoise_note_set (GstAvatarDenoise *self, guint id, GParamSpec *pspec)
+gst_avatar_denoise_property_set (GstAvatarDenoise *self, guint id, GParamSpec *pspec)
 {
-  gboolean late;
+  gboolean too_late;
 
   GST_OBJECT_LOCK (self);
-  late = self->started
-      && gst_avatar_denoise_props_differ (&self->taken, &self->props, G_GUINT64_CONSTANT (1) << id);
+  too_late = self->has_active
+      && gst_avatar_denoise_props_differ (&self->active, &self->props,
+          G_GUINT64_CONSTANT (1) << id);
   if (gst_avatar_denoise_props_is_changeable (id)) {
     self->changed |= G_GUINT64_CONSTANT (1) << id;
-    late = FALSE;
+    too_late = FALSE;
   }
   GST_OBJECT_UNLOCK (self);
-  if (late)
-    gst_avatar_report_late (GST_ELEMENT (self), pspec->name);
+  if (too_late)
+    gst_avatar_report_too_late (GST_ELEMENT (self), pspec->name);
 }

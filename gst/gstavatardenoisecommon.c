@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Functions that the task of avatardenoise and its changes while playing both call: times of frames,
- * the portrait fitted to the video, and reports. */
+/* Shared helpers of avatardenoise's task and of its changes while playing: times of frames, fitting
+ * the portrait to the video, reports. */
 #include "gst/gstavatardenoiseprivate.h"
 #include "gst/gstavatarreport.h"
 
@@ -26,14 +26,15 @@ gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, c
     gst_avatar_report_progress (GST_ELEMENT (self), type, code, -1, text);
 }
 
-/* Asks the model's detector. One that is another network than is known is no reason not to go on. */
+/* Runs the model's face detector. An unsupported detector network is not fatal: the whole
+ * picture is animated, with a warning. */
 static AvatarFaceSearch
-ask_detector (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
+find_face (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
     AvatarFaceBox *face, GError **error)
 {
   g_autoptr (GError) local_error = NULL;
-  AvatarFaceSearch result = avatar_image_find_face (image, self->user.engine->model,
-      self->user.engine->device, width, height, face, &local_error);
+  AvatarFaceSearch result = avatar_image_find_face (image, self->client.engine->model,
+      self->client.engine->device, width, height, face, &local_error);
 
   if (g_error_matches (local_error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH)) {
     gst_avatar_report_warning (self, g_steal_pointer (&local_error));
@@ -44,13 +45,14 @@ ask_detector (GstAvatarDenoise *self, const AvatarImage *image, guint width, gui
   return result;
 }
 
-/* The portrait fitted around the face that is given; @face: where it is then. */
+/* Fits the portrait around the face box of the user. @face: (out): the box on the fitted
+ * picture. */
 static AvatarImage *
-fit_given (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
-    const AvatarBox *given, AvatarFaceBox *face, GError **error)
+fit_user_box (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
+    const AvatarBox *user_box, AvatarFaceBox *face, GError **error)
 {
-  AvatarModel *model = self->user.engine->model;
-  AvatarBox box = *given;
+  AvatarModel *model = self->client.engine->model;
+  AvatarBox box = *user_box;
   const gdouble shrunk = MAX (image->shrunk, 1);
   AvatarImage *fitted = avatar_image_fit (image, model, width, height, &box, error);
 
@@ -59,18 +61,18 @@ fit_given (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint 
   *face = (AvatarFaceBox){ box.x, box.y, box.width, box.height };
   gst_avatar_report_face (GST_ELEMENT (self), "face-box", face, fitted->width, fitted->height);
   if (avatar_image_is_cropped (image, model, width, height))
-    gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, given->width / shrunk,
-        given->height / shrunk);
+    gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, user_box->width / shrunk,
+        user_box->height / shrunk);
   return fitted;
 }
 
-/* The same around the face that the model's detector finds, or the centre. */
+/* Fits the portrait around the face that the detector finds, or around its centre. */
 static AvatarImage *
 fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
     AvatarFaceBox *face, GError **error)
 {
-  AvatarModel *model = self->user.engine->model;
-  AvatarFaceSearch result = ask_detector (self, image, width, height, face, error);
+  AvatarModel *model = self->client.engine->model;
+  AvatarFaceSearch result = find_face (self, image, width, height, face, error);
   const AvatarFaceBox found = *face;
   gboolean cropped = avatar_image_is_cropped (image, model, width, height);
   AvatarImage *fitted = NULL;
@@ -84,7 +86,8 @@ fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint 
   if (result == AVATAR_FACE_FOUND && cropped)
     gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, found.width, found.height);
   else if (result != AVATAR_FACE_FOUND)
-    gst_avatar_reference_warn_no_face (GST_ELEMENT (self), image, result, cropped);
+    gst_avatar_reference_warn_no_face (GST_ELEMENT (self), image, result,
+        cropped ? GST_AVATAR_FIT_CROPPED : GST_AVATAR_FIT_WHOLE);
   return fitted;
 }
 
@@ -96,12 +99,12 @@ gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint 
 
   if (!gst_avatar_box_parse (props->face_box, &box, error))
     return NULL;
-  return box.width > 0 ? fit_given (self, image, width, height, &box, face, error)
+  return box.width > 0 ? fit_user_box (self, image, width, height, &box, face, error)
                        : fit_found (self, image, width, height, face, error);
 }
 
 void
-gst_avatar_denoise_report_cuts (GstAvatarDenoise *self)
+gst_avatar_denoise_report_truncations (GstAvatarDenoise *self)
 {
   static const gchar *const properties[] = { "prompt", "negative-prompt" };
 
@@ -109,6 +112,6 @@ gst_avatar_denoise_report_cuts (GstAvatarDenoise *self)
     AvatarPromptTruncation cut;
 
     avatar_denoiser_get_prompt_truncation (self->denoiser, (AvatarPromptKind) i, &cut);
-    gst_avatar_report_cut (GST_ELEMENT (self), properties[i], &cut);
+    gst_avatar_report_truncation (GST_ELEMENT (self), properties[i], &cut);
   }
 }

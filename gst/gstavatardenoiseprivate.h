@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatardenoise inside: what its pads (gstavatardenoise.c) and its task (gstavatardenoisetask.c)
- * share. The pads put features and events into the work queue; the task denoises and pushes. */
+/* State of avatardenoise, shared by its files. The pads (gstavatardenoise.c) put features and
+ * events into a queue; the task (gstavatardenoisetask.c) takes them, denoises, and pushes
+ * latents. */
 #pragma once
 
 #include "gst/gstavatarcaps.h"
@@ -19,61 +20,65 @@ struct _GstAvatarDenoise
 
   GstPad *sinkpad, *srcpad;
   GstPad *refpad; /* object lock */
-  GstAvatarEngineUser user;
-  GstAvatarDenoiseProps props; /* object lock, as the three below */
-  GstAvatarDenoiseProps
-      taken;        /* what is in force; written by the task alone, which reads it without */
-  gboolean started; /* there is something in force */
-  guint64 changed;  /* properties set since they were taken: bits */
+  GstAvatarEngineClient client;
+  GstAvatarDenoiseProps props; /* object lock, like the next three */
+  /* Settings in use. Only the task writes them, and reads them without the lock. */
+  GstAvatarDenoiseProps active;
+  gboolean has_active;
+  guint64 changed; /* bits: properties that were set since they were last applied */
   GstAvatarReference reference;
-  GstAvatarWork work;
+  GstAvatarItemQueue items;
 
-  /* The task's own, except that the pointer is set and cleared under the object lock. */
+  /* Used by the task alone; the pointer is set and cleared under the object lock. */
   AvatarDenoiser *denoiser;
   gboolean have_reference;
-  GstCaps *caps; /* that the denoiser is set up for */
+  GstCaps *caps; /* of the features that the denoiser is configured for */
   GstAvatarFeatureInfo features;
-  gsize latent_size;
+  gsize latent_size;      /* in bytes */
   guint width, height;    /* of the video */
-  AvatarFaceBox face_box; /* on the portrait that is in force */
-  GstBuffer *spare;       /* latent to be filled */
+  AvatarFaceBox face_box; /* on the portrait in use */
+  GstBufferPool *pool;    /* of latents */
   GstBufferList *held;    /* first latents of a stream, until a decoder can begin with them */
-  guint n_needed;         /* how many that are */
+  guint n_needed;         /* number of latents that the decoder needs to begin */
   GstClockTime base;      /* PTS of the first feature */
   guint64 n_features, n_latents;
   GstAvatarContinuity continuity;
-  GstClockTime position; /* where a feature without PTS belongs */
+  GstClockTime position; /* time of a feature without PTS */
   guint n_features_total;
   guint last_window;
   gboolean discont;
-  const gchar *working_on; /* code of the progress that has started and not ended */
+  const gchar *working_on; /* code of the progress that has not ended */
   gboolean failed;         /* an error has been posted */
 };
 
-/* The first video frame of a latent frame. */
+/* Returns the index of the first video frame of a latent frame. */
 guint64 gst_avatar_denoise_first_frame (guint64 latent);
 GstClockTime gst_avatar_denoise_frames_to_time (GstAvatarDenoise *self, guint64 frames);
-/* Forgets the stream; the next feature is the first. */
+/* Starts a new stream with the next feature. */
 void gst_avatar_denoise_task_restart (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_close (GstAvatarDenoise *self);
-/* The end of the progress that is going on, if one is. */
+/* Ends the progress that is under way, if any. */
 void
 gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, const gchar *text);
-/* From any thread. */
+/* May be called from any thread. */
 void gst_avatar_denoise_task_cancel (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_loop (gpointer data);
 
-/* @image fitted to the video's size, 0 x 0 for the model's choice. @face: (out): where the face is on it */
+/* Fits @image to the size of the video, or to the model's own size if @width and @height are 0.
+ * @face: (out): the face box on the result. */
 AvatarImage *gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width,
     guint height, const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error);
-/* What of the prompts in force is too long. */
-void gst_avatar_denoise_report_cuts (GstAvatarDenoise *self);
+/* Reports prompts that are too long. */
+void gst_avatar_denoise_report_truncations (GstAvatarDenoise *self);
 
-/* From any thread: the property @id was set. Tells if that has no effect now. */
-void gst_avatar_denoise_note_set (GstAvatarDenoise *self, guint id, GParamSpec *pspec);
-/* Before a denoiser is made: the properties as they are; after the first time, those that may change. */
-gboolean gst_avatar_denoise_take_all (GstAvatarDenoise *self, GError **error);
-/* Before a window: what was set since. What is wrong with it is a warning; FLUSHING: cancelled. */
-GstFlowReturn gst_avatar_denoise_take_up (GstAvatarDenoise *self);
+/* Notes that a property was set, and warns if that has no effect now. May be called from any
+ * thread. */
+void gst_avatar_denoise_property_set (GstAvatarDenoise *self, guint id, GParamSpec *pspec);
+/* Makes the properties the active settings before a denoiser is created: all of them the first
+ * time, later those that may change while playing. */
+gboolean gst_avatar_denoise_adopt_all (GstAvatarDenoise *self, GError **error);
+/* Applies changed properties before a window. An invalid value causes a warning. Returns
+ * FLUSHING if cancelled. */
+GstFlowReturn gst_avatar_denoise_apply_changes (GstAvatarDenoise *self);
 
 G_END_DECLS

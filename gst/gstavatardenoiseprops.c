@@ -3,6 +3,7 @@
 #include "gst/gstavatardenoiseprops.h"
 
 #include "gst/gstavatarengineclient.h"
+#include "gst/gstavatarenums.h"
 #include "gst/gstavatarloras.h"
 
 enum
@@ -16,31 +17,31 @@ enum
   PROP_FLOW_SHIFT,
   PROP_SEED,
   PROP_MODE,
-  PROP_CHUNK,
+  PROP_WINDOW_LATENTS,
   PROP_OVERLAP,
   PROP_MOTION_POSE,
   PROP_MOTION_EXP,
   PROP_PRECISION,
   PROP_WEIGHT_FORMAT,
   PROP_LORA,
-  PROP_TEXT_CACHE,
+  PROP_PROMPT_CACHE,
   PROP_PINNED_MEMORY,
-  PROP_CACHE,
+  PROP_STEP_CACHE,
   PROP_CACHE_THRESHOLD,
   PROP_NOISE,
   PROP_POSTERIOR_NOISE,
-  PROP_PARITY,
+  PROP_UPSTREAM_ROUNDING,
   PROP_EXACT_ROPE,
   PROP_LAST,
 };
 
-G_STATIC_ASSERT (PROP_LAST <= 64); /* sets of them are bits */
+G_STATIC_ASSERT (PROP_LAST <= 64); /* sets of properties are bit masks */
 
 #define DEFAULT_PINNED_MEMORY "auto"
 #define FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
 #define PLAYING_FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING)
-/* Of the blurbs of those that may change. */
-#define NEXT_WINDOW ". Set while playing, it holds from the next window on"
+/* Ends the blurbs of properties that may change while playing. */
+#define NEXT_WINDOW ". If set while playing, it takes effect with the next window"
 
 static const struct
 {
@@ -59,32 +60,13 @@ static const struct
   { PROP_MOTION_EXP, "motion-exp" },
 };
 
-static const GEnumValue modes[] = {
-  { AVATAR_DENOISE_MODE_AUTO, "Clip if the audio fits in one window, else stream", "auto" },
-  { AVATAR_DENOISE_MODE_CLIP, "Windows over the whole audio, after it has ended", "clip" },
-  { AVATAR_DENOISE_MODE_STREAM, "Window after window with overlap, bounded memory", "stream" },
-  { 0, NULL, NULL },
-};
-
-static const GEnumValue precisions[] = {
-  { AVATAR_PRECISION_AUTO, "float32 on the CPU, bfloat16 on a GPU", "auto" },
-  { AVATAR_PRECISION_FP8, "The blocks in 8-bit floating point, on GPUs that have it", "fp8" },
-  { 0, NULL, NULL },
-};
-
-static const GEnumValue weight_formats[] = {
-  { AVATAR_WEIGHT_FORMAT_STORED, "8-bit if the file is, else 16-bit", "stored" },
-  { AVATAR_WEIGHT_FORMAT_FP8, "8-bit floating point, scaled row by row", "fp8" },
-  { AVATAR_WEIGHT_FORMAT_INT8, "8-bit integers, scaled row by row", "int8" },
-  { 0, NULL, NULL },
-};
-
-static const GEnumValue caches[] = {
-  { AVATAR_STEP_CACHE_NONE, "Every step runs the whole transformer", "none" },
-  { AVATAR_STEP_CACHE_UPSTREAM, "Upstream's table of steps that run its last block only",
-      "upstream" },
-  { AVATAR_STEP_CACHE_ADAPTIVE, "The whole only when cache-threshold is passed", "adaptive" },
-  { 0, NULL, NULL },
+static const GstAvatarAlias aliases[] = {
+  { "chunk", "window-latents" },
+  { "noise", "noise-location" },
+  { "text-cache", "prompt-cache-location" },
+  { "cache", "step-cache" },
+  { "parity", "upstream-rounding" },
+  { NULL, NULL },
 };
 
 gboolean
@@ -100,19 +82,6 @@ static GParamFlags
 flags_of (guint id)
 {
   return gst_avatar_denoise_props_is_changeable (id) ? PLAYING_FLAGS : FLAGS;
-}
-
-/* Types last as long as the process, so they are looked up by name. */
-static GType
-enum_type (const gchar *name, const GEnumValue *values)
-{
-  GType type = g_type_from_name (name);
-
-  if (type == 0) {
-    type = g_enum_register_static (name, values);
-    gst_type_mark_as_plugin_api (type, 0);
-  }
-  return type;
 }
 
 static void
@@ -140,6 +109,14 @@ install_double (GObjectClass *klass, guint id, const gchar *name, const gchar *n
 }
 
 static void
+install_boolean (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
+    const gchar *blurb)
+{
+  g_object_class_install_property (klass, id,
+      g_param_spec_boolean (name, nick, blurb, FALSE, FLAGS));
+}
+
+static void
 install_uint (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
     const gchar *blurb, guint max)
 {
@@ -147,97 +124,296 @@ install_uint (GObjectClass *klass, guint id, const gchar *name, const gchar *nic
       g_param_spec_uint (name, nick, blurb, 0, max, 0, FLAGS));
 }
 
-/* For comparisons with other implementations. */
+/* Properties for comparisons with HunyuanVideo-Avatar. */
 static void
-install_parity (GObjectClass *klass)
+install_comparison (GObjectClass *klass)
 {
-  install_string (klass, PROP_NOISE, "noise", "Noise",
-      "File with the initial noise in place of noise by seed: safetensors or PyTorch's, one tensor of "
-      "[channels, frames, height, width] of the latents, at most a 1 before that");
+  /**
+   * GstAvatarDenoise:noise-location:
+   *
+   * Path of a safetensors or PyTorch file with one tensor, the initial noise: [channels, frames,
+   * height, width] in latents, with an optional leading dimension of 1. It replaces the noise that
+   * #GstAvatarDenoise:seed makes.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_NOISE, "noise-location", "Noise location",
+      "Path of a tensor file with the initial noise, [channels, frames, height, width] with an "
+      "optional leading dimension of 1; overrides seed; unset = noise from seed");
+  /**
+   * GstAvatarDenoise:posterior-noise:
+   *
+   * Reference latent: "mode" is the mean of the portrait's posterior; "seeded" draws one sample per
+   * latent frame from #GstAvatarDenoise:seed; any other value is the path of a file with noise, as
+   * in #GstAvatarDenoise:noise-location. HunyuanVideo-Avatar draws a sample without a seed.
+   *
+   * Since: 0.1
+   */
   install_string (klass, PROP_POSTERIOR_NOISE, "posterior-noise", "Posterior noise",
-      "What of the portrait's posterior is taken: mode = its mean, seeded = a sample for every latent "
-      "frame, by seed, or a file of noise as for noise (upstream takes a sample without a seed); "
-      "unset = mode");
-  g_object_class_install_property (klass, PROP_PARITY,
-      g_param_spec_boolean ("parity", "Parity",
-          "Round what is between the networks to 16 bits where upstream does, for comparisons",
-          FALSE, FLAGS));
-  g_object_class_install_property (klass, PROP_EXACT_ROPE,
-      g_param_spec_boolean ("exact-rope", "Exact rotary embedding",
-          "Positions of prompts as they are meant, rather than in the 16-bit rounding in which upstream "
-          "computes them and the transformer was trained; of models that have a text encoder",
-          FALSE, FLAGS));
+      "Reference latent: mode = the posterior mean, seeded = one sample per latent frame from seed, "
+      "or the path of a tensor file with noise; unset = mode");
+  /**
+   * GstAvatarDenoise:upstream-rounding:
+   *
+   * Rounds values between the networks to 16 bits, as HunyuanVideo-Avatar does.
+   *
+   * Since: 0.1
+   */
+  install_boolean (klass, PROP_UPSTREAM_ROUNDING, "upstream-rounding", "Upstream rounding",
+      "Round values between the networks to 16 bits, as HunyuanVideo-Avatar does; for comparisons");
+  /**
+   * GstAvatarDenoise:exact-rope:
+   *
+   * Computes the rotary positions of prompts in full precision. By default they are rounded to 16
+   * bits, as they were when the transformer was trained. Models without a text encoder ignore it.
+   *
+   * Since: 0.1
+   */
+  install_boolean (klass, PROP_EXACT_ROPE, "exact-rope", "Exact rotary embedding",
+      "Compute rotary positions of prompts in full precision instead of the 16-bit rounding that the "
+      "transformer was trained with; for models with a text encoder");
 }
 
-/* How it is computed rather than what. */
 static void
-install_compute (GObjectClass *klass)
+install_weights (GObjectClass *klass)
 {
+  /**
+   * GstAvatarDenoise:precision:
+   *
+   * Number format of matrix products.
+   *
+   * Since: 0.1
+   */
   install_enum (klass, PROP_PRECISION, "precision", "Precision", "Number format of the computation",
-      enum_type ("GstAvatarPrecision", precisions));
+      GST_TYPE_AVATAR_PRECISION);
+  /**
+   * GstAvatarDenoise:weight-format:
+   *
+   * Format of the transformer's weights on a GPU.
+   *
+   * Since: 0.1
+   */
   install_enum (klass, PROP_WEIGHT_FORMAT, "weight-format", "Weight format",
-      "How weights are kept on a GPU: 8 bits take half the memory and a little of the quality",
-      enum_type ("GstAvatarWeightFormat", weight_formats));
+      "Format of weights on a GPU: 8 bits need half the memory and lose a little quality",
+      GST_TYPE_AVATAR_WEIGHT_FORMAT);
+  /**
+   * GstAvatarDenoise:lora:
+   *
+   * LoRA files that are merged into the transformer, each with an optional strength.
+   *
+   * Since: 0.1
+   */
   install_string (klass, PROP_LORA, "lora", "LoRA",
-      "LoRA files for the transformer, as PATH[:STRENGTH][,PATH[:STRENGTH]...]; strength 1 unless "
-      "given, a comma within a path as \\,; unset = none");
+      "LoRA files for the transformer, as PATH[:STRENGTH][,PATH[:STRENGTH]...]; the default strength "
+      "is 1, a comma within a path is written as \\,; unset = none");
+  /**
+   * GstAvatarDenoise:pinned-memory:
+   *
+   * Maximum amount of host memory to page-lock for weights that are streamed to a GPU. Weights
+   * beyond it are read from the model's files.
+   *
+   * Since: 0.1
+   */
   g_object_class_install_property (klass, PROP_PINNED_MEMORY,
       g_param_spec_string ("pinned-memory", "Pinned memory",
-          "Most of the host's memory to pin for weights that a GPU fetches, the rest coming from "
-          "the files: MiB as a number (0 = none), N% of the machine's memory, or auto (half)",
+          "Maximum host memory to pin for weights that are streamed to a GPU; further weights are read "
+          "from files: a number of MiB (0 = none), N% of the machine's memory, or auto (half of it)",
           DEFAULT_PINNED_MEMORY, FLAGS));
-  install_string (klass, PROP_TEXT_CACHE, "text-cache", "Text cache",
-      "Folder in which encoded prompts are kept for the next run, of models that have a text encoder; "
-      "none = nowhere; unset = gst-avatar/text in the user's cache folder");
-  install_enum (klass, PROP_CACHE, "cache", "Step cache",
-      "Which steps run the last block of the transformer only, on what they had before",
-      enum_type ("GstAvatarCache", caches));
+}
+
+static void
+install_caches (GObjectClass *klass)
+{
+  /**
+   * GstAvatarDenoise:prompt-cache-location:
+   *
+   * Path of the folder in which encoded prompts are kept for later runs. Models without a text
+   * encoder ignore it.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_PROMPT_CACHE, "prompt-cache-location", "Prompt cache location",
+      "Path of the folder in which encoded prompts are kept for later runs; none = no cache; unset = "
+      "gst-avatar/text in the user's cache folder; for models with a text encoder");
+  /**
+   * GstAvatarDenoise:step-cache:
+   *
+   * Selects the denoising steps that run only the last block of the transformer, on tokens of an
+   * earlier step. This is faster and changes the picture.
+   *
+   * Since: 0.1
+   */
+  install_enum (klass, PROP_STEP_CACHE, "step-cache", "Step cache",
+      "Selection of cached steps, which run only the last block of the transformer, on tokens of an "
+      "earlier step",
+      GST_TYPE_AVATAR_STEP_CACHE);
+  /**
+   * GstAvatarDenoise:cache-threshold:
+   *
+   * Relative change of the modulation up to which step-cache=adaptive uses cached steps.
+   *
+   * Since: 0.1
+   */
   install_double (klass, PROP_CACHE_THRESHOLD, "cache-threshold", "Cache threshold",
-      "Relative change that cache=adaptive lets pass; -1 = the default, 0.05", 100.0);
+      "Relative change up to which step-cache=adaptive uses cached steps; -1 = the default, 0.05",
+      100.0);
+}
+
+static void
+install_pictures (GObjectClass *klass)
+{
+  /**
+   * GstAvatarDenoise:reference:
+   *
+   * Path of the portrait to animate. Not used if the reference pad is linked.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_REFERENCE, "reference", "Reference",
+      "Path of the portrait to animate, a PNG or JPEG file of any size; not used if the reference pad "
+      "is requested" NEXT_WINDOW ", in a video of the same size");
+  /**
+   * GstAvatarDenoise:prompt:
+   *
+   * Description of the video.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_PROMPT, "prompt", "Prompt",
+      "Description of the video in words; unset = the model's default" NEXT_WINDOW);
+  /**
+   * GstAvatarDenoise:negative-prompt:
+   *
+   * Description of undesired content. Used only with #GstAvatarDenoise:guidance-scale above 1.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_NEGATIVE_PROMPT, "negative-prompt", "Negative prompt",
+      "Description of undesired content; used if guidance-scale is above 1; unset = the model's "
+      "default" NEXT_WINDOW);
+  /**
+   * GstAvatarDenoise:face-box:
+   *
+   * Box of the face on the portrait. A crop keeps it visible, and the audio animates it.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_FACE_BOX, "face-box", "Face box",
+      "Face to animate, as x,y,width,height in pixels of the whole portrait; unset = the largest face "
+      "that the model's detector finds, or else the whole picture, with a warning" NEXT_WINDOW);
+}
+
+static void
+install_sampling (GObjectClass *klass)
+{
+  /**
+   * GstAvatarDenoise:steps:
+   *
+   * Number of denoising steps.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_STEPS,
+      g_param_spec_int ("steps", "Steps",
+          "Number of denoising steps, at least 1; more steps are slower and improve the picture; -1 = "
+          "the model's default" NEXT_WINDOW,
+          -1, 1000, -1, PLAYING_FLAGS));
+  /**
+   * GstAvatarDenoise:guidance-scale:
+   *
+   * Strength of classifier-free guidance.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_GUIDANCE_SCALE, "guidance-scale", "Guidance scale",
+      "Strength of classifier-free guidance, which doubles the computation; <= 1 = off, -1 = the "
+      "model's default" NEXT_WINDOW,
+      100.0);
+  /**
+   * GstAvatarDenoise:flow-shift:
+   *
+   * Shift of the noise schedule towards steps with much noise.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_FLOW_SHIFT, "flow-shift", "Flow shift",
+      "Shift of the noise schedule towards steps with much noise; -1 = the model's "
+      "default" NEXT_WINDOW,
+      100.0);
+  /**
+   * GstAvatarDenoise:seed:
+   *
+   * Seed of the initial noise. Runs with the same seed and settings give the same video.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_SEED,
+      g_param_spec_int64 ("seed", "Seed",
+          "Seed of the noise: the same seed gives the same video; -1 = a fixed default" NEXT_WINDOW,
+          -1, G_MAXINT64, -1, PLAYING_FLAGS));
+  /**
+   * GstAvatarDenoise:motion-pose:
+   *
+   * Strength of head motion.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_MOTION_POSE, "motion-pose", "Head motion",
+      "Strength of head motion; 25 is normal; -1 = the model's default" NEXT_WINDOW, 1000.0);
+  /**
+   * GstAvatarDenoise:motion-exp:
+   *
+   * Strength of facial expression.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_MOTION_EXP, "motion-exp", "Facial expression",
+      "Strength of facial expression; 30 is normal; -1 = the model's default" NEXT_WINDOW, 1000.0);
+}
+
+static void
+install_windows (GObjectClass *klass)
+{
+  /**
+   * GstAvatarDenoise:mode:
+   *
+   * Denoising of audio that is longer than one window.
+   *
+   * Since: 0.1
+   */
+  install_enum (klass, PROP_MODE, "mode", "Mode", "Denoising of audio longer than one window",
+      GST_TYPE_AVATAR_DENOISE_MODE);
+  /**
+   * GstAvatarDenoise:window-latents:
+   *
+   * Length of a window in stream mode.
+   *
+   * Since: 0.1
+   */
+  install_uint (klass, PROP_WINDOW_LATENTS, "window-latents", "Window in latent frames",
+      "Length of a window in stream mode, in latent frames (160 ms); 0 = the model's window", 4096);
+  /**
+   * GstAvatarDenoise:overlap:
+   *
+   * Overlap of consecutive windows in stream mode.
+   *
+   * Since: 0.1
+   */
+  install_uint (klass, PROP_OVERLAP, "overlap", "Overlap",
+      "Overlap of consecutive windows in stream mode, in latent frames (160 ms); 0 = the default",
+      4095);
 }
 
 void
 gst_avatar_denoise_props_install (GObjectClass *klass)
 {
-  install_string (klass, PROP_REFERENCE, "reference", "Reference",
-      "Portrait to animate: a PNG or JPEG file of any size (unless there is the reference pad)" NEXT_WINDOW
-      ", at the same size of video");
-  install_string (klass, PROP_PROMPT, "prompt", "Prompt",
-      "What the picture shows, in words; unset = the model's default" NEXT_WINDOW);
-  install_string (klass, PROP_NEGATIVE_PROMPT, "negative-prompt", "Negative prompt",
-      "What the picture must not show; needs guidance-scale > 1; unset = the model's default" NEXT_WINDOW);
-  install_string (klass, PROP_FACE_BOX, "face-box", "Face box",
-      "The face, as x,y,width,height in pixels of the whole portrait, in which a crop keeps it; unset = "
-      "the largest that the model's face detector finds there, or the whole picture, with a "
-      "warning" NEXT_WINDOW);
-  g_object_class_install_property (klass, PROP_STEPS,
-      g_param_spec_int ("steps", "Steps",
-          "Denoising steps: more are better and slower; -1 = the model's default, 0 is an error" NEXT_WINDOW,
-          -1, 1000, -1, PLAYING_FLAGS));
-  install_double (klass, PROP_GUIDANCE_SCALE, "guidance-scale", "Guidance scale",
-      "Classifier-free guidance, which doubles the work; <= 1 = none, -1 = the model's default" NEXT_WINDOW,
-      100.0);
-  install_double (klass, PROP_FLOW_SHIFT, "flow-shift", "Flow shift",
-      "How far the noise schedule leans to noisy steps; -1 = the model's default" NEXT_WINDOW,
-      100.0);
-  g_object_class_install_property (klass, PROP_SEED,
-      g_param_spec_int64 ("seed", "Seed",
-          "Seed of the noise: the same seed makes the same video; -1 = the engine's fixed default" NEXT_WINDOW,
-          -1, G_MAXINT64, -1, PLAYING_FLAGS));
-  install_enum (klass, PROP_MODE, "mode", "Mode", "How audio longer than one window is cut",
-      enum_type ("GstAvatarDenoiseMode", modes));
-  install_uint (klass, PROP_CHUNK, "chunk", "Chunk",
-      "Latent frames (160 ms) of a window in stream mode; 0 = the model's window", 4096);
-  install_uint (klass, PROP_OVERLAP, "overlap", "Overlap",
-      "Latent frames (160 ms) that a window shares with the one before in stream mode; "
-      "0 = the default",
-      4095);
-  install_double (klass, PROP_MOTION_POSE, "motion-pose", "Motion of the head",
-      "Strength of head motion, 25 is normal; -1 = the model's default" NEXT_WINDOW, 1000.0);
-  install_double (klass, PROP_MOTION_EXP, "motion-exp", "Motion of the face",
-      "Strength of expression, 30 is normal; -1 = the model's default" NEXT_WINDOW, 1000.0);
-  install_compute (klass);
-  install_parity (klass);
+  install_pictures (klass);
+  install_sampling (klass);
+  install_windows (klass);
+  install_weights (klass);
+  install_caches (klass);
+  install_comparison (klass);
+  gst_avatar_aliases_install (klass, aliases);
 }
 
 void
@@ -260,7 +436,7 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->face_box = g_strdup (props->face_box);
   copy->pinned_memory = g_strdup (props->pinned_memory);
   copy->lora = g_strdup (props->lora);
-  copy->prompt_cache_dir = g_strdup (props->prompt_cache_dir);
+  copy->prompt_cache = g_strdup (props->prompt_cache);
   copy->noise = g_strdup (props->noise);
   copy->posterior_noise = g_strdup (props->posterior_noise);
   copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
@@ -275,7 +451,7 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->face_box, g_free);
   g_clear_pointer (&props->pinned_memory, g_free);
   g_clear_pointer (&props->lora, g_free);
-  g_clear_pointer (&props->prompt_cache_dir, g_free);
+  g_clear_pointer (&props->prompt_cache, g_free);
   g_clear_pointer (&props->noise, g_free);
   g_clear_pointer (&props->posterior_noise, g_free);
   g_clear_pointer (&props->loras, g_array_unref);
@@ -295,8 +471,8 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->face_box;
     case PROP_LORA:
       return &props->lora;
-    case PROP_TEXT_CACHE:
-      return &props->prompt_cache_dir;
+    case PROP_PROMPT_CACHE:
+      return &props->prompt_cache;
     case PROP_PINNED_MEMORY:
       return &props->pinned_memory;
     case PROP_NOISE:
@@ -337,8 +513,8 @@ enum_of (GstAvatarDenoiseProps *props, guint id)
       return &props->precision;
     case PROP_WEIGHT_FORMAT:
       return &props->weight_format;
-    case PROP_CACHE:
-      return &props->cache;
+    case PROP_STEP_CACHE:
+      return &props->step_cache;
     default:
       return NULL;
   }
@@ -350,7 +526,7 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
   if (string_of (props, id)) {
     g_free (*string_of (props, id));
     *string_of (props, id) = g_value_dup_string (value);
-    if (id == PROP_LORA) { /* what is wrong with it is told by gst_avatar_denoise_props_check() */
+    if (id == PROP_LORA) { /* gst_avatar_denoise_props_check() reports errors */
       g_clear_pointer (&props->loras, g_array_unref);
       props->loras = gst_avatar_loras_parse (props->lora, NULL);
     }
@@ -371,14 +547,14 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     case PROP_SEED:
       props->seed = g_value_get_int64 (value);
       return TRUE;
-    case PROP_CHUNK:
-      props->chunk = g_value_get_uint (value);
+    case PROP_WINDOW_LATENTS:
+      props->window_latents = g_value_get_uint (value);
       return TRUE;
     case PROP_OVERLAP:
       props->overlap = g_value_get_uint (value);
       return TRUE;
-    case PROP_PARITY:
-      props->parity = g_value_get_boolean (value);
+    case PROP_UPSTREAM_ROUNDING:
+      props->upstream_rounding = g_value_get_boolean (value);
       return TRUE;
     case PROP_EXACT_ROPE:
       props->exact_rope = g_value_get_boolean (value);
@@ -410,14 +586,14 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
     case PROP_SEED:
       g_value_set_int64 (value, props->seed);
       return TRUE;
-    case PROP_CHUNK:
-      g_value_set_uint (value, props->chunk);
+    case PROP_WINDOW_LATENTS:
+      g_value_set_uint (value, props->window_latents);
       return TRUE;
     case PROP_OVERLAP:
       g_value_set_uint (value, props->overlap);
       return TRUE;
-    case PROP_PARITY:
-      g_value_set_boolean (value, props->parity);
+    case PROP_UPSTREAM_ROUNDING:
+      g_value_set_boolean (value, props->upstream_rounding);
       return TRUE;
     case PROP_EXACT_ROPE:
       g_value_set_boolean (value, props->exact_rope);
@@ -436,7 +612,8 @@ gst_avatar_denoise_props_bit (const gchar *name)
   g_return_val_if_reached (0);
 }
 
-/* The value of @id; G_TYPE_INVALID: not one of ours. */
+/* Initialises @value with the value of @id; leaves it unset if @id is not one of these
+ * properties. */
 static void
 get_value (const GstAvatarDenoiseProps *props, guint id, GValue *value)
 {
@@ -450,9 +627,9 @@ get_value (const GstAvatarDenoiseProps *props, guint id, GValue *value)
     g_value_init (value, G_TYPE_INT);
   else if (id == PROP_SEED)
     g_value_init (value, G_TYPE_INT64);
-  else if (id == PROP_CHUNK || id == PROP_OVERLAP)
+  else if (id == PROP_WINDOW_LATENTS || id == PROP_OVERLAP)
     g_value_init (value, G_TYPE_UINT);
-  else if (id == PROP_PARITY || id == PROP_EXACT_ROPE)
+  else if (id == PROP_UPSTREAM_ROUNDING || id == PROP_EXACT_ROPE)
     g_value_init (value, G_TYPE_BOOLEAN);
   else
     return;
@@ -531,7 +708,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->prompt = props->prompt;
   if (props->negative_prompt)
     settings->negative_prompt = props->negative_prompt;
-  settings->prompt_cache_dir = props->prompt_cache_dir;
+  settings->prompt_cache_dir = props->prompt_cache;
   if (props->steps >= 0)
     settings->steps = props->steps;
   if (props->guidance_scale >= 0.0)
@@ -540,20 +717,20 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->flow_shift = props->flow_shift;
   if (props->seed >= 0)
     settings->seed = props->seed;
-  if (props->chunk > 0)
-    settings->window_latents = props->chunk;
+  if (props->window_latents > 0)
+    settings->window_latents = props->window_latents;
   if (props->overlap > 0)
     settings->overlap = props->overlap;
   else if (settings->overlap >= settings->window_latents)
     settings->overlap
-        = MAX (settings->window_latents / 2, 1); /* the default was for a longer chunk */
+        = MAX (settings->window_latents / 2, 1); /* the default is for a longer window */
   if (props->motion_pose >= 0.0)
     settings->motion_pose = props->motion_pose;
   if (props->motion_exp >= 0.0)
     settings->motion_exp = props->motion_exp;
   settings->precision = (AvatarPrecision) props->precision;
   settings->weight_format = (AvatarWeightFormat) props->weight_format;
-  settings->step_cache = (AvatarStepCacheMode) props->cache;
+  settings->step_cache = (AvatarStepCacheMode) props->step_cache;
   if (props->cache_threshold >= 0.0)
     settings->step_cache_threshold = props->cache_threshold;
   if (props->loras) {
@@ -564,9 +741,9 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->noise_file = props->noise;
   if (props->posterior_noise && *props->posterior_noise)
     settings->posterior_noise = props->posterior_noise;
-  settings->upstream_rounding = props->parity;
+  settings->upstream_rounding = props->upstream_rounding;
   settings->exact_rope = props->exact_rope;
-  /* gst_avatar_denoise_props_check() has taken it */
+  /* gst_avatar_denoise_props_check() has accepted the string */
   avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
 }
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The streaming task of avatardenoise: takes features from the queue in order, denoises where a
- * window is complete, pushes latents. No lock is held while it computes or pushes. */
+/* Streaming task of avatardenoise: takes features from the queue in order, denoises complete
+ * windows, and pushes latents. No lock is held while it computes or pushes. */
 #include "gst/gstavatardenoiseprivate.h"
+#include "gst/gstavataroutput.h"
+#include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
 #include "gst/gstavatarvideocaps.h"
 
 GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 #define GST_CAT_DEFAULT avatar_denoise_debug
 
-/* Longer holes than this do not become features. */
+/* Longer gaps are not filled with features. */
 #define MAX_GAP (60 * GST_SECOND)
 
 void
@@ -36,7 +38,7 @@ gst_avatar_denoise_task_close (GstAvatarDenoise *self)
     avatar_denoiser_free (denoiser);
   self->have_reference = FALSE;
   gst_clear_caps (&self->caps);
-  gst_clear_buffer (&self->spare);
+  gst_avatar_output_pool_close (&self->pool);
   g_clear_pointer (&self->held, gst_buffer_list_unref);
 }
 
@@ -60,7 +62,7 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
       : g_strdup_printf ("window %u, step %u/%u", progress->window + 1, progress->step,
           progress->steps);
 
-  /* An application may wait for COMPLETE before it plays, so each window has its own. */
+  /* Each window ends with COMPLETE, because an application may wait for it before it plays. */
   if (progress->step == 0)
     type = GST_PROGRESS_TYPE_START;
   else if (progress->step >= progress->steps)
@@ -72,8 +74,8 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
     self->working_on = NULL;
 }
 
-/* What a failure means for the flow. Memory goes back before anybody hears of it: whoever does may
- * play again at once. */
+/* Maps an engine error to a flow return. Releases the denoiser and its device memory before the
+ * error is posted, so that the application can restart the pipeline from its bus handler. */
 static GstFlowReturn
 fail_full (GstAvatarDenoise *self, GError *error, const gchar *function, gint line)
 {
@@ -89,50 +91,52 @@ fail_full (GstAvatarDenoise *self, GError *error, const gchar *function, gint li
 static gboolean
 set_latent_caps (GstAvatarDenoise *self, GError **error)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
+  const AvatarModelInfo *info = self->client.engine->info;
   GstAvatarLatentInfo latent = { info->latent_channels, self->height / info->latent_scale,
     self->width / info->latent_scale, self->features.fps_n, self->features.fps_d };
   g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&latent, info->hash);
   g_autoptr (GstCaps) allowed = gst_pad_peer_query_caps (self->srcpad, caps);
-  g_autoptr (GstCaps) taken = NULL;
+  g_autoptr (GstCaps) accepted = NULL;
   g_autofree gchar *why = NULL;
 
   self->latent_size = gst_avatar_latent_info_get_size (&latent);
-  gst_clear_buffer (&self->spare);
   if (!gst_caps_is_empty (allowed)) {
     gst_caps_unref (caps);
     caps = gst_caps_fixate (gst_caps_copy (allowed));
-    gst_avatar_video_caps_clear_notes (caps);
+    gst_avatar_video_caps_clear_sizes (caps);
   }
-  if (!gst_caps_is_empty (allowed) && gst_pad_set_caps (self->srcpad, caps))
+  if (!gst_caps_is_empty (allowed) && gst_pad_set_caps (self->srcpad, caps)) {
+    gst_avatar_output_pool_close (&self->pool);
+    self->pool = gst_avatar_output_pool_negotiate (self->srcpad, caps, self->latent_size);
     return TRUE;
+  }
   if (GST_PAD_IS_FLUSHING (self->srcpad)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED, "flushing");
     return FALSE;
   }
-  taken = gst_pad_peer_query_caps (self->srcpad, NULL);
-  why = gst_avatar_video_caps_explain (caps, taken);
+  accepted = gst_pad_peer_query_caps (self->srcpad, NULL);
+  why = gst_avatar_video_caps_explain (caps, accepted);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "downstream does not take latents of a video of %u x %u pixels: %s", self->width,
+      "downstream does not accept latents of a video of %u x %u pixels: %s", self->width,
       self->height, why);
   return FALSE;
 }
 
-/* The size that downstream's caps leave; 0: the model's own. */
+/* Chooses a size of the video that downstream accepts; 0: the model's own size. */
 static gboolean
 choose_size (GstAvatarDenoise *self, const AvatarImage *image, guint *width, guint *height,
     GError **error)
 {
   g_autoptr (GstCaps) allowed = gst_pad_get_allowed_caps (self->srcpad);
   g_autoptr (AvatarImage) own
-      = avatar_image_fit (image, self->user.engine->model, 0, 0, NULL, error);
+      = avatar_image_fit (image, self->client.engine->model, 0, 0, NULL, error);
   gboolean demanded;
 
   if (!own)
     return FALSE;
   *width = own->width;
   *height = own->height;
-  if (!gst_avatar_video_caps_choose_size (allowed, self->user.engine->info, width, height,
+  if (!gst_avatar_video_caps_choose_size (allowed, self->client.engine->info, width, height,
           &demanded, error))
     return FALSE;
   if (!demanded)
@@ -140,7 +144,7 @@ choose_size (GstAvatarDenoise *self, const AvatarImage *image, guint *width, gui
   return TRUE;
 }
 
-/* The portrait fitted to the size that downstream leaves, and the settings for it. */
+/* Fits the portrait to the size of the video, and sets size and face box in @settings. */
 static AvatarImage *
 fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError **error)
 {
@@ -151,7 +155,7 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError *
   if (!image || !choose_size (self, image, &width, &height, error))
     return NULL;
   fitted
-      = gst_avatar_denoise_fit (self, image, width, height, &self->taken, &self->face_box, error);
+      = gst_avatar_denoise_fit (self, image, width, height, &self->active, &self->face_box, error);
   if (!fitted)
     return NULL;
   self->width = settings->width = fitted->width;
@@ -165,13 +169,13 @@ create_denoiser (GstAvatarDenoise *self, AvatarImage **fitted, GError **error)
 {
   AvatarDenoiseSettings settings;
 
-  if (!gst_avatar_denoise_take_all (self, error))
+  if (!gst_avatar_denoise_adopt_all (self, error))
     return NULL;
-  gst_avatar_denoise_props_apply (&self->taken, self->user.engine->model, &settings);
+  gst_avatar_denoise_props_apply (&self->active, self->client.engine->model, &settings);
   *fitted = fit_reference (self, &settings, error);
   if (!*fitted)
     return NULL;
-  return avatar_denoiser_new (self->user.engine->model, self->user.engine->device, &settings,
+  return avatar_denoiser_new (self->client.engine->model, self->client.engine->device, &settings,
       error);
 }
 
@@ -185,11 +189,11 @@ report_warnings (GstAvatarDenoise *self, AvatarDenoiser *denoiser)
         g_error_new_literal (AVATAR_ERROR, AVATAR_ERROR_SETTINGS, *text));
 }
 
-/* Sets the denoiser up for the features in @caps, and downstream for its latents. */
+/* Creates a denoiser for the features in @caps, and negotiates its latents with downstream. */
 static GstFlowReturn
 configure (GstAvatarDenoise *self, GstCaps *caps)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
+  const AvatarModelInfo *info = self->client.engine->info;
   g_autoptr (AvatarImage) fitted = NULL;
   AvatarDenoiser *denoiser;
   GError *error = NULL;
@@ -211,9 +215,9 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
   GST_OBJECT_UNLOCK (self);
-  gst_avatar_denoise_report_cuts (self);
+  gst_avatar_denoise_report_truncations (self);
   gst_avatar_denoise_task_restart (self);
-  /* A flush that came before the pointer was there could not cancel. */
+  /* A flush before this point could not cancel the denoiser. */
   if (GST_PAD_IS_FLUSHING (self->srcpad))
     return GST_FLOW_FLUSHING;
   if (!set_latent_caps (self, &error)
@@ -229,7 +233,7 @@ static void
 report_window (GstAvatarDenoise *self)
 {
   AvatarDenoiseStats stats;
-  GstAvatarChunk chunk = { .stage = "denoise", .computed_on = self->user.engine->device };
+  GstAvatarWindow window = { .stage = "denoise", .computed_on = self->client.engine->device };
   guint64 begin = gst_avatar_denoise_first_frame (self->n_latents), end;
 
   avatar_denoiser_get_stats (self->denoiser, &stats);
@@ -237,22 +241,22 @@ report_window (GstAvatarDenoise *self)
     return;
   self->last_window = stats.index;
   end = MIN (gst_avatar_denoise_first_frame (self->n_latents + stats.latents), self->n_features);
-  chunk.index = stats.index;
-  chunk.frames = end - begin;
-  chunk.timestamp = self->base + gst_avatar_denoise_frames_to_time (self, begin);
-  chunk.duration = gst_avatar_denoise_frames_to_time (self, end)
+  window.index = stats.index;
+  window.frames = end - begin;
+  window.timestamp = self->base + gst_avatar_denoise_frames_to_time (self, begin);
+  window.duration = gst_avatar_denoise_frames_to_time (self, end)
       - gst_avatar_denoise_frames_to_time (self, begin);
-  chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
-  chunk.resident = stats.resident;
-  chunk.streamed = stats.streamed;
-  chunk.evicted = stats.evicted;
-  chunk.restored = stats.restored;
-  chunk.uploaded = stats.uploaded;
-  gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
-      gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
+  window.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
+  window.resident = stats.resident;
+  window.streamed = stats.streamed;
+  window.evicted = stats.evicted;
+  window.restored = stats.restored;
+  window.uploaded = stats.uploaded;
+  gst_avatar_engine_client_set_stats (&self->client, GST_ELEMENT (self),
+      gst_avatar_report_window (GST_ELEMENT (self), self->client.engine->device, &window));
 }
 
-/* Hands on what was held. */
+/* Pushes the latents that were held back. */
 static GstFlowReturn
 push_held (GstAvatarDenoise *self)
 {
@@ -261,9 +265,9 @@ push_held (GstAvatarDenoise *self)
   return held ? gst_pad_push_list (self->srcpad, held) : GST_FLOW_OK;
 }
 
-/* The first latents, without which a decoder downstream makes no frame, go as one list, which a queue
- * takes whole: else, behind a tee, the full queue of a sink that waits for the decoder's sink to
- * preroll would keep them from it for ever. */
+/* Pushes the first latents, as many as a decoder needs for its first frame, as one list, which a
+ * queue accepts as a whole. Otherwise, after a tee, the full queue of another branch could block
+ * them for ever while its sink waits for the decoder's sink to preroll. */
 static GstFlowReturn
 push_or_hold (GstAvatarDenoise *self, GstBuffer *buffer)
 {
@@ -281,52 +285,65 @@ push_or_hold (GstAvatarDenoise *self, GstBuffer *buffer)
   return self->n_latents < self->n_needed ? GST_FLOW_OK : push_held (self);
 }
 
-static GstFlowReturn
-push_latent (GstAvatarDenoise *self)
+/* Stamps @buffer as the next latent frame. The last one may stand for fewer than four video frames,
+ * which its duration tells the decoder. */
+static void
+stamp_latent (GstAvatarDenoise *self, GstBuffer *buffer)
 {
-  GstBuffer *buffer = g_steal_pointer (&self->spare);
-  guint64 k = self->n_latents;
-  /* The last one may cover fewer frames; its duration tells the decoder. */
+  guint64 k = self->n_latents, first = gst_avatar_denoise_first_frame (k);
   guint64 end = MIN (gst_avatar_denoise_first_frame (k + 1), self->n_features);
 
-  GST_BUFFER_PTS (buffer)
-      = self->base + gst_avatar_denoise_frames_to_time (self, gst_avatar_denoise_first_frame (k));
-  GST_BUFFER_DURATION (buffer)
-      = self->base + gst_avatar_denoise_frames_to_time (self, end) - GST_BUFFER_PTS (buffer);
-  GST_BUFFER_OFFSET (buffer) = k;
-  GST_BUFFER_OFFSET_END (buffer) = k + 1;
-  if (self->discont)
-    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
-  self->discont = FALSE;
-  self->n_latents++;
-  return push_or_hold (self, buffer);
+  gst_avatar_output_stamp (buffer, k, self->base + gst_avatar_denoise_frames_to_time (self, first),
+      self->base + gst_avatar_denoise_frames_to_time (self, end), &self->discont);
 }
 
-/* Denoises and pushes what is ready. */
+/* Pulls the next latent frame; denoises a window if one is due. */
 static GstFlowReturn
-push_ready (GstAvatarDenoise *self)
+pull_latent (GstAvatarDenoise *self, GstBuffer **latent)
 {
-  GstFlowReturn ret = GST_FLOW_OK;
+  GstFlowReturn ret = gst_buffer_pool_acquire_buffer (self->pool, latent, NULL);
   GError *error = NULL;
   GstMapInfo map;
   AvatarPull pull;
 
+  if (ret != GST_FLOW_OK)
+    return ret;
+  gst_buffer_map (*latent, &map, GST_MAP_WRITE);
+  pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
+  gst_buffer_unmap (*latent, &map);
+  if (pull == AVATAR_PULL_OK)
+    return GST_FLOW_OK;
+  gst_clear_buffer (latent);
+  return pull == AVATAR_PULL_ERROR ? fail (self, error) : GST_FLOW_OK;
+}
+
+static GstFlowReturn
+push_latent (GstAvatarDenoise *self)
+{
+  GstBuffer *latent = NULL;
+  GstFlowReturn ret = pull_latent (self, &latent);
+
+  if (!latent)
+    return ret;
+  report_window (self);
+  stamp_latent (self, latent);
+  self->n_latents++;
+  return push_or_hold (self, latent);
+}
+
+/* Denoises complete windows, and pushes their latents. */
+static GstFlowReturn
+push_ready (GstAvatarDenoise *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+
   while (ret == GST_FLOW_OK) {
     if (avatar_denoiser_is_due (self->denoiser))
-      ret = gst_avatar_denoise_take_up (self);
-    if (ret != GST_FLOW_OK)
-      return ret;
-    if (!self->spare)
-      self->spare = gst_buffer_new_allocate (NULL, self->latent_size, NULL);
-    gst_buffer_map (self->spare, &map, GST_MAP_WRITE);
-    pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
-    gst_buffer_unmap (self->spare, &map);
-    if (pull == AVATAR_PULL_ERROR)
-      return fail (self, error);
-    if (pull == AVATAR_PULL_EMPTY)
-      return GST_FLOW_OK;
-    report_window (self);
-    ret = push_latent (self);
+      ret = gst_avatar_denoise_apply_changes (self);
+    else if (avatar_denoiser_get_n_ready (self->denoiser) == 0)
+      break;
+    if (ret == GST_FLOW_OK)
+      ret = push_latent (self);
   }
   return ret;
 }
@@ -345,7 +362,7 @@ drain (GstAvatarDenoise *self)
     ret = fail (self, error);
   if (ret == GST_FLOW_OK)
     ret = push_held (self);
-  /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
+  /* Not after a flush has begun: a reset would undo the cancel before FLUSH_STOP. */
   if (ret == GST_FLOW_OK)
     gst_avatar_denoise_task_restart (self);
   return ret;
@@ -383,7 +400,8 @@ take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
   gst_avatar_continuity_take (&self->continuity, buffer, frame);
   if (gst_buffer_get_size (buffer) != expected || !gst_buffer_map (buffer, &map, GST_MAP_READ)) {
     GError *error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "a feature buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
+        "a feature buffer has %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT
+        ", as its caps say",
         gst_buffer_get_size (buffer), expected);
     return fail (self, error);
   }
@@ -392,7 +410,7 @@ take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
   return ret;
 }
 
-/* A hole in the features: as many of zeros, so that the picture goes on. */
+/* Fills a gap with features of zeros, so that the video continues. */
 static GstFlowReturn
 take_gap (GstAvatarDenoise *self, GstEvent *event)
 {
@@ -413,26 +431,27 @@ take_gap (GstAvatarDenoise *self, GstEvent *event)
   return ret;
 }
 
+/* Ends the stream. After an error upstream, nothing more is computed, and a missing feature is not
+ * another error. */
 static GstFlowReturn
-take_eos (GstAvatarDenoise *self, GstEvent *event)
+take_eos (GstAvatarDenoise *self)
 {
-  const GstStructure *s = gst_event_get_structure (event);
-  gboolean failed_before = s && gst_structure_has_field (s, "avatar-failed");
   GstFlowReturn ret = GST_FLOW_OK;
 
-  if (failed_before)
+  if (gst_avatar_query_upstream_failed (self->sinkpad))
     self->failed = TRUE;
   else
     ret = drain (self);
   if (ret == GST_FLOW_OK && self->n_features_total == 0 && !self->failed)
     ret = gst_avatar_report_failure (self,
         g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
-            "no audio features: the stream ended before the first of them"),
+            "no audio features: the stream ended before the first one; expected at least one"),
         &self->failed);
   return ret;
 }
 
-/* Features without PTS begin where the segment does. Downstream has times whatever upstream counts. */
+/* Features without PTS begin at the start of the segment. Downstream always gets a segment in
+ * time. */
 static GstFlowReturn
 take_segment (GstAvatarDenoise *self, GstEvent **event)
 {
@@ -480,7 +499,7 @@ take_event (GstAvatarDenoise *self, GstEvent *event)
       ret = drain (self);
       break;
     case GST_EVENT_EOS:
-      ret = take_eos (self, event);
+      ret = take_eos (self);
       break;
     default:
       break;
@@ -493,12 +512,11 @@ take_event (GstAvatarDenoise *self, GstEvent *event)
   return GST_FLOW_OK;
 }
 
-/* Tells downstream that no more comes, after an error that it must not repeat. */
+/* Ends the stream after an error: sends EOS downstream, as queue and the base sources do, so that
+ * sinks do not wait for ever. Elements downstream ask if the stream has failed. */
 static void
-give_up (GstAvatarDenoise *self, GstFlowReturn ret)
+end_after_error (GstAvatarDenoise *self, GstFlowReturn ret)
 {
-  GstEvent *eos = gst_event_new_eos ();
-
   if (!self->failed && (ret == GST_FLOW_NOT_LINKED || ret == GST_FLOW_NOT_NEGOTIATED)) {
     GST_ELEMENT_FLOW_ERROR (self, ret);
     self->failed = TRUE;
@@ -506,16 +524,14 @@ give_up (GstAvatarDenoise *self, GstFlowReturn ret)
   if (self->failed && !self->working_on)
     self->working_on = "denoise";
   gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_ERROR, "failed");
-  gst_structure_set (gst_event_writable_structure (eos), "avatar-failed", G_TYPE_BOOLEAN, TRUE,
-      NULL);
-  gst_pad_push_event (self->srcpad, eos);
+  gst_pad_push_event (self->srcpad, gst_event_new_eos ());
 }
 
 void
 gst_avatar_denoise_task_loop (gpointer data)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (data);
-  GstMiniObject *item = gst_avatar_work_pop (&self->work);
+  GstMiniObject *item = gst_avatar_item_queue_pop (&self->items);
   GstFlowReturn ret = GST_FLOW_FLUSHING;
 
   if (item && GST_IS_BUFFER (item)) {
@@ -530,6 +546,6 @@ gst_avatar_denoise_task_loop (gpointer data)
   gst_pad_pause_task (self->srcpad);
   if (ret == GST_FLOW_FLUSHING)
     return;
-  gst_avatar_work_set_state (&self->work, ret, self->srcpad);
-  give_up (self, ret);
+  gst_avatar_item_queue_set_state (&self->items, ret, self->srcpad);
+  end_after_error (self, ret);
 }

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weights are mapped once, and the device's ledger counts all stages together: see the header. */
+/* The engines of the process and the budgets of its devices: see the header. */
 #include "gst/gstavatarengine.h"
 
 typedef struct
 {
-  GstAvatarEngine engine; /* first: users hold a pointer to it */
+  GstAvatarEngine engine; /* first, because elements hold a pointer to it */
   gchar *key;
   guint refs;
 } Shared;
 
 G_LOCK_DEFINE_STATIC (engines);
-static GHashTable *engines; /* key -> Shared, while in use */
+static GHashTable *engines; /* key -> Shared, for engines in use */
 
 typedef struct
 {
-  AvatarDevice *device; /* of the engine that the user holds */
-  guint64 bytes;        /* 0: whatever the others want */
-} Claim;
+  AvatarDevice *device; /* of the engine that the client holds */
+  guint64 bytes;        /* 0: automatic */
+} BudgetRequest;
 
-/* Not the lock above, which is held while a device opens. */
-G_LOCK_DEFINE_STATIC (claims);
-static GHashTable *claims; /* user -> Claim */
+/* A lock of its own, because the one above is held while a device opens. */
+G_LOCK_DEFINE_STATIC (budget_requests);
+static GHashTable *budget_requests; /* client -> BudgetRequest */
 
-/* For logs and for gst-launch, which print contexts. */
+/* Used by logs and by gst-launch-1.0, which print contexts. */
 static void
 engine_to_string (const GValue *value, GValue *text)
 {
@@ -61,7 +61,7 @@ path_of (const gchar *model)
   return g_steal_pointer (&path) ?: g_strdup ("");
 }
 
-/* By the device's own name: "auto" and "cuda" may mean the same. */
+/* Contains the device's own name, because "auto" and "cuda" may be the same device. */
 static gchar *
 key_new (AvatarDevice *device, const gchar *path)
 {
@@ -80,7 +80,7 @@ shared_new (AvatarModel *model, AvatarDevice *device, const gchar *key)
   return shared;
 }
 
-/* Locked. */
+/* Called with the lock of the engines held. */
 static Shared *
 find_or_open (const gchar *path, const gchar *device_name, GError **error)
 {
@@ -153,22 +153,22 @@ gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, const gchar *
   return g_strcmp0 (((Shared *) engine)->key, key) == 0;
 }
 
-/* Locked. Nobody left: the ceiling stays until somebody comes. */
+/* Called with the lock of the requests held. Without requests the last budget stays in force. */
 static void
-apply_claims (AvatarDevice *device)
+apply_requests (AvatarDevice *device)
 {
   guint64 lowest = 0, automatic = 0;
   gboolean any = FALSE;
   GHashTableIter iter;
-  Claim *claim;
+  BudgetRequest *request;
 
-  g_hash_table_iter_init (&iter, claims);
-  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &claim)) {
-    if (claim->device != device)
+  g_hash_table_iter_init (&iter, budget_requests);
+  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &request)) {
+    if (request->device != device)
       continue;
     any = TRUE;
-    if (claim->bytes > 0)
-      lowest = lowest ? MIN (lowest, claim->bytes) : claim->bytes;
+    if (request->bytes > 0)
+      lowest = lowest ? MIN (lowest, request->bytes) : request->bytes;
   }
   if (any && lowest == 0 && avatar_device_parse_budget (device, "auto", &automatic, NULL))
     lowest = automatic;
@@ -177,36 +177,36 @@ apply_claims (AvatarDevice *device)
 }
 
 gboolean
-gst_avatar_engine_claim_budget (GstAvatarEngine *engine, gconstpointer user, const gchar *text,
+gst_avatar_engine_request_budget (GstAvatarEngine *engine, gconstpointer client, const gchar *text,
     GError **error)
 {
-  Claim claim = { engine->device, 0 };
+  BudgetRequest request = { engine->device, 0 };
 
-  if (!avatar_device_parse_budget (engine->device, text, &claim.bytes, error))
+  if (!avatar_device_parse_budget (engine->device, text, &request.bytes, error))
     return FALSE;
   if (!text || !*text || g_str_equal (text, "auto"))
-    claim.bytes = 0;
-  G_LOCK (claims);
-  if (!claims)
-    claims = g_hash_table_new_full (NULL, NULL, NULL, g_free);
-  g_hash_table_insert (claims, (gpointer) user, g_memdup2 (&claim, sizeof claim));
-  apply_claims (engine->device);
-  G_UNLOCK (claims);
+    request.bytes = 0;
+  G_LOCK (budget_requests);
+  if (!budget_requests)
+    budget_requests = g_hash_table_new_full (NULL, NULL, NULL, g_free);
+  g_hash_table_insert (budget_requests, (gpointer) client, g_memdup2 (&request, sizeof request));
+  apply_requests (engine->device);
+  G_UNLOCK (budget_requests);
   return TRUE;
 }
 
 void
-gst_avatar_engine_drop_budget (gconstpointer user)
+gst_avatar_engine_withdraw_budget (gconstpointer client)
 {
-  Claim *claim;
+  BudgetRequest *request;
   AvatarDevice *device;
 
-  G_LOCK (claims);
-  claim = claims ? g_hash_table_lookup (claims, user) : NULL;
-  if (claim) {
-    device = claim->device;
-    g_hash_table_remove (claims, user);
-    apply_claims (device);
+  G_LOCK (budget_requests);
+  request = budget_requests ? g_hash_table_lookup (budget_requests, client) : NULL;
+  if (request) {
+    device = request->device;
+    g_hash_table_remove (budget_requests, client);
+    apply_requests (device);
   }
-  G_UNLOCK (claims);
+  G_UNLOCK (budget_requests);
 }

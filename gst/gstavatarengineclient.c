@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The element's side of the shared engine: see the header. */
+/* Use of a shared engine by an element: see the header. */
 #include "gst/gstavatarengineclient.h"
 
 #include "gst/gstavatarcontext.h"
@@ -15,51 +15,48 @@ gst_avatar_engine_install_properties (GObjectClass *klass)
 
   g_object_class_install_property (klass, GST_AVATAR_PROP_MODEL,
       g_param_spec_string ("model", "Model",
-          "Folder of the model, as released or a plain one; unset = environment variable "
-          "AVATAR_MODEL, else the installed demo model",
+          "Path of the model's folder, in any layout that avatar-inspect knows; unset = the "
+          "environment variable AVATAR_MODEL, or else the installed demo model",
           NULL, flags));
   g_object_class_install_property (klass, GST_AVATAR_PROP_DEVICE,
       g_param_spec_string ("device", "Device",
-          "Device that computes: auto (the best there is), cpu, cuda (the first GPU) or cuda:N (the "
-          "N-th GPU, from 0)",
+          "Compute device: auto (a GPU if there is one, else the CPU), cpu, cuda (the first GPU) or "
+          "cuda:N (GPU number N, counted from 0)",
           DEFAULT_DEVICE, flags));
   g_object_class_install_property (klass, GST_AVATAR_PROP_BUDGET,
       g_param_spec_string ("vram-budget", "VRAM budget",
-          "Ceiling for the memory taken of the device: MiB as a number, N% of what the device has, "
-          "or auto (what is free there less a reserve; on the CPU no ceiling). Elements on one "
-          "device share it: the lowest value holds, auto yields. May be changed while playing",
+          "Maximum memory to use on the device: a number of MiB, N% of the device's memory, or auto "
+          "(the free memory less a reserve; on the CPU no limit). It applies to all elements on a "
+          "device together; the lowest value set is in force",
           DEFAULT_BUDGET, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING));
   g_object_class_install_property (klass, GST_AVATAR_PROP_STATS,
       g_param_spec_boxed ("stats", "Statistics",
-          "Newest avatar-chunk statistics: stage, index, frames, timestamp, duration and "
-          "compute-time (in ns), speed (media time / compute time), computed-on (device), "
-          "bad-samples; of this moment: memory-now, memory-peak and budget of the device (in "
-          "bytes, budget 0 = none); of weights on a GPU: resident-units, streamed-units, "
-          "given-up-units, taken-back-units, uploaded-bytes",
+          "Statistics of the newest window or tile, with the fields of the element message "
+          "avatar-window; memory-now, memory-peak and budget are current values",
           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 
 void
-gst_avatar_engine_user_init (GstAvatarEngineUser *user)
+gst_avatar_engine_client_init (GstAvatarEngineClient *client)
 {
-  user->device = g_strdup (DEFAULT_DEVICE);
-  user->budget = g_strdup (DEFAULT_BUDGET);
+  client->device = g_strdup (DEFAULT_DEVICE);
+  client->budget = g_strdup (DEFAULT_BUDGET);
 }
 
 void
-gst_avatar_engine_user_clear (GstAvatarEngineUser *user, GstElement *element)
+gst_avatar_engine_client_clear (GstAvatarEngineClient *client, GstElement *element)
 {
-  gst_avatar_engine_user_close (user, element);
-  g_clear_pointer (&user->model, g_free);
-  g_clear_pointer (&user->device, g_free);
-  g_clear_pointer (&user->budget, g_free);
-  g_clear_pointer (&user->offered, gst_avatar_engine_unref);
-  g_clear_pointer (&user->offered_model, g_free);
-  g_clear_pointer (&user->offered_device, g_free);
-  gst_clear_structure (&user->stats);
+  gst_avatar_engine_client_close (client, element);
+  g_clear_pointer (&client->model, g_free);
+  g_clear_pointer (&client->device, g_free);
+  g_clear_pointer (&client->budget, g_free);
+  g_clear_pointer (&client->context_engine, gst_avatar_engine_unref);
+  g_clear_pointer (&client->context_model, g_free);
+  g_clear_pointer (&client->context_device, g_free);
+  gst_clear_structure (&client->stats);
 }
 
-/* Locked. */
+/* Called with the object lock held. */
 static gboolean
 replace (gchar **text, const gchar *by)
 {
@@ -71,78 +68,85 @@ replace (gchar **text, const gchar *by)
   return !same;
 }
 
-/* Locked. While the engine is open a budget that cannot be holds nothing up: it is not taken. */
+/* Called with the object lock held. An invalid budget is rejected if the engine is open; the
+ * element then keeps the previous one. */
 static void
-set_budget (GstAvatarEngineUser *user, const gchar *text, GError **error)
+set_budget (GstAvatarEngineClient *client, const gchar *text, GError **error)
 {
-  if (user->engine && !gst_avatar_engine_claim_budget (user->engine, user, text, error))
+  if (client->engine && !gst_avatar_engine_request_budget (client->engine, client, text, error))
     return;
-  g_free (user->budget);
-  user->budget = g_strdup (text ?: DEFAULT_BUDGET);
+  g_free (client->budget);
+  client->budget = g_strdup (text ?: DEFAULT_BUDGET);
 }
 
 gboolean
-gst_avatar_engine_user_set_property (GstAvatarEngineUser *user, GstElement *element, guint id,
-    const GValue *value)
+gst_avatar_engine_client_set_property (GstAvatarEngineClient *client, GstElement *element,
+    const GValue *value, GParamSpec *pspec)
 {
-  gboolean ours = TRUE, late = FALSE;
+  gboolean ours = TRUE, too_late = FALSE;
   GError *error = NULL;
 
+  if (gst_avatar_aliases_set (&client->aliases, element, pspec, value))
+    return TRUE;
   GST_OBJECT_LOCK (element);
-  switch (id) {
+  switch (pspec->param_id) {
     case GST_AVATAR_PROP_MODEL:
-      late = replace (&user->model, g_value_get_string (value)) && user->engine;
+      too_late = replace (&client->model, g_value_get_string (value)) && client->engine;
       break;
     case GST_AVATAR_PROP_DEVICE:
-      late = replace (&user->device, g_value_get_string (value) ?: DEFAULT_DEVICE) && user->engine;
+      too_late = replace (&client->device, g_value_get_string (value) ?: DEFAULT_DEVICE)
+          && client->engine;
       break;
     case GST_AVATAR_PROP_BUDGET:
-      set_budget (user, g_value_get_string (value), &error);
+      set_budget (client, g_value_get_string (value), &error);
       break;
     default:
       ours = FALSE;
       break;
   }
   GST_OBJECT_UNLOCK (element);
-  if (late)
-    gst_avatar_report_late (element, id == GST_AVATAR_PROP_MODEL ? "model" : "device");
+  if (too_late)
+    gst_avatar_report_too_late (element, pspec->name);
   if (error)
     gst_avatar_report_warning (element, error);
   return ours;
 }
 
-/* Locked: the newest statistics, and the memory as it is now; %NULL: there are none. */
+/* Called with the object lock held. Returns the newest statistics with the current use of
+ * memory, or %NULL if there are none. */
 static GstStructure *
-stats_now (GstAvatarEngineUser *user)
+stats_now (GstAvatarEngineClient *client)
 {
-  GstStructure *stats = user->stats ? gst_structure_copy (user->stats) : NULL;
+  GstStructure *stats = client->stats ? gst_structure_copy (client->stats) : NULL;
 
-  if (user->engine && !stats)
-    stats = gst_structure_new_empty ("avatar-chunk");
-  if (user->engine)
-    gst_avatar_report_memory (stats, user->engine->device);
+  if (client->engine && !stats)
+    stats = gst_structure_new_empty (GST_AVATAR_WINDOW_MESSAGE);
+  if (client->engine)
+    gst_avatar_report_memory (stats, client->engine->device);
   return stats;
 }
 
 gboolean
-gst_avatar_engine_user_get_property (GstAvatarEngineUser *user, GstElement *element, guint id,
-    GValue *value)
+gst_avatar_engine_client_get_property (GstAvatarEngineClient *client, GstElement *element,
+    GValue *value, GParamSpec *pspec)
 {
   gboolean ours = TRUE;
 
+  if (gst_avatar_aliases_get (element, pspec, value))
+    return TRUE;
   GST_OBJECT_LOCK (element);
-  switch (id) {
+  switch (pspec->param_id) {
     case GST_AVATAR_PROP_MODEL:
-      g_value_set_string (value, user->model);
+      g_value_set_string (value, client->model);
       break;
     case GST_AVATAR_PROP_DEVICE:
-      g_value_set_string (value, user->device);
+      g_value_set_string (value, client->device);
       break;
     case GST_AVATAR_PROP_BUDGET:
-      g_value_set_string (value, user->budget);
+      g_value_set_string (value, client->budget);
       break;
     case GST_AVATAR_PROP_STATS:
-      g_value_take_boxed (value, stats_now (user));
+      g_value_take_boxed (value, stats_now (client));
       break;
     default:
       ours = FALSE;
@@ -153,7 +157,7 @@ gst_avatar_engine_user_get_property (GstAvatarEngineUser *user, GstElement *elem
 }
 
 void
-gst_avatar_engine_user_set_context (GstAvatarEngineUser *user, GstElement *element,
+gst_avatar_engine_client_set_context (GstAvatarEngineClient *client, GstElement *element,
     GstContext *context)
 {
   const GstStructure *s;
@@ -168,17 +172,17 @@ gst_avatar_engine_user_set_context (GstAvatarEngineUser *user, GstElement *eleme
   device = gst_structure_get_string (s, "device");
   GST_OBJECT_LOCK (element);
   if (engine) {
-    GstAvatarEngine *before = user->offered;
-    user->offered = engine;
+    GstAvatarEngine *before = client->context_engine;
+    client->context_engine = engine;
     engine = before;
   }
   if (model) {
-    g_free (user->offered_model);
-    user->offered_model = g_strdup (model);
+    g_free (client->context_model);
+    client->context_model = g_strdup (model);
   }
   if (device) {
-    g_free (user->offered_device);
-    user->offered_device = g_strdup (device);
+    g_free (client->context_device);
+    client->context_device = g_strdup (device);
   }
   GST_OBJECT_UNLOCK (element);
   if (engine)
@@ -186,24 +190,25 @@ gst_avatar_engine_user_set_context (GstAvatarEngineUser *user, GstElement *eleme
 }
 
 gboolean
-gst_avatar_engine_user_query (GstAvatarEngineUser *user, GstElement *element, GstQuery *query)
+gst_avatar_engine_client_query (GstAvatarEngineClient *client, GstElement *element, GstQuery *query)
 {
   g_autoptr (GstContext) context = NULL;
 
   if (!gst_avatar_context_is_query (query))
     return FALSE;
   GST_OBJECT_LOCK (element);
-  if (user->engine)
-    context = gst_avatar_context_new (user->engine, user->offered_model, user->offered_device);
+  if (client->engine)
+    context
+        = gst_avatar_context_new (client->engine, client->context_model, client->context_device);
   GST_OBJECT_UNLOCK (element);
   if (context)
     gst_query_set_context (query, context);
   return context != NULL;
 }
 
-/* Opens an engine of our own and tells everybody. */
+/* Opens an engine and shares it. */
 static GstAvatarEngine *
-open_engine (GstAvatarEngineUser *user, GstElement *element, const gchar *model,
+open_engine (GstAvatarEngineClient *client, GstElement *element, const gchar *model,
     const gchar *device, GError **error)
 {
   GstAvatarEngine *engine = gst_avatar_engine_open (model, device, error);
@@ -212,73 +217,75 @@ open_engine (GstAvatarEngineUser *user, GstElement *element, const gchar *model,
   if (!engine)
     return NULL;
   GST_OBJECT_LOCK (element);
-  context = gst_avatar_context_new (engine, user->offered_model, user->offered_device);
+  context = gst_avatar_context_new (engine, client->context_model, client->context_device);
   GST_OBJECT_UNLOCK (element);
   gst_avatar_context_have (element, context);
   return engine;
 }
 
-/* The model and device that the element is to use: its own properties, else the application's. */
+/* Model and device to use: the element's own properties, or else those of the application. */
 static void
-get_settings (GstAvatarEngineUser *user, GstElement *element, gchar **model, gchar **device)
+get_settings (GstAvatarEngineClient *client, GstElement *element, gchar **model, gchar **device)
 {
   GST_OBJECT_LOCK (element);
   g_free (*model);
   g_free (*device);
-  *model = g_strdup (user->model ?: user->offered_model);
-  *device = g_strdup (user->offered_device && g_str_equal (user->device, DEFAULT_DEVICE)
-          ? user->offered_device
-          : user->device);
+  *model = g_strdup (client->model ?: client->context_model);
+  *device = g_strdup (client->context_device && g_str_equal (client->device, DEFAULT_DEVICE)
+          ? client->context_device
+          : client->device);
   GST_OBJECT_UNLOCK (element);
 }
 
-/* The engine of a context, if it is the one that the settings mean. */
+/* Returns the engine of a context, if it has the model and device of the settings. */
 static GstAvatarEngine *
-take_offered (GstAvatarEngineUser *user, GstElement *element, gchar **model, gchar **device)
+take_context_engine (GstAvatarEngineClient *client, GstElement *element, gchar **model,
+    gchar **device)
 {
-  g_autoptr (GstAvatarEngine) offered = NULL;
+  g_autoptr (GstAvatarEngine) shared = NULL;
 
-  get_settings (user, element, model, device);
+  get_settings (client, element, model, device);
   GST_OBJECT_LOCK (element);
-  if (user->offered)
-    offered = gst_avatar_engine_ref (user->offered);
+  if (client->context_engine)
+    shared = gst_avatar_engine_ref (client->context_engine);
   GST_OBJECT_UNLOCK (element);
-  return offered && gst_avatar_engine_is (offered, *model, *device) ? g_steal_pointer (&offered)
-                                                                    : NULL;
+  return shared && gst_avatar_engine_is (shared, *model, *device) ? g_steal_pointer (&shared)
+                                                                  : NULL;
 }
 
-/* As all elements with contexts do: what was given, what the neighbours have, what the application
- * says; then one of our own, of which we tell. */
+/* Follows GStreamer's order for contexts: one that was set, downstream, upstream, the
+ * application; at last the element opens an engine itself. */
 static GstAvatarEngine *
-find_engine (GstAvatarEngineUser *user, GstElement *element, GError **error)
+find_engine (GstAvatarEngineClient *client, GstElement *element, GError **error)
 {
   g_autofree gchar *model = NULL, *device = NULL;
-  GstAvatarEngine *engine = take_offered (user, element, &model, &device);
+  GstAvatarEngine *engine = take_context_engine (client, element, &model, &device);
 
   if (!engine) {
     gst_avatar_context_query (element, GST_PAD_SRC);
-    engine = take_offered (user, element, &model, &device);
+    engine = take_context_engine (client, element, &model, &device);
   }
   if (!engine) {
     gst_avatar_context_query (element, GST_PAD_SINK);
-    engine = take_offered (user, element, &model, &device);
+    engine = take_context_engine (client, element, &model, &device);
   }
   if (!engine) {
     gst_avatar_context_need (element);
-    engine = take_offered (user, element, &model, &device);
+    engine = take_context_engine (client, element, &model, &device);
   }
-  return engine ? engine : open_engine (user, element, model, device, error);
+  return engine ? engine : open_engine (client, element, model, device, error);
 }
 
 static gboolean
-use_engine (GstAvatarEngineUser *user, GstElement *element, GstAvatarEngine *engine, GError **error)
+use_engine (GstAvatarEngineClient *client, GstElement *element, GstAvatarEngine *engine,
+    GError **error)
 {
   gboolean ok;
 
   GST_OBJECT_LOCK (element);
-  ok = gst_avatar_engine_claim_budget (engine, user, user->budget, error);
+  ok = gst_avatar_engine_request_budget (engine, client, client->budget, error);
   if (ok)
-    user->engine = engine;
+    client->engine = engine;
   GST_OBJECT_UNLOCK (element);
   if (!ok)
     gst_avatar_engine_unref (engine);
@@ -286,47 +293,48 @@ use_engine (GstAvatarEngineUser *user, GstElement *element, GstAvatarEngine *eng
 }
 
 gboolean
-gst_avatar_engine_user_open (GstAvatarEngineUser *user, GstElement *element)
+gst_avatar_engine_client_open (GstAvatarEngineClient *client, GstElement *element)
 {
   g_autofree gchar *text = NULL;
   GstAvatarEngine *engine;
   GError *error = NULL;
 
-  if (user->engine)
+  if (client->engine)
     return TRUE;
+  gst_avatar_aliases_warn (&client->aliases, element);
   gst_avatar_report_progress (element, GST_PROGRESS_TYPE_START, "load-model", -1, "loading model");
-  engine = find_engine (user, element, &error);
-  if (!engine || !use_engine (user, element, engine, &error)) {
+  engine = find_engine (client, element, &error);
+  if (!engine || !use_engine (client, element, engine, &error)) {
     gst_avatar_report_error (element, error);
     gst_avatar_report_progress (element, GST_PROGRESS_TYPE_ERROR, "load-model", -1, "no model");
     return FALSE;
   }
-  text = g_strdup_printf ("model %s on %s", user->engine->info->name,
-      avatar_device_get_description (user->engine->device));
+  text = g_strdup_printf ("model %s on %s", client->engine->info->name,
+      avatar_device_get_description (client->engine->device));
   gst_avatar_report_progress (element, GST_PROGRESS_TYPE_COMPLETE, "load-model", 100, text);
   return TRUE;
 }
 
 void
-gst_avatar_engine_user_close (GstAvatarEngineUser *user, GstElement *element)
+gst_avatar_engine_client_close (GstAvatarEngineClient *client, GstElement *element)
 {
   GstAvatarEngine *engine;
 
   GST_OBJECT_LOCK (element);
-  engine = g_steal_pointer (&user->engine);
+  engine = g_steal_pointer (&client->engine);
   if (engine)
-    gst_avatar_engine_drop_budget (user);
+    gst_avatar_engine_withdraw_budget (client);
   GST_OBJECT_UNLOCK (element);
   if (engine)
     gst_avatar_engine_unref (engine);
 }
 
 void
-gst_avatar_engine_user_set_stats (GstAvatarEngineUser *user, GstElement *element,
+gst_avatar_engine_client_set_stats (GstAvatarEngineClient *client, GstElement *element,
     GstStructure *stats)
 {
   GST_OBJECT_LOCK (element);
-  gst_clear_structure (&user->stats);
-  user->stats = stats;
+  gst_clear_structure (&client->stats);
+  client->stats = stats;
   GST_OBJECT_UNLOCK (element);
 }

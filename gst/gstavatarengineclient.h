@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What every element does with the engine that it shares with others: the properties that choose
- * it, contexts, statistics. Opened in READY to PAUSED, never before: a machine without model or
- * device can still inspect. */
+/* The part of an element that uses a shared engine: the properties that choose it, contexts,
+ * statistics, and deprecated properties. The engine is opened in READY to PAUSED, so that elements
+ * can be created and inspected on a machine without a model or device. */
 #pragma once
 
+#include "gst/gstavataraliases.h"
 #include "gst/gstavatarengine.h"
 
 G_BEGIN_DECLS
 
-/* What each element keeps: its settings, the engine while it is open, the newest statistics.
- * The element's object lock guards all of it; the streaming threads may read @engine without. */
+/* Settings, the engine while it is open, and the newest statistics. Guarded by the element's object
+ * lock; streaming threads may read @engine without it. */
 typedef struct
 {
   gchar *model;
@@ -17,10 +18,11 @@ typedef struct
   gchar *budget;
   GstAvatarEngine *engine;
   GstStructure *stats;
-  /* of contexts */
-  GstAvatarEngine *offered;
-  gchar *offered_model, *offered_device;
-} GstAvatarEngineUser;
+  GstAvatarAliases aliases;
+  /* from contexts */
+  GstAvatarEngine *context_engine;
+  gchar *context_model, *context_device;
+} GstAvatarEngineClient;
 
 enum
 {
@@ -32,29 +34,29 @@ enum
   GST_AVATAR_PROP_LAST
 };
 
-/* model, device, vram-budget and stats, which every element has. */
+/* Installs model, device, vram-budget and stats. */
 void gst_avatar_engine_install_properties (GObjectClass *klass);
-void gst_avatar_engine_user_init (GstAvatarEngineUser *user);
-void gst_avatar_engine_user_clear (GstAvatarEngineUser *user, GstElement *element);
-/* %FALSE: not one of these. */
-gboolean gst_avatar_engine_user_set_property (GstAvatarEngineUser *user, GstElement *element,
-    guint id, const GValue *value);
-gboolean gst_avatar_engine_user_get_property (GstAvatarEngineUser *user, GstElement *element,
-    guint id, GValue *value);
+void gst_avatar_engine_client_init (GstAvatarEngineClient *client);
+void gst_avatar_engine_client_clear (GstAvatarEngineClient *client, GstElement *element);
+/* Handle the properties above and deprecated ones. Return %FALSE for other properties. */
+gboolean gst_avatar_engine_client_set_property (GstAvatarEngineClient *client, GstElement *element,
+    const GValue *value, GParamSpec *pspec);
+gboolean gst_avatar_engine_client_get_property (GstAvatarEngineClient *client, GstElement *element,
+    GValue *value, GParamSpec *pspec);
 
-/* For the element's set_context, before the parent class's. */
-void gst_avatar_engine_user_set_context (GstAvatarEngineUser *user, GstElement *element,
+/* Called by the element's set_context, before the parent class. */
+void gst_avatar_engine_client_set_context (GstAvatarEngineClient *client, GstElement *element,
     GstContext *context);
-/* %FALSE: not a query for the engine, or none is open. */
-gboolean
-gst_avatar_engine_user_query (GstAvatarEngineUser *user, GstElement *element, GstQuery *query);
+/* Answers a CONTEXT query. Returns %FALSE for other queries, or if no engine is open. */
+gboolean gst_avatar_engine_client_query (GstAvatarEngineClient *client, GstElement *element,
+    GstQuery *query);
 
-/* Opens model and device, or takes those that a context offers or another element has open;
- * progress and the error go to the bus. */
-gboolean gst_avatar_engine_user_open (GstAvatarEngineUser *user, GstElement *element);
-void gst_avatar_engine_user_close (GstAvatarEngineUser *user, GstElement *element);
-/* Takes @stats. */
-void gst_avatar_engine_user_set_stats (GstAvatarEngineUser *user, GstElement *element,
+/* Uses the engine of a context or of another element, or opens one. Posts progress, errors, and the
+ * warning about deprecated properties. */
+gboolean gst_avatar_engine_client_open (GstAvatarEngineClient *client, GstElement *element);
+void gst_avatar_engine_client_close (GstAvatarEngineClient *client, GstElement *element);
+/* Takes ownership of @stats. */
+void gst_avatar_engine_client_set_stats (GstAvatarEngineClient *client, GstElement *element,
     GstStructure *stats);
 
 G_END_DECLS

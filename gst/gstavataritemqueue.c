@@ -1,90 +1,91 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A small gstqueue: see the header. */
+/* A bounded queue of buffers and events: see the header. */
 #include "gst/gstavataritemqueue.h"
 
 void
-gst_avatar_work_init (GstAvatarWork *work, guint max_buffers)
+gst_avatar_item_queue_init (GstAvatarItemQueue *queue, guint max_buffers)
 {
-  g_mutex_init (&work->lock);
-  g_cond_init (&work->cond);
-  g_queue_init (&work->items);
-  work->n_buffers = 0;
-  work->max_buffers = max_buffers;
-  work->busy = FALSE;
-  work->state = GST_FLOW_FLUSHING;
+  g_mutex_init (&queue->lock);
+  g_cond_init (&queue->cond);
+  g_queue_init (&queue->items);
+  queue->n_buffers = 0;
+  queue->max_buffers = max_buffers;
+  queue->busy = FALSE;
+  queue->state = GST_FLOW_FLUSHING;
 }
 
 void
-gst_avatar_work_set_max_buffers (GstAvatarWork *work, guint max_buffers)
+gst_avatar_item_queue_set_max_buffers (GstAvatarItemQueue *queue, guint max_buffers)
 {
-  g_mutex_lock (&work->lock);
-  work->max_buffers = max_buffers;
-  g_cond_broadcast (&work->cond);
-  g_mutex_unlock (&work->lock);
+  g_mutex_lock (&queue->lock);
+  queue->max_buffers = max_buffers;
+  g_cond_broadcast (&queue->cond);
+  g_mutex_unlock (&queue->lock);
 }
 
 void
-gst_avatar_work_clear (GstAvatarWork *work)
+gst_avatar_item_queue_clear (GstAvatarItemQueue *queue)
 {
-  gst_avatar_work_set_state (work, GST_FLOW_FLUSHING, NULL);
-  g_mutex_clear (&work->lock);
-  g_cond_clear (&work->cond);
+  gst_avatar_item_queue_set_state (queue, GST_FLOW_FLUSHING, NULL);
+  g_mutex_clear (&queue->lock);
+  g_cond_clear (&queue->cond);
 }
 
 GstFlowReturn
-gst_avatar_work_push (GstAvatarWork *work, GstMiniObject *item)
+gst_avatar_item_queue_push (GstAvatarItemQueue *queue, GstMiniObject *item)
 {
   GstFlowReturn state;
 
-  g_mutex_lock (&work->lock);
-  while (work->state == GST_FLOW_OK && GST_IS_BUFFER (item) && work->n_buffers >= work->max_buffers)
-    g_cond_wait (&work->cond, &work->lock);
-  state = work->state;
+  g_mutex_lock (&queue->lock);
+  while (
+      queue->state == GST_FLOW_OK && GST_IS_BUFFER (item) && queue->n_buffers >= queue->max_buffers)
+    g_cond_wait (&queue->cond, &queue->lock);
+  state = queue->state;
   if (state == GST_FLOW_OK) {
-    g_queue_push_tail (&work->items, item);
-    work->n_buffers += GST_IS_BUFFER (item) ? 1 : 0;
-    g_cond_broadcast (&work->cond);
+    g_queue_push_tail (&queue->items, item);
+    queue->n_buffers += GST_IS_BUFFER (item) ? 1 : 0;
+    g_cond_broadcast (&queue->cond);
   }
-  g_mutex_unlock (&work->lock);
+  g_mutex_unlock (&queue->lock);
   if (state != GST_FLOW_OK)
     gst_mini_object_unref (item);
   return state;
 }
 
 GstMiniObject *
-gst_avatar_work_pop (GstAvatarWork *work)
+gst_avatar_item_queue_pop (GstAvatarItemQueue *queue)
 {
   GstMiniObject *item = NULL;
 
-  g_mutex_lock (&work->lock);
-  work->busy = FALSE;
-  g_cond_broadcast (&work->cond);
-  while (work->state == GST_FLOW_OK && g_queue_is_empty (&work->items))
-    g_cond_wait (&work->cond, &work->lock);
-  if (work->state == GST_FLOW_OK) {
-    item = g_queue_pop_head (&work->items);
-    work->n_buffers -= GST_IS_BUFFER (item) ? 1 : 0;
-    work->busy = TRUE;
-    g_cond_broadcast (&work->cond);
+  g_mutex_lock (&queue->lock);
+  queue->busy = FALSE;
+  g_cond_broadcast (&queue->cond);
+  while (queue->state == GST_FLOW_OK && g_queue_is_empty (&queue->items))
+    g_cond_wait (&queue->cond, &queue->lock);
+  if (queue->state == GST_FLOW_OK) {
+    item = g_queue_pop_head (&queue->items);
+    queue->n_buffers -= GST_IS_BUFFER (item) ? 1 : 0;
+    queue->busy = TRUE;
+    g_cond_broadcast (&queue->cond);
   }
-  g_mutex_unlock (&work->lock);
+  g_mutex_unlock (&queue->lock);
   return item;
 }
 
 GstFlowReturn
-gst_avatar_work_wait_idle (GstAvatarWork *work)
+gst_avatar_item_queue_wait_idle (GstAvatarItemQueue *queue)
 {
   GstFlowReturn state;
 
-  g_mutex_lock (&work->lock);
-  while (work->state == GST_FLOW_OK && (work->busy || !g_queue_is_empty (&work->items)))
-    g_cond_wait (&work->cond, &work->lock);
-  state = work->state;
-  g_mutex_unlock (&work->lock);
+  g_mutex_lock (&queue->lock);
+  while (queue->state == GST_FLOW_OK && (queue->busy || !g_queue_is_empty (&queue->items)))
+    g_cond_wait (&queue->cond, &queue->lock);
+  state = queue->state;
+  g_mutex_unlock (&queue->lock);
   return state;
 }
 
-/* Upstream sends these once and would not send them again after a flush. */
+/* Sticky events that upstream does not send again after a flush. */
 static gboolean
 describes_stream (GstMiniObject *item)
 {
@@ -95,21 +96,21 @@ describes_stream (GstMiniObject *item)
 }
 
 void
-gst_avatar_work_set_state (GstAvatarWork *work, GstFlowReturn state, GstPad *keep)
+gst_avatar_item_queue_set_state (GstAvatarItemQueue *queue, GstFlowReturn state, GstPad *keep)
 {
   GQueue dropped = G_QUEUE_INIT;
   GstMiniObject *item;
 
-  g_mutex_lock (&work->lock);
-  work->state = state;
-  work->busy = FALSE;
+  g_mutex_lock (&queue->lock);
+  queue->state = state;
+  queue->busy = FALSE;
   if (state != GST_FLOW_OK) {
-    dropped = work->items;
-    g_queue_init (&work->items);
-    work->n_buffers = 0;
+    dropped = queue->items;
+    g_queue_init (&queue->items);
+    queue->n_buffers = 0;
   }
-  g_cond_broadcast (&work->cond);
-  g_mutex_unlock (&work->lock);
+  g_cond_broadcast (&queue->cond);
+  g_mutex_unlock (&queue->lock);
 
   while ((item = g_queue_pop_head (&dropped))) {
     if (keep && describes_stream (item))

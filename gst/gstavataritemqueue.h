@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The queue in front of a task, as between avatardenoise's sink pad and its task: buffers and
- * serialized events in order, bounded in buffers, woken by a flush. */
+/* A queue between a pad and a task: buffers and serialized events in order. The number of
+ * buffers is bounded; a flush wakes both sides. */
 #pragma once
 
 #include <gst/gst.h>
@@ -13,21 +13,23 @@ typedef struct
   GCond cond;
   GQueue items; /* of GstMiniObject */
   guint n_buffers, max_buffers;
-  gboolean busy;       /* what was popped last is still worked on */
-  GstFlowReturn state; /* OK, FLUSHING, or why the task has given up */
-} GstAvatarWork;
+  gboolean busy;       /* the item that was popped last is still being processed */
+  GstFlowReturn state; /* OK, FLUSHING, or the reason why the task has stopped */
+} GstAvatarItemQueue;
 
-void gst_avatar_work_init (GstAvatarWork *work, guint max_buffers);
-void gst_avatar_work_clear (GstAvatarWork *work);
-void gst_avatar_work_set_max_buffers (GstAvatarWork *work, guint max_buffers);
-/* Takes @item; waits for room if it is a buffer. What is not OK is the answer to upstream. */
-GstFlowReturn gst_avatar_work_push (GstAvatarWork *work, GstMiniObject *item);
-/* Waits for an item; %NULL once the state is not OK. Says, too, that the one before is done. */
-GstMiniObject *gst_avatar_work_pop (GstAvatarWork *work);
-/* Waits until all items are done, or until the state is not OK, and returns the state. */
-GstFlowReturn gst_avatar_work_wait_idle (GstAvatarWork *work);
-/* OK: starts afresh. Else: wakes everybody and drops all items; sticky events that describe the
- * stream are kept on @keep. */
-void gst_avatar_work_set_state (GstAvatarWork *work, GstFlowReturn state, GstPad *keep);
+void gst_avatar_item_queue_init (GstAvatarItemQueue *queue, guint max_buffers);
+void gst_avatar_item_queue_clear (GstAvatarItemQueue *queue);
+void gst_avatar_item_queue_set_max_buffers (GstAvatarItemQueue *queue, guint max_buffers);
+/* Takes ownership of @item. Waits for room if it is a buffer. Returns the state, which is the flow
+ * return for upstream. */
+GstFlowReturn gst_avatar_item_queue_push (GstAvatarItemQueue *queue, GstMiniObject *item);
+/* Marks the previous item as processed and waits for the next. Returns %NULL if the state is not
+ * OK. */
+GstMiniObject *gst_avatar_item_queue_pop (GstAvatarItemQueue *queue);
+/* Waits until all items are processed or the state is not OK. Returns the state. */
+GstFlowReturn gst_avatar_item_queue_wait_idle (GstAvatarItemQueue *queue);
+/* OK restarts the queue. Any other state wakes all waiting threads and drops all items, except that
+ * sticky events that describe the stream are stored on @keep. */
+void gst_avatar_item_queue_set_state (GstAvatarItemQueue *queue, GstFlowReturn state, GstPad *keep);
 
 G_END_DECLS

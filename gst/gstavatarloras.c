@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LoRA files and strengths in one string: see the header. */
+/* Parsing of the property lora: see the header. */
 #include "gst/gstavatarloras.h"
 
 #include <math.h>
@@ -11,8 +11,8 @@ lora_clear (gpointer data)
   g_free ((gchar *) ((AvatarLoraSetting *) data)->path);
 }
 
-/* What @text begins with, up to a comma that is none of a path; @text: moved behind it, or %NULL at
- * the end. */
+/* Returns the first entry of @text, unescaped, and moves @text to the next entry; %NULL at the
+ * end. */
 static gchar *
 next_entry (const gchar **text)
 {
@@ -28,8 +28,8 @@ next_entry (const gchar **text)
   return g_string_free (entry, FALSE);
 }
 
-/* The number behind the last colon of @entry, which is cut off there. Anything else behind a colon
- * is of the path. */
+/* Returns the number after the last colon of @entry, and removes both. Other text after a colon
+ * belongs to the path. */
 static gdouble
 take_strength (gchar *entry)
 {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any number of channels to one: see the header. */
+/* Mixing to mono: see the header. */
 #include "gst/gstavatarmono.h"
 
 #include <avatar/error.h>
 #include <math.h>
 #include <string.h>
 
-/* Frames that are mixed at once. */
+/* Number of frames that are mixed at once. */
 #define PIECE 512
-/* The library's mixer takes fewer channels than this. */
+/* GstAudioChannelMixer supports fewer channels than this. */
 #define MAX_MIXER_CHANNELS 64
 #define AVERAGING_TIME 0.05
-/* Ratios of power: -20 dB, -10 dB, and -50 dB of full scale. */
+/* Ratios of power: -20 dB, -10 dB, and -50 dBFS. */
 #define CANCELLED 0.01
 #define SOUND_AGAIN 0.1
 #define LOUD 1e-5
@@ -19,14 +19,14 @@
 struct _GstAvatarMono
 {
   GstAudioInfo info;
-  GstAudioChannelMixer *mixer; /* NULL: average */
+  GstAudioChannelMixer *mixer; /* %NULL: average of the channels */
   float *samples;              /* [PIECE, channels] */
 
-  double weight;    /* of a new sample in the powers */
-  double mix_power; /* of late, as the next */
-  double *powers;   /* [channels] */
+  double weight;    /* of a new sample in the running averages */
+  double mix_power; /* running average of the mix */
+  double *powers;   /* running averages [channels] */
   gboolean cancels;
-  guint channel; /* the loudest, while it cancels */
+  guint channel; /* the loudest one, used while the channels cancel */
   guint64 n_cancelled;
 };
 
@@ -118,7 +118,8 @@ average (const float *samples, gsize n, guint channels, float *mono)
   }
 }
 
-/* Moves the average @power on by a sample, for which one that is not finite is silence. */
+/* Updates the running average @power with a sample. A sample that is not finite counts as
+ * silence. */
 static double
 follow (double power, float sample, double weight)
 {
@@ -138,7 +139,8 @@ loudest (const double *powers, guint channels)
   return best;
 }
 
-/* The sample to take for a frame of @samples, of which @mix is the mix. */
+/* Returns the output for a frame: @mix, or a sample of the loudest channel while the channels
+ * cancel. */
 static float
 pick (GstAvatarMono *self, const float *samples, guint channels, float mix)
 {
@@ -200,7 +202,7 @@ gst_avatar_mono_check (const GstAvatarMono *self, GstClockTime patience)
       || gst_util_uint64_scale_int (self->n_cancelled, GST_SECOND, rate) < patience)
     return NULL;
   return g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
-      "the %d channels cancel each other out: their mix is 20 dB below them; expected channels "
-      "that add up: channel %u alone is taken instead; invert one, or pass only the one you want",
+      "the %d channels cancel each other out: their mix is 20 dB below their level; expected channels "
+      "in phase: channel %u is used alone instead; invert one channel, or pass on a single one",
       GST_AUDIO_INFO_CHANNELS (&self->info), self->channel + 1);
 }

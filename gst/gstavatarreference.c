@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The portrait: see the header. */
+/* Portraits from files and pads: see the header. */
 #include "gst/gstavatarreference.h"
 
 #include "gst/gstavatarreport.h"
@@ -37,11 +37,19 @@ gst_avatar_reference_reset (GstAvatarReference *reference)
 }
 
 void
-gst_avatar_reference_set_flushing (GstAvatarReference *reference, gboolean flushing)
+gst_avatar_reference_start_flush (GstAvatarReference *reference)
 {
   g_mutex_lock (&reference->lock);
-  reference->flushing = flushing;
+  reference->flushing = TRUE;
   g_cond_broadcast (&reference->cond);
+  g_mutex_unlock (&reference->lock);
+}
+
+void
+gst_avatar_reference_stop_flush (GstAvatarReference *reference)
+{
+  g_mutex_lock (&reference->lock);
+  reference->flushing = FALSE;
   g_mutex_unlock (&reference->lock);
 }
 
@@ -88,7 +96,7 @@ gst_avatar_reference_put_back (GstAvatarReference *reference, AvatarImage *image
   avatar_image_free (image);
 }
 
-/* RGBx has rubbish in its fourth byte, which the engine would take for alpha. */
+/* Removes the fourth byte of RGBx, which is undefined and is not an alpha value. */
 static AvatarImage *
 image_from_frame (const GstVideoFrame *frame, GError **error)
 {
@@ -107,7 +115,7 @@ image_from_frame (const GstVideoFrame *frame, GError **error)
   return avatar_image_new (width, height, 3, 3 * width, packed, error);
 }
 
-/* Locked. Whether @buffer follows the last picture as the next frame of a video does. */
+/* Called with the lock held. Returns %TRUE if @buffer follows the last picture as in a video. */
 static gboolean
 is_of_video (GstAvatarReference *reference, GstBuffer *buffer)
 {
@@ -120,7 +128,7 @@ is_of_video (GstAvatarReference *reference, GstBuffer *buffer)
       <= (GstClockTimeDiff) gst_util_uint64_scale_int (2 * GST_SECOND, d, n);
 }
 
-/* Locked. */
+/* Called with the lock held. */
 static void
 take_picture (GstAvatarReference *reference, GstBuffer *buffer)
 {
@@ -156,7 +164,7 @@ gst_avatar_reference_take_buffer (GstAvatarReference *reference, GstBuffer *buff
   if (!reference->has_info)
     ret = GST_FLOW_NOT_NEGOTIATED;
   else if (reference->error || is_of_video (reference, buffer))
-    ret = GST_FLOW_EOS; /* of a video one is enough: let the source stop */
+    ret = GST_FLOW_EOS; /* stops the source of a video after its first frame */
   else
     take_picture (reference, buffer);
   g_cond_broadcast (&reference->cond);
@@ -223,29 +231,31 @@ gst_avatar_reference_check_face (GstElement *element, const AvatarImage *image,
   if (width * scale < fitted->width + 1 && height * scale < fitted->height + 1)
     return;
   GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
-      ("the face, %.0f x %.0f pixels of a portrait of %u x %u, is larger than the part of it that a "
-       "video of %u x %u shows: its edges are cut off; choose a size in the portrait's shape",
+      ("the face has %.0f x %.0f pixels on a portrait of %u x %u, which is larger than the part that "
+       "is visible in a video of %u x %u: its edges are cut off; choose a video size with the "
+       "portrait's aspect ratio",
           width, height, image->width, image->height, fitted->width, fitted->height),
       (NULL));
 }
 
 void
 gst_avatar_reference_warn_no_face (GstElement *element, const AvatarImage *image,
-    AvatarFaceSearch result, gboolean cropped)
+    AvatarFaceSearch result, GstAvatarFit fit)
 {
-  const gchar *way = "say where the face is (face-box=x,y,width,height) or take another portrait";
+  gboolean cropped = fit == GST_AVATAR_FIT_CROPPED;
+  const gchar *way = "set face-box=x,y,width,height, or use another portrait";
   const gchar *crop = cropped ? ", and it is cropped around its centre" : "";
 
   if (result == AVATAR_FACE_NONE)
     GST_ELEMENT_WARNING (element, STREAM, DECODE,
-        ("no face was found on the portrait of %u x %u pixels; expected one, upright: all of the "
+        ("no face was found on the portrait of %u x %u pixels; expected one upright face: the whole "
          "picture may move%s; %s",
             image->width, image->height, crop, way),
         (NULL));
   else if (cropped)
     GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
-        ("no face was looked for on the portrait of %u x %u pixels, as the model has no face "
-         "detector that is known (det_align/detface.pt): all of the picture may move%s; %s",
+        ("the model has no supported face detector (det_align/detface.pt) to search the portrait of "
+         "%u x %u pixels: the whole picture may move%s; %s",
             image->width, image->height, crop, way),
         (NULL));
 }
@@ -263,8 +273,8 @@ gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error)
       && box->width > 0 && box->height > 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "face-box \"%s\" is not understood: expected x,y,width,height in pixels of the whole portrait, "
-      "width and height above 0, like 120,80,200,220",
+      "face-box \"%s\" is invalid: expected x,y,width,height in pixels of the whole portrait, with width "
+      "and height above 0, such as 120,80,200,220",
       string);
   return FALSE;
 }

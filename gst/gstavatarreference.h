@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The portrait of avatardenoise: from a file, or pictures of a request sink pad. */
+/* The portrait of avatardenoise, from a file or from the request pad. */
 #pragma once
 
 #include <avatar/image.h>
@@ -13,46 +13,57 @@ typedef struct
 {
   GMutex lock;
   GCond cond;
-  AvatarImage *image; /* in force; once it is there, the task alone replaces it */
-  AvatarImage *next;  /* came on the pad since, the newest */
-  GError *next_error; /* what was wrong with that */
+  AvatarImage *image; /* in use; once it is set, only the task replaces it */
+  AvatarImage *next;  /* the newest picture that the pad received since */
+  GError *next_error; /* the error of that picture */
   GstClockTime pts;   /* of the last picture */
-  GstVideoInfo info;  /* of what comes in on the pad */
+  GstVideoInfo info;  /* caps of the pad */
   gboolean has_info;
-  gboolean ended;    /* the pad has seen EOS */
-  gboolean flushing; /* nobody may wait */
-  GError *error;     /* what was wrong with the picture on the pad */
+  gboolean ended;    /* the pad has received EOS */
+  gboolean flushing; /* waiting is not allowed */
+  GError *error;     /* the error of the first picture */
 } GstAvatarReference;
+
+/* The part of the portrait that the video shows. */
+typedef enum
+{
+  GST_AVATAR_FIT_WHOLE,
+  GST_AVATAR_FIT_CROPPED,
+} GstAvatarFit;
 
 void gst_avatar_reference_init (GstAvatarReference *reference);
 void gst_avatar_reference_clear (GstAvatarReference *reference);
-/* Forgets the picture. */
+/* Drops all pictures. */
 void gst_avatar_reference_reset (GstAvatarReference *reference);
-/* The newest picture of the pad after the one in force, which stays; %NULL: none, or @error. */
+/* Takes the newest picture that the pad received after the one in use. %NULL: there is none, or
+ * @error is set. */
 AvatarImage *gst_avatar_reference_take_next (GstAvatarReference *reference, GError **error);
-/* It was not used: as if it had not been taken, unless a newer one has come. Takes @image. */
+/* Returns a picture that was taken but not used, unless a newer one has arrived. Takes ownership of
+ * @image. */
 void gst_avatar_reference_put_back (GstAvatarReference *reference, AvatarImage *image);
-/* @image is in force. Takes it. */
+/* Puts @image into use, and takes ownership of it. */
 void gst_avatar_reference_set (GstAvatarReference *reference, AvatarImage *image);
-void gst_avatar_reference_set_flushing (GstAvatarReference *reference, gboolean flushing);
+/* Start and end of a flush, during which gst_avatar_reference_wait() returns at once. */
+void gst_avatar_reference_start_flush (GstAvatarReference *reference);
+void gst_avatar_reference_stop_flush (GstAvatarReference *reference);
 gboolean
 gst_avatar_reference_load (GstAvatarReference *reference, const gchar *path, GError **error);
-/* The request pad's chain and event functions, less the bookkeeping of pads. Take what they get. */
+/* Chain and event function of the request pad. Take ownership of @buffer and @event. */
 GstFlowReturn gst_avatar_reference_take_buffer (GstAvatarReference *reference, GstBuffer *buffer);
 gboolean gst_avatar_reference_take_event (GstAvatarReference *reference, GstEvent *event);
-/* Waits for the picture: owned by @reference. %NULL: @error says why. */
+/* Waits for the first picture. Returns: (transfer none): %NULL with @error set. */
 const AvatarImage *gst_avatar_reference_wait (GstAvatarReference *reference, GError **error);
 
-/* Warns where a face of @width x @height pixels of @image is larger than what a crop leaves of it,
- * which is @fitted. */
+/* Warns if a face of @width x @height pixels on @image is larger than the part of it that is
+ * visible on @fitted. */
 void gst_avatar_reference_check_face (GstElement *element, const AvatarImage *image,
     const AvatarImage *fitted, gdouble width, gdouble height);
-/* Warns that no face was found on @image, or, where the model has no detector and the portrait is
- * @cropped, that none was looked for. */
+/* Warns that no face was found on @image. If the model has no face detector, warns only if the
+ * image is cropped. */
 void gst_avatar_reference_warn_no_face (GstElement *element, const AvatarImage *image,
-    AvatarFaceSearch result, gboolean cropped);
+    AvatarFaceSearch result, GstAvatarFit fit);
 
-/* "x,y,width,height" in pixels of the portrait; %NULL or "" = not given. */
+/* Parses "x,y,width,height" in pixels of the portrait. %NULL or "": a box of size 0. */
 gboolean gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error);
 
 G_END_DECLS

@@ -2,6 +2,8 @@
 /* Bus messages of the elements: see the header and docs/guide/properties.md. */
 #include "gst/gstavatarreport.h"
 
+#define DEPRECATED_WINDOW_MESSAGE "avatar-chunk"
+
 typedef struct
 {
   gint avatar_code;
@@ -9,8 +11,7 @@ typedef struct
   gint code;
 } ErrorMap;
 
-/* A truncated model is a resource that cannot be read; one whose tensors do not fit is of the
- * wrong type; what the user set is a setting. */
+/* A truncated model cannot be read; tensors of another shape are of the wrong type. */
 static const ErrorMap error_map[] = {
   { AVATAR_ERROR_NOT_FOUND, gst_resource_error_quark, GST_RESOURCE_ERROR_NOT_FOUND },
   { AVATAR_ERROR_READ, gst_resource_error_quark, GST_RESOURCE_ERROR_OPEN_READ },
@@ -22,14 +23,15 @@ static const ErrorMap error_map[] = {
   { AVATAR_ERROR_DATA, gst_stream_error_quark, GST_STREAM_ERROR_DECODE },
 };
 
-/* Frees @error. */
+/* Posts @error and frees it. */
 static void
 report (GstElement *element, GstMessageType type, GError *error, const gchar *file,
     const gchar *function, gint line)
 {
   GQuark domain = GST_STREAM_ERROR;
   gint code = GST_STREAM_ERROR_FAILED;
-  gchar *text = g_strdup (error ? error->message : "failed without saying why");
+  gchar *text = g_strdup (
+      error ? error->message : "failed for an unknown reason; see the log (GST_DEBUG=avatar*:5)");
   gchar *debug
       = error ? g_strdup_printf ("%s %d", g_quark_to_string (error->domain), error->code) : NULL;
 
@@ -58,10 +60,10 @@ gst_avatar_report_warning_full (GstElement *element, GError *error, const gchar 
 }
 
 void
-gst_avatar_report_late (GstElement *element, const gchar *property)
+gst_avatar_report_too_late (GstElement *element, const gchar *property)
 {
   GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
-      ("%s was set while playing, which has no effect before the element starts again: set it in state "
+      ("%s was set while playing and takes effect when the element is started again: set it in state "
        "NULL or READY",
           property),
       (NULL));
@@ -105,33 +107,60 @@ gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device)
       G_TYPE_UINT64, memory.peak, "budget", G_TYPE_UINT64, memory.budget, NULL);
 }
 
+/* Numbers of weight groups, and their deprecated names. */
+static void
+set_weights (GstStructure *structure, const GstAvatarWindow *window)
+{
+  const struct
+  {
+    const gchar *name, *deprecated;
+    guint n;
+  } fields[] = {
+    { "resident-groups", "resident-units", window->resident },
+    { "streamed-groups", "streamed-units", window->streamed },
+    { "evicted-groups", "given-up-units", window->evicted },
+    { "restored-groups", "taken-back-units", window->restored },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (fields); i++)
+    gst_structure_set (structure, fields[i].name, G_TYPE_UINT, fields[i].n, fields[i].deprecated,
+        G_TYPE_UINT, fields[i].n, NULL);
+  gst_structure_set (structure, "uploaded-bytes", G_TYPE_UINT64, window->uploaded, NULL);
+}
+
+static void
+post (GstElement *element, const GstStructure *structure, const gchar *name)
+{
+  GstStructure *copy = gst_structure_copy (structure);
+
+  gst_structure_set_name (copy, name);
+  gst_element_post_message (element, gst_message_new_element (GST_OBJECT (element), copy));
+}
+
 GstStructure *
-gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk)
+gst_avatar_report_window (GstElement *element, AvatarDevice *device, const GstAvatarWindow *window)
 {
   GstStructure *structure;
   gdouble speed = 0.0;
 
-  if (chunk->compute_time > 0)
-    speed = (gdouble) chunk->duration / (gdouble) chunk->compute_time;
-  structure = gst_structure_new ("avatar-chunk", "stage", G_TYPE_STRING, chunk->stage, "index",
-      G_TYPE_UINT, chunk->index, "frames", G_TYPE_UINT, chunk->frames, "timestamp",
-      GST_TYPE_CLOCK_TIME, chunk->timestamp, "duration", GST_TYPE_CLOCK_TIME, chunk->duration,
-      "compute-time", GST_TYPE_CLOCK_TIME, chunk->compute_time, "speed", G_TYPE_DOUBLE, speed,
-      "computed-on", G_TYPE_STRING, avatar_device_get_name (chunk->computed_on), "bad-samples",
-      G_TYPE_UINT64, chunk->bad_samples, NULL);
+  if (window->compute_time > 0)
+    speed = (gdouble) window->duration / (gdouble) window->compute_time;
+  structure = gst_structure_new (GST_AVATAR_WINDOW_MESSAGE, "stage", G_TYPE_STRING, window->stage,
+      "index", G_TYPE_UINT, window->index, "frames", G_TYPE_UINT, window->frames, "timestamp",
+      GST_TYPE_CLOCK_TIME, window->timestamp, "duration", GST_TYPE_CLOCK_TIME, window->duration,
+      "compute-time", GST_TYPE_CLOCK_TIME, window->compute_time, "speed", G_TYPE_DOUBLE, speed,
+      "computed-on", G_TYPE_STRING, avatar_device_get_name (window->computed_on), "bad-samples",
+      G_TYPE_UINT64, window->bad_samples, NULL);
   gst_avatar_report_memory (structure, device);
-  if (chunk->resident + chunk->streamed > 0)
-    gst_structure_set (structure, "resident-units", G_TYPE_UINT, chunk->resident, "streamed-units",
-        G_TYPE_UINT, chunk->streamed, "given-up-units", G_TYPE_UINT, chunk->evicted,
-        "taken-back-units", G_TYPE_UINT, chunk->restored, "uploaded-bytes", G_TYPE_UINT64,
-        chunk->uploaded, NULL);
-  gst_element_post_message (element,
-      gst_message_new_element (GST_OBJECT (element), gst_structure_copy (structure)));
+  if (window->resident + window->streamed > 0)
+    set_weights (structure, window);
+  post (element, structure, GST_AVATAR_WINDOW_MESSAGE);
+  post (element, structure, DEPRECATED_WINDOW_MESSAGE);
   return structure;
 }
 
 void
-gst_avatar_report_cut (GstElement *element, const gchar *property,
+gst_avatar_report_truncation (GstElement *element, const gchar *property,
     const AvatarPromptTruncation *cut)
 {
   gboolean warn = cut->language > 0;
@@ -140,9 +169,9 @@ gst_avatar_report_cut (GstElement *element, const gchar *property,
   if (!warn && !cut->clip)
     return;
   text = warn
-      ? g_strdup_printf ("the %s is too long: its last %u tokens are not seen; make it shorter",
+      ? g_strdup_printf ("the %s is too long: its last %u tokens are ignored; make it shorter",
           property, cut->language)
-      : g_strdup_printf ("the last %u tokens of the %s are seen by LLaVA alone, not by CLIP",
+      : g_strdup_printf ("the last %u tokens of the %s are used by LLaVA, but not by CLIP",
           cut->clip, property);
   gst_element_message_full_with_details (element, warn ? GST_MESSAGE_WARNING : GST_MESSAGE_INFO,
       GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, text, NULL, __FILE__, GST_FUNCTION, __LINE__,

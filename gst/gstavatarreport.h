@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the elements tell the application: errors, progress and statistics on the bus. */
+/* Messages of the elements on the bus: errors, warnings, progress and statistics. */
 #pragma once
 
 #include <avatar/denoise.h>
@@ -8,18 +8,24 @@
 
 G_BEGIN_DECLS
 
+/* Name of the statistics message, and of the structure in the property stats. */
+#define GST_AVATAR_WINDOW_MESSAGE "avatar-window"
+
 /**
- * GstAvatarChunk:
- * A piece of work that is done: a window of the audio encoder or the denoiser, a tile of the
- * decoder.
+ * GstAvatarWindow:
  * @stage: "audio", "denoise" or "decode"
- * @index: of the piece since the start of the stream
- * @frames: video frames that it made or covers
- * @timestamp, @duration: the stretch of the stream, in ns
+ * @index: of the window or tile since the start of the stream
+ * @frames: number of video frames
+ * @timestamp, @duration: position in the stream, in ns
  * @compute_time: wall-clock time, in ns
- * @computed_on: the device that did it
- * @bad_samples: audio samples so far that were not finite and became silence
- * @resident, @streamed, @evicted, @restored, @uploaded: see AvatarDenoiseStats; all 0: left out
+ * @computed_on: the device
+ * @bad_samples: number of audio samples so far that were not finite and were replaced by silence
+ * @resident, @streamed, @evicted, @restored: numbers of weight groups, see AvatarDenoiseStats; left
+ *   out if all are 0
+ * @uploaded: bytes of weights that were copied to the device
+ *
+ * Statistics of a completed window of the audio encoder or the denoiser, or of a temporal tile of
+ * the decoder.
  */
 typedef struct
 {
@@ -32,25 +38,33 @@ typedef struct
   guint64 bad_samples;
   guint resident, streamed, evicted, restored;
   guint64 uploaded;
-} GstAvatarChunk;
+} GstAvatarWindow;
 
-/* Posts @error on the bus in the domain that fits it and frees it. @file: __FILE__ of the caller. */
+/* Posts @error in the GStreamer domain that corresponds to it, and frees it. @file, @function,
+ * @line: of the caller. */
 void gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
     const gchar *function, gint line);
 #define gst_avatar_report_error(element, error) \
   gst_avatar_report_error_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
 
-/* The same for what goes on all the same. */
+/* Posts @error as a warning, and frees it. */
 void gst_avatar_report_warning_full (GstElement *element, GError *error, const gchar *file,
     const gchar *function, gint line);
 #define gst_avatar_report_warning(element, error) \
   gst_avatar_report_warning_full (GST_ELEMENT (element), error, __FILE__, GST_FUNCTION, __LINE__)
 
-/* Warns that @property, set while there is a stage that was made without, does nothing yet. */
-void gst_avatar_report_late (GstElement *element, const gchar *property);
+/* Warns that @property was set too late to have an effect on the running stage. */
+void gst_avatar_report_too_late (GstElement *element, const gchar *property);
 
-/* What a stage's failure means for the flow: being cancelled is flushing; anything else is an error
- * and posted, unless @failed says that one was before. Frees @error. */
+/**
+ * gst_avatar_report_failure_full:
+ * @error: (transfer full)
+ * @failed: (inout): an error has been posted; then @error is not
+ *
+ * Maps an error of the engine to a flow return, and posts it unless the stage was cancelled.
+ *
+ * Returns: %GST_FLOW_FLUSHING if cancelled, else %GST_FLOW_ERROR
+ */
 GstFlowReturn gst_avatar_report_failure_full (GstElement *element, GError *error, gboolean *failed,
     const gchar *file, const gchar *function, gint line);
 #define gst_avatar_report_failure(element, error, failed)                                       \
@@ -61,19 +75,21 @@ GstFlowReturn gst_avatar_report_failure_full (GstElement *element, GError *error
 void gst_avatar_report_progress (GstElement *element, GstProgressType type, const gchar *code,
     gint percent, const gchar *text);
 
-/* Sets memory-now, memory-peak and budget. */
+/* Sets the fields memory-now, memory-peak and budget, in bytes. */
 void gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device);
-/* Posts the element message "avatar-chunk" with the memory of @device and returns its structure, for the stats property. */
+/* Posts the element message "avatar-window" with the memory of @device, and the same under its
+ * deprecated name "avatar-chunk". Returns the structure for the property stats. */
 GstStructure *
-gst_avatar_report_chunk (GstElement *element, AvatarDevice *device, const GstAvatarChunk *chunk);
+gst_avatar_report_window (GstElement *element, AvatarDevice *device, const GstAvatarWindow *window);
 
-/* Tells what of the prompt that is @property is too long to be seen: a warning, or, where only CLIP does not
- * see it, an info, whose details have "property", "dropped" (tokens) and "dropped-clip". */
-void gst_avatar_report_cut (GstElement *element, const gchar *property,
+/* Posts a warning that the end of the prompt in @property is ignored; or an info message, if
+ * CLIP alone ignores it. The details have the fields "property", "dropped" and "dropped-clip"
+ * (tokens). */
+void gst_avatar_report_truncation (GstElement *element, const gchar *property,
     const AvatarPromptTruncation *cut);
 
-/* Posts the element message "avatar-face": whence @box is, on a picture of @width x @height pixels, and
- * where it is: the face that moves. @source: "face-box", "detector", or "none": the whole picture. */
+/* Posts the element message "avatar-face": the box of the animated face on a picture of @width x
+ * @height pixels. @source: "face-box", "detector", or "none" for the whole picture. */
 void gst_avatar_report_face (GstElement *element, const gchar *source, const AvatarFaceBox *box,
     guint width, guint height);
 

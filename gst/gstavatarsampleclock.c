@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Count of samples against the clock of their time stamps: see the header. Everything is computed
- * from the base and the count, so that no error accumulates. */
+/* Comparison of time stamps with the count of samples: see the header. All times are computed from
+ * the base and the count, so that errors do not accumulate. */
 #include "gst/gstavatarsampleclock.h"
 
 #include <avatar/error.h>
 
-/* Stamps that are less off than this are jitter. */
+/* Largest difference that is jitter. */
 #define TOLERANCE (40 * GST_MSECOND)
-/* Stamps that are off count after as much sound, if they kept so close together. */
+/* A difference is corrected after SETTLE of audio, if it varies by less than SPREAD. */
 #define SETTLE (1 * GST_SECOND)
 #define SPREAD (200 * GST_MSECOND)
-/* Holes from and up to which silence fills at once, where they are known to be no jitter. */
+/* Holes that are filled at once if they are known not to be jitter. */
 #define MIN_HOLE (200 * GST_MSECOND)
 #define MAX_HOLE (60 * GST_SECOND)
-/* A jump back by more begins a new stream. */
+/* A larger jump back starts a new stream. */
 #define MAX_STEP_BACK (1 * GST_SECOND)
-/* One part in as many is the most that a clock may run slow. */
+/* Largest fraction by which a clock may be slow: 1 / MAX_DRIFT. */
 #define MAX_DRIFT 20
 
 void
@@ -48,7 +48,7 @@ gst_avatar_sample_clock_advance (GstAvatarSampleClock *clock, guint64 n)
   clock->n_samples += n;
 }
 
-/* The stamps agree with the count from here on, but for @rest. */
+/* Notes that stamps and count agree from sample @at on, except for @rest. */
 static void
 agree (GstAvatarSampleClock *clock, guint64 at, GstClockTimeDiff rest)
 {
@@ -69,7 +69,7 @@ fill_hole (GstAvatarSampleClock *clock, GstClockTimeDiff hole)
   return todo;
 }
 
-/* Notes that stamps are off by @off; returns whether they have been so for long enough to count. */
+/* Notes a difference of @off. Returns %TRUE if it has lasted long enough to be corrected. */
 static gboolean
 settled (GstAvatarSampleClock *clock, GstClockTimeDiff off, GstClockTimeDiff step)
 {
@@ -110,18 +110,18 @@ correct (GstAvatarSampleClock *clock)
 }
 
 static GstAvatarAlignment
-compare (GstAvatarSampleClock *clock, GstClockTime pts, gboolean jump)
+compare (GstAvatarSampleClock *clock, const GstAvatarStamp *stamp)
 {
   guint64 at = clock->n_samples - clock->surplus;
-  GstClockTimeDiff off = GST_CLOCK_DIFF (gst_avatar_sample_clock_time (clock, at), pts);
+  GstClockTimeDiff off = GST_CLOCK_DIFF (gst_avatar_sample_clock_time (clock, at), stamp->pts);
   GstClockTimeDiff step = off - clock->last;
 
   clock->last = off;
   if (ABS (off) <= (GstClockTimeDiff) TOLERANCE)
     agree (clock, clock->n_samples, off);
-  else if (jump && off > (GstClockTimeDiff) MIN_HOLE)
+  else if (stamp->is_jump && off > (GstClockTimeDiff) MIN_HOLE)
     return fill_hole (clock, off);
-  else if (jump && step < -(GstClockTimeDiff) MAX_STEP_BACK)
+  else if (stamp->is_jump && step < -(GstClockTimeDiff) MAX_STEP_BACK)
     return (GstAvatarAlignment){ .restart = TRUE };
   else if (settled (clock, off, step))
     return correct (clock);
@@ -129,18 +129,17 @@ compare (GstAvatarSampleClock *clock, GstClockTime pts, gboolean jump)
 }
 
 GstAvatarAlignment
-gst_avatar_sample_clock_align (GstAvatarSampleClock *clock, GstClockTime pts, GstClockTime start,
-    guint64 n, gboolean jump)
+gst_avatar_sample_clock_align (GstAvatarSampleClock *clock, const GstAvatarStamp *stamp)
 {
-  gboolean valid = pts <= G_MAXINT64;
+  gboolean valid = stamp->pts <= G_MAXINT64;
   GstAvatarAlignment todo = { 0 };
 
   if (!GST_CLOCK_TIME_IS_VALID (clock->base))
-    clock->base = valid ? pts : start;
+    clock->base = valid ? stamp->pts : stamp->start;
   if (valid && clock->n_samples > 0)
-    todo = compare (clock, pts, jump);
+    todo = compare (clock, stamp);
   if (!todo.restart) {
-    todo.drop = MIN (clock->surplus, n);
+    todo.drop = MIN (clock->surplus, stamp->n_samples);
     clock->surplus -= todo.drop;
   }
   return todo;
@@ -164,8 +163,8 @@ gst_avatar_sample_clock_check (const GstAvatarSampleClock *clock, GstClockTime p
       || time < MAX (patience, SETTLE))
     return NULL;
   return g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
-      "the sound's time stamps advance by %.2f s while its samples last %.2f s; expected the same "
-      "to 5 %%: the samples are counted, and the stamps ignored; convert the sound to PCM first if "
-      "it does not fit the video",
+      "the time stamps of the audio advance by %.2f s while its samples last %.2f s; expected a "
+      "difference of at most 5 %%: the time stamps are ignored; convert the audio to PCM first if "
+      "it is not in sync with the video",
       ((double) time + (double) clock->last) / GST_SECOND, (double) time / GST_SECOND);
 }

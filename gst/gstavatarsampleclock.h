@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The timeline of a running stream of samples: it is made of their count, and follows the clock of
- * the time stamps by filling and dropping samples.
+/* Timeline of a running stream of samples. Times are computed from the count of samples; silence is
+ * inserted and samples are dropped to follow the clock of the time stamps.
  *
- * Stamps within 40 ms of the count are jitter. Others count once they have been off in the same way
- * for a second of sound, by the least of what they were off meanwhile. Samples are dropped only
- * where that is at most 5 % of the sound since the stamps last agreed with the count: a clock that
- * runs slower than that is none, its stamps are wrong, and the count holds. Where a jump is known
- * to be no jitter, a hole of more than 200 ms is filled at once. Holes of more than 60 s and jumps
- * back by more than a second begin a new stream. */
+ * A difference of up to 40 ms between time stamp and count is jitter. A larger one is corrected, by
+ * its smallest value, after it has lasted for a second of audio in the same direction. Samples are
+ * dropped only if the difference is at most 5 % of the audio since stamps and count last agreed:
+ * stamps of a slower clock are considered wrong and are ignored. If a jump is known not to be
+ * jitter, a hole of more than 200 ms is filled at once. Holes of more than 60 s, and jumps back by
+ * more than a second, start a new stream. */
 #pragma once
 
 #include <gst/gst.h>
@@ -16,8 +16,8 @@ G_BEGIN_DECLS
 
 /**
  * GstAvatarSampleClock:
- * @base: time of the first sample; %GST_CLOCK_TIME_NONE before it is known
- * @n_samples: that the stream has, filled in ones included
+ * @base: time of the first sample; %GST_CLOCK_TIME_NONE if not known yet
+ * @n_samples: number of samples in the stream, including inserted ones
  */
 typedef struct
 {
@@ -25,21 +25,34 @@ typedef struct
   guint64 n_samples;
   /*< private >*/
   guint rate;
-  guint64 surplus;            /* samples still to drop */
-  guint64 agreed;             /* n_samples when the stamps last agreed with the count */
-  GstClockTimeDiff last;      /* stamp of the last buffer less the count's time, in ns */
-  guint64 since;              /* n_samples when stamps began to be off as they are now */
-  GstClockTimeDiff low, high; /* between which they have been since then */
-  GstClockTimeDiff step;      /* that brought them there */
-  gboolean off;
+  guint64 surplus;            /* number of samples still to drop */
+  guint64 agreed;             /* n_samples when stamps and count last agreed */
+  GstClockTimeDiff last;      /* last stamp minus the time of the count, in ns */
+  guint64 since;              /* n_samples at the start of the present difference */
+  GstClockTimeDiff low, high; /* its range since then, in ns */
+  GstClockTimeDiff step;      /* the change at its start, in ns */
+  gboolean off;               /* there is a difference larger than jitter */
 } GstAvatarSampleClock;
 
 /**
+ * GstAvatarStamp:
+ * @pts: time stamp of a buffer, or %GST_CLOCK_TIME_NONE
+ * @start: time of the first buffer if it has no time stamp
+ * @n_samples: number of samples in the buffer
+ * @is_jump: a difference of the time stamp is not jitter
+ */
+typedef struct
+{
+  GstClockTime pts, start;
+  guint64 n_samples;
+  gboolean is_jump;
+} GstAvatarStamp;
+
+/**
  * GstAvatarAlignment:
- * What to do before the samples of a buffer are taken.
  * @restart: end the stream; the buffer is the first of a new one
- * @fill: samples of silence to put before it
- * @drop: samples of it to leave out
+ * @fill: number of silent samples to insert before the buffer
+ * @drop: number of samples to leave out at the start of the buffer
  */
 typedef struct
 {
@@ -49,18 +62,17 @@ typedef struct
 } GstAvatarAlignment;
 
 void gst_avatar_sample_clock_init (GstAvatarSampleClock *clock, guint rate);
-/* Time of sample @n of the stream. */
+/* Returns the time of sample @n of the stream. */
 GstClockTime gst_avatar_sample_clock_time (const GstAvatarSampleClock *clock, guint64 n);
-/* @pts, @n: of a buffer; the first one's is the base, or @start where it has none. @jump: a jump in
- * its stamp is no jitter. */
-GstAvatarAlignment gst_avatar_sample_clock_align (GstAvatarSampleClock *clock, GstClockTime pts,
-    GstClockTime start, guint64 n, gboolean jump);
-/* Takes @n samples into the stream. */
+/* Returns what to do before the samples of a buffer are added. The first buffer sets the base. */
+GstAvatarAlignment
+gst_avatar_sample_clock_align (GstAvatarSampleClock *clock, const GstAvatarStamp *stamp);
+/* Adds @n samples to the stream. */
 void gst_avatar_sample_clock_advance (GstAvatarSampleClock *clock, guint64 n);
-/* Silence that lasts to @end, by the clock of the stamps: samples of it that are still to come. */
+/* Returns the number of silent samples from here to @end on the clock of the time stamps. */
 guint64 gst_avatar_sample_clock_gap (GstAvatarSampleClock *clock, GstClockTime end);
-/* An error that tells that the stamps are no clock, so that the count holds against them, and have
- * been none for @patience, or NULL. */
+/* Returns an error if the time stamps have been wrong, and therefore ignored, for @patience, else
+ * %NULL. */
 GError *gst_avatar_sample_clock_check (const GstAvatarSampleClock *clock, GstClockTime patience);
 
 G_END_DECLS

@@ -2,29 +2,32 @@
 /**
  * SECTION:element-avatarvaedecode
  * @title: avatarvaedecode
- * @short_description: latent video frames to video
+ * @short_description: decodes latent frames to video
  *
- * Decodes the latent frames of avatardenoise: one video frame from the first, four from each
- * further one, as many as the durations of the latents say. Frames leave as soon as a temporal
- * tile is done, and the next tile is computed while they are shown: no queue is needed before or
- * behind it. Latents of one window and frames of one tile wait in it at most.
+ * Decodes the latent frames of avatardenoise. The first one gives one video frame, each further one
+ * four, or as many as its duration says. Frames are pushed as soon as a temporal tile is decoded,
+ * and the next tile is decoded meanwhile, so no queue is needed before or after the element. It
+ * holds at most the latents of a window and the frames of a tile.
  *
- * Caps behind it that leave no choice (a caps filter, or a range that does not hold the model's
- * own size) choose the size of the video that avatardenoise makes; videoscale leaves the choice.
+ * Downstream's caps choose the size of the video if they leave no choice: a caps filter, or a range
+ * without the model's own size. avatardenoise then makes latents of that size. videoscale leaves
+ * the choice to the model.
  *
- * Where a tee in front of it feeds another sink as well, the queue there must hold the latents of
- * the first tile, or nothing is ever shown. avatardenoise hands these over as one list, which a
- * queue takes whole. Where they come from elsewhere (a file, a socket), or through an element that
- * takes lists apart (a caps filter), set max-size-buffers, max-size-bytes and max-size-time of the
- * other branch's queue to 0, or async=false on its sink.
+ * If a tee before this element feeds another sink as well, the queue of that branch must hold the
+ * latents of the first tile, or the pipeline does not preroll. avatardenoise pushes these latents
+ * as one list, which a queue accepts as a whole. If they come from a file or a socket, or pass
+ * through an element that splits lists (a caps filter), set max-size-buffers, max-size-bytes and
+ * max-size-time of that queue to 0, or async=false on the sink.
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 filesrc location=hello.latents ! gdpdepay ! avatarvaedecode ! video/x-raw,width=128,height=128 ! videoconvert ! autovideosink
+ * gst-launch-1.0 filesrc location=hello.latents ! gdpdepay ! avatarvaedecode \
+ *     ! video/x-raw,width=128,height=128 ! videoconvert ! autovideosink
  * ]|
  *
  * Since: 0.1
  */
+#include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
 #include "gst/gstavatarvaedecodeprivate.h"
 #include "gst/gstavatarvideocaps.h"
@@ -32,8 +35,8 @@
 GST_DEBUG_CATEGORY (avatar_vae_decode_debug);
 #define GST_CAT_DEFAULT avatar_vae_decode_debug
 
-/* Latents waiting in front of the decoder: a window of the released model. Of frames as many wait
- * behind it as a tile adds. */
+/* Largest number of queued latents, a window of the released model. The queue of frames holds the
+ * frames of a further tile. */
 #define MAX_QUEUED_LATENTS 33
 
 enum
@@ -41,7 +44,7 @@ enum
   PROP_TILING = GST_AVATAR_PROP_LAST,
   PROP_TILE_SIZE,
   PROP_TILE_FRAMES,
-  PROP_PARITY,
+  PROP_UPSTREAM_ROUNDING,
 };
 
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
@@ -51,39 +54,22 @@ static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_P
     GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_AVATAR_VIDEO_CAPS));
 
 #define gst_avatar_vae_decode_parent_class parent_class
-G_DEFINE_TYPE (GstAvatarVaeDecode, gst_avatar_vae_decode, GST_TYPE_ELEMENT)
+G_DEFINE_TYPE_WITH_CODE (GstAvatarVaeDecode, gst_avatar_vae_decode, GST_TYPE_ELEMENT,
+    G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_avatar_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (avatarvaedecode, "avatarvaedecode", GST_RANK_NONE,
     GST_TYPE_AVATAR_VAE_DECODE)
 
-static GType
-tiling_get_type (void)
-{
-  static gsize type;
-  static const GEnumValue values[] = {
-    { GST_AVATAR_TILING_EXACT, "The model's tiles; what is smaller is decoded whole", "exact" },
-    { GST_AVATAR_TILING_FAST, "Fewer, larger tiles that overlap less; not the picture of the model",
-        "fast" },
-    { GST_AVATAR_TILING_OFF, "The whole stream at once, after it has ended", "off" },
-    { 0, NULL, NULL },
-  };
-
-  if (g_once_init_enter (&type)) {
-    GType new_type = g_enum_register_static ("GstAvatarTiling", values);
-    gst_type_mark_as_plugin_api (new_type, 0);
-    g_once_init_leave (&type, new_type);
-  }
-  return type;
-}
+static const GstAvatarAlias aliases[] = { { "parity", "upstream-rounding" }, { NULL, NULL } };
 
 static void
 stop_computing (GstAvatarVaeDecode *self)
 {
-  gst_avatar_work_set_state (&self->latents, GST_FLOW_FLUSHING, self->srcpad);
-  gst_avatar_work_set_state (&self->frames, GST_FLOW_FLUSHING, self->srcpad);
+  gst_avatar_item_queue_set_state (&self->latents, GST_FLOW_FLUSHING, self->srcpad);
+  gst_avatar_item_queue_set_state (&self->frames, GST_FLOW_FLUSHING, self->srcpad);
   gst_avatar_vae_decode_task_cancel (self);
 }
 
-/* Waits until the task has ended its round. */
+/* Pauses the decoding task and waits until its iteration has ended. */
 static void
 pause_computing (GstAvatarVaeDecode *self)
 {
@@ -92,23 +78,24 @@ pause_computing (GstAvatarVaeDecode *self)
   g_rec_mutex_unlock (&self->task_lock);
 }
 
-/* Stops what comes before: @ret is the answer to upstream from now on. */
+/* Stops both tasks after downstream has returned @ret, which is the flow return for upstream
+ * from now on. */
 static void
-give_up (GstAvatarVaeDecode *self, GstFlowReturn ret)
+stop_after_error (GstAvatarVaeDecode *self, GstFlowReturn ret)
 {
   GST_DEBUG_OBJECT (self, "pausing: %s", gst_flow_get_name (ret));
   gst_pad_pause_task (self->srcpad);
-  gst_avatar_work_set_state (&self->frames, ret, self->srcpad);
-  gst_avatar_work_set_state (&self->latents, ret, self->srcpad);
+  gst_avatar_item_queue_set_state (&self->frames, ret, self->srcpad);
+  gst_avatar_item_queue_set_state (&self->latents, ret, self->srcpad);
   gst_avatar_vae_decode_task_cancel (self);
   if (ret == GST_FLOW_NOT_LINKED || ret == GST_FLOW_NOT_NEGOTIATED)
     GST_ELEMENT_FLOW_ERROR (self, ret);
-  /* Upstream's EOS is dropped with what waits here: a sink that has had enough would never get one. */
+  /* Replaces upstream's EOS, which is dropped with the queues, for a sink that has returned EOS. */
   if (ret != GST_FLOW_FLUSHING)
     gst_pad_push_event (self->srcpad, gst_event_new_eos ());
 }
 
-/* Remembers where the video is, for queries. */
+/* Stores the position of the video for queries. */
 static void
 note_item (GstAvatarVaeDecode *self, GstMiniObject *item)
 {
@@ -125,7 +112,7 @@ static void
 src_loop (gpointer data)
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (data);
-  GstMiniObject *item = gst_avatar_work_pop (&self->frames);
+  GstMiniObject *item = gst_avatar_item_queue_pop (&self->frames);
   GstFlowReturn ret = GST_FLOW_OK;
 
   if (!item) {
@@ -138,14 +125,14 @@ src_loop (gpointer data)
   else
     gst_pad_push_event (self->srcpad, GST_EVENT (item));
   if (ret != GST_FLOW_OK)
-    give_up (self, ret);
+    stop_after_error (self, ret);
 }
 
 static void
 start_computing (GstAvatarVaeDecode *self)
 {
-  gst_avatar_work_set_state (&self->frames, GST_FLOW_OK, NULL);
-  gst_avatar_work_set_state (&self->latents, GST_FLOW_OK, NULL);
+  gst_avatar_item_queue_set_state (&self->frames, GST_FLOW_OK, NULL);
+  gst_avatar_item_queue_set_state (&self->latents, GST_FLOW_OK, NULL);
   gst_task_start (self->task);
   gst_pad_start_task (self->srcpad, src_loop, self, NULL);
 }
@@ -176,7 +163,7 @@ gst_avatar_vae_decode_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (parent);
 
-  return gst_avatar_work_push (&self->latents, GST_MINI_OBJECT (buffer));
+  return gst_avatar_item_queue_push (&self->latents, GST_MINI_OBJECT (buffer));
 }
 
 static void
@@ -189,9 +176,9 @@ flush_stop (GstAvatarVaeDecode *self)
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
   GST_OBJECT_UNLOCK (self);
   start_computing (self);
-  /* The event that the flush may have dropped; upstream will not send it again. */
+  /* Repeats the caps event, which the flush may have dropped; upstream does not send it again. */
   if (caps && !(self->caps && gst_caps_is_equal (caps, self->caps)))
-    gst_avatar_work_push (&self->latents, GST_MINI_OBJECT (gst_event_new_caps (caps)));
+    gst_avatar_item_queue_push (&self->latents, GST_MINI_OBJECT (gst_event_new_caps (caps)));
 }
 
 static gboolean
@@ -216,7 +203,7 @@ gst_avatar_vae_decode_sink_event (GstPad *pad, GstObject *parent, GstEvent *even
   }
   if (!GST_EVENT_IS_SERIALIZED (event))
     return gst_pad_event_default (pad, parent, event);
-  return gst_avatar_work_push (&self->latents, GST_MINI_OBJECT (event)) == GST_FLOW_OK;
+  return gst_avatar_item_queue_push (&self->latents, GST_MINI_OBJECT (event)) == GST_FLOW_OK;
 }
 
 static GstCaps *
@@ -231,15 +218,15 @@ filtered (GstCaps *caps, GstCaps *filter)
   return ret;
 }
 
-/* The latents that make what downstream takes. Where that is none for another reason than the size,
- * all: who sends them shall not be told that it was the size, and negotiate() says what it was. */
+/* Returns caps of the latents that give a video which downstream accepts. If other fields than the
+ * size exclude all of them, returns the template caps: negotiate() then reports the field. */
 static GstCaps *
 query_sink_caps (GstAvatarVaeDecode *self, GstCaps *filter)
 {
   g_autoptr (GstCaps) any = gst_static_pad_template_get_caps (&sink_template);
   g_autoptr (GstCaps) video = gst_avatar_video_caps_from_latents (any, NULL);
   g_autoptr (GstCaps) peer = gst_pad_peer_query_caps (self->srcpad, video);
-  const AvatarModelInfo *info = self->user.engine ? self->user.engine->info : NULL;
+  const AvatarModelInfo *info = self->client.engine ? self->client.engine->info : NULL;
   GstCaps *caps = gst_avatar_video_caps_to_latents (peer, info);
 
   if (gst_caps_is_empty (caps)) {
@@ -249,7 +236,8 @@ query_sink_caps (GstAvatarVaeDecode *self, GstCaps *filter)
   return filtered (caps, filter);
 }
 
-/* Latents without which there is no frame: one more than a quarter of a tile's frames. */
+/* Returns the number of latents that are needed for the first frame: a tile's frames / 4, and
+ * one. */
 static guint
 latents_needed (GstAvatarVaeDecode *self)
 {
@@ -274,7 +262,7 @@ gst_avatar_vae_decode_sink_query (GstPad *pad, GstObject *parent, GstQuery *quer
 
   switch (GST_QUERY_TYPE (query)) {
     case GST_QUERY_ACCEPT_CAPS:
-      /* Numerically: caps whose dimensions are padded with more 1s than we offer are the same. */
+      /* Compares numbers: dimensions that are padded with 1s are the same. */
       gst_query_parse_accept_caps (query, &caps);
       gst_query_set_accept_caps_result (query,
           gst_avatar_caps_parse_latents (caps, NULL, &latent, NULL));
@@ -286,19 +274,19 @@ gst_avatar_vae_decode_sink_query (GstPad *pad, GstObject *parent, GstQuery *quer
       gst_caps_unref (caps);
       return TRUE;
     case GST_QUERY_CONTEXT:
-      return gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query)
+      return gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query)
           || gst_pad_query_default (pad, parent, query);
     case GST_QUERY_ALLOCATION:
-      /* Any memory will do, and it is given back at once. */
+      /* No requirements: latents are copied at once. */
       return TRUE;
     case GST_QUERY_CUSTOM:
-      if (gst_avatar_query_is_need (query) && self->user.engine) {
+      if (gst_avatar_query_is_need (query) && self->client.engine) {
         gst_avatar_query_set_need (query, latents_needed (self));
         return TRUE;
       }
       return gst_pad_query_default (pad, parent, query);
     default:
-      /* DRAIN would have to wait for the sink, which may be waiting to be played. */
+      /* DRAIN would wait for the sink, which may be paused. */
       if (GST_QUERY_IS_SERIALIZED (query))
         return FALSE;
       return gst_pad_query_default (pad, parent, query);
@@ -314,14 +302,14 @@ open_all (GstAvatarVaeDecode *self)
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
   gst_video_info_init (&self->shown);
   GST_OBJECT_UNLOCK (self);
-  return gst_avatar_engine_user_open (&self->user, GST_ELEMENT (self));
+  return gst_avatar_engine_client_open (&self->client, GST_ELEMENT (self));
 }
 
 static void
 close_all (GstAvatarVaeDecode *self)
 {
   gst_avatar_vae_decode_task_close (self);
-  gst_avatar_engine_user_close (&self->user, GST_ELEMENT (self));
+  gst_avatar_engine_client_close (&self->client, GST_ELEMENT (self));
 }
 
 static GstStateChangeReturn
@@ -334,7 +322,7 @@ gst_avatar_vae_decode_change_state (GstElement *element, GstStateChange transiti
     close_all (self);
     return GST_STATE_CHANGE_FAILURE;
   }
-  /* Before chaining up, which waits for the streaming threads. */
+  /* Stops before chaining up, which waits for the streaming threads. */
   if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
     stop_computing (self);
   ret = GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
@@ -347,7 +335,7 @@ gst_avatar_vae_decode_change_state (GstElement *element, GstStateChange transiti
 static void
 gst_avatar_vae_decode_set_context (GstElement *element, GstContext *context)
 {
-  gst_avatar_engine_user_set_context (&GST_AVATAR_VAE_DECODE (element)->user, element, context);
+  gst_avatar_engine_client_set_context (&GST_AVATAR_VAE_DECODE (element)->client, element, context);
   GST_ELEMENT_CLASS (parent_class)->set_context (element, context);
 }
 
@@ -356,9 +344,9 @@ gst_avatar_vae_decode_set_property (GObject *object, guint id, const GValue *val
     GParamSpec *pspec)
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (object);
-  gboolean late;
+  gboolean too_late;
 
-  if (gst_avatar_engine_user_set_property (&self->user, GST_ELEMENT (self), id, value))
+  if (gst_avatar_engine_client_set_property (&self->client, GST_ELEMENT (self), value, pspec))
     return;
   GST_OBJECT_LOCK (self);
   switch (id) {
@@ -371,17 +359,17 @@ gst_avatar_vae_decode_set_property (GObject *object, guint id, const GValue *val
     case PROP_TILE_FRAMES:
       self->tile_frames = g_value_get_uint (value);
       break;
-    case PROP_PARITY:
-      self->parity = g_value_get_boolean (value);
+    case PROP_UPSTREAM_ROUNDING:
+      self->upstream_rounding = g_value_get_boolean (value);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
   }
-  late = self->decoder != NULL;
+  too_late = self->decoder != NULL;
   GST_OBJECT_UNLOCK (self);
-  if (late)
-    gst_avatar_report_late (GST_ELEMENT (self), pspec->name);
+  if (too_late)
+    gst_avatar_report_too_late (GST_ELEMENT (self), pspec->name);
 }
 
 static void
@@ -389,7 +377,7 @@ gst_avatar_vae_decode_get_property (GObject *object, guint id, GValue *value, GP
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (object);
 
-  if (gst_avatar_engine_user_get_property (&self->user, GST_ELEMENT (self), id, value))
+  if (gst_avatar_engine_client_get_property (&self->client, GST_ELEMENT (self), value, pspec))
     return;
   GST_OBJECT_LOCK (self);
   switch (id) {
@@ -402,8 +390,8 @@ gst_avatar_vae_decode_get_property (GObject *object, guint id, GValue *value, GP
     case PROP_TILE_FRAMES:
       g_value_set_uint (value, self->tile_frames);
       break;
-    case PROP_PARITY:
-      g_value_set_boolean (value, self->parity);
+    case PROP_UPSTREAM_ROUNDING:
+      g_value_set_boolean (value, self->upstream_rounding);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -420,9 +408,9 @@ gst_avatar_vae_decode_finalize (GObject *object)
   gst_avatar_vae_decode_task_close (self);
   gst_object_unref (self->task);
   g_rec_mutex_clear (&self->task_lock);
-  gst_avatar_work_clear (&self->latents);
-  gst_avatar_work_clear (&self->frames);
-  gst_avatar_engine_user_clear (&self->user, GST_ELEMENT (self));
+  gst_avatar_item_queue_clear (&self->latents);
+  gst_avatar_item_queue_clear (&self->frames);
+  gst_avatar_engine_client_clear (&self->client, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -436,28 +424,89 @@ gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
   object_class->set_property = gst_avatar_vae_decode_set_property;
   object_class->get_property = gst_avatar_vae_decode_get_property;
   object_class->finalize = gst_avatar_vae_decode_finalize;
+  /**
+   * GstAvatarVaeDecode:model:
+   *
+   * Path of the model's folder.
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarVaeDecode:device:
+   *
+   * Compute device. Elements with the same model and device share one engine.
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarVaeDecode:vram-budget:
+   *
+   * Maximum memory to use on the device. It may change while playing.
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarVaeDecode:stats:
+   *
+   * Statistics of the newest window or tile: a #GstStructure with the fields of the element message
+   * "avatar-window".
+   *
+   * Since: 0.1
+   */
   gst_avatar_engine_install_properties (object_class);
+  /**
+   * GstAvatarVaeDecode:tiling:
+   *
+   * Decoding in overlapping tiles, which bounds memory and lets frames leave early.
+   *
+   * Since: 0.1
+   */
   g_object_class_install_property (object_class, PROP_TILING,
       g_param_spec_enum ("tiling", "Tiling",
-          "How to decode in overlapping tiles, which bounds memory and lets frames leave early",
-          tiling_get_type (), GST_AVATAR_TILING_EXACT, flags));
+          "Decoding in overlapping tiles, which bounds memory and lets frames leave early",
+          GST_TYPE_AVATAR_TILING, GST_AVATAR_TILING_EXACT, flags));
+  /**
+   * GstAvatarVaeDecode:tile-size:
+   *
+   * Side length of a spatial tile.
+   *
+   * Since: 0.1
+   */
   g_object_class_install_property (object_class, PROP_TILE_SIZE,
       g_param_spec_uint ("tile-size", "Tile size",
-          "Side of a tile in pixels, a multiple of 64; 0 = the model's", 0, 8192, 0, flags));
+          "Side length of a tile in pixels, a multiple of 64; 0 = the model's", 0, 8192, 0, flags));
+  /**
+   * GstAvatarVaeDecode:tile-frames:
+   *
+   * Length of a temporal tile.
+   *
+   * Since: 0.1
+   */
   g_object_class_install_property (object_class, PROP_TILE_FRAMES,
       g_param_spec_uint ("tile-frames", "Tile frames",
-          "Video frames (40 ms) of a tile, a multiple of 16; 0 = the model's", 0, 4096, 0, flags));
-  g_object_class_install_property (object_class, PROP_PARITY,
-      g_param_spec_boolean ("parity", "Parity",
-          "Make pixels as upstream does, in 16 bits and cut off rather than rounded, for comparisons",
+          "Length of a tile in video frames (40 ms), a multiple of 16; 0 = the model's", 0, 4096, 0,
+          flags));
+  /**
+   * GstAvatarVaeDecode:upstream-rounding:
+   *
+   * Converts colours to bytes as HunyuanVideo-Avatar does.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_UPSTREAM_ROUNDING,
+      g_param_spec_boolean ("upstream-rounding", "Upstream rounding",
+          "Convert colours to bytes as HunyuanVideo-Avatar does, in 16 bits and truncated instead of "
+          "rounded; for comparisons",
           FALSE, flags));
+  gst_avatar_aliases_install (object_class, aliases);
 
-  gst_element_class_set_static_metadata (element_class, "Avatar video decoder", "Decoder/Video",
-      "Latent frames of a talking video to video", "The gst-avatar authors");
+  gst_element_class_set_static_metadata (element_class, "Avatar video decoder",
+      "Codec/Decoder/Video", "Decodes latent frames of a talking video to video frames",
+      "The gst-avatar authors");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
-  element_class->change_state = gst_avatar_vae_decode_change_state;
-  element_class->set_context = gst_avatar_vae_decode_set_context;
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_change_state);
+  element_class->set_context = GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_set_context);
 
   GST_DEBUG_CATEGORY_INIT (avatar_vae_decode_debug, "avatarvaedecode", 0, "Avatar video decoder");
 }
@@ -465,9 +514,9 @@ gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
 static void
 gst_avatar_vae_decode_init (GstAvatarVaeDecode *self)
 {
-  gst_avatar_engine_user_init (&self->user);
-  gst_avatar_work_init (&self->latents, MAX_QUEUED_LATENTS);
-  gst_avatar_work_init (&self->frames, 1);
+  gst_avatar_engine_client_init (&self->client);
+  gst_avatar_item_queue_init (&self->latents, MAX_QUEUED_LATENTS);
+  gst_avatar_item_queue_init (&self->frames, 1);
   g_rec_mutex_init (&self->task_lock);
   self->task = gst_task_new (gst_avatar_vae_decode_task_loop, self, NULL);
   gst_task_set_lock (self->task, &self->task_lock);
@@ -475,14 +524,15 @@ gst_avatar_vae_decode_init (GstAvatarVaeDecode *self)
   gst_avatar_vae_decode_task_restart (self);
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
-  gst_pad_set_chain_function (self->sinkpad, gst_avatar_vae_decode_chain);
-  gst_pad_set_event_function (self->sinkpad, gst_avatar_vae_decode_sink_event);
-  gst_pad_set_query_function (self->sinkpad, gst_avatar_vae_decode_sink_query);
+  gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_chain));
+  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_sink_event));
+  gst_pad_set_query_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_sink_query));
   gst_element_add_pad (GST_ELEMENT (self), self->sinkpad);
 
   self->srcpad = gst_pad_new_from_static_template (&src_template, "src");
-  gst_pad_set_activatemode_function (self->srcpad, gst_avatar_vae_decode_src_activate_mode);
-  gst_pad_set_event_function (self->srcpad, gst_avatar_vae_decode_src_event);
-  gst_pad_set_query_function (self->srcpad, gst_avatar_vae_decode_src_query);
+  gst_pad_set_activatemode_function (self->srcpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_src_activate_mode));
+  gst_pad_set_event_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_src_event));
+  gst_pad_set_query_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_src_query));
   gst_element_add_pad (GST_ELEMENT (self), self->srcpad);
 }

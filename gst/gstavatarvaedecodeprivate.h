@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatarvaedecode inside. The sink pad puts latents and events into a queue; a task of its own
- * decodes them (gstavatarvaedecodetask.c) into a second queue; the task of the source pad pushes
- * from there (gstavatarvaedecode.c). So a sink that waits for the time of a frame does not keep the
- * next tile from being computed, nor a tile the next window from being denoised. */
+/* State of avatarvaedecode, shared by its files. The sink pad puts latents and events into a
+ * queue; a task (gstavatarvaedecodetask.c) decodes them into a second queue; the task of the
+ * source pad (gstavatarvaedecode.c) pushes from there. The next tile is therefore computed while
+ * a sink waits for the time of a frame, and the next window is denoised while a tile is decoded. */
 #pragma once
 
 #include <avatar/decode.h>
@@ -11,6 +11,7 @@
 #include "gst/gstavatarcaps.h"
 #include "gst/gstavatarcontinuity.h"
 #include "gst/gstavatarengineclient.h"
+#include "gst/gstavatarenums.h"
 #include "gst/gstavatarvaedecode.h"
 #include "gst/gstavataritemqueue.h"
 
@@ -18,34 +19,27 @@ G_BEGIN_DECLS
 
 GST_DEBUG_CATEGORY_EXTERN (avatar_vae_decode_debug);
 
-typedef enum
-{
-  GST_AVATAR_TILING_EXACT,
-  GST_AVATAR_TILING_FAST,
-  GST_AVATAR_TILING_OFF,
-} GstAvatarTiling;
-
 struct _GstAvatarVaeDecode
 {
   GstElement parent;
 
   GstPad *sinkpad, *srcpad;
-  GstAvatarEngineUser user;
-  GstAvatarTiling tiling;       /* object lock, as the three below */
-  guint tile_size, tile_frames; /* 0: the model's */
-  gboolean parity;
+  GstAvatarEngineClient client;
+  GstAvatarTiling tiling;       /* object lock, like the next three */
+  guint tile_size, tile_frames; /* in pixels and video frames; 0: the model's */
+  gboolean upstream_rounding;
 
-  GstAvatarWork latents, frames;
+  GstAvatarItemQueue latents, frames;
   GstTask *task; /* decodes */
   GRecMutex task_lock;
 
-  /* The decoding task's own, except that the pointer is set and cleared under the object lock. */
+  /* Used by the decoding task alone; the pointer is set and cleared under the object lock. */
   AvatarDecoder *decoder;
-  GstCaps *caps; /* that it is set up for */
+  GstCaps *caps; /* of the latents that the decoder is configured for */
   GstAvatarLatentInfo latent;
   GstVideoInfo out;
   AvatarPixels pixels; /* of out */
-  GstBufferPool *pool;
+  GstBufferPool *pool; /* of frames */
   GstStream *stream;
   GstClockTime base; /* PTS of the first frame */
   guint64 n_latents, n_frames, frames_wanted;
@@ -54,25 +48,26 @@ struct _GstAvatarVaeDecode
   gboolean discont;
   gboolean failed; /* an error has been posted */
 
-  /* Answers to queries: object lock. */
-  GstSegment segment; /* position: end of the frame that was pushed last */
+  /* Used for answers to queries; object lock. */
+  GstSegment segment; /* its position is the end of the frame that was pushed last */
   GstVideoInfo shown;
 };
 
-/* Forgets the stream; the next latent is the first. */
+/* Starts a new stream with the next latent. */
 void gst_avatar_vae_decode_task_restart (GstAvatarVaeDecode *self);
 void gst_avatar_vae_decode_task_close (GstAvatarVaeDecode *self);
-/* From any thread. */
+/* May be called from any thread. */
 void gst_avatar_vae_decode_task_cancel (GstAvatarVaeDecode *self);
 void gst_avatar_vae_decode_task_loop (gpointer data);
 
-/* The decoder's settings for a video of @width x @height pixels. From any thread. */
+/* Fills @settings for a video of @width x @height pixels. May be called from any thread. */
 void gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint height,
     AvatarDecodeSettings *settings);
-/* Frames of a temporal tile, and those that a further one adds. */
+/* @frames: (out): video frames of the first temporal tile; @further: (out): of each further
+ * tile. */
 void gst_avatar_vae_decode_get_tile (GstAvatarVaeDecode *self, guint *frames, guint *further);
 
-/* For the source pad: position, duration, conversion, seeking and latency of the video. */
+/* Functions of the source pad: position, duration, conversion, seeking and latency of the video. */
 gboolean gst_avatar_vae_decode_src_query (GstPad *pad, GstObject *parent, GstQuery *query);
 gboolean gst_avatar_vae_decode_src_event (GstPad *pad, GstObject *parent, GstEvent *event);
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Queries and seeks on avatarvaedecode's source pad, in units of the video: what upstream says in
- * its own (samples, bytes of sound) means nothing here. */
+/* Queries and seeks on avatarvaedecode's source pad, in units of the video. Upstream's units
+ * (samples, bytes of audio) do not apply here. */
+#include "gst/gstavatarquery.h"
 #include "gst/gstavatarvaedecodeprivate.h"
 #include "gst/gstavatarvideocaps.h"
 
 #define GST_CAT_DEFAULT avatar_vae_decode_debug
 
-/* The video as it is, or its rate alone while it is not yet known. */
+/* Gets the format of the video, or only its frame rate before caps are negotiated. */
 static gboolean
 get_video (GstAvatarVaeDecode *self, GstVideoInfo *info)
 {
@@ -15,14 +16,14 @@ get_video (GstAvatarVaeDecode *self, GstVideoInfo *info)
   GST_OBJECT_UNLOCK (self);
   if (GST_VIDEO_INFO_FORMAT (info) != GST_VIDEO_FORMAT_UNKNOWN)
     return TRUE;
-  if (!self->user.engine)
+  if (!self->client.engine)
     return FALSE;
-  info->fps_n = self->user.engine->info->fps;
+  info->fps_n = self->client.engine->info->fps;
   info->fps_d = 1;
   return TRUE;
 }
 
-/* A number of whole frames; bytes only once the size of a frame is known. */
+/* Converts by way of whole frames. Bytes require that the size of a frame is known. */
 static gboolean
 convert (const GstVideoInfo *info, GstFormat from, gint64 value, GstFormat to, gint64 *result)
 {
@@ -48,7 +49,7 @@ convert (const GstVideoInfo *info, GstFormat from, gint64 value, GstFormat to, g
   return to == GST_FORMAT_BYTES || to == GST_FORMAT_TIME || to == GST_FORMAT_DEFAULT;
 }
 
-/* In stream time: the end of the frame that was pushed last. */
+/* Gets the end of the frame that was pushed last, in stream time. */
 static gboolean
 get_position (GstAvatarVaeDecode *self, gint64 *position)
 {
@@ -62,8 +63,8 @@ get_position (GstAvatarVaeDecode *self, gint64 *position)
   return GST_CLOCK_TIME_IS_VALID (time);
 }
 
-/* As long as the sound in whole frames, begun ones counted, or as what has been made, if that is
- * more: resampling may add to the sound. */
+/* Gets the duration of the audio, rounded up to whole frames; or of the frames so far, if that is
+ * longer, because resampling may lengthen the audio. */
 static gboolean
 get_duration (GstAvatarVaeDecode *self, const GstVideoInfo *info, gint64 *duration)
 {
@@ -72,7 +73,7 @@ get_duration (GstAvatarVaeDecode *self, const GstVideoInfo *info, gint64 *durati
 
   if (!gst_pad_peer_query_duration (self->sinkpad, GST_FORMAT_TIME, &sound) || sound < 0)
     return FALSE;
-  /* Times are rounded to nanoseconds: a frame begins with more than that. */
+  /* Tolerates rounding errors of a few nanoseconds, which do not start a frame. */
   frames = gst_util_uint64_scale_ceil (MAX (sound, GST_USECOND) - GST_USECOND, info->fps_n,
       GST_SECOND * info->fps_d);
   *duration = gst_util_uint64_scale (frames, GST_SECOND * info->fps_d, info->fps_n);
@@ -145,12 +146,12 @@ query_seeking (GstAvatarVaeDecode *self, const GstVideoInfo *info, GstQuery *que
   return TRUE;
 }
 
-/* A tile waits for its last latent, and may take as long to compute as what it adds is shown. As
- * much is kept: latents of the tile, frames behind it. */
+/* Adds the time until the last latent of a tile arrives, and the duration of a further tile for
+ * computing. As much is also buffered: latents of a tile, and frames of the previous one. */
 static void
 add_latency (GstAvatarVaeDecode *self, GstQuery *query)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
+  const AvatarModelInfo *info = self->client.engine->info;
   GstClockTime min, max, own;
   guint tile, further;
   gboolean live;
@@ -167,7 +168,7 @@ query_caps (GstAvatarVaeDecode *self, GstCaps *filter)
 {
   g_autoptr (GstCaps) any = gst_pad_get_pad_template_caps (self->sinkpad);
   g_autoptr (GstCaps) latents = gst_pad_peer_query_caps (self->sinkpad, any);
-  const AvatarModelInfo *info = self->user.engine ? self->user.engine->info : NULL;
+  const AvatarModelInfo *info = self->client.engine ? self->client.engine->info : NULL;
   g_autoptr (GstCaps) video = gst_avatar_video_caps_from_latents (latents, info);
 
   if (!filter)
@@ -180,7 +181,7 @@ answer_latency (GstAvatarVaeDecode *self, GstPad *pad, GstQuery *query)
 {
   if (!gst_pad_query_default (pad, GST_OBJECT (self), query))
     return FALSE;
-  if (self->user.engine)
+  if (self->client.engine)
     add_latency (self, query);
   return TRUE;
 }
@@ -192,7 +193,9 @@ gst_avatar_vae_decode_src_query (GstPad *pad, GstObject *parent, GstQuery *query
   GstVideoInfo info;
   GstCaps *caps;
 
-  if (gst_avatar_engine_user_query (&self->user, GST_ELEMENT (self), query))
+  if (self->failed && gst_avatar_query_answer_failed (query))
+    return TRUE;
+  if (gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query))
     return TRUE;
   switch (GST_QUERY_TYPE (query)) {
     case GST_QUERY_CAPS:
@@ -216,7 +219,8 @@ gst_avatar_vae_decode_src_query (GstPad *pad, GstObject *parent, GstQuery *query
   }
 }
 
-/* A seek to a frame as one to its time; other units than these mean other things upstream. */
+/* Converts a seek in frames to a seek in time. Returns %NULL for other units, which upstream would
+ * misinterpret. */
 static GstEvent *
 seek_in_time (const GstVideoInfo *info, GstEvent *event)
 {

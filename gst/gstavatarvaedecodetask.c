@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decoding task of avatarvaedecode: takes latents and events from its queue in order, decodes
- * where a tile is complete, and queues frames and events for the source pad's task. No lock is held
+/* Decoding task of avatarvaedecode: takes latents and events from its queue in order, decodes
+ * complete tiles, and queues frames and events for the task of the source pad. No lock is held
  * while it computes. */
 #include <string.h>
 
+#include "gst/gstavataroutput.h"
+#include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
 #include "gst/gstavatarvaedecodeprivate.h"
 #include "gst/gstavatarvideocaps.h"
@@ -40,19 +42,11 @@ close_decoder (GstAvatarVaeDecode *self)
     avatar_decoder_free (decoder);
 }
 
-static void
-close_pool (GstAvatarVaeDecode *self)
-{
-  if (self->pool)
-    gst_buffer_pool_set_active (self->pool, FALSE);
-  gst_clear_object (&self->pool);
-}
-
 void
 gst_avatar_vae_decode_task_close (GstAvatarVaeDecode *self)
 {
   close_decoder (self);
-  close_pool (self);
+  gst_avatar_output_pool_close (&self->pool);
   gst_clear_caps (&self->caps);
   gst_clear_object (&self->stream);
 }
@@ -70,25 +64,25 @@ static void
 report_tile (GstAvatarVaeDecode *self)
 {
   AvatarDecodeStats stats;
-  GstAvatarChunk chunk
+  GstAvatarWindow window
       = { .stage = "decode", .computed_on = avatar_decoder_get_device (self->decoder) };
 
   avatar_decoder_get_stats (self->decoder, &stats);
   if (stats.index == self->last_tile)
     return;
   self->last_tile = stats.index;
-  chunk.index = stats.index;
-  chunk.frames = stats.frames;
-  chunk.timestamp = self->base + frames_to_time (self, self->n_frames);
-  chunk.duration = frames_to_time (self, stats.frames);
-  chunk.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
-  gst_avatar_engine_user_set_stats (&self->user, GST_ELEMENT (self),
-      gst_avatar_report_chunk (GST_ELEMENT (self), self->user.engine->device, &chunk));
+  window.index = stats.index;
+  window.frames = stats.frames;
+  window.timestamp = self->base + frames_to_time (self, self->n_frames);
+  window.duration = frames_to_time (self, stats.frames);
+  window.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
+  gst_avatar_engine_client_set_stats (&self->client, GST_ELEMENT (self),
+      gst_avatar_report_window (GST_ELEMENT (self), self->client.engine->device, &window));
 }
 
-/* Decodes the next frame into @out. */
+/* Pulls the next frame into @out. */
 static AvatarPull
-pull_frame (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
+pull_planes (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
 {
   guint8 *planes[GST_VIDEO_MAX_PLANES];
   gsize strides[GST_VIDEO_MAX_PLANES];
@@ -96,7 +90,9 @@ pull_frame (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
   AvatarPull pull;
 
   if (!gst_video_frame_map (&frame, &self->out, out, GST_MAP_WRITE)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "the video buffer cannot be mapped");
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "a video buffer of downstream's pool cannot be mapped for writing; add videoconvert after "
+        "avatarvaedecode");
     return AVATAR_PULL_ERROR;
   }
   for (guint i = 0; i < GST_VIDEO_FRAME_N_PLANES (&frame); i++) {
@@ -108,53 +104,49 @@ pull_frame (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
   return pull;
 }
 
-/* The next video frame, or NULL with OK where more latents are needed. */
+/* Pulls the next video frame; decodes a tile if one is due. */
 static GstFlowReturn
-pull_buffer (GstAvatarVaeDecode *self, GstBuffer **buffer)
+pull_frame (GstAvatarVaeDecode *self, GstBuffer **frame)
 {
-  GstFlowReturn ret;
+  GstFlowReturn ret = gst_buffer_pool_acquire_buffer (self->pool, frame, NULL);
   GError *error = NULL;
-  GstBuffer *out = NULL;
   AvatarPull pull;
 
-  *buffer = NULL;
-  if (!self->decoder || self->n_frames >= self->frames_wanted)
-    return GST_FLOW_OK;
-  ret = gst_buffer_pool_acquire_buffer (self->pool, &out, NULL);
   if (ret != GST_FLOW_OK)
     return ret;
-  pull = pull_frame (self, out, &error);
-  if (pull != AVATAR_PULL_OK) {
-    gst_buffer_unref (out);
-    return pull == AVATAR_PULL_ERROR ? gst_avatar_report_failure (self, error, &self->failed)
-                                     : GST_FLOW_OK;
-  }
-  report_tile (self);
-  GST_BUFFER_PTS (out) = self->base + frames_to_time (self, self->n_frames);
-  GST_BUFFER_DURATION (out)
-      = self->base + frames_to_time (self, self->n_frames + 1) - GST_BUFFER_PTS (out);
-  GST_BUFFER_OFFSET (out) = self->n_frames;
-  GST_BUFFER_OFFSET_END (out) = self->n_frames + 1;
-  if (self->discont)
-    GST_BUFFER_FLAG_SET (out, GST_BUFFER_FLAG_DISCONT);
-  self->discont = FALSE;
-  self->n_frames++;
-  *buffer = out;
-  return GST_FLOW_OK;
+  pull = pull_planes (self, *frame, &error);
+  if (pull == AVATAR_PULL_OK)
+    return GST_FLOW_OK;
+  gst_clear_buffer (frame);
+  return pull == AVATAR_PULL_ERROR ? gst_avatar_report_failure (self, error, &self->failed)
+                                   : GST_FLOW_OK;
 }
 
-/* Decodes what is complete and queues the frames; waits for room there. */
+static GstFlowReturn
+push_frame (GstAvatarVaeDecode *self)
+{
+  GstBuffer *frame = NULL;
+  GstFlowReturn ret = pull_frame (self, &frame);
+
+  if (!frame)
+    return ret;
+  report_tile (self);
+  gst_avatar_output_stamp (frame, self->n_frames,
+      self->base + frames_to_time (self, self->n_frames),
+      self->base + frames_to_time (self, self->n_frames + 1), &self->discont);
+  self->n_frames++;
+  return gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (frame));
+}
+
+/* Decodes complete tiles, and queues their frames; waits for room in the queue. */
 static GstFlowReturn
 push_ready (GstAvatarVaeDecode *self)
 {
-  GstBuffer *buffer = NULL;
-  GstFlowReturn ret = pull_buffer (self, &buffer);
+  GstFlowReturn ret = GST_FLOW_OK;
 
-  while (ret == GST_FLOW_OK && buffer) {
-    ret = gst_avatar_work_push (&self->frames, GST_MINI_OBJECT (buffer));
-    if (ret == GST_FLOW_OK)
-      ret = pull_buffer (self, &buffer);
-  }
+  while (ret == GST_FLOW_OK && self->n_frames < self->frames_wanted
+      && (avatar_decoder_get_n_ready (self->decoder) > 0 || avatar_decoder_is_due (self->decoder)))
+    ret = push_frame (self);
   return ret;
 }
 
@@ -170,13 +162,13 @@ drain (GstAvatarVaeDecode *self)
     ret = push_ready (self);
   else
     ret = gst_avatar_report_failure (self, error, &self->failed);
-  /* A reset would undo a cancel that has not been answered by FLUSH_STOP. */
+  /* Not after a flush has begun: a reset would undo the cancel before FLUSH_STOP. */
   if (ret != GST_FLOW_FLUSHING)
     gst_avatar_vae_decode_task_restart (self);
   return ret;
 }
 
-/* Frames that the latent stands for: its duration says so at the end of a clip. */
+/* Returns the number of video frames of a latent. At the end of a clip its duration is shorter. */
 static guint
 frames_of_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
 {
@@ -200,7 +192,8 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
 
   if (gst_buffer_get_size (latent) != expected || !gst_buffer_map (latent, &map, GST_MAP_READ)) {
     error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "a latent buffer of %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT,
+        "a latent buffer has %" G_GSIZE_FORMAT " bytes: expected %" G_GSIZE_FORMAT
+        ", as its caps say",
         gst_buffer_get_size (latent), expected);
     return gst_avatar_report_failure (self, error, &self->failed);
   }
@@ -215,11 +208,11 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
   return GST_FLOW_OK;
 }
 
-/* The engine's name for what the caps say. */
+/* Converts caps to the engine's pixel format. */
 static AvatarPixels
 pixels_of (const GstVideoInfo *info)
 {
-  AvatarPixels pixels = { .kr = 0.299, .kb = 0.114 }; /* BT.601, should nothing be said */
+  AvatarPixels pixels = { .kr = 0.299, .kb = 0.114 }; /* BT.601 if not specified */
 
   switch (GST_VIDEO_INFO_FORMAT (info)) {
     case GST_VIDEO_FORMAT_I420:
@@ -242,25 +235,25 @@ void
 gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint height,
     AvatarDecodeSettings *settings)
 {
-  avatar_decode_settings_init (settings, self->user.engine->model);
+  avatar_decode_settings_init (settings, self->client.engine->model);
   GST_OBJECT_LOCK (self);
-  /* Whole streams need memory that grows with them, so tiles unless told otherwise; a stream that
-   * is shorter than one comes out the same. */
+  /* Tiles are the default, because a whole stream needs memory in proportion to its length. A
+   * stream shorter than a tile gives the same frames. */
   settings->tiling = self->tiling != GST_AVATAR_TILING_OFF;
   if (self->tiling == GST_AVATAR_TILING_FAST)
-    avatar_decode_settings_fast (settings, self->user.engine->model, width, height);
+    avatar_decode_settings_fast (settings, self->client.engine->model, width, height);
   if (self->tile_size)
     settings->tile_size = self->tile_size;
   if (self->tile_frames)
     settings->tile_frames = self->tile_frames;
-  settings->pixels.upstream_rounding = self->parity;
+  settings->pixels.upstream_rounding = self->upstream_rounding;
   GST_OBJECT_UNLOCK (self);
 }
 
 void
 gst_avatar_vae_decode_get_tile (GstAvatarVaeDecode *self, guint *frames, guint *further)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
+  const AvatarModelInfo *info = self->client.engine->info;
   AvatarDecodeSettings settings;
 
   gst_avatar_vae_decode_get_settings (self, info->width, info->height, &settings);
@@ -272,26 +265,26 @@ static AvatarDecoder *
 create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
     const AvatarPixels *pixels, GError **error)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
+  const AvatarModelInfo *info = self->client.engine->info;
   guint width = latent->width * info->latent_scale, height = latent->height * info->latent_scale;
   AvatarDecodeSettings settings;
   gboolean parity;
 
   if (latent->channels != info->latent_channels) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "latents of %u channels: model %s has %u", latent->channels, info->name,
-        info->latent_channels);
+        "the latents have %u channels: model %s expects %u; use latents of the same model",
+        latent->channels, info->name, info->latent_channels);
     return NULL;
   }
   gst_avatar_vae_decode_get_settings (self, width, height, &settings);
   parity = settings.pixels.upstream_rounding;
   settings.pixels = *pixels;
   settings.pixels.upstream_rounding = parity;
-  return avatar_decoder_new (self->user.engine->model, self->user.engine->device, width, height,
+  return avatar_decoder_new (self->client.engine->model, self->client.engine->device, width, height,
       &settings, error);
 }
 
-/* Replaces the decoder unless it makes these pictures already. */
+/* Creates a decoder, unless the present one has the same input and output. */
 static GstFlowReturn
 set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
     const AvatarPixels *pixels)
@@ -314,37 +307,38 @@ set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
   self->decoder = decoder;
   GST_OBJECT_UNLOCK (self);
   gst_avatar_vae_decode_task_restart (self);
-  /* One tile is shown while the next is computed. */
+  /* Room for the frames of a tile, which are shown while the next one is decoded. */
   gst_avatar_vae_decode_get_tile (self, &tile, &further);
-  gst_avatar_work_set_max_buffers (&self->frames, further);
+  gst_avatar_item_queue_set_max_buffers (&self->frames, further);
   return GST_FLOW_OK;
 }
 
-/* Posts why downstream does not take @made. */
+/* Posts the reason why downstream does not accept @produced. */
 static GstFlowReturn
-refuse (GstAvatarVaeDecode *self, const GstCaps *made)
+refuse (GstAvatarVaeDecode *self, const GstCaps *produced)
 {
-  g_autoptr (GstCaps) taken = NULL;
+  g_autoptr (GstCaps) accepted = NULL;
   g_autofree gchar *why = NULL;
 
   if (GST_PAD_IS_FLUSHING (self->srcpad))
     return GST_FLOW_FLUSHING;
-  taken = gst_pad_peer_query_caps (self->srcpad, NULL);
-  why = gst_avatar_video_caps_explain (made, taken);
-  GST_ELEMENT_ERROR (self, CORE, NEGOTIATION, ("downstream does not take the video: %s", why),
-      ("made: %" GST_PTR_FORMAT ", taken: %" GST_PTR_FORMAT, made, taken));
+  accepted = gst_pad_peer_query_caps (self->srcpad, NULL);
+  why = gst_avatar_video_caps_explain (produced, accepted);
+  GST_ELEMENT_ERROR (self, CORE, NEGOTIATION, ("downstream does not accept the video: %s", why),
+      ("produced: %" GST_PTR_FORMAT ", accepted: %" GST_PTR_FORMAT, produced, accepted));
   self->failed = TRUE;
   return GST_FLOW_ERROR;
 }
 
-/* Takes what downstream likes best of what the latents make. While a stream is decoded, it stays as
- * it was if that still goes: frames of a tile have one format. */
+/* Chooses downstream's preference among the caps that the latents can be decoded to. The caps of a
+ * stream under way are kept if possible, because the frames of a tile have one format. */
 static GstCaps *
-choose_caps (GstAvatarVaeDecode *self, const GstCaps *made)
+choose_caps (GstAvatarVaeDecode *self, const GstCaps *produced)
 {
-  g_autoptr (GstCaps) taken = gst_pad_peer_query_caps (self->srcpad, (GstCaps *) made);
+  g_autoptr (GstCaps) accepted = gst_pad_peer_query_caps (self->srcpad, (GstCaps *) produced);
   g_autoptr (GstCaps) current = gst_pad_get_current_caps (self->srcpad);
-  GstCaps *caps = gst_caps_intersect_full (taken, (GstCaps *) made, GST_CAPS_INTERSECT_FIRST);
+  GstCaps *caps
+      = gst_caps_intersect_full (accepted, (GstCaps *) produced, GST_CAPS_INTERSECT_FIRST);
 
   if (self->n_latents > 0 && current && gst_caps_can_intersect (current, caps)) {
     gst_caps_unref (caps);
@@ -353,45 +347,12 @@ choose_caps (GstAvatarVaeDecode *self, const GstCaps *made)
   return gst_caps_is_empty (caps) ? caps : gst_caps_fixate (caps);
 }
 
-/* A pool without a limit, as frames are made ahead: the peer's if it is one. */
-static void
-decide_allocation (GstAvatarVaeDecode *self, GstCaps *caps)
-{
-  g_autoptr (GstQuery) query = gst_query_new_allocation (caps, TRUE);
-  guint size = GST_VIDEO_INFO_SIZE (&self->out), peer_size, min = 0, max = 0;
-  gboolean metas = FALSE;
-  GstBufferPool *pool = NULL;
-  GstStructure *config;
-
-  close_pool (self);
-  if (gst_pad_peer_query (self->srcpad, query)) {
-    metas = gst_query_find_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
-    if (gst_query_get_n_allocation_pools (query) > 0)
-      gst_query_parse_nth_allocation_pool (query, 0, &pool, &peer_size, &min, &max);
-    if (pool && max > 0)
-      gst_clear_object (&pool);
-  }
-  for (gboolean own = !pool;; own = TRUE) {
-    if (own)
-      pool = gst_video_buffer_pool_new ();
-    config = gst_buffer_pool_get_config (pool);
-    gst_buffer_pool_config_set_params (config, caps, own ? size : MAX (size, peer_size), min, 0);
-    if (metas)
-      gst_buffer_pool_config_add_option (config, GST_BUFFER_POOL_OPTION_VIDEO_META);
-    if ((gst_buffer_pool_set_config (pool, config) && gst_buffer_pool_set_active (pool, TRUE))
-        || own)
-      break;
-    gst_clear_object (&pool);
-  }
-  self->pool = pool;
-}
-
 static GstFlowReturn
 set_caps (GstAvatarVaeDecode *self, GstCaps *caps)
 {
   g_autoptr (GstCaps) current = gst_pad_get_current_caps (self->srcpad);
-  /* Frames of the old caps leave first. */
-  GstFlowReturn ret = gst_avatar_work_wait_idle (&self->frames);
+  /* Frames with the old caps are pushed first. */
+  GstFlowReturn ret = gst_avatar_item_queue_wait_idle (&self->frames);
 
   if (ret != GST_FLOW_OK)
     return ret;
@@ -402,27 +363,30 @@ set_caps (GstAvatarVaeDecode *self, GstCaps *caps)
   GST_OBJECT_UNLOCK (self);
   if (self->stream)
     gst_stream_set_caps (self->stream, caps);
-  decide_allocation (self, caps);
+  gst_avatar_output_pool_close (&self->pool);
+  self->pool
+      = gst_avatar_output_pool_negotiate (self->srcpad, caps, GST_VIDEO_INFO_SIZE (&self->out));
   return GST_FLOW_OK;
 }
 
-/* Agrees with downstream on the video that @latent, of @caps, makes. */
+/* Negotiates the video that the latents with @caps are decoded to. */
 static GstFlowReturn
 negotiate (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent, GstCaps *caps)
 {
-  g_autoptr (GstCaps) made = gst_avatar_video_caps_from_latents (caps, self->user.engine->info);
-  g_autoptr (GstCaps) chosen = choose_caps (self, made);
+  g_autoptr (GstCaps) produced
+      = gst_avatar_video_caps_from_latents (caps, self->client.engine->info);
+  g_autoptr (GstCaps) chosen = choose_caps (self, produced);
   GstVideoInfo out;
   AvatarPixels pixels;
   GstFlowReturn ret;
 
   if (gst_caps_is_empty (chosen) || !gst_video_info_from_caps (&out, chosen))
-    return refuse (self, made);
+    return refuse (self, produced);
   pixels = pixels_of (&out);
   if (self->n_latents > 0 && memcmp (&pixels, &self->pixels, sizeof pixels) != 0) {
     GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
-        ("downstream changed the video's format while it was decoded: put videoconvert behind "
-         "avatarvaedecode"),
+        ("downstream changed the format of the video in the middle of a stream: expected the same "
+         "format until its end; add videoconvert after avatarvaedecode"),
         ("now: %" GST_PTR_FORMAT, chosen));
     self->failed = TRUE;
     return GST_FLOW_ERROR;
@@ -439,11 +403,11 @@ negotiate (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent, GstCaps 
   return ret;
 }
 
-/* The same pictures under other caps go on; else what came goes out as it was first. */
+/* Applies new caps. If the latents change, those before are decoded first. */
 static GstFlowReturn
 configure (GstAvatarVaeDecode *self, GstCaps *caps)
 {
-  const AvatarModelInfo *info = self->user.engine->info;
+  const AvatarModelInfo *info = self->client.engine->info;
   GstAvatarLatentInfo latent;
   GstFlowReturn ret = GST_FLOW_OK;
   GError *error = NULL;
@@ -472,8 +436,8 @@ take_buffer (GstAvatarVaeDecode *self, GstBuffer *input)
   GstFlowReturn ret = GST_FLOW_OK;
 
   if (!self->caps) {
-    GError *error
-        = g_error_new (AVATAR_ERROR, AVATAR_ERROR_FORMAT, "latents came before their caps");
+    GError *error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "latents arrived before their caps: expected a CAPS event first");
     return gst_avatar_report_failure (self, error, &self->failed);
   }
   if (gst_pad_check_reconfigure (self->srcpad))
@@ -485,8 +449,8 @@ take_buffer (GstAvatarVaeDecode *self, GstBuffer *input)
     return ret;
   if (self->n_latents == 0 && offset != GST_BUFFER_OFFSET_NONE && offset != 0)
     GST_ELEMENT_WARNING (self, STREAM, DECODE,
-        ("the stream begins with latent frame %" G_GUINT64_FORMAT ": expected 0, the picture "
-         "will need a moment to settle",
+        ("the stream begins with latent frame %" G_GUINT64_FORMAT ": expected 0; the first frames "
+         "will be distorted",
             offset),
         (NULL));
   gst_avatar_continuity_take (&self->continuity, input,
@@ -495,19 +459,19 @@ take_buffer (GstAvatarVaeDecode *self, GstBuffer *input)
   return ret == GST_FLOW_OK ? push_ready (self) : ret;
 }
 
-/* The video is another stream than the sound it was made of. */
+/* Creates the STREAM_START of the video, which is another stream than the audio. */
 static GstEvent *
 video_stream_start (GstAvatarVaeDecode *self, GstEvent *event)
 {
   g_autofree gchar *id = NULL;
-  const gchar *sound;
+  const gchar *audio;
   GstStreamFlags flags;
   GstEvent *ret;
   guint group;
 
-  gst_event_parse_stream_start (event, &sound);
+  gst_event_parse_stream_start (event, &audio);
   gst_event_parse_stream_flags (event, &flags);
-  id = g_strdup_printf ("%s/video", sound);
+  id = g_strdup_printf ("%s/video", audio);
   ret = gst_event_new_stream_start (id);
   gst_event_set_seqnum (ret, gst_event_get_seqnum (event));
   gst_event_set_stream_flags (ret, flags);
@@ -520,11 +484,11 @@ video_stream_start (GstAvatarVaeDecode *self, GstEvent *event)
   return ret;
 }
 
-/* Without what is said of the sound alone; NULL: nothing is left. */
+/* Removes tags that describe the audio. Returns %NULL if no tags are left. */
 static GstEvent *
 video_tags (GstEvent *event)
 {
-  static const gchar *const of_sound[] = { GST_TAG_AUDIO_CODEC, GST_TAG_BITRATE,
+  static const gchar *const audio_tags[] = { GST_TAG_AUDIO_CODEC, GST_TAG_BITRATE,
     GST_TAG_NOMINAL_BITRATE, GST_TAG_MINIMUM_BITRATE, GST_TAG_MAXIMUM_BITRATE };
   GstTagList *tags;
   GstEvent *ret;
@@ -533,8 +497,8 @@ video_tags (GstEvent *event)
   if (gst_tag_list_get_scope (tags) != GST_TAG_SCOPE_STREAM)
     return event;
   tags = gst_tag_list_copy (tags);
-  for (guint i = 0; i < G_N_ELEMENTS (of_sound); i++)
-    gst_tag_list_remove_tag (tags, of_sound[i]);
+  for (guint i = 0; i < G_N_ELEMENTS (audio_tags); i++)
+    gst_tag_list_remove_tag (tags, audio_tags[i]);
   if (gst_tag_list_is_empty (tags)) {
     gst_tag_list_unref (tags);
     gst_event_unref (event);
@@ -555,18 +519,18 @@ check_segment (GstAvatarVaeDecode *self, GstEvent *event)
   if (segment->format == GST_FORMAT_TIME && segment->rate > 0)
     return GST_FLOW_OK;
   GST_ELEMENT_ERROR (self, STREAM, FORMAT,
-      ("the latents run %s: expected a segment in time that runs forward",
-          segment->rate < 0 ? "backward" : gst_format_get_name (segment->format)),
+      ("the latents have a segment in %s that runs %s: expected time, forward; set format=time on the "
+       "source, or seek with a rate above 0",
+          gst_format_get_name (segment->format), segment->rate < 0 ? "backward" : "forward"),
       (NULL));
   self->failed = TRUE;
   return GST_FLOW_ERROR;
 }
 
-/* Does what an event asks of the latents before it. */
+/* Decodes the latents before an event, if the event ends their stream. */
 static GstFlowReturn
 prepare_event (GstAvatarVaeDecode *self, GstEvent *event)
 {
-  const GstStructure *s = gst_event_get_structure (event);
   GstFlowReturn ret;
 
   switch (GST_EVENT_TYPE (event)) {
@@ -577,10 +541,8 @@ prepare_event (GstAvatarVaeDecode *self, GstEvent *event)
     case GST_EVENT_SEGMENT_DONE:
       return drain (self);
     case GST_EVENT_EOS:
-      /* After an error before us the rest is not worth computing. */
-      if (s && gst_structure_has_field (s, "avatar-failed"))
-        return GST_FLOW_OK;
-      return drain (self);
+      /* After an error upstream nothing more is computed. */
+      return gst_avatar_query_upstream_failed (self->sinkpad) ? GST_FLOW_OK : drain (self);
     default:
       return GST_FLOW_OK;
   }
@@ -606,10 +568,10 @@ take_event (GstAvatarVaeDecode *self, GstEvent *event)
     event = video_stream_start (self, event);
   else if (GST_EVENT_TYPE (event) == GST_EVENT_TAG)
     event = video_tags (event);
-  return event ? gst_avatar_work_push (&self->frames, GST_MINI_OBJECT (event)) : GST_FLOW_OK;
+  return event ? gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (event)) : GST_FLOW_OK;
 }
 
-/* Not once it is to stop, which would be undone. */
+/* Pauses the task, unless it is being stopped. */
 static void
 pause_task (GstAvatarVaeDecode *self)
 {
@@ -623,7 +585,7 @@ void
 gst_avatar_vae_decode_task_loop (gpointer data)
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (data);
-  GstMiniObject *item = gst_avatar_work_pop (&self->latents);
+  GstMiniObject *item = gst_avatar_item_queue_pop (&self->latents);
   GstFlowReturn ret = GST_FLOW_FLUSHING;
 
   if (item && GST_IS_BUFFER (item)) {
@@ -638,7 +600,7 @@ gst_avatar_vae_decode_task_loop (gpointer data)
   pause_task (self);
   if (ret == GST_FLOW_FLUSHING)
     return;
-  gst_avatar_work_set_state (&self->latents, ret, NULL);
-  /* Tells downstream that no more comes. */
-  gst_avatar_work_push (&self->frames, GST_MINI_OBJECT (gst_event_new_eos ()));
+  gst_avatar_item_queue_set_state (&self->latents, ret, NULL);
+  /* Ends the stream downstream, so that sinks do not wait for ever. */
+  gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (gst_event_new_eos ()));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Latent caps <-> video caps: see the header. */
+/* Caps of latents and video: see the header. */
 #include "gst/gstavatarvideocaps.h"
 
 #include <avatar/error.h>
@@ -9,9 +9,9 @@
 #define MAX_SIDE 32768
 
 static const gchar *const sides[] = { "width", "height" };
-static const gchar *const notes[] = { "video-width", "video-height" };
+static const gchar *const size_fields[] = { "video-width", "video-height" };
 
-/* Says if downstream leaves this side of the picture to us. */
+/* Returns %TRUE if downstream accepts any value for this side of the picture. */
 static gboolean
 is_open (const GValue *side)
 {
@@ -47,7 +47,7 @@ latents_of_video (const GstStructure *video, const AvatarModelInfo *info)
     const GValue *side = gst_structure_get_value (video, sides[i]);
 
     if (!is_open (side))
-      gst_caps_set_value (caps, notes[i], side);
+      gst_caps_set_value (caps, size_fields[i], side);
   }
   return caps;
 }
@@ -88,13 +88,15 @@ gst_avatar_video_caps_from_latents (GstCaps *caps, const AvatarModelInfo *info)
 }
 
 void
-gst_avatar_video_caps_clear_notes (GstCaps *latents)
+gst_avatar_video_caps_clear_sizes (GstCaps *latents)
 {
   for (guint i = 0; i < gst_caps_get_size (latents); i++)
-    gst_structure_remove_fields (gst_caps_get_structure (latents, i), notes[0], notes[1], NULL);
+    gst_structure_remove_fields (gst_caps_get_structure (latents, i), size_fields[0],
+        size_fields[1], NULL);
 }
 
-/* Gets what @latents allow as width and height of the video; a side that is open stays unset. */
+/* Gets the widths and heights of the video that @latents allow; a side without restriction stays
+ * unset. */
 static void
 get_sides (const GstStructure *latents, guint scale, GValue values[2])
 {
@@ -103,13 +105,13 @@ get_sides (const GstStructure *latents, guint scale, GValue values[2])
   gboolean fixed = string && gst_avatar_dimensions_parse (string, dims, NULL);
 
   for (guint i = 0; i < G_N_ELEMENTS (sides); i++) {
-    const GValue *note = gst_structure_get_value (latents, notes[i]);
+    const GValue *value = gst_structure_get_value (latents, size_fields[i]);
 
     if (fixed) {
       g_value_init (&values[i], G_TYPE_INT);
       g_value_set_int (&values[i], (gint) MIN (dims[i] * scale, G_MAXINT));
-    } else if (note) {
-      gst_value_init_and_copy (&values[i], note);
+    } else if (value) {
+      gst_value_init_and_copy (&values[i], value);
     }
   }
 }
@@ -138,7 +140,7 @@ admits (const GValue *side, guint pixels)
   return ret;
 }
 
-/* The multiple of @step that is allowed and nearest to @wanted; 0: there is none. */
+/* Returns the allowed multiple of @step that is nearest to @wanted, or 0. */
 static guint
 nearest (const GValue *side, guint step, guint wanted)
 {
@@ -155,7 +157,7 @@ nearest (const GValue *side, guint step, guint wanted)
   return best;
 }
 
-/* The side that cannot be as it is comes first, the other follows in proportion. */
+/* Changes the side that is not allowed first; the other follows in proportion. */
 static gboolean
 nearest_size (const GstStructure *s, const AvatarModelInfo *info, guint *width, guint *height)
 {
@@ -196,7 +198,7 @@ side_to_string (const GValue *side)
   return G_IS_VALUE (side) ? gst_value_serialize (side) : g_strdup ("any");
 }
 
-/* Says what is asked for and not possible, and where that is one size, what is next to it. */
+/* Reports the size that is not possible; if it is a single size, also the nearest possible one. */
 static void
 set_size_error (const GstStructure *s, const AvatarModelInfo *info, GError **error)
 {
@@ -214,8 +216,8 @@ set_size_error (const GstStructure *s, const AvatarModelInfo *info, GError **err
   }
   clear_sides (values);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "downstream wants a video of %s x %s pixels: model %s makes sizes whose sides are multiples "
-      "of %u%s; ask for such a size, or put videoscale behind avatarvaedecode",
+      "downstream asks for a video of %s x %s pixels: model %s supports widths and heights that are "
+      "multiples of %u%s; use such a size, or add videoscale after avatarvaedecode",
       width, height, info->name, info->size_multiple, hint ? hint : "");
 }
 
@@ -244,7 +246,7 @@ gst_avatar_video_caps_choose_size (const GstCaps *latents, const AvatarModelInfo
 
 typedef struct
 {
-  const GstStructure *taken;
+  const GstStructure *accepted;
   GPtrArray *misfits; /* of strings */
 } Comparison;
 
@@ -264,41 +266,42 @@ remedy (const gchar *field)
 }
 
 static void
-add_misfit (GPtrArray *misfits, const gchar *field, const gchar *made, const gchar *taken)
+add_misfit (GPtrArray *misfits, const gchar *field, const gchar *produced, const gchar *accepted)
 {
   const gchar *element = remedy (field);
 
   g_ptr_array_add (misfits,
-      g_strdup_printf ("%s is %s, downstream takes %s%s%s", field, made, taken,
-          element ? ": put in " : "", element ? element : ""));
+      g_strdup_printf ("%s is %s, downstream accepts %s%s%s", field, produced, accepted,
+          element ? ": add " : "", element ? element : ""));
 }
 
 static gboolean
-compare_field (GQuark id, const GValue *made, gpointer user_data)
+compare_field (GQuark id, const GValue *produced, gpointer user_data)
 {
   Comparison *comparison = user_data;
-  const GValue *taken = gst_structure_id_get_value (comparison->taken, id);
-  g_autofree gchar *made_string = NULL, *taken_string = NULL;
+  const GValue *accepted = gst_structure_id_get_value (comparison->accepted, id);
+  g_autofree gchar *produced_string = NULL, *accepted_string = NULL;
 
-  if (!taken || gst_value_intersect (NULL, made, taken))
+  if (!accepted || gst_value_intersect (NULL, produced, accepted))
     return TRUE;
-  made_string = gst_value_serialize (made);
-  taken_string = gst_value_serialize (taken);
-  add_misfit (comparison->misfits, g_quark_to_string (id), made_string, taken_string);
+  produced_string = gst_value_serialize (produced);
+  accepted_string = gst_value_serialize (accepted);
+  add_misfit (comparison->misfits, g_quark_to_string (id), produced_string, accepted_string);
   return TRUE;
 }
 
 static GPtrArray *
-compare (const GstCaps *made, const GstCaps *taken, guint i)
+compare (const GstCaps *produced, const GstCaps *accepted, guint i)
 {
-  const GstStructure *s = gst_caps_get_structure (made, 0);
-  GstCapsFeatures *have = gst_caps_get_features (made, 0), *want = gst_caps_get_features (taken, i);
+  const GstStructure *s = gst_caps_get_structure (produced, 0);
+  GstCapsFeatures *have = gst_caps_get_features (produced, 0),
+                  *want = gst_caps_get_features (accepted, i);
   Comparison comparison
-      = { gst_caps_get_structure (taken, i), g_ptr_array_new_with_free_func (g_free) };
+      = { gst_caps_get_structure (accepted, i), g_ptr_array_new_with_free_func (g_free) };
 
-  if (!gst_structure_has_name (s, gst_structure_get_name (comparison.taken))) {
+  if (!gst_structure_has_name (s, gst_structure_get_name (comparison.accepted))) {
     add_misfit (comparison.misfits, "media type", gst_structure_get_name (s),
-        gst_structure_get_name (comparison.taken));
+        gst_structure_get_name (comparison.accepted));
     return comparison.misfits;
   }
   if (!gst_caps_features_is_equal (have, want)) {
@@ -311,12 +314,12 @@ compare (const GstCaps *made, const GstCaps *taken, guint i)
 }
 
 gchar *
-gst_avatar_video_caps_explain (const GstCaps *made, const GstCaps *taken)
+gst_avatar_video_caps_explain (const GstCaps *produced, const GstCaps *accepted)
 {
   g_autoptr (GPtrArray) best = NULL;
 
-  for (guint i = 0; i < gst_caps_get_size (taken); i++) {
-    GPtrArray *misfits = compare (made, taken, i);
+  for (guint i = 0; i < gst_caps_get_size (accepted); i++) {
+    GPtrArray *misfits = compare (produced, accepted, i);
 
     if (best && best->len <= misfits->len) {
       g_ptr_array_unref (misfits);
@@ -326,7 +329,8 @@ gst_avatar_video_caps_explain (const GstCaps *made, const GstCaps *taken)
     best = misfits;
   }
   if (!best || best->len == 0)
-    return g_strdup ("what downstream takes contradicts itself: look at the caps filters");
+    return g_strdup (
+        "the caps that downstream accepts contradict each other: check the caps filters");
   g_ptr_array_add (best, NULL);
   return g_strjoinv ("; ", (gchar **) best->pdata);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatarvaedecode's caps both ways: latents <-> video, and the size that downstream leaves. */
+/* Conversion of caps between latents and video, and negotiation of the video size. */
 #pragma once
 
 #include <avatar/model.h>
@@ -11,23 +11,29 @@ G_BEGIN_DECLS
   "video/x-raw, format=(string){ RGB, I420, NV12 }, width=(int)[ 1, 32768 ], " \
   "height=(int)[ 1, 32768 ], framerate=(fraction)[ 0/1, 2147483647/1 ]"
 
-/* @info: (nullable): of the model, once it is open. The latents that make a video of the sizes in
- * @caps. A size that one dimension string cannot tell (a range, or no whole latents) is noted in
- * the fields video-width and video-height. */
+/* Returns caps of the latents that are decoded to a video of the sizes in @caps. A size that has no
+ * dimension string (a range, or no multiple of a latent) is stored in the fields video-width and
+ * video-height. @info: (nullable): of the model, if it is open. */
 GstCaps *gst_avatar_video_caps_to_latents (GstCaps *caps, const AvatarModelInfo *info);
-/* The video that comes from the latents in @caps. */
+/* Returns caps of the video that the latents in @caps are decoded to. */
 GstCaps *gst_avatar_video_caps_from_latents (GstCaps *caps, const AvatarModelInfo *info);
-/* Takes these notes off. */
-void gst_avatar_video_caps_clear_notes (GstCaps *latents);
+/* Removes video-width and video-height. */
+void gst_avatar_video_caps_clear_sizes (GstCaps *latents);
 
-/* The size of the video that downstream's @latents (nullable: anything) allow: the model's own,
- * @width x @height, if one of the structures does; else the nearest to it. Sides are multiples of
- * the model's size_multiple. @demanded: (out): downstream leaves no choice, or not that one. */
+/**
+ * gst_avatar_video_caps_choose_size:
+ * @latents: (nullable): caps that downstream accepts; %NULL: any
+ * @width, @height: (inout): the model's own size; on return, the chosen size in pixels
+ * @demanded: (out): downstream fixes the size, or does not accept the model's own size
+ *
+ * Chooses the model's own size if @latents allow it, else the nearest size that they allow. Both
+ * sides are multiples of the model's size_multiple.
+ */
 gboolean gst_avatar_video_caps_choose_size (const GstCaps *latents, const AvatarModelInfo *info,
     guint *width, guint *height, gboolean *demanded, GError **error);
 
-/* Says which fields of @made do not fit @taken, what is there, what was asked for, and which
- * element converts it. */
-gchar *gst_avatar_video_caps_explain (const GstCaps *made, const GstCaps *taken);
+/* Describes the fields in which @produced differs from @accepted: both values, and the element that
+ * converts one to the other. */
+gchar *gst_avatar_video_caps_explain (const GstCaps *produced, const GstCaps *accepted);
 
 G_END_DECLS

@@ -52,7 +52,8 @@ GST_START_TEST (test_follow)
   gst_avatar_sample_clock_init (&clock, RATE);
   for (guint64 at = 0; at < 600 * RATE; at += source->n) {
     GstClockTime pts = stamp (source, at, random);
-    GstAvatarAlignment todo = gst_avatar_sample_clock_align (&clock, pts, 0, source->n, FALSE);
+    GstAvatarStamp stamped = { .pts = pts, .n_samples = source->n };
+    GstAvatarAlignment todo = gst_avatar_sample_clock_align (&clock, &stamped);
     GstClockTimeDiff off;
 
     gst_avatar_sample_clock_advance (&clock, todo.fill);

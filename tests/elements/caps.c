@@ -153,16 +153,16 @@ GST_END_TEST;
 GST_START_TEST (test_misfits)
 {
   static const gchar *const cases[][2] = {
-    { "video/x-raw,framerate=30/1", "framerate is 25/1, downstream takes 30/1: put in videorate" },
+    { "video/x-raw,framerate=30/1", "framerate is 25/1, downstream accepts 30/1: add videorate" },
     { "video/x-raw,framerate=[30/1,60/1]", "[ 30/1, 60/1 ]" },
-    { "video/x-raw,pixel-aspect-ratio=2/1", "pixel-aspect-ratio is 1/1, downstream takes 2/1" },
-    { "video/x-raw,format=GRAY8", "downstream takes GRAY8: put in videoconvert" },
+    { "video/x-raw,pixel-aspect-ratio=2/1", "pixel-aspect-ratio is 1/1, downstream accepts 2/1" },
+    { "video/x-raw,format=GRAY8", "downstream accepts GRAY8: add videoconvert" },
     { "video/x-raw,interlace-mode=interleaved", "interlace-mode is progressive" },
-    { "video/x-raw,width=704,height=96", "width is 128, downstream takes 704: put in videoscale" },
+    { "video/x-raw,width=704,height=96", "width is 128, downstream accepts 704: add videoscale" },
     { "video/x-raw(memory:GLMemory)", "memory:GLMemory" },
-    { "audio/x-raw", "media type is video/x-raw, downstream takes audio/x-raw" },
+    { "audio/x-raw", "media type is video/x-raw, downstream accepts audio/x-raw" },
     { "video/x-raw,format=GRAY8,framerate=30/1; video/x-raw,width=64", "width is 128" },
-    { "EMPTY", "contradicts itself" },
+    { "EMPTY", "contradict each other" },
   };
   g_autoptr (GstCaps) made
       = gst_caps_from_string ("video/x-raw,format={RGB,I420},width=128,height=96,framerate=25/1,"

@@ -9,9 +9,10 @@
 /* Three windows of 3 + 2 + 2 latent frames. */
 #define FIRST 3
 #define LATENTS 7
-#define CHANGING                                                                  \
-  AUDIO (25)                                                                      \
-  " ! " DENOISE " mode=stream chunk=3 overlap=1 text-cache=none ! " SMALL_LATENTS \
+#define CHANGING                                                                        \
+  AUDIO (25)                                                                            \
+  " ! " DENOISE                                                                         \
+  " mode=stream window-latents=3 overlap=1 prompt-cache-location=none ! " SMALL_LATENTS \
   " ! fakesink name=sink"
 
 typedef struct _Plan Plan;
@@ -491,11 +492,12 @@ GST_START_TEST (test_stress)
 {
   g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   g_autofree gchar *path = write_picture (folder);
-  GstElement *pipeline
-      = pipeline_new (AUDIO (61) " ! " DENOISE
-                                 " mode=stream chunk=2 overlap=1 text-cache=none ! " SMALL_LATENTS
-                                 " ! fakesink name=sink",
-          TRUE);
+  GstElement *pipeline = pipeline_new (
+      AUDIO (
+          61) " ! " DENOISE
+              " mode=stream window-latents=2 overlap=1 prompt-cache-location=none ! " SMALL_LATENTS
+              " ! fakesink name=sink",
+      TRUE);
   g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
   g_autoptr (GstElement) sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
   g_auto (Plan) plan = { .end = GST_CLOCK_TIME_NONE };

@@ -27,7 +27,7 @@ GST_START_TEST (test_counts)
   expect_latents (AUDIO (2) " ! " DENOISE LATENTS, 2);
   expect_latents (AUDIO (5) " ! " DENOISE LATENTS, 5);
   expect_latents (AUDIO (9) " ! " DENOISE LATENTS, 9);
-  expect_latents (AUDIO (11) " ! " DENOISE " mode=stream chunk=3 overlap=1" LATENTS, 11);
+  expect_latents (AUDIO (11) " ! " DENOISE " mode=stream window-latents=3 overlap=1" LATENTS, 11);
   expect_latents (AUDIO (11) " ! " DENOISE " mode=clip" LATENTS, 11);
 }
 GST_END_TEST;
@@ -87,7 +87,8 @@ GST_START_TEST (test_noise)
 {
   g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   g_autofree gchar *path = write_noise (folder);
-  g_autofree gchar *given = g_strdup_printf (AUDIO (5) " ! " DENOISE " noise=%s" LATENTS, path);
+  g_autofree gchar *given
+      = g_strdup_printf (AUDIO (5) " ! " DENOISE " noise-location=%s" LATENTS, path);
   g_autofree gchar *posterior
       = g_strdup_printf (AUDIO (5) " ! " DENOISE " seed=1 posterior-noise=%s" LATENTS, path);
   g_autoptr (Run) seed = run_pipeline (AUDIO (5) " ! " DENOISE " seed=1" LATENTS, TRUE);
@@ -97,7 +98,8 @@ GST_START_TEST (test_noise)
   g_autoptr (Run) sample
       = run_pipeline (AUDIO (5) " ! " DENOISE " seed=1 posterior-noise=seeded" LATENTS, TRUE);
   g_autoptr (Run) other = run_pipeline (posterior, TRUE);
-  g_autoptr (Run) bad = run_pipeline (AUDIO (5) " ! " DENOISE " noise=/nowhere" LATENTS, TRUE);
+  g_autoptr (Run) bad
+      = run_pipeline (AUDIO (5) " ! " DENOISE " noise-location=/nowhere" LATENTS, TRUE);
   g_autoptr (Run) worse
       = run_pipeline (AUDIO (5) " ! " DENOISE " posterior-noise=sampled" LATENTS, TRUE);
 
@@ -230,11 +232,12 @@ GST_END_TEST;
 /* Each of the three rounds something, and none so much that the picture is another. */
 GST_START_TEST (test_parity)
 {
-  static const gchar *const launches[] = { CHAIN (" parity=true", "", ""),
-    CHAIN ("", " parity=true", ""), CHAIN ("", "", " parity=true") };
+  static const gchar *const launches[] = { CHAIN (" upstream-rounding=true", "", ""),
+    CHAIN ("", " upstream-rounding=true", ""), CHAIN ("", "", " upstream-rounding=true") };
   g_autoptr (Run) plain = run_pipeline (CHAIN ("", "", ""), TRUE);
   g_autoptr (Run) features = run_pipeline (AUDIO (5) " ! fakesink name=sink", FALSE);
-  g_autoptr (Run) rounded = run_pipeline (AUDIO (5) " parity=true ! fakesink name=sink", FALSE);
+  g_autoptr (Run) rounded
+      = run_pipeline (AUDIO (5) " upstream-rounding=true ! fakesink name=sink", FALSE);
 
   fail_if (is_same (features, rounded));
   for (guint i = 0; i < G_N_ELEMENTS (launches); i++) {
@@ -292,15 +295,15 @@ GST_START_TEST (test_size)
 }
 GST_END_TEST;
 
-GST_START_TEST (test_chunks)
+GST_START_TEST (test_windows)
 {
   g_autoptr (Run) run
       = run_pipeline (AUDIO (9) " ! " DENOISE " ! avatarvaedecode ! fakesink name=sink", TRUE);
   static const gchar *const stages[] = { "audio", "denoise", "decode" };
 
-  fail_unless_equals_int (run->chunks->len, 3);
+  fail_unless_equals_int (run->windows->len, 3);
   for (guint i = 0; i < 3; i++) {
-    const GstStructure *s = run->chunks->pdata[i];
+    const GstStructure *s = run->windows->pdata[i];
     GstClockTime compute = 0, duration = 0;
     guint64 now = 0, peak = 0;
     guint frames = 0;
@@ -502,7 +505,7 @@ denoise_suite (void)
   tcase_add_test (tc, test_parity);
   tcase_add_test (tc, test_reference_pad);
   tcase_add_test (tc, test_size);
-  tcase_add_test (tc, test_chunks);
+  tcase_add_test (tc, test_windows);
   tcase_add_test (tc, test_face);
   tcase_add_test (tc, test_crop);
   return suite;

@@ -50,7 +50,7 @@ GST_START_TEST (test_settings)
       GST_RESOURCE_ERROR_SETTINGS, "steps is 0");
   expect (AUDIO (5) " ! " DENOISE " face-box=1,2,3" END, TRUE, GST_RESOURCE_ERROR,
       GST_RESOURCE_ERROR_SETTINGS, "1,2,3");
-  expect (AUDIO (5) " ! " DENOISE " chunk=3 overlap=3" END, TRUE, GST_RESOURCE_ERROR,
+  expect (AUDIO (5) " ! " DENOISE " window-latents=3 overlap=3" END, TRUE, GST_RESOURCE_ERROR,
       GST_RESOURCE_ERROR_SETTINGS, "overlap");
   expect (AUDIO (5) " ! " DENOISE
                     " ! avatarvaedecode ! video/x-raw,width=100,height=60 ! fakesink name=sink",
@@ -69,7 +69,7 @@ GST_END_TEST;
 GST_START_TEST (test_refused_caps)
 {
   expect (REFUSED ("video/x-raw,framerate=30/1"), TRUE, GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION,
-      "framerate is 25/1, downstream takes 30/1: put in videorate");
+      "framerate is 25/1, downstream accepts 30/1: add videorate");
   expect (REFUSED ("video/x-raw,pixel-aspect-ratio=2/1"), TRUE, GST_CORE_ERROR,
       GST_CORE_ERROR_NEGOTIATION, "pixel-aspect-ratio");
   expect (AUDIO (5) " ! " DENOISE " ! other/tensors,framerate=30/4 ! fakesink name=sink", TRUE,

@@ -9,7 +9,7 @@
 #define MIB ((guint64) 1 << 20)
 #define OVERHEAD (8 * MIB) /* of the pretended device's context */
 #define DEVICE "device=sim:4096"
-#define TWO_WINDOWS "avatardenoise name=denoise mode=stream chunk=2 overlap=1 "
+#define TWO_WINDOWS "avatardenoise name=denoise mode=stream window-latents=2 overlap=1 "
 #define LATENTS(settings) \
   AUDIO (9) " device=cpu ! " TWO_WINDOWS " " settings " ! " SMALL_LATENTS " ! fakesink name=sink"
 
@@ -91,17 +91,17 @@ GST_START_TEST (test_chain)
 
   expect_same (gpu, cpu);
   fail_unless_equals_int (gpu->n_buffers, 5);
-  fail_unless_equals_int (gpu->chunks->len, 3);
+  fail_unless_equals_int (gpu->windows->len, 3);
   for (guint i = 0; i < 3; i++) {
-    const GstStructure *s = gpu->chunks->pdata[i];
+    const GstStructure *s = gpu->windows->pdata[i];
 
     fail_unless_equals_string (gst_structure_get_string (s, "computed-on"), on[i]);
     fail_unless (uint64_of (s, "memory-now") >= OVERHEAD);
     fail_unless (uint64_of (s, "memory-peak") <= uint64_of (s, "budget"));
     fail_unless (uint64_of (s, "budget") < 4096 * MIB); /* auto leaves a reserve */
-    fail_unless_equals_int (gst_structure_has_field (s, "resident-units"), i == 1);
+    fail_unless_equals_int (gst_structure_has_field (s, "resident-groups"), i == 1);
     if (i == 1)
-      fail_unless (uint_of (s, "resident-units") > 0 && uint64_of (s, "uploaded-bytes") > 0);
+      fail_unless (uint_of (s, "resident-groups") > 0 && uint64_of (s, "uploaded-bytes") > 0);
   }
 }
 GST_END_TEST;
@@ -131,8 +131,8 @@ GST_START_TEST (test_turns)
       continue;
     }
     expect_same (run, cpu);
-    for (guint i = 0; i < run->chunks->len; i++) {
-      const GstStructure *s = run->chunks->pdata[i];
+    for (guint i = 0; i < run->windows->len; i++) {
+      const GstStructure *s = run->windows->pdata[i];
 
       if (g_str_equal (gst_structure_get_string (s, "stage"), "audio"))
         continue;
@@ -206,9 +206,9 @@ GST_START_TEST (test_lowered_and_raised)
 
   expect_same (run, cpu);
   fail_unless_equals_int (wishes.next, 2);
-  last = run->chunks->pdata[run->chunks->len - 1];
-  fail_unless (uint_of (last, "given-up-units") > 0);
-  fail_unless (uint_of (last, "taken-back-units") > 0);
+  last = run->windows->pdata[run->windows->len - 1];
+  fail_unless (uint_of (last, "evicted-groups") > 0);
+  fail_unless (uint_of (last, "restored-groups") > 0);
   gst_object_unref (pipeline);
 }
 GST_END_TEST;
@@ -224,13 +224,13 @@ GST_START_TEST (test_small)
   const GstStructure *s;
 
   expect_same (least, cpu);
-  s = least->chunks->pdata[1];
+  s = least->windows->pdata[1];
   fail_unless (uint64_of (s, "memory-peak") <= uint64_of (s, "budget"));
-  fail_unless (uint_of (s, "streamed-units") > 0);
+  fail_unless (uint_of (s, "streamed-groups") > 0);
   expect_same (half, cpu);
-  s = half->chunks->pdata[1];
+  s = half->windows->pdata[1];
   fail_unless_equals_uint64 (uint64_of (s, "budget"), 2048 * MIB);
-  fail_unless_equals_int (uint_of (s, "streamed-units"), 0);
+  fail_unless_equals_int (uint_of (s, "streamed-groups"), 0);
 }
 GST_END_TEST;
 
@@ -341,9 +341,9 @@ GST_START_TEST (test_properties)
   g_autoptr (Run) plain = run_pipeline (LATENTS ("steps=8 " DEVICE), TRUE);
   g_autoptr (Run) pinned = run_pipeline (LATENTS ("steps=8 pinned-memory=0 " DEVICE), TRUE);
   g_autoptr (Run) never
-      = run_pipeline (LATENTS ("steps=8 cache=adaptive cache-threshold=0 " DEVICE), TRUE);
+      = run_pipeline (LATENTS ("steps=8 step-cache=adaptive cache-threshold=0 " DEVICE), TRUE);
   g_autoptr (Run) cached
-      = run_pipeline (LATENTS ("steps=8 cache=adaptive cache-threshold=0.5 " DEVICE), TRUE);
+      = run_pipeline (LATENTS ("steps=8 step-cache=adaptive cache-threshold=0.5 " DEVICE), TRUE);
   g_autoptr (Run) int8 = run_pipeline (LATENTS ("steps=8 weight-format=int8 " DEVICE), TRUE);
   g_autoptr (Run) fp8 = run_pipeline (LATENTS ("steps=8 weight-format=fp8 " DEVICE), TRUE);
 

@@ -121,7 +121,7 @@ GST_START_TEST (test_tee_of_decoders)
 {
   g_autoptr (Run) run = run_in_folder (
       AUDIO (
-          70) " ! avatardenoise name=denoise steps=1 mode=stream chunk=4 overlap=1 ! tee name=t  "
+          70) " ! avatardenoise name=denoise steps=1 mode=stream window-latents=4 overlap=1 ! tee name=t  "
               "t. ! queue ! fakesink  t. ! queue ! avatarvaedecode ! fakesink  "
               "t. ! queue ! avatarvaedecode ! " SMALL_VIDEO " ! fakesink name=sink",
       TRUE);

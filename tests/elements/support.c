@@ -47,8 +47,8 @@ take_message (Run *run, GstMessage *message)
       g_error_free (error);
       return FALSE;
     case GST_MESSAGE_ELEMENT:
-      if (gst_message_has_name (message, "avatar-chunk"))
-        g_ptr_array_add (run->chunks, gst_structure_copy (gst_message_get_structure (message)));
+      if (gst_message_has_name (message, "avatar-window"))
+        g_ptr_array_add (run->windows, gst_structure_copy (gst_message_get_structure (message)));
       return TRUE;
     default:
       return TRUE;
@@ -124,7 +124,7 @@ run_play (GstElement *pipeline, RunFunc func, gpointer data)
   gulong handler = 0;
 
   run->bytes = g_byte_array_new ();
-  run->chunks = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_structure_free);
+  run->windows = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_structure_free);
   if (sink) {
     g_object_set (sink, "signal-handoffs", TRUE, NULL);
     handler = g_signal_connect (sink, "handoff", G_CALLBACK (on_handoff), run);
@@ -160,6 +160,6 @@ run_free (Run *run)
   g_clear_error (&run->error);
   g_byte_array_unref (run->bytes);
   gst_clear_caps (&run->caps);
-  g_ptr_array_unref (run->chunks);
+  g_ptr_array_unref (run->windows);
   g_free (run);
 }

@@ -25,7 +25,7 @@ typedef struct
   GstClockTime first_pts, end; /* PTS of the first buffer; PTS + duration of the last */
   GByteArray *bytes;           /* of all buffers */
   GstCaps *caps;
-  GPtrArray *chunks; /* avatar-chunk structures */
+  GPtrArray *windows; /* avatar-window structures */
   gboolean eos;
 } Run;
 

@@ -15,7 +15,7 @@ typedef struct
 } Heard;
 
 #define LATENTS \
-  "chunk=2 overlap=1 mode=stream guidance-scale=3 ! " SMALL_LATENTS " ! fakesink name=sink"
+  "window-latents=2 overlap=1 mode=stream guidance-scale=3 ! " SMALL_LATENTS " ! fakesink name=sink"
 
 static gchar *folder, *cache;
 
@@ -124,8 +124,8 @@ run_exact (const gchar *prompt, const gchar *where, gboolean exact, gint *told, 
   Run *run;
 
   g_object_set (denoise, "exact-rope", exact, "prompt", prompt, "negative-prompt", "bad",
-      "text-cache", where, NULL);
-  g_object_get (denoise, "text-cache", &found, NULL);
+      "prompt-cache-location", where, NULL);
+  g_object_get (denoise, "prompt-cache-location", &found, NULL);
   fail_unless_equals_string (found, where);
   g_object_get (denoise, "exact-rope", &is_exact, NULL);
   fail_unless (is_exact == exact);

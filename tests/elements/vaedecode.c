@@ -131,7 +131,7 @@ on_tile (GstBus *bus, GstMessage *message, gpointer data)
 {
   Ahead *ahead = data;
 
-  if (gst_message_has_name (message, "avatar-chunk")) {
+  if (gst_message_has_name (message, "avatar-window")) {
     g_mutex_lock (&ahead->lock);
     ahead->most_ahead = MAX (ahead->most_ahead, ahead->tiles * 12 + 1 - ahead->received);
     ahead->tiles++;

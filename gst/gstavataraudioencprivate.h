@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* State of avataraudioenc, shared by its files: pads, events and properties
+ * (gstavataraudioenc.c), and the stream from samples to features (gstavataraudioencstream.c). */
+#pragma once
+
+#include <avatar/audio.h>
+#include <gst/base/gstbasetransform.h>
+
+#include "gst/gstavataraudioenc.h"
+#include "gst/gstavatarcaps.h"
+#include "gst/gstavatarengineclient.h"
+#include "gst/gstavatarmono.h"
+#include "gst/gstavatarsampleclock.h"
+
+G_BEGIN_DECLS
+
+/* A range of silent samples, [start, end), counted from the base of the clock. */
+typedef struct
+{
+  guint64 start, end;
+} GstAvatarGap;
+
+struct _GstAvatarAudioEnc
+{
+  GstBaseTransform parent;
+
+  GstAvatarEngineClient client;
+  AvatarAudioSettings settings; /* object lock */
+
+  AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
+  GstBufferPool *pool;         /* of features */
+  GstAvatarMono *mono;
+  GstAvatarSampleClock clock;
+  GstEvent *stream_start;  /* held back until the next segment */
+  GArray *gaps;            /* of GstAvatarGap, which later frames may lie in */
+  guint64 n_frames;        /* since the base of the clock */
+  guint64 n_samples_total; /* since the start of the element */
+  gboolean discont;
+  gboolean live;   /* upstream is live, so time stamps may jump for a while */
+  gboolean failed; /* an error has been posted */
+  gboolean warned_clock, warned_mono;
+  GstClockTime batch_time; /* computing time since the last report */
+  guint batch_frames, n_batches;
+};
+
+GstClockTime gst_avatar_audio_enc_frames_to_time (GstAvatarAudioEnc *self, guint64 frames);
+GstAvatarFeatureInfo gst_avatar_audio_enc_get_feature_info (GstAvatarAudioEnc *self);
+
+/* Starts a new stream with the next sample. */
+void gst_avatar_audio_enc_restart (GstAvatarAudioEnc *self);
+/* Adds the samples of @buffer. */
+GstFlowReturn gst_avatar_audio_enc_take_buffer (GstAvatarAudioEnc *self, GstBuffer *buffer);
+/* Adds silence up to the end of a GAP event, which also fills a hole before it. */
+GstFlowReturn gst_avatar_audio_enc_take_gap (GstAvatarAudioEnc *self, GstEvent *event);
+/* Pulls the next features, and computes a window if one is due. %NULL with OK: more audio is
+ * needed. */
+GstFlowReturn gst_avatar_audio_enc_pull (GstAvatarAudioEnc *self, GstBuffer **buffer);
+/* Pushes the features of all samples so far. The next sample starts a new stream. */
+GstFlowReturn gst_avatar_audio_enc_drain (GstAvatarAudioEnc *self);
+
+G_END_DECLS

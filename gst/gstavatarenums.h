@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Enumeration types of properties, which belong to the plugin's API. */
+#pragma once
+
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+/**
+ * GstAvatarTiling:
+ * @GST_AVATAR_TILING_EXACT: the model's own tiles; a smaller video is decoded whole
+ * @GST_AVATAR_TILING_FAST: fewer and larger tiles that overlap less; the picture differs a little
+ * @GST_AVATAR_TILING_OFF: the whole stream at once, after its end
+ *
+ * Since: 0.1
+ */
+typedef enum
+{
+  GST_AVATAR_TILING_EXACT,
+  GST_AVATAR_TILING_FAST,
+  GST_AVATAR_TILING_OFF,
+} GstAvatarTiling;
+
+#define GST_TYPE_AVATAR_TILING (gst_avatar_tiling_get_type ())
+GType gst_avatar_tiling_get_type (void);
+
+/* The engine's enumerations: AvatarDenoiseMode, AvatarPrecision, AvatarWeightFormat and
+ * AvatarStepCacheMode. */
+#define GST_TYPE_AVATAR_DENOISE_MODE (gst_avatar_denoise_mode_get_type ())
+GType gst_avatar_denoise_mode_get_type (void);
+#define GST_TYPE_AVATAR_PRECISION (gst_avatar_precision_get_type ())
+GType gst_avatar_precision_get_type (void);
+#define GST_TYPE_AVATAR_WEIGHT_FORMAT (gst_avatar_weight_format_get_type ())
+GType gst_avatar_weight_format_get_type (void);
+#define GST_TYPE_AVATAR_STEP_CACHE (gst_avatar_step_cache_get_type ())
+GType gst_avatar_step_cache_get_type (void);
+
+G_END_DECLS
