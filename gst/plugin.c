@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Registers the three elements, on every machine: devices and models are looked for when an
- * element goes to PAUSED, because the registry would remember a failure here. */
+/* Registers the three elements. This never depends on devices or models, which are opened in
+ * READY to PAUSED: the registry caches the result. */
 #include <gst/gst.h>
 
 #include "gst/gstavataraudioenc.h"
@@ -19,5 +19,5 @@ plugin_init (GstPlugin *plugin)
 }
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, avatar,
-    "Talking video from speech and a portrait", plugin_init, VERSION, "LGPL", PACKAGE,
-    "https://gstreamer.freedesktop.org/")
+    "Talking video from speech and a portrait", plugin_init, VERSION, "LGPL", GST_PACKAGE_NAME,
+    GST_PACKAGE_ORIGIN)
