@@ -4,7 +4,7 @@
 
 #define MAX_ALIASES 32
 
-/* On an alias: its GstAvatarAlias. */
+/* Names the data of an alias that points to its GstAvatarAlias. */
 static GQuark
 alias_quark (void)
 {

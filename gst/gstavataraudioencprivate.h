@@ -28,11 +28,11 @@ struct _GstAvatarAudioEnc
   AvatarAudioSettings settings; /* object lock */
 
   AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
-  GstBufferPool *pool;         /* of features */
+  GstBufferPool *pool;         /* features */
   GstAvatarMono *mono;
   GstAvatarSampleClock clock;
   GstEvent *stream_start;  /* held back until the next segment */
-  GArray *gaps;            /* of GstAvatarGap, which later frames may lie in */
+  GArray *gaps;            /* GstAvatarGap that later frames may lie in */
   guint64 n_frames;        /* since the base of the clock */
   guint64 n_samples_total; /* since the start of the element */
   gboolean discont;

@@ -146,13 +146,14 @@ pull_features (GstAvatarAudioEnc *self, GstBuffer **buffer)
   gint64 begin = g_get_monotonic_time ();
   GError *error = NULL;
   GstMapInfo map;
-  AvatarPull pull;
+  AvatarPull pull = AVATAR_PULL_ERROR;
 
   if (ret != GST_FLOW_OK)
     return ret;
-  gst_buffer_map (*buffer, &map, GST_MAP_WRITE);
-  pull = avatar_audio_encoder_pull (self->encoder, (float *) map.data, &error);
-  gst_buffer_unmap (*buffer, &map);
+  if (gst_avatar_output_map (*buffer, &map, &error)) {
+    pull = avatar_audio_encoder_pull (self->encoder, (float *) map.data, &error);
+    gst_buffer_unmap (*buffer, &map);
+  }
   self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
   if (pull == AVATAR_PULL_OK)
     return GST_FLOW_OK;

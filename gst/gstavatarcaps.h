@@ -16,14 +16,14 @@ G_BEGIN_DECLS
 typedef struct
 {
   guint steps, states, channels;
-  gint fps_n, fps_d; /* of the video, and of the buffers */
+  gint fps_n, fps_d; /* frame rate of the video, and rate of the buffers */
 } GstAvatarFeatureInfo;
 
 /* One latent frame: [channels, 1, height, width] float32. */
 typedef struct
 {
   guint channels, height, width;
-  gint fps_n, fps_d; /* of the video: four times the rate of the buffers */
+  gint fps_n, fps_d; /* frame rate of the video: four times the rate of the buffers */
 } GstAvatarLatentInfo;
 
 /* Create caps with both forms that NNStreamer uses, "64:5:10" and "64:5:10:1", the short one

@@ -32,12 +32,12 @@ struct _GstAvatarDenoise
   /* Used by the task alone; the pointer is set and cleared under the object lock. */
   AvatarDenoiser *denoiser;
   gboolean have_reference;
-  GstCaps *caps; /* of the features that the denoiser is configured for */
+  GstCaps *caps; /* features that the denoiser is configured for */
   GstAvatarFeatureInfo features;
   gsize latent_size;      /* in bytes */
-  guint width, height;    /* of the video */
+  guint width, height;    /* size of the video, in pixels */
   AvatarFaceBox face_box; /* on the portrait in use */
-  GstBufferPool *pool;    /* of latents */
+  GstBufferPool *pool;    /* latents */
   GstBufferList *held;    /* first latents of a stream, until a decoder can begin with them */
   guint n_needed;         /* number of latents that the decoder needs to begin */
   GstClockTime base;      /* PTS of the first feature */

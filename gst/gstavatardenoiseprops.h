@@ -14,7 +14,7 @@ typedef struct
   gchar *prompt_cache;
   gchar *noise, *posterior_noise;
   gboolean upstream_rounding, exact_rope;
-  GArray *loras; /* of AvatarLoraSetting: @lora, parsed */
+  GArray *loras; /* AvatarLoraSetting: @lora, parsed */
   gint steps;
   gdouble guidance_scale, flow_shift;
   gint64 seed;

@@ -304,13 +304,14 @@ pull_latent (GstAvatarDenoise *self, GstBuffer **latent)
   GstFlowReturn ret = gst_buffer_pool_acquire_buffer (self->pool, latent, NULL);
   GError *error = NULL;
   GstMapInfo map;
-  AvatarPull pull;
+  AvatarPull pull = AVATAR_PULL_ERROR;
 
   if (ret != GST_FLOW_OK)
     return ret;
-  gst_buffer_map (*latent, &map, GST_MAP_WRITE);
-  pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
-  gst_buffer_unmap (*latent, &map);
+  if (gst_avatar_output_map (*latent, &map, &error)) {
+    pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
+    gst_buffer_unmap (*latent, &map);
+  }
   if (pull == AVATAR_PULL_OK)
     return GST_FLOW_OK;
   gst_clear_buffer (latent);

@@ -14,7 +14,7 @@ static GHashTable *engines; /* key -> Shared, for engines in use */
 
 typedef struct
 {
-  AvatarDevice *device; /* of the engine that the client holds */
+  AvatarDevice *device; /* device of the engine that the client holds */
   guint64 bytes;        /* 0: automatic */
 } BudgetRequest;
 

@@ -11,7 +11,7 @@ typedef struct
 {
   GMutex lock;
   GCond cond;
-  GQueue items; /* of GstMiniObject */
+  GQueue items; /* GstMiniObject */
   guint n_buffers, max_buffers;
   gboolean busy;       /* the item that was popped last is still being processed */
   GstFlowReturn state; /* OK, FLUSHING, or the reason why the task has stopped */

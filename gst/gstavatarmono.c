@@ -22,7 +22,7 @@ struct _GstAvatarMono
   GstAudioChannelMixer *mixer; /* %NULL: average of the channels */
   float *samples;              /* [PIECE, channels] */
 
-  double weight;    /* of a new sample in the running averages */
+  double weight;    /* weight of a new sample in the running averages */
   double mix_power; /* running average of the mix */
   double *powers;   /* running averages [channels] */
   gboolean cancels;

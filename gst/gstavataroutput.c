@@ -2,6 +2,7 @@
 /* Pools of output buffers, and their time stamps: see the header. */
 #include "gst/gstavataroutput.h"
 
+#include <avatar/error.h>
 #include <gst/video/video.h>
 
 typedef struct
@@ -64,6 +65,17 @@ gst_avatar_output_pool_negotiate (GstPad *pad, GstCaps *caps, gsize size)
   if (!gst_pad_peer_query (pad, query))
     GST_DEBUG_OBJECT (pad, "downstream does not answer the ALLOCATION query");
   return gst_avatar_output_pool_new (query, size);
+}
+
+gboolean
+gst_avatar_output_map (GstBuffer *buffer, GstMapInfo *map, GError **error)
+{
+  if (gst_buffer_map (buffer, map, GST_MAP_WRITE))
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+      "a buffer of downstream's pool cannot be mapped for writing; expected system memory: add "
+      "\"identity drop-allocation=true\" after this element");
+  return FALSE;
 }
 
 void

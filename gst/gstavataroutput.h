@@ -19,6 +19,8 @@ G_BEGIN_DECLS
 GstBufferPool *gst_avatar_output_pool_new (GstQuery *query, gsize size);
 /* Sends the ALLOCATION query from @pad and makes the pool. */
 GstBufferPool *gst_avatar_output_pool_negotiate (GstPad *pad, GstCaps *caps, gsize size);
+/* Maps a buffer of the pool for writing. Buffers of a pool of downstream may not allow it. */
+gboolean gst_avatar_output_map (GstBuffer *buffer, GstMapInfo *map, GError **error);
 /* Deactivates and releases the pool. Buffers that are still in use stay valid. */
 void gst_avatar_output_pool_close (GstBufferPool **pool);
 

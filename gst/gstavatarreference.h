@@ -16,7 +16,7 @@ typedef struct
   AvatarImage *image; /* in use; once it is set, only the task replaces it */
   AvatarImage *next;  /* the newest picture that the pad received since */
   GError *next_error; /* the error of that picture */
-  GstClockTime pts;   /* of the last picture */
+  GstClockTime pts;   /* PTS of the last picture */
   GstVideoInfo info;  /* caps of the pad */
   gboolean has_info;
   gboolean ended;    /* the pad has received EOS */

@@ -35,11 +35,11 @@ struct _GstAvatarVaeDecode
 
   /* Used by the decoding task alone; the pointer is set and cleared under the object lock. */
   AvatarDecoder *decoder;
-  GstCaps *caps; /* of the latents that the decoder is configured for */
+  GstCaps *caps; /* latents that the decoder is configured for */
   GstAvatarLatentInfo latent;
   GstVideoInfo out;
-  AvatarPixels pixels; /* of out */
-  GstBufferPool *pool; /* of frames */
+  AvatarPixels pixels; /* pixel format of @out */
+  GstBufferPool *pool; /* video frames */
   GstStream *stream;
   GstClockTime base; /* PTS of the first frame */
   guint64 n_latents, n_frames, frames_wanted;

@@ -91,8 +91,8 @@ pull_planes (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
 
   if (!gst_video_frame_map (&frame, &self->out, out, GST_MAP_WRITE)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "a video buffer of downstream's pool cannot be mapped for writing; add videoconvert after "
-        "avatarvaedecode");
+        "a buffer of downstream's pool cannot be mapped for writing; expected system memory: add "
+        "\"identity drop-allocation=true\" after this element");
     return AVATAR_PULL_ERROR;
   }
   for (guint i = 0; i < GST_VIDEO_FRAME_N_PLANES (&frame); i++) {

@@ -247,7 +247,7 @@ gst_avatar_video_caps_choose_size (const GstCaps *latents, const AvatarModelInfo
 typedef struct
 {
   const GstStructure *accepted;
-  GPtrArray *misfits; /* of strings */
+  GPtrArray *misfits; /* strings */
 } Comparison;
 
 static const gchar *

@@ -426,9 +426,9 @@ set_bad_box (GstElement *denoise, Plan *plan)
 }
 
 static void
-set_chunk (GstElement *denoise, Plan *plan)
+set_window (GstElement *denoise, Plan *plan)
 {
-  g_object_set (denoise, "chunk", 2, NULL);
+  g_object_set (denoise, "window-latents", 2, NULL);
 }
 
 static void
@@ -440,7 +440,7 @@ set_model (GstElement *denoise, Plan *plan)
 /* A warning, the video as it was, and the property says what holds. */
 GST_START_TEST (test_not_taken)
 {
-  static const SetFunc sets[] = { set_missing, set_no_steps, set_bad_box, set_chunk, set_model };
+  static const SetFunc sets[] = { set_missing, set_no_steps, set_bad_box, set_window, set_model };
   g_auto (Plan) none = { 0 };
   g_autoptr (Run) plain = run_plan (&none);
 
