@@ -44,6 +44,49 @@ GST_START_TEST (test_audio)
 }
 GST_END_TEST;
 
+static GstPadProbeReturn
+on_event (GstPad *pad, GstPadProbeInfo *info, gpointer bus)
+{
+  if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_EOS)
+    gst_bus_post (bus, gst_message_new_application (NULL, gst_structure_new_empty ("end")));
+  return GST_PAD_PROBE_OK;
+}
+
+/* Plays until EOS arrives at the sink, and returns the number of errors before. */
+static guint
+count_errors (const gchar *launch)
+{
+  GstElement *pipeline = pipeline_new (launch, TRUE);
+  GstElement *sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (sink, "sink");
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+  GstMessageType type = GST_MESSAGE_UNKNOWN;
+  guint n = 0;
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_event, bus, NULL);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  while (type != GST_MESSAGE_APPLICATION) {
+    g_autoptr (GstMessage) message = gst_bus_timed_pop_filtered (bus, 60 * GST_SECOND,
+        GST_MESSAGE_ERROR | GST_MESSAGE_APPLICATION);
+
+    fail_unless (message != NULL, "no EOS after %u errors", n);
+    type = GST_MESSAGE_TYPE (message);
+    n += type == GST_MESSAGE_ERROR;
+  }
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (sink);
+  gst_object_unref (pipeline);
+  return n;
+}
+
+/* After an error EOS still reaches the sink, and no element downstream posts another error. */
+GST_START_TEST (test_eos_after_error)
+{
+  fail_unless_equals_int (count_errors (AUDIO (0) " ! " DENOISE END), 1);
+  fail_unless_equals_int (count_errors ("fakesrc num-buffers=0 ! " DENOISE END), 1);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_settings)
 {
   expect (AUDIO (5) " ! avatardenoise name=denoise steps=0" END, TRUE, GST_RESOURCE_ERROR,
@@ -263,6 +306,7 @@ errors_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_portrait);
   tcase_add_test (tc, test_audio);
+  tcase_add_test (tc, test_eos_after_error);
   tcase_add_test (tc, test_settings);
   tcase_add_test (tc, test_refused_caps);
   tcase_add_test (tc, test_model);
