@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Prints "USER USED" for files of C that use one another: a .c file uses the .c files that define the
-# functions it names (avatar_..., gst_avatar_...), a header those that it includes. Every file is given
-# twice: first for what it defines, then for what it uses.
+# Prints "USER USED" for dependencies between C files: a .c file uses the .c files that define the
+# functions it names (avatar_..., gst_avatar_...), a header uses the headers it includes. Each file
+# is read twice: first for its definitions, then for its uses.
 FNR == 1 { seen[FILENAME]++; header = FILENAME ~ /\.h$/; comment = 0; before = "" }
 
-# A definition: the name begins a line, the line before is no "static", and no ';' ends it.
+# Finds definitions: the name begins a line, the previous line is not "static", no ';' follows.
 seen[FILENAME] == 1 {
   if (pending != "" && /^{/ && pending_file == FILENAME)
     defined[pending] = FILENAME
@@ -26,7 +26,7 @@ header {
   next
 }
 
-# Comments and texts name functions, too.
+# Removes comments and strings, which may contain names of functions.
 {
   line = $0
   gsub(/"([^"\\]|\\.)*"/, "", line)
