@@ -414,9 +414,14 @@ avatar_op_attention (AvatarOps *ops, AvatarTensor o, AvatarTensor q, AvatarTenso
   g_assert (valid.rank == 0
       || (valid.dtype == AVATAR_U8 && is_vector (valid, lk) && lq == lk && causal_block == 0));
   if (causal_block > 0) {
+    /* Adds up whole blocks of queries, as a dry run of a long clip counts many of them. */
     pairs = 0;
-    for (gint64 i = 0; i < lq; i++)
-      pairs += MIN (lk, ((i + q_start) / causal_block + 1) * causal_block);
+    for (gint64 i = 0, end; i < lq; i = end) {
+      gint64 visible = ((i + q_start) / causal_block + 1) * causal_block;
+
+      end = MIN (lq, visible - q_start);
+      pairs += (double) MIN (lk, visible) * (end - i);
+    }
   }
   ws = avatar_arena_push (ops->arena,
       ops->backend->attention_workspace (avatar_device_get_handle (ops->device), q, k, causal_block,

@@ -115,7 +115,8 @@ run_on (Fixture *f, const char *name, guint64 budget, guint64 *peak)
   return out;
 }
 
-/* The smallest budget, in MiB, that is not refused. */
+/* Returns the smallest budget, in MiB, that is not refused. Callers run with it, as the search itself
+ * computes nothing. */
 static guint64
 smallest_budget (Fixture *f, guint64 most)
 {
@@ -125,11 +126,11 @@ smallest_budget (Fixture *f, guint64 most)
     guint64 middle = (least + most) / 2;
     g_autoptr (GError) error = NULL;
     g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
-    g_autofree float *out = NULL;
+    g_autoptr (AvatarDenoiser) self = NULL;
 
     avatar_device_set_budget (device, middle * MIB);
-    out = run (f, device, &error);
-    if (out) {
+    self = avatar_denoiser_new (f->model, device, &f->settings, &error);
+    if (self) {
       most = middle;
     } else {
       g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
