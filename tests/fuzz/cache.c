@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as an entry of the cache of encoded prompts. What is taken has the sum that the
- * entry says, which a second reading shows. */
+/* Fuzz target: any bytes as an entry of the cache of encoded prompts. An accepted entry has the
+ * checksum that it states; it is read a second time to verify this. */
 #include "tests/fuzz/target.h"
 
 #include "engine/text/prompt-cache.h"

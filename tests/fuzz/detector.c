@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as the file of a face detector. What is accepted looks at a small picture. */
+/* Fuzz target: any bytes as the file of a face detector. An accepted one is run on a small
+ * picture. */
 #include "tests/fuzz/target.h"
 
 #include "engine/image/nms.h"

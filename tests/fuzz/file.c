@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whatever goes wrong here is no find: it ends the program with a message. */
+/* Errors here are not findings of the fuzzer: they end the program with a message. */
 #define _GNU_SOURCE
 #include "tests/fuzz/file.h"
 

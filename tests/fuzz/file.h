@@ -4,7 +4,8 @@
 
 #include <glib.h>
 
-/* @data as a file that has no name; @path: (out): where it can be opened, until the result is closed. */
+/* Stores @data in a file without a name. @path: (out): a path that opens it until the result, a
+ * file descriptor, is closed. */
 int avatar_fuzz_file (const guint8 *data, gsize size, char path[64]);
 
 /* The folder, which is made when it is first asked for and goes with the process. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as a GGUF file. Every tensor of what is accepted is read from end to end. */
+/* Fuzz target: any bytes as a GGUF file. Every tensor of an accepted file is read as a whole. */
 #include "tests/fuzz/target.h"
 
 #include "engine/formats/gguf.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as a file that avatar-inspect is to tell of. Every file is of some kind, and whoever
- * cannot use it is told why. */
+/* Fuzz target: any bytes as a file for avatar-inspect. Each file gets a kind, and a reason if it is
+ * unusable. */
 #include "tests/fuzz/target.h"
 
 #include "engine/inspect/inspect-file.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes, cut at zeros, as the configurations of the parts of a model in the released tree:
- * its sizes, the VAE's, Whisper's, LLaVA's and CLIP's. A text that is not there is a file that is not
- * there. What is accepted gives every part's list of tensors. */
+/* Fuzz target: any bytes, split at zeros, as the configurations of a model in the released tree:
+ * of the transformer, the VAE, Whisper, LLaVA and CLIP. A missing text is a missing file.
+ * Accepted configurations give the list of tensors of each component. */
 #include "tests/fuzz/target.h"
 
 #include "engine/model/config-text-encoder.h"
@@ -23,7 +23,7 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
 
   for (guint i = 0; i < G_N_ELEMENTS (weights); i++)
     avatar_fuzz_folder_put (weights[i], NULL, 0);
-  for (guint i = 0; i < G_N_ELEMENTS (configs); i++) /* for their folders */
+  for (guint i = 0; i < G_N_ELEMENTS (configs); i++) /* makes their folders */
     avatar_fuzz_folder_put (configs[i], NULL, 0);
   return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as a vocab.json, up to the first 0, and as the merges.txt that belongs to it. */
+/* Fuzz target: any bytes as a vocab.json, up to the first 0, and the rest as its merges.txt. */
 #include "tests/fuzz/target.h"
 
 #include "engine/text/tokenizer.h"

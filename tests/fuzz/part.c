@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as the weights of one part of a very small model, and as the file of factors
- * beside them. The first byte says which part, the second whether there are factors, and whether other
- * tensors are refused; four more are the length of the weights. What is accepted becomes float32. */
+/* Fuzz target: any bytes as the weights of one component of a very small model, and as the file
+ * of factors next to them. The first byte selects the component, the second byte the presence of
+ * factors and the refusal of unknown tensors; four more are the length of the weights. Accepted
+ * weights are converted to float32. */
 #include "tests/fuzz/target.h"
 
 #include "engine/model/component.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as a prompt of both tokenizers. What LLaMA's makes of a text has all of its
- * bytes, and no prompt loses the portrait's place. */
+/* Fuzz target: any bytes as a prompt of both tokenizers. The tokens of LLaMA's tokenizer spell
+ * all bytes of a text, and every prompt keeps the token of the portrait. */
 #include "tests/fuzz/target.h"
 
 #include "engine/text/clip-text-normalize.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Runs a fuzz target without libFuzzer: every file of a corpus as it is, cut at every length up to
- * 512 bytes, and then with random faults for a number of seconds. The faults follow from the seed.
+ * 512 bytes, and then with random faults for a number of seconds. The seed determines the faults.
  *   runner CORPUS SECONDS [SEED] */
 #include "tests/fuzz/target.h"
 
 static const guint8 odd_bytes[]
     = { 0, 1, 0x7f, 0x80, 0xff, '"', '{', '}', '[', ']', ',', ':', '-', '9', 'e' };
 
-/* One fault in @data: a byte changed, a stretch removed, doubled or overwritten by a number. */
+/* Makes one fault in @data: changes a byte, removes or repeats a range, or changes a digit. */
 static void
 break_something (GRand *rand, GByteArray *data)
 {
@@ -39,7 +39,7 @@ break_something (GRand *rand, GByteArray *data)
       g_byte_array_set_size (data, at);
       break;
     default: {
-      /* A digit becomes another: most numbers of a text format are reached by this. */
+      /* Changes the next digit, which reaches most numbers of a text format. */
       for (guint i = at; i < data->len; i++)
         if (g_ascii_isdigit (data->data[i])) {
           data->data[i] = '0' + g_rand_int_range (rand, 0, 10);
@@ -53,7 +53,7 @@ break_something (GRand *rand, GByteArray *data)
 static void
 feed (const guint8 *data, gsize size)
 {
-  /* A copy of its own, of exactly this size, so that the sanitizer sees a read past its end. */
+  /* Copies to memory of exactly this size, so that the sanitizer detects a read past the end. */
   g_autofree guint8 *copy = g_malloc (MAX (size, 1));
 
   if (size > 0)

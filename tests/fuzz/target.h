@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a fuzz target defines: libFuzzer calls it with -Dfuzz=true, runner.c in ordinary builds. */
+/* Entry points of a fuzz target, called by libFuzzer with -Dfuzz=true, otherwise by runner.c. */
 #pragma once
 
 #include <glib.h>

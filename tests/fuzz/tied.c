@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as the __metadata__ that says which tensors are tied, and as the map which mmgp
- * keeps there in base64. */
+/* Fuzz target: any bytes as the __metadata__ that lists tied tensors, and as the map that mmgp
+ * stores there in base64. */
 #include "tests/fuzz/target.h"
 
 #include "engine/formats/json.h"

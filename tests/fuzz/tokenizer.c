@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Fuzz target: any bytes as a tokenizer.json, or as the tokenizer_config.json of a sound one. What is
- * accepted encodes a text. */
+/* Fuzz target: any bytes as a tokenizer.json, or as the tokenizer_config.json of a valid
+ * tokenizer.json. An accepted tokenizer encodes a text. */
 #include "tests/fuzz/target.h"
 
 #include "engine/text/tokenizer.h"

@@ -447,8 +447,7 @@ cancel_soon (gpointer encoder)
   return NULL;
 }
 
-/* Whatever the cancel interrupts, the stage answers with "cancelled" and works again after a
- * reset. */
+/* Cancels at any point: the stage returns "cancelled", and works again after a reset. */
 static void
 test_cancel (void)
 {

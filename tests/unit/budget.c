@@ -43,7 +43,7 @@ test_numbers (void)
   g_assert_cmpuint (budget_of (NULL, "300"), ==, 0); /* the syntax alone */
 }
 
-/* What we hold is ours already; what others hold is not. */
+/* Memory held by this process counts as available, memory held by others does not. */
 static void
 test_automatic (void)
 {
@@ -79,7 +79,7 @@ test_nonsense (void)
 
     g_assert_false (avatar_device_parse_budget (NULL, texts[i], &bytes, &error));
     g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
-    g_assert_nonnull (strstr (error->message, texts[i])); /* what was found, what was expected */
+    g_assert_nonnull (strstr (error->message, texts[i])); /* found and expected */
     g_assert_nonnull (strstr (error->message, "expected MiB"));
   }
 }

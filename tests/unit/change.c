@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Settings that change between two windows: what is made from then on is what a stage with these settings
- * makes, to the bit; what fails leaves no trace; no budget is passed. */
+/* Settings that change between two windows: later windows are bit-identical to those of a denoiser
+ * made with the new settings; a change that fails has no effect; no budget is exceeded. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
@@ -115,7 +115,7 @@ pull (Fixture *f, AvatarDenoiser *self, guint n, float *out)
   }
 }
 
-/* Puts @self to where @other stands in the stream. */
+/* Moves @self to the position of @other in the stream. */
 static void
 go_to (AvatarDenoiser *self, const AvatarDenoiser *other)
 {
@@ -167,7 +167,7 @@ device_new (const char *name, guint64 budget)
   return device;
 }
 
-/* @to and @image, taken up before window @when, against a stage that was made with them. */
+/* Compares a change to @to and @image before window @when with a denoiser made with them. */
 static void
 expect_as_new (Fixture *f, const char *name, guint64 budget, const AvatarDenoiseSettings *to,
     const AvatarImage *image, guint when)
@@ -192,7 +192,7 @@ expect_as_new (Fixture *f, const char *name, guint64 budget, const AvatarDenoise
   check_memory (changed);
 }
 
-/* Each thing that may change; %FALSE: no more. @image: (out): another portrait. */
+/* Applies the @i-th change to @s. @image: (out): another portrait. Returns FALSE after the last. */
 static gboolean
 nth_change (guint i, AvatarDenoiseSettings *s, AvatarImage **image)
 {
@@ -286,7 +286,7 @@ least_budget (Fixture *f, const AvatarDenoiseSettings *settings)
   return (AVATAR_SIM_OVERHEAD + plan.least + MIB - 1) / MIB;
 }
 
-/* The least that a run with the new settings can do with does for the change. */
+/* The minimum budget of a run with the new settings suffices for the change. */
 static void
 test_least (Fixture *f, gconstpointer data)
 {
@@ -297,7 +297,7 @@ test_least (Fixture *f, gconstpointer data)
   expect_as_new (f, "sim:512", least_budget (f, &to) * MIB, &to, NULL, 1);
 }
 
-/* If it is refused the stream goes on as if nothing had been asked for. */
+/* Returns TRUE if the change is refused, and then compares the rest with an unchanged stream. */
 static gboolean
 is_refused (Fixture *f, AvatarDevice *device, const AvatarDenoiseSettings *to,
     const AvatarImage *image, int code, const char *text, guint fail_memory)
@@ -345,7 +345,7 @@ test_refused (Fixture *f, gconstpointer data)
   g_assert_true (is_refused (f, small, &to, NULL, AVATAR_ERROR_MEMORY, "at least", 0));
 }
 
-/* Memory fails at any of the places at which a change takes some; for some it is tried again. */
+/* Lets each allocation of a change fail; some are retried with less memory. */
 static void
 test_failing (Fixture *f, gconstpointer data)
 {
@@ -358,7 +358,7 @@ test_failing (Fixture *f, gconstpointer data)
   g_assert_cmpuint (refused, >, 2);
 }
 
-/* ------------------------------------------------------------------ models that have text encoders */
+/* --------------------------------------------------------------- models that have text encoders */
 
 static void
 make_model (Fixture *f, gconstpointer data)
@@ -400,7 +400,7 @@ remove_model (Fixture *f, gconstpointer data)
   remove_tree (folder);
 }
 
-/* The language model sees the portrait: either changes the text. */
+/* The language model encodes prompt and portrait together, so either change needs it. */
 static void
 test_encoders (Fixture *f, gconstpointer data)
 {
@@ -415,7 +415,7 @@ test_encoders (Fixture *f, gconstpointer data)
   expect_as_new (f, "sim:512", least_budget (f, &to) * MIB, &to, image, 1);
 }
 
-/* A cancel in the middle of encoding: flushing, and then the same change does. */
+/* Cancels in the middle of encoding; after a reset the same change succeeds. */
 static void
 cancel (const AvatarProgress *progress, gpointer denoiser)
 {

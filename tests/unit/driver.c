@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Drivers that do not do: each a clear error, "auto" takes the CPU, and the process lives. The
- * driver is tests/unit/fake-driver; the runtime asks for it once, hence a process for each. */
+/* Unusable drivers: each is a clear error, "auto" selects the CPU, and nothing crashes. The
+ * driver is tests/unit/fake-driver; the runtime loads it once per process, so that each case has
+ * its own. */
 #include <avatar/device.h>
 
 #include <string.h>
 
 typedef struct
 {
-  const char *name, *version, *status; /* of the start; 100: no device, 999: unknown */
+  const char *name, *version, *status; /* status of cuInit(); 100: no device, 999: unknown */
   const char *said[2];
 } Case;
 

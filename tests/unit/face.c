@@ -140,7 +140,7 @@ test_largest (void)
 
     g_array_append_val (faces, face);
   }
-  /* of two that are as large, the one with the higher score */
+  /* selects the higher score of two equally large ones */
   g_assert_true (avatar_faces_largest (faces) == &g_array_index (faces, AvatarFace, 1));
 }
 

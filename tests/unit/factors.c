@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* 8-bit weights and their factors, under every name; what of them is not known is an error; and tensors that
- * nobody needs, of any dtype. */
+/* 8-bit weights and their factors, under every name; unknown ones are errors; and unneeded
+ * tensors of any dtype. */
 #include "engine/model/manifest.h"
 #include "engine/model/component.h"
 #include "engine/model/config-released.h"
@@ -9,7 +9,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
-/* Of the speech encoder, at sizes of a few numbers: [8, 4]. */
+/* A tensor of the speech encoder at a small size: [8, 4]. */
 #define MODULE "layers.0.fc1"
 #define ROWS 8
 #define COLS 4
@@ -48,7 +48,7 @@ teardown (Fixture *f, gconstpointer data)
   avatar_config_free (f->config);
 }
 
-/* @shape: as JSON; @n bytes, which are @value [@size] again and again */
+/* Adds a tensor. @shape: JSON; its @n bytes repeat @value [@size] */
 static void
 add (Fixture *f, const char *name, const char *dtype, const char *shape, const void *value,
     gsize size, gsize n)
@@ -166,7 +166,7 @@ test_names (Fixture *f, gconstpointer data)
     add_weights (f, "F32", 0, 4);
     add (f, name, "F32", "[]", &four, 4, 4);
     refuse (f, MODULE ".weight_scale", "factor other than 1");
-    /* of blocks */
+    /* factors of blocks */
     add_weights (f, "F8_E4M3", HALF, 1);
     add (f, name, "F32", "[2,2]", rows, 16, 16);
     refuse (f, MODULE ".weight", "[2, 2]");
@@ -203,7 +203,7 @@ test_unknown (Fixture *f, gconstpointer data)
     add (f, name, "F32", "[]", &four, 4, 4);
     expect (f, .5f, .5f);
   }
-  /* of a dtype that is not read */
+  /* a dtype that is not supported */
   add_weights (f, "F8_E4M3", HALF, 1);
   add (f, MODULE ".weight_scale", "F8_E8M0", "[8,1]", &four, 1, 8);
   refuse (f, MODULE ".weight", MODULE ".weight_scale");
@@ -240,7 +240,7 @@ test_dtypes (Fixture *f, gconstpointer data)
   for (guint i = 0; i < G_N_ELEMENTS (unneeded); i++) {
     add_weights (f, "F32", 0, 4);
     add (f, "unneeded", unneeded[i], "[2,3]", "", 1, 48);
-    if (strcmp (unneeded[i], "F8_E5M2") == 0) { /* whose size is known */
+    if (strcmp (unneeded[i], "F8_E5M2") == 0) { /* a known dtype */
       add_weights (f, "F32", 0, 4);
       add (f, "unneeded", unneeded[i], "[2,3]", "", 1, 6);
     }
@@ -253,7 +253,7 @@ test_dtypes (Fixture *f, gconstpointer data)
   }
 }
 
-/* What the transformer's tensors are called in files that others have packed. */
+/* Names of the transformer's tensors in files packed by other programs. */
 static void
 test_prefixes (Fixture *f, gconstpointer data)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* GGUF files that ggml's own package has written, and files that try to break the reader (both made by
- * tools/goldens/corpus_gguf.py). */
+/* GGUF files that ggml's own package has written, and files that try to break the reader (both
+ * made by tools/goldens/corpus_gguf.py). */
 #include "engine/formats/tensor-file.h"
 #include "engine/weights/weights.h"
 #include "tests/named-weights.h"
@@ -60,7 +60,7 @@ test_plain (void)
   g_assert_true (avatar_tensor_file_find (file, "bf16", &t) && t.dtype == AVATAR_BF16);
   g_assert_true (avatar_tensor_file_find (file, "i32", &t) && t.dtype == AVATAR_I32);
   g_assert_true (avatar_tensor_file_find (file, "i8", &t) && t.dtype == AVATAR_I8);
-  /* as it was before it had to be flattened */
+  /* the shape before it was flattened */
   g_assert_true (avatar_tensor_file_find (file, "flat", &t) && t.rank == 5 && t.shape[0] == 2
       && t.shape[2] == 3);
   g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "IQ4_NL"), "not read"));
@@ -94,7 +94,7 @@ test_blocks (gconstpointer name)
   g_assert_false (avatar_tensor_source_read (&t, n - 1, 2, some, NULL));
 }
 
-/* As weights, with nothing between them and the file that knows of blocks. */
+/* Reads through AvatarWeights, which knows nothing of blocks. */
 static void
 test_weights (void)
 {
@@ -120,8 +120,7 @@ test_weights (void)
   g_assert_cmpmem (t.data, n * 4, truth, n * 4);
 }
 
-/* Of what llama.cpp's converter has moved every row is back in its place, whatever it is stored as, and
- * from any place in the tensor. */
+/* Rows that llama.cpp's converter has permuted are restored, in every type and from any offset. */
 static void
 test_llama (void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Is the time of some work in proportion to its size? Told without a bound in seconds, which would say as
- * much of the machine: the same work of two sizes, measured in turns. */
+/* Asserts that processor time grows in proportion to the size of the work. Compares two sizes,
+ * measured alternately, instead of a limit in seconds, which would depend on the machine. */
 #pragma once
 
 #include <glib.h>
@@ -19,8 +19,8 @@ growth_seconds (void)
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-/* Work of @n and of 16 @n: a time in proportion grows 16 times, the square of it 256 times. The least of
- * several runs counts, as a run can be disturbed but not be helped. */
+/* Compares work of size @n and 16 @n: linear time grows 16 times, quadratic time 256 times.
+ * Takes the minimum of several runs, as disturbances only add time. */
 static inline void
 assert_grows_linearly (GrowthFunc func, gsize n, gconstpointer data)
 {

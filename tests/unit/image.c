@@ -367,7 +367,7 @@ test_fit_shrunk (void)
   g_autoptr (GError) error = NULL;
 
   image->shrunk = 2;
-  fitted = fit_around (image, 128, 128, &box); /* 40, 60 as above */
+  fitted = fit_around (image, 128, 128, &box); /* 40, 60 again */
   g_assert_cmpmem (pixel (fitted, 0, 5), 3 * 128, pixel (image, 10, 5), 3 * 128);
   g_assert_cmpuint (box.x, ==, 30);
   g_assert_cmpuint (box.width, ==, 60);

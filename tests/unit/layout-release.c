@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Models in the tree of the release, made by avatar-random at the demo's sizes: found from every
- * folder, the same weights as from a plain folder, 8-bit ones with their scales, and clear errors. */
+ * folder, with the same weights as a plain folder; 8-bit weights with their scales; clear
+ * errors. */
 #include "engine/denoise/denoiser.h"
 #include "engine/denoise/transformer-weights.h"
 #include "engine/text/text.h"
@@ -153,7 +154,7 @@ test_scales (Fixture *f, gconstpointer data)
   g_assert_cmpfloat (sqrt (error / sum), >, 0.01);
 }
 
-/* The 8-bit tensors of @unit, packed: the bytes as they are, and a factor for each row. Returns
+/* Checks that packing keeps the stored bytes of 8-bit tensors and writes a factor per row. Returns
  * their number. */
 static guint
 check_8bit (const AvatarWeightGroup *unit, GHashTable *table)
@@ -328,7 +329,7 @@ test_configs (Fixture *f, gconstpointer data)
     g_assert_cmpfloat (vae->scaling_factor, ==, 0.25);
     g_assert_cmpuint (vae->sample_tsize, ==, 32);
     g_assert_cmpuint (vae->latent_channels, ==, 16);
-    g_assert_false (vae->mid_causal); /* as upstream's class has it where the file says nothing */
+    g_assert_false (vae->mid_causal); /* upstream's default */
   }
   drop (f, VIDEO "transformers/avatar-config.json"); /* the released sizes, then */
   refuse (f, AVATAR_ERROR_MISMATCH, "audio_proj", "whisper");
@@ -523,7 +524,7 @@ look_for_face (const char *folder, AvatarFaceBox *box, GError **error)
   return result;
 }
 
-/* Nobody needs the detector, but it is found, here and in a plain folder. A broken one is an error. */
+/* The detector is optional. It is found here and in a plain folder; an invalid file is an error. */
 static void
 test_detector (Fixture *f, gconstpointer data)
 {

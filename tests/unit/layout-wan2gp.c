@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Models in Wan2GP's folder, made by avatar-random at the demo's sizes: found from every folder, the same
- * weights as from the tree of the release, int8 ones with their scales at odd addresses, and clear
- * errors. */
+/* Models in Wan2GP's folder, made by avatar-random at the demo's sizes: found from every folder,
+ * with the same weights as the tree of the release; int8 weights with their scales at odd
+ * addresses; clear errors. */
 #include "engine/model/model.h"
 #include "engine/weights/weights.h"
 #include "tests/named-weights.h"

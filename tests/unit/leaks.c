@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Leaks on purpose, for the script beside it.
+/* Leaks on purpose, for tests/unit/leaks.
  *   leaks ours      a block of ours, by g_malloc()
  *   leaks quarks N  GLib's, once there are more than 2048 quarks */
 #include <glib.h>

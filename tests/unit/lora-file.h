@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Test material: LoRA files of random values, and what they add to a weight, in double precision. */
+/* Test helper: LoRA files of random values, and their deltas of a weight, in double precision. */
 #pragma once
 
 #include "engine/model/lora.h"
@@ -20,11 +20,11 @@ typedef struct
   AvatarModel *model;
   const AvatarConfig *config;
   gint64 width;
-  GArray *list;   /* of AvatarNamedTensor */
+  GArray *list;   /* AvatarNamedTensor */
   GHashTable *as; /* key -> name whose random values it has */
   GStringChunk *names;
   char *folder, *path;
-  const char *metadata; /* of the file, as JSON, or NULL */
+  const char *metadata; /* the file's JSON metadata, or NULL */
 } Fixture;
 
 static inline void
@@ -147,7 +147,7 @@ values_of (const char *as, const char *which, AvatarDType dtype, gsize n)
   return out;
 }
 
-/* What is added to @tensor at rows from @row is factor * B A of @as, of which rows from @source. */
+/* Adds factor * B A of @as, rows from @source, to the rows of @tensor from @row. */
 static inline void
 expect (GPtrArray *loras, const char *tensor, const char *as, double factor, gint64 row,
     gint64 source, gint64 rows, gint64 all_rows, gint64 cols)

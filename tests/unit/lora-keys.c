@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How LoRA files are read: the keys of every dialect, alphas wherever they are, and what is left. */
+/* Reading of LoRA files: the keys of every dialect, every place of alphas, and unused tensors. */
 #include "tests/unit/lora-file.h"
 
-/* A key of a dialect and what it adds to: @part: all rows, or those of q, k, v ("0", "1", "2") or of the
- * MLP ("3") in a fused matrix. */
+/* A key of a dialect and its target. @part: all rows, or those of q, k, v ("0", "1", "2") or of
+ * the MLP ("3") in a fused matrix. */
 typedef struct
 {
   const char *key, *down, *up, *module, *part;
@@ -104,7 +104,7 @@ test_dialects (Fixture *f, gconstpointer data)
     check_dialect (f, &dialects[i]);
 }
 
-/* What would change the result and is not read is an error, whatever its name. */
+/* Unsupported tensors that would change the result are errors, under any name. */
 static void
 test_refused_kinds (Fixture *f, gconstpointer data)
 {
@@ -132,7 +132,7 @@ test_refused_kinds (Fixture *f, gconstpointer data)
   refuse (f, 1, "\"lora_alpha\"");
 }
 
-/* Where an alpha may be that is no tensor, and what it makes of 1. */
+/* Places of an alpha that is not a tensor, and the resulting factor. */
 static void
 test_metadata (Fixture *f, gconstpointer data)
 {
@@ -155,7 +155,7 @@ test_metadata (Fixture *f, gconstpointer data)
     { "{\"network_alpha\":\"None\"}", AB, 1, 0 },
     /* divided by the root of the rank */
     { "{\"lora_alpha\":\"3\",\"use_rslora\":\"True\"}", AB, 1.2247448713915890, 0 },
-    /* of this module, by the end of its name, or all of it */
+    /* module, by its full name or the end of it */
     { "{\"lora_alpha\":\"5\",\"alpha_pattern\":\"{\\\"img_attn_proj\\\":3}\"}", AB, 0.5, 0 },
     { "{\"lora_alpha\":\"3\",\"alpha_pattern\":\"{\\\"attn_proj\\\":5}\"}", AB, 0.5, 0 },
     { "{\"lora_alpha\":\"5\",\"alpha_pattern\":\"{\\\"^double_blocks.0.img_attn_proj\\\":3}\"}", AB,
@@ -251,7 +251,7 @@ test_beside (Fixture *f, gconstpointer data)
   g_unlink (config);
 }
 
-/* Matrices of 8 bits are what a cast makes of them; without a factor only where they may be weights. */
+/* 8-bit matrices are cast; without a factor only types that store values are accepted. */
 static void
 test_formats (Fixture *f, gconstpointer data)
 {
@@ -278,7 +278,7 @@ test_formats (Fixture *f, gconstpointer data)
   }
 }
 
-/* Of what is no weight's, a warning says how much it is, and what is the first. */
+/* A warning gives the number of unused tensors and the name of the first. */
 static void
 test_left_over (Fixture *f, gconstpointer data)
 {

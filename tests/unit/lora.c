@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What LoRAs add to weights: merged and compared with loops in double precision. */
+/* LoRAs merged into weights, compared with loops in double precision. */
 #include "tests/unit/lora-file.h"
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
@@ -249,7 +249,7 @@ product (const float *a, const float *b, gint64 r, gint64 c, gint64 cols)
   return sum;
 }
 
-/* What STORED must be with both LoRAs. */
+/* Expected value of STORED with both LoRAs. */
 static void
 expect_both (Fixture *f, const float *found)
 {
@@ -392,7 +392,7 @@ test_denoiser (Fixture *f, gconstpointer data)
   denoiser = avatar_denoiser_new (f->model, device, &settings, &error);
   g_assert_no_error (error);
   avatar_device_get_memory (device, &with);
-  g_assert_cmpuint (with.now, >=, before.now); /* what was mapped may be a copy now */
+  g_assert_cmpuint (with.now, >=, before.now); /* mapped pages may have become copies */
   avatar_denoiser_free (denoiser);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that are made to hurt whoever opens them, for every reader: each gives its answer after little
- * work (about a second's) and with 64 MiB more address space than before, beyond which GLib would end the
- * test. */
+/* Malicious files for every reader. Each must succeed or fail within about a second of work and
+ * within 64 MiB of additional address space; if that is exceeded, GLib aborts the test. */
 #include "engine/image/load.h"
 #include "engine/text/tokenizer.h"
 #include "engine/model/config-text-encoder.h"
@@ -18,23 +17,23 @@
 #include <unistd.h>
 
 #define ROOM ((rlim_t) 64 << 20)
-/* What a reader may take, as the SHA-256 of so many MiB takes in the same run: how fast the machine is does
- * not matter. The sanitizers' checks of every access and their stacks of every allocation are not the
- * reader's. */
+/* Limit of a reader's processor time, as the time of a SHA-256 of so many MiB in the same run,
+ * which makes it independent of the machine. Sanitizers add checks of every access and stacks of
+ * every allocation. */
 #ifdef __SANITIZE_ADDRESS__
 #define WORK_MIB 3000
 #else
 #define WORK_MIB 300
 #endif
-/* Seconds after which a reader hangs, as on a FIFO's other end. */
+/* Seconds after which a reader counts as hanging, as on a FIFO. */
 #define WATCHDOG 600
 
-/* TRUE: it was taken; else @error is set. */
+/* Returns FALSE with @error set if the file is refused. */
 typedef gboolean (*OpenFunc) (const char *path, GError **error);
 
-static char *folder; /* of the test's own files */
+static char *folder; /* scratch folder */
 
-/* -------------------------------------------------------------------------------------------- readers */
+/* -------------------------------------------------------------------------------------- readers */
 
 static gboolean
 open_weights (const char *path, GError **error)
@@ -102,9 +101,9 @@ open_inspection (const char *path, GError **error)
   return inspection != NULL;
 }
 
-/* A reader, what its files are called, and a good one. @beside: files that must lie there. @strict: each
- * beginning of the good one that is not all of it is an error; of others a beginning may be whole, or be
- * padding, or half a picture. */
+/* A reader, the name of its files, and a valid file. @beside: other files that it needs in the
+ * folder. @strict: every truncation of the valid file is an error; other formats may end in
+ * padding or in the middle of a picture. */
 static const struct
 {
   const char *reader, *name, *good, *beside[2];
@@ -133,12 +132,12 @@ static const struct
       TRUE },
 };
 
-/* ----------------------------------------------------------------------------------------- what is allowed */
+/* --------------------------------------------------------------------------------------- limits */
 
 static void
 limit (rlim_t room)
 {
-#ifndef __SANITIZE_ADDRESS__ /* whose shadow is larger */
+#ifndef __SANITIZE_ADDRESS__ /* ASan's shadow is larger */
   g_autofree char *text = NULL;
   struct rlimit r;
 
@@ -149,7 +148,7 @@ limit (rlim_t room)
 #endif
 }
 
-/* Seconds of the processor for what a reader may take. */
+/* Returns a reader's limit in seconds of processor time. */
 static double
 measure_work (void)
 {
@@ -163,7 +162,7 @@ measure_work (void)
   return (double) (clock () - begin) / CLOCKS_PER_SEC * WORK_MIB / 16;
 }
 
-/* @seconds of the processor are not more than a reader may take. */
+/* Asserts that @seconds of processor time are within the limit. */
 static void
 check_work (const char *path, double seconds)
 {
@@ -171,7 +170,7 @@ check_work (const char *path, double seconds)
 
   if (allowed == 0)
     allowed = measure_work ();
-  if (seconds > allowed) /* others may have come to the machine since */
+  if (seconds > allowed) /* the machine may be busier than before */
     allowed = MAX (allowed, measure_work ());
   if (seconds > allowed)
     g_error ("%s: %.2f s, expected at most %.2f s, as the SHA-256 of %u MiB takes", path, seconds,
@@ -236,9 +235,9 @@ put_beside (guint i)
   }
 }
 
-/* ------------------------------------------------------------------------------------------------ all readers */
+/* ---------------------------------------------------------------------------------- all readers */
 
-/* Pipes, devices, folders and links that lead nowhere: nobody waits, and nobody reads without end. */
+/* Pipes, devices, folders and dangling links: no reader blocks or reads without end. */
 static void
 test_no_files (void)
 {
@@ -277,7 +276,7 @@ test_truncated (void)
     g_assert_true (g_file_get_contents (readers[i].good, &text, &n, NULL));
     while (readers[i].strict && n > 0 && g_ascii_isspace (text[n - 1])
         && g_str_has_suffix (readers[i].name, ".json"))
-      n--; /* what may be missing */
+      n--; /* may be missing */
     try_bytes (readers[i].open, readers[i].name, text, n, FALSE);
     step = MAX (1, n / 300);
     for (gsize m = 0; m < n; m += m < 300 ? 1 : step)
@@ -286,7 +285,7 @@ test_truncated (void)
   }
 }
 
-/* Whatever was collected for the fuzzers. */
+/* The corpora of the fuzz targets. */
 static void
 test_corpora (void)
 {
@@ -344,10 +343,10 @@ test_recursion (void)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------- tokenizers */
+/* ----------------------------------------------------------------------------------- tokenizers */
 
-/* Names that g_str_hash() finds alike, since "Aa" and "B@" are: a table that goes by it would look at all of
- * them before every one. */
+/* Names with equal g_str_hash(), since "Aa" and "B@" collide: a GHashTable with it would take
+ * quadratic time. */
 static void
 test_colliding_names (void)
 {
@@ -366,7 +365,7 @@ test_colliding_names (void)
   try_bytes (open_llama, "tokenizer.json", text->str, text->len, FALSE);
 }
 
-/* ---------------------------------------------------------------------------------------------- safetensors */
+/* ---------------------------------------------------------------------------------- safetensors */
 
 static void
 test_tables (void)
@@ -411,9 +410,9 @@ test_tables (void)
   }
 }
 
-/* ------------------------------------------------------------------------------------------------ zip and pickle */
+/* ------------------------------------------------------------------------------- zip and pickle */
 
-/* Sizes and places in the central directory that are not true; those of one field at a time. */
+/* Wrong sizes and offsets in the central directory, one field at a time. */
 static void
 test_zip_lies (void)
 {
@@ -437,7 +436,7 @@ test_zip_lies (void)
     }
   }
   g_assert_cmpuint (entries, >, 3);
-  /* and in the ZIP64 record, which says how many there are, and how long and where the directory is */
+  /* the same in the ZIP64 record: number of entries, size and offset of the directory */
   for (gsize at = 0; at + 56 <= n; at++)
     for (guint i = 32; memcmp (text + at, "PK\6\6", 4) == 0 && i < 56; i++) {
       g_autofree char *copy = g_memdup2 (text, n);
@@ -516,26 +515,26 @@ test_pickle_bombs (void)
 {
   g_autoptr (GError) error = NULL;
 
-  /* sound: a dict with nothing in it */
+  /* valid: an empty dict */
   try_pickle ("\x80\2", "", 0, 0, "}.", FALSE);
-  /* a value of 2^200000 leaves, by pairs of what was before */
+  /* a value of 2^200000 leaves: nested pairs of the previous value */
   try_pickle ("\x80\2]q\1", "h\1h\1\x86q\1", 7, 200000, "0}.", FALSE);
   /* lists in lists, a million deep; marks, dicts and texts without end */
   try_pickle ("\x80\2", "]", 1, 1000000, "}.", FALSE);
   try_pickle ("\x80\2]", "](", 2, 500000, ".", TRUE);
   try_pickle ("\x80\2", "(", 1, 1000000, "}.", TRUE);
   try_pickle ("\x80\2", "}", 1, 1000000, ".", FALSE);
-  /* lengths that nothing has: BINUNICODE8, BINUNICODE, LONG4, BINBYTES8, FRAME */
+  /* excessive lengths: BINUNICODE8, BINUNICODE, LONG4, BINBYTES8, FRAME */
   try_pickle ("\x80\4\x8d", "\xff", 1, 8, "}.", TRUE);
   try_pickle ("\x80\4\x8d", "\x7f", 1, 8, "}.", TRUE);
   try_pickle ("\x80\4X", "\xff", 1, 4, "}.", TRUE);
   try_pickle ("\x80\4\x8b", "\x7f", 1, 4, "}.", TRUE);
   try_pickle ("\x80\4\x8e", "\x7f", 1, 8, "}.", TRUE);
   try_pickle ("\x80\4\x95", "\x7f", 1, 8, "}.", FALSE);
-  /* places of a memo that would take 16 GiB */
+  /* memo indices that would take 16 GiB */
   try_pickle ("\x80\2]r", "\xff", 1, 4, "}.", TRUE);
   try_pickle ("\x80\2j", "\xff", 1, 4, "}.", TRUE);
-  /* nothing that a pickle asks for is called */
+  /* no function that a pickle names is called */
   try_pickle ("cos\nsystem\n(", "X\4\0\0\0exit", 9, 1, "tR.", TRUE);
   try_pickle ("c__builtin__\neval\n(", "X\4\0\0\0exit", 9, 1, "tR.", TRUE);
 }

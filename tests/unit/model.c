@@ -215,7 +215,7 @@ test_bad_configs (void)
   refuse_config ("   1,\n   3\n", "   3,\n   1\n", "double_stream_list");
 }
 
-/* What a configuration does not say of the prompt is as upstream has it. */
+/* Missing values of the prompt in a configuration default to upstream's. */
 static void
 test_text_config (void)
 {

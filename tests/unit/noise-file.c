@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Noise in files, and the posterior's: what is read, what is refused, and what it does to a run. */
+/* Noise from files, initial and of the posterior: accepted and refused files, and their effect. */
 #include "engine/denoise/noise-file.h"
 #include "engine/denoise/sampler.h"
 #include "engine/formats/tensor-writer.h"
@@ -71,7 +71,7 @@ test_refuse (void)
   }
   refuse ("two.pt", AVATAR_ERROR_MISMATCH, "there are 2 tensors");
   refuse ("none.safetensors", AVATAR_ERROR_MISMATCH, "there are 0 tensors");
-  /* of another order in its storage, which is no matter; and so of another shape */
+  /* another order in storage, which is valid; with another shape, which is not */
   refuse ("turned.pt", AVATAR_ERROR_MISMATCH, "the tensor is [1, 3, 2, 2, 3] float16");
   refuse ("infinite.safetensors", AVATAR_ERROR_DATA, "NaN or infinite");
   refuse ("nowhere.pt", AVATAR_ERROR_NOT_FOUND, "posterior-noise: ");
@@ -122,7 +122,7 @@ assert_same (const float *a, const float *b)
   g_assert_cmpmem (a, FOLDER_VALUES * sizeof (float), b, FOLDER_VALUES * sizeof (float));
 }
 
-/* A file of what a seed gives does what the seed does, on the CPU and on a device. */
+/* A file with a seed's noise gives the same result as the seed, on the CPU and on a device. */
 static void
 test_run (gconstpointer device)
 {

@@ -139,7 +139,7 @@ test_silu_product (void)
   check_error (&e);
 }
 
-/* Query @i of a head sees keys 0 .. i, or all there are. */
+/* Query @i attends to keys 0 .. i, or to all. */
 static void
 attend (double *o, AvatarTensor q, AvatarTensor k, AvatarTensor v, gint64 i, gint64 first, gint64 d)
 {
@@ -162,7 +162,8 @@ attend (double *o, AvatarTensor q, AvatarTensor k, AvatarTensor v, gint64 i, gin
     o[c] /= sum;
 }
 
-/* One key and value for three heads, and one query more than there are keys: it sees all of them. */
+/* One key and value head for three query heads, and one query more than keys, which attends to
+ * all. */
 static void
 test_grouped_attention (void)
 {
@@ -188,7 +189,7 @@ test_grouped_attention (void)
   check_error (&e);
 }
 
-/* 5.2 GFLOP, more than are done at once; only every 61st column is looked at. */
+/* 5.2 GFLOP, more than one piece; only every 61st column is compared. */
 static void
 test_pieces (void)
 {
@@ -221,7 +222,7 @@ cancel (gpointer ops)
   avatar_ops_cancel (ops);
 }
 
-/* 170 GFLOP in one operation, of which a cancel leaves the piece that was begun. */
+/* 170 GFLOP in one operation; a cancel ends it after the current piece. */
 static void
 test_cancel (void)
 {

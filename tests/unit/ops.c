@@ -532,7 +532,7 @@ check_conv2d (gint64 h, gint64 w, gint64 in, gint64 out, gint64 kernel, gint64 s
         add_error (&e, at3 (y, i, j, o), act == AVATAR_ACT_SILU ? sum / (1 + exp (-sum)) : sum);
       }
   check_error (&e);
-  g_assert_true (isnan (avatar_tensor_f32 (y)[out])); /* what lies between stays */
+  g_assert_true (isnan (avatar_tensor_f32 (y)[out])); /* padding is not written */
 }
 
 static void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* avatar-pack: what it makes of a model is that model, to the bit, in whichever layout it was and with
- * whatever was done to it while it was loaded; and nothing is left where it fails. */
+/* avatar-pack: the packed model is bit-identical to its source in every layout, including all
+ * changes made while loading; a failure leaves no files. */
 #include "engine/formats/tensor-file.h"
 #include "engine/model/model.h"
 #include "tests/unit/tree-fixture.h"
@@ -30,7 +30,7 @@ teardown (Fixture *f, gconstpointer data)
   g_free (f->top);
 }
 
-/* Runs avatar-pack --quiet with the arguments up to %NULL; what it complains of, or %NULL. */
+/* Runs avatar-pack --quiet with the arguments up to NULL. Returns its error output, or NULL. */
 static char *
 pack (const char *first, ...)
 {
@@ -99,7 +99,7 @@ test_stored (Fixture *f, gconstpointer data)
       "sim:512");
 }
 
-/* What is quantised here is what is quantised while loading. */
+/* Quantising in avatar-pack equals quantising while loading. */
 static void
 test_quantised (Fixture *f, gconstpointer data)
 {
@@ -238,7 +238,7 @@ test_file (Fixture *f, gconstpointer data)
   }
 }
 
-/* What @pattern says of the failure, and that nothing is left of it in the folder above. */
+/* Expects a failure that matches @pattern and leaves no files in the parent folder. */
 static void
 refuse (Fixture *f, char *complaint, const char *pattern, guint n_entries)
 {
@@ -270,7 +270,7 @@ test_force (Fixture *f, gconstpointer data)
   g_assert_cmpuint (after.st_size, <, before.st_size);
   refuse (f, pack (AVATAR_MODEL_DIR, f->packed, "--force", "-w", "int4", NULL),
       "stored, fp8 or int8", 1);
-  /* what is not ours stays */
+  /* foreign files stay */
   g_assert_true (g_file_set_contents (mine, "mine", -1, NULL));
   refuse (f, pack (AVATAR_MODEL_DIR, f->packed, "--force", NULL), "mine.safetensors", 1);
   g_assert_cmpint (g_unlink (mine), ==, 0);

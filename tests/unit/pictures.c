@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files of pictures: which way is up, what is damaged, and what is no PNG or JPEG at all. */
+/* Picture files: orientation, damaged files, colour profiles, and other formats. */
 #include <avatar/error.h>
 #include <avatar/image.h>
 
@@ -98,7 +98,7 @@ append_number (GByteArray *out, guint32 value, guint n, gboolean big_endian)
   }
 }
 
-/* ------------------------------------------------------------------------------ which way is up */
+/* ---------------------------------------------------------------------------------- orientation */
 
 /* EXIF data with another tag before the orientation. */
 static GByteArray *
@@ -154,7 +154,7 @@ typedef enum
   N_PLACES
 } Place;
 
-/* A picture of which no two pixels are alike, with @exif. */
+/* A picture whose pixels all differ, with @exif. */
 static AvatarImage *
 load_with_exif (Place place, GByteArray *exif)
 {
@@ -316,7 +316,7 @@ test_damage (void)
   }
 }
 
-/* Each byte of a PNG is under a checksum; what is no pixel may be broken. */
+/* Every chunk of a PNG has a checksum; chunks without pixels may be damaged. */
 static void
 test_png_damage (void)
 {
@@ -338,7 +338,7 @@ test_png_damage (void)
   }
 }
 
-/* @script: of jpeg_compress_struct */
+/* @script: scan_info of jpeg_compress_struct */
 static GByteArray *
 make_jpeg (guint width, guint height, const jpeg_scan_info *script, guint n_scans)
 {
@@ -372,7 +372,7 @@ make_jpeg (guint width, guint height, const jpeg_scan_info *script, guint n_scan
   return out;
 }
 
-/* A picture in very many scans, each of which takes a walk over all of it. */
+/* A picture in very many scans, each of which processes all of it. */
 static void
 test_scans (void)
 {
@@ -413,8 +413,7 @@ test_large (void)
   g_assert_nonnull (strstr (error->message, "67 million"));
 }
 
-/* ------------------------------------------------------------------------------- colour
- * profiles */
+/* ------------------------------------------------------------------------------ colour profiles */
 
 /* Primaries of Display P3 or of sRGB, both with sRGB's curve. */
 static GByteArray *

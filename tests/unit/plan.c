@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Plans of the released model on cards that are not there. That a plan is what a run does is
- * tested where there are weights to run: tests/unit/residency.c. */
+/* Plans of the released model on simulated cards. tests/unit/residency.c compares plans with
+ * runs. */
 #include "engine/device/device.h"
 #include "engine/backends/estimate/estimate.h"
 #include "engine/model/config.h"
@@ -73,7 +73,7 @@ test_device (void)
   }
 }
 
-/* What is promised for small cards: whole, and with slots enough to stream under the work. */
+/* The documented minimum cards: the whole clip, with enough slots to hide the copies. */
 static void
 test_small_cards (void)
 {
@@ -192,7 +192,7 @@ test_bad (void)
   g_assert_cmpuint (plan.gpu.min_bytes, <, 256 * 1024 * MIB);
 }
 
-/* Sizes that no operation of the CUDA back-end takes: the plan refuses what a run would. */
+/* Sizes that the CUDA back-end does not support: the plan refuses them, as a run does. */
 static void
 test_limits (void)
 {

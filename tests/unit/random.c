@@ -217,7 +217,7 @@ test_tokenizers (void)
   g_assert_cmpint (clip->eos, ==, 49407);
 }
 
-/* The same bytes for a seed, others for another; without merges of their own, names that no text has. */
+/* A seed determines the bytes. Tokens without merges have names that occur in no text. */
 static void
 test_tokenizer_seeds (void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weights on a device with little memory: the same latents under every budget, from every tier,
- * under pressure, and nothing left behind after failures. The device is pretended (engine/backends/fake):
- * what is not waited for is NaN. */
+/* Weights on a device with little memory: the same latents under every budget, from every tier
+ * and under memory pressure, and no leak after failures. The device is simulated
+ * (engine/backends/fake): memory is NaN until a copy into it has been waited for. */
 #include "engine/denoise/denoiser.h"
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
@@ -47,7 +47,7 @@ teardown (Fixture *f, gconstpointer data)
   avatar_fake_fail_memory (0);
   avatar_fake_fail_host (0);
   avatar_fake_fail_upload (0);
-  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* nothing was left behind */
+  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* no leak */
   avatar_model_unref (f->model);
 }
 
@@ -115,7 +115,7 @@ run_on (Fixture *f, const char *name, guint64 budget, guint64 *peak)
   return out;
 }
 
-/* Returns the smallest budget, in MiB, that is not refused. Callers run with it, as the search itself
+/* Returns the smallest budget that is not refused (MiB). Callers run with it, as the search
  * computes nothing. */
 static guint64
 smallest_budget (Fixture *f, guint64 most)
@@ -159,7 +159,7 @@ test_budgets (Fixture *f, gconstpointer data)
   }
 }
 
-/* Refused at once, with the smallest budget that would do; and that one does. */
+/* The error names the smallest budget that is accepted. */
 static void
 test_smallest (Fixture *f, gconstpointer data)
 {
@@ -241,7 +241,7 @@ test_tiers (Fixture *f, gconstpointer data)
     out = run_on (f, "sim:512", least * MIB, NULL);
     g_assert_cmpmem (out, f->n * sizeof (float), cpu, f->n * sizeof (float));
   }
-  /* the system gives no pinned memory at some point, or never */
+  /* the n-th allocation of pinned memory fails */
   for (guint n = 1; n < 4; n++) {
     g_autofree float *out = NULL;
 
@@ -267,7 +267,7 @@ static void
 test_quantised (Fixture *f, gconstpointer data)
 {
   const AvatarWeightFormat formats[] = { AVATAR_WEIGHT_FORMAT_FP8, AVATAR_WEIGHT_FORMAT_INT8 };
-  const double limits[] = { 0.05, 0.01 }; /* of the relative L2 error */
+  const double limits[] = { 0.05, 0.01 }; /* relative L2 error */
   g_autofree float *cpu = run_on (f, "cpu", 0, NULL);
 
   for (guint i = 0; i < G_N_ELEMENTS (formats); i++) {
@@ -448,7 +448,7 @@ test_in_time (Fixture *f, gconstpointer data)
   avatar_ops_finish (ops);
 }
 
-/* Of the ledger, with what a context takes. */
+/* Plans in bytes of the ledger, including the context. */
 static AvatarDenoiserPlan
 plan_on_sim (Fixture *f, guint64 budget)
 {

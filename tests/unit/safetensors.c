@@ -138,7 +138,7 @@ test_unread (void)
   }
 }
 
-/* Whatever way they are written: a parser may take long to find the one that it has. */
+/* Duplicate names in different spellings: a parser may take long to find them. */
 static void
 test_names_given_twice (void)
 {
@@ -146,7 +146,7 @@ test_names_given_twice (void)
     "{\"x\":{\"b\":1,\"b\" :2}}", "{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":1}",
     /* and a name that one can only guess at */
     "{\"\\u0000\":1}" };
-  /* as these, and not only as names */
+  /* here as well as in names */
   static const char *const broken[] = { "{\"\\ud83d\":1}", "{\"\\ude00\":1}", "{\"\\141\":1}",
     "{\"\\u00g0\":1}", "{\"a\":\"\\ud83d\\u0041\"}", "{\"a\":\"\\u12\"}" };
 

@@ -239,7 +239,7 @@ test_tied (Fixture *f, gconstpointer data)
   g_assert_cmpint (t.shape[0], ==, 5);
 }
 
-/* What avatar-random writes. */
+/* Shards written by avatar-random. */
 static void
 test_random (Fixture *f, gconstpointer data)
 {

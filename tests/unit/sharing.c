@@ -166,7 +166,7 @@ test_decoders (Fixture *f, gconstpointer data)
   avatar_decoder_reset (one);
   two = new_decoder (f);
   g_assert_cmpuint (scratch, >, 0);
-  g_assert_cmpuint (held (f), ==, 2 * before - scratch); /* for activations not a byte more */
+  g_assert_cmpuint (held (f), ==, 2 * before - scratch); /* no additional activations */
   for (guint i = 0; i <= N; i++) {
     step (one, a, i, both_a);
     step (two, b, i, both_b);

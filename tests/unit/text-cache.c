@@ -47,7 +47,7 @@ test_cache (Fixture *f, gconstpointer data)
   g_assert_cmpuint (count_cache (f), ==, 9);
 }
 
-/* Whatever an entry has become, what comes out is right, and the entry is whole again. */
+/* A damaged entry gives the right result and is replaced. */
 static void
 test_broken_entries (Fixture *f, gconstpointer data)
 {
@@ -73,7 +73,7 @@ test_broken_entries (Fixture *f, gconstpointer data)
       else if (way == 2)
         n = 7;
       else if (way == 3)
-        bytes[n - SIDE] ^= 1; /* of the sum, or a value */
+        bytes[n - SIDE] ^= 1; /* a byte of the checksum, or of a value */
       else if (way == 4)
         bytes[n / 2] ^= 1; /* a value */
       else
@@ -89,7 +89,7 @@ test_broken_entries (Fixture *f, gconstpointer data)
   }
 }
 
-/* Those used last stay, in the bytes that there may be. */
+/* The most recently used entries stay within the size limit. */
 static void
 test_limit (Fixture *f, gconstpointer data)
 {

@@ -35,7 +35,7 @@ test_budgets (Fixture *f, gconstpointer data)
   g_assert_cmpuint (refused, <, 12);
 }
 
-/* What is needed does not depend on how much is left, and is what is taken. */
+/* The planned minimum does not depend on free memory and equals the actual peak. */
 static void
 test_plan (Fixture *f, gconstpointer data)
 {
@@ -82,7 +82,7 @@ test_new_names (Fixture *f, gconstpointer data)
   g_assert_true (is_same (released, renamed));
 }
 
-/* -------------------------------------------------------------------------------------- what goes wrong */
+/* --------------------------------------------------------------------------------------- errors */
 
 static void
 refuse (Fixture *f, gint code, const char *text)
@@ -115,7 +115,7 @@ test_missing (Fixture *f, gconstpointer data)
   }
   write_encoders (f, "text_model.final_layer_norm.bias", FALSE);
   refuse (f, AVATAR_ERROR_NOT_FOUND, "\"final_layer_norm.bias\"");
-  /* those that are not used may be missing */
+  /* unused tensors may be missing */
   write_encoders (f, "language_model.model.layers.3.mlp.up_proj.weight", FALSE);
   model = avatar_model_open (f->folder, &error);
   g_assert_no_error (error);
@@ -129,7 +129,7 @@ test_missing (Fixture *f, gconstpointer data)
   avatar_model_unref (model);
   g_remove (clip);
   model = avatar_model_open (f->folder, &error);
-  g_assert_no_error (error); /* for whoever has text_states */
+  g_assert_no_error (error); /* users of text_states need no encoder */
   g_assert_null (encode_model (f, model, &two, &parts, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
   g_assert_nonnull (strstr (error->message, "text_encoder_2"));
@@ -151,7 +151,7 @@ remove_folder (Fixture *f, const char *name)
   g_assert_cmpint (g_rmdir (path), ==, 0);
 }
 
-/* Of an encoder that is not there no sizes are known, and none compared. */
+/* The sizes of a missing encoder are unknown and not compared. */
 static void
 test_no_folder (Fixture *f, gconstpointer data)
 {
@@ -166,7 +166,7 @@ test_no_folder (Fixture *f, gconstpointer data)
 
     remove_folder (f, folders[i][0]);
     model = avatar_model_open (f->folder, &error);
-    g_assert_no_error (error); /* for whoever has text_states */
+    g_assert_no_error (error); /* users of text_states need no encoder */
     g_assert_null (encode_model (f, model, &two, &parts, &error));
     g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
     g_assert_true (g_str_has_prefix (error->message, path));
@@ -234,7 +234,7 @@ test_prompts (Fixture *f, gconstpointer data)
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_clear_error (&error);
   job.prompts[0] = long_text;
-  g_byte_array_unref (encode (f, &job, &parts)); /* how much is cut off: tests/elements/text.c */
+  g_byte_array_unref (encode (f, &job, &parts)); /* tests/elements/text.c tests the truncation */
 }
 
 /* The file is cut short behind our back. */
@@ -276,7 +276,7 @@ test_cancel (Fixture *f, gconstpointer data)
   }
 }
 
-/* ---------------------------------------------------------------------------------------- the denoiser */
+/* ------------------------------------------------------------------------------------- denoiser */
 
 typedef struct
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaVA and CLIP as other programs keep them: what a prompt becomes is the same, to the bit, as from the
+/* LLaVA and CLIP in the files of other programs: prompts are encoded bit-identically to the
  * released files with the same values. */
 #include "tests/unit/text-tree.h"
 
@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-/* What a file of another program has for a tensor of the release. */
+/* A tensor of the release in a file of another program. */
 typedef enum
 {
   AS_IS,
@@ -17,7 +17,7 @@ typedef enum
   Q8_0, /* ggml's: times a factor every 32 values */
 } Form;
 
-/* What decides which tensors a file has, and what it makes of them. */
+/* The properties of a file: its tensors, names and types. */
 typedef struct
 {
   Form form;
@@ -27,7 +27,8 @@ typedef struct
 
 static const guint8 fp8_nan = 0x7f;
 
-/* The @n values of @t as another program stores them, and the factors; as float32, what both stand for. */
+/* Stores the @n values of @t as another program does, with factors. Returns their float32
+ * values. */
 static void
 make_values (const AvatarNamedTensor *t, Form form, guint8 *stored, float *factors, float *out)
 {
@@ -60,8 +61,8 @@ make_values (const AvatarNamedTensor *t, Form form, guint8 *stored, float *facto
     memcpy (stored, f16, 2 * n);
 }
 
-/* Which matrices are quantised: those of layers, as converters have it, and in llama.cpp's files those of
- * the language model alone. */
+/* Selects the quantised matrices, as converters do: those of layers, in llama.cpp's files only
+ * those of the language model. */
 static Form
 form_of (const AvatarNamedTensor *t, Form form)
 {
@@ -124,8 +125,8 @@ encode_reference (Fixture *f, Form form)
   return all;
 }
 
-/* avatar-inspect's words on LLaVA: @problem: (nullable): what must be among them, else it is fine, in @n
- * files. */
+/* Expects that avatar-inspect reports LLaVA in @n files. @problem: (nullable): a text in its
+ * report of an unusable one. */
 static void
 check_inspection (Fixture *f, const char *problem, guint n)
 {
@@ -179,7 +180,7 @@ refuse (Fixture *f, gint code, const char *text)
     g_error ("expected \"%s\" in \"%s\"", text, error->message);
 }
 
-/* ---------------------------------------------------------------------------- safetensors of others */
+/* ------------------------------------------------------------- safetensors of other programs */
 
 static const char *
 same_name (GStringChunk *names, const char *name)
@@ -326,7 +327,7 @@ test_comfy (Fixture *f, gconstpointer data)
   }
 }
 
-/* Of several the largest; and clip_l.safetensors in the place of model.safetensors. */
+/* The largest of several files is used; clip_l.safetensors may replace model.safetensors. */
 static void
 test_clip (Fixture *f, gconstpointer data)
 {
@@ -364,7 +365,7 @@ test_quanto (Fixture *f, gconstpointer data)
   check_inspection (f, NULL, 1);
 }
 
-/* ------------------------------------------------------------------------------------------------ GGUF */
+/* ----------------------------------------------------------------------------------------- GGUF */
 
 static void
 put_number (GByteArray *out, guint64 value, guint bytes)
@@ -380,7 +381,7 @@ put_text (GByteArray *out, const char *text)
   g_byte_array_append (out, (const guint8 *) text, strlen (text));
 }
 
-/* What llama.cpp's converters call it; NULL: it is not in this file. @old: those before 2025 */
+/* Name in files of llama.cpp's converters; NULL: not in this file. @old: converters before 2025 */
 static char *
 llama_cpp_name (const char *name, gboolean vision, gboolean old)
 {
@@ -412,7 +413,8 @@ llama_cpp_name (const char *name, gboolean vision, gboolean old)
   return g_string_free (g_steal_pointer (&out), FALSE);
 }
 
-/* convert_hf_to_gguf.py: w.reshape (heads, 2, rows / heads / 2, ...).swapaxes (1, 2), in rows of @bytes */
+/* convert_hf_to_gguf.py: w.reshape (heads, 2, rows / heads / 2, ...).swapaxes (1, 2). @bytes: size
+ * of a row */
 static void
 permute (guint8 *data, gint64 rows, gsize bytes, gint64 heads)
 {

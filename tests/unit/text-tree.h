@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A released tree at small sizes, with both text encoders and their tokenizers, and encoding with it. */
+/* A released tree at small sizes, with both text encoders and their tokenizers, and functions that
+ * encode with it. */
 #pragma once
 
 #include "engine/device/device.h"
@@ -25,7 +26,7 @@ G_BEGIN_DECLS
 #define LLAVA_VOCAB (1730 + 63)
 #define CLIP_VOCAB 1500
 
-/* @folder: of the released tree; @cache: where nothing is yet */
+/* @folder: the released tree; @cache: an empty folder */
 typedef struct
 {
   char *folder, *cache;
@@ -57,7 +58,7 @@ copy (Fixture *f, const char *from, const char *name)
   put (f, name, text);
 }
 
-/* What newer versions of the library call a tensor of the released file, or the same name. */
+/* Name of a released tensor in newer versions of the library, which may be the same. */
 static inline const char *
 new_name (GStringChunk *names, const char *name)
 {
@@ -229,11 +230,11 @@ teardown (Fixture *f, gconstpointer data)
   g_free (f->cache);
 }
 
-/* ------------------------------------------------------------------------------------ one encoding */
+/* ------------------------------------------------------------------------------------- encoding */
 
 typedef struct
 {
-  guint told, parts;  /* of the progress */
+  guint told, parts;  /* progress */
   guint cancel_after; /* parts; 0: never */
   AvatarOps *ops;
 } Progress;
@@ -288,7 +289,7 @@ encode_model (Fixture *f, AvatarModel *model, const Job *job, guint *parts, GErr
   if (progress.told > 0) {
     g_assert_cmpuint (progress.told, ==, progress.parts + 1);
     g_assert_cmpuint (avatar_arena_peak (ops->arena), <=, needs.arena);
-    if (!job->cache) /* which may have one of them */
+    if (!job->cache) /* the cache may have one of them */
       g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, needs.arena);
   }
   avatar_device_get_memory (device, &memory);

@@ -33,8 +33,8 @@ text_clear (Text *t)
   g_free (t->pooled);
 }
 
-/* Row i is byte_embed of byte i and pos_embed of i, the pooled vector the sum of byte_embed_2 over the square
- * root of their number. */
+/* Row i is byte_embed of byte i plus pos_embed of i; the pooled vector is the sum of
+ * byte_embed_2 divided by the square root of the number of bytes. */
 static void
 test_tables (void)
 {

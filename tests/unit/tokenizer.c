@@ -94,8 +94,7 @@ test_bad_tokenizers (void)
   refuse_json ("{", "[", format, "JSON");
 }
 
-/* What is no JSON in vocabulary and merges, which json-glib does not see, and two of one of them.
- * */
+/* Invalid JSON in vocabulary and merges that json-glib accepts, and duplicate members. */
 static void
 test_bad_tables (void)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Texts and prompts as ids: those that Hugging Face's own tokenizers give (tools/goldens/tokens.py). */
+/* Ids of texts and prompts, compared with Hugging Face's tokenizers (tools/goldens/tokens.py). */
 #include "engine/text/clip-text-normalize.h"
 #include "engine/text/pre-tokenizer.h"
 #include "engine/text/tokenizer.h"
@@ -167,7 +167,7 @@ test_full (void)
   compare_texts (TEXT "full.txt", 400, b, NULL);
 }
 
-/* --------------------------------------------------------------------------------------- prompts */
+/* -------------------------------------------------------------------------------------- prompts */
 
 /* Upstream's, but for a shorter template, as tokens.py has it. */
 static AvatarConfig *
@@ -312,7 +312,7 @@ test_bad_prompts (void)
   refuse_prompt (&c, "a", AVATAR_ERROR_MISMATCH, "<image>");
 }
 
-/* ------------------------------------------------------------------------------------------- BPE */
+/* ---------------------------------------------------------------------------------------- BPE */
 
 static void
 encode_long_piece (gsize n, gconstpointer bpe)
@@ -326,7 +326,7 @@ encode_long_piece (gsize n, gconstpointer bpe)
     g_assert_cmpint (g_array_index (ids, gint32, i), ==, 2024);
 }
 
-/* Everything that is made of a is a token, up to 1024 of them; and a piece of half a MiB is nothing special. */
+/* Runs of "a" are tokens up to a length of 1024; a word of half a MiB is encoded in linear time. */
 static void
 test_long_piece (void)
 {
@@ -349,8 +349,8 @@ test_long_piece (void)
   assert_grows_linearly (encode_long_piece, 1 << 15, bpe);
 }
 
-/* Of abcabc, with "b c" before "abc a" before "a bc": one after the other, abca is made of the first abc
- * at once; in passes, both abc are made before it is looked at. */
+/* Merges of abcabc with the ranks "b c", "abc a", "a bc". Applied one at a time, "abca" is made
+ * from the first "abc" at once; applied in passes, both "abc" are made before. */
 static void
 test_passes (void)
 {

@@ -141,7 +141,7 @@ test_strides (void)
   expect_not (file, "overlaps", "contiguous");
   expect_not (file, "far", "beyond its storage");
   expect_not (file, "far_steps", "beyond its storage");
-  /* as much is copied as there is in the file */
+  /* copies the bytes that the file has */
   g_assert_cmpuint (avatar_tensor_file_n (copies), ==, 1);
   expect_not (copies, "t1", "too much");
 }
@@ -151,7 +151,7 @@ test_scripts (gconstpointer data)
 {
   static const double table[] = { 0, 2, 1, 3 };
   g_autoptr (AvatarTensorFile) file = open_good (data);
-  gboolean traced = strcmp (data, "traced.pt") == 0; /* which leaves lists away */
+  gboolean traced = strcmp (data, "traced.pt") == 0; /* traced modules have no lists */
   AvatarTensorSource t;
 
   expect (file, "row.0.weight", 2, 0);

@@ -128,7 +128,7 @@ folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
   self = avatar_denoiser_new (model, device, &settings, error);
   if (!self)
     return NULL;
-  if (!avatar_denoiser_set_reference (self, image, error)) /* whose encoder needs room, too */
+  if (!avatar_denoiser_set_reference (self, image, error)) /* its encoder needs memory, too */
     return NULL;
   for (guint i = 0; i < FOLDER_FRAMES; i++)
     g_assert_true (avatar_denoiser_push (self,

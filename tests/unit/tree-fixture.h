@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Test material: folders of weights as avatar-random makes them, at the demo's sizes, and short runs with
+/* Test helper: folders of weights made by avatar-random at the demo's sizes, and short runs with
  * them. */
 #pragma once
 
@@ -27,8 +27,8 @@ void folder_compare (AvatarModel *a, AvatarModel *b, AvatarComponentKind part);
 #define FOLDER_FRAMES (4 * FOLDER_CHUNK - 3)
 #define FOLDER_BYTES ((gsize) FOLDER_FRAMES * FOLDER_SIZE * FOLDER_SIZE * 3)
 
-/* @used: rows of the text, of FOLDER_TEXT; @budget: MiB, or 0; @features: of FOLDER_FRAMES, or %NULL for
- * random ones */
+/* @used: number of rows of the text, at most FOLDER_TEXT; @budget: MiB, or 0; @features:
+ * (nullable): features of FOLDER_FRAMES, instead of random ones */
 typedef struct
 {
   const char *device;
@@ -47,6 +47,6 @@ float *folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
 guint8 *folder_chain (AvatarModel *model);
 /* The relative difference in the mean square. */
 double folder_difference (const float *a, const float *b, gsize n);
-/* Of rank 3, for matrices of every kind: parts of fused ones, in front of an activation, and of the
- * modulation. */
+/* Writes a LoRA of rank 3 for matrices of every kind: parts of fused ones, matrices before an
+ * activation, and those of the modulation. */
 void folder_write_lora (const char *path, const AvatarTransformerConfig *config);

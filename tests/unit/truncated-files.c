@@ -29,7 +29,7 @@ typedef struct
   AvatarModel *model;
   AvatarDevice *device;
   AvatarDenoiseSettings settings;
-  float feature; /* what all features are */
+  float feature; /* value of all features */
 } Fixture;
 
 static char *
@@ -105,7 +105,7 @@ poison (Fixture *f, const char *file, const char *tensor)
 {
   g_autofree char *path = path_of (f, file);
   g_autoptr (AvatarSafetensors) table = avatar_safetensors_open (path, NULL);
-  const guint16 nan[2] = { 0x0000, 0x7fc0 }; /* as one number, or the latter half as one */
+  const guint16 nan[2] = { 0x0000, 0x7fc0 }; /* NaN as a whole, or in its second half */
   gboolean wide;
   g_autofree char *data = NULL;
   AvatarTensorSource t;

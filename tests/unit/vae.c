@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A decoder whose last level widens, as the released one's does and the demo model's does not: what is
- * computed again instead of stored has the same bits, and takes less memory. Colours as bytes. */
+/* A decoder whose last level widens, as that of the released model: recomputing instead of
+ * storing gives the same bits in less memory. Conversion of colours to bytes. */
 #include "engine/device/device.h"
 #include "engine/ops/pixels.h"
 #include "engine/vae/networks.h"
