@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the step cache costs and saves: one clip, guided, with each cache against none, through the
- * public interface only.
+/* Cost and benefit of the step cache: one clip with guidance, with each mode of the cache
+ * against none, through the public interface only.
  *   cache MODEL PORTRAIT STEPS...
  * Prints a Markdown table for each number of steps. */
 #include <avatar/avatar.h>
@@ -16,8 +16,8 @@ typedef struct
   AvatarModel *model;
   AvatarDevice *device;
   AvatarImage *portrait;
-  GArray *features; /* of all frames, one after the other */
-  gsize n_features; /* of one frame */
+  GArray *features; /* all frames, contiguous */
+  gsize n_features; /* floats per frame */
 } Scene;
 
 typedef struct

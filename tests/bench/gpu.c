@@ -4,8 +4,9 @@
  *
  *   bench-gpu DEVICE [--dump FILE] ROW...
  *
- * A row: WxH/PRECISION/BUDGET_MIB[/guided], e.g. 512x512/bf16/3072. --dump writes what every block of
- * the first step of the next row puts out, for tests/gpu/forward.py: "name count\n", then float32.
+ * A row: WxH/PRECISION/BUDGET_MIB[/guided], e.g. 512x512/bf16/3072. --dump writes what every
+ * block of the first step of the next row puts out, for tests/gpu/forward.py: "name count\n",
+ * then float32.
  *
  * PRECISION: bf16, fp8 (computed in), w8 (int8 weights), w8f (e4m3 weights); BUDGET 0: none. */
 #include "engine/denoise/sampler.h"

@@ -4,12 +4,11 @@
  *
  *   bench-gpu-vae DEVICE MODEL [--dump FILE] ROW...
  *
- * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0; compare/WxH: how far a made
- * clip in exact tiles, in fast ones and decoded whole are from one another (for trained models); or layers: every kind of
- * convolution of the released decoder on its largest tile, with its norm in front and its sums
- * behind. --dump writes the frames of the
- * next row as bytes [frames, H, W, 3], and before them, in FILE.latents, what they were decoded
- * from. BUDGET 0: none. */
+ * A row: decode/WxH/BUDGET_MIB/exact, decode/WxH/0/fast, encode/WxH/0; compare/WxH: the
+ * differences between a synthetic clip in exact tiles, in fast tiles and decoded as a whole (for
+ * trained models); or layers: every kind of convolution of the released decoder on its largest
+ * tile, with the norm before it and the sums after it. --dump writes the frames of the next row
+ * as bytes [frames, H, W, 3], and their latents to FILE.latents. BUDGET 0: none. */
 #include "engine/device/device.h"
 #include "engine/vae/encoder.h"
 #include "engine/vae/model.h"
@@ -166,7 +165,7 @@ encode_row (AvatarModel *model, AvatarDevice *device, const Row *row, double *se
 typedef struct
 {
   const char *name;
-  gint64 t, h, w, in, out; /* of the input */
+  gint64 t, h, w, in, out; /* size of the input */
   guint up_t, up_s;
   gboolean norm, residual;
 } Layer;

@@ -89,7 +89,7 @@ def encode(vae, x):
 
 
 class Peak:
-    """What the driver says is in use, at most."""
+    """Peak of the memory in use, from the driver."""
 
     def __enter__(self):
         self.bytes, self.quit = 0, False

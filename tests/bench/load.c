@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How long a model takes from the start of the program to the first denoising step. The text encoders take
- * no part: texts are given, but tokenizers are read. "NAME SECONDS" lines, and before the last one what was held at the peak, "gpu MIB" and
- * "host MIB" (tests/bench/watch.h), for tests/bench/load.
+/* Time from the start of the program to the first denoising step. Texts are already encoded, but
+ * tokenizers are read. Prints "NAME SECONDS" lines, and before the last one the peak memory,
+ * "gpu MIB" and "host MIB" (tests/bench/watch.h), for tests/bench/load.
  *
  *   bench-load DEVICE MODEL WIDTH HEIGHT CHUNK stored|fp8|int8 TOKENIZERS SINCE
  *
- * TOKENIZERS: a folder as avatar-random --parts tokenizers makes it. SINCE: when it was started, in seconds since 1970. CHUNK: latent frames of the window. */
+ * TOKENIZERS: a folder made by avatar-random --parts tokenizers. SINCE: start time, in seconds
+ * since 1970. CHUNK: latent frames of the window. */
 #include "engine/text/tokens.h"
 #include "engine/model/model.h"
 #include "engine/model/random-weights.h"
@@ -69,7 +70,7 @@ on_progress (const AvatarProgress *progress, gpointer data)
     g_print ("host %.0f\n", peaks.host / 1048576.);
   g_print ("step %.3f\n", now);
   fflush (stdout);
-  _exit (EXIT_SUCCESS); /* what follows is not measured */
+  _exit (EXIT_SUCCESS); /* skips destructors, which are not measured */
 }
 
 static AvatarWeightFormat

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How upstream loads the released files (inference.py, load_state_dict; vae/__init__.py, load_vae), in seconds since SINCE.
+"""Loads the released files as upstream does (inference.py, load_state_dict; vae/__init__.py, load_vae), in seconds since SINCE.
 
     load_torch.py FOLDER cpu|cuda|offload SINCE
 

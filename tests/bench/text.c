@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The text encoders: two prompts and a portrait, under one budget after the other, as rows of a Markdown table.
- * Ends with an error if the bits are not the same under all of them.
+/* The text encoders: two prompts and a portrait under several budgets, as rows of a Markdown table.
+ * Fails if the results are not bit-identical under all of them.
  *
  *   bench-text DEVICE MODEL DUMP BUDGET_MIB...
  *
- * BUDGET_MIB: 0: none; the least first, as the ledger's peak is of all so far. DUMP: the file for
- * tests/gpu/text.py: "NAME COUNT\n", then so many float32, of what went in and of what came out. */
+ * BUDGET_MIB: 0: none; in ascending order, as the ledger's peak is that of all runs so far.
+ * DUMP: file for tests/gpu/text.py with inputs and outputs: "NAME COUNT\n", then COUNT float32. */
 #include "engine/image/vision.h"
 #include "engine/device/device.h"
 #include "engine/text/encoder.h"
@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define SIDE 512
-/* Of each budget the quicker one counts: the first makes the libraries' plans. */
+/* Runs per budget; the faster one counts, as the first makes the libraries' plans. */
 #define RUNS 2
 
 static const char *const prompts[2]
@@ -31,7 +31,7 @@ typedef struct
   AvatarDevice *device;
   const AvatarConfig *config;
   AvatarImage *image;
-  guint hash; /* of the first run's results; 0: none yet */
+  guint hash; /* hash of the first run's results; 0: none yet */
   FILE *dump; /* NULL: written already */
 } Bench;
 
@@ -114,7 +114,7 @@ put_prompt (Bench *b, guint i, const AvatarEncoding *e)
   put_floats (b->dump, i ? "pooled_1" : "pooled_0", e->pooled, b->config->clip.tower.hidden);
 }
 
-/* -------------------------------------------------------------------------------------- the runs */
+/* ----------------------------------------------------------------------------------------- runs */
 
 /* FNV-1a, of values to the bit. */
 static guint

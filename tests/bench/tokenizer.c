@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How long it takes to read a tokenizer, once, and what memory that takes at its peak. "NAME
- * VALUE" lines for tests/bench/load: seconds of the processor and of the clock, MiB.
+/* Time and peak memory of reading a tokenizer once. Prints "NAME VALUE" lines for tests/bench/load:
+ * seconds of processor and wall-clock time, MiB.
  *
  *   bench-tokenizer llama|clip FOLDER
  *

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""How long Hugging Face's library tokenizers takes to read a tokenizer, once: as bench-tokenizer does, with the same lines.
+"""Time of reading a tokenizer once with Hugging Face's tokenizers; prints the same lines as bench-tokenizer.
 
     tokenizer_hf.py llama|clip FOLDER
 

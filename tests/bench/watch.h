@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How much memory a program takes at its peak, looked at by a thread of its own while it runs. */
+/* Peak memory of a program, sampled by a thread. */
 #pragma once
 
 #include <avatar/device.h>
@@ -9,11 +9,11 @@ G_BEGIN_DECLS
 typedef struct _Watch Watch;
 
 /**
- * WatchPeaks: bytes
- * @gpu: of the whole GPU, by its driver, a thousand times a second; 0: there is none
- * @host: of this process, a hundred times a second: memory that is no page of a file (RssAnon), and what the
- *   driver has page-locked (shared mappings without a file, which are resident as a whole). Pages of mapped
- *   files are left out: they are the page cache's, and any program's. 0: the system does not tell
+ * WatchPeaks: (bytes)
+ * @gpu: memory in use on the whole GPU, from the driver, sampled 1000 times a second; 0: no GPU
+ * @host: memory of this process, sampled 100 times a second: anonymous pages (RssAnon) and memory
+ *   page-locked by the driver (shared mappings without a file). Pages of mapped files are excluded,
+ *   as they belong to the page cache. 0: unknown
  */
 typedef struct
 {
@@ -21,7 +21,7 @@ typedef struct
 } WatchPeaks;
 
 Watch *watch_new (AvatarDevice *device);
-/* So far, this moment included. */
+/* Returns the peaks up to now. */
 void watch_get (Watch *self, WatchPeaks *peaks);
 void watch_free (Watch *self);
 

@@ -224,7 +224,7 @@ harness_chained (const GstSegment *segment)
   return h;
 }
 
-/* Pulls all frames and counts them; @n_evenly: those whose time stamps follow each other. */
+/* Pulls all frames and counts them; @n_evenly: the number whose time stamps are contiguous. */
 static guint
 count_frames (GstHarness *h, guint *n_evenly)
 {

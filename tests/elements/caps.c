@@ -94,8 +94,8 @@ GST_START_TEST (test_foreign)
 }
 GST_END_TEST;
 
-/* The size that a model of 128 x 96 makes where downstream takes @video, as "WxH" with a "!" where it
- * is demanded, or the error. */
+/* Returns the output size of a model of 128 x 96 if downstream accepts @video, as "WxH", with a
+ * "!" if downstream requires it, or the error. */
 static gchar *
 choose (const gchar *video)
 {

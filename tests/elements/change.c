@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Properties and pictures that come while avatardenoise plays: windows before them are as without, those
- * after them are made with them, the stream goes on, and the bus tells. */
+/* Properties and pictures that change while avatardenoise plays: earlier windows do not change,
+ * later ones use the new values, the stream continues, and a message is posted. */
 #include "support.h"
 
 #include <glib/gstdio.h>
@@ -19,7 +19,7 @@ typedef struct _Plan Plan;
 /* Sets something on @denoise. */
 typedef void (*SetFunc) (GstElement *denoise, Plan *plan);
 
-/* What is set at which moment, and what was told. */
+/* The values to set, the time to set them, and the messages received. */
 struct _Plan
 {
   SetFunc set;
@@ -30,7 +30,7 @@ struct _Plan
   guint warnings, n_told;
   GstStructure *told;
   gchar *reads_back; /* the property reference at the end */
-  GstClockTime end;  /* of the buffer before */
+  GstClockTime end;  /* end of the previous buffer */
   guint breaks;      /* DISCONT beyond the first, or times that do not join */
 };
 
@@ -171,7 +171,7 @@ plan_clear (Plan *plan)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Plan, plan_clear)
 
-/* How many bytes from the beginning are the same. */
+/* Returns the length of the common prefix. */
 static gsize
 same_bytes (const Run *a, const Run *b)
 {
@@ -183,7 +183,7 @@ same_bytes (const Run *a, const Run *b)
   return n;
 }
 
-/* ------------------------------------------------------------------------------- what may change */
+/* -------------------------------------------------------------------------- accepted changes */
 
 static void
 set_seed (GstElement *denoise, Plan *plan)
@@ -299,7 +299,7 @@ GST_START_TEST (test_next_window)
 }
 GST_END_TEST;
 
-/* What is set before the first window is as if it had been set before the start. */
+/* A value set before the first window has the same effect as one set before the start. */
 GST_START_TEST (test_before_first)
 {
   g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
@@ -383,7 +383,7 @@ push_at (GstPad *pad, GstClockTime pts)
   return gst_pad_chain (pad, buffer);
 }
 
-/* Of a video the first frame is a portrait, and its source may stop; later pictures are new ones. */
+/* The first frame of a video is the portrait, and its source may stop; later frames replace it. */
 GST_START_TEST (test_video_on_pad)
 {
   g_autoptr (GstElement) denoise
@@ -405,7 +405,7 @@ GST_START_TEST (test_video_on_pad)
 }
 GST_END_TEST;
 
-/* ------------------------------------------------------------------------- what is not taken up */
+/* --------------------------------------------------------------------------- refused changes */
 
 static void
 set_missing (GstElement *denoise, Plan *plan)
@@ -456,7 +456,7 @@ GST_START_TEST (test_not_taken)
 }
 GST_END_TEST;
 
-/* ------------------------------------------------------------------------------------ from threads */
+/* ------------------------------------------------------------------------------------ threads */
 
 typedef struct
 {

@@ -71,7 +71,7 @@ GST_START_TEST (test_neighbours)
 }
 GST_END_TEST;
 
-/* What one has that another did not ask for is not taken. */
+/* A shared engine with other settings is not used. */
 GST_START_TEST (test_other_device)
 {
   GstElement *elements[3], *pipeline = pipeline_of_three (elements);
@@ -174,7 +174,7 @@ on_log (GstDebugCategory *category, GstDebugLevel level, const gchar *file, cons
   g_test_message ("%s: %s", function, gst_debug_message_get (message));
 }
 
-/* What gst-launch does with -m and -v. */
+/* Prints messages and properties as gst-launch does with -m and -v. */
 static void
 print_message (GstElement *pipeline, GstMessage *message, gpointer data)
 {

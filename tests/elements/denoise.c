@@ -119,7 +119,7 @@ GST_END_TEST;
 
 #define N_FEATURES 9
 
-/* How a source of features numbers and times its buffers. */
+/* Offsets and time stamps of the buffers of a source of features. */
 typedef struct
 {
   gboolean times, in_bytes, ends; /* PTS; OFFSET counts bytes; OFFSET_END too */
@@ -168,7 +168,7 @@ run_numbered (const Run *features, const Numbering *how)
   return run;
 }
 
-/* A stream is cut where features are missing, and nowhere else: numbers that count bytes say nothing. */
+/* A stream is split only where features are missing; offsets in bytes are ignored. */
 GST_START_TEST (test_offsets)
 {
   static const Numbering whole[] = { { .times = TRUE }, { .times = TRUE, .ends = TRUE },
@@ -192,7 +192,7 @@ GST_START_TEST (test_offsets)
     guint missing = cut[i].times && cut[i].jump_at ? 10 : 0;
 
     GST_INFO ("cut %u", i);
-    fail_unless_equals_int (run->n_buffers, 2 + 2); /* of five features and of four */
+    fail_unless_equals_int (run->n_buffers, 2 + 2); /* five features and four */
     fail_unless_equals_uint64 (run->end, (9 + missing) * 40 * GST_MSECOND);
   }
 }
@@ -320,7 +320,7 @@ GST_START_TEST (test_windows)
 }
 GST_END_TEST;
 
-/* Where the face was said to be. */
+/* The face box of the message. */
 typedef struct
 {
   guint n, n_warnings;
@@ -385,7 +385,7 @@ folder_with_detector (const gchar *file)
     fail_unless (symlink (from, to) == 0);
   }
   fail_unless (symlink (detector, link) == 0);
-  g_setenv ("AVATAR_MODEL", plain, TRUE); /* of the other elements */
+  g_setenv ("AVATAR_MODEL", plain, TRUE); /* model of the other elements */
   return folder;
 }
 

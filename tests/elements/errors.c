@@ -185,8 +185,8 @@ GST_START_TEST (test_small_gpu)
 }
 GST_END_TEST;
 
-/* A copy of the plain model; @byte of the transformer's file, if it is not 0, begins a bfloat16 NaN.
- * The other elements take the plain model, too: they must be of one. */
+/* Makes a copy of the plain model. @byte: offset of a bfloat16 NaN in the transformer's file, or 0.
+ * The other elements use the plain model as well, since all elements must have the same model. */
 static gchar *
 model_copy (gsize byte)
 {

@@ -8,7 +8,7 @@
 #include <glib/gstdio.h>
 #include <math.h>
 
-#define WIDTH ((gint64) 160) /* of the demo model */
+#define WIDTH ((gint64) 160) /* width of the demo model */
 #define RANK ((gint64) 2)
 #define LATENTS(settings) \
   AUDIO (5)               \
@@ -61,8 +61,8 @@ fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data
     ((gfloat *) out)[i] = (gfloat) ((first + i) * 37 % 101) / 500.f - 0.1f;
 }
 
-/* A LoRA for the module @name [@rows, WIDTH], in a folder and a file with a comma. @more: (nullable): a
- * key that belongs to nothing */
+/* Writes a LoRA for the module @name [@rows, WIDTH], with commas in the names of its folder and
+ * file. @more: (nullable): an unknown key */
 static gchar *
 write_lora_and (const gchar *folder, const gchar *file, const gchar *name, gint64 rows,
     const gchar *more)
@@ -155,7 +155,7 @@ take_warning (GstElement *pipeline, GstMessage *message, gpointer data)
   g_ptr_array_add (data, g_strdup (warning->message));
 }
 
-/* What of a file is not used is told, and nothing of one that is used whole. */
+/* A message reports unused tensors of a file, and none is posted if all are used. */
 GST_START_TEST (test_warnings)
 {
   g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);

@@ -7,7 +7,7 @@
 #include "support.h"
 
 #define MIB ((guint64) 1 << 20)
-#define OVERHEAD (8 * MIB) /* of the pretended device's context */
+#define OVERHEAD (8 * MIB) /* context of the simulated device */
 #define DEVICE "device=sim:4096"
 #define TWO_WINDOWS "avatardenoise name=denoise mode=stream window-latents=2 overlap=1 "
 #define LATENTS(settings) \
@@ -106,8 +106,8 @@ GST_START_TEST (test_chain)
 }
 GST_END_TEST;
 
-/* The chain with less than denoiser and decoder hold together: they take turns, and the video is the
- * same. */
+/* The chain with less memory than denoiser and decoder need together: they use it alternately,
+ * and the video is the same. */
 GST_START_TEST (test_turns)
 {
   static const gchar chain[] = AUDIO (13) " device=cpu ! " TWO_WINDOWS " steps=1 " DEVICE
@@ -153,7 +153,7 @@ GST_START_TEST (test_turns)
 }
 GST_END_TEST;
 
-/* What is asked for when a step is done. */
+/* A request made at the end of a step. */
 typedef struct
 {
   guint step;

@@ -58,8 +58,8 @@ GST_START_TEST (test_cut_by_files)
 }
 GST_END_TEST;
 
-/* A sanitizer makes the sample's 147 frames a matter of minutes: there, 23 and a bit do, of the same
- * kind of file. */
+/* With a sanitizer the sample's 147 frames would take minutes, so a file of the same kind with a
+ * little more than 23 frames is used. */
 static gchar *
 sound_new (void)
 {
@@ -102,8 +102,9 @@ GST_START_TEST (test_mp4)
 }
 GST_END_TEST;
 
-/* Latents are recorded and shown: the queue of the file, which holds 1 s of them, is full before the
- * decoder has the 17 latents of its first tile, and the file's sink waits for the other's picture. */
+/* Latents are recorded and shown. The queue of the file holds 1 s of latents and is full before
+ * the decoder has the 17 latents of its first tile, and the file's sink waits for the other's
+ * preroll. */
 GST_START_TEST (test_tee)
 {
   g_autoptr (Run) run = run_in_folder (

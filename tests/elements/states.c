@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* States up and down, and the promise that stopping and flushing do not wait for the computation: after
- * them no step comes, of many that were left. */
+/* State changes. Stopping and flushing do not wait for the computation: no further step follows,
+ * although many are left. */
 #include "support.h"
 
 /* Hundreds of steps, so that there is something to interrupt. A file, as audiotestsrc counts its
@@ -37,7 +37,7 @@ GST_START_TEST (test_up_down)
 }
 GST_END_TEST;
 
-/* What happens at a step of the denoiser while it is stopped. */
+/* Stops or flushes at a step of the denoiser. */
 typedef struct
 {
   GMutex lock;
@@ -46,7 +46,7 @@ typedef struct
   gboolean stop_here; /* the next step is to wait until the task has been told to stop */
   gboolean waits;     /* that step has come */
   gboolean stopped;   /* the task has been told so, and has not begun anew */
-  guint late_steps;   /* which came nevertheless */
+  guint late_steps;   /* steps after the stop */
 } Steps;
 
 /* In the task's thread. @steps->lock is held. */
@@ -165,8 +165,8 @@ count_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer count)
   return GST_PAD_PROBE_OK;
 }
 
-/* Takes messages up to EOS or, if @step, up to the first step of a window. Counts what starts and how it
- * ends; @open: whether something has started and not ended. */
+/* Pops messages up to EOS or, if @step, up to the first step of a window. Counts starts and ends;
+ * @open: TRUE if a start has no end yet. */
 typedef struct
 {
   guint starts, completes, cancels;
@@ -200,7 +200,7 @@ follow_progress (GstElement *pipeline, gboolean step, Progress *p)
   }
 }
 
-/* What has started is completed or canceled before it starts again. */
+/* Every start is completed or canceled before the next start. */
 GST_START_TEST (test_progress_of_a_cut_window)
 {
   g_autofree gchar *sound = sample_path ("hello.wav");

@@ -101,7 +101,7 @@ wait_for_end (Run *run, GstBus *bus)
   }
 }
 
-/* What was posted after the end, as a second error would be, by threads that are no more. */
+/* Pops messages posted after the end, such as a second error, when all threads have ended. */
 static void
 take_rest (Run *run, GstElement *pipeline, GstBus *bus)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the tests of the elements share: pipelines that run to their end, and what came of them. */
+/* Shared helpers of the element tests: run a pipeline to its end and collect its output. */
 #pragma once
 
 #include <gst/check/gstcheck.h>
@@ -23,7 +23,7 @@ typedef struct
   GError *error; /* the first */
   guint n_buffers;
   GstClockTime first_pts, end; /* PTS of the first buffer; PTS + duration of the last */
-  GByteArray *bytes;           /* of all buffers */
+  GByteArray *bytes;           /* contents of all buffers */
   GstCaps *caps;
   GPtrArray *windows; /* avatar-window structures */
   gboolean eos;
@@ -37,8 +37,8 @@ typedef void (*RunFunc) (GstElement *pipeline, GstMessage *message, gpointer dat
 Run *run_play (GstElement *pipeline, RunFunc func, gpointer data);
 /* A pipeline with the sample portrait for "denoise" if @portrait. */
 GstElement *pipeline_new (const gchar *launch, gboolean portrait);
-/* Runs @launch to EOS or the first error. A sink named "sink" is listened to, and "denoise" gets the
- * sample portrait as its reference if @portrait. */
+/* Runs @launch to EOS or the first error and records the buffers of a sink named "sink".
+ * @portrait: set the sample portrait as the reference of "denoise". */
 Run *run_pipeline (const gchar *launch, gboolean portrait);
 void run_free (Run *run);
 gchar *sample_path (const gchar *name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Prompts of a model that has text encoders: they reach the video, their encoding is reported, and the
- * property text-cache says where it is kept; those that are too long are told of. */
+/* Prompts of a model with text encoders: they change the video, their encoding is reported and
+ * stored at the location of the property text-cache, and the truncation of long ones is
+ * reported. */
 #include "support.h"
 
 #include <glib/gstdio.h>
@@ -110,7 +111,7 @@ on_message (GstElement *pipeline, GstMessage *message, gpointer data)
     g_atomic_int_inc (&heard->told);
 }
 
-/* @cuts: (out) (nullable): what was said of prompts that are too long */
+/* @cuts: (out) (nullable): messages about truncated prompts */
 static Run *
 run_exact (const gchar *prompt, const gchar *where, gboolean exact, gint *told, gchar **cuts)
 {
@@ -178,8 +179,8 @@ GST_START_TEST (test_cache)
 }
 GST_END_TEST;
 
-/* What of a prompt is not seen is told with its numbers, and nothing of one that is. Random tokenizers of
- * LLaVA know this word, those of CLIP spell it. */
+/* A message reports the numbers of a truncated prompt, and none is posted for a complete one.
+ * The random tokenizer of LLaVA has this word as a token, that of CLIP spells it. */
 GST_START_TEST (test_too_long)
 {
   static const struct

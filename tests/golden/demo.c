@@ -24,7 +24,7 @@ typedef struct
   AvatarDevice *device;
   AvatarSafetensors *golden;
   const AvatarConfig *config;
-  gsize n_features; /* of a frame */
+  gsize n_features; /* features per frame */
   float *features;  /* [129, n_features] */
 } Fixture;
 

@@ -31,7 +31,7 @@ load_portrait (void)
   return load ("../../samples/portrait.png");
 }
 
-/* As the demo's model has a portrait fitted. */
+/* Fits a portrait as the demo model does. */
 static AvatarImage *
 load_fitted (void)
 {

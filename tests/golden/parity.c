@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What parity rounds, against upstream's own loop in float16 and bfloat16 (tools/goldens/make_parity.py): the
- * denoiser runs as it is, but for the transformer, whose place a table of velocities takes (the linker's
- * --wrap). To the bit, but for exp(). */
+/* Rounding with the property parity, against upstream's loop in float16 and bfloat16
+ * (tools/goldens/make_parity.py). The denoiser runs unchanged, except that a table of velocities
+ * replaces the transformer (the linker's --wrap). Bit-identical except for exp(). */
 #include "engine/base/tensor.h"
 #include "engine/denoise/parity.h"
 #include "engine/denoise/window.h"
@@ -19,7 +19,7 @@
 #define FRAMES 33
 #define WINDOW (CHANNELS * FRAMES * CELLS)
 
-/* What the stand-in gives, and what it was given. */
+/* Output of the replacement, and its recorded input. */
 static struct
 {
   const float *velocities, *x; /* [calls, 2, WINDOW], [calls, WINDOW] */

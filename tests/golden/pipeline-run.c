@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What no stage gives away is looked up in the denoiser's own struct, at the transformer's taps, and at the
- * call that makes velocities (the linker's --wrap); the run itself is the public API's. */
+/* Runs the public API. Values that it does not return are read from the denoiser's struct, from the
+ * transformer's taps and from the call that computes velocities (the linker's --wrap). */
 #include "tests/golden/pipeline-run.h"
 
 #include "engine/denoise/parity.h"
@@ -13,9 +13,9 @@
 #include <math.h>
 #include <string.h>
 
-#define SOURCE_WIDTH 104 /* of the portrait */
+#define SOURCE_WIDTH 104 /* width of the portrait */
 #define SOURCE_HEIGHT 150
-#define SAMPLES 640     /* of a video frame */
+#define SAMPLES 640     /* samples per video frame */
 #define NOISE_FRAMES 65 /* upstream draws as many for one window, and for two */
 
 static struct
@@ -57,9 +57,9 @@ point_tensor (const char *name, AvatarTensor t)
   point (name, t.data, avatar_tensor_n (t));
 }
 
-/* ------------------------------------------------------------------------------ inside the denoiser */
+/* --------------------------------------------------------------------------- denoiser internals */
 
-/* Texts: of the first step the positive prompt's comes first. Blocks: the branch without audio comes first. */
+/* In the first step the text of the positive prompt and the blocks without audio come first. */
 static void
 on_tap (const char *name, AvatarTensor value, gpointer data)
 {
@@ -79,7 +79,7 @@ on_tap (const char *name, AvatarTensor value, gpointer data)
     if (name[0] == 'd' && name[strlen (name) - 1] == (char) ('0' + i) && ++found.n_double[i] == 2)
       point_tensor (name, value);
   if (strcmp (name, "single_1") == 0
-      && !g_hash_table_contains (found.points, "without.0")) /* of three */
+      && !g_hash_table_contains (found.points, "without.0")) /* first of three */
     point_tensor ("cache_out", value);                       /* the later one stays */
 }
 
@@ -102,14 +102,14 @@ __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor 
         : g_strdup_printf ("%s.%u", names[k], i);
 
     point_tensor (name, tensors[k]);
-    if (k > 0) /* as upstream's transformer gives them */
+    if (k > 0) /* the order of upstream's transformer */
       avatar_dtype_round (((Point *) g_hash_table_lookup (found.points, name))->values,
           avatar_tensor_n (x), AVATAR_BF16);
   }
   return n;
 }
 
-/* ------------------------------------------------------------------------------------------- inputs */
+/* --------------------------------------------------------------------------------------- inputs */
 
 char *
 pipeline_make_folder (void)
@@ -146,7 +146,7 @@ make_portrait (void)
     for (guint x = 0; x < SOURCE_WIDTH; x++)
       for (guint c = 0; c < 3; c++)
         pixels[(y * SOURCE_WIDTH + x) * 3 + c]
-            = x * (3 + c) + y * (5 - c) + x / 8 % 2 * 60 + x * y / 32 * (1 + c); /* of 256 */
+            = x * (3 + c) + y * (5 - c) + x / 8 % 2 * 60 + x * y / 32 * (1 + c); /* modulo 256 */
   return avatar_image_new (SOURCE_WIDTH, SOURCE_HEIGHT, 3, SOURCE_WIDTH * 3, pixels, NULL);
 }
 
@@ -185,7 +185,7 @@ write_noise (const char *folder, const char *name, gint64 frames, gint64 h, gint
   return path;
 }
 
-/* ----------------------------------------------------------------------------------------- the stages */
+/* --------------------------------------------------------------------------------------- stages */
 
 /* [frames, features of one], filled up to a window with zeros as upstream does. */
 static float *
@@ -209,7 +209,7 @@ hear (AvatarModel *model, AvatarDevice *device, guint frames)
         AVATAR_PULL_OK);
   g_assert_cmpint (avatar_audio_encoder_pull (self, features, &error), ==, AVATAR_PULL_EMPTY);
   rounded = g_memdup2 (features, info->window_frames * n * sizeof (float));
-  avatar_dtype_round (rounded, info->window_frames * n, AVATAR_F16); /* as the denoiser does */
+  avatar_dtype_round (rounded, info->window_frames * n, AVATAR_F16); /* the denoiser rounds them */
   point ("audio_prompts", rounded, info->window_frames * n);
   return features;
 }
@@ -224,7 +224,7 @@ note_ids (const char *name, const gint32 *ids, guint n, guint length, gint32 pad
   point (name, values, length);
 }
 
-/* What the denoiser was conditioned with. */
+/* Conditioning of the denoiser. */
 static void
 note_conditions (AvatarDenoiser *self)
 {

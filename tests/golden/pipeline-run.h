@@ -15,8 +15,10 @@ typedef struct
 } Point;
 
 /**
- * PipelineSetup: what may be changed to see that it makes a difference
- * @frames: of the sound; @steps; @windows: in a step
+ * PipelineSetup: settings that the test varies, to see that each has an effect
+ * @frames: video frames of the sound
+ * @steps: number of steps
+ * @windows: windows per step
  * @noise, @posterior: seeds of noise
  */
 typedef struct

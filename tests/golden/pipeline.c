@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The whole chain, from sound, portrait and prompt to frames, against upstream's own program on the same
- * small random weights (tools/goldens/make_pipeline.py), at every parity point of
- * docs/dev/spec/denoise.md 8 that has a counterpart; and that a run which was given something else
- * does not pass. */
+/* The whole chain, from sound, portrait and prompt to frames, against upstream's own program on
+ * the same small random weights (tools/goldens/make_pipeline.py), at every parity point of
+ * docs/dev/spec/denoise.md 8 that has a counterpart. Runs with other input must not pass. */
 #include "tests/golden/golden.h"
 #include "tests/golden/pipeline-run.h"
 
@@ -10,7 +9,7 @@
 #include <string.h>
 
 #define PROMPT "A young woman with a red scarf speaks softly, then laughs."
-/* Of 140, the frames of tiles that end before the sound does. */
+/* Frames of tiles that end before the sound, of 140. */
 #define WHOLE 97
 #define FRAME (48 * 64 * 3)
 #define FRAMES_LIMIT 5e-3
@@ -21,10 +20,10 @@ static const PipelineSetup three = { 129, 3, 1, GIVEN };
 static const PipelineSetup fifty = { 40, 50, 1, GIVEN };
 static const PipelineSetup two = { 140, 2, 2, GIVEN };
 
-/* Relative L2 error that a point may have; the first that fits. 0: all values are the same. Behind the first
- * velocity it is upstream's roundings that grow: a float32 value beside the middle of two bfloat16 ones
- * goes the other way, and guidance makes 7.5 times as much of that. Velocities of a few steps carry all of
- * it, and 50 steps end further away than three. */
+/* Maximum relative L2 error by the prefix of a point; the first match counts. 0: equal values.
+ * After the first velocity upstream's rounding dominates: a float32 value close to the middle of
+ * two bfloat16 values is rounded the other way, and guidance multiplies that by 7.5. The error
+ * accumulates over the steps, so that it is larger after 50 steps than after three. */
 static const struct
 {
   const char *name;
@@ -86,8 +85,9 @@ limit_of (const char *name)
   return limits[i].limit;
 }
 
-/* The golden tensor @name, and of @found every N-th value where it has those only. Rows of padding at
- * the end, which upstream carries on, have no counterpart. @most: values of @found to compare */
+/* Returns the golden tensor @name, and every N-th value of @found if it only has those. Rows of
+ * padding at the end, which upstream computes, have no counterpart. @most: number of values to
+ * compare */
 static double
 difference (Fixture *f, const char *name, const Point *found, gsize most)
 {
@@ -109,7 +109,8 @@ difference (Fixture *f, const char *name, const Point *found, gsize most)
   return error;
 }
 
-/* Compares all points of @prefix; returns the names of those that are too far away. @tell: prints them. */
+/* Compares all points of @prefix and returns the names of those out of tolerance. @tell: print
+ * them. */
 static GPtrArray *
 compare (Fixture *f, const char *prefix, const PipelineSetup *setup, gboolean tell)
 {

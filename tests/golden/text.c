@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The text encoders against transformers' own, small and with random weights: the picture, the tower,
- * the merge of both, rows of padding, what is cut off, the masks, CLIP's pooled row. */
+/* The text encoders against transformers' own, small and with random weights: the picture, the
+ * tower, the merge of both, rows of padding, truncation, the masks, CLIP's pooled row. */
 #include "tests/golden/golden.h"
 
 #include "engine/image/vision.h"
@@ -47,7 +47,7 @@ section (AvatarSafetensors *golden, const char *name)
       FALSE);
 }
 
-/* Weights under @prefix: as tables in the file, and on the device. */
+/* Weights under @prefix, in the file and on the device. */
 static void
 open_weights (Fixture *f, guint i, const char *prefix)
 {

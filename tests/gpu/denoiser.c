@@ -25,7 +25,7 @@ typedef struct
   AvatarDevice *device;
   guint64 leave, taken;
   void *memory;
-  AvatarDenoiseStats stats; /* of the run */
+  AvatarDenoiseStats stats; /* statistics of the run */
 } Other;
 
 static Other *other; /* NULL: nobody */

@@ -99,7 +99,7 @@ def read_dump(path):
         while line := f.readline():
             name, n = line.split()
             value = torch.frombuffer(bytearray(f.read(4 * int(n))), dtype=torch.float32)
-            out.setdefault(name.decode(), value)  # of the first step
+            out.setdefault(name.decode(), value)  # keeps the first step
     return out
 
 
@@ -126,7 +126,7 @@ def main():
     s = (width // 16) * (height // 16)
     image, used = 34 * s, 34 * s + gpu_torch.TEXT_USED
     rows = {"txt_in": slice(0, gpu_torch.TEXT_USED), **{f"single_{i}": slice(0, used) for i in range(39)},
-            "single_39": slice(s, image)}  # of the last block only the video is computed
+            "single_39": slice(s, image)}  # the last block computes only the video
 
     def error(name, value):
         a, b = value, truth[name]

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A LoRA on weights that are int8 in their file (quanto's, as Wan2GP has them): what a GPU adds to their
- * expanded copies is what the CPU merges, and the bits are the same whether they stay on the card or not.
- * Of small random weights, or of the int8 file AVATAR_LORA_MODEL. Skipped without a GPU.
+/* A LoRA on int8 weights (quanto's, as in Wan2GP's files): the GPU adds to expanded copies the
+ * same as the CPU merges, bit-identically for resident and streamed weights. Uses small random
+ * weights, or the int8 file AVATAR_LORA_MODEL. Skipped without a GPU.
  *
  *   gpu-lora [DEVICE] */
 #include "engine/device/device.h"
@@ -14,7 +14,8 @@
 #define INT8 "ckpts/hunyuan_video_avatar_720_quanto_bf16_int8.safetensors"
 /* Far more than bfloat16 rounds away. */
 #define STRENGTH 40
-/* Of bfloat16 through all blocks; and of what the LoRA changes, which is half as large as the latents. */
+/* Tolerance of bfloat16 through all blocks, and of the LoRA's change, half as large as the
+ * latents. */
 #define LIMIT 5e-2
 #define LIMIT_OF_CHANGE 0.15
 /* MiB between the budgets that are tried. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every combination of settings on a GPU, at sizes, window lengths, lengths of text and budgets that
- * no benchmark uses. Each cell of the matrix must be planned, run as planned and give finite
- * results; what the plan refuses the run must refuse, too. The same bits are expected under every
- * budget, and results close to the CPU's where the CPU takes no minutes. Skipped without a GPU.
+/* Every combination of settings on a GPU, at sizes, window lengths, lengths of text and budgets
+ * that no benchmark uses. Each cell of the matrix must be planned, run as planned and give
+ * finite results; what the plan refuses the run must refuse, too. The same bits are expected
+ * under every budget, and results close to the CPU's where the CPU takes no minutes. Skipped
+ * without a GPU.
  *
  *   gpu-matrix [--device DEVICE] [MODEL]
  *
@@ -17,7 +18,7 @@
 #include <string.h>
 
 #define MIB ((guint64) 1 << 20)
-/* Work that the CPU does in seconds: pixels of all frames times squared width of the transformer. */
+/* Work that takes the CPU seconds: pixels of all frames times squared width of the transformer. */
 #define CPU_PIXELS (256 * 1024)
 #define CPU_WORK 2e11
 
@@ -49,7 +50,7 @@ random_floats (gsize n, guint64 stream, double width)
   return out;
 }
 
-/* Counts the cell @name, and says what was found there. @error: of a run that failed; freed. */
+/* Counts the cell @name and prints its result. @error: (transfer full): error of a failed run. */
 static void tell (const char *name, GError *error, const char *format, ...) G_GNUC_PRINTF (3, 4);
 
 static void
@@ -373,7 +374,7 @@ cpu_takes (const Denoise *c)
   return c->width * c->height * c->chunk / 64. * hidden * hidden <= CPU_WORK;
 }
 
-/* @truth: (nullable): of the same cell without what makes results approximate. */
+/* @truth: (nullable): result of the same cell without approximations. */
 static void
 denoise_cell (const Denoise *c, const GArray *truth, double limit)
 {

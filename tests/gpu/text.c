@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The text encoders on a GPU, in float16: close to the CPU's float32, and the same bits in the least
- * memory that does. Of small random weights, or of the folder AVATAR_TEXT_MODEL, of any size. Skipped
- * without a GPU. */
+/* The text encoders on a GPU, in float16: close to the CPU's float32, and bit-identical in the
+ * minimum memory. Uses small random weights, or the folder AVATAR_TEXT_MODEL, of any size.
+ * Skipped without a GPU. */
 #include "engine/device/device.h"
 #include "engine/text/encoder.h"
 #include "engine/model/config.h"
@@ -10,14 +10,14 @@
 #include <string.h>
 
 #define SIDE 96
-/* Of float16 through all layers; small random weights are far from any massive activation. */
+/* Tolerance of float16 through all layers; small random weights have no massive activations. */
 #define LIMIT 1e-2
 
 static AvatarModel *model;
 static AvatarImage *image;
 
-/* States and pooled vectors of both prompts; free with g_array_unref(). @least: no more memory than that.
- */
+/* Returns states and pooled vectors of both prompts (transfer full). @least: use the minimum
+ * memory. */
 static GArray *
 encode (AvatarDevice *device, gboolean least)
 {

@@ -107,7 +107,7 @@ class Encoders:
         self.clip = filled(self.clip, clip, "text_model.")
         self.projector = {k.removeprefix("multi_modal_projector."): v for k, v in state.items() if k.startswith("multi_modal_projector.")}
         head = self.text["hidden_size"] // self.text["num_attention_heads"]
-        # what upstream's cast of the whole model to float16 leaves of the frequencies
+        # upstream casts the whole model to float16, frequencies included
         self.frequencies = (self.text["rope_theta"] ** -(torch.arange(0, head, 2, dtype=torch.float32) / head)).half().float().to(device)
         self.dtype = torch.float16
 

@@ -52,7 +52,7 @@ new_ops (AvatarDevice *device)
   return ops;
 }
 
-/* What a body leaves: values of the host. */
+/* Result of a body, on the host. */
 typedef GArray *(*Body) (AvatarOps *ops, const gint64 *p);
 
 static void
@@ -189,7 +189,7 @@ test_operations (void)
   CASE (attention, 8e-3, 3, 64, 512, 1);
   CASE (attention, 8e-3, 5, 40, 48, 1);
   CASE (attention, 8e-3, 17, 256, 512, 0);
-  /* of tiles whose frames have any number of pixels */
+  /* tiles whose frames have any number of pixels */
   CASE (attention, 8e-3, 3, 62, 512, 1);
   CASE (attention, 8e-3, 5, 77, 512, 1);
   CASE (attention, 8e-3, 7, 75, 512, 0);

@@ -35,7 +35,7 @@ speech ()
   ffmpeg -nostdin -v error -y -ss 0.4 -t "$seconds" -i "$hello" "$@" "$out"
 }
 
-# What the decoded sound should give: one frame for every 40 ms begun.
+# Prints the number of frames for the decoded sound: one per 40 ms, rounded up.
 expected_frames () # AUDIO
 {
   gst-launch-1.0 -q filesrc location="\"$1\"" ! decodebin ! audioconvert ! audioresample \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How well a generated mouth follows the true one.
+/* Correlation of a generated mouth's opening with the true one.
  *   measure HELDOUT.json                     prints the number of clips
  *   measure HELDOUT.json CLIP FRAMES.rgb     prints the correlation over the clip's frames
  * FRAMES.rgb: 128 x 128 RGB bytes, frame after frame. The opening is measured as the demo model's

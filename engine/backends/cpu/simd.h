@@ -8,7 +8,7 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) \
-    && !defined(__SANITIZE_ADDRESS__)
+    && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define AVATAR_SIMD __attribute__ ((target_clones ("avx512f", "avx2", "default"), noinline))
 #else
 #define AVATAR_SIMD __attribute__ ((noinline))
