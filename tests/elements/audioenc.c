@@ -209,7 +209,7 @@ GST_START_TEST (test_renegotiation)
 }
 GST_END_TEST;
 
-/* Pushes 50 ms of sound at 0 and, behind a new STREAM_START and @segment, at 50 ms. */
+/* Pushes 50 ms of sound at 0 and, after a new STREAM_START and @segment, at 50 ms. */
 static GstHarness *
 harness_chained (const GstSegment *segment)
 {

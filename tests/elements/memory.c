@@ -146,7 +146,7 @@ GST_START_TEST (test_turns)
     break;
   }
   fail_unless (mib < 200);
-  /* neither had room beside the other */
+  /* the memory did not suffice for both */
   fail_unless (denoise > 0 && decode > 0);
   fail_unless (denoise - OVERHEAD + decode > mib * MIB,
       "%u MiB: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT, mib, denoise, decode);

@@ -37,7 +37,7 @@ take_message (Run *run, GstMessage *message)
       return FALSE;
     case GST_MESSAGE_ERROR:
       gst_message_parse_error (message, &error, NULL);
-      /* The source complains too that nobody takes its data; that is not ours. */
+      /* The source also posts an error, as its data is not consumed; it is ignored. */
       if (g_str_has_prefix (GST_OBJECT_NAME (GST_MESSAGE_SRC (message)), "avatar")
           || g_str_equal (GST_OBJECT_NAME (GST_MESSAGE_SRC (message)), "denoise")) {
         run->n_errors++;

@@ -12,7 +12,7 @@ G_BEGIN_DECLS
   "audiotestsrc wave=saw samplesperbuffer=640 num-buffers=" #frames \
   " ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! avataraudioenc"
 #define DENOISE "avatardenoise name=denoise steps=2"
-/* Caps that make the video 64 x 64 pixels, behind avatardenoise and behind avatarvaedecode: for
+/* Caps that make the video 64 x 64 pixels, after avatardenoise and after avatarvaedecode: for
  * tests whose subject is not the picture, which a sanitizer makes ten times as slow. */
 #define SMALL_LATENTS "other/tensors,dimensions=(string)8:8:1:16"
 #define SMALL_VIDEO "video/x-raw,width=64,height=64"

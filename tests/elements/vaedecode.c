@@ -313,7 +313,7 @@ pull_event (GstHarness *h, GstEventType type)
   return event;
 }
 
-/* The stream behind the decoder is one of video, and is not described as the sound was. */
+/* The stream after the decoder is video and does not have the tags of the sound. */
 GST_START_TEST (test_stream)
 {
   GstHarness *h = gst_harness_new_parse ("avatarvaedecode");

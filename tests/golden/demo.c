@@ -259,7 +259,7 @@ compare_places (const Fixture *f, const AvatarEncoding *e, const guint8 *mask)
   g_free (rows.data);
 }
 
-/* Both prompts beside the portrait, by the encoders themselves. */
+/* Encodes both prompts with the portrait. */
 static void
 encode_texts (Fixture *f, AvatarConditions *conditions)
 {

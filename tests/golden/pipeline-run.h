@@ -32,7 +32,7 @@ typedef struct
 /* Writes the model's folder; free with pipeline_remove(). */
 char *pipeline_make_folder (void);
 void pipeline_remove (char *folder);
-/* Name -> Point; steps and windows are in the names as in the golden file, behind its "CASE.". */
+/* Name -> Point; steps and windows are in the names as in the golden file, after its "CASE.". */
 GHashTable *pipeline_run (const char *folder, const PipelineSetup *setup);
 
 G_END_DECLS

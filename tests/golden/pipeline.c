@@ -50,7 +50,7 @@ static const struct
   { "fifty.x.49/*", 5e-3 },
   { "fifty.latents/*", 5e-3 },
   { "three.frames/*", FRAMES_LIMIT },
-  /* upstream decodes all latents of the window, and group norms see those behind the sound's end */
+  /* upstream decodes all latents of the window; group norms include those after the sound */
   { "*.frames/*", 8e-2 },
   { "*", 2e-3 },
 };

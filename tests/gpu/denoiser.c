@@ -28,7 +28,7 @@ typedef struct
   AvatarDenoiseStats stats; /* statistics of the run */
 } Other;
 
-static Other *other; /* NULL: nobody */
+static Other *other; /* NULL: none */
 
 static void
 on_progress (const AvatarProgress *progress, gpointer data)

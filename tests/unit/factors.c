@@ -159,7 +159,7 @@ test_names (Fixture *f, gconstpointer data)
     add_weights (f, "I8", 3, 1);
     add (f, name, "F32", "[8,1]", rows, sizeof rows, sizeof rows);
     expect (f, 6, 48);
-    /* beside weights of 16 bits: nothing to be done, or more than is known */
+    /* with 16-bit weights: no effect, or unsupported */
     add_weights (f, "F32", 0, 4);
     add (f, name, "F32", "[]", &(float){ 1 }, 4, 4);
     expect (f, 0, 0);

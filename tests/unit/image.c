@@ -600,7 +600,7 @@ test_face_mask (void)
   }
 }
 
-/* The head of the golden portrait, as somebody would frame it, gives the golden mask. */
+/* A box around the head of the golden portrait gives the golden mask. */
 static void
 test_face_mask_golden (void)
 {

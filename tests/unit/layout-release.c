@@ -283,7 +283,7 @@ fill_ones (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer
     ((float *) out)[i] = 1;
 }
 
-/* The VAE as sibling releases have it: a prefix, below a key, and beside other things. */
+/* The VAE in files of related releases: with a prefix, below a key, and among other tensors. */
 static void
 test_vae_prefix (Fixture *f, gconstpointer data)
 {
@@ -564,7 +564,7 @@ main (int argc, char **argv)
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree char *path = g_strconcat ("/released/", tests[i].name, NULL);
+    g_autofree char *path = g_strconcat ("/layout-release/", tests[i].name, NULL);
 
     g_test_add (path, Fixture, NULL, setup, tests[i].func, teardown);
   }

@@ -241,7 +241,7 @@ main (int argc, char **argv)
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree char *path = g_strconcat ("/wan2gp/", tests[i].name, NULL);
+    g_autofree char *path = g_strconcat ("/layout-wan2gp/", tests[i].name, NULL);
 
     g_test_add (path, Fixture, NULL, setup, tests[i].func, teardown);
   }

@@ -221,7 +221,7 @@ test_metadata_refused (Fixture *f, gconstpointer data)
   refuse (f, 1, "remove one of them");
 }
 
-/* PEFT's configuration beside the file, unless it is that of another. */
+/* PEFT's configuration in the same folder, unless it belongs to another file. */
 static void
 test_beside (Fixture *f, gconstpointer data)
 {

@@ -546,14 +546,14 @@ main (int argc, char **argv)
 
   g_test_init (&argc, &argv, NULL);
   folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
-  g_test_add_func ("/hostile/no-files", test_no_files);
-  g_test_add_func ("/hostile/truncated", test_truncated);
-  g_test_add_func ("/hostile/corpora", test_corpora);
-  g_test_add_func ("/hostile/recursion", test_recursion);
-  g_test_add_func ("/hostile/colliding-names", test_colliding_names);
-  g_test_add_func ("/hostile/tables", test_tables);
-  g_test_add_func ("/hostile/zip-lies", test_zip_lies);
-  g_test_add_func ("/hostile/pickle-bombs", test_pickle_bombs);
+  g_test_add_func ("/malformed-files/no-files", test_no_files);
+  g_test_add_func ("/malformed-files/truncated", test_truncated);
+  g_test_add_func ("/malformed-files/corpora", test_corpora);
+  g_test_add_func ("/malformed-files/recursion", test_recursion);
+  g_test_add_func ("/malformed-files/colliding-names", test_colliding_names);
+  g_test_add_func ("/malformed-files/tables", test_tables);
+  g_test_add_func ("/malformed-files/zip-lies", test_zip_lies);
+  g_test_add_func ("/malformed-files/pickle-bombs", test_pickle_bombs);
   status = g_test_run ();
   empty_folder ();
   g_rmdir (folder);

@@ -192,12 +192,12 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  g_test_add_func ("/given/read", test_read);
-  g_test_add_func ("/given/refuse", test_refuse);
-  g_test_add_func ("/given/settings", test_settings);
-  g_test_add_data_func ("/given/run/cpu", "cpu", test_run);
-  g_test_add_data_func ("/given/run/device", "sim:512", test_run);
-  g_test_add_data_func ("/given/posterior/cpu", "cpu", test_posterior);
-  g_test_add_data_func ("/given/posterior/device", "sim:512", test_posterior);
+  g_test_add_func ("/noise-file/read", test_read);
+  g_test_add_func ("/noise-file/refuse", test_refuse);
+  g_test_add_func ("/noise-file/settings", test_settings);
+  g_test_add_data_func ("/noise-file/run/cpu", "cpu", test_run);
+  g_test_add_data_func ("/noise-file/run/device", "sim:512", test_run);
+  g_test_add_data_func ("/noise-file/posterior/cpu", "cpu", test_posterior);
+  g_test_add_data_func ("/noise-file/posterior/device", "sim:512", test_posterior);
   return g_test_run ();
 }

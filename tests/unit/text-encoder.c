@@ -237,7 +237,7 @@ test_prompts (Fixture *f, gconstpointer data)
   g_byte_array_unref (encode (f, &job, &parts)); /* tests/elements/text.c tests the truncation */
 }
 
-/* The file is cut short behind our back. */
+/* The file is truncated while it is open. */
 static void
 test_cut (Fixture *f, gconstpointer data)
 {

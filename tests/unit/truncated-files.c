@@ -72,7 +72,7 @@ teardown (Fixture *f, gconstpointer device)
 
   avatar_device_get_memory (f->device, &memory);
   g_assert_cmpuint (memory.now, ==, strcmp (device, "cpu") == 0 ? 0 : AVATAR_SIM_OVERHEAD);
-  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* nothing was left behind */
+  g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* no leak */
   g_clear_pointer (&f->model, avatar_model_unref);
   avatar_device_unref (f->device);
   for (guint i = 0; i < G_N_ELEMENTS (files); i++) {
@@ -370,7 +370,7 @@ test_nan_in_data (Fixture *f, gconstpointer device)
 }
 
 #define ADD(name, device) \
-  g_test_add ("/broken/" #name "/" device, Fixture, device, setup, test_##name, teardown)
+  g_test_add ("/truncated-files/" #name "/" device, Fixture, device, setup, test_##name, teardown)
 
 int
 main (int argc, char **argv)
