@@ -22,7 +22,7 @@ static gboolean json, no_memory;
 static const GOptionEntry entries[] = {
   { "json", 0, 0, G_OPTION_ARG_NONE, &json, "One JSON object, for programs", NULL },
   { "no-memory", 0, 0, G_OPTION_ARG_NONE, &no_memory, "Leave out the memory plans", NULL },
-  { NULL },
+  G_OPTION_ENTRY_NULL,
 };
 
 /* ------------------------------------------------------------------------------------- progress */

@@ -27,7 +27,7 @@ static const GOptionEntry entries[] = {
       "FILE[:STRENGTH]" },
   { "force", 'f', 0, G_OPTION_ARG_NONE, &force, "Replace an existing packed folder", NULL },
   { "quiet", 'q', 0, G_OPTION_ARG_NONE, &quiet, "Print errors only", NULL },
-  { NULL },
+  G_OPTION_ENTRY_NULL,
 };
 
 static void

@@ -46,7 +46,7 @@ static const GOptionEntry entries[] = {
       "Rate of copies from page-locked memory, in GB/s (default 55)", "B" },
   { "all-cards", 0, 0, G_OPTION_ARG_NONE, &all_cards, "Print a table of cards and video sizes",
       NULL },
-  { NULL },
+  G_OPTION_ENTRY_NULL,
 };
 
 /* ------------------------------------------------------------------------------------ arguments */

@@ -36,7 +36,7 @@ static const GOptionEntry entries[] = {
   { "empty", 'e', 0, G_OPTION_ARG_NONE, &empty,
       "Zeros in place of values, as holes in the files, which take almost no space", NULL },
   { "seed", 's', 0, G_OPTION_ARG_INT64, &seed, "Seed of the values (default 0)", "N" },
-  { NULL },
+  G_OPTION_ENTRY_NULL,
 };
 
 typedef struct

@@ -8,6 +8,8 @@
 
 #include <unistd.h>
 
+static volatile guint8 sum; /* keeps the reads */
+
 static void
 scale (const AvatarImage *image)
 {
@@ -29,7 +31,6 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (AvatarImage) image = NULL;
   char path[64];
   int fd = avatar_fuzz_file (data, size, path);
-  volatile guint8 sum = 0;
 
   image = avatar_image_load (path, &error);
   close (fd);

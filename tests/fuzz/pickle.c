@@ -4,6 +4,8 @@
 
 #include "engine/formats/pickle.h"
 
+static volatile guint8 sum; /* keeps the reads */
+
 #define STEPS 1000 /* nodes may hold themselves: there is no end */
 
 int
@@ -12,7 +14,6 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarPickle) pickle = avatar_pickle_parse (data, size, "fuzz", &error);
   const AvatarPickleNode *node;
-  volatile guint8 sum = 0;
 
   g_assert (!pickle == !!error);
   if (!pickle)

@@ -249,7 +249,7 @@ test_random (Fixture *f, gconstpointer data)
     "ckpts/llava_llama_image/model-00002-of-00004.safetensors",
     "ckpts/llava_llama_image/model-00003-of-00004.safetensors",
     "ckpts/llava_llama_image/model-00004-of-00004.safetensors",
-    "ckpts/llava_llama_image/config.json", "ckpts/llava_llama_image/" INDEX,
+    "ckpts/llava_llama_image/config.json", ("ckpts/llava_llama_image/" INDEX),
     "ckpts/llava_llama_image", "ckpts" };
   g_autofree char *index = path_of (f, "ckpts/llava_llama_image/" INDEX);
   g_autoptr (GError) error = NULL;
