@@ -13,8 +13,10 @@
 static gboolean
 is_cuda (const char *name)
 {
-  return strncmp (name, "cuda:", 5) == 0 && name[5] && strspn (name + 5, "0123456789") < 6
-      && !name[5 + strspn (name + 5, "0123456789")];
+  const char *index = g_str_has_prefix (name, "cuda:") ? name + strlen ("cuda:") : "";
+  gsize digits = strspn (index, "0123456789");
+
+  return digits > 0 && digits < 6 && !index[digits];
 }
 
 static const AvatarBackend *
