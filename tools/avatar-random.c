@@ -139,14 +139,15 @@ write_vae (const RandomJob *job, GError **error)
 {
   switch (job->form) {
     case RANDOM_PLAIN:
-      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, "vae.safetensors", RANDOM_SAFETENSORS, error);
+      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, "vae.safetensors",
+          RANDOM_SAFETENSORS, error);
     case RANDOM_WAN2GP:
       return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32,
                  "ckpts/hunyuan_video_custom_VAE_fp32.safetensors", RANDOM_SAFETENSORS, error)
           && random_write_section (job, "vae", "ckpts/hunyuan_video_custom_VAE_config.json", error);
     default:
-      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, VIDEO "/vae/pytorch_model.pt", RANDOM_TORCH,
-                 error)
+      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, VIDEO "/vae/pytorch_model.pt",
+                 RANDOM_TORCH, error)
           && random_write_section (job, "vae", VIDEO "/vae/config.json", error);
   }
 }
@@ -337,8 +338,8 @@ write_one (const RandomJob *job, const char *part, GError **error)
   if (strcmp (part, "detface") == 0)
     return write_detector (job, error);
   if (strcmp (part, "text") == 0 && plain)
-    return write_part (job, AVATAR_COMPONENT_TEXT, AVATAR_F32, "text_stub.safetensors", RANDOM_SAFETENSORS,
-        error);
+    return write_part (job, AVATAR_COMPONENT_TEXT, AVATAR_F32, "text_stub.safetensors",
+        RANDOM_SAFETENSORS, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "unknown component \"%s\" for this layout; expected transformer, vae, whisper, detface, %s",
       part,

@@ -109,8 +109,8 @@ typedef struct
 
 /* Fills @view from @source, with what LoRAs add. */
 static gboolean
-load_view (AvatarTensor view, const AvatarTensorSource *source, const char *name, const HostLoad *load,
-    GError **error)
+load_view (AvatarTensor view, const AvatarTensorSource *source, const char *name,
+    const HostLoad *load, GError **error)
 {
   g_autofree char *scale = g_strconcat (name, "_scale", NULL);
 
@@ -213,8 +213,7 @@ discrete_init (AvatarWeights *self, const HostLoad *load, const AvatarWeightSett
     return TRUE;
   if (!avatar_device_get_backend (self->device)->discrete)
     return (self->slot = avatar_host_streamer_new (self->device, self->units, error)) != NULL;
-  self->residency = avatar_weight_streamer_new (self->device, self->units,
-      settings->pinned_bytes);
+  self->residency = avatar_weight_streamer_new (self->device, self->units, settings->pinned_bytes);
   return avatar_weight_streamer_load_fixed (self->residency, error);
 }
 

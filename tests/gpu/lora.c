@@ -78,7 +78,8 @@ test_int8 (void)
   double size, of_latents, of_change;
 
   g_assert_cmpint (((AvatarTensorSource *) g_hash_table_lookup (avatar_model_get_component (model,
-                                                              AVATAR_COMPONENT_TRANSFORMER, NULL),
+                                                                    AVATAR_COMPONENT_TRANSFORMER,
+                                                                    NULL),
                         "single_blocks.0.linear1.weight"))
                        ->dtype,
       ==, AVATAR_I8);

@@ -180,7 +180,7 @@ test_packed (Fixture *f, gconstpointer data)
 }
 
 /* A fused matrix of e4m3 ones, of which the LoRAs in @f have q and v, and all rows again.
- * @list: of it alone, bound to @handle */
+ * @list: contains this matrix alone, bound to @handle */
 typedef struct
 {
   AvatarWeightList *list;

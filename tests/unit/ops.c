@@ -414,7 +414,7 @@ test_scale_round (void)
 
   for (guint k = 0; k < G_N_ELEMENTS (rows); k++) {
     fill (x);
-    for (guint i = 0; i < 1027; i++) /* of the normal numbers of float16 */
+    for (guint i = 0; i < 1027; i++) /* normal numbers of float16 */
       avatar_tensor_f32 (x)[i] += avatar_tensor_f32 (x)[i] < 0 ? -0.01f : 0.01f;
     avatar_op_copy (ops, before, x);
     avatar_op_scale_round (ops, x, -2.7, rows[k].dtype);

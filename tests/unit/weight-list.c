@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Binding of names to handles: every tensor of the manifest is bound once and nothing else is, in the
- * group and with the class that its name stands for, which this test reads from the names; a name
- * that the file does not have is an error at the opening. */
+/* Binding of names to handles: every tensor of the manifest is bound exactly once and nothing else is
+ * bound. Group and class equal those that this test derives from the name. A name that is not in the
+ * file is an error when the weights are opened. */
 #include "engine/audio/whisper.h"
 #include "engine/denoise/transformer-private.h"
 #include "engine/model/config-released.h"
@@ -129,7 +129,7 @@ clip_group (const char *name, const AvatarConfig *config)
   return g_str_has_prefix (name, "embeddings.") ? NOWHERE : AVATAR_WEIGHT_GROUP_FIXED;
 }
 
-/* Whether the matrix that a bias belongs to is in @manifest. */
+/* Returns TRUE if the matrix that a bias belongs to is in @manifest. */
 static gboolean
 is_matrix_bias (GArray *manifest, const char *name)
 {
