@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Binding of names to handles: every tensor of the manifest is bound exactly once and nothing else is
- * bound. Group and class equal those that this test derives from the name. A name that is not in the
- * file is an error when the weights are opened. */
+/* Binding of names to handles: every tensor of the manifest is bound exactly once and nothing else
+ * is bound. Group and class equal those that this test derives from the name. A name that is not in
+ * the file is an error when the weights are opened. */
 #include "engine/audio/whisper.h"
 #include "engine/denoise/transformer-private.h"
 #include "engine/model/config-released.h"
