@@ -220,7 +220,7 @@ test_none (Fixture *f, gconstpointer data)
   add_weights (f, "F8_E4M3", 0x40, 1); /* 2 */
   refuse (f, MODULE ".weight", "without a scale factor");
   add_weights (f, "F8_E4M3", LARGE, 1);
-  refuse (f, MODULE ".weight", "the largest 448");
+  refuse (f, MODULE ".weight", "largest value 448");
   add_weights (f, "I8", 3, 1);
   refuse (f, MODULE ".weight", "missing");
 }

@@ -249,9 +249,11 @@ test_wrong_name (gconstpointer device_name)
   const AvatarWeightTable good = { rows, 1 }, bad = { rows, 2 };
   const AvatarWeightTable *const tables[] = { &bad, &good };
   const guint groups[] = { AVATAR_WEIGHT_GROUP_FIXED };
-  static float values[16] = { 1, 2, 3 };
-  AvatarTensor matrix = avatar_tensor (AVATAR_F32, values, 2, (gint64) 4, (gint64) 4);
-  AvatarTensor bias = avatar_tensor (AVATAR_F32, values, 1, (gint64) 4);
+  static const float values[16] = { 1, 2, 3 };
+  static const gint64 shape[] = { 4, 4 };
+  g_autoptr (GBytes) bytes = g_bytes_new_static (values, sizeof values);
+  AvatarTensorSource matrix = avatar_tensor_source_in_bytes (bytes, 0, AVATAR_F32, 2, shape);
+  AvatarTensorSource bias = avatar_tensor_source_in_bytes (bytes, 0, AVATAR_F32, 1, shape);
   g_autoptr (GHashTable) tensors = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr (AvatarDevice) device = avatar_device_open (device_name, NULL);
 
@@ -288,8 +290,9 @@ test_wrong_name (gconstpointer device_name)
 static void
 test_wrong_dtype (void)
 {
-  static gint64 values[4];
-  AvatarTensor t = avatar_tensor (AVATAR_I64, values, 1, (gint64) 4);
+  static const gint64 values[4], n = 4;
+  g_autoptr (GBytes) bytes = g_bytes_new_static (values, sizeof values);
+  AvatarTensorSource t = avatar_tensor_source_in_bytes (bytes, 0, AVATAR_I64, 1, &n);
   g_autoptr (GHashTable) tensors = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
   g_autoptr (AvatarWeightList) list = avatar_weight_list_new (0);
