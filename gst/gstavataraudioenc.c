@@ -404,16 +404,10 @@ gst_avatar_audio_enc_finalize (GObject *object)
 }
 
 static void
-gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
+install_properties (GObjectClass *object_class)
 {
-  GObjectClass *object_class = G_OBJECT_CLASS (klass);
-  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
-  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
-  object_class->set_property = gst_avatar_audio_enc_set_property;
-  object_class->get_property = gst_avatar_audio_enc_get_property;
-  object_class->finalize = gst_avatar_audio_enc_finalize;
   /**
    * GstAvatarAudioEnc:model:
    *
@@ -481,6 +475,19 @@ gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
           "Round the spectrogram to 16 bits, as HunyuanVideo-Avatar does; for comparisons", FALSE,
           flags));
   gst_avatar_aliases_install (object_class, aliases);
+}
+
+static void
+gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
+
+  object_class->set_property = gst_avatar_audio_enc_set_property;
+  object_class->get_property = gst_avatar_audio_enc_get_property;
+  object_class->finalize = gst_avatar_audio_enc_finalize;
+  install_properties (object_class);
 
   gst_element_class_set_static_metadata (element_class, "Avatar audio encoder",
       "Filter/Converter/Audio", "Encodes speech to one tensor of audio features per video frame",

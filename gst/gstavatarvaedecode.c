@@ -415,15 +415,10 @@ gst_avatar_vae_decode_finalize (GObject *object)
 }
 
 static void
-gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
+install_properties (GObjectClass *object_class)
 {
-  GObjectClass *object_class = G_OBJECT_CLASS (klass);
-  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
-  object_class->set_property = gst_avatar_vae_decode_set_property;
-  object_class->get_property = gst_avatar_vae_decode_get_property;
-  object_class->finalize = gst_avatar_vae_decode_finalize;
   /**
    * GstAvatarVaeDecode:model:
    *
@@ -499,6 +494,18 @@ gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
           "rounded; for comparisons",
           FALSE, flags));
   gst_avatar_aliases_install (object_class, aliases);
+}
+
+static void
+gst_avatar_vae_decode_class_init (GstAvatarVaeDecodeClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+
+  object_class->set_property = gst_avatar_vae_decode_set_property;
+  object_class->get_property = gst_avatar_vae_decode_get_property;
+  object_class->finalize = gst_avatar_vae_decode_finalize;
+  install_properties (object_class);
 
   gst_element_class_set_static_metadata (element_class, "Avatar video decoder",
       "Codec/Decoder/Video", "Decodes latent frames of a talking video to video frames",
