@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Times the steps of the denoiser, through the public interface only.
  *   steps MODEL DEVICE WIDTHxHEIGHT STEPS
- * Denoises two windows of silence and prints the median seconds of a step of the second window, and the
- * seconds of that window. */
+ * Denoises two windows of silence and prints the median seconds of a step of the second window, and
+ * the seconds of that window. */
 #include <avatar/avatar.h>
 #include <stdio.h>
 #include <stdlib.h>
