@@ -255,7 +255,7 @@ install_caches (GObjectClass *klass)
    * Since: 0.1
    */
   install_double (klass, PROP_CACHE_THRESHOLD, "cache-threshold", "Cache threshold",
-      "Relative change up to which step-cache=adaptive uses cached steps; -1 = the default, 0.05",
+      "Relative change of the modulation up to which step-cache=adaptive uses cached steps; -1 = the default, 0.05",
       100.0);
 }
 
@@ -265,7 +265,7 @@ install_pictures (GObjectClass *klass)
   /**
    * GstAvatarDenoise:reference:
    *
-   * Path of the portrait to animate. Not used if the reference pad is linked.
+   * Path of the portrait to animate. Not used if the reference pad is requested.
    *
    * Since: 0.1
    */
@@ -337,8 +337,7 @@ install_sampling (GObjectClass *klass)
    * Since: 0.1
    */
   install_double (klass, PROP_FLOW_SHIFT, "flow-shift", "Flow shift",
-      "Shift of the noise schedule towards steps with much noise; -1 = the model's "
-      "default" NEXT_WINDOW,
+      "Shift of the noise schedule towards steps with much noise, above 0; 1 = no shift, -1 = the model's default" NEXT_WINDOW,
       100.0);
   /**
    * GstAvatarDenoise:seed:
@@ -400,7 +399,7 @@ install_windows (GObjectClass *klass)
    * Since: 0.1
    */
   install_uint (klass, PROP_OVERLAP, "overlap", "Overlap",
-      "Overlap of consecutive windows in stream mode, in latent frames (160 ms); 0 = the default",
+      "Overlap of consecutive windows in stream mode, in latent frames (160 ms), shorter than a window; 0 = 5, or half of a window of at most 5",
       4095);
 }
 
