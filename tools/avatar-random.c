@@ -24,9 +24,10 @@ static gboolean empty = FALSE;
 
 static const GOptionEntry entries[] = {
   { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
-      "transformer, vae, whisper (default), detface, and as released transformer-fp8, llava, clip (with "
-      "their tokenizers), or tokenizers alone; with safetensors transformer-fp8, text (default, too); for "
-      "wan2gp transformer-int8, llava, clip or tokenizers",
+      "Components, separated by commas (default: transformer,vae,whisper, and text with "
+      "--format=safetensors); others are detface; with the released layout transformer-fp8, llava and "
+      "clip (both with tokenizers) and tokenizers (alone); with --format=safetensors transformer-fp8; "
+      "with wan2gp transformer-int8, llava, clip and tokenizers",
       "LIST" },
   { "layout", 'l', 0, G_OPTION_ARG_STRING, &layout, "released (default) or wan2gp", "L" },
   { "format", 'f', 0, G_OPTION_ARG_STRING, &format,
@@ -466,8 +467,9 @@ run (int argc, char **argv, GError **error)
 
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_set_summary (context,
-      "Writes a folder of seeded random weights in the layout of the release: FOLDER/ckpts/... "
-      "At the released sizes the transformer takes 24.2 GiB, or 12.6 GiB in 8 bits.");
+      "Writes a model of seeded random weights to FOLDER, by default in the layout of the release\n"
+      "(FOLDER/ckpts/...). At the released sizes the transformer takes 24.2 GiB, or 12.6 GiB in\n"
+      "8 bits.");
   if (!g_option_context_parse (context, &argc, &argv, error))
     return FALSE;
   if (argc != 2 || !choose_form (&job.form)) {
