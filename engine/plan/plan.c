@@ -228,6 +228,15 @@ plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
   return TRUE;
 }
 
+static void
+set_cost (AvatarPlanStage *stage, const AvatarStageCost *cost)
+{
+  stage->weight_bytes = cost->weight_bytes;
+  stage->arena_bytes = cost->arena_bytes;
+  stage->flops = cost->flops;
+  stage->bytes = cost->bytes;
+}
+
 /* Plans the portrait's encoder, and the decoder with @room bytes for its arena. */
 static gboolean
 plan_vae (Job *job, guint64 room, AvatarPlan *plan, GError **error)
@@ -236,24 +245,24 @@ plan_vae (Job *job, guint64 room, AvatarPlan *plan, GError **error)
   guint width = job->denoise->width, height = job->denoise->height;
   AvatarDevice *device = job->device;
   gboolean on_gpu = avatar_device_get_backend (device)->discrete;
-  guint64 least;
+  const AvatarDecoderPlanParams params = { width, height, job->frames, job->decode, room };
+  AvatarStageCost portrait_cost, decoder_cost;
 
   portrait->name = "portrait encoder";
   decoder->name = "decoder";
   portrait->on_gpu = decoder->on_gpu = on_gpu;
-  if (!avatar_vae_encoder_plan (job->model, device, width, height, &portrait->weight_bytes,
-          &portrait->arena_bytes, &portrait->flops, &portrait->bytes, error)
-      || !avatar_decoder_plan (job->model, device, width, height, job->decode, job->frames, room,
-          &decoder->weight_bytes, &decoder->arena_bytes, &least, &decoder->flops, &decoder->bytes,
-          error))
+  if (!avatar_vae_encoder_plan (job->model, device, width, height, &portrait_cost, error)
+      || !avatar_decoder_plan (job->model, device, &params, &decoder_cost, error))
     return FALSE;
+  set_cost (portrait, &portrait_cost);
+  set_cost (decoder, &decoder_cost);
   job->shared = (SharedMemory){ 0 };
   if (on_gpu)
     job->shared = (SharedMemory){
       .decoder = avatar_device_get_allocation_size (device, decoder->weight_bytes)
           + avatar_device_get_allocation_size (device, decoder->arena_bytes),
       .least = avatar_device_get_allocation_size (device, decoder->weight_bytes)
-          + avatar_device_get_allocation_size (device, least),
+          + avatar_device_get_allocation_size (device, decoder_cost.min_arena_bytes),
       .portrait = avatar_device_get_allocation_size (device, portrait->weight_bytes)
           + avatar_device_get_allocation_size (device, portrait->arena_bytes),
     };

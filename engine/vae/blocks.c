@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Resnets and the middle block with its attention. Residuals are added in place by the second
- * convolution, so that a level holds two tensors of its size and no more, or less at the price of
- * computing frames twice. */
+/* Resnets and the middle block with its attention. The second convolution adds the residual in
+ * place, so that a level needs two tensors of its size, or less if frames are computed twice. */
 #include "engine/vae/blocks.h"
 
 #include <math.h>
@@ -19,13 +18,13 @@ find (AvatarVaeSource *source, const char *prefix, const char *suffix)
   t = source->lookup (source->data, name, &source->error);
   if (!avatar_tensor_is_set (t) && !source->error)
     g_set_error (&source->error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "tensor \"%s\" is missing, which the video VAE needs", name);
+        "the tensor \"%s\" of the video VAE is missing; fetch the file of the VAE again", name);
   return t;
 }
 
-/* To the device; a 1 x 1 x 1 convolution as a matrix. */
+/* Copies @host to the device and frees it. A 1 x 1 x 1 convolution becomes a matrix. */
 static AvatarTensor
-place (AvatarVaeSource *source, AvatarTensor host)
+upload (AvatarVaeSource *source, AvatarTensor host)
 {
   g_autofree float *values = host.data;
   AvatarTensor t;
@@ -50,8 +49,8 @@ avatar_vae_weight (AvatarVaeSource *source, const char *format, ...)
   va_start (args, format);
   prefix = g_strdup_vprintf (format, args);
   va_end (args);
-  self.weight = place (source, find (source, prefix, ".weight"));
-  self.bias = place (source, find (source, prefix, ".bias"));
+  self.weight = upload (source, find (source, prefix, ".weight"));
+  self.bias = upload (source, find (source, prefix, ".bias"));
   return self;
 }
 
@@ -149,9 +148,9 @@ avatar_vae_block_clear (AvatarVaeBlock *self)
 
 AvatarNorm
 avatar_vae_norm (AvatarOps *ops, const AvatarChannelSums *sums, AvatarVaeWeight weight,
-    guint groups, gboolean silu)
+    guint groups, AvatarAct act)
 {
-  AvatarNorm norm = { .silu = silu };
+  AvatarNorm norm = { .silu = act == AVATAR_ACT_SILU };
 
   norm.scale = avatar_ops_alloc_as (ops, AVATAR_F32, 1, sums->channels);
   norm.shift = avatar_ops_alloc_as (ops, AVATAR_F32, 1, sums->channels);
@@ -160,7 +159,7 @@ avatar_vae_norm (AvatarOps *ops, const AvatarChannelSums *sums, AvatarVaeWeight 
 }
 
 gboolean
-avatar_vae_resnet_widens (const AvatarVaeResnet *self)
+avatar_vae_resnet_has_shortcut (const AvatarVaeResnet *self)
 {
   return avatar_tensor_is_set (self->shortcut.weight);
 }
@@ -171,7 +170,8 @@ avatar_vae_resnet_channels_out (const AvatarVaeResnet *self)
   return avatar_conv3d_channels_out (self->conv1);
 }
 
-/* conv1 (silu (norm1 (x))) lies in y until conv2 has read it and puts its own output there. */
+/* Stores conv1 (silu (norm1 (x))) in y, from where conv2 reads it and overwrites it with its
+ * output. */
 void
 avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *y,
     const AvatarVaeFrames *x)
@@ -179,7 +179,8 @@ avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *
   const gint64 *s = x->shape;
   gint64 out = avatar_vae_resnet_channels_out (self), at = 0;
   gsize start = avatar_ops_mark (ops), mark;
-  AvatarNorm norm1 = avatar_vae_norm (ops, &x->sums, self->norm1, self->groups, TRUE), norm2;
+  AvatarNorm norm1 = avatar_vae_norm (ops, &x->sums, self->norm1, self->groups, AVATAR_ACT_SILU),
+             norm2;
   AvatarTensor chunk, residual;
   AvatarConvStream conv;
   AvatarVaeReader reader;
@@ -195,7 +196,7 @@ avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *
   avatar_conv_stream_end (ops, &conv);
   avatar_ops_release (ops, mark);
 
-  norm2 = avatar_vae_norm (ops, &y->sums, self->norm2, self->groups, TRUE);
+  norm2 = avatar_vae_norm (ops, &y->sums, self->norm2, self->groups, AVATAR_ACT_SILU);
   avatar_conv_stream_begin (ops, &conv, self->conv2, &norm2, s[0], s[1], s[2], &y->sums);
   avatar_vae_reader_begin (ops, &reader, x, NULL);
   residual = avatar_ops_alloc (ops, 4, MIN (s[0], reader.group), s[1], s[2], out);
@@ -213,37 +214,36 @@ avatar_vae_resnet_into (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *
   avatar_ops_release (ops, start);
 }
 
-/* How many of @frames frames of @bytes each may be kept: a whole number of groups, the first of
- * which is one frame, and at least two of them. */
+/* Returns the number of @frames frames of @frame_bytes each that are stored within @max_bytes: a
+ * whole number of groups, of which the first is one frame, and at least two groups. */
 static gint64
-kept_frames (gint64 frames, gint64 group, guint64 bytes, guint64 most)
+count_stored (gint64 frames, gint64 group, guint64 frame_bytes, guint64 max_bytes)
 {
-  gint64 fit = MIN ((guint64) frames, most / bytes);
+  gint64 fit = MIN ((guint64) frames, max_bytes / frame_bytes);
 
   if (fit == frames || frames <= 1 + group)
     return frames;
   return 1 + MAX (1, (fit - 1) / group) * group;
 }
 
-/* h = conv1 (silu (norm1 (x))), of which @kept frames are put into @h; the others only count for its
- * sums. */
+/* Computes conv1 (silu (norm1 (x))) and its sums. The first @stored frames are stored in @h. */
 static void
-first_half (AvatarOps *ops, AvatarVaeResnet *self, AvatarTensor x, const AvatarNorm *norm,
-    AvatarTensor h, AvatarChannelSums *sums, gint64 kept)
+run_conv1 (AvatarOps *ops, AvatarVaeResnet *self, AvatarTensor x, const AvatarNorm *norm,
+    AvatarTensor h, AvatarChannelSums *sums, gint64 stored)
 {
   gint64 group = avatar_conv_group (ops, x.shape[1], x.shape[2]), n;
   gsize mark = avatar_ops_mark (ops);
-  AvatarTensor room = AVATAR_NO_TENSOR;
+  AvatarTensor buffer = AVATAR_NO_TENSOR;
   AvatarConvStream conv;
 
   avatar_conv_stream_begin (ops, &conv, self->conv1, norm, x.shape[0], x.shape[1], x.shape[2],
       sums);
-  avatar_conv_stream_push (ops, &conv, h, avatar_tensor_rows (x, 0, kept), AVATAR_NO_TENSOR);
-  if (kept < x.shape[0])
-    room = avatar_ops_alloc (ops, 4, group, x.shape[1], x.shape[2], x.shape[3]);
-  for (gint64 t = kept; t < x.shape[0]; t += n) {
+  avatar_conv_stream_push (ops, &conv, h, avatar_tensor_rows (x, 0, stored), AVATAR_NO_TENSOR);
+  if (stored < x.shape[0])
+    buffer = avatar_ops_alloc (ops, 4, group, x.shape[1], x.shape[2], x.shape[3]);
+  for (gint64 t = stored; t < x.shape[0]; t += n) {
     n = MIN (group, x.shape[0] - t);
-    avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (room, 0, n),
+    avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (buffer, 0, n),
         avatar_tensor_rows (x, t, n), AVATAR_NO_TENSOR);
   }
   avatar_conv_stream_end (ops, &conv);
@@ -251,41 +251,44 @@ first_half (AvatarOps *ops, AvatarVaeResnet *self, AvatarTensor x, const AvatarN
 }
 
 void
-avatar_vae_resnet (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *x, guint64 most)
+avatar_vae_resnet (AvatarOps *ops, AvatarVaeResnet *self, AvatarVaeTensor *x,
+    guint64 max_hidden_bytes)
 {
   const gint64 *s = x->t.shape;
   gint64 group = avatar_conv_group (ops, s[1], s[2]), n;
-  gint64 kept = kept_frames (s[0], group, avatar_tensor_bytes (x->t) / s[0], most);
+  gint64 stored = count_stored (s[0], group, avatar_tensor_bytes (x->t) / s[0], max_hidden_bytes);
   gsize mark = avatar_ops_mark (ops);
-  AvatarVaeTensor h = avatar_vae_alloc (ops, kept, s[1], s[2], s[3]);
-  AvatarNorm norm1 = avatar_vae_norm (ops, &x->sums, self->norm1, self->groups, TRUE), norm2;
-  AvatarTensor room = AVATAR_NO_TENSOR;
-  AvatarConvStream conv, again;
+  AvatarVaeTensor h = avatar_vae_alloc (ops, stored, s[1], s[2], s[3]);
+  AvatarNorm norm1 = avatar_vae_norm (ops, &x->sums, self->norm1, self->groups, AVATAR_ACT_SILU),
+             norm2;
+  AvatarTensor buffer = AVATAR_NO_TENSOR;
+  AvatarConvStream conv, recompute;
 
-  first_half (ops, self, x->t, &norm1, h.t, &h.sums, kept);
-  norm2 = avatar_vae_norm (ops, &h.sums, self->norm2, self->groups, TRUE);
+  run_conv1 (ops, self, x->t, &norm1, h.t, &h.sums, stored);
+  norm2 = avatar_vae_norm (ops, &h.sums, self->norm2, self->groups, AVATAR_ACT_SILU);
   avatar_conv_stream_begin (ops, &conv, self->conv2, &norm2, s[0], s[1], s[2], &x->sums);
-  if (kept < s[0]) {
-    room = avatar_ops_alloc (ops, 4, group, s[1], s[2], s[3]);
-    avatar_conv_stream_begin (ops, &again, self->conv1, &norm1, s[0], s[1], s[2], NULL);
-    /* before they are written over */
-    avatar_conv_stream_seek (ops, &again, avatar_tensor_rows (x->t, kept - 2, 2), kept);
+  if (stored < s[0]) {
+    buffer = avatar_ops_alloc (ops, 4, group, s[1], s[2], s[3]);
+    avatar_conv_stream_begin (ops, &recompute, self->conv1, &norm1, s[0], s[1], s[2], NULL);
+    /* saves the frames of context, which conv2 overwrites */
+    avatar_conv_stream_seek (ops, &recompute, avatar_tensor_rows (x->t, stored - 2, 2), stored);
   }
-  avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (x->t, 0, kept), h.t,
-      avatar_tensor_rows (x->t, 0, kept));
-  for (gint64 t = kept; t < s[0]; t += n) {
+  avatar_conv_stream_push (ops, &conv, avatar_tensor_rows (x->t, 0, stored), h.t,
+      avatar_tensor_rows (x->t, 0, stored));
+  for (gint64 t = stored; t < s[0]; t += n) {
     AvatarTensor rows;
 
     n = MIN (group, s[0] - t);
     rows = avatar_tensor_rows (x->t, t, n);
-    avatar_conv_stream_push (ops, &again, avatar_tensor_rows (room, 0, n), rows, AVATAR_NO_TENSOR);
-    avatar_conv_stream_push (ops, &conv, rows, avatar_tensor_rows (room, 0, n), rows);
+    avatar_conv_stream_push (ops, &recompute, avatar_tensor_rows (buffer, 0, n), rows,
+        AVATAR_NO_TENSOR);
+    avatar_conv_stream_push (ops, &conv, rows, avatar_tensor_rows (buffer, 0, n), rows);
   }
   avatar_conv_stream_end (ops, &conv);
   avatar_ops_release (ops, mark);
 }
 
-/* x += out (attention (norm (x))): one head over all pixels of all frames [T H W, C]. */
+/* Computes x += out (attention (norm (x))), with one head over all pixels of all frames. */
 static void
 attention (AvatarOps *ops, AvatarVaeMid *self, AvatarVaeTensor *x)
 {
@@ -295,7 +298,7 @@ attention (AvatarOps *ops, AvatarVaeMid *self, AvatarVaeTensor *x)
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor y = avatar_ops_alloc (ops, 2, s, c), q = avatar_ops_alloc (ops, 2, s, c);
   AvatarTensor k = avatar_ops_alloc (ops, 2, s, c), v = avatar_ops_alloc (ops, 2, s, c);
-  AvatarNorm norm = avatar_vae_norm (ops, &x->sums, self->norm, self->groups, FALSE);
+  AvatarNorm norm = avatar_vae_norm (ops, &x->sums, self->norm, self->groups, AVATAR_ACT_NONE);
 
   avatar_op_apply_norm (ops, y, rows, &norm);
   avatar_op_linear (ops, q, y, self->q.weight, self->q.bias, AVATAR_ACT_NONE);

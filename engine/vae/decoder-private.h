@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decoding stage's own state, shared by its files: tile-decode.c (one
- * tile), decoder-memory.c (memory taken and given back), decoder.c (the public functions). */
+/* The decoder's state, and functions that its files share: decoder.c has the public functions,
+ * tile-decode.c decodes one tile, decoder-memory.c allocates and releases memory. */
 #pragma once
 
 #include "engine/device/memory-arbiter.h"
@@ -11,6 +11,33 @@
 
 G_BEGIN_DECLS
 
+/**
+ * AvatarDecoder:
+ * @h, @w: size of a latent frame
+ * @lock: protects @ops against avatar_decoder_cancel()
+ * @exec_lock: held while a tile is decoded; its holder may replace @ops
+ * @memory_client: (nullable): registration with the arbiter; %NULL on a host device
+ * @ops: (nullable): the context; %NULL while no memory is held, before the first tile or between
+ *   two tiles
+ * @saved_tail: (nullable): host copy of state.tail while the memory is released
+ * @cancelled: (atomic): set by avatar_decoder_cancel()
+ * @uses_scratch: %TRUE if the arena is the scratch memory of the device, acquired for one tile at a
+ *   time
+ * @persistent_bytes: bytes that are held between two tiles if @uses_scratch
+ * @predicted_bytes: size of the arena
+ * @peak_bytes: largest part of the arena that was used
+ * @state_mark: mark of the arena above @state, @frames and @non_finite
+ * @state: state between two tiles
+ * @frames: uint8 [n, frame size], the frames of the last tile; on a discrete device, some of them
+ * @non_finite: int32 [1], not 0 if @frames were converted from NaN or infinity
+ * @latents: floats [n, C, h, w], the queue of latents
+ * @drained: %TRUE after avatar_decoder_drain()
+ * @host_frames: (nullable): the frames of the last tile, page-locked on a discrete device; %NULL:
+ *   they are in @frames
+ * @host_frames_size: size of @host_frames in bytes, on a discrete device
+ * @n_ready: number of frames of the last tile
+ * @n_pulled: number of them that were pulled
+ */
 struct _AvatarDecoder
 {
   AvatarModel *model;
@@ -19,63 +46,65 @@ struct _AvatarDecoder
   AvatarVaeModel vae;
   AvatarVaeTiles tiles;
   AvatarPixels pixels;
-  gint64 h, w; /* of a latent frame */
+  gint64 h, w;
 
-  GMutex lock; /* protects ops against cancel */
-  GMutex turn; /* held at work; who has it may replace ops */
+  GMutex lock;
+  GMutex exec_lock;
   AvatarMemoryClient *memory_client;
-  AvatarOps *ops;  /* %NULL: no memory is held: before the first tile, or in between */
-  void *tail;      /* what state.tail held when memory was given back; NULL: nothing */
-  gint cancelled;  /* atomic */
-  gboolean shares; /* the arena is the device's scratch memory, taken for one tile at a time */
-  gsize kept;      /* bytes that are then held between tiles */
-  gsize predicted; /* bytes of the arena */
-  gsize peak;      /* the most that was used of it */
-  gsize mark;      /* of the arena, above the state */
+  AvatarOps *ops;
+  void *saved_tail;
+  gint cancelled;
+  gboolean uses_scratch;
+  gsize persistent_bytes;
+  gsize predicted_bytes;
+  gsize peak_bytes;
+  gsize state_mark;
   AvatarVaeTimeState state;
-  AvatarTensor
-      bytes; /* frames of the last tile, uint8 [n, frame size]; of a discrete device, a few */
-  AvatarTensor bad; /* whether they are no colours */
+  AvatarTensor frames;
+  AvatarTensor non_finite;
 
-  GArray *latents; /* floats [n, C, h, w] as pushed */
+  GArray *latents;
   gboolean drained;
-  guint8 *host; /* frames of the last tile: page-locked if they came from a discrete device;
-                   %NULL: they are in @bytes */
-  gsize host_size;
-  gint64 n_ready, next; /* frames of the last tile, and how many of them have been pulled */
+  guint8 *host_frames;
+  gsize host_frames_size;
+  gint64 n_ready, n_pulled;
   AvatarDecodeStats stats;
 };
 
-/* Bytes of a video frame. */
+/* Returns the bytes of a video frame. */
 gsize avatar_decoder_frame_size (AvatarDecoder *self);
-/* Takes room for what outlives a tile of up to @latents. */
-void avatar_decoder_begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents);
-/* Decodes the first @n latents of the queue; returns how many frames are ready as bytes. */
-gint64 avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone);
-/* The high-water mark of decoding tiles of up to @latents with as much of the last level stored as
- * fits into @room; the least, if nothing does. */
-gsize avatar_decoder_choose (AvatarDecoder *self, gint64 latents, guint64 room);
-/* Whether the least is within the budget at all. */
-gboolean avatar_decoder_check_least (AvatarDecoder *self, gint64 latents, GError **error);
-/* Reads the weights, if they are not there. */
-gboolean avatar_decoder_load (AvatarDecoder *self, gboolean dry_run, GError **error);
-/* With the turn: takes the memory for tiles of up to @latents, in the place of other stages at rest if
- * need be. */
-gboolean avatar_decoder_allocate (AvatarDecoder *self, gint64 latents, GError **error);
-/* With the turn: gives it back, so that the stream can go on later. */
+/* Allocates the tensors that outlive a tile of up to @latents from the arena of @ops. */
+void avatar_decoder_alloc_state (AvatarDecoder *self, AvatarOps *ops, gint64 latents);
+/* Decodes the first @n latents of the queue. Returns the number of frames that are final. */
+gint64 avatar_decoder_decode_tile (AvatarDecoder *self, AvatarOps *ops, gint64 n,
+    AvatarVaeTileScope scope);
+/* Chooses how much of the last level is stored, so that tiles of up to @latents fit in
+ * @available_bytes. Returns the size of the arena; it is the minimum, and larger than
+ * @available_bytes, if nothing fits. */
+gsize avatar_decoder_plan_memory (AvatarDecoder *self, gint64 latents, guint64 available_bytes);
+/* Returns FALSE with AVATAR_ERROR_MEMORY if the minimum exceeds the budget. */
+gboolean avatar_decoder_check_budget (AvatarDecoder *self, gint64 latents, GError **error);
+/* Replaces the network by one with loaded weights, or with shapes only. */
+gboolean avatar_decoder_load_weights (AvatarDecoder *self, AvatarWeightsMode mode, GError **error);
+/* Allocates the memory for tiles of up to @latents and restores the state of the stream. Idle
+ * stages of the device release memory for it. Called with @exec_lock. */
+gboolean avatar_decoder_acquire_memory (AvatarDecoder *self, gint64 latents, GError **error);
+/* Frees that memory and saves the state, so that the stream can continue. Called with
+ * @exec_lock. */
 void avatar_decoder_release_memory (AvatarDecoder *self);
-/* Joins the decoders that share the device's scratch memory, with enough of it for tiles of
+/* Frees that memory without saving the state. */
+void avatar_decoder_discard_memory (AvatarDecoder *self);
+/* Joins the decoders that share the scratch memory of a host device, with a size for tiles of up to
  * @latents. */
-gboolean avatar_decoder_share (AvatarDecoder *self, gint64 latents, GError **error);
-void avatar_decoder_unshare (AvatarDecoder *self);
-/* Bytes that are held between tiles of up to @latents if the arena is shared. */
-gsize avatar_decoder_kept_bytes (AvatarDecoder *self, gint64 latents);
-/* With the turn: gives the scratch memory back, and keeps the frames of the last tile. */
-void avatar_decoder_rest (AvatarDecoder *self);
-/* Gives it back with all of the stream. */
-void avatar_decoder_drop (AvatarDecoder *self);
-void avatar_decoder_free_host (AvatarDecoder *self);
-/* AvatarReclaimFunc */
+gboolean avatar_decoder_join_scratch (AvatarDecoder *self, gint64 latents, GError **error);
+void avatar_decoder_leave_scratch (AvatarDecoder *self);
+/* Returns the bytes that are held between two tiles of up to @latents with scratch memory. */
+gsize avatar_decoder_get_persistent_bytes (AvatarDecoder *self, gint64 latents);
+/* Saves the state and the frames of the last tile, and releases the scratch memory. Called with
+ * @exec_lock. */
+void avatar_decoder_release_scratch (AvatarDecoder *self);
+void avatar_decoder_free_host_frames (AvatarDecoder *self);
+/* Implements AvatarReclaimFunc. */
 AvatarReclaimResult avatar_decoder_reclaim (gpointer decoder, AvatarReclaimMode mode);
 
 G_END_DECLS

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decoding stage: latents queue up until a tile in time is complete, its frames leave before
- * the next tile is decoded. Without tiling the whole stream is one tile. */
+/* The decoding stage. Latents are queued until a temporal tile is complete. All frames of a tile
+ * are pulled before the next tile is decoded. Without tiling, the whole stream is one tile. */
 #include "engine/vae/decoder-private.h"
 
 #include "engine/base/reserved.h"
@@ -19,19 +19,19 @@ avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model)
     .tile_frames = info->tile_frames };
 }
 
-/* The smallest tile of whole parts in which @size is covered without a remainder that is much smaller
- * than the others. */
+/* Returns the smallest tile, a multiple of @unit and at most @max_size, that covers @size in tiles
+ * of nearly equal length. */
 static guint
-even_tile (guint size, guint unit, guint most)
+even_tile (guint size, guint unit, guint max_size)
 {
   guint n = 1, tile;
 
-  /* n tiles of which all but one give 7 of their 8 parts */
+  /* all of the n tiles but one keep 7 / 8 of their length */
   do {
     tile = (size * 8 + 7 * n + 1 - 1) / (7 * n + 1);
     tile = (tile + unit - 1) / unit * unit;
     n++;
-  } while (tile > most);
+  } while (tile > max_size);
   return tile;
 }
 
@@ -40,11 +40,11 @@ avatar_decode_settings_fast (AvatarDecodeSettings *settings, AvatarModel *model,
     guint height)
 {
   const AvatarVaeConfig *config = &avatar_model_get_config (model)->vae;
-  guint unit = 8 * config->spatial_ratio, most = MAX (2 * config->sample_size, unit);
+  guint unit = 8 * config->spatial_ratio, max_size = MAX (2 * config->sample_size, unit);
 
   settings->tiling = TRUE;
   settings->overlap = 8;
-  settings->tile_size = MAX (even_tile (width, unit, most), even_tile (height, unit, most));
+  settings->tile_size = MAX (even_tile (width, unit, max_size), even_tile (height, unit, max_size));
   settings->tile_frames = 8 * config->temporal_ratio * MAX (1, config->sample_tsize / 32);
 }
 
@@ -59,23 +59,23 @@ check_settings (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GE
     return FALSE;
   if (overlap < 2 || overlap > 16) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "decoder tiles that overlap by the %u-th part: 2 to 16 were expected, or 0 for %u", overlap,
-        AVATAR_VAE_OVERLAP);
+        "decoder tiles share 1 / %u of their length; expected 1 / 2 to 1 / 16, or 0 for 1 / %u",
+        overlap, AVATAR_VAE_OVERLAP);
     return FALSE;
   }
-  /* upstream's integer arithmetic only adds up for such parts of whole latents */
+  /* upstream's integer arithmetic is exact only if overlaps are whole latents */
   if (s->tile_size % size == 0 && s->tile_frames % frames == 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "decoder tiles of %u pixels and %u frames: expected multiples of %u pixels and %u frames, "
-      "or 0 for the model's own",
+      "decoder tiles of %u pixels and %u frames; expected multiples of %u pixels and %u frames, "
+      "or 0 for the default of the model",
       s->tile_size, s->tile_frames, size, frames);
   return FALSE;
 }
 
 static AvatarDecoder *
 decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
-    const AvatarDecodeSettings *settings, gboolean dry_run, GError **error)
+    const AvatarDecodeSettings *settings, AvatarWeightsMode mode, GError **error)
 {
   const AvatarVaeConfig *config = &avatar_model_get_config (model)->vae;
   g_autoptr (AvatarDecoder) self = NULL;
@@ -85,7 +85,7 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
     return NULL;
   self = g_new0 (AvatarDecoder, 1);
   g_mutex_init (&self->lock);
-  g_mutex_init (&self->turn);
+  g_mutex_init (&self->exec_lock);
   self->model = avatar_model_ref (model);
   self->device = avatar_device_ref (device);
   self->config = config;
@@ -93,11 +93,12 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
   self->latents = g_array_new (FALSE, FALSE, sizeof (float));
-  avatar_vae_tiles_init (&self->tiles, config, TRUE, settings->tiling,
-      settings->tile_size ? settings->tile_size : config->sample_size,
-      settings->tile_frames ? settings->tile_frames : config->sample_tsize,
-      settings->overlap ? settings->overlap : AVATAR_VAE_OVERLAP);
-  if (!avatar_vae_model_init (&self->vae, model, self->device, TRUE, dry_run, error))
+  avatar_vae_tiles_init (&self->tiles, config, AVATAR_VAE_DECODER,
+      &(AvatarVaeTileSettings){ .tiling = settings->tiling,
+          .tile_size = settings->tile_size ? settings->tile_size : config->sample_size,
+          .tile_frames = settings->tile_frames ? settings->tile_frames : config->sample_tsize,
+          .overlap = settings->overlap ? settings->overlap : AVATAR_VAE_OVERLAP });
+  if (!avatar_vae_model_init (&self->vae, model, self->device, AVATAR_VAE_DECODER, mode, error))
     return NULL;
   self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
@@ -109,7 +110,7 @@ latent_floats (AvatarDecoder *self)
   return (gsize) self->config->latent_channels * self->h * self->w;
 }
 
-/* The most latents of one tile when @latents are all there will be. */
+/* Returns the maximum number of latents of one tile of a stream of @latents. */
 static gint64
 tile_latents (AvatarDecoder *self, gint64 latents)
 {
@@ -121,17 +122,18 @@ avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint
     const AvatarDecodeSettings *settings, GError **error)
 {
   gboolean discrete = avatar_device_get_backend (device)->discrete;
-  g_autoptr (AvatarDecoder) self
-      = decoder_new (model, device, width, height, settings, discrete, error);
+  g_autoptr (AvatarDecoder) self = decoder_new (model, device, width, height, settings,
+      discrete ? AVATAR_WEIGHTS_SHAPES_ONLY : AVATAR_WEIGHTS_LOAD, error);
 
   if (!self)
     return NULL;
   if (discrete) {
-    /* memory is taken with the first tile: others may need theirs until then */
+    /* memory is allocated for the first tile: other stages may use it until then */
     self->memory_client = avatar_memory_client_new (device, avatar_decoder_reclaim, self);
-    if (self->tiles.tiling && !avatar_decoder_check_least (self, tile_latents (self, 0), error))
+    if (self->tiles.tiling && !avatar_decoder_check_budget (self, tile_latents (self, 0), error))
       return NULL;
-  } else if (self->tiles.tiling && !avatar_decoder_share (self, tile_latents (self, 0), error)) {
+  } else if (self->tiles.tiling
+      && !avatar_decoder_join_scratch (self, tile_latents (self, 0), error)) {
     return NULL;
   }
   return g_steal_pointer (&self);
@@ -144,16 +146,16 @@ avatar_decoder_free (AvatarDecoder *self)
     return;
   avatar_memory_client_free (self->memory_client);
   avatar_ops_free (self->ops);
-  avatar_decoder_unshare (self);
+  avatar_decoder_leave_scratch (self);
   avatar_vae_model_clear (&self->vae);
   if (self->device)
-    avatar_decoder_free_host (self);
+    avatar_decoder_free_host_frames (self);
   if (self->latents)
     g_array_unref (self->latents);
-  g_free (self->tail);
+  g_free (self->saved_tail);
   g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
-  g_mutex_clear (&self->turn);
+  g_mutex_clear (&self->exec_lock);
   g_mutex_clear (&self->lock);
   g_free (self);
 }
@@ -174,76 +176,79 @@ avatar_decoder_push (AvatarDecoder *self, const float *latent, GError **error)
     return FALSE;
   if (self->drained) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "a latent came after the end of the stream; reset the decoder first");
+        "a latent was pushed after the end of the stream; reset the decoder first");
     return FALSE;
   }
   g_array_append_vals (self->latents, latent, latent_floats (self));
   return TRUE;
 }
 
-/* How many latents the next tile takes from the queue; 0: none now. */
+/* Returns the number of latents of the next tile, or 0 if it is not complete. */
 static gint64
-next_tile (AvatarDecoder *self)
+count_next_latents (AvatarDecoder *self)
 {
   gint64 n = self->latents->len / latent_floats (self), full = self->tiles.time.length + 1;
 
   if (self->tiles.tiling && n >= full)
     return full;
-  /* after the first tile, a context latent alone adds nothing */
+  /* after the first tile, a latent of context has no frames of its own */
   return self->drained && n > (self->state.index > 0 ? 1 : 0) ? n : 0;
 }
 
-/* Says of frames that are not finite where they come from, as far as that can be found out. */
+/* Sets @error for frames that are not finite, with their origin as far as it can be found. */
 static void
-blame (AvatarDecoder *self, GError **error)
+set_non_finite_error (AvatarDecoder *self, GError **error)
 {
-  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
+  static const AvatarComponentKind searched[] = { AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
   g_autofree char *what
       = g_strdup_printf ("tile %u was decoded to NaN or infinity", self->stats.index + 1);
 
   if (avatar_is_finite ((const float *) self->latents->data, self->latents->len))
-    avatar_model_find_non_finite (self->model, parts, &self->cancelled, what,
-        "the latents are far beyond what this model makes; look at what makes them", error);
+    avatar_model_find_non_finite (self->model, searched, &self->cancelled, what,
+        "the latents are far outside the range of this model; check the stage that computes them",
+        error);
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "%s: so are the latents; look at what makes them", what);
+        "%s, because the latents contain NaN or infinity; check the stage that computes them",
+        what);
 }
 
-/* Whether all went well, and what is ready are colours. */
+/* Returns FALSE with @error if decoding failed, or if frames are not finite. */
 static gboolean
-check_ready (AvatarDecoder *self, GError **error)
+check_frames (AvatarDecoder *self, GError **error)
 {
-  gint32 bad = 0;
+  gint32 non_finite = 0;
 
-  avatar_op_download_raw (self->ops, &bad, self->bad);
+  avatar_op_download_raw (self->ops, &non_finite, self->non_finite);
   if (!avatar_ops_check (self->ops, error))
     return FALSE;
-  if (!bad)
+  if (!non_finite)
     return TRUE;
-  blame (self, error);
+  set_non_finite_error (self, error);
   return FALSE;
 }
 
-/* With the turn. */
+/* Decodes a tile of @n latents. Called with exec_lock. */
 static gboolean
-decode_tile (AvatarDecoder *self, gint64 n, GError **error)
+decode_next_locked (AvatarDecoder *self, gint64 n, GError **error)
 {
-  gboolean alone = !self->tiles.tiling
+  gboolean whole = !self->tiles.tiling
       || (self->state.index == 0 && self->drained && n <= self->tiles.time.length);
 
-  if (!self->ops && !avatar_decoder_allocate (self, tile_latents (self, n), error))
+  if (!self->ops && !avatar_decoder_acquire_memory (self, tile_latents (self, n), error))
     return FALSE;
   self->stats.index = self->state.index;
-  self->n_ready = avatar_decoder_decode (self, self->ops, n, alone);
-  self->next = 0;
-  if (!check_ready (self, error)) {
+  self->n_ready = avatar_decoder_decode_tile (self, self->ops, n,
+      whole ? AVATAR_VAE_TILE_WHOLE_STREAM : AVATAR_VAE_TILE_PART_OF_STREAM);
+  self->n_pulled = 0;
+  if (!check_frames (self, error)) {
     self->n_ready = 0;
     return FALSE;
   }
   self->stats.latents = n;
   self->stats.frames = self->n_ready;
   g_array_remove_range (self->latents, 0,
-      alone ? self->latents->len
+      whole ? self->latents->len
             : MIN (self->latents->len, self->tiles.time.step * latent_floats (self)));
   if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
     avatar_decoder_release_memory (self);
@@ -256,11 +261,11 @@ decode_next (AvatarDecoder *self, gint64 n, GError **error)
   gint64 start = g_get_monotonic_time ();
   gboolean ok;
 
-  g_mutex_lock (&self->turn);
-  ok = decode_tile (self, n, error);
-  if (self->shares)
-    avatar_decoder_rest (self);
-  g_mutex_unlock (&self->turn);
+  g_mutex_lock (&self->exec_lock);
+  ok = decode_next_locked (self, n, error);
+  if (self->uses_scratch)
+    avatar_decoder_release_scratch (self);
+  g_mutex_unlock (&self->exec_lock);
   self->stats.seconds = (g_get_monotonic_time () - start) * 1e-6;
   return ok;
 }
@@ -277,9 +282,9 @@ copy_frame (AvatarDecoder *self, guint8 *const *planes, const gsize *strides)
 {
   gint64 height = self->h * self->config->spatial_ratio;
   gint64 width = self->w * self->config->spatial_ratio;
-  const guint8 *bytes = self->host ? self->host : self->bytes.data;
+  const guint8 *bytes = self->host_frames ? self->host_frames : self->frames.data;
 
-  bytes += self->next * avatar_decoder_frame_size (self);
+  bytes += self->n_pulled * avatar_decoder_frame_size (self);
   switch (self->pixels.format) {
     case AVATAR_PIXEL_FORMAT_RGB:
       copy_plane (planes[0], strides[0], &bytes, height, 3 * width);
@@ -323,15 +328,15 @@ avatar_decoder_pull_planes (AvatarDecoder *self, guint8 *const *planes, const gs
 
   if (is_cancelled (self, error))
     return AVATAR_PULL_ERROR;
-  while (self->next >= self->n_ready) {
-    n = next_tile (self);
+  while (self->n_pulled >= self->n_ready) {
+    n = count_next_latents (self);
     if (n == 0)
       return AVATAR_PULL_EMPTY;
     if (!decode_next (self, n, error))
       return AVATAR_PULL_ERROR;
   }
   copy_frame (self, planes, strides);
-  self->next++;
+  self->n_pulled++;
   return AVATAR_PULL_OK;
 }
 
@@ -347,25 +352,25 @@ avatar_decoder_drain (AvatarDecoder *self, GError **error)
 void
 avatar_decoder_reset (AvatarDecoder *self)
 {
-  g_mutex_lock (&self->turn);
+  g_mutex_lock (&self->exec_lock);
   g_mutex_lock (&self->lock);
   g_atomic_int_set (&self->cancelled, FALSE);
   if (self->ops) {
-    g_autoptr (GError) forgotten = NULL;
+    g_autoptr (GError) discarded = NULL;
 
     avatar_ops_uncancel (self->ops);
-    avatar_ops_check (self->ops, &forgotten);
+    avatar_ops_check (self->ops, &discarded);
   }
   g_mutex_unlock (&self->lock);
   if (!self->tiles.tiling) /* the next stream has another length */
-    avatar_decoder_drop (self);
-  g_clear_pointer (&self->tail, g_free);
+    avatar_decoder_discard_memory (self);
+  g_clear_pointer (&self->saved_tail, g_free);
   self->state.index = 0;
   self->state.n_tail = 0;
-  g_mutex_unlock (&self->turn);
+  g_mutex_unlock (&self->exec_lock);
   g_array_set_size (self->latents, 0);
   self->drained = FALSE;
-  self->n_ready = self->next = 0;
+  self->n_ready = self->n_pulled = 0;
 }
 
 void
@@ -390,62 +395,73 @@ avatar_decoder_get_stats (AvatarDecoder *self, AvatarDecodeStats *stats)
   *stats = self->stats;
 }
 
-/* In a plan: all tiles in time; those of @largest latent frames behind the first are alike, and
- * one stands for them. */
+/* Decodes all temporal tiles in a dry run. The tiles of @largest latents after the first have equal
+ * cost, so one of them is run and counted for all. */
 static void
 decode_tiles (AvatarDecoder *self, AvatarOps *ops, gint64 latents, gint64 largest)
 {
   gint64 step = self->tiles.time.step, n = (latents - largest) / step + 1;
+  const AvatarVaeTileScope part = AVATAR_VAE_TILE_PART_OF_STREAM;
   double flops, bytes;
 
-  avatar_decoder_decode (self, ops, largest, FALSE);
+  avatar_decoder_decode_tile (self, ops, largest, part);
   flops = ops->flops;
   bytes = ops->bytes;
   if (n > 1)
-    avatar_decoder_decode (self, ops, largest, FALSE); /* blended with the one before */
+    avatar_decoder_decode_tile (self, ops, largest, part); /* with blending */
   avatar_ops_count (ops, (n - 2) * (ops->flops - flops), (n - 2) * (ops->bytes - bytes));
   for (gint64 i = n * step; i + 1 < latents; i += step)
-    avatar_decoder_decode (self, ops, latents - i, FALSE);
+    avatar_decoder_decode_tile (self, ops, latents - i, part);
+}
+
+/* Sets the bytes of @cost for tiles of up to @largest latents, within @available_bytes. */
+static void
+plan_memory (AvatarDecoder *self, gint64 largest, guint64 available_bytes, AvatarStageCost *cost)
+{
+  guint64 persistent = 0, used;
+
+  if (self->tiles.tiling && !avatar_device_get_backend (self->device)->discrete)
+    persistent = avatar_decoder_get_persistent_bytes (self, largest);
+  cost->weight_bytes = self->vae.weight_bytes;
+  used = cost->weight_bytes + persistent;
+  cost->min_arena_bytes = avatar_decoder_plan_memory (self, largest, 0) + persistent;
+  cost->arena_bytes
+      = avatar_decoder_plan_memory (self, largest, available_bytes - MIN (available_bytes, used))
+      + persistent;
 }
 
 gboolean
-avatar_decoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guint height,
-    const AvatarDecodeSettings *settings, guint frames, guint64 room, guint64 *weight_bytes,
-    guint64 *arena_bytes, guint64 *least, double *flops, double *bytes, GError **error)
+avatar_decoder_plan (AvatarModel *model, AvatarDevice *device,
+    const AvatarDecoderPlanParams *params, AvatarStageCost *cost, GError **error)
 {
-  g_autoptr (AvatarDecoder) self
-      = decoder_new (model, device, width, height, settings, TRUE, error);
+  g_autoptr (AvatarDecoder) self = decoder_new (model, device, params->width, params->height,
+      params->settings, AVATAR_WEIGHTS_SHAPES_ONLY, error);
   g_autoptr (AvatarOps) ops = NULL;
   gint64 latents, largest;
 
   if (!self)
     return FALSE;
-  latents = (frames + self->tiles.temporal_ratio - 2) / self->tiles.temporal_ratio + 1;
+  latents = (params->frames + self->tiles.temporal_ratio - 2) / self->tiles.temporal_ratio + 1;
   largest = tile_latents (self, latents);
-  *weight_bytes = self->vae.bytes;
-  if (self->tiles.tiling && !avatar_device_get_backend (device)->discrete)
-    self->kept = avatar_decoder_kept_bytes (self, largest);
-  *least = avatar_decoder_choose (self, largest, 0) + self->kept;
-  *arena_bytes
-      = avatar_decoder_choose (self, largest, room - MIN (room, *weight_bytes + self->kept))
-      + self->kept;
-  self->kept = 0; /* nothing was taken */
+  plan_memory (self, largest, params->available_bytes, cost);
   ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
-  avatar_decoder_begin (self, ops, largest);
+  avatar_decoder_alloc_state (self, ops, largest);
   if (!self->tiles.tiling || latents <= self->tiles.time.length)
-    avatar_decoder_decode (self, ops, latents, TRUE);
+    avatar_decoder_decode_tile (self, ops, latents, AVATAR_VAE_TILE_WHOLE_STREAM);
   else
     decode_tiles (self, ops, latents, largest);
-  *flops = ops->flops;
-  *bytes = ops->bytes;
+  cost->flops = ops->flops;
+  cost->bytes = ops->bytes;
   return TRUE;
 }
 
 void
-avatar_decoder_get_arena (AvatarDecoder *self, gsize *predicted, gsize *peak)
+avatar_decoder_get_arena (AvatarDecoder *self, gsize *predicted_bytes, gsize *peak_bytes)
 {
-  if (self->ops && !self->shares)
-    self->peak = avatar_arena_peak (self->ops->arena);
-  *predicted = self->ops || self->shares ? self->predicted + self->kept : 0;
-  *peak = self->ops || self->shares ? self->peak + self->kept : 0;
+  gboolean allocated = self->ops || self->uses_scratch;
+
+  if (self->ops && !self->uses_scratch)
+    self->peak_bytes = avatar_arena_peak (self->ops->arena);
+  *predicted_bytes = allocated ? self->predicted_bytes + self->persistent_bytes : 0;
+  *peak_bytes = allocated ? self->peak_bytes + self->persistent_bytes : 0;
 }

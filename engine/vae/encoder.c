@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Encodes one picture, in upstream's tiles where the model decodes in tiles. */
+/* Encodes one picture, in upstream's tiles if the model decodes in tiles. */
 #include "engine/vae/encoder.h"
 
 #include "engine/device/device.h"
@@ -14,11 +14,11 @@ struct _AvatarVaeEncoder
   AvatarVaeModel vae;
   AvatarVaeTiles tiles;
   gint64 width, height;
-  gsize predicted;
+  gsize predicted_bytes;
   AvatarOps *ops;
 };
 
-/* @rgb, @out: %NULL in a plan. */
+/* Encodes @rgb [height, width, 3] to @out [2, channels, h, w]; both are NULL in a dry run. */
 static void
 encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *out)
 {
@@ -44,8 +44,8 @@ encode (AvatarVaeEncoder *self, AvatarOps *ops, const float *rgb, float *out)
 }
 
 static AvatarVaeEncoder *
-encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height, gboolean dry_run,
-    GError **error)
+encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height,
+    AvatarWeightsMode mode, GError **error)
 {
   const AvatarConfig *config = avatar_model_get_config (model);
   g_autoptr (AvatarVaeEncoder) self = NULL;
@@ -57,37 +57,38 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self->device = avatar_device_ref (device);
   self->width = width;
   self->height = height;
-  avatar_vae_tiles_init (&self->tiles, &config->vae, FALSE, config->vae_tiling,
-      config->vae.sample_size, config->vae.sample_tsize, AVATAR_VAE_OVERLAP);
-  if (!avatar_vae_model_init (&self->vae, model, self->device, FALSE, dry_run, error))
+  avatar_vae_tiles_init (&self->tiles, &config->vae, AVATAR_VAE_ENCODER,
+      &(AvatarVaeTileSettings){ config->vae_tiling, config->vae.sample_size,
+          config->vae.sample_tsize, AVATAR_VAE_OVERLAP });
+  if (!avatar_vae_model_init (&self->vae, model, self->device, AVATAR_VAE_ENCODER, mode, error))
     return NULL;
   self->tiles.network = self->vae.network;
   return g_steal_pointer (&self);
 }
 
-/* Never asked: who makes an encoder uses it at once, and frees it. */
+/* Implements AvatarReclaimFunc. It is never called, because the client exists during the request
+ * only and is never set reclaimable. */
 static AvatarReclaimResult
 reclaim_nothing (gpointer stage, AvatarReclaimMode mode)
 {
   return AVATAR_RECLAIM_DONE;
 }
 
-/* Asks other stages on the device for what the encoder will take. */
+/* Lets idle stages of the device release the memory that the encoder will allocate. */
 static gboolean
-make_room (AvatarModel *model, AvatarDevice *device, guint width, guint height, GError **error)
+request_memory (AvatarModel *model, AvatarDevice *device, guint width, guint height, GError **error)
 {
   static const gint never;
   g_autoptr (AvatarMemoryClient) memory_client = NULL;
-  guint64 weights, arena, bytes;
-  double flops, moved;
+  AvatarStageCost cost;
+  guint64 bytes;
 
   if (!avatar_device_get_backend (device)->discrete)
     return TRUE;
-  if (!avatar_vae_encoder_plan (model, device, width, height, &weights, &arena, &flops, &moved,
-          error))
+  if (!avatar_vae_encoder_plan (model, device, width, height, &cost, error))
     return FALSE;
-  bytes = avatar_device_get_allocation_size (device, weights)
-      + avatar_device_get_allocation_size (device, arena);
+  bytes = avatar_device_get_allocation_size (device, cost.weight_bytes)
+      + avatar_device_get_allocation_size (device, cost.arena_bytes);
   memory_client = avatar_memory_client_new (device, reclaim_nothing, NULL);
   avatar_memory_client_request (memory_client, bytes, bytes, &never);
   return TRUE;
@@ -101,15 +102,15 @@ avatar_vae_encoder_new (AvatarModel *model, AvatarDevice *device, guint width, g
   g_autoptr (AvatarOps) dry_run = NULL;
   AvatarArena *arena;
 
-  if (!make_room (model, device, width, height, error))
+  if (!request_memory (model, device, width, height, error))
     return NULL;
-  self = encoder_new (model, device, width, height, FALSE, error);
+  self = encoder_new (model, device, width, height, AVATAR_WEIGHTS_LOAD, error);
   if (!self)
     return NULL;
   dry_run = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   encode (self, dry_run, NULL, NULL);
-  self->predicted = avatar_arena_peak (dry_run->arena);
-  arena = avatar_arena_new (self->device, self->predicted, "the portrait's encoder", error);
+  self->predicted_bytes = avatar_arena_peak (dry_run->arena);
+  arena = avatar_arena_new (self->device, self->predicted_bytes, "the portrait encoder", error);
   if (!arena)
     return NULL;
   self->ops = avatar_vae_ops_new (self->device, arena, error);
@@ -154,24 +155,28 @@ avatar_vae_encoder_free (AvatarVaeEncoder *self)
 
 gboolean
 avatar_vae_encoder_plan (AvatarModel *model, AvatarDevice *device, guint width, guint height,
-    guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error)
+    AvatarStageCost *cost, GError **error)
 {
-  g_autoptr (AvatarVaeEncoder) self = encoder_new (model, device, width, height, TRUE, error);
+  g_autoptr (AvatarVaeEncoder) self
+      = encoder_new (model, device, width, height, AVATAR_WEIGHTS_SHAPES_ONLY, error);
 
   if (!self)
     return FALSE;
   self->ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   encode (self, self->ops, NULL, NULL);
-  *weight_bytes = self->vae.bytes;
-  *arena_bytes = avatar_arena_peak (self->ops->arena);
-  *flops = self->ops->flops;
-  *bytes = self->ops->bytes;
+  *cost = (AvatarStageCost){
+    .weight_bytes = self->vae.weight_bytes,
+    .arena_bytes = avatar_arena_peak (self->ops->arena),
+    .min_arena_bytes = avatar_arena_peak (self->ops->arena),
+    .flops = self->ops->flops,
+    .bytes = self->ops->bytes,
+  };
   return TRUE;
 }
 
 void
-avatar_vae_encoder_get_arena (AvatarVaeEncoder *self, gsize *predicted, gsize *peak)
+avatar_vae_encoder_get_arena (AvatarVaeEncoder *self, gsize *predicted_bytes, gsize *peak_bytes)
 {
-  *predicted = self->predicted;
-  *peak = avatar_arena_peak (self->ops->arena);
+  *predicted_bytes = self->predicted_bytes;
+  *peak_bytes = avatar_arena_peak (self->ops->arena);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reading activations group by group. The groups are those in which convolutions work, whether the
- * frames are stored or not, so that both ways give the same bits. */
+/* Reads activations one group of frames at a time. The groups are those of the convolutions in both
+ * cases, so that stored and recomputed frames are bit-identical. */
 #include "engine/vae/frames.h"
 
 AvatarVaeTensor
@@ -30,15 +30,15 @@ avatar_vae_frames_stored (const AvatarVaeTensor *x)
 }
 
 AvatarVaeFrames
-avatar_vae_frames_made (AvatarOps *ops, AvatarConv3d *conv, AvatarTensor from,
+avatar_vae_frames_computed (AvatarOps *ops, AvatarConv3d *conv, AvatarTensor conv_input,
     AvatarChannelSums sums)
 {
-  AvatarVaeFrames self = { .conv = conv, .from = from, .sums = sums };
+  AvatarVaeFrames self = { .conv = conv, .conv_input = conv_input, .sums = sums };
   gsize mark = avatar_ops_mark (ops);
   AvatarVaeReader reader;
 
   for (guint i = 0; i < 3; i++)
-    self.shape[i] = from.shape[i];
+    self.shape[i] = conv_input.shape[i];
   avatar_conv3d_get_output_size (conv, &self.shape[0], &self.shape[1], &self.shape[2]);
   self.shape[3] = avatar_conv3d_channels_out (conv);
   avatar_vae_reader_begin (ops, &reader, &self, &self.sums);
@@ -57,21 +57,21 @@ avatar_vae_reader_begin (AvatarOps *ops, AvatarVaeReader *self, const AvatarVaeF
   *self = (AvatarVaeReader){ .frames = frames, .group = avatar_conv_group (ops, s[1], s[2]) };
   if (!frames->conv)
     return;
-  self->room = avatar_ops_alloc (ops, 4, MIN (s[0], self->group), s[1], s[2], s[3]);
-  avatar_conv_stream_begin (ops, &self->stream, frames->conv, NULL, frames->from.shape[0],
-      frames->from.shape[1], frames->from.shape[2], sums);
+  self->buffer = avatar_ops_alloc (ops, 4, MIN (s[0], self->group), s[1], s[2], s[3]);
+  avatar_conv_stream_begin (ops, &self->stream, frames->conv, NULL, frames->conv_input.shape[0],
+      frames->conv_input.shape[1], frames->conv_input.shape[2], sums);
 }
 
-/* The frames that group @n of what the convolution reads becomes. */
+/* Computes the frames of the next group of the convolution's input. */
 static AvatarTensor
-make (AvatarOps *ops, AvatarVaeReader *self)
+compute_group (AvatarOps *ops, AvatarVaeReader *self)
 {
   AvatarConvStream *stream = &self->stream;
   gint64 n = MIN (stream->frames - stream->next, stream->next ? stream->group : 1);
-  AvatarTensor y = avatar_tensor_rows (self->room, 0, avatar_conv_stream_outputs (stream, n));
+  AvatarTensor y = avatar_tensor_rows (self->buffer, 0, avatar_conv_stream_outputs (stream, n));
 
-  avatar_conv_stream_push (ops, stream, y, avatar_tensor_rows (self->frames->from, stream->next, n),
-      AVATAR_NO_TENSOR);
+  avatar_conv_stream_push (ops, stream, y,
+      avatar_tensor_rows (self->frames->conv_input, stream->next, n), AVATAR_NO_TENSOR);
   if (stream->next == stream->frames)
     avatar_conv_stream_end (ops, stream);
   return y;
@@ -85,7 +85,8 @@ avatar_vae_reader_next (AvatarOps *ops, AvatarVaeReader *self)
 
   if (n == 0)
     return AVATAR_NO_TENSOR;
-  y = self->frames->conv ? make (ops, self) : avatar_tensor_rows (self->frames->t, self->next, n);
+  y = self->frames->conv ? compute_group (ops, self)
+                         : avatar_tensor_rows (self->frames->t, self->next, n);
   g_assert (y.shape[0] == n);
   self->next += n;
   return y;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Activations of the VAE, and how they are read: a group of frames after the other, from memory or
- * from the convolution that makes them. */
+/* Activations of the VAE. They are read one group of frames at a time, from memory or from the
+ * convolution that computes them. */
 #pragma once
 
 #include "engine/ops/conv3d.h"
@@ -14,43 +14,51 @@ typedef struct
   AvatarChannelSums sums;
 } AvatarVaeTensor;
 
+/* Allocates an activation [@t, @h, @w, @c] and its sums from the arena. */
 AvatarVaeTensor avatar_vae_alloc (AvatarOps *ops, gint64 t, gint64 h, gint64 w, gint64 c);
-/* Pixels as rows: [T H W, C]. */
+/* Returns a view of @t [T, H, W, C] as a matrix with one row for each pixel, [T H W, C]. */
 AvatarTensor avatar_vae_rows (AvatarTensor t);
 
 /**
- * AvatarVaeFrames: an activation that is there, or one that is computed whenever it is read, because
- * there is no room for all of it.
- * @t: it, or rank 0; @conv, @from: it is conv (from), upsampled in that
+ * AvatarVaeFrames:
+ * @t: the stored activation, or rank 0
+ * @conv: (nullable): the convolution that computes the activation if it is not stored
+ * @conv_input: the input of @conv
+ * @shape: [T, H, W, C]
+ * @sums: the sums of all frames
+ *
+ * An activation that is either stored, or recomputed whenever it is read.
  */
 typedef struct
 {
   AvatarTensor t;
   AvatarConv3d *conv;
-  AvatarTensor from;
-  gint64 shape[4]; /* [T, H, W, C] */
+  AvatarTensor conv_input;
+  gint64 shape[4];
   AvatarChannelSums sums;
 } AvatarVaeFrames;
 
 AvatarVaeFrames avatar_vae_frames_stored (const AvatarVaeTensor *x);
-/* Of @conv (@from); computes the sums, in @sums' room, by making all frames once. */
-AvatarVaeFrames avatar_vae_frames_made (AvatarOps *ops, AvatarConv3d *conv, AvatarTensor from,
-    AvatarChannelSums sums);
+/* Returns the frames conv (conv_input), which are recomputed when they are read. Computes all of
+ * them once for their sums, which are stored in @sums. */
+AvatarVaeFrames avatar_vae_frames_computed (AvatarOps *ops, AvatarConv3d *conv,
+    AvatarTensor conv_input, AvatarChannelSums sums);
 
-/* One reading from the first frame to the last, in the groups of AvatarConvStream. */
+/* Reads frames from the first to the last, in the groups of AvatarConvStream. */
 typedef struct
 {
   const AvatarVaeFrames *frames;
   AvatarConvStream stream;
-  AvatarTensor room; /* of a group that was computed */
-  gint64 next, group;
+  AvatarTensor buffer; /* one computed group */
+  gint64 next, group;  /* next frame; frames in a group */
 } AvatarVaeReader;
 
-/* Takes memory from the arena: release it after the last group. @sums: (nullable): of frames that
- * are computed */
+/* Starts a reader, which allocates from the arena; the caller releases the arena after the last
+ * group.
+ * @sums: (nullable): receives the sums of computed frames */
 void avatar_vae_reader_begin (AvatarOps *ops, AvatarVaeReader *self, const AvatarVaeFrames *frames,
     AvatarChannelSums *sums);
-/* The next group, or rank 0; valid until the one after it is asked for. */
+/* Returns the next group [n, H, W, C], which is valid until the next call, or rank 0 at the end. */
 AvatarTensor avatar_vae_reader_next (AvatarOps *ops, AvatarVaeReader *self);
 
 G_END_DECLS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From the tensors of a model folder to a network. */
+/* Makes a network of the VAE from the tensors of a model. */
 #include "engine/vae/model.h"
 
 #include "engine/device/device.h"
@@ -8,21 +8,21 @@
 typedef struct
 {
   GHashTable *tensors;
-  gboolean dry_run;
-} Part;
+  AvatarWeightsMode mode;
+} Component;
 
 static AvatarTensor
 lookup (gpointer data, const char *name, GError **error)
 {
-  const Part *part = data;
-  const AvatarTensorSource *t = g_hash_table_lookup (part->tensors, name);
+  const Component *component = data;
+  const AvatarTensorSource *t = g_hash_table_lookup (component->tensors, name);
   AvatarTensor found = AVATAR_NO_TENSOR;
 
   if (!t)
     return found;
-  if (part->dry_run)
+  if (component->mode == AVATAR_WEIGHTS_SHAPES_ONLY)
     return avatar_tensor_of_shape (AVATAR_F32, NULL, t->rank, t->shape);
-  if (!avatar_weights_read (part->tensors, name, &found, error))
+  if (!avatar_weights_read (component->tensors, name, &found, error))
     return AVATAR_NO_TENSOR;
   return found;
 }
@@ -37,31 +37,31 @@ avatar_vae_ops_new (AvatarDevice *device, AvatarArena *arena, GError **error)
   return ops;
 }
 
-/* The network with its weights in @ops' arena. */
+/* Makes the network with its weights in the arena of @ops. */
 static AvatarVaeNetwork *
-make (AvatarOps *ops, AvatarModel *model, gboolean decoder, gboolean dry_run, GError **error)
+make_network (AvatarOps *ops, AvatarModel *model, AvatarVaeKind kind, AvatarWeightsMode mode,
+    GError **error)
 {
-  Part part = { .dry_run = dry_run };
+  Component component = { .mode = mode };
   AvatarVaeSource source = { .ops = ops,
     .config = &avatar_model_get_config (model)->vae,
     .lookup = lookup,
-    .data = &part };
+    .data = &component };
   AvatarVaeNetwork *network;
 
-  part.tensors = avatar_model_get_component (model, AVATAR_COMPONENT_VAE, NULL);
-  network = decoder ? avatar_vae_decoder_network_new (&source)
-                    : avatar_vae_encoder_network_new (&source);
+  component.tensors = avatar_model_get_component (model, AVATAR_COMPONENT_VAE, NULL);
+  network = avatar_vae_network_new (&source, kind);
   if (!network)
     g_propagate_error (error, source.error);
   return network;
 }
 
 static gboolean
-fill (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device, gboolean decoder,
+load_weights (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device, AvatarVaeKind kind,
     GError **error)
 {
   AvatarArena *arena
-      = avatar_arena_new (device, self->bytes, "the weights of the video VAE", error);
+      = avatar_arena_new (device, self->weight_bytes, "the weights of the video VAE", error);
   AvatarOps *ops = arena ? avatar_vae_ops_new (device, arena, error) : NULL;
 
   if (!ops)
@@ -69,13 +69,13 @@ fill (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device, gboolean d
   g_clear_pointer (&self->network, avatar_vae_network_free);
   g_clear_pointer (&self->weights, avatar_ops_free);
   self->weights = ops;
-  self->network = make (ops, model, decoder, FALSE, error);
-  /* who computes may do so on another queue */
+  self->network = make_network (ops, model, kind, AVATAR_WEIGHTS_LOAD, error);
+  /* the network may run on another queue */
   avatar_ops_finish (ops);
   return self->network && avatar_ops_check (ops, error);
 }
 
-/* Refuses in a plan the channels that an operation of the device would refuse in a run. */
+/* Refuses, in a dry run as well, numbers of channels that the device does not support. */
 static gboolean
 check_limits (AvatarModel *model, AvatarDevice *device, GError **error)
 {
@@ -85,7 +85,7 @@ check_limits (AvatarModel *model, AvatarDevice *device, GError **error)
   for (guint i = 0; multiple && i < c->n_stages; i++)
     if (c->channels[i] % multiple) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-          "this model's VAE has %u channels in stage %u; %s computes multiples of %" G_GINT64_FORMAT
+          "this model's VAE has %u channels in stage %u; %s supports multiples of %" G_GINT64_FORMAT
           "; choose device=cpu",
           c->channels[i], i, avatar_device_get_name (device), multiple);
       return FALSE;
@@ -95,23 +95,24 @@ check_limits (AvatarModel *model, AvatarDevice *device, GError **error)
 
 gboolean
 avatar_vae_model_init (AvatarVaeModel *self, AvatarModel *model, AvatarDevice *device,
-    gboolean decoder, gboolean dry_run, GError **error)
+    AvatarVaeKind kind, AvatarWeightsMode mode, GError **error)
 {
   *self = (AvatarVaeModel){ 0 };
   if (!check_limits (model, device, error))
     return FALSE;
-  if (!dry_run && !avatar_model_has_weights (model)) {
+  if (mode == AVATAR_WEIGHTS_LOAD && !avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
+        "\"%s\" names sizes without weights, which are sufficient for a plan only; to run, set the "
+        "folder of a model",
         avatar_model_get_path (model));
     return FALSE;
   }
   self->weights = avatar_vae_ops_new (device, avatar_arena_new_dry_run (), NULL);
-  self->network = make (self->weights, model, decoder, TRUE, error);
+  self->network = make_network (self->weights, model, kind, AVATAR_WEIGHTS_SHAPES_ONLY, error);
   if (!self->network)
     return FALSE;
-  self->bytes = avatar_arena_peak (self->weights->arena);
-  return dry_run || fill (self, model, device, decoder, error);
+  self->weight_bytes = avatar_arena_peak (self->weights->arena);
+  return mode == AVATAR_WEIGHTS_SHAPES_ONLY || load_weights (self, model, device, kind, error);
 }
 
 void

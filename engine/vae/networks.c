@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Encoder and decoder as chains of levels (docs/dev/spec/vae-text-face-formats.md 1.5). A level's
- * result is allocated before the levels in front of it run, so that all they used is free again
- * when it is there. The last level is by far the largest: what enters it may be computed anew
- * instead of stored. */
+/* Encoder and decoder as sequences of levels (docs/dev/spec/vae-text-face-formats.md 1.5). The
+ * result of a level is allocated before the previous levels run, so that all their memory is free
+ * again when the level has finished. The last level is by far the largest: its input may be
+ * recomputed instead of stored. */
 #include "engine/vae/networks.h"
 
 struct _AvatarVaeNetwork
 {
-  gboolean decoder;
+  AvatarVaeKind kind;
   guint groups, n_levels;
-  AvatarVaeWeight quant; /* post_quant_conv in front of a decoder, quant_conv behind an encoder */
+  AvatarVaeWeight quant; /* post_quant_conv before a decoder, quant_conv after an encoder */
   AvatarConv3d *conv_in, *conv_out;
   AvatarVaeMid mid; /* before the levels of a decoder, after those of an encoder */
   AvatarVaeBlock levels[AVATAR_MAX_STAGES];
   AvatarVaeWeight norm_out;
-  gint64 longest; /* of inputs of the network, in frames: set_limits() */
-  guint64 most_input, most_between;
+  gint64 max_frames; /* see avatar_vae_network_set_limits() */
+  guint64 max_input_bytes, max_hidden_bytes;
 };
 
 static const AvatarConvShape same = { 1, 1, 1, 1 };
 
-/* Which axes change their size after level @i: the first ones in space, the last ones in time. */
+/* Returns TRUE if a convolution after level @i changes the size, and sets the axes. Height and
+ * width change after the first levels, time changes after the last ones. */
 static gboolean
 resamples (const AvatarVaeConfig *config, guint i, gboolean *time, gboolean *space)
 {
@@ -32,18 +33,19 @@ resamples (const AvatarVaeConfig *config, guint i, gboolean *time, gboolean *spa
   return *space || *time;
 }
 
-static AvatarVaeNetwork *
-network_new (AvatarVaeSource *source, gboolean decoder)
+AvatarVaeNetwork *
+avatar_vae_network_new (AvatarVaeSource *source, AvatarVaeKind kind)
 {
+  gboolean decoder = kind == AVATAR_VAE_DECODER;
   g_autoptr (AvatarVaeNetwork) self = g_new0 (AvatarVaeNetwork, 1);
   const AvatarVaeConfig *config = source->config;
   const char *net = decoder ? "decoder" : "encoder";
   g_autofree char *mid = g_strconcat (net, ".mid_block", NULL);
 
-  self->decoder = decoder;
+  self->kind = kind;
   self->groups = config->groups;
   self->n_levels = config->n_stages;
-  self->most_input = self->most_between = G_MAXUINT64;
+  self->max_input_bytes = self->max_hidden_bytes = G_MAXUINT64;
   self->quant = avatar_vae_weight (source, "%s", decoder ? "post_quant_conv" : "quant_conv");
   self->conv_in = avatar_vae_conv (source, same, "%s.conv_in", net);
   avatar_vae_mid_init (&self->mid, source, mid);
@@ -62,18 +64,6 @@ network_new (AvatarVaeSource *source, gboolean decoder)
   return source->error ? NULL : g_steal_pointer (&self);
 }
 
-AvatarVaeNetwork *
-avatar_vae_decoder_network_new (AvatarVaeSource *source)
-{
-  return network_new (source, TRUE);
-}
-
-AvatarVaeNetwork *
-avatar_vae_encoder_network_new (AvatarVaeSource *source)
-{
-  return network_new (source, FALSE);
-}
-
 void
 avatar_vae_network_free (AvatarVaeNetwork *self)
 {
@@ -87,7 +77,7 @@ avatar_vae_network_free (AvatarVaeNetwork *self)
   g_free (self);
 }
 
-/* The shape of what enters level @level, for a network input x. */
+/* Gets the shape [T, H, W] of the input of level @level, for a network input @x. */
 static void
 level_shape (AvatarVaeNetwork *self, guint level, AvatarTensor x, gint64 shape[3])
 {
@@ -106,19 +96,20 @@ channels_out (AvatarVaeNetwork *self, guint level)
   return avatar_vae_resnet_channels_out (&block->resnets[block->n - 1]);
 }
 
-/* The convolution in front of level @level. */
+/* Returns the convolution before level @level. */
 static AvatarConv3d *
 conv_before (AvatarVaeNetwork *self, guint level)
 {
   return level ? self->levels[level - 1].resample : self->conv_in;
 }
 
+/* Computes the input of the first level. */
 static void
-enter_network (AvatarVaeNetwork *self, AvatarOps *ops, AvatarVaeTensor *out, AvatarTensor x)
+run_input (AvatarVaeNetwork *self, AvatarOps *ops, AvatarVaeTensor *out, AvatarTensor x)
 {
   gsize mark = avatar_ops_mark (ops);
 
-  if (self->decoder) {
+  if (self->kind == AVATAR_VAE_DECODER) {
     AvatarTensor z = avatar_ops_alloc (ops, 4, x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
 
     avatar_op_linear (ops, avatar_vae_rows (z), avatar_vae_rows (x), self->quant.weight,
@@ -127,14 +118,14 @@ enter_network (AvatarVaeNetwork *self, AvatarOps *ops, AvatarVaeTensor *out, Ava
   }
   avatar_op_conv3d (ops, out->t, x, self->conv_in, NULL, AVATAR_NO_TENSOR, &out->sums);
   avatar_ops_release (ops, mark);
-  if (self->decoder)
+  if (self->kind == AVATAR_VAE_DECODER)
     avatar_vae_mid (ops, &self->mid, out);
 }
 
 static void run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
     AvatarTensor x);
 
-/* A tensor for what level @level gives. */
+/* Allocates the output of level @level. */
 static AvatarVaeTensor
 alloc_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarTensor x)
 {
@@ -144,16 +135,16 @@ alloc_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarTensor x
   return avatar_vae_alloc (ops, s[0], s[1], s[2], channels_out (self, level));
 }
 
-/* @out: what enters level @level. */
+/* Computes the input of level @level into @out. */
 static void
-enter_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
+run_levels_before (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
     AvatarTensor x)
 {
   gsize mark = avatar_ops_mark (ops);
   AvatarVaeTensor before;
 
   if (level == 0) {
-    enter_network (self, ops, out, x);
+    run_input (self, ops, out, x);
     return;
   }
   before = alloc_level (self, ops, level - 1, x);
@@ -163,7 +154,7 @@ enter_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTenso
   avatar_ops_release (ops, mark);
 }
 
-/* The resnets of level @level behind the first @done. */
+/* Runs the resnets of level @level except the first @done. */
 static void
 run_resnets (AvatarVaeNetwork *self, AvatarOps *ops, guint level, guint done, AvatarVaeTensor *x)
 {
@@ -171,18 +162,18 @@ run_resnets (AvatarVaeNetwork *self, AvatarOps *ops, guint level, guint done, Av
 
   for (guint i = done; i < block->n; i++)
     avatar_vae_resnet (ops, &block->resnets[i], x,
-        level + 1 < self->n_levels ? G_MAXUINT64 : self->most_between);
+        level + 1 < self->n_levels ? G_MAXUINT64 : self->max_hidden_bytes);
 }
 
-/* @out: what level @level gives to the convolution behind it. */
+/* Runs all levels up to @level, without the convolution after it, into @out. */
 static void
 run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
     AvatarTensor x)
 {
   AvatarVaeResnet *first = &self->levels[level].resnets[0];
-  gboolean widens = avatar_vae_resnet_widens (first);
+  gboolean has_shortcut = avatar_vae_resnet_has_shortcut (first);
 
-  if (widens) {
+  if (has_shortcut) {
     gint64 s[3], channels = avatar_conv3d_channels_out (conv_before (self, level));
     gsize mark = avatar_ops_mark (ops);
     AvatarVaeFrames frames;
@@ -190,33 +181,35 @@ run_level (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor 
 
     level_shape (self, level, x, s);
     in = avatar_vae_alloc (ops, s[0], s[1], s[2], channels);
-    enter_level (self, ops, level, &in, x);
+    run_levels_before (self, ops, level, &in, x);
     frames = avatar_vae_frames_stored (&in);
     avatar_vae_resnet_into (ops, first, out, &frames);
     avatar_ops_release (ops, mark);
   } else {
-    enter_level (self, ops, level, out, x);
+    run_levels_before (self, ops, level, out, x);
   }
-  run_resnets (self, ops, level, widens, out);
+  run_resnets (self, ops, level, has_shortcut, out);
 }
 
-/* Whether what enters the last level, [.., h, w, channels], is stored. */
+/* Returns TRUE if the input of the last level, [T, @h, @w, @channels], is to be stored. */
 static gboolean
 stores_input (AvatarVaeNetwork *self, AvatarOps *ops, gint64 h, gint64 w, gint64 channels)
 {
-  AvatarTensor longest
-      = avatar_tensor (ops->dtype, NULL, 4, self->longest, (gint64) 1, (gint64) 1, (gint64) 1);
+  AvatarTensor largest
+      = avatar_tensor (ops->dtype, NULL, 4, self->max_frames, (gint64) 1, (gint64) 1, (gint64) 1);
   gint64 s[3];
 
-  if (self->most_input == G_MAXUINT64)
+  if (self->max_input_bytes == G_MAXUINT64)
     return TRUE;
-  level_shape (self, self->n_levels - 1, longest, s);
-  return s[0] * h * w * channels * avatar_dtype_size (ops->dtype) <= self->most_input;
+  level_shape (self, self->n_levels - 1, largest, s);
+  return s[0] * h * w * channels * avatar_dtype_size (ops->dtype) <= self->max_input_bytes;
 }
 
-/* Level @level, which widens, from conv (before), stored or not. */
+/* Runs the first resnet of level @level, which has a shortcut, on the output @from of the level
+ * before. The input of the resnet is stored or recomputed. */
 static void
-widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out, AvatarTensor from)
+run_first_resnet (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out,
+    AvatarTensor from)
 {
   AvatarConv3d *conv = conv_before (self, level);
   AvatarVaeResnet *first = &self->levels[level].resnets[0];
@@ -240,19 +233,20 @@ widen (AvatarVaeNetwork *self, AvatarOps *ops, guint level, AvatarVaeTensor *out
 
     moved = avatar_ops_alloc (ops, 4, from.shape[0], from.shape[1], from.shape[2], from.shape[3]);
     avatar_op_copy (ops, moved, from);
-    frames = avatar_vae_frames_made (ops, conv, moved, sums);
+    frames = avatar_vae_frames_computed (ops, conv, moved, sums);
   }
   avatar_vae_resnet_into (ops, first, out, &frames);
 }
 
-/* The last level of a decoder into a new tensor. The levels before it run where that tensor and what
- * enters the level will lie, and what they gave is moved behind those: so their memory and the last
- * level's, which is the larger, are never held together. */
+/* Runs the last level of a decoder into a new tensor. The levels before it run in the memory
+ * that the new tensor and the input of the last level will occupy, and their result is moved
+ * after these. Their memory and that of the last level, the largest, are therefore never held
+ * together. */
 static AvatarVaeTensor
 run_last_level (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor x)
 {
   guint last = self->n_levels - 1;
-  gboolean widens = avatar_vae_resnet_widens (&self->levels[last].resnets[0]);
+  gboolean has_shortcut = avatar_vae_resnet_has_shortcut (&self->levels[last].resnets[0]);
   gsize start = avatar_ops_mark (ops), mark;
   AvatarVaeTensor before = alloc_level (self, ops, last - 1, x), y;
 
@@ -260,10 +254,10 @@ run_last_level (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor x)
   avatar_ops_release (ops, start);
   y = alloc_level (self, ops, last, x);
   mark = avatar_ops_mark (ops);
-  /* what was released is still there, below the new tensor's end */
+  /* the released tensor is intact: the new one, which covers it, was not written yet */
   g_assert (avatar_tensor_bytes (y.t) >= avatar_tensor_bytes (before.t));
-  if (widens) {
-    widen (self, ops, last, &y, before.t);
+  if (has_shortcut) {
+    run_first_resnet (self, ops, last, &y, before.t);
   } else {
     AvatarTensor from = before.t, moved;
 
@@ -272,7 +266,7 @@ run_last_level (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor x)
     avatar_op_conv3d (ops, y.t, moved, conv_before (self, last), NULL, AVATAR_NO_TENSOR, &y.sums);
   }
   avatar_ops_release (ops, mark);
-  run_resnets (self, ops, last, widens, &y);
+  run_resnets (self, ops, last, has_shortcut, &y);
   return y;
 }
 
@@ -284,16 +278,16 @@ avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out
   AvatarVaeTensor y;
   AvatarNorm norm;
 
-  if (self->decoder && last > 0) {
+  if (self->kind == AVATAR_VAE_DECODER && last > 0) {
     y = run_last_level (self, ops, x);
   } else {
     y = alloc_level (self, ops, last, x);
     run_level (self, ops, last, &y, x);
   }
-  if (!self->decoder)
+  if (self->kind == AVATAR_VAE_ENCODER)
     avatar_vae_mid (ops, &self->mid, &y);
-  norm = avatar_vae_norm (ops, &y.sums, self->norm_out, self->groups, TRUE);
-  if (self->decoder) {
+  norm = avatar_vae_norm (ops, &y.sums, self->norm_out, self->groups, AVATAR_ACT_SILU);
+  if (self->kind == AVATAR_VAE_DECODER) {
     avatar_op_conv3d (ops, out, y.t, self->conv_out, &norm, AVATAR_NO_TENSOR, NULL);
   } else {
     AvatarTensor moments
@@ -307,17 +301,17 @@ avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out
 }
 
 void
-avatar_vae_network_set_limits (AvatarVaeNetwork *self, gint64 longest, guint64 most_input,
-    guint64 most_between)
+avatar_vae_network_set_limits (AvatarVaeNetwork *self, gint64 max_frames, guint64 max_input_bytes,
+    guint64 max_hidden_bytes)
 {
-  self->longest = longest;
-  self->most_input = most_input;
-  self->most_between = most_between;
+  self->max_frames = max_frames;
+  self->max_input_bytes = max_input_bytes;
+  self->max_hidden_bytes = max_hidden_bytes;
 }
 
 void
 avatar_vae_network_get_last_level (AvatarVaeNetwork *self, AvatarOps *ops, const gint64 in[3],
-    guint64 *input, guint64 *output)
+    guint64 *input_bytes, guint64 *output_bytes)
 {
   guint last = self->n_levels - 1;
   AvatarTensor x = avatar_tensor (ops->dtype, NULL, 4, in[0], in[1], in[2], (gint64) 1);
@@ -326,6 +320,6 @@ avatar_vae_network_get_last_level (AvatarVaeNetwork *self, AvatarOps *ops, const
 
   level_shape (self, last, x, s);
   pixel_bytes = s[0] * s[1] * s[2] * avatar_dtype_size (ops->dtype);
-  *input = pixel_bytes * avatar_conv3d_channels_out (conv_before (self, last));
-  *output = pixel_bytes * channels_out (self, last);
+  *input_bytes = pixel_bytes * avatar_conv3d_channels_out (conv_before (self, last));
+  *output_bytes = pixel_bytes * channels_out (self, last);
 }

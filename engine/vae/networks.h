@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two networks of the causal video VAE on one tile; all sizes from the configuration. */
+/* The encoder and the decoder network of the causal video VAE. A network processes one tile. All
+ * sizes come from the configuration. */
 #pragma once
 
 #include "engine/vae/blocks.h"
@@ -8,22 +9,38 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarVaeNetwork AvatarVaeNetwork;
 
-/* Returns %NULL with @source->error. */
-AvatarVaeNetwork *avatar_vae_decoder_network_new (AvatarVaeSource *source);
-AvatarVaeNetwork *avatar_vae_encoder_network_new (AvatarVaeSource *source);
+typedef enum
+{
+  AVATAR_VAE_ENCODER,
+  AVATAR_VAE_DECODER,
+} AvatarVaeKind;
+
+/* Makes a network with the weights of @source, which may be freed afterwards; its arena may not.
+ * Returns NULL with source->error set. */
+AvatarVaeNetwork *avatar_vae_network_new (AvatarVaeSource *source, AvatarVaeKind kind);
 void avatar_vae_network_free (AvatarVaeNetwork *self);
-/* How much of the last level is stored rather than computed again, in bytes: of what enters it, all
- * if of an input of @longest frames (of the same height and width) it were no more than @most_input, else
- * nothing; of what lies between the convolutions of its resnets up to @most_between. The result is the same
- * to the bit, and shorter inputs never take more memory. Without limits at first. */
-void avatar_vae_network_set_limits (AvatarVaeNetwork *self, gint64 longest, guint64 most_input,
-    guint64 most_between);
-/* The bytes of what enters the last level, and of what it gives, for an input of this shape. */
+/**
+ * avatar_vae_network_set_limits:
+ * @max_frames: number of frames of the longest input that the network will process
+ * @max_input_bytes: the input of the last level is stored if it has at most this size for an input
+ *   of @max_frames, and is otherwise recomputed when it is read
+ * @max_hidden_bytes: size up to which the tensor between the convolutions of a resnet of the last
+ *   level is stored; the rest is recomputed
+ *
+ * Limits the memory of the last level, which is the largest. The result is bit-identical with any
+ * limits, and shorter inputs of the same height and width never need more memory. A new network has
+ * no limits.
+ */
+void avatar_vae_network_set_limits (AvatarVaeNetwork *self, gint64 max_frames,
+    guint64 max_input_bytes, guint64 max_hidden_bytes);
+/* Gets the sizes in bytes of the input and the output of the last level, for a network input of
+ * shape @in [T, h, w] in the dtype of @ops. */
 void avatar_vae_network_get_last_level (AvatarVaeNetwork *self, AvatarOps *ops, const gint64 in[3],
-    guint64 *input, guint64 *output);
-/* Decoder: out [4 (T - 1) + 1, 8 h, 8 w, 3] of latents x [T, h, w, C] (unscaled).
- * Encoder: moments out [(T - 1) / 4 + 1, H / 8, W / 8, 2 C] of pictures x [T, H, W, 3] in -1..1:
- * C means, then C log variances as they come, unclamped. */
+    guint64 *input_bytes, guint64 *output_bytes);
+/* Runs the network. Both tensors have the dtype of @ops.
+ * Decoder: unscaled latents @x [T, h, w, C], frames @out [4 (T - 1) + 1, 8 h, 8 w, 3].
+ * Encoder: frames @x [T, H, W, 3] from -1 to 1, moments @out [(T - 1) / 4 + 1, H / 8, W / 8, 2 C]:
+ * C means, then C logarithms of variances, not clamped. */
 void
 avatar_vae_network_run (AvatarVaeNetwork *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decoding of one tile: the same code in a run and in a plan, which sizes the memory by it. */
+/* Decodes one tile. A dry run of the same code determines the size of the memory. */
 #include "engine/vae/decoder-private.h"
 
 #include "engine/device/device.h"
 
-/* Frames that become bytes at a time on a device from which they are copied. */
-#define PIECE 8
+/* Number of frames that a discrete device converts to bytes at a time, before they are copied to
+ * the host. */
+#define FRAMES_PER_COPY 8
 
 gsize
 avatar_decoder_frame_size (AvatarDecoder *self)
@@ -16,20 +17,20 @@ avatar_decoder_frame_size (AvatarDecoder *self)
 }
 
 void
-avatar_decoder_begin (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
+avatar_decoder_alloc_state (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
 {
   gint64 frames = avatar_vae_tiles_frames_out (&self->tiles, latents);
 
   if (ops->backend->discrete)
-    frames = MIN (frames, PIECE);
+    frames = MIN (frames, FRAMES_PER_COPY);
   self->state = avatar_vae_time_state_new (&self->tiles, ops, latents, self->h, self->w);
-  self->bytes
+  self->frames
       = avatar_ops_alloc_as (ops, AVATAR_U8, 2, frames, (gint64) avatar_decoder_frame_size (self));
-  self->bad = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
-  self->mark = avatar_ops_mark (ops);
+  self->non_finite = avatar_ops_alloc_as (ops, AVATAR_I32, 1, (gint64) 1);
+  self->state_mark = avatar_ops_mark (ops);
 }
 
-/* The first @n latents of the queue as pixels [n, h, w, C], unscaled. */
+/* Returns the first @n latents of the queue without scale and shift, as [n, h, w, C]. */
 static float *
 unscaled (AvatarDecoder *self, gint64 n)
 {
@@ -48,22 +49,23 @@ unscaled (AvatarDecoder *self, gint64 n)
 static void
 to_bytes (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
 {
-  gint64 n = frames.shape[0], most = self->bytes.shape[0];
+  gint64 n = frames.shape[0], max_count = self->frames.shape[0];
 
-  for (gint64 i = 0; i < n; i += most) {
-    gint64 piece = MIN (most, n - i);
-    AvatarTensor bytes = avatar_tensor_rows (self->bytes, 0, piece);
+  for (gint64 i = 0; i < n; i += max_count) {
+    gint64 count = MIN (max_count, n - i);
+    AvatarTensor bytes = avatar_tensor_rows (self->frames, 0, count);
 
-    avatar_op_to_bytes (ops, bytes, avatar_tensor_rows (frames, i, piece), &self->pixels,
-        self->bad);
+    avatar_op_to_bytes (ops, bytes, avatar_tensor_rows (frames, i, count), &self->pixels,
+        self->non_finite);
     if (ops->backend->discrete)
       avatar_op_download_raw (ops,
-          self->host ? self->host + i * avatar_decoder_frame_size (self) : NULL, bytes);
+          self->host_frames ? self->host_frames + i * avatar_decoder_frame_size (self) : NULL,
+          bytes);
   }
 }
 
 gint64
-avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean alone)
+avatar_decoder_decode_tile (AvatarDecoder *self, AvatarOps *ops, gint64 n, AvatarVaeTileScope scope)
 {
   g_autofree float *host = ops->dry_run ? NULL : unscaled (self, n);
   AvatarTensor z
@@ -71,9 +73,9 @@ avatar_decoder_decode (AvatarDecoder *self, AvatarOps *ops, gint64 n, gboolean a
   AvatarTensor frames;
 
   avatar_op_upload (ops, z, host);
-  frames = avatar_vae_time_tile (&self->tiles, ops, &self->state, z, alone);
-  avatar_op_clear (ops, self->bad);
+  frames = avatar_vae_time_tile (&self->tiles, ops, &self->state, z, scope);
+  avatar_op_clear (ops, self->non_finite);
   to_bytes (self, ops, frames);
-  avatar_ops_release (ops, self->mark);
+  avatar_ops_release (ops, self->state_mark);
   return frames.shape[0];
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tiles in space and time. Of a finished tile only the strips that its successors blend with are
- * kept: the bottom rows of each tile of the row above, the right columns of the tile to the left,
- * the last frames of the tile before. */
+/* Spatial and temporal tiles. Only the strips of a finished tile that later tiles blend with are
+ * stored: the bottom rows of each tile of the row above, the right columns of the tile to the left,
+ * the last frames of the temporal tile before. */
 #include "engine/vae/tiles.h"
 
 static AvatarVaeAxis
@@ -11,45 +11,48 @@ axis (gint64 in, gint64 out, guint overlap)
 }
 
 void
-avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, gboolean decoder,
-    gboolean tiling, guint tile_size, guint tile_frames, guint overlap)
+avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, AvatarVaeKind kind,
+    const AvatarVaeTileSettings *settings)
 {
+  gboolean decoder = kind == AVATAR_VAE_DECODER;
+  gint64 tile_size = settings->tile_size, tile_frames = settings->tile_frames;
   gint64 cells = tile_size / config->spatial_ratio, latents = tile_frames / config->temporal_ratio;
   gint64 size_in = decoder ? cells : tile_size, size_out = decoder ? tile_size : cells;
   gint64 time_in = decoder ? latents : tile_frames, time_out = decoder ? tile_frames : latents;
 
-  self->decoder = decoder;
-  self->tiling = tiling;
+  self->kind = kind;
+  self->tiling = settings->tiling;
   self->spatial_ratio = config->spatial_ratio;
   self->temporal_ratio = config->temporal_ratio;
   self->channels_out = decoder ? config->out_channels : 2 * config->latent_channels;
-  self->space = axis (size_in, size_out, overlap);
-  self->time = axis (time_in, time_out, overlap);
+  self->space = axis (size_in, size_out, settings->overlap);
+  self->time = axis (time_in, time_out, settings->overlap);
 }
 
 gint64
 avatar_vae_tiles_frames_out (const AvatarVaeTiles *self, gint64 frames_in)
 {
-  return self->decoder ? (frames_in - 1) * self->temporal_ratio + 1
-                       : (frames_in - 1) / self->temporal_ratio + 1;
+  return self->kind == AVATAR_VAE_DECODER ? (frames_in - 1) * self->temporal_ratio + 1
+                                          : (frames_in - 1) / self->temporal_ratio + 1;
 }
 
 gint64
 avatar_vae_tiles_size_out (const AvatarVaeTiles *self, gint64 size_in)
 {
-  return self->decoder ? size_in * self->spatial_ratio
-                       : (size_in + self->spatial_ratio - 1) / self->spatial_ratio;
+  return self->kind == AVATAR_VAE_DECODER
+      ? size_in * self->spatial_ratio
+      : (size_in + self->spatial_ratio - 1) / self->spatial_ratio;
 }
 
-/* The last @n entries of dimension @dim. */
+/* Returns a view of the last @n entries of dimension @dim. */
 static AvatarTensor
 last (AvatarTensor t, guint dim, gint64 n)
 {
   return avatar_tensor_slice (t, dim, t.shape[dim] - n, n);
 }
 
-/* In place on the first @n entries of dimension @dim of @current: from @before (whose last @n
- * entries lie there) to @current. All rank 4. */
+/* Blends the first @n entries of dimension @dim of @current in place with the last @n entries of
+ * @before. Both have rank 4. */
 static void
 blend (AvatarOps *ops, AvatarTensor current, AvatarTensor before, guint dim, gint64 n)
 {
@@ -62,11 +65,14 @@ n_tiles (gint64 size, gint64 step)
   return (size + step - 1) / step;
 }
 
-/* One tile in space: x and out are views of the whole. @above [T', blend, tile width, C'] and
- * @left [T', tile height, blend, C'] are read (rank 0: there is none) and then replaced. */
+/* Processes one spatial tile.
+ * @out, @x: views of the result and the input
+ * @above: [T', blend, tile width, C'], the bottom rows of the tile above, or rank 0; replaced by
+ *   those of this tile, in the memory @above_buffer
+ * @left: [T', tile height, blend, C'], the right columns of the tile to the left; likewise */
 static void
-space_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x,
-    AvatarTensor *above, AvatarTensor above_room, AvatarTensor *left, AvatarTensor left_room)
+run_space_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x,
+    AvatarTensor *above, AvatarTensor above_buffer, AvatarTensor *left, AvatarTensor left_buffer)
 {
   const AvatarVaeAxis *axis = &self->space;
   gsize mark = avatar_ops_mark (ops);
@@ -84,16 +90,17 @@ space_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, Avatar
     blend (ops, tile, *left, 2, MIN (left->shape[2], w));
   avatar_op_copy (ops, out,
       avatar_tensor_slice (avatar_tensor_slice (tile, 1, 0, out.shape[1]), 2, 0, out.shape[2]));
-  *above
-      = avatar_tensor_slice (avatar_tensor_slice (above_room, 1, 0, MIN (axis->blend, h)), 2, 0, w);
+  *above = avatar_tensor_slice (avatar_tensor_slice (above_buffer, 1, 0, MIN (axis->blend, h)), 2,
+      0, w);
   avatar_op_copy (ops, *above, last (tile, 1, above->shape[1]));
-  *left
-      = avatar_tensor_slice (avatar_tensor_slice (left_room, 1, 0, h), 2, 0, MIN (axis->blend, w));
+  *left = avatar_tensor_slice (avatar_tensor_slice (left_buffer, 1, 0, h), 2, 0,
+      MIN (axis->blend, w));
   avatar_op_copy (ops, *left, last (tile, 2, left->shape[2]));
   avatar_ops_release (ops, mark);
 }
 
-/* x [t, h, w, C] -> out [t', h', w', C'] in tiles in space, or whole if it is no larger. */
+/* Processes @x [t, h, w, C] into @out [t', h', w', C'] in spatial tiles, or at once if it is not
+ * larger than one tile. */
 static void
 run_space (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x)
 {
@@ -103,15 +110,15 @@ run_space (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarT
   gint64 columns = n_tiles (w, axis->step);
   gsize mark = avatar_ops_mark (ops);
   g_autofree AvatarTensor *above = NULL;
-  AvatarTensor above_room, left_room;
+  AvatarTensor above_buffer, left_buffer;
 
   if (!self->tiling || (h <= axis->length && w <= axis->length)) {
     avatar_vae_network_run (self->network, ops, out, x);
     return;
   }
   above = g_new0 (AvatarTensor, columns);
-  above_room = avatar_ops_alloc (ops, 5, columns, frames, axis->blend, tile_out, c);
-  left_room = avatar_ops_alloc (ops, 4, frames, tile_out, axis->blend, c);
+  above_buffer = avatar_ops_alloc (ops, 5, columns, frames, axis->blend, tile_out, c);
+  left_buffer = avatar_ops_alloc (ops, 4, frames, tile_out, axis->blend, c);
   for (gint64 y = 0; y < h; y += axis->step) {
     gint64 y_out = y / axis->step * axis->keep;
     AvatarTensor left = AVATAR_NO_TENSOR;
@@ -121,14 +128,14 @@ run_space (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarT
 
     for (gint64 j = 0; j < columns; j++) {
       gint64 column = j * axis->step, column_out = j * axis->keep;
-      AvatarTensor room = avatar_tensor_slice (above_room, 0, j, 1);
+      AvatarTensor buffer = avatar_tensor_slice (above_buffer, 0, j, 1);
 
-      room = avatar_tensor_reshape (room, 4, frames, axis->blend, tile_out, c);
-      space_tile (self, ops,
+      buffer = avatar_tensor_reshape (buffer, 4, frames, axis->blend, tile_out, c);
+      run_space_tile (self, ops,
           avatar_tensor_slice (out_rows, 2, column_out,
               MIN (axis->keep, out.shape[2] - column_out)),
-          avatar_tensor_slice (x_rows, 2, column, MIN (axis->length, w - column)), &above[j], room,
-          &left, left_room);
+          avatar_tensor_slice (x_rows, 2, column, MIN (axis->length, w - column)), &above[j],
+          buffer, &left, left_buffer);
     }
   }
   avatar_ops_release (ops, mark);
@@ -150,16 +157,16 @@ avatar_vae_time_state_new (const AvatarVaeTiles *self, AvatarOps *ops, gint64 fr
 
 AvatarTensor
 avatar_vae_time_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarVaeTimeState *state,
-    AvatarTensor x, gboolean alone)
+    AvatarTensor x, AvatarVaeTileScope scope)
 {
   gint64 n = avatar_vae_tiles_frames_out (self, x.shape[0]), first = state->index > 0 ? 1 : 0;
   AvatarTensor tile = avatar_tensor_rows (state->tile, 0, n);
 
   run_space (self, ops, tile, x);
   state->index++;
-  if (alone)
+  if (scope == AVATAR_VAE_TILE_WHOLE_STREAM)
     return tile;
-  /* the frame of context is the tile before's */
+  /* the frame of context belongs to the tile before */
   tile = avatar_tensor_rows (tile, first, n - first);
   n -= first;
   if (first)
@@ -183,11 +190,11 @@ avatar_vae_tiles_run (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor o
     return;
   }
   state = avatar_vae_time_state_new (self, ops, self->time.length + 1, x.shape[1], x.shape[2]);
-  /* a last tile of the context frame alone would add nothing */
+  /* a tile of only the frame of context has no frames of its own */
   for (gint64 i = 0; i == 0 || i + 1 < frames; i += self->time.step) {
     gint64 n = MIN (self->time.length + 1, frames - i);
-    AvatarTensor tile
-        = avatar_vae_time_tile (self, ops, &state, avatar_tensor_rows (x, i, n), FALSE);
+    AvatarTensor tile = avatar_vae_time_tile (self, ops, &state, avatar_tensor_rows (x, i, n),
+        AVATAR_VAE_TILE_PART_OF_STREAM);
 
     avatar_op_copy (ops, avatar_tensor_rows (out, done, tile.shape[0]), tile);
     done += tile.shape[0];

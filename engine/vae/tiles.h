@@ -1,33 +1,72 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Upstream's tiles (docs/dev/spec/vae-text-face-formats.md 1.8), the same for decoding and
- * encoding: overlapping tiles in time, each made of overlapping tiles in space, blended in place in
- * upstream's order. The partition is part of the function: group norms see one tile. */
+/* Upstream's tiling (docs/dev/spec/vae-text-face-formats.md 1.8), for decoding and encoding:
+ * overlapping temporal tiles, each made of overlapping spatial tiles, blended in upstream's order.
+ * The partition affects the result, because a group norm covers one tile. */
 #pragma once
 
 #include "engine/vae/networks.h"
 
 G_BEGIN_DECLS
 
-/* Upstream's tiles share a quarter of their length. */
+/* Neighbouring tiles of upstream share 1 / 4 of their length. */
 #define AVATAR_VAE_OVERLAP 4
 
-/* Along one axis: tiles of @length begin every @step inputs; of the outputs, @keep are kept of
- * each tile and the first @blend are blended with the tile before. */
+/**
+ * AvatarVaeAxis:
+ * @length: length of a tile, in inputs
+ * @step: distance between the starts of two tiles, in inputs
+ * @blend: number of outputs that a tile blends with the tile before it
+ * @keep: number of outputs of a tile that remain in the result
+ *
+ * Tiles along one axis.
+ */
 typedef struct
 {
   gint64 length, step, blend, keep;
 } AvatarVaeAxis;
 
+/**
+ * AvatarVaeTileSettings:
+ * @tiling: %FALSE to process everything as one tile
+ * @tile_size: side of a spatial tile in pixels
+ * @tile_frames: length of a temporal tile in video frames
+ * @overlap: neighbouring tiles share 1 / @overlap of their length
+ */
+typedef struct
+{
+  gboolean tiling;
+  guint tile_size, tile_frames, overlap;
+} AvatarVaeTileSettings;
+
+/**
+ * AvatarVaeTiles:
+ * @network: the network that processes a tile; set by the caller
+ * @kind: its kind
+ * @tiling: see #AvatarVaeTileSettings
+ * @spatial_ratio, @temporal_ratio: pixels per latent cell, video frames per latent frame
+ * @space: spatial tiles, the same for rows and columns
+ * @time: temporal tiles; its length does not count the frame of context before a tile
+ * @channels_out: channels of the result
+ */
 typedef struct
 {
   AvatarVaeNetwork *network;
-  gboolean decoder, tiling;
+  AvatarVaeKind kind;
+  gboolean tiling;
   gint64 spatial_ratio, temporal_ratio;
-  AvatarVaeAxis space, time; /* time.length does not count the frame of context in front */
+  AvatarVaeAxis space, time;
   gint64 channels_out;
 } AvatarVaeTiles;
 
-/* What a tile in time leaves to the next one. Both tensors are [frames, H', W', C']. */
+/**
+ * AvatarVaeTimeState:
+ * @tile: [frames, H', W', C'], the result of the current tile
+ * @tail: [blend, H', W', C'], the last frames of the tile before
+ * @n_tail: number of frames in @tail
+ * @index: number of tiles that were processed
+ *
+ * State between two temporal tiles of a stream.
+ */
 typedef struct
 {
   AvatarTensor tile, tail;
@@ -35,20 +74,26 @@ typedef struct
   guint index;
 } AvatarVaeTimeState;
 
-/* @tile_size, @tile_frames: in pixels and video frames; @overlap: the n-th part of a tile is shared
- * with its neighbour. */
-void avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, gboolean decoder,
-    gboolean tiling, guint tile_size, guint tile_frames, guint overlap);
+typedef enum
+{
+  AVATAR_VAE_TILE_PART_OF_STREAM, /* is blended with other temporal tiles */
+  AVATAR_VAE_TILE_WHOLE_STREAM,   /* the only temporal tile of the stream */
+} AvatarVaeTileScope;
+
+void avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, AvatarVaeKind kind,
+    const AvatarVaeTileSettings *settings);
+/* Returns the number of frames, or the side, of the result of an input of that size. */
 gint64 avatar_vae_tiles_frames_out (const AvatarVaeTiles *self, gint64 frames_in);
 gint64 avatar_vae_tiles_size_out (const AvatarVaeTiles *self, gint64 size_in);
-/* Room for tiles of up to @frames inputs of [h, w]. */
+/* Allocates the state for temporal tiles of up to @frames inputs of [@h, @w] from the arena. */
 AvatarVaeTimeState avatar_vae_time_state_new (const AvatarVaeTiles *self, AvatarOps *ops,
     gint64 frames, gint64 h, gint64 w);
-/* The next tile in time, x [t, h, w, C]: the frames that are final, a view of @state->tile.
- * @alone: the stream has no other tile, so that all frames are. May be empty (shape[0] = 0). */
+/* Processes the next temporal tile @x [t, h, w, C]. Returns the frames that are final, as a view
+ * [n, H', W', C'] of state->tile; n may be 0. All frames of a AVATAR_VAE_TILE_WHOLE_STREAM are
+ * final. */
 AvatarTensor avatar_vae_time_tile (const AvatarVaeTiles *self, AvatarOps *ops,
-    AvatarVaeTimeState *state, AvatarTensor x, gboolean alone);
-/* All tiles of x [T, h, w, C] into out [T', H', W', C']. */
+    AvatarVaeTimeState *state, AvatarTensor x, AvatarVaeTileScope scope);
+/* Processes all tiles of @x [T, h, w, C] into @out [T', H', W', C']. */
 void
 avatar_vae_tiles_run (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x);
 

@@ -73,11 +73,10 @@ lookup (gpointer file, const char *name, GError **error)
 }
 
 static AvatarVaeNetwork *
-make_network (AvatarVaeSource *source, AvatarOps *ops, gboolean decoder)
+make_network (AvatarVaeSource *source, AvatarOps *ops, AvatarVaeKind kind)
 {
   source->ops = ops;
-  return decoder ? avatar_vae_decoder_network_new (source)
-                 : avatar_vae_encoder_network_new (source);
+  return avatar_vae_network_new (source, kind);
 }
 
 /* The golden tensor @kind.@name [1, C, T, H, W] as [T, H, W, C]; free the data. */
@@ -107,7 +106,7 @@ static void
 check_case (gconstpointer data)
 {
   const Case *c = data;
-  gboolean decoder = g_str_has_prefix (c->in, "decode");
+  AvatarVaeKind kind = g_str_has_prefix (c->in, "decode") ? AVATAR_VAE_DECODER : AVATAR_VAE_ENCODER;
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarSafetensors) file = golden_open (c->path);
   AvatarDevice *device = avatar_device_open ("cpu", &error);
@@ -129,11 +128,11 @@ check_case (gconstpointer data)
     AvatarVaeSource source = { .config = &config, .lookup = lookup, .data = file };
     g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
     g_autoptr (AvatarOps) dry_weights = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
-    g_autoptr (AvatarVaeNetwork) dry_network = make_network (&source, dry_weights, decoder);
+    g_autoptr (AvatarVaeNetwork) dry_network = make_network (&source, dry_weights, kind);
     g_autoptr (AvatarOps) packed = avatar_ops_new (device,
         avatar_arena_new (device, avatar_arena_peak (dry_weights->arena), "weights", &error),
         &error);
-    g_autoptr (AvatarVaeNetwork) network = make_network (&source, packed, decoder);
+    g_autoptr (AvatarVaeNetwork) network = make_network (&source, packed, kind);
     g_autoptr (AvatarOps) ops = NULL;
     AvatarVaeTiles tiles;
     double difference;
@@ -141,8 +140,9 @@ check_case (gconstpointer data)
     g_assert_no_error (source.error);
     g_assert_cmpuint (avatar_arena_peak (packed->arena), ==,
         avatar_arena_peak (dry_weights->arena));
-    avatar_vae_tiles_init (&tiles, &config, decoder, TRUE, config.sample_size, config.sample_tsize,
-        AVATAR_VAE_OVERLAP);
+    avatar_vae_tiles_init (&tiles, &config, kind,
+        &(AvatarVaeTileSettings){ TRUE, config.sample_size, config.sample_tsize,
+            AVATAR_VAE_OVERLAP });
     tiles.network = network;
     avatar_vae_tiles_run (&tiles, dry_run, y, x);
     ops = avatar_ops_new (device,

@@ -187,9 +187,10 @@ test_against_tiles (Fixture *f, gconstpointer data)
       for (guint i = 0; i < AREA; i++)
         z[(t * AREA + i) * CHANNELS + c]
             = latents[t * LATENT + c * AREA + i] / (float) config->scaling_factor;
-  g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, TRUE, FALSE, &error));
-  avatar_vae_tiles_init (&tiles, config, TRUE, TRUE, tiled.tile_size, tiled.tile_frames,
-      AVATAR_VAE_OVERLAP);
+  g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, AVATAR_VAE_DECODER,
+      AVATAR_WEIGHTS_LOAD, &error));
+  avatar_vae_tiles_init (&tiles, config, AVATAR_VAE_DECODER,
+      &(AvatarVaeTileSettings){ TRUE, tiled.tile_size, tiled.tile_frames, AVATAR_VAE_OVERLAP });
   tiles.network = vae.network;
   ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
       &error);
@@ -212,21 +213,24 @@ test_memory (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDecoder) self = new_decoder (f, data);
   g_autoptr (GByteArray) frames = decode (self, z, N, 1);
   g_autoptr (GError) error = NULL;
-  guint64 weight_bytes, arena_bytes, least;
+  const AvatarDecoderPlanParams params = { .width = WIDTH,
+    .height = HEIGHT,
+    .frames = 4 * (N - 1) + 1,
+    .settings = data,
+    .available_bytes = G_MAXUINT64 };
+  AvatarStageCost cost;
   gsize predicted, peak;
-  double flops, bytes;
   AvatarMemory memory;
 
-  g_assert_true (avatar_decoder_plan (f->model, f->device, WIDTH, HEIGHT, data, 4 * (N - 1) + 1,
-      G_MAXUINT64, &weight_bytes, &arena_bytes, &least, &flops, &bytes, &error));
+  g_assert_true (avatar_decoder_plan (f->model, f->device, &params, &cost, &error));
   avatar_decoder_get_arena (self, &predicted, &peak);
   avatar_device_get_memory (f->device, &memory);
-  g_assert_cmpuint (arena_bytes, ==, predicted);
-  g_assert_cmpuint (arena_bytes, ==, peak);
-  g_assert_cmpuint (least, <=, arena_bytes);
-  g_assert_cmpuint (memory.now, ==, weight_bytes + arena_bytes);
-  g_assert_cmpfloat (flops, >, 1e8);
-  g_assert_cmpfloat (bytes, >, 1e6);
+  g_assert_cmpuint (cost.arena_bytes, ==, predicted);
+  g_assert_cmpuint (cost.arena_bytes, ==, peak);
+  g_assert_cmpuint (cost.min_arena_bytes, <=, cost.arena_bytes);
+  g_assert_cmpuint (memory.now, ==, cost.weight_bytes + cost.arena_bytes);
+  g_assert_cmpfloat (cost.flops, >, 1e8);
+  g_assert_cmpfloat (cost.bytes, >, 1e6);
 }
 
 /* Group norms see a whole tile: its first frame depends on its last latent, and on no later one. */
@@ -361,14 +365,13 @@ test_still (Fixture *f, gconstpointer data)
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarVaeEncoder) encoder
       = avatar_vae_encoder_new (f->model, f->device, WIDTH, HEIGHT, &error);
-  guint64 weight_bytes, arena_bytes;
+  AvatarStageCost cost;
   AvatarVaeModel vae;
   g_autofree float *rgb = g_new (float, N *FRAME);
   g_autofree float *moments = g_new (float, 3 * 2 * LATENT);
   g_autoptr (AvatarOps) ops = NULL;
   float mean[LATENT];
   gsize predicted, peak;
-  double flops, bytes;
 
   for (guint i = 0; i < FRAME; i++)
     rgb[i] = g_test_rand_double_range (-1, 1);
@@ -376,12 +379,12 @@ test_still (Fixture *f, gconstpointer data)
     memcpy (rgb + i * FRAME, rgb, FRAME * sizeof (float));
   g_assert_true (avatar_vae_encode_image (encoder, rgb, mean, &error));
   avatar_vae_encoder_get_arena (encoder, &predicted, &peak);
-  g_assert_true (avatar_vae_encoder_plan (f->model, f->device, WIDTH, HEIGHT, &weight_bytes,
-      &arena_bytes, &flops, &bytes, &error));
-  g_assert_cmpuint (arena_bytes, ==, predicted);
-  g_assert_cmpuint (arena_bytes, ==, peak);
+  g_assert_true (avatar_vae_encoder_plan (f->model, f->device, WIDTH, HEIGHT, &cost, &error));
+  g_assert_cmpuint (cost.arena_bytes, ==, predicted);
+  g_assert_cmpuint (cost.arena_bytes, ==, peak);
 
-  g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, FALSE, FALSE, &error));
+  g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, AVATAR_VAE_ENCODER,
+      AVATAR_WEIGHTS_LOAD, &error));
   ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
       &error);
   avatar_vae_network_run (vae.network, ops,

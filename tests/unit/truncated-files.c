@@ -356,7 +356,7 @@ test_nan_in_data (Fixture *f, gconstpointer device)
 
   open_model (f);
   g_assert_false (decode (f, NAN, &error));
-  expect (&error, AVATAR_ERROR_DATA, "tile 1", "so are the latents");
+  expect (&error, AVATAR_ERROR_DATA, "tile 1", "the latents contain NaN");
   f->feature = NAN;
   g_assert_null (denoise (f, &error));
   expect (&error, AVATAR_ERROR_DATA, "video frame 0", "audio features");

@@ -83,7 +83,7 @@ test_limits (void)
   source.ops = weights
       = avatar_ops_new (device, avatar_arena_new (device, 16 << 20, "weights", &error), &error);
   g_assert_no_error (error);
-  network = avatar_vae_decoder_network_new (&source);
+  network = avatar_vae_network_new (&source, AVATAR_VAE_DECODER);
   g_assert_no_error (source.error);
   for (guint i = 0; i < T * H * W * 16; i++)
     latents[i] = g_test_rand_double_range (-1, 1);
