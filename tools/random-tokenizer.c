@@ -202,7 +202,7 @@ print_frame (guint first_special, gboolean full)
           "pretokenizers"),
       0);
   json_object_set_string_member (json_object_get_object_member (split, "pattern"), "Regex",
-      avatar_split_llama_regex);
+      avatar_pre_tokenize_llama_regex);
   json_object_set_member (object, "added_tokens", added_tokens (first_special));
   text = json_to_string (root, full);
   return g_string_new (text);
@@ -250,7 +250,7 @@ random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *tex
   GString *json = g_string_new (NULL);
 
   for (; *texts; texts++) {
-    g_autofree char *clean = avatar_clip_normalize_clip (*texts, strlen (*texts));
+    g_autofree char *clean = avatar_clip_normalize (*texts, strlen (*texts));
 
     avatar_pre_tokenize_clip (clean, strlen (clean), add_piece, &t);
   }

@@ -208,7 +208,7 @@ encode_texts (AvatarDenoiser *self, GError **error)
 {
   AvatarConditioning *c = &self->conditioning;
 
-  return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.least, error)
+  return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.min_weight_bytes, error)
       && avatar_conditioning_encode_texts (c, &self->memory, c->image, &self->progress, error);
 }
 

@@ -47,7 +47,7 @@ typedef struct
 
   AvatarConditions conditions;
   AvatarTextEncoder *text;
-  AvatarTextEncoderNeeds text_needs;
+  AvatarTextEncoderRequirements text_needs;
   AvatarPromptTruncation cuts[2];
   gboolean texts_given;
   AvatarImage *image;
@@ -81,6 +81,6 @@ gboolean avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoi
     const AvatarImage *image, const AvatarDenoiserProgress *progress, GError **error);
 /* Device memory of the encoder with @room bytes for weights; zeros if there is none. */
 void avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 room,
-    AvatarTextEncoderNeeds *needs);
+    AvatarTextEncoderRequirements *needs);
 
 G_END_DECLS

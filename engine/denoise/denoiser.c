@@ -26,7 +26,7 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .motion_exp = config->motion_exp,
     .step_cache_threshold = 0.05,
     .pinned_bytes = G_MAXUINT64,
-    .prompt_cache_bytes = AVATAR_TEXT_CACHE_BYTES,
+    .prompt_cache_bytes = AVATAR_PROMPT_CACHE_BYTES,
   };
 }
 

@@ -40,7 +40,7 @@ typedef struct
   guint64 streamed, ahead, pinned, host, file;
   guint64 n_full, n_cached;
   AvatarCost once, full, cached, forward;
-  AvatarTextEncoderNeeds text;
+  AvatarTextEncoderRequirements text;
 } AvatarDenoiserPlan;
 
 /* @room: bytes of device memory for the denoiser, or G_MAXUINT64 for no limit. */

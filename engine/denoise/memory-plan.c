@@ -83,7 +83,7 @@ run_dry (AvatarDenoiser *self)
   avatar_window_set_audio (&self->window, ops, NULL);
   out.full = work_add (out.full, 1, work_of (ops), before);
   run_steps (self, ops, &out);
-  out.arena = MAX (avatar_arena_peak (ops->arena), self->conditioning.text_needs.arena);
+  out.arena = MAX (avatar_arena_peak (ops->arena), self->conditioning.text_needs.arena_bytes);
   return out;
 }
 
@@ -119,7 +119,7 @@ try (AvatarDenoiser *self, Options options, guint64 room, AvatarMemoryPlan *best
 static guint64
 slots_bytes (AvatarDenoiser *self, guint slots)
 {
-  return MAX (self->conditioning.text_needs.least,
+  return MAX (self->conditioning.text_needs.min_weight_bytes,
       avatar_denoiser_memory_slots_bytes (&self->memory, slots));
 }
 
@@ -239,7 +239,7 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
   guint64 most;
 
   avatar_conditioning_plan_texts (&self->conditioning, room, &plan->text);
-  most = plan->text.weights;
+  most = plan->text.weight_bytes;
   for (guint ahead = 0; units && ahead < 2; ahead++) {
     const AvatarWeightSchedule *route = ahead ? self->memory.precompute : self->memory.forward;
     g_auto (AvatarPlacement) placing = { 0 };
@@ -264,7 +264,7 @@ place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GEr
     for (guint i = 0; i < route->n; i++)
       plan->ahead += g_array_index (units, AvatarWeightGroup, route->units[i]).bytes;
     plan->ahead -= placing.streamed_bytes;
-    plan->host += MAX (staging_bytes (units), plan->text.host);
+    plan->host += MAX (staging_bytes (units), plan->text.host_bytes);
   }
   plan->peak = plan->fixed + plan->arena + most;
   return TRUE;
@@ -314,7 +314,7 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
   g_autoptr (AvatarDenoiser) self = NULL;
   AvatarMemoryPlan settled;
 
-  if (avatar_text_encoder_is_for (model))
+  if (avatar_model_has_text_encoder (model))
     any.prompt = NULL; /* the longest possible one, which needs no tokenizer */
   self = avatar_denoiser_open (model, device, &any, AVATAR_DENOISER_PLAN, error);
   if (!self)

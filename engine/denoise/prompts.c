@@ -78,13 +78,13 @@ static gboolean
 open_encoder (AvatarConditioning *self, GError **error)
 {
   const AvatarDenoiseSettings *s = self->settings;
-  g_autofree char *folder
-      = s->prompt_cache_dir ? g_strdup (s->prompt_cache_dir) : avatar_prompt_cache_default ();
+  g_autofree char *folder = s->prompt_cache_dir ? g_strdup (s->prompt_cache_dir)
+                                                : avatar_prompt_cache_get_default_folder ();
   const AvatarTextEncoderSettings settings = {
     .prompts = { s->prompt, s->negative_prompt },
     .n_prompts = count_prompts (self),
     .exact_rope = s->exact_rope,
-    .longest = self->use == AVATAR_DENOISER_PLAN && !s->prompt,
+    .max_length = self->use == AVATAR_DENOISER_PLAN && !s->prompt,
     .cache = { strcmp (folder, "none") == 0 ? NULL : folder, s->prompt_cache_bytes },
   };
 
@@ -92,13 +92,14 @@ open_encoder (AvatarConditioning *self, GError **error)
   if (!self->text)
     return FALSE;
   for (guint i = 0; i < settings.n_prompts; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
+    const AvatarEncoding *e = avatar_text_encoder_get_encoding (self->text, i);
 
     self->cuts[i]
         = (AvatarPromptTruncation){ .language = e->llava.dropped, .clip = e->clip.dropped };
   }
   for (guint i = 0; i < 2; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self->text, MIN (i, settings.n_prompts - 1));
+    const AvatarEncoding *e
+        = avatar_text_encoder_get_encoding (self->text, MIN (i, settings.n_prompts - 1));
 
     self->conditions.text[i]
         = (AvatarText){ .mask = g_memdup2 (e->mask, e->n), .n = e->n, .used = e->used };
@@ -113,7 +114,7 @@ avatar_conditioning_take_texts (AvatarConditioning *self, const AvatarTextStates
   if (texts)
     return copy_texts (self, texts, error);
   /* a plan does not need the files of the encoders */
-  if (avatar_text_encoder_is_for (self->model)
+  if (avatar_model_has_text_encoder (self->model)
       && (self->use == AVATAR_DENOISER_RUN || has_encoders (self)))
     return open_encoder (self, error);
   return encode_bytes (self, error);
@@ -151,7 +152,7 @@ take_encodings (AvatarConditioning *self)
 {
   for (guint i = 0; i < count_prompts (self); i++) {
     AvatarText *text = &self->conditions.text[i];
-    AvatarEncoding *e = avatar_text_encoder_get (self->text, i);
+    AvatarEncoding *e = avatar_text_encoder_get_encoding (self->text, i);
 
     g_free ((float *) text->states);
     g_free ((float *) text->pooled);
@@ -181,9 +182,9 @@ avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoiserMemory
 
 void
 avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 room,
-    AvatarTextEncoderNeeds *needs)
+    AvatarTextEncoderRequirements *needs)
 {
-  *needs = (AvatarTextEncoderNeeds){ 0 };
+  *needs = (AvatarTextEncoderRequirements){ 0 };
   if (self->text)
     avatar_text_encoder_plan (self->text, room, needs);
 }

@@ -187,7 +187,7 @@ take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
   if (!replace_image (c, image, error))
     return FALSE;
   self->memory.begun = FALSE;
-  return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.least, error)
+  return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.min_weight_bytes, error)
       && avatar_conditioning_encode_texts (c, &self->memory, image, &self->progress, error);
 }
 

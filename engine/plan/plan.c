@@ -134,10 +134,11 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
     .pinned_bytes = d->pinned,
     .shares_tokens = d->shares,
     .keeps_tokens = d->keeps,
-    .text_min_bytes = d->text.parts
-        ? overhead + avatar_device_get_allocation_size (device, d->text.arena) + d->text.least
+    .text_min_bytes = d->text.groups
+        ? overhead + avatar_device_get_allocation_size (device, d->text.arena_bytes)
+            + d->text.min_weight_bytes
         : 0,
-    .text_read_bytes = d->text.read,
+    .text_read_bytes = d->text.read_bytes,
     .forwards = d->n_full,
     .cached_forwards = d->n_cached,
   };
@@ -183,15 +184,15 @@ host_bytes (const AvatarPlan *plan)
 static void
 add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
 {
-  if (d->text.parts == 0)
+  if (d->text.groups == 0)
     return;
   plan->n_stages = N_STAGES + 1;
   plan->stages[N_STAGES] = (AvatarPlanStage){
     .name = "text encoders",
     .on_gpu = on_gpu,
     .reuses_denoiser_memory = TRUE,
-    .weight_bytes = d->text.weights,
-    .arena_bytes = d->text.arena,
+    .weight_bytes = d->text.weight_bytes,
+    .arena_bytes = d->text.arena_bytes,
     .flops = d->text.flops,
     .bytes = d->text.bytes,
   };
@@ -215,7 +216,7 @@ plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
     .name = "denoiser",
     .on_gpu = backend->discrete,
     /* the text encoders' weights are freed before the blocks' are loaded */
-    .weight_bytes = d.fixed + MAX (d.slots + d.expand + d.resident, d.text.weights),
+    .weight_bytes = d.fixed + MAX (d.slots + d.expand + d.resident, d.text.weight_bytes),
     .arena_bytes = d.arena,
     .flops = d.once.flops + d.full.flops + d.cached.flops,
     .bytes = d.once.bytes + d.full.bytes + d.cached.bytes,

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Two tries over bytes: what is looked for first, and what is looked for in the rest. */
+/* Matches with two tries over bytes: tokens that are matched first, and normalized ones, which are
+ * matched in the remaining text. */
 #include "engine/text/added-tokens.h"
 
 #include "engine/text/pre-tokenizer.h"
 
-/* Children of a node are a list: there are hundreds of tokens at most that differ in one place. */
+/* The children of a node are a list, since few tokens differ at the same place. */
 typedef struct
 {
   guint8 byte;
-  guint child, sibling; /* 0: none, since the root is neither */
-  guint token;          /* its number + 1 */
+  guint child, sibling; /* 0: none; the root is neither */
+  guint token;          /* index of the token + 1; 0: none */
 } Node;
 
-struct _AvatarAdded
+struct _AvatarAddedTokens
 {
   GPtrArray *tokens; /* AvatarAddedToken */
-  GHashTable *names; /* their names */
-  GArray *tries[2];  /* Node; the first is the root */
+  GHashTable *names; /* name -> AvatarAddedToken */
+  GArray *tries[2];  /* Node, the root first; [1]: normalized tokens */
 };
 
 static void
@@ -66,9 +67,9 @@ find_child (const GArray *trie, guint parent, guint8 byte)
 gboolean
 avatar_added_tokens_add (AvatarAddedTokens *self, const AvatarAddedToken *token)
 {
-  GArray *trie = self->tries[token->late ? 1 : 0];
+  GArray *trie = self->tries[token->normalized ? 1 : 0];
   AvatarAddedToken *copy;
-  guint at = 0;
+  guint node_index = 0;
 
   g_return_val_if_fail (token->name[0] != '\0', FALSE);
   if (g_hash_table_contains (self->names, token->name))
@@ -78,18 +79,18 @@ avatar_added_tokens_add (AvatarAddedTokens *self, const AvatarAddedToken *token)
   g_ptr_array_add (self->tokens, copy);
   g_hash_table_insert (self->names, copy->name, copy);
   for (const char *p = token->name; *p; p++) {
-    guint child = find_child (trie, at, *p);
+    guint child = find_child (trie, node_index, *p);
 
     if (!child) {
-      Node node = { .byte = *p, .sibling = g_array_index (trie, Node, at).child };
+      Node node = { .byte = *p, .sibling = g_array_index (trie, Node, node_index).child };
 
       child = trie->len;
       g_array_append_val (trie, node);
-      g_array_index (trie, Node, at).child = child;
+      g_array_index (trie, Node, node_index).child = child;
     }
-    at = child;
+    node_index = child;
   }
-  g_array_index (trie, Node, at).token = self->tokens->len;
+  g_array_index (trie, Node, node_index).token = self->tokens->len;
   return TRUE;
 }
 
@@ -111,25 +112,25 @@ avatar_added_tokens_nth (const AvatarAddedTokens *self, guint i)
   return self->tokens->pdata[i];
 }
 
-/* The longest token that begins at @p; *@behind: (out): its end. */
+/* Returns the longest token at @p, or NULL. *@after is set to its end. */
 static const AvatarAddedToken *
 match (const AvatarAddedTokens *self, const GArray *trie, const char *p, const char *end,
-    const char **behind)
+    const char **after)
 {
   guint found = 0;
 
-  for (guint at = 0; p < end && (at = find_child (trie, at, *p)) != 0;) {
+  for (guint i = 0; p < end && (i = find_child (trie, i, *p)) != 0;) {
     p++;
-    if (g_array_index (trie, Node, at).token) {
-      found = g_array_index (trie, Node, at).token;
-      *behind = p;
+    if (g_array_index (trie, Node, i).token) {
+      found = g_array_index (trie, Node, i).token;
+      *after = p;
     }
   }
   return found ? self->tokens->pdata[found - 1] : NULL;
 }
 
 static const char *
-strip_before (const char *from, const char *p)
+strip_left (const char *from, const char *p)
 {
   while (p > from) {
     const char *previous = g_utf8_find_prev_char (from, p);
@@ -142,7 +143,7 @@ strip_before (const char *from, const char *p)
 }
 
 static const char *
-strip_behind (const char *p, const char *end)
+strip_right (const char *p, const char *end)
 {
   while (p < end && avatar_pre_tokenize_is_space (g_utf8_get_char (p)))
     p = g_utf8_next_char (p);
@@ -152,43 +153,43 @@ strip_behind (const char *p, const char *end)
 typedef struct
 {
   const AvatarAddedTokens *self;
-  AvatarAddedFunc func;
+  AvatarAddedTokensFunc func;
   gpointer data;
-} Split;
+} Splitter;
 
 static void
-split_by (const Split *s, guint which, const char *text, const char *end)
+split_by (const Splitter *s, guint trie_index, const char *text, const char *end)
 {
-  const GArray *trie = s->self->tries[which];
+  const GArray *trie = s->self->tries[trie_index];
   const char *done = text;
 
-  for (const char *p = text, *behind; p < end;) {
-    const AvatarAddedToken *token = match (s->self, trie, p, end, &behind);
+  for (const char *p = text, *after; p < end;) {
+    const AvatarAddedToken *token = match (s->self, trie, p, end, &after);
     const char *start = p;
 
     if (!token) {
       p++;
       continue;
     }
-    p = behind;
-    if (token->strip_before)
-      start = strip_before (done, start);
-    if (token->strip_behind)
-      behind = p = strip_behind (behind, end);
+    p = after;
+    if (token->strip_left)
+      start = strip_left (done, start);
+    if (token->strip_right)
+      after = p = strip_right (after, end);
     if (start > done)
-      which == 0 ? split_by (s, 1, done, start) : s->func (done, start - done, NULL, s->data);
-    s->func (start, behind - start, token, s->data);
-    done = behind;
+      trie_index == 0 ? split_by (s, 1, done, start) : s->func (done, start - done, NULL, s->data);
+    s->func (start, after - start, token, s->data);
+    done = after;
   }
   if (end > done)
-    which == 0 ? split_by (s, 1, done, end) : s->func (done, end - done, NULL, s->data);
+    trie_index == 0 ? split_by (s, 1, done, end) : s->func (done, end - done, NULL, s->data);
 }
 
 void
 avatar_added_tokens_split (const AvatarAddedTokens *self, const char *text, gsize n,
-    AvatarAddedFunc func, gpointer data)
+    AvatarAddedTokensFunc func, gpointer data)
 {
-  Split s = { self, func, data };
+  Splitter s = { self, func, data };
 
   split_by (&s, 0, text, text + n);
 }

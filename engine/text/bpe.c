@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tokens are found by name once; from then on all is done with ids. The symbols of a piece are a
- * linked list in an array, and the pairs that can be merged wait in a heap, by rank and place.
+/* Names are looked up when a table is read; encoding uses ids only. The symbols of a piece are a
+ * linked list in an array, and the pairs that can be merged are in a heap, by rank and position.
  *
- * Tokens and merges lie in arrays, and are found by tables of numbers, not of pointers to blocks
- * of their own: there are hundreds of thousands. Hashes have a secret factor, so that no file can
- * be made of names that all have the same one. */
+ * Hundreds of thousands of tokens and merges are stored in arrays. Hash tables hold their indices,
+ * which avoids an allocation for each entry. Hashes have a random factor, so that a malicious file
+ * cannot contain many names with the same hash. */
 #include "engine/text/bpe.h"
 
 #include <string.h>
@@ -14,7 +14,7 @@
 
 typedef struct
 {
-  guint32 start, n; /* of the name, in AvatarBpe.names */
+  guint32 start, n; /* position and length of the name in AvatarBpe.names */
   guint32 hash;
   gint32 id;
 } Token;
@@ -23,11 +23,11 @@ typedef struct
 {
   guint64 pair; /* left id << 32 | right id */
   guint32 rank;
-  gint32 id; /* of both together */
+  gint32 id; /* id of the merged token */
 } Merge;
 
-/* Numbers of entries of an array, plus 1, where the upper bits of their hashes say, or behind
- * that; at least half are 0. */
+/* Hash table with linear probing. A slot holds the index of an array entry plus 1, or 0. At least
+ * half of the slots are 0. */
 typedef struct
 {
   guint32 *slots;
@@ -36,37 +36,37 @@ typedef struct
 
 struct _AvatarBpe
 {
-  char *ending;
+  char *word_suffix;
   gboolean in_passes, ignore_merges;
   guint64 factor; /* odd */
-  GString *names; /* one behind the other */
+  GString *names; /* concatenated */
   GArray *tokens; /* Token */
   GArray *merges; /* Merge */
   Index by_name, by_pair;
-  gsize longest; /* name, in bytes */
+  gsize max_name; /* length of the longest name in bytes */
   guint32 next_rank;
-  gint32 first[256], last[256]; /* ids of a byte, and of one that ends a piece */
+  gint32 first[256], last[256]; /* ids of bytes within a piece, and at its end */
 };
 
 typedef struct
 {
-  gint32 id; /* -1: merged into the one before */
+  gint32 id; /* -1: merged into the symbol before */
   guint32 before, after;
 } Symbol;
 
-/* A pair that can be merged, if nothing has become of its parts meanwhile. */
+/* A pair that can be merged, unless one of its symbols has been merged since. */
 typedef struct
 {
   const Merge *merge;
-  guint32 at;
+  guint32 at; /* index of the left symbol */
 } Candidate;
 
 typedef struct
 {
   const AvatarBpe *bpe;
   GArray *symbols; /* Symbol */
-  GArray *heap;    /* Candidate: the lowest first */
-  GArray *waiting; /* Candidate: found in this pass, for the next */
+  GArray *heap;    /* Candidate, lowest rank first */
+  GArray *pending; /* Candidate, found in this pass for the next one */
 } Work;
 
 /* --------------------------------------------------------------------------------------- tables */
@@ -77,7 +77,7 @@ pair_of (gint32 left, gint32 right)
   return (guint64) (guint32) left << 32 | (guint32) right;
 }
 
-/* Of bytes that follow those of @hash; 0: there are none before. */
+/* Continues @hash with @n bytes. The hash of no bytes is 0. */
 static guint64
 hash_bytes (const AvatarBpe *self, guint64 hash, const char *bytes, gsize n)
 {
@@ -92,7 +92,7 @@ hash_pair (const AvatarBpe *self, guint64 pair)
   return (pair * self->factor) >> 32;
 }
 
-/* The place in the table from which on an entry of this hash is looked for. */
+/* Returns the slot where the search for @hash starts. */
 static guint32
 first_slot (const Index *index, guint32 hash)
 {
@@ -115,7 +115,7 @@ index_add (Index *self, guint32 hash, guint number)
   self->slots[slot] = number + 1;
 }
 
-/* TRUE: it was made larger, for @n entries and one more, and is empty. */
+/* Makes room for @n + 1 entries. Returns TRUE if the table was replaced by a larger, empty one. */
 static gboolean
 index_grow (Index *self, guint n)
 {
@@ -131,7 +131,7 @@ avatar_bpe_new (const AvatarBpeRules *rules)
 {
   AvatarBpe *self = g_new0 (AvatarBpe, 1);
 
-  self->ending = g_strdup (rules->ending ? rules->ending : "");
+  self->word_suffix = g_strdup (rules->word_suffix ? rules->word_suffix : "");
   self->in_passes = rules->in_passes;
   self->ignore_merges = rules->ignore_merges;
   self->factor = (guint64) g_random_int () << 32 | g_random_int () | 1;
@@ -153,12 +153,12 @@ avatar_bpe_free (AvatarBpe *self)
   g_array_unref (self->merges);
   g_array_unref (self->tokens);
   g_string_free (self->names, TRUE);
-  g_free (self->ending);
+  g_free (self->word_suffix);
   g_free (self);
 }
 
-/* The id of the token whose name is @left with @right behind it, and has this hash; -1: there is
- * none. */
+/* Returns the id of the token whose name is @left followed by @right and has the hash @hash, or
+ * -1. */
 static gint32
 find_token (const AvatarBpe *self, guint32 hash, const char *left, gsize n_left, const char *right,
     gsize n_right)
@@ -192,7 +192,7 @@ avatar_bpe_add_token (AvatarBpe *self, const char *name, gsize n, gint32 id)
   index_add (&self->by_name, hash, self->tokens->len);
   g_array_append_val (self->tokens, token);
   g_string_append_len (self->names, name, n);
-  self->longest = MAX (self->longest, n);
+  self->max_name = MAX (self->max_name, n);
   return TRUE;
 }
 
@@ -204,7 +204,7 @@ avatar_bpe_find (const AvatarBpe *self, const char *name)
   return find_token (self, hash_bytes (self, 0, name, n) >> 32, name, n, "", 0);
 }
 
-/* NULL: this pair is not merged. */
+/* Returns the merge of @pair, or NULL. */
 static Merge *
 find_merge (const AvatarBpe *self, guint64 pair)
 {
@@ -265,15 +265,16 @@ avatar_bpe_n_merges (const AvatarBpe *self)
   return self->merges->len;
 }
 
-/* Bytes that are printable in Latin-1 stand for themselves, the others for U+0100 and so on. */
+/* Printable characters of Latin-1 represent themselves; the other bytes are numbered from
+ * U+0100. */
 void
 avatar_bpe_name_byte (guint8 byte, GString *out)
 {
   gunichar name;
 
-  if (byte <= 32) /* 0 to 32 are the first 33 of the others */
+  if (byte <= 32) /* the first 33 of the other bytes */
     name = 256 + byte;
-  else if (byte >= 127 && byte <= 160) /* and these the next 34 */
+  else if (byte >= 127 && byte <= 160) /* the next 34 */
     name = 256 + 33 + byte - 127;
   else if (byte == 173)
     name = 256 + 33 + 34;
@@ -291,7 +292,7 @@ avatar_bpe_finish (AvatarBpe *self)
     g_string_truncate (name, 0);
     avatar_bpe_name_byte (byte, name);
     self->first[byte] = avatar_bpe_find (self, name->str);
-    g_string_append (name, self->ending);
+    g_string_append (name, self->word_suffix);
     self->last[byte] = avatar_bpe_find (self, name->str);
     if (self->first[byte] < 0 || self->last[byte] < 0)
       return byte;
@@ -347,9 +348,9 @@ pair_at (const Symbol *symbols, guint32 at)
   return pair_of (symbols[at].id, symbols[symbols[at].after].id);
 }
 
-/* The pair that begins at @at, if there is one that can be merged. */
+/* Adds the pair that starts at symbol @at to @into if it can be merged. */
 static void
-propose (Work *w, guint32 at, GArray *into)
+add_candidate (Work *w, guint32 at, GArray *into)
 {
   const Symbol *symbols = (const Symbol *) w->symbols->data;
   Candidate candidate = { .at = at };
@@ -365,12 +366,13 @@ propose (Work *w, guint32 at, GArray *into)
     g_array_append_val (into, candidate);
 }
 
+/* Merges a pair, unless one of its symbols has been merged since. */
 static void
 apply (Work *w, Candidate candidate)
 {
   Symbol *symbols = (Symbol *) w->symbols->data;
   Symbol *left = &symbols[candidate.at], *right;
-  GArray *into = w->bpe->in_passes ? w->waiting : w->heap;
+  GArray *into = w->bpe->in_passes ? w->pending : w->heap;
 
   if (left->id < 0 || left->after == NONE
       || pair_at (symbols, candidate.at) != candidate.merge->pair)
@@ -381,23 +383,23 @@ apply (Work *w, Candidate candidate)
   right->id = -1;
   if (left->after != NONE)
     symbols[left->after].before = candidate.at;
-  propose (w, left->before, into);
-  propose (w, candidate.at, into);
+  add_candidate (w, left->before, into);
+  add_candidate (w, candidate.at, into);
 }
 
 static void
 end_pass (Work *w)
 {
-  for (guint i = 0; i < w->waiting->len; i++)
-    heap_push (w->heap, g_array_index (w->waiting, Candidate, i));
-  g_array_set_size (w->waiting, 0);
+  for (guint i = 0; i < w->pending->len; i++)
+    heap_push (w->heap, g_array_index (w->pending, Candidate, i));
+  g_array_set_size (w->pending, 0);
 }
 
 static void
 merge_all (Work *w)
 {
   for (guint32 i = 0; i < w->symbols->len; i++)
-    propose (w, i, w->heap);
+    add_candidate (w, i, w->heap);
   while (w->heap->len > 0) {
     Candidate candidate = heap_pop (w->heap);
 
@@ -408,13 +410,13 @@ merge_all (Work *w)
   }
 }
 
-/* The id of all of @piece, or -1. */
+/* Returns the id of the token that is all of @piece, or -1. */
 static gint32
 find_whole (const AvatarBpe *self, const char *piece, gsize n)
 {
   g_autoptr (GString) name = NULL;
 
-  if (n > self->longest)
+  if (n > self->max_name)
     return -1;
   name = g_string_sized_new (2 * n + 1);
   for (gsize i = 0; i < n; i++)
@@ -425,7 +427,7 @@ find_whole (const AvatarBpe *self, const char *piece, gsize n)
 void
 avatar_bpe_encode (const AvatarBpe *self, const char *piece, gsize n, GArray *ids)
 {
-  g_autoptr (GArray) symbols = NULL, heap = NULL, waiting = NULL;
+  g_autoptr (GArray) symbols = NULL, heap = NULL, pending = NULL;
   gint32 whole = -1;
   Work w;
 
@@ -442,7 +444,7 @@ avatar_bpe_encode (const AvatarBpe *self, const char *piece, gsize n, GArray *id
   }
   symbols = g_array_sized_new (FALSE, FALSE, sizeof (Symbol), n);
   heap = g_array_new (FALSE, FALSE, sizeof (Candidate));
-  waiting = g_array_new (FALSE, FALSE, sizeof (Candidate));
+  pending = g_array_new (FALSE, FALSE, sizeof (Candidate));
   for (gsize i = 0; i < n; i++) {
     gboolean is_last = i + 1 == n;
     Symbol s = { (is_last ? self->last : self->first)[(guint8) piece[i]], i > 0 ? i - 1 : NONE,
@@ -450,7 +452,7 @@ avatar_bpe_encode (const AvatarBpe *self, const char *piece, gsize n, GArray *id
 
     g_array_append_val (symbols, s);
   }
-  w = (Work){ self, symbols, heap, waiting };
+  w = (Work){ self, symbols, heap, pending };
   merge_all (&w);
   for (guint i = 0; i < symbols->len; i++)
     if (g_array_index (symbols, Symbol, i).id >= 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019): a piece of text begins as
- * the tokens of its bytes, and neighbours are merged, the pair of the lowest rank first. */
+/* Byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019). A piece of text starts
+ * as the tokens of its bytes. Adjacent tokens are merged, in the order of the ranks of pairs. */
 #pragma once
 
 #include <glib.h>
@@ -11,39 +11,39 @@ typedef struct _AvatarBpe AvatarBpe;
 
 /**
  * AvatarBpeRules:
- * @ending: (nullable): what the name of a piece's last byte has behind it: CLIP's "</w>"
- * @in_passes: every occurrence of a pair is merged before another is looked at, as CLIP's tokenizer
- *   does it; else what the first of them makes possible may come before the second, as in the library
- *   tokenizers. Of tables that training has made the two hardly ever differ
- * @ignore_merges: a piece that is a token as a whole is that token
+ * @word_suffix: (nullable): suffix of the name of a piece's last byte, e.g. "</w>" of CLIP
+ * @in_passes: merges all occurrences of a pair before other pairs, as CLIP's tokenizer does.
+ *   Otherwise a pair that the merge of one occurrence creates may precede the next occurrence, as
+ *   in the Python library tokenizers. With trained tables the results hardly ever differ
+ * @ignore_merges: a piece that is a token as a whole is not split into bytes
  */
 typedef struct
 {
-  const char *ending;
+  const char *word_suffix;
   gboolean in_passes, ignore_merges;
 } AvatarBpeRules;
 
 AvatarBpe *avatar_bpe_new (const AvatarBpeRules *rules);
 void avatar_bpe_free (AvatarBpe *self);
 
-/* Names are written in GPT-2's alphabet, one character a byte, as files have them, and have a
- * length in bytes: they need no 0 behind them. FALSE: there is one already. */
+/* Adds a token. @name has @n bytes, need not be terminated, and is written in GPT-2's alphabet,
+ * with one character for each byte. Returns FALSE if the name exists already. */
 gboolean avatar_bpe_add_token (AvatarBpe *self, const char *name, gsize n, gint32 id);
-/* The next rank is that of @left and @right. FALSE: they, or what they make, are no tokens. A pair
- * that is given again has the later rank. */
+/* Gives the next rank to the pair of @left and @right. A pair that was added before gets the new
+ * rank. Returns FALSE if one of the names, or their concatenation, is not a token. */
 gboolean avatar_bpe_add_merge (AvatarBpe *self, const char *left, gsize n_left, const char *right,
     gsize n_right);
-/* To be called after the last token. The first byte without a token; -1: all have theirs. */
+/* Completes the table after the last token. Returns the first byte without a token, or -1. */
 int avatar_bpe_finish (AvatarBpe *self);
 
-/* -1: there is none of this name. */
+/* Returns the id of the token @name, or -1. */
 gint32 avatar_bpe_find (const AvatarBpe *self, const char *name);
 guint avatar_bpe_n_tokens (const AvatarBpe *self);
 guint avatar_bpe_n_merges (const AvatarBpe *self);
-/* The name of one byte: a character of GPT-2's alphabet. */
+/* Appends the name of one byte, a character of GPT-2's alphabet, to @out. */
 void avatar_bpe_name_byte (guint8 byte, GString *out);
 
-/* Appends the ids (gint32) of @piece, any @n bytes, to @ids. O(n log n). */
+/* Appends the ids (gint32) of @piece, @n bytes of any value, to @ids. Takes O(n log n) time. */
 void avatar_bpe_encode (const AvatarBpe *self, const char *piece, gsize n, GArray *ids);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarBpe, avatar_bpe_free)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Categories, mappings and compositions are GLib's. */
+/* Uses GLib's Unicode categories, case mapping and composition. */
 #include "engine/text/clip-text-normalize.h"
 
-/* Control characters in Python's sense: category C*, of which white space is spared before. */
+/* Returns TRUE for control characters as in Python (categories C*). The caller handles white space
+ * first. */
 static gboolean
-is_dropped (gunichar c)
+is_control (gunichar c)
 {
   switch (g_unichar_type (c)) {
     case G_UNICODE_CONTROL:
@@ -18,7 +19,7 @@ is_dropped (gunichar c)
   }
 }
 
-/* The blocks of CJK ideographs that BERT's tokenizer has. */
+/* Returns TRUE for the blocks of CJK ideographs of BERT's tokenizer. */
 static gboolean
 is_ideograph (gunichar c)
 {
@@ -34,7 +35,7 @@ is_space (gunichar c)
   return c == '\t' || c == '\n' || c == '\r' || g_unichar_type (c) == G_UNICODE_SPACE_SEPARATOR;
 }
 
-/* ------------------------------------------------------------------------------------------- NFC */
+/* ------------------------------------------------------------------------------------------ NFC */
 
 static gint
 compare_classes (gconstpointer a, gconstpointer b)
@@ -43,7 +44,7 @@ compare_classes (gconstpointer a, gconstpointer b)
       - g_unichar_combining_class (*(const gunichar *) b);
 }
 
-/* Puts the marks from @from to the end of @text into canonical order. */
+/* Sorts the combining marks from @from to the end of @text into canonical order. */
 static void
 sort_marks (GArray *text, guint from)
 {
@@ -53,18 +54,19 @@ sort_marks (GArray *text, guint from)
     return;
   marks = g_array_new (FALSE, FALSE, sizeof (gunichar));
   g_array_append_vals (marks, &g_array_index (text, gunichar, from), text->len - from);
-  g_array_sort (marks, compare_classes); /* which keeps the order of equals */
+  g_array_sort (marks, compare_classes); /* a stable sort */
   g_array_set_size (text, from);
   g_array_append_vals (text, marks->data, marks->len);
 }
 
-/* g_utf8_normalize() takes time with the square of a run of marks, unless it is in order already. */
+/* Composes to NFC. Sorts combining marks first, since g_utf8_normalize() takes quadratic time for
+ * unsorted ones. */
 static char *
-normalize (const char *text, gsize n)
+compose (const char *text, gsize n)
 {
   g_autoptr (GArray) all = g_array_new (FALSE, FALSE, sizeof (gunichar));
   g_autofree char *ordered = NULL;
-  guint marks = 0; /* where the last run of them begins */
+  guint marks = 0; /* start of the last run of marks */
   glong length = 0;
 
   for (const char *p = text; p < text + n; p = g_utf8_next_char (p)) {
@@ -85,9 +87,10 @@ normalize (const char *text, gsize n)
   return ordered ? g_utf8_normalize (ordered, length, G_NORMALIZE_DEFAULT_COMPOSE) : g_strdup ("");
 }
 
-/* -------------------------------------------------------------------------------- small letters */
+/* ----------------------------------------------------------------------------------- lower case */
 
-/* Unicode's Case_Ignorable: Word_Break's MidLetter, MidNumLet and Single_Quote, and some categories. */
+/* Returns TRUE for characters with Unicode's property Case_Ignorable: MidLetter, MidNumLet and
+ * Single_Quote of Word_Break, and some categories. */
 static gboolean
 is_case_ignorable (gunichar c)
 {
@@ -109,7 +112,7 @@ is_case_ignorable (gunichar c)
   }
 }
 
-/* Unicode's Cased, of what is not case-ignorable. */
+/* Returns TRUE for characters with Unicode's property Cased. @c is not case-ignorable. */
 static gboolean
 is_cased (gunichar c)
 {
@@ -125,7 +128,7 @@ is_cased (gunichar c)
   }
 }
 
-/* A letter with case stands before the sigma at @p, and none behind it. */
+/* Returns TRUE if a cased letter precedes the sigma at @p and none follows it. */
 static gboolean
 is_final_sigma (const char *text, const char *end, const char *p)
 {
@@ -147,30 +150,30 @@ is_final_sigma (const char *text, const char *end, const char *p)
 }
 
 void
-avatar_clip_normalize_lower (const char *text, gsize n, GString *out)
+avatar_clip_lowercase (const char *text, gsize n, GString *out)
 {
   const char *end = text + n;
 
   for (const char *p = text; p < end; p = g_utf8_next_char (p)) {
     gunichar c = g_utf8_get_char (p);
 
-    if (c == 0x130) /* I with a dot: the one letter that becomes two */
+    if (c == 0x130) /* I with a dot above becomes two characters */
       g_string_append (out, "i\xcc\x87");
     else if (c == 0x3a3)
       g_string_append_unichar (out, is_final_sigma (text, end, p) ? 0x3c2 : 0x3c3);
-    else if (c >= 0x2160 && c <= 0x216f) /* Roman numerals and letters in circles are no letters, */
+    else if (c >= 0x2160 && c <= 0x216f) /* Roman numerals, which GLib does not convert */
       g_string_append_unichar (out, c + 16);
-    else if (c >= 0x24b6 && c <= 0x24cf) /* so that GLib leaves them as they are */
+    else if (c >= 0x24b6 && c <= 0x24cf) /* circled letters, likewise */
       g_string_append_unichar (out, c + 26);
     else
       g_string_append_unichar (out, g_unichar_tolower (c));
   }
 }
 
-/* ------------------------------------------------------------------------------------------ all */
+/* -------------------------------------------------------------------------------- normalization */
 
 char *
-avatar_clip_normalize_clip (const char *text, gsize n)
+avatar_clip_normalize (const char *text, gsize n)
 {
   g_autoptr (GString) spaced = g_string_sized_new (n + 1);
   GString *out = g_string_sized_new (n + 1);
@@ -182,22 +185,22 @@ avatar_clip_normalize_clip (const char *text, gsize n)
 
     if (is_space (c))
       g_string_append_c (spaced, ' ');
-    else if (is_ideograph (c) && !is_dropped (c)) {
+    else if (is_ideograph (c) && !is_control (c)) {
       g_string_append_c (spaced, ' ');
       g_string_append_unichar (spaced, c);
       g_string_append_c (spaced, ' ');
-    } else if (!is_dropped (c))
+    } else if (!is_control (c))
       g_string_append_unichar (spaced, c);
   }
-  composed = normalize (spaced->str, spaced->len);
+  composed = compose (spaced->str, spaced->len);
   for (p = composed; *p; p = next) {
-    /* words end at what Python splits at: of that, line and paragraph separators are still there */
+    /* line and paragraph separators end a word, too, as in Python's str.split() */
     for (next = p; *next && *next != ' '; next = g_utf8_next_char (next))
       if (g_utf8_get_char (next) == 0x2028 || g_utf8_get_char (next) == 0x2029)
         break;
     if (next > p && out->len > 0)
       g_string_append_c (out, ' ');
-    avatar_clip_normalize_lower (p, next - p, out);
+    avatar_clip_lowercase (p, next - p, out);
     next = *next ? g_utf8_next_char (next) : next;
   }
   return g_string_free (out, FALSE);

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What CLIP's tokenizer does to a text before it is cut into pieces. */
+/* Normalises a text before CLIP's pre-tokenizer. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* transformers 4.45's BasicTokenizer (strip_accents=False, do_split_on_punc=False), which CLIPTokenizer
- * uses where ftfy is not installed, as with upstream's requirements.txt: control characters are
- * dropped, CJK ideographs stand alone, NFC, words in small letters with one space between them.
- * @text: @n bytes of valid UTF-8. Free with g_free(). */
-char *avatar_clip_normalize_clip (const char *text, gsize n);
+/* Normalises @text, @n bytes of valid UTF-8, as BasicTokenizer of transformers 4.45 does
+ * (strip_accents=False, do_split_on_punc=False), which CLIPTokenizer uses without ftfy, as with
+ * upstream's requirements.txt: removes control characters, puts spaces around CJK ideographs,
+ * composes to NFC, and returns the words in lower case, separated by one space.
+ *
+ * Returns: (transfer full): the text */
+char *avatar_clip_normalize (const char *text, gsize n);
 
-/* As str.lower() of Python, of the word @text: capital sigma as Unicode's Final_Sigma has it, and no
- * regard to the locale. */
-void avatar_clip_normalize_lower (const char *text, gsize n, GString *out);
+/* Appends the word @text in lower case to @out, as Python's str.lower() does: with Unicode's
+ * Final_Sigma, independent of the locale. */
+void avatar_clip_lowercase (const char *text, gsize n, GString *out);
 
 G_END_DECLS

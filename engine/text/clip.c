@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* transformers' CLIPTextTransformer, its pooled output before the projection. Attention is causal, so
- * that rows after the pooled one are not computed. */
+/* Computes the pooled output of transformers' CLIPTextTransformer before the projection. Attention
+ * is causal, so the rows after the pooled one are not computed. */
 #include "engine/text/clip.h"
 
 #include "engine/text/embedding-rows.h"
 
-#define MOST_PROMPTS 2
+#define MAX_PROMPTS 2
 
 static const AvatarWeightRow outer_rows[]
     = { AVATAR_WEIGHT_ROW (AvatarClipWeights, final_norm, "final_layer_norm", NORM, 0) };
@@ -39,16 +39,16 @@ AvatarWeightSchedule *
 avatar_clip_weight_schedule (const AvatarClipConfig *config)
 {
   guint n = config->tower.layers;
-  AvatarWeightSchedule *route = g_malloc (sizeof *route + n * sizeof (guint));
-  guint *units = (guint *) (route + 1);
+  AvatarWeightSchedule *schedule = g_malloc (sizeof *schedule + n * sizeof (guint));
+  guint *units = (guint *) (schedule + 1);
 
   for (guint i = 0; i < n; i++)
     units[i] = i;
-  *route = (AvatarWeightSchedule){ .units = units, .n = n, .at_once = 1, .once = TRUE };
-  return route;
+  *schedule = (AvatarWeightSchedule){ .units = units, .n = n, .at_once = 1, .once = TRUE };
+  return schedule;
 }
 
-/* x [rows, hidden] = embeddings of ids and places */
+/* Computes the embeddings of ids and positions, x [rows, hidden]. */
 static gboolean
 embed (const AvatarClip *self, AvatarOps *ops, const AvatarEncoding *prompt, AvatarTensor x,
     GError **error)
@@ -59,10 +59,10 @@ embed (const AvatarClip *self, AvatarOps *ops, const AvatarEncoding *prompt, Ava
   if (avatar_ops_running (ops)) {
     host = g_new0 (float, x.shape[0] * d);
     for (gint64 i = 0; i < x.shape[0]; i++)
-      if (!avatar_add_row (host + i * d, self->tensors, "embeddings.token_embedding.weight",
-              prompt->clip.ids[i], error)
-          || !avatar_add_row (host + i * d, self->tensors, "embeddings.position_embedding.weight",
-              i, error))
+      if (!avatar_embedding_add_row (host + i * d, self->tensors,
+              "embeddings.token_embedding.weight", prompt->clip.ids[i], error)
+          || !avatar_embedding_add_row (host + i * d, self->tensors,
+              "embeddings.position_embedding.weight", i, error))
         return FALSE;
   }
   avatar_op_upload (ops, x, host);
@@ -76,28 +76,28 @@ avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *
   const AvatarTower tower = { ops, &self->config->clip.tower, AVATAR_TOWER_CAUSAL };
   gint64 d = tower.config->hidden;
   gsize mark = avatar_ops_mark (ops);
-  AvatarTensor x[MOST_PROMPTS], last = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, d);
-  gboolean begun = TRUE;
+  AvatarTensor x[MAX_PROMPTS], last = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) 1, d);
+  gboolean ok = TRUE;
 
-  g_assert (n >= 1 && n <= MOST_PROMPTS);
-  for (guint j = 0; j < n && begun; j++) {
+  g_assert (n >= 1 && n <= MAX_PROMPTS);
+  for (guint j = 0; j < n && ok; j++) {
     x[j] = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) prompts[j]->clip.eos + 1, d);
-    begun = embed (self, ops, prompts[j], x[j], error);
+    ok = embed (self, ops, prompts[j], x[j], error);
   }
-  for (guint i = 0; i < tower.config->layers && begun; i++) {
+  for (guint i = 0; i < tower.config->layers && ok; i++) {
     avatar_weights_acquire (self->weights, ops, i);
     for (guint j = 0; j < n; j++)
       avatar_tower_layer (&tower, &self->params->layers[i], x[j]);
     avatar_weights_release (self->weights, ops, i);
     avatar_ops_throttle (ops);
-    if (self->done && avatar_ops_running (ops))
-      self->done (self->done_data);
+    if (self->group_done && avatar_ops_running (ops))
+      self->group_done (self->group_data);
   }
-  for (guint j = 0; j < n && begun; j++) {
+  for (guint j = 0; j < n && ok; j++) {
     avatar_tower_norm (&tower, &self->params->final_norm, last,
         avatar_tensor_rows (x[j], prompts[j]->clip.eos, 1));
     avatar_op_download (ops, prompts[j]->pooled, last);
   }
   avatar_ops_release (ops, mark);
-  return begun;
+  return ok;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CLIP's text tower, of which one row is wanted: that of the first end of text
+/* CLIP's text encoder. Its output is the row of the first end-of-text token
  * (docs/dev/spec/vae-text-face-formats.md 3). */
 #pragma once
 
@@ -14,23 +14,25 @@ typedef struct
   AvatarWeightList *list;
 } AvatarClipWeights;
 
-/* Fields as of AvatarLlava. */
+/* The fields are as in AvatarLlava. */
 typedef struct
 {
   const AvatarConfig *config;
   AvatarWeights *weights;
   const AvatarClipWeights *params;
   GHashTable *tensors;
-  AvatarDoneFunc done;
-  gpointer done_data;
+  AvatarTextGroupFunc group_done;
+  gpointer group_data;
 } AvatarClip;
 
-/* Weight groups: the layers. */
+/* Makes unbound weights. Each layer is a weight group. */
 AvatarClipWeights *avatar_clip_weights_new (const AvatarClipConfig *config);
 void avatar_clip_weights_free (AvatarClipWeights *self);
-/* Free with g_free(). */
+/* Returns the order in which avatar_clip_run() uses the weight groups, to be freed with
+ * g_free(). */
 AvatarWeightSchedule *avatar_clip_weight_schedule (const AvatarClipConfig *config);
-/* Fills @pooled of @n prompts. FALSE with @error, or with the failure in @ops. */
+/* Computes the pooled vectors of @n prompts into their @pooled. Returns FALSE with @error; failures
+ * of the device are in @ops. */
 gboolean avatar_clip_run (const AvatarClip *self, AvatarOps *ops, AvatarEncoding *const *prompts,
     guint n, GError **error);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A prompt needs a few hundred rows of a table of a gigabyte, which is therefore not loaded. */
+/* The table has about a gigabyte, and a prompt needs a few hundred rows. The table is therefore not
+ * loaded. */
 #include "engine/text/embedding-rows.h"
 
 #include "engine/formats/tensor-source.h"
@@ -18,7 +19,8 @@ read_factor (float *factor, GHashTable *tensors, const char *name, guint row, GE
 }
 
 gboolean
-avatar_add_row (float *dst, GHashTable *tensors, const char *name, guint row, GError **error)
+avatar_embedding_add_row (float *dst, GHashTable *tensors, const char *name, guint row,
+    GError **error)
 {
   const AvatarTensorSource *table = g_hash_table_lookup (tensors, name);
   gint64 n = table->shape[1];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which prompts are not in the cache goes through LLaVA, and then through CLIP; each one's weights are
- * gone before the other's come. */
+/* Encodes the prompts that are not in the cache by LLaVA and then by CLIP. The weights of one
+ * encoder are freed before those of the other are loaded. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/text/encoder.h"
 
@@ -11,40 +11,42 @@
 #include "engine/model/model.h"
 #include "engine/weights/placement.h"
 
-/* Weights of either encoder, and the handles to them; one of @llava and @clip is %NULL. */
+/* The weights of one encoder and the handles to them; one of @llava and @clip is NULL. */
 typedef struct
 {
   AvatarWeights *weights;
   AvatarLlavaWeights *llava;
   AvatarClipWeights *clip;
-} Opened;
+} BoundWeights;
 
 static void
-opened_clear (Opened *self)
+bound_weights_clear (BoundWeights *self)
 {
   g_clear_pointer (&self->weights, avatar_weights_free);
   g_clear_pointer (&self->llava, avatar_llava_weights_free);
   g_clear_pointer (&self->clip, avatar_clip_weights_free);
 }
 
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Opened, opened_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (BoundWeights, bound_weights_clear)
 
-/* One encoder. @shapes: without data, for plans */
+/* One of the two encoders.
+ * @shapes: weights without data, for dry runs */
 typedef struct
 {
-  AvatarWeightSchedule *route;
+  AvatarWeightSchedule *schedule;
   guint n_groups;
-  Opened shapes;
-} Half;
+  BoundWeights shapes;
+} Encoder;
 
 enum
 {
   LLAVA,
   CLIP,
-  HALVES,
+  N_ENCODERS,
 };
 
-static const AvatarComponentKind parts[HALVES] = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
+static const AvatarComponentKind components[N_ENCODERS]
+    = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
 
 struct _AvatarTextEncoder
 {
@@ -55,41 +57,43 @@ struct _AvatarTextEncoder
   AvatarPromptCache cache;
   AvatarEncoding prompts[2];
   guint n_prompts;
-  Half halves[HALVES];
-  /* of a run */
+  Encoder encoders[N_ENCODERS];
+  guint n_groups;
+  /* state of a run */
   AvatarTextProgressFunc progress;
   gpointer progress_data;
-  guint done, parts;
+  guint n_done;
 };
 
-/* bfloat16 would lose three bits of what the files have. */
-static const AvatarWeightSettings once = { .pinned_bytes = 0, .once = TRUE, .half = TRUE };
+/* float16, because the files have three bits more than bfloat16. */
+static const AvatarWeightSettings weight_settings
+    = { .pinned_bytes = 0, .once = TRUE, .half = TRUE };
 
 gboolean
-avatar_text_encoder_is_for (AvatarModel *model)
+avatar_model_has_text_encoder (AvatarModel *model)
 {
   return avatar_model_get_config (model)->text.kind == AVATAR_TEXT_LLAVA_CLIP
       && !avatar_model_get_component (model, AVATAR_COMPONENT_TEXT, NULL);
 }
 
 static gboolean
-check_parts (AvatarModel *model, GError **error)
+check_components (AvatarModel *model, GError **error)
 {
   static const char *const released[]
       = { "weights/ckpts/llava_llama_image of tencent/HunyuanVideo-Avatar",
           "weights/ckpts/text_encoder_2 of tencent/HunyuanVideo-Avatar" };
 
   for (guint i = 0; i < 2; i++)
-    if (!avatar_model_get_component (model, parts[i], NULL)) {
+    if (!avatar_model_get_component (model, components[i], NULL)) {
       const char *folder = avatar_model_get_text_folder (model, AVATAR_COMPONENT_LLAVA + i);
       const char *source = avatar_model_get_text_source (model, AVATAR_COMPONENT_LLAVA + i);
       gboolean there = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
 
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-          "%s: %s of a text encoder, without which no prompt can be encoded; fetch %s, or give "
+          "%s: %s of a text encoder, which is required to encode a prompt; fetch %s, or set "
           "text_states",
           folder ? folder : avatar_model_get_path (model),
-          there || !folder ? "there are no weights" : "there is no such folder, which is that",
+          there || !folder ? "found no weights" : "found no such folder, which is that",
           source ? source : released[i]);
       return FALSE;
     }
@@ -126,32 +130,34 @@ make_ids (AvatarTextEncoder *self, const char *const *prompts, GError **error)
 }
 
 static gboolean
-open_half (AvatarTextEncoder *self, guint i, AvatarWeightsMode mode, Opened *opened, GError **error)
+open_weights (AvatarTextEncoder *self, guint i, AvatarWeightsMode mode, BoundWeights *out,
+    GError **error)
 {
   const AvatarWeightList *list;
 
   if (i == LLAVA) {
-    opened->llava = avatar_llava_weights_new (&self->config->llava);
-    list = opened->llava->list;
+    out->llava = avatar_llava_weights_new (&self->config->llava);
+    list = out->llava->list;
   } else {
-    opened->clip = avatar_clip_weights_new (&self->config->clip);
-    list = opened->clip->list;
+    out->clip = avatar_clip_weights_new (&self->config->clip);
+    list = out->clip->list;
   }
-  opened->weights
-      = avatar_weights_new (self->model, self->device, parts[i], list, &once, mode, error);
-  return opened->weights != NULL;
+  out->weights = avatar_weights_new (self->model, self->device, components[i], list,
+      &weight_settings, mode, error);
+  return out->weights != NULL;
 }
 
 static gboolean
-init_halves (AvatarTextEncoder *self, GError **error)
+init_encoders (AvatarTextEncoder *self, GError **error)
 {
-  self->halves[LLAVA].route = avatar_llava_weight_schedule (&self->config->llava);
-  self->halves[CLIP].route = avatar_clip_weight_schedule (&self->config->clip);
-  for (guint i = 0; i < HALVES; i++) {
-    if (!open_half (self, i, AVATAR_WEIGHTS_SHAPES_ONLY, &self->halves[i].shapes, error))
+  self->encoders[LLAVA].schedule = avatar_llava_weight_schedule (&self->config->llava);
+  self->encoders[CLIP].schedule = avatar_clip_weight_schedule (&self->config->clip);
+  for (guint i = 0; i < N_ENCODERS; i++) {
+    if (!open_weights (self, i, AVATAR_WEIGHTS_SHAPES_ONLY, &self->encoders[i].shapes, error))
       return FALSE;
-    self->halves[i].n_groups = avatar_weights_get_groups (self->halves[i].shapes.weights)->len - 1;
-    self->parts += self->halves[i].n_groups;
+    self->encoders[i].n_groups
+        = avatar_weights_get_groups (self->encoders[i].shapes.weights)->len - 1;
+    self->n_groups += self->encoders[i].n_groups;
   }
   return TRUE;
 }
@@ -168,10 +174,10 @@ avatar_text_encoder_new (AvatarModel *model, AvatarDevice *device,
   self->exact_rope = s->exact_rope;
   self->n_prompts = s->n_prompts;
   self->cache = (AvatarPromptCache){ g_strdup (s->cache.folder), s->cache.limit };
-  for (guint i = 0; i < self->n_prompts && s->longest; i++)
-    avatar_encoding_init_longest (&self->prompts[i], self->config);
-  if (!check_parts (model, error) || !init_halves (self, error)
-      || (!s->longest && !make_ids (self, s->prompts, error)))
+  for (guint i = 0; i < self->n_prompts && s->max_length; i++)
+    avatar_encoding_init_max_length (&self->prompts[i], self->config);
+  if (!check_components (model, error) || !init_encoders (self, error)
+      || (!s->max_length && !make_ids (self, s->prompts, error)))
     return NULL;
   return g_steal_pointer (&self);
 }
@@ -181,9 +187,9 @@ avatar_text_encoder_free (AvatarTextEncoder *self)
 {
   if (!self)
     return;
-  for (guint i = 0; i < HALVES; i++) {
-    opened_clear (&self->halves[i].shapes);
-    g_free (self->halves[i].route);
+  for (guint i = 0; i < N_ENCODERS; i++) {
+    bound_weights_clear (&self->encoders[i].shapes);
+    g_free (self->encoders[i].schedule);
   }
   for (guint i = 0; i < self->n_prompts; i++)
     avatar_encoding_clear (&self->prompts[i]);
@@ -194,7 +200,7 @@ avatar_text_encoder_free (AvatarTextEncoder *self)
 }
 
 AvatarEncoding *
-avatar_text_encoder_get (AvatarTextEncoder *self, guint i)
+avatar_text_encoder_get_encoding (AvatarTextEncoder *self, guint i)
 {
   return &self->prompts[i];
 }
@@ -202,33 +208,33 @@ avatar_text_encoder_get (AvatarTextEncoder *self, guint i)
 /* ------------------------------------------------------------------------------------ computing */
 
 static void
-count_part (gpointer data)
+report_group (gpointer data)
 {
   AvatarTextEncoder *self = data;
 
-  self->done++;
+  self->n_done++;
   if (self->progress)
-    self->progress (self->done, self->parts, self->progress_data);
+    self->progress (self->n_done, self->n_groups, self->progress_data);
 }
 
-/* Runs one encoder with its weights. */
+/* Runs encoder @i with @bound weights. */
 static gboolean
-run_half (AvatarTextEncoder *self, guint half, const Opened *opened, AvatarOps *ops,
+run_encoder (AvatarTextEncoder *self, guint i, const BoundWeights *bound, AvatarOps *ops,
     const AvatarImage *square, AvatarEncoding *const *prompts, guint n, GError **error)
 {
-  GHashTable *tensors = avatar_model_get_component (self->model, parts[half], NULL);
+  GHashTable *tensors = avatar_model_get_component (self->model, components[i], NULL);
   AvatarDType dtype = ops->dtype;
   gboolean done;
 
-  ops->dtype = avatar_weights_dtype (self->device, once.half);
-  if (half == LLAVA) {
-    const AvatarLlava llava = { self->config, opened->weights, opened->llava, tensors,
-      self->exact_rope ? AVATAR_ROPE_EXACT : AVATAR_ROPE_HALF, count_part, self };
+  ops->dtype = avatar_weights_dtype (self->device, weight_settings.half);
+  if (i == LLAVA) {
+    const AvatarLlava llava = { self->config, bound->weights, bound->llava, tensors,
+      self->exact_rope ? AVATAR_ROPE_EXACT : AVATAR_ROPE_HALF, report_group, self };
 
     done = avatar_llava_run (&llava, ops, square, prompts, n, error);
   } else {
     const AvatarClip clip
-        = { self->config, opened->weights, opened->clip, tensors, count_part, self };
+        = { self->config, bound->weights, bound->clip, tensors, report_group, self };
 
     done = avatar_clip_run (&clip, ops, prompts, n, error);
   }
@@ -236,20 +242,20 @@ run_half (AvatarTextEncoder *self, guint half, const Opened *opened, AvatarOps *
   return done;
 }
 
-/* The same with weights that come and go. */
+/* Opens the weights of encoder @i, runs it, and frees the weights. */
 static gboolean
-stream_half (AvatarTextEncoder *self, guint i, AvatarOps *ops, const AvatarImage *square,
+stream_encoder (AvatarTextEncoder *self, guint i, AvatarOps *ops, const AvatarImage *square,
     AvatarEncoding *const *prompts, guint n, GError **error)
 {
-  g_auto (Opened) opened = { 0 };
+  g_auto (BoundWeights) bound = { 0 };
   gboolean done;
 
-  if (!open_half (self, i, AVATAR_WEIGHTS_LOAD, &opened, error))
+  if (!open_weights (self, i, AVATAR_WEIGHTS_LOAD, &bound, error))
     return FALSE;
-  done = avatar_weights_set_schedule (opened.weights, ops, self->halves[i].route, error)
-      && run_half (self, i, &opened, ops, square, prompts, n, error)
+  done = avatar_weights_set_schedule (bound.weights, ops, self->encoders[i].schedule, error)
+      && run_encoder (self, i, &bound, ops, square, prompts, n, error)
       && avatar_ops_check (ops, error);
-  avatar_ops_finish (ops); /* before what it works on goes */
+  avatar_ops_finish (ops); /* enqueued operations use the weights */
   return done;
 }
 
@@ -264,17 +270,17 @@ check_finite (AvatarTextEncoder *self, AvatarOps *ops, const AvatarEncoding *pro
       && avatar_is_finite (prompt->pooled, self->config->clip.tower.hidden))
     return TRUE;
   avatar_model_find_non_finite (self->model, searched, &ops->cancelled,
-      "the text encoders computed NaN or infinity", "they must be too large for float16", error);
+      "the text encoders computed NaN or infinity", "they exceed the range of float16", error);
   return FALSE;
 }
 
-/* The key of prompt @i in the cache; %NULL: there is none. */
+/* Returns the key of @prompt in the cache, or NULL without a cache. */
 static char *
-key_of (AvatarTextEncoder *self, const AvatarEncoding *prompt, const AvatarImage *square)
+make_key (AvatarTextEncoder *self, const AvatarEncoding *prompt, const AvatarImage *square)
 {
   g_autofree char *options
       = g_strdup_printf ("%s %s%s", avatar_device_get_backend (self->device)->name,
-          avatar_dtype_name (avatar_weights_dtype (self->device, once.half)),
+          avatar_dtype_name (avatar_weights_dtype (self->device, weight_settings.half)),
           self->exact_rope ? " exact" : "");
 
   return self->cache.folder ? avatar_prompt_cache_key (self->model, prompt, square, options) : NULL;
@@ -289,19 +295,19 @@ alloc_prompt (AvatarTextEncoder *self, AvatarEncoding *prompt)
   prompt->pooled = g_new0 (float, self->config->clip.tower.hidden);
 }
 
-/* Those that are not in the cache. */
+/* Encodes @n prompts. */
 static gboolean
 encode (AvatarTextEncoder *self, AvatarOps *ops, const AvatarImage *square,
     AvatarEncoding *const *prompts, guint n, GError **error)
 {
-  self->done = 0;
+  self->n_done = 0;
   if (self->progress)
-    self->progress (0, self->parts, self->progress_data);
-  for (guint i = 0; i < HALVES; i++)
-    if (!stream_half (self, i, ops, square, prompts, n, error))
+    self->progress (0, self->n_groups, self->progress_data);
+  for (guint i = 0; i < N_ENCODERS; i++)
+    if (!stream_encoder (self, i, ops, square, prompts, n, error))
       return FALSE;
   for (guint i = 0; i < n; i++) {
-    avatar_encoding_spread (prompts[i], prompts[i]->states, self->config->llava.hidden);
+    avatar_encoding_expand (prompts[i], prompts[i]->states, self->config->llava.hidden);
     if (!check_finite (self, ops, prompts[i], error))
       return FALSE;
   }
@@ -324,13 +330,13 @@ avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarIm
   self->progress_data = data;
   for (guint i = 0; i < self->n_prompts; i++) {
     AvatarEncoding *prompt = &self->prompts[i];
-    g_autofree char *key = key_of (self, prompt, square);
+    g_autofree char *key = make_key (self, prompt, square);
 
     alloc_prompt (self, prompt);
     if (key
         && avatar_prompt_cache_load (&self->cache, key, prompt->states,
-            avatar_encoding_distinct (prompt) * hidden, prompt->pooled, pooled)) {
-      avatar_encoding_spread (prompt, prompt->states, hidden);
+            avatar_encoding_count_distinct (prompt) * hidden, prompt->pooled, pooled)) {
+      avatar_encoding_expand (prompt, prompt->states, hidden);
       continue;
     }
     keys[n] = key ? g_steal_pointer (&key) : g_strdup ("");
@@ -341,54 +347,57 @@ avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarIm
   for (guint i = 0; i < n; i++)
     if (keys[i][0])
       avatar_prompt_cache_store (&self->cache, keys[i], missing[i]->states,
-          avatar_encoding_distinct (missing[i]) * hidden, missing[i]->pooled, pooled);
+          avatar_encoding_count_distinct (missing[i]) * hidden, missing[i]->pooled, pooled);
   return TRUE;
 }
 
 /* ------------------------------------------------------------------------------------- planning */
 
 static void
-plan_weights (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *needs)
+plan_weights (AvatarTextEncoder *self, guint64 available_bytes, AvatarTextEncoderRequirements *out)
 {
-  for (guint i = 0; i < HALVES; i++) {
-    const Half *half = &self->halves[i];
-    guint64 fixed = avatar_weights_fixed_bytes (half->shapes.weights), least = fixed, most = fixed;
-    GArray *units = avatar_weights_get_groups (half->shapes.weights);
-    g_auto (AvatarPlacement) placing = { 0 };
+  for (guint i = 0; i < N_ENCODERS; i++) {
+    const Encoder *encoder = &self->encoders[i];
+    guint64 fixed = avatar_weights_fixed_bytes (encoder->shapes.weights);
+    guint64 min_bytes = fixed, bytes = fixed;
+    GArray *groups = avatar_weights_get_groups (encoder->shapes.weights);
+    g_auto (AvatarPlacement) placement = { 0 };
 
-    needs->read += avatar_weights_file_bytes (half->shapes.weights);
+    out->read_bytes += avatar_weights_file_bytes (encoder->shapes.weights);
     if (avatar_device_get_backend (self->device)->discrete) {
       guint64 largest = 0;
 
-      for (guint j = 0; j < half->n_groups; j++)
-        largest = MAX (largest, g_array_index (units, AvatarWeightGroup, j).bytes);
-      least += avatar_placement_slots_bytes (self->device, units, half->route, AVATAR_MIN_SLOTS);
-      if (avatar_placement_init (&placing, self->device, units, half->route,
-              room - MIN (room, fixed), NULL))
-        most += placing.slots_bytes;
-      needs->host = MAX (needs->host, AVATAR_STAGINGS * largest);
+      for (guint j = 0; j < encoder->n_groups; j++)
+        largest = MAX (largest, g_array_index (groups, AvatarWeightGroup, j).bytes);
+      min_bytes += avatar_placement_slots_bytes (self->device, groups, encoder->schedule,
+          AVATAR_MIN_SLOTS);
+      if (avatar_placement_init (&placement, self->device, groups, encoder->schedule,
+              available_bytes - MIN (available_bytes, fixed), NULL))
+        bytes += placement.slots_bytes;
+      out->host_bytes = MAX (out->host_bytes, AVATAR_STAGINGS * largest);
     }
-    needs->least = MAX (needs->least, least);
-    needs->weights = MAX (needs->weights, most);
+    out->min_weight_bytes = MAX (out->min_weight_bytes, min_bytes);
+    out->weight_bytes = MAX (out->weight_bytes, bytes);
   }
-  needs->weights = MAX (needs->weights, needs->least);
+  out->weight_bytes = MAX (out->weight_bytes, out->min_weight_bytes);
 }
 
 void
-avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *needs)
+avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 available_bytes,
+    AvatarTextEncoderRequirements *out)
 {
   g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   AvatarFlopCounts before = avatar_device_get_flop_counts (self->device), after;
   AvatarEncoding *prompts[] = { &self->prompts[0], &self->prompts[1] };
 
-  *needs = (AvatarTextEncoderNeeds){ .parts = self->parts };
-  plan_weights (self, room, needs);
-  for (guint i = 0; i < HALVES; i++)
-    run_half (self, i, &self->halves[i].shapes, ops, NULL, prompts, self->n_prompts, NULL);
+  *out = (AvatarTextEncoderRequirements){ .groups = self->n_groups };
+  plan_weights (self, available_bytes, out);
+  for (guint i = 0; i < N_ENCODERS; i++)
+    run_encoder (self, i, &self->encoders[i].shapes, ops, NULL, prompts, self->n_prompts, NULL);
   after = avatar_device_get_flop_counts (self->device);
-  needs->arena = avatar_arena_peak (ops->arena);
-  needs->flops = ops->flops;
-  needs->bytes = ops->bytes;
-  needs->counts.linear = after.linear - before.linear;
-  needs->counts.attention = after.attention - before.attention;
+  out->arena_bytes = avatar_arena_peak (ops->arena);
+  out->flops = ops->flops;
+  out->bytes = ops->bytes;
+  out->counts.linear = after.linear - before.linear;
+  out->counts.attention = after.attention - before.attention;
 }

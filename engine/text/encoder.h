@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The two encoders of the released model together: prompts and a portrait in, what the transformer is
- * conditioned on out. Weights go through the device once, part by part. */
+/* The two text encoders of the release, which compute the conditioning of the transformer from
+ * prompts and a portrait. Their weights are streamed through the device once, group by group. */
 #pragma once
 
 #include "engine/device/device.h"
@@ -16,52 +16,65 @@ typedef struct _AvatarTextEncoder AvatarTextEncoder;
 
 /**
  * AvatarTextEncoderSettings:
- * @prompts: positive and negative one, UTF-8; @n_prompts: 1: the first alone is ever needed
- * @exact_rope: positions as they are meant, rather than as the model computed them
- * @cache: folder %NULL: none
- * @longest: for plans: tokenizers are not needed, prompts are as long as they can be
+ * @prompts: positive and negative prompt, UTF-8
+ * @n_prompts: number of prompts that are needed, 1 or 2
+ * @exact_rope: computes the rotary embedding exactly, and not with float16 frequencies as upstream
+ * @max_length: assumes, for a dry run, prompts of the maximum length, without reading tokenizers
+ * @cache: the cache
  */
 typedef struct
 {
   const char *prompts[2];
   guint n_prompts;
-  gboolean exact_rope, longest;
+  gboolean exact_rope, max_length;
   AvatarPromptCache cache;
 } AvatarTextEncoderSettings;
 
-/* Has @model such encoders, or the sizes of them? */
-gboolean avatar_text_encoder_is_for (AvatarModel *model);
-/* Reads tokenizers and makes ids of the prompts; needs no device memory. Strings are copied. */
+/* Returns TRUE if @model has text encoders, or sizes of them. */
+gboolean avatar_model_has_text_encoder (AvatarModel *model);
+/* Makes an encoder and the ids of the prompts. Copies the settings, and allocates no device memory.
+ * An encoder is used by one thread at a time. Returns NULL with AVATAR_ERROR_NOT_FOUND,
+ * AVATAR_ERROR_READ, AVATAR_ERROR_FORMAT, AVATAR_ERROR_MISMATCH or AVATAR_ERROR_SETTINGS. */
 AvatarTextEncoder *avatar_text_encoder_new (AvatarModel *model, AvatarDevice *device,
     const AvatarTextEncoderSettings *settings, GError **error);
 void avatar_text_encoder_free (AvatarTextEncoder *self);
-/* Prompt @i: its rows are known from the start, states and the pooled vector when it was run; both may
- * be taken over. */
-AvatarEncoding *avatar_text_encoder_get (AvatarTextEncoder *self, guint i);
+/* Returns: (transfer none): prompt @i. Its states and pooled vector are NULL before
+ * avatar_text_encoder_run(); the caller may steal them afterwards. */
+AvatarEncoding *avatar_text_encoder_get_encoding (AvatarTextEncoder *self, guint i);
 
 /**
- * AvatarTextEncoderNeeds: of the device
- * @arena: bytes of the caller's arena; @least, @weights: and for weights, at least and given @room
- * @host: bytes on the host for copies to the device; @read: of weights that are read
- * @parts: what run() tells of, one after the other
+ * AvatarTextEncoderRequirements:
+ * @arena_bytes: size of the caller's arena
+ * @min_weight_bytes: minimum device memory of the weights
+ * @weight_bytes: device memory of the weights within the available bytes
+ * @host_bytes: host memory for copies to the device
+ * @read_bytes: bytes that are read from files
+ * @groups: number of weight groups, the total of the progress
+ * @flops: floating-point operations
+ * @bytes: memory traffic in bytes
+ * @counts: floating-point operations by kind
  */
 typedef struct
 {
-  guint64 arena, least, weights, host, read;
-  guint parts;
+  guint64 arena_bytes, min_weight_bytes, weight_bytes, host_bytes, read_bytes;
+  guint groups;
   double flops, bytes;
   AvatarFlopCounts counts;
-} AvatarTextEncoderNeeds;
+} AvatarTextEncoderRequirements;
 
-/* Found by running the code over memory that is not there. @room: bytes for weights. */
-void
-avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 room, AvatarTextEncoderNeeds *needs);
+/* Measures the requirements by a dry run. @available_bytes: device memory for weights */
+void avatar_text_encoder_plan (AvatarTextEncoder *self, guint64 available_bytes,
+    AvatarTextEncoderRequirements *out);
 
-/* Called at the start and after every part. */
-typedef void (*AvatarTextProgressFunc) (guint done, guint parts, gpointer data);
+/* Called at the start, with @done = 0, and after every weight group. */
+typedef void (*AvatarTextProgressFunc) (guint done, guint total, gpointer data);
 
-/* Encodes the prompts as they are seen with @image, an RGB picture, or takes them from the cache. Takes
- * activations from @ops' arena and gives them back. Cancelled through @ops. */
+/* Encodes the prompts, or loads them from the cache.
+ * @ops: context, also for cancellation; its arena provides the activations and is unchanged on
+ *   return
+ * @image: the portrait in RGB
+ * @progress: (nullable): called for progress Returns FALSE with @error, e.g.
+ *   AVATAR_ERROR_CANCELLED, AVATAR_ERROR_MEMORY or AVATAR_ERROR_READ. */
 gboolean avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarImage *image,
     AvatarTextProgressFunc progress, gpointer data, GError **error);
 

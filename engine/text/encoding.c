@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which rows of the encoder are which (docs/dev/spec/vae-text-face-formats.md 2.5, 2.7). The
- * image's token, the last one, becomes image_tokens rows; length - n rows of padding follow; the
- * first crop rows, which are the same in all prompts, are cut off. */
+/* Assigns the rows of the encoder (docs/dev/spec/vae-text-face-formats.md 2.5, 2.7). The token of
+ * the image, the last one, becomes image_tokens rows. length - n rows of padding follow. The first
+ * crop rows, which are equal in all prompts, are removed. */
 #include "engine/text/encoding.h"
 
 #include <string.h>
 
-/* The mask is upstream's: that of the ids, with ones for the rows that the portrait adds at its end.
- * Its sum is right, and what uses its places (the refiner) was trained to see them so: the first rows
- * of the portrait count as padding, and padding as the rest of it. */
+/* Sets the row counts and the mask. The mask is upstream's: the mask of the ids, with ones appended
+ * for the rows that the portrait adds. Its sum is correct, but its positions are not: the first
+ * rows of the portrait count as padding, and rows of padding as the rest of the portrait. The
+ * refiner, which uses it, was trained with such masks. */
 static void
 find_rows (AvatarEncoding *self, const AvatarConfig *config)
 {
@@ -31,7 +32,7 @@ check_ids (const char *what, const gint32 *ids, guint n, guint vocab, GError **e
     if (ids[i] < 0 || (guint) ids[i] >= vocab) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
           "%s's tokenizer has the id %d, but its weights have %u rows; the two do not belong "
-          "together: fetch both from one place",
+          "together: fetch both from one source",
           what, ids[i], vocab);
       return FALSE;
     }
@@ -52,8 +53,8 @@ check (const AvatarEncoding *self, const AvatarConfig *config, GError **error)
   }
   if (t->ids[t->n - 1] != (gint32) config->llava.image_token) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "the tokenizer of LLaVA has the id %d for the image's token, but the image_token_index of "
-        "its config.json is %u; fetch both from one place",
+        "the tokenizer of LLaVA has the id %d for the token of the image, but image_token_index in "
+        "its config.json is %u; fetch both from one source",
         t->ids[t->n - 1], config->llava.image_token);
     return FALSE;
   }
@@ -75,7 +76,7 @@ avatar_encoding_init (AvatarEncoding *self, const AvatarConfig *config, AvatarLl
 }
 
 void
-avatar_encoding_init_longest (AvatarEncoding *self, const AvatarConfig *config)
+avatar_encoding_init_max_length (AvatarEncoding *self, const AvatarConfig *config)
 {
   const AvatarTextConfig *c = &config->text;
 
@@ -87,13 +88,13 @@ avatar_encoding_init_longest (AvatarEncoding *self, const AvatarConfig *config)
 }
 
 guint
-avatar_encoding_distinct (const AvatarEncoding *self)
+avatar_encoding_count_distinct (const AvatarEncoding *self)
 {
   return self->used + (self->padded ? 1 : 0);
 }
 
 void
-avatar_encoding_spread (const AvatarEncoding *self, float *states, gsize width)
+avatar_encoding_expand (const AvatarEncoding *self, float *states, gsize width)
 {
   for (gsize i = self->used + 1; i < self->n; i++)
     memcpy (states + i * width, states + self->used * width, width * sizeof (float));

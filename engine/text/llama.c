@@ -2,9 +2,9 @@
 /* transformers' LlamaDecoderLayer (Touvron et al. 2023; Dubey et al. 2024). The residual stream is
  * float32.
  *
- * Rows of padding are all the same: a zero embedding at position 1, which sees every valid row and
- * none of the padding, itself included. So one of them, behind the valid rows, is all of them, and
- * one causal mask does for both kinds: a row sees those up to its own, as far as they have keys. */
+ * All rows of padding are equal: a zero embedding at position 1 that attends to every valid row and
+ * to no row of padding. One row after the valid ones therefore represents all of them. Keys exist
+ * for the valid rows only, so one causal mask serves both kinds of rows. */
 #include "engine/text/llama.h"
 
 #include "engine/weights/module-ops.h"
@@ -26,10 +26,10 @@ static const AvatarWeightRow layer_rows[] = {
 
 static const AvatarWeightTable table = AVATAR_WEIGHT_TABLE (layer_rows);
 
-/* Position of all rows of padding in transformers 4.45's merge. */
+/* Position of all rows of padding in transformers 4.45. */
 #define PAD_POSITION 1
 
-/* theta^(-2 i / d). Upstream's .to (float16) takes this buffer along
+/* Returns theta^(-2 i / d). Upstream's .to (float16) rounds these values as well
  * (docs/dev/spec/vae-text-face-formats.md 2.6). */
 static double
 frequency (const AvatarLlavaConfig *c, gint64 i, AvatarRopePrecision precision)
@@ -75,9 +75,9 @@ avatar_llama_begin (const AvatarLlama *self, AvatarSequence *s, gint64 rows, gin
   avatar_op_upload (self->ops, s->sin, sines);
 }
 
-/* Head @j of t [rows, heads, d] in the place of @n of them. */
+/* Returns a view of head @j of t [rows, heads, d] that repeats it @n times. */
 static AvatarTensor
-shared_head (AvatarTensor t, gint64 j, gint64 n)
+repeat_head (AvatarTensor t, gint64 j, gint64 n)
 {
   t = avatar_tensor_slice (t, 1, j, 1);
   t.shape[1] = n;
@@ -85,7 +85,8 @@ shared_head (AvatarTensor t, gint64 j, gint64 n)
   return t;
 }
 
-/* o, q [rows, heads, d]; k, v [valid, kv_heads, d], each for heads / kv_heads heads of q */
+/* Computes attention for o, q [rows, heads, d] and k, v [valid, kv_heads, d]. Each head of k and v
+ * serves heads / kv_heads heads of q. */
 static void
 attend (const AvatarLlama *self, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v)
 {
@@ -93,11 +94,11 @@ attend (const AvatarLlama *self, AvatarTensor o, AvatarTensor q, AvatarTensor k,
 
   for (gint64 j = 0; j < k.shape[1]; j++)
     avatar_op_attention (self->ops, avatar_tensor_slice (o, 1, j * group, group),
-        avatar_tensor_slice (q, 1, j * group, group), shared_head (k, j, group),
-        shared_head (v, j, group), 1 / sqrt (q.shape[2]), 1, 0, AVATAR_NO_TENSOR);
+        avatar_tensor_slice (q, 1, j * group, group), repeat_head (k, j, group),
+        repeat_head (v, j, group), 1 / sqrt (q.shape[2]), 1, 0, AVATAR_NO_TENSOR);
 }
 
-/* x += o_proj (attention (norm (x))) */
+/* Computes x += o_proj (attention (norm (x))). */
 static void
 attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
 {
@@ -109,12 +110,12 @@ attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
   AvatarTensor h = s->h, q = avatar_ops_alloc (ops, 2, rows, d);
   AvatarTensor k = avatar_ops_alloc (ops, 2, s->valid, kv);
   AvatarTensor v = avatar_ops_alloc (ops, 2, s->valid, kv);
-  AvatarTensor keyed = avatar_tensor_rows (h, 0, s->valid);
+  AvatarTensor valid_rows = avatar_tensor_rows (h, 0, s->valid);
 
   avatar_op_rms_norm (ops, h, s->x, avatar_weight_tensor (l->input_norm.weight), c->eps);
   avatar_linear (ops, q, h, &l->q, AVATAR_ACT_NONE);
-  avatar_linear (ops, k, keyed, &l->k, AVATAR_ACT_NONE);
-  avatar_linear (ops, v, keyed, &l->v, AVATAR_ACT_NONE);
+  avatar_linear (ops, k, valid_rows, &l->k, AVATAR_ACT_NONE);
+  avatar_linear (ops, v, valid_rows, &l->v, AVATAR_ACT_NONE);
   avatar_op_rope_half (ops, avatar_tensor_split_last (q, head), s->cos, s->sin);
   avatar_op_rope_half (ops, avatar_tensor_split_last (k, head),
       avatar_tensor_rows (s->cos, 0, s->valid), avatar_tensor_rows (s->sin, 0, s->valid));
@@ -124,7 +125,7 @@ attention (const AvatarLlama *self, guint i, const AvatarSequence *s)
   avatar_ops_release (ops, mark);
 }
 
-/* x += down (silu (gate (h)) * up (h)), h = norm (x), in three steps */
+/* The MLP computes x += down (silu (gate (h)) * up (h)), h = norm (x), in three steps. */
 
 static void
 mlp_gate (const AvatarLlama *self, guint i, const AvatarSequence *s)

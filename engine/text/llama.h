@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaMA-3's layers (docs/dev/spec/vae-text-face-formats.md 2.6): a sequence whose last row may
- * stand for all rows of padding. */
+/* The layers of LLaMA-3 (docs/dev/spec/vae-text-face-formats.md 2.6). The last row of a sequence
+ * may represent all rows of padding. */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -21,8 +21,8 @@ typedef struct
   const AvatarLlamaLayer *layers;
 } AvatarLlama;
 
-/* A layer in parts of about one size, as its weights come to the device: at the released widths of 42
- * and three times 59 million values, less than the parts of the transformer's blocks. */
+/* Steps of a layer, each with a weight group. The groups have similar sizes: 42 million values and
+ * three times 59 million in the release, less than the groups of the transformer. */
 typedef enum
 {
   AVATAR_LLAMA_ATTENTION,
@@ -33,11 +33,14 @@ typedef enum
 } AvatarLlamaStep;
 
 /**
- * AvatarSequence: rows of one prompt
- * @x: [rows, hidden] float32
- * @h, @gate: [rows, hidden], [rows, mlp]: what a step leaves for the next one
- * @valid: how many of them are not padding: all, or all but the last
- * @cos, @sin: [rows, head_dim / 2] float32
+ * AvatarSequence:
+ * @x: [rows, hidden] float32, the residual stream
+ * @h: [rows, hidden], passed from one step to the next
+ * @gate: [rows, mlp], likewise
+ * @cos, @sin: [rows, head_dim / 2] float32, the rotary tables
+ * @valid: number of rows that are not padding: all, or all but the last
+ *
+ * The rows of one prompt.
  */
 typedef struct
 {
@@ -45,21 +48,21 @@ typedef struct
   gint64 valid;
 } AvatarSequence;
 
-/* Precision of the frequencies of positions. */
+/* Precision of the frequencies of the rotary embedding. */
 typedef enum
 {
-  AVATAR_ROPE_HALF, /* rounded to float16, as the model was run upstream */
+  AVATAR_ROPE_HALF, /* rounded to float16, as in upstream */
   AVATAR_ROPE_EXACT,
 } AvatarRopePrecision;
 
-/* Allocates a sequence of @rows, and makes the tables of its positions. */
+/* Allocates a sequence of @rows from the arena and computes its rotary tables. */
 void avatar_llama_begin (const AvatarLlama *self, AvatarSequence *sequence, gint64 rows,
     gint64 valid, AvatarRopePrecision precision);
-/* Step @step of layer @i, in place. */
+/* Runs step @step of layer @i on @sequence in place. */
 void avatar_llama_step (const AvatarLlama *self, guint i, AvatarLlamaStep step,
     const AvatarSequence *sequence);
-/* Adds the names of layer @i to @list: its steps are AVATAR_LLAMA_STEPS weight groups from
- * @first_group on. */
+/* Adds the weights of layer @i to @list, as AVATAR_LLAMA_STEPS weight groups from @first_group
+ * on. */
 void avatar_llama_add_layer (AvatarWeightList *list, AvatarLlamaLayer *layer, guint first_group,
     guint i);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaVA: a language model with the portrait among its inputs (Liu et al. 2023;
+/* LLaVA: a language model whose input contains the portrait (Liu et al. 2023;
  * docs/dev/spec/vae-text-face-formats.md 2). */
 #pragma once
 
@@ -10,12 +10,14 @@
 
 G_BEGIN_DECLS
 
-/* Called after every part of the work. */
-typedef void (*AvatarDoneFunc) (gpointer data);
+/* Called after every weight group of a run. */
+typedef void (*AvatarTextGroupFunc) (gpointer data);
 
 /**
- * AvatarLlavaWeights: of all layers that are run
- * @list: their names, for avatar_weights_new(), in groups in the order of their use
+ * AvatarLlavaWeights:
+ * @vision: weights of the vision tower
+ * @layers: weights of the language model's layers that are run
+ * @list: names of all of them, for avatar_weights_new(); groups are in the order of use
  */
 typedef struct
 {
@@ -26,9 +28,15 @@ typedef struct
 
 /**
  * AvatarLlava:
- * @params: bound to @weights
- * @tensors: name -> AvatarTensorSource, for the embeddings of ids, which are not among @weights
- * @rope: see avatar_llama_begin()
+ * @config: configuration of the model
+ * @weights: loaded weights
+ * @params: handles, bound to @weights
+ * @tensors: map from names to AvatarTensorSource; the embeddings of ids are read from it and are
+ *   not in
+ * @weights
+ * @rope: precision of the rotary embedding
+ * @group_done: (nullable): called after every weight group
+ * @group_data: passed to @group_done
  */
 typedef struct
 {
@@ -37,16 +45,20 @@ typedef struct
   const AvatarLlavaWeights *params;
   GHashTable *tensors;
   AvatarRopePrecision rope;
-  AvatarDoneFunc done;
-  gpointer done_data;
+  AvatarTextGroupFunc group_done;
+  gpointer group_data;
 } AvatarLlava;
 
+/* Makes unbound weights. */
 AvatarLlavaWeights *avatar_llava_weights_new (const AvatarLlavaConfig *config);
 void avatar_llava_weights_free (AvatarLlavaWeights *self);
-/* Free with g_free(). */
+/* Returns the order in which avatar_llava_run() uses the weight groups, to be freed with
+ * g_free(). */
 AvatarWeightSchedule *avatar_llava_weight_schedule (const AvatarLlavaConfig *config);
-/* Fills the distinct rows of the states of @n prompts, which have room for all. @square: see
- * avatar_vision_prepare(); %NULL in a plan. FALSE with @error, or with the failure in @ops. */
+/* Computes the states of @n prompts: the first avatar_encoding_count_distinct() rows of their
+ * @states.
+ * @square: the portrait from avatar_vision_prepare(); NULL in a dry run Returns FALSE with @error;
+ *   failures of the device are in @ops. */
 gboolean avatar_llava_run (const AvatarLlava *self, AvatarOps *ops, const AvatarImage *square,
     AvatarEncoding *const *prompts, guint n, GError **error);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Written by hand, an alternative of the expression a function: GRegex would recurse on long runs, and
- * has classes of its own. Which characters are letters and numbers is GLib's to say. */
+/* Matches without GRegex, which recurses on long runs and defines the character classes
+ * differently. Letters and numbers are those of GLib. */
 #include "engine/text/pre-tokenizer.h"
 
 #include <string.h>
 
-const char avatar_split_llama_regex[]
+const char avatar_pre_tokenize_llama_regex[]
     = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
       "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
@@ -14,9 +14,9 @@ typedef enum
   OTHER,
   LETTER,
   NUMBER,
-  SPACE, /* but for line ends */
+  SPACE, /* except line ends */
   LINE_END,
-  NOTHING, /* the end of the text */
+  END_OF_TEXT,
 } Class;
 
 gboolean
@@ -33,7 +33,7 @@ class_at (const char *p, const char *end)
   gunichar c;
 
   if (p >= end)
-    return NOTHING;
+    return END_OF_TEXT;
   if (*p == '\r' || *p == '\n')
     return LINE_END;
   c = g_utf8_get_char (p);
@@ -55,17 +55,17 @@ class_at (const char *p, const char *end)
   }
 }
 
-/* Behind all that is of @class from @p on, but for what comes after @most characters. */
+/* Returns the end of the run of @class at @p, after at most @max_count characters. */
 static const char *
-skip (const char *p, const char *end, Class class, guint most)
+skip (const char *p, const char *end, Class class, guint max_count)
 {
-  for (; most > 0 && class_at (p, end) == class; most--)
+  for (; max_count > 0 && class_at (p, end) == class; max_count--)
     p = g_utf8_next_char (p);
   return p;
 }
 
-/* @text in small letters of ASCII, in any case. U+017F is an s that is not in ASCII. NULL: it is not
- * what stands at @p. */
+/* Returns the end of @text, ASCII in lower case, if it is at @p in any case, or NULL. U+017F also
+ * matches s. */
 static const char *
 skip_text (const char *p, const char *end, const char *text)
 {
@@ -83,43 +83,43 @@ skip_text (const char *p, const char *end, const char *text)
 static const char *
 skip_any (const char *p, const char *end, const char *const *texts)
 {
-  const char *behind = NULL;
+  const char *match = NULL;
 
-  for (; *texts && !behind; texts++)
-    behind = skip_text (p, end, *texts);
-  return behind;
+  for (; *texts && !match; texts++)
+    match = skip_text (p, end, *texts);
+  return match;
 }
 
 static const char *const contractions[] = { "'s", "'t", "'re", "'ve", "'m", "'ll", "'d", NULL };
 
-/* \s*[\r\n]+|\s+(?!\S)|\s+ : up to the last line end; or else all, where nothing follows; or else all
- * but the last, which the next piece may want. */
+/* Matches \s*[\r\n]+|\s+(?!\S)|\s+: up to the last line end; without one, all white space at the
+ * end of the text, and otherwise all but the last character, which may belong to the next piece. */
 static const char *
 skip_space (const char *p, const char *end)
 {
-  const char *behind_line = NULL, *last = p;
+  const char *after_line_end = NULL, *last = p;
   Class class;
 
   for (const char *q = p; (class = class_at (q, end)) == SPACE || class == LINE_END;) {
     last = q;
     q = g_utf8_next_char (q);
     if (class == LINE_END)
-      behind_line = q;
+      after_line_end = q;
   }
-  if (behind_line)
-    return behind_line;
+  if (after_line_end)
+    return after_line_end;
   return last == p || g_utf8_next_char (last) >= end ? g_utf8_next_char (last) : last;
 }
 
-/* The piece that begins at @p, before @end. */
+/* Returns the end of the piece at @p. */
 static const char *
 skip_llama (const char *p, const char *end)
 {
-  const char *next = g_utf8_next_char (p), *behind = skip_any (p, end, contractions);
+  const char *next = g_utf8_next_char (p), *match = skip_any (p, end, contractions);
   Class class = class_at (p, end), after = class_at (next, end);
 
-  if (behind)
-    return behind;
+  if (match)
+    return match;
   if (class == LETTER || (after == LETTER && (class == OTHER || class == SPACE)))
     return skip (next, end, LETTER, G_MAXUINT);
   if (class == NUMBER)
@@ -140,16 +140,17 @@ avatar_pre_tokenize_llama (const char *text, gsize n, AvatarPieceFunc func, gpoi
   }
 }
 
-/* <\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+ */
+/* Matches
+ * <\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+ */
 static const char *
 skip_clip (const char *p, const char *end, Class class)
 {
   static const char *const specials[] = { "<|startoftext|>", "<|endoftext|>", NULL };
-  const char *behind = skip_any (p, end, specials);
+  const char *match = skip_any (p, end, specials);
 
-  if (!behind)
-    behind = skip_any (p, end, contractions);
-  return behind ? behind : skip (p, end, class, class == NUMBER ? 1 : G_MAXUINT);
+  if (!match)
+    match = skip_any (p, end, contractions);
+  return match ? match : skip (p, end, class, class == NUMBER ? 1 : G_MAXUINT);
 }
 
 static void
@@ -166,17 +167,17 @@ split_clip (const char *p, const char *end, AvatarPieceFunc func, gpointer data)
   }
 }
 
-/* U+0345 is no letter, but in capitals it is: where case is ignored, Python's module regex finds it
- * neither among letters nor among what is none, and it is passed over like a space. */
+/* Skips U+0345 like white space. It is not a letter, but its upper case is: ignoring case, Python's
+ * module regex matches it neither as a letter nor as another character. */
 void
 avatar_pre_tokenize_clip (const char *text, gsize n, AvatarPieceFunc func, gpointer data)
 {
-  static const char passed_over[] = "\xcd\x85";
+  static const char skipped[] = "\xcd\x85";
   const char *end = text + n, *gap;
 
-  while ((gap = g_strstr_len (text, end - text, passed_over))) {
+  while ((gap = g_strstr_len (text, end - text, skipped))) {
     split_clip (text, gap, func, data);
-    text = gap + strlen (passed_over);
+    text = gap + strlen (skipped);
   }
   split_clip (text, end, func, data);
 }

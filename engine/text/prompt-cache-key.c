@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* SHA-256 over everything that an encoded prompt depends on. Whoever changes what is computed raises
- * VERSION: entries of another one are never found again, and go as the oldest. */
+/* Hashes all data that an encoded prompt depends on by SHA-256. VERSION must be raised when the
+ * computation changes: entries of another version are not found, and are removed as the oldest. */
 #include "engine/text/prompt-cache-key.h"
 
 #include "engine/formats/tensor-source.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define VERSION "gst-avatar text 1"
-/* Bytes that are sampled from the middle of every tensor. */
+/* Number of bytes that are sampled from the middle of every tensor. */
 #define SAMPLE 256
 
 static void
@@ -27,9 +27,9 @@ add_number (GChecksum *sum, double value)
 }
 
 static gboolean
-add_part (GChecksum *sum, AvatarModel *model, AvatarComponentKind part)
+add_weights (GChecksum *sum, AvatarModel *model, AvatarComponentKind component)
 {
-  GHashTable *tensors = avatar_model_get_component (model, part, NULL);
+  GHashTable *tensors = avatar_model_get_component (model, component, NULL);
   g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
   guint8 sample[SAMPLE];
 
@@ -58,7 +58,7 @@ add_tower (GChecksum *sum, const AvatarTowerConfig *c)
     add_number (sum, numbers[i]);
 }
 
-/* What the shapes of tensors do not tell. */
+/* Adds the settings that do not follow from the shapes of tensors. */
 static void
 add_config (GChecksum *sum, const AvatarConfig *config)
 {
@@ -95,8 +95,8 @@ avatar_prompt_cache_key (AvatarModel *model, const AvatarEncoding *prompt,
   add_text (sum, VERSION);
   add_text (sum, options);
   add_config (sum, avatar_model_get_config (model));
-  if (!add_part (sum, model, AVATAR_COMPONENT_LLAVA)
-      || !add_part (sum, model, AVATAR_COMPONENT_CLIP))
+  if (!add_weights (sum, model, AVATAR_COMPONENT_LLAVA)
+      || !add_weights (sum, model, AVATAR_COMPONENT_CLIP))
     return NULL;
   add_ids (sum, prompt);
   for (guint y = 0; y < square->height; y++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What an encoded prompt depends on, as one sum. */
+/* The key of an encoded prompt in the cache: a hash of all data that the encoding depends on. */
 #pragma once
 
 #include "engine/image/vision.h"
@@ -9,11 +9,16 @@ G_BEGIN_DECLS
 
 /**
  * avatar_prompt_cache_key:
- * @square: see avatar_vision_prepare()
- * @options: what else it depends on, e.g. the kind of device
+ * @model: a model with text encoders
+ * @prompt: the prompt's ids
+ * @square: the portrait from avatar_vision_prepare()
+ * @options: other data that the encoding depends on, e.g. the kind of device
  *
- * Weights are known by their names and shapes and by some bytes of each: reading all of them would
- * take as long as encoding. Free with g_free(); %NULL: they cannot be read, or a part is not there.
+ * Hashes names, shapes and a sample of the bytes of all weights. Reading all bytes would take as
+ * long as encoding.
+ *
+ * Returns: (transfer full) (nullable): the key in hexadecimal, or %NULL if weights are missing or
+ * cannot be read
  */
 char *avatar_prompt_cache_key (AvatarModel *model, const AvatarEncoding *prompt,
     const AvatarImage *square, const char *options);

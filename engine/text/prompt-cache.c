@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One safetensors file an entry, written beside and renamed, and with the sum of its values in it:
- * whatever a crash or a full disk leaves behind is not taken for a prompt. Entries are as old as they
- * were used last; the oldest go. */
+/* Each entry is a safetensors file with a checksum. It is written to a temporary file in the same
+ * folder and renamed, so that a crash or a full disk leaves no damaged entry. The entries that were
+ * not used for the longest time are removed first. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/text/prompt-cache.h"
 
@@ -15,13 +15,13 @@
 #include <unistd.h>
 #include <utime.h>
 
-#define ENDING ".safetensors"
-#define SUM 32 /* bytes of SHA-256 */
-/* What a writer that is gone has left; no writer takes so long. */
-#define ABANDONED (60 * 60)
+#define SUFFIX ".safetensors"
+#define SUM_SIZE 32 /* bytes of SHA-256 */
+/* Age in seconds from which a temporary file belongs to a process that has crashed. */
+#define MAX_WRITE_AGE (60 * 60)
 
 char *
-avatar_prompt_cache_default (void)
+avatar_prompt_cache_get_default_folder (void)
 {
   return g_build_filename (g_get_user_cache_dir (), "gst-avatar", "text", NULL);
 }
@@ -29,23 +29,24 @@ avatar_prompt_cache_default (void)
 static char *
 path_of (const AvatarPromptCache *self, const char *key)
 {
-  g_autofree char *name = g_strconcat (key, ENDING, NULL);
+  g_autofree char *name = g_strconcat (key, SUFFIX, NULL);
 
   return g_build_filename (self->folder, name, NULL);
 }
 
 static void
-sum (guint8 out[SUM], const float *states, gsize n_states, const float *pooled, gsize n_pooled)
+compute_sum (guint8 out[SUM_SIZE], const float *states, gsize n_states, const float *pooled,
+    gsize n_pooled)
 {
   g_autoptr (GChecksum) checksum = g_checksum_new (G_CHECKSUM_SHA256);
-  gsize length = SUM;
+  gsize length = SUM_SIZE;
 
   g_checksum_update (checksum, (const guchar *) states, n_states * sizeof (float));
   g_checksum_update (checksum, (const guchar *) pooled, n_pooled * sizeof (float));
   g_checksum_get_digest (checksum, out, &length);
 }
 
-/* FALSE: the tensor is missing, is not @n values of @dtype, or cannot be read. */
+/* Returns FALSE if the tensor is missing, does not have @n values of @dtype, or cannot be read. */
 static gboolean
 read_tensor (AvatarTensorFile *file, const char *name, AvatarDType dtype, void *out, gsize n)
 {
@@ -62,29 +63,29 @@ avatar_prompt_cache_load (const AvatarPromptCache *self, const char *key, float 
   g_autofree char *path = path_of (self, key);
   g_autoptr (AvatarTensorFile) file = NULL;
   g_autoptr (GError) error = NULL;
-  guint8 kept[SUM], found[SUM];
+  guint8 expected[SUM_SIZE], found[SUM_SIZE];
 
   if (!g_file_test (path, G_FILE_TEST_EXISTS))
     return FALSE;
   file = avatar_tensor_file_open (path, &error);
-  if (file && read_tensor (file, "sum", AVATAR_U8, kept, SUM)
+  if (file && read_tensor (file, "sum", AVATAR_U8, expected, SUM_SIZE)
       && read_tensor (file, "states", AVATAR_F32, states, n_states)
       && read_tensor (file, "pooled", AVATAR_F32, pooled, n_pooled)) {
-    sum (found, states, n_states, pooled, n_pooled);
-    if (memcmp (kept, found, SUM) == 0) {
-      g_utime (path, NULL); /* used now */
+    compute_sum (found, states, n_states, pooled, n_pooled);
+    if (memcmp (expected, found, SUM_SIZE) == 0) {
+      g_utime (path, NULL); /* marks it as used */
       return TRUE;
     }
   }
-  g_info ("%s: this encoded prompt is not whole and will be made again%s%s", path,
+  g_info ("%s: this encoded prompt is damaged and will be computed again%s%s", path,
       error ? ": " : "", error ? error->message : "");
   return FALSE;
 }
 
-/* ------------------------------------------------------------------------------------ writing */
+/* -------------------------------------------------------------------------------------- writing */
 
 static void
-fill (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
+copy_values (const AvatarNamedTensor *t, gsize first, gsize n, void *out, gpointer data)
 {
   gsize size = avatar_dtype_size (t->tensor.dtype);
 
@@ -112,7 +113,7 @@ by_age (gconstpointer a, gconstpointer b)
   return x->used < y->used ? -1 : x->used > y->used;
 }
 
-/* All entries; what was abandoned half written is removed. */
+/* Lists all entries. Removes temporary files of processes that have crashed. */
 static GArray *
 list_entries (const char *folder)
 {
@@ -124,14 +125,14 @@ list_entries (const char *folder)
   g_array_set_clear_func (entries, entry_clear);
   while (dir && (name = g_dir_read_name (dir))) {
     Entry entry = { .path = g_build_filename (folder, name, NULL) };
-    gboolean ours = g_str_has_suffix (name, ENDING);
+    gboolean is_entry = g_str_has_suffix (name, SUFFIX);
     GStatBuf st;
 
     if (g_stat (entry.path, &st) != 0 || !S_ISREG (st.st_mode))
-      ours = FALSE;
-    else if (g_str_has_suffix (name, ENDING ".part") && st.st_mtime < now - ABANDONED)
+      is_entry = FALSE;
+    else if (g_str_has_suffix (name, SUFFIX ".part") && st.st_mtime < now - MAX_WRITE_AGE)
       g_unlink (entry.path);
-    if (!ours) {
+    if (!is_entry) {
       g_free (entry.path);
       continue;
     }
@@ -142,7 +143,7 @@ list_entries (const char *folder)
   return entries;
 }
 
-/* Removes the oldest but @keep, until the rest is within the limit. */
+/* Removes the oldest entries except @keep until the others are within the limit. */
 static void
 shrink (const AvatarPromptCache *self, const char *keep)
 {
@@ -173,31 +174,31 @@ avatar_prompt_cache_store (const AvatarPromptCache *self, const char *key, const
     gsize n_states, const float *pooled, gsize n_pooled)
 {
   g_autofree char *path = path_of (self, key);
-  /* another process may write the same entry now */
-  g_autofree char *mine
-      = g_strdup_printf ("%s/%s-%ld" ENDING ".part", self->folder, key, (long) getpid ());
+  /* named by the process, because another one may write the same entry */
+  g_autofree char *temporary
+      = g_strdup_printf ("%s/%s-%ld" SUFFIX ".part", self->folder, key, (long) getpid ());
   g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarNamedTensor));
   g_autoptr (GError) error = NULL;
-  guint8 digest[SUM];
+  guint8 digest[SUM_SIZE];
 
   if ((n_states + n_pooled) * sizeof (float) > self->limit)
     return;
-  sum (digest, states, n_states, pooled, n_pooled);
+  compute_sum (digest, states, n_states, pooled, n_pooled);
   add (tensors, "states", AVATAR_F32, states, n_states);
   add (tensors, "pooled", AVATAR_F32, pooled, n_pooled);
-  add (tensors, "sum", AVATAR_U8, digest, SUM);
+  add (tensors, "sum", AVATAR_U8, digest, SUM_SIZE);
   if (g_mkdir_with_parents (self->folder, 0700) != 0) {
-    g_warning ("%s: the folder for encoded prompts cannot be made: %s; they are encoded anew in "
+    g_warning ("%s: cannot create the folder for encoded prompts: %s; prompts are encoded again in "
                "every run",
         self->folder, g_strerror (errno));
     return;
   }
-  if (!avatar_write_safetensors (mine, tensors, fill, NULL, &error)) {
-    g_warning ("%s; the prompt is encoded anew in the next run", error->message);
-  } else if (g_rename (mine, path) != 0) {
-    g_warning ("%s: it cannot be renamed: %s; the prompt is encoded anew in the next run", path,
+  if (!avatar_write_safetensors (temporary, tensors, copy_values, NULL, &error)) {
+    g_warning ("%s; the prompt is encoded again in the next run", error->message);
+  } else if (g_rename (temporary, path) != 0) {
+    g_warning ("%s: cannot rename the file: %s; the prompt is encoded again in the next run", path,
         g_strerror (errno));
-    g_unlink (mine);
+    g_unlink (temporary);
   } else {
     shrink (self, path);
   }

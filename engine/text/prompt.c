@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A prompt is put into its template, and both are encoded together, as upstream does it. What does not
- * fit is cut from the prompt and never from what follows it: there the portrait has its place. */
+/* Inserts a prompt into its template and encodes both together, as upstream does. A text that is
+ * too long is shortened at the end of the prompt and not after it, where the token of the portrait
+ * is. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/text/tokenizer.h"
 
@@ -8,9 +9,9 @@
 
 #define MAX_PROMPT (1u << 20)
 
-/* The prompt with what belongs before it; free with g_free(). */
+/* Checks @prompt and puts the quality prefix before a positive one. Free with g_free(). */
 static char *
-make_prompt (const AvatarTextConfig *config, const char *prompt, AvatarPromptKind kind,
+prepare_prompt (const AvatarTextConfig *config, const char *prompt, AvatarPromptKind kind,
     GError **error)
 {
   const char *end;
@@ -25,25 +26,33 @@ make_prompt (const AvatarTextConfig *config, const char *prompt, AvatarPromptKin
   if (strlen (prompt) > MAX_PROMPT) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "the prompt has %" G_GSIZE_FORMAT
-        " bytes; expected at most %u, of which some 250 words count",
+        " bytes; expected at most %u, of which about 250 words are used",
         strlen (prompt), MAX_PROMPT);
     return NULL;
   }
   return g_strconcat (kind == AVATAR_PROMPT_POSITIVE ? config->quality : "", prompt, NULL);
 }
 
-/* All four as one text; BOS first, if @bos. */
+/* Encodes the concatenation of four texts, without BOS. */
 static GArray *
-encode (const AvatarTokenizer *self, gboolean bos, const char *first, const char *second,
-    const char *third, const char *fourth)
+encode (const AvatarTokenizer *self, const char *first, const char *second, const char *third,
+    const char *fourth)
 {
   GArray *ids = g_array_new (FALSE, FALSE, sizeof (gint32));
   g_autofree char *text = g_strconcat (first, second, third, fourth, NULL);
 
-  if (bos)
-    g_array_append_val (ids, self->bos);
   avatar_tokenizer_encode (self, text, strlen (text), ids);
   return ids;
+}
+
+/* Encodes the same after BOS. */
+static GArray *
+encode_with_bos (const AvatarTokenizer *self, const char *first, const char *second,
+    const char *third, const char *fourth)
+{
+  GArray *ids = encode (self, first, second, third, fourth);
+
+  return g_array_prepend_val (ids, self->bos);
 }
 
 /* ---------------------------------------------------------------------------------------- LLaVA */
@@ -51,7 +60,7 @@ encode (const AvatarTokenizer *self, gboolean bos, const char *first, const char
 guint
 avatar_tokens_count_head (const AvatarTokenizer *self, const AvatarTextConfig *config)
 {
-  g_autoptr (GArray) head = encode (self, TRUE, config->template_head, "", "", "");
+  g_autoptr (GArray) head = encode_with_bos (self, config->template_head, "", "", "");
 
   return head->len;
 }
@@ -64,14 +73,15 @@ check_head (const AvatarTokenizer *self, const AvatarTextConfig *c, GError **err
   if (n == c->crop_start)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: what stands before the prompt is %u ids with this tokenizer, but the configuration has "
-      "crop_start %u; the tokenizer is not the one that the transformer was trained with, or "
-      "\"text\": {\"crop_start\": %u} is missing in the configuration",
+      "%s: the template before the prompt has %u ids with this tokenizer, but crop_start in the "
+      "configuration is %u; use the tokenizer that the transformer was trained with, or set "
+      "\"text\": {\"crop_start\": %u} in the configuration",
       self->name, n, c->crop_start, n);
   return FALSE;
 }
 
-/* The suffix must end with an added token, to which the portrait is bound; *@image: (out): its id. */
+/* Checks that the suffix ends with an added token, which represents the portrait. *@image is set to
+ * its id. */
 static gboolean
 check_tail (const AvatarTokenizer *self, const AvatarTextConfig *c, const GArray *tail,
     gint32 *image, GError **error)
@@ -84,8 +94,8 @@ check_tail (const AvatarTokenizer *self, const AvatarTextConfig *c, const GArray
       if (tail->len + c->crop_start < c->max_length)
         return TRUE;
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-          "%s: what stands before and behind the prompt is %u ids with this tokenizer, and "
-          "max_length of the configuration is %u; expected more",
+          "%s: the template before and after the prompt has %u ids with this tokenizer, but "
+          "max_length in the configuration is %u; expected a larger max_length",
           self->name, tail->len + c->crop_start, c->max_length);
       return FALSE;
     }
@@ -97,21 +107,21 @@ check_tail (const AvatarTokenizer *self, const AvatarTextConfig *c, const GArray
   return FALSE;
 }
 
-/* All ids, of which at most max_length are kept: the last of the prompt go. */
+/* Makes at most max_length ids. The last ids of a prompt that is too long are dropped. */
 static GArray *
-fit (const AvatarTokenizer *self, const AvatarTextConfig *c, const char *prompt, const GArray *tail,
-    guint *dropped)
+make_ids (const AvatarTokenizer *self, const AvatarTextConfig *c, const char *prompt,
+    const GArray *tail, guint *dropped)
 {
-  GArray *whole = encode (self, TRUE, c->template_head, prompt, c->template_tail, c->suffix);
+  GArray *whole = encode_with_bos (self, c->template_head, prompt, c->template_tail, c->suffix);
   GArray *cut;
 
   *dropped = 0;
   if (whole->len <= c->max_length)
     return whole;
   g_array_unref (whole);
-  cut = encode (self, TRUE, c->template_head, prompt, "", "");
-  if (cut->len + tail->len
-      > c->max_length) { /* always, but for a tail that merges with the prompt */
+  cut = encode_with_bos (self, c->template_head, prompt, "", "");
+  /* false only if the tail merges with the prompt */
+  if (cut->len + tail->len > c->max_length) {
     *dropped = cut->len + tail->len - c->max_length;
     g_array_set_size (cut, c->max_length - tail->len);
   }
@@ -123,7 +133,7 @@ gboolean
 avatar_tokens_llava (const AvatarTokenizer *self, const AvatarTextConfig *config,
     const char *prompt, AvatarPromptKind kind, AvatarLlavaTokens *out, GError **error)
 {
-  g_autofree char *text = make_prompt (config, prompt, kind, error);
+  g_autofree char *text = prepare_prompt (config, prompt, kind, error);
   g_autoptr (GArray) tail = NULL, ids = NULL;
   gint32 image;
 
@@ -131,20 +141,20 @@ avatar_tokens_llava (const AvatarTokenizer *self, const AvatarTextConfig *config
   *out = (AvatarLlavaTokens){ 0 };
   if (!text || !check_head (self, config, error))
     return FALSE;
-  tail = encode (self, FALSE, config->template_tail, config->suffix, "", "");
+  tail = encode (self, config->template_tail, config->suffix, "", "");
   if (!check_tail (self, config, tail, &image, error))
     return FALSE;
-  ids = fit (self, config, text, tail, &out->dropped);
+  ids = make_ids (self, config, text, tail, &out->dropped);
   for (guint i = 0; i + 1 < ids->len; i++)
     if (g_array_index (ids, gint32, i) == image) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-          "the prompt has the token that stands for the portrait (id %d, <image> in the release), "
-          "which is added by itself and only once; take it out of the prompt",
+          "the prompt contains the token of the portrait (id %d, <image> in the release), which is "
+          "added automatically and once; remove it from the prompt",
           image);
       return FALSE;
     }
   if (out->dropped)
-    g_debug ("the prompt is %u tokens too long: they are left out", out->dropped);
+    g_debug ("the prompt is %u tokens too long; its end was dropped", out->dropped);
   out->n = ids->len;
   out->length = config->max_length;
   out->crop = config->crop_start;
@@ -165,17 +175,17 @@ gboolean
 avatar_tokens_clip (const AvatarTokenizer *self, const AvatarTextConfig *config, const char *prompt,
     AvatarPromptKind kind, AvatarClipTokens *out, GError **error)
 {
-  g_autofree char *text = make_prompt (config, prompt, kind, error);
+  g_autofree char *text = prepare_prompt (config, prompt, kind, error);
   g_autoptr (GArray) ids = NULL;
 
   g_return_val_if_fail (self->kind == AVATAR_TOKENIZER_CLIP, FALSE);
   *out = (AvatarClipTokens){ 0 };
   if (!text)
     return FALSE;
-  ids = encode (self, TRUE, text, "", "", "");
+  ids = encode_with_bos (self, text, "", "", "");
   if (ids->len > config->clip_length - 1) {
     out->dropped = ids->len - (config->clip_length - 1);
-    g_debug ("the prompt is %u of CLIP's tokens too long: they are left out", out->dropped);
+    g_debug ("the prompt is %u CLIP tokens too long; its end was dropped", out->dropped);
     g_array_set_size (ids, config->clip_length - 1);
   }
   while (ids->len < config->clip_length)

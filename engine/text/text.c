@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Text conditioning of the demo model: tables of bytes stand in for the two text encoders.
+/* Text conditioning of the demo model: tables of byte embeddings replace the two text encoders.
  * states [i] = byte_embed [b_i] + pos_embed [i]; pooled = sum of byte_embed_2 [b_i] / sqrt (n). */
 #include "engine/text/text.h"
 
@@ -25,9 +25,9 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   }
   if (!tables) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "%s: its configuration has text.kind \"bytes\", but there is no text_stub.safetensors, "
-        "without which no prompt can be encoded; give text_states, or set text.kind to "
-        "\"llava+clip\" and fetch the text encoders",
+        "%s: the configuration has text.kind \"bytes\", but text_stub.safetensors, which encodes "
+        "prompts, is missing; set text_states, or set text.kind to \"llava+clip\" and fetch the "
+        "text encoders",
         avatar_model_get_path (model));
     return FALSE;
   }
@@ -44,9 +44,9 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   for (guint i = 0; i < *n; i++) {
     guint byte = i ? (guint8) prompt[i - 1] : c->text.bos_byte;
 
-    if (!avatar_add_row (*states + (gsize) i * dim, tables, "byte_embed", byte, error)
-        || !avatar_add_row (*states + (gsize) i * dim, tables, "pos_embed", i, error)
-        || !avatar_add_row (*pooled, tables, "byte_embed_2", byte, error)) {
+    if (!avatar_embedding_add_row (*states + (gsize) i * dim, tables, "byte_embed", byte, error)
+        || !avatar_embedding_add_row (*states + (gsize) i * dim, tables, "pos_embed", i, error)
+        || !avatar_embedding_add_row (*pooled, tables, "byte_embed_2", byte, error)) {
       g_clear_pointer (states, g_free);
       g_clear_pointer (pooled, g_free);
       return FALSE;

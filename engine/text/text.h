@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Prompt in, text conditioning out. */
+/* Text conditioning of the demo model. Models with text encoders use engine/text/encoder.h. */
 #pragma once
 
 #include <avatar/model.h>
@@ -8,14 +8,18 @@ G_BEGIN_DECLS
 
 /**
  * avatar_text_encode:
- * @prompt: (nullable): UTF-8; %NULL is the empty prompt
- * @states: (out): [n, text_dim] floats; free with g_free()
- * @n: (out): tokens, at most the model's max_states
- * @pooled: (out): [pooled_dim] floats; free with g_free()
+ * @model: a model whose text.kind is "bytes"
+ * @prompt: (nullable): the prompt in UTF-8; %NULL is the empty prompt
+ * @states: (out) (transfer full): [n, text_dim] floats
+ * @n: (out): number of tokens, at most max_states of the model
+ * @pooled: (out) (transfer full): [pooled_dim] floats
+ * @error: return location for a #GError: #AVATAR_ERROR_NOT_FOUND, #AVATAR_ERROR_SETTINGS,
+ *   #AVATAR_ERROR_READ
  *
- * The demo model's conditioning: tokens are a start byte and the bytes of the text; what is
- * longer than the model's length is cut off. Of a model without weights only the longest length
- * is known; @states and @pooled are %NULL. Models with text encoders: engine/text/encoder.h.
+ * Encodes @prompt. The tokens are a start byte and the bytes of the text, which is truncated to the
+ * model's maximum length. Without weights, @n is this maximum, and @states and @pooled are %NULL.
+ *
+ * Returns: %TRUE, or %FALSE on error
  */
 gboolean avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guint *n,
     float **pooled, GError **error);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CLIP's tokenizer: vocab.json and merges.txt, as transformers' slow CLIPTokenizer has them. */
+/* CLIP's tokenizer: vocab.json and merges.txt, read as by transformers' CLIPTokenizer. */
 #include "engine/text/tokenizer.h"
 
 #include <string.h>
 
-#define MAX_FILE (8u << 20) /* the released ones: 0.9 and 0.5 MiB */
-#define MAX_MERGES 48894    /* what CLIPTokenizer takes of longer files: 49152 - 256 - 2 */
+#define MAX_FILE (8u << 20) /* bytes; the released files have 0.9 and 0.5 MiB */
+#define MAX_MERGES 48894    /* CLIPTokenizer ignores further ones: 49152 - 256 - 2 */
 #define BOS "<|startoftext|>"
 #define EOS "<|endoftext|>"
 
@@ -23,14 +23,14 @@ read_merge (AvatarTokenizer *self, const char *line, gsize n, guint number, GErr
   if (avatar_bpe_add_merge (self->bpe, pair[0].text, pair[0].n, pair[1].text, pair[1].n))
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: merges.txt, line %u: \"%.*s\", \"%.*s\" or both together are no tokens of "
-      "vocab.json; the two files do not belong together",
+      "%s: merges.txt, line %u: \"%.*s\", \"%.*s\" or their concatenation is not a token of "
+      "vocab.json; the two files do not belong together: fetch both from one source",
       self->name, number, (int) MIN (pair[0].n, 100), pair[0].text, (int) MIN (pair[1].n, 100),
       pair[1].text);
   return FALSE;
 }
 
-/* The first line is the version, whatever it says. */
+/* Reads the merges. The first line is the version, which is ignored. */
 static gboolean
 read_merges (AvatarTokenizer *self, const char *text, gsize length, GError **error)
 {
@@ -74,7 +74,7 @@ AvatarTokenizer *
 avatar_tokenizer_parse_clip (const char *vocab, gsize vocab_length, const char *merges,
     gsize merges_length, const char *name, GError **error)
 {
-  static const AvatarBpeRules rules = { .ending = "</w>", .in_passes = TRUE };
+  static const AvatarBpeRules rules = { .word_suffix = "</w>", .in_passes = TRUE };
   g_autoptr (AvatarTokenizer) self = avatar_tokenizer_new (AVATAR_TOKENIZER_CLIP, name, &rules);
 
   if (avatar_tokenizer_read_vocabulary (self, vocab, vocab_length, error)

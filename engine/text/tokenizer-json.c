@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* LLaMA-3's tokenizer: tokenizer.json as the library tokenizers writes it. Whatever there changes
- * ids, and is not as LLaMA-3 has it, is refused by name. Vocabulary and merges are read where they
- * stand, since json-glib's tree of them takes ten times their room and most of the time; all else
- * is read from the text without them. */
+/* LLaMA-3's tokenizer: tokenizer.json of the Python library tokenizers. Settings that affect the
+ * ids and differ from LLaMA-3's are refused by name. Vocabulary and merges are read by a cursor,
+ * because json-glib's tree of them takes ten times their size and most of the time; json-glib reads
+ * the rest of the file. */
 #include "engine/text/pre-tokenizer.h"
 #include "engine/text/tokenizer.h"
 
 #include <string.h>
 
-#define MAX_FILE (48u << 20) /* the released one: 9 MiB; with lists for merges 17 MiB */
-#define MAX_VALUES 100000u   /* around vocabulary and merges; the released one: 2500 */
+#define MAX_FILE (48u << 20) /* bytes; the released file has 9 MiB, with merges as lists 17 MiB */
+#define MAX_VALUES 100000u   /* besides vocabulary and merges; the released file has 2500 */
 #define BOS "<|begin_of_text|>"
 
-/* ----------------------------------------------------------------------------- reading by name */
+/* -------------------------------------------------------------------------------------- members */
 
 static gboolean
 refuse (const AvatarTokenizer *self, const char *what, const char *expected, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: its %s is not that of LLaMA-3, which alone is implemented; expected %s", self->name,
+      "%s: its %s is not that of LLaMA-3, the only implemented tokenizer; expected %s", self->name,
       what, expected);
   return FALSE;
 }
 
-/* NULL: not there, or null. */
+/* Returns the member @key, or NULL if it is missing or null. */
 static JsonNode *
 find (JsonObject *object, const char *key)
 {
@@ -44,7 +44,7 @@ as_array (JsonNode *node)
   return node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
 }
 
-/* NULL: no string. */
+/* Returns NULL if @node is not a string. */
 static const char *
 as_text (JsonNode *node)
 {
@@ -57,22 +57,22 @@ is_text (JsonObject *object, const char *key, const char *value)
   return g_strcmp0 (as_text (find (object, key)), value) == 0;
 }
 
-/* Of an optional member; -1: it is neither true nor false. */
+/* Returns the boolean member @key, @missing if there is none, or -1 if it is not a boolean. */
 static int
-flag_of (JsonObject *object, const char *key, gboolean otherwise)
+get_flag (JsonObject *object, const char *key, int missing)
 {
   JsonNode *node = find (object, key);
 
   if (!node)
-    return otherwise;
+    return missing;
   if (!JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_BOOLEAN)
     return -1;
   return json_node_get_boolean (node) ? 1 : 0;
 }
 
-/* -------------------------------------------------------------------------------- what is around */
+/* ------------------------------------------------------------------------------------- settings */
 
-/* Split by LLaMA-3's expression, then bytes. */
+/* Checks that the pre-tokenizer splits by LLaMA-3's expression and then maps bytes. */
 static gboolean
 check_pre_tokenizer (AvatarTokenizer *self, JsonObject *root, GError **error)
 {
@@ -85,18 +85,20 @@ check_pre_tokenizer (AvatarTokenizer *self, JsonObject *root, GError **error)
     bytes = as_object (json_array_get_element (list, 1));
   }
   if (!is_text (all, "type", "Sequence") || !is_text (split, "type", "Split")
-      || !is_text (split, "behavior", "Isolated") || flag_of (split, "invert", FALSE) != FALSE
-      || !is_text (bytes, "type", "ByteLevel") || flag_of (bytes, "add_prefix_space", TRUE) != FALSE
-      || flag_of (bytes, "use_regex", TRUE) != FALSE)
+      || !is_text (split, "behavior", "Isolated") || get_flag (split, "invert", FALSE) != FALSE
+      || !is_text (bytes, "type", "ByteLevel")
+      || get_flag (bytes, "add_prefix_space", TRUE) != FALSE
+      || get_flag (bytes, "use_regex", TRUE) != FALSE)
     return refuse (self, "pre_tokenizer",
         "a sequence of Split (Isolated) and ByteLevel without prefix space and regex", error);
-  if (!is_text (as_object (find (split, "pattern")), "Regex", avatar_split_llama_regex))
-    return refuse (self, "pre_tokenizer's regular expression", avatar_split_llama_regex, error);
+  if (!is_text (as_object (find (split, "pattern")), "Regex", avatar_pre_tokenize_llama_regex))
+    return refuse (self, "pre_tokenizer's regular expression", avatar_pre_tokenize_llama_regex,
+        error);
   return TRUE;
 }
 
 static gboolean
-check_rest (AvatarTokenizer *self, JsonObject *root, JsonObject *model, GError **error)
+check_settings (AvatarTokenizer *self, JsonObject *root, JsonObject *model, GError **error)
 {
   JsonNode *prefix = find (model, "continuing_subword_prefix");
   JsonNode *suffix = find (model, "end_of_word_suffix");
@@ -109,25 +111,26 @@ check_rest (AvatarTokenizer *self, JsonObject *root, JsonObject *model, GError *
     return refuse (self, "model", "one of type BPE", error);
   if (find (model, "dropout") || (prefix && g_strcmp0 (as_text (prefix), "") != 0)
       || (suffix && g_strcmp0 (as_text (suffix), "") != 0)
-      || flag_of (model, "byte_fallback", FALSE) != FALSE
-      || flag_of (model, "ignore_merges", FALSE) < 0)
+      || get_flag (model, "byte_fallback", FALSE) != FALSE
+      || get_flag (model, "ignore_merges", FALSE) < 0)
     return refuse (self, "model",
         "no dropout, continuing_subword_prefix, end_of_word_suffix and byte_fallback", error);
   return TRUE;
 }
 
-/* ---------------------------------------------------------------------------------------- tables */
+/* --------------------------------------------------------------------------------------- tables */
 
-/* Where vocabulary and merges stand, brackets included; n: 0: they are not there, or are no object
- * and no list. */
+/* The texts of vocabulary and merges, including brackets; empty if the member is missing or is not
+ * an object or a list. */
 typedef struct
 {
   AvatarJsonText vocabulary, merges;
 } Tables;
 
-/* The value at the cursor, of which @rest gets the brackets alone; *@copied: what it has by now. */
+/* Sets @table to the value at the cursor, and copies to @rest the text before it, from *@copied,
+ * and empty brackets in its place. */
 static void
-cut_out (AvatarJsonCursor *cursor, AvatarJsonText *table, GString *rest, const char **copied)
+extract_table (AvatarJsonCursor *cursor, AvatarJsonText *table, GString *rest, const char **copied)
 {
   const char *start = cursor->at, bracket = *start;
 
@@ -140,7 +143,7 @@ cut_out (AvatarJsonCursor *cursor, AvatarJsonText *table, GString *rest, const c
 }
 
 static void
-cut_out_of_model (AvatarJsonCursor *cursor, Tables *out, GString *rest, const char **copied)
+extract_tables (AvatarJsonCursor *cursor, Tables *out, GString *rest, const char **copied)
 {
   g_autoptr (GString) scratch = g_string_new (NULL);
   AvatarJsonText name;
@@ -149,16 +152,16 @@ cut_out_of_model (AvatarJsonCursor *cursor, Tables *out, GString *rest, const ch
   while (
       avatar_json_cursor_next (cursor, '}') && avatar_json_cursor_name (cursor, scratch, &name)) {
     if (avatar_json_text_is (name, "vocab") && avatar_json_cursor_is_at (cursor, '{'))
-      cut_out (cursor, &out->vocabulary, rest, copied);
+      extract_table (cursor, &out->vocabulary, rest, copied);
     else if (avatar_json_text_is (name, "merges") && avatar_json_cursor_is_at (cursor, '['))
-      cut_out (cursor, &out->merges, rest, copied);
+      extract_table (cursor, &out->merges, rest, copied);
     else
       avatar_json_cursor_skip (cursor);
   }
 }
 
-/* Only as much syntax is looked at as finding them takes: json-glib reads what is left, of which
- * names must not come twice. Returns the text without the tables. */
+/* Finds the tables and returns the text without them. Checks only the syntax that this needs;
+ * json-glib checks the remaining text. */
 static GString *
 find_tables (const char *json, gsize length, Tables *out)
 {
@@ -172,14 +175,14 @@ find_tables (const char *json, gsize length, Tables *out)
   while (
       avatar_json_cursor_next (&cursor, '}') && avatar_json_cursor_name (&cursor, scratch, &name)) {
     if (avatar_json_text_is (name, "model") && avatar_json_cursor_is_at (&cursor, '{'))
-      cut_out_of_model (&cursor, out, rest, &copied);
+      extract_tables (&cursor, out, rest, &copied);
     else
       avatar_json_cursor_skip (&cursor);
   }
   return g_string_append_len (rest, copied, json + length - copied);
 }
 
-/* "a b", or ["a", "b"] in newer files. FALSE: neither. */
+/* Reads "a b", or ["a", "b"] of newer files. Returns FALSE if it is neither. */
 static gboolean
 read_merge (AvatarJsonCursor *cursor, GString *const scratch[2], AvatarJsonText pair[2])
 {
@@ -201,11 +204,11 @@ add_merge (AvatarTokenizer *self, const AvatarJsonText pair[2], guint i, GError 
 {
   if (i + avatar_bpe_n_tokens (self->bpe) >= AVATAR_MAX_TOKENIZER_ENTRIES)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: more than %u tokens and merges; no tokenizer has so many", self->name,
+        "%s: more than %u tokens and merges; expected at most as many", self->name,
         AVATAR_MAX_TOKENIZER_ENTRIES);
   else if (!avatar_bpe_add_merge (self->bpe, pair[0].text, pair[0].n, pair[1].text, pair[1].n))
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: model.merges [%u]: \"%.*s\", \"%.*s\" or both together are no tokens of "
+        "%s: model.merges [%u]: \"%.*s\", \"%.*s\" or their concatenation is not a token of "
         "model.vocab",
         self->name, i, (int) MIN (pair[0].n, 100), pair[0].text, (int) MIN (pair[1].n, 100),
         pair[1].text);
@@ -265,30 +268,31 @@ static gboolean
 read_added_token (AvatarTokenizer *self, JsonObject *object, guint i, GError **error)
 {
   JsonNode *id = find (object, "id");
-  int before = flag_of (object, "lstrip", FALSE), behind = flag_of (object, "rstrip", FALSE),
-      late = flag_of (object, "normalized", FALSE), alone = flag_of (object, "single_word", FALSE);
-  AvatarAddedToken token = { (char *) as_text (find (object, "content")), -1, before == TRUE,
-    behind == TRUE, late == TRUE };
+  int left = get_flag (object, "lstrip", FALSE), right = get_flag (object, "rstrip", FALSE),
+      normalized = get_flag (object, "normalized", FALSE),
+      single_word = get_flag (object, "single_word", FALSE);
+  AvatarAddedToken token = { (char *) as_text (find (object, "content")), -1, left == TRUE,
+    right == TRUE, normalized == TRUE };
   gint64 value = -1;
   gint32 other;
 
   if (id && JSON_NODE_HOLDS_VALUE (id) && json_node_get_value_type (id) == G_TYPE_INT64)
     value = json_node_get_int (id);
-  if (!token.name || !token.name[0] || value < 0 || value > AVATAR_MAX_TOKEN_ID || before < 0
-      || behind < 0 || late < 0 || alone < 0) {
+  if (!token.name || !token.name[0] || value < 0 || value > AVATAR_MAX_TOKEN_ID || left < 0
+      || right < 0 || normalized < 0 || single_word < 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: added_tokens [%u]: expected content, an id of 0 to %d, and flags", self->name, i,
+        "%s: added_tokens [%u]: expected content, an id from 0 to %d, and flags", self->name, i,
         AVATAR_MAX_TOKEN_ID);
     return FALSE;
   }
-  if (alone)
+  if (single_word)
     return refuse (self, "added token of a single word", "\"single_word\": false", error);
   token.id = value;
   other = avatar_bpe_find (self->bpe, token.name);
   if ((other >= 0 && other != token.id) || !avatar_added_tokens_add (self->added, &token)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: added_tokens [%u]: \"%.100s\" is there already; expected each token once", self->name,
-        i, token.name);
+        "%s: added_tokens [%u]: \"%.100s\" exists already; expected each token once", self->name, i,
+        token.name);
     return FALSE;
   }
   self->n_ids = MAX (self->n_ids, (guint) value + 1);
@@ -307,10 +311,11 @@ read_added_tokens (AvatarTokenizer *self, JsonObject *root, GError **error)
   return TRUE;
 }
 
-/* ------------------------------------------------------------------------------------------ all */
+/* ----------------------------------------------------------------------------------------- file */
 
-/* json-glib takes hundreds of bytes for a value of two, so that some megabytes would become gigabytes.
- * What stands in strings is counted, too, which does no harm. */
+/* Parses the text without the tables. Limits the number of values first, since json-glib needs
+ * hundreds of bytes for a value of two bytes. Brackets and commas in strings are counted as well,
+ * which only lowers the limit. */
 static JsonObject *
 parse_rest (const char *json, gsize length, const char *name, GError **error)
 {
@@ -322,7 +327,7 @@ parse_rest (const char *json, gsize length, const char *name, GError **error)
   if (n <= MAX_VALUES)
     return avatar_json_parse (json, length, name, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: more than %u values around vocabulary and merges; no tokenizer has so many", name,
+      "%s: more than %u values besides vocabulary and merges; expected at most as many", name,
       MAX_VALUES);
   return NULL;
 }
@@ -334,7 +339,7 @@ set_bos (AvatarTokenizer *self, const char *name, GError **error)
   if (self->bos >= 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: there is no token \"%.100s\", with which every text begins; expected LLaMA-3's "
+      "%s: the token \"%.100s\", with which every text starts, is missing; expected LLaMA-3's "
       "vocabulary, or another bos_token in tokenizer_config.json",
       self->name, name);
   return FALSE;
@@ -353,16 +358,17 @@ avatar_tokenizer_parse_llama (const char *json, gsize length, const char *name, 
   if (!root)
     return NULL;
   model = as_object (find (root, "model"));
-  rules.ignore_merges = flag_of (model, "ignore_merges", FALSE) == TRUE;
+  rules.ignore_merges = get_flag (model, "ignore_merges", FALSE) == TRUE;
   self = avatar_tokenizer_new (AVATAR_TOKENIZER_LLAMA, name, &rules);
-  if (check_pre_tokenizer (self, root, error) && check_rest (self, root, model, error)
+  if (check_pre_tokenizer (self, root, error) && check_settings (self, root, model, error)
       && read_tables (self, &tables, error) && read_added_tokens (self, root, error))
     return g_steal_pointer (&self);
   return NULL;
 }
 
-/* bos_token is a string, or an object that has it as its content. Upstream's LlamaTokenizerFast puts it
- * before every text and nothing behind, whatever post_processor tokenizer.json has. */
+/* Reads bos_token, a string or an object with a member "content". Upstream's LlamaTokenizerFast
+ * puts it before every text and nothing after it, independent of post_processor in
+ * tokenizer.json. */
 gboolean
 avatar_tokenizer_configure (AvatarTokenizer *self, const char *json, gsize length, const char *name,
     GError **error)
@@ -375,11 +381,11 @@ avatar_tokenizer_configure (AvatarTokenizer *self, const char *json, gsize lengt
     return FALSE;
   if (!bos)
     bos = as_text (find (as_object (node), "content"));
-  if (flag_of (root, "add_bos_token", TRUE) != TRUE
-      || flag_of (root, "add_eos_token", FALSE) != FALSE) {
+  if (get_flag (root, "add_bos_token", TRUE) != TRUE
+      || get_flag (root, "add_eos_token", FALSE) != FALSE) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: add_bos_token is not true, or add_eos_token is not false; the release has a BOS and no "
-        "EOS",
+        "%s: add_bos_token is not true, or add_eos_token is not false; expected a BOS and no EOS, as in "
+        "the release",
         name);
     return FALSE;
   }

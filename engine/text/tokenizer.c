@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What both tokenizers share: added tokens are taken out, the rest is cut into pieces, and pieces are
- * encoded. */
+/* Encodes a text: splits it at added tokens, splits the remaining text into pieces, and encodes the
+ * pieces by BPE. Both tokenizers share this code. */
 #include "engine/text/tokenizer.h"
 
 #include "engine/text/clip-text-normalize.h"
@@ -46,7 +46,8 @@ avatar_tokenizer_find (const AvatarTokenizer *self, const char *name)
   return added ? added->id : avatar_bpe_find (self->bpe, name);
 }
 
-/* @id: -1: it is none. */
+/* Adds a token of the vocabulary.
+ * @id: -1 if it is not a whole number */
 static gboolean
 add_token (AvatarTokenizer *self, AvatarJsonText name, gint32 id, GError **error)
 {
@@ -54,15 +55,16 @@ add_token (AvatarTokenizer *self, AvatarJsonText name, gint32 id, GError **error
 
   if (id < 0 || id > AVATAR_MAX_TOKEN_ID || name.n == 0)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: the token \"%.*s\" has no usable id; expected a whole number of 0 to %d", self->name,
+        "%s: the token \"%.*s\" has no valid id; expected a whole number from 0 to %d", self->name,
         shown, name.text, AVATAR_MAX_TOKEN_ID);
   else if (avatar_bpe_n_tokens (self->bpe) == AVATAR_MAX_TOKENIZER_ENTRIES)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: more than %u tokens; no tokenizer has so many", self->name,
+        "%s: more than %u tokens; expected at most as many", self->name,
         AVATAR_MAX_TOKENIZER_ENTRIES);
   else if (!avatar_bpe_add_token (self->bpe, name.text, name.n, id))
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: the token \"%.*s\" comes twice",
-        self->name, shown, name.text);
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "%s: the token \"%.*s\" occurs twice; expected each token once", self->name, shown,
+        name.text);
   else {
     self->n_ids = MAX (self->n_ids, (guint) id + 1);
     return TRUE;
@@ -78,8 +80,8 @@ check_bytes (AvatarTokenizer *self, GError **error)
   if (missing < 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: the vocabulary has no token for the byte 0x%02x alone; expected one for each of the 256 "
-      "bytes, as byte-level BPE has it%s",
+      "%s: the vocabulary has no token for the byte 0x%02x; expected one for each of the 256 "
+      "bytes, as in byte-level BPE%s",
       self->name, missing,
       self->kind == AVATAR_TOKENIZER_CLIP ? ", both with and without </w>" : "");
   return FALSE;
@@ -124,15 +126,15 @@ typedef struct
 {
   const AvatarTokenizer *self;
   GArray *ids;
-} Encoding;
+} Encoder;
 
 static void
 encode_piece (const char *piece, gsize n, gpointer data)
 {
-  Encoding *e = data;
+  Encoder *e = data;
 
   if (e->self->kind == AVATAR_TOKENIZER_CLIP && n > 4 && piece[0] == '<') {
-    /* a special one that was written in other letters, which are small by now */
+    /* a special token in other case, which is in lower case after normalisation */
     g_autofree char *name = g_strndup (piece, n);
     const AvatarAddedToken *token = avatar_added_tokens_find (e->self->added, name);
 
@@ -145,16 +147,16 @@ encode_piece (const char *piece, gsize n, gpointer data)
 }
 
 static void
-encode_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpointer data)
+encode_part (const char *text, gsize n, const AvatarAddedToken *token, gpointer data)
 {
-  Encoding *e = data;
+  Encoder *e = data;
 
   if (token) {
     g_array_append_val (e->ids, token->id);
   } else if (e->self->kind == AVATAR_TOKENIZER_CLIP) {
-    g_autofree char *clean = avatar_clip_normalize_clip (text, n);
+    g_autofree char *normalized = avatar_clip_normalize (text, n);
 
-    avatar_pre_tokenize_clip (clean, strlen (clean), encode_piece, e);
+    avatar_pre_tokenize_clip (normalized, strlen (normalized), encode_piece, e);
   } else {
     avatar_pre_tokenize_llama (text, n, encode_piece, e);
   }
@@ -163,7 +165,7 @@ encode_stretch (const char *text, gsize n, const AvatarAddedToken *token, gpoint
 void
 avatar_tokenizer_encode (const AvatarTokenizer *self, const char *text, gsize n, GArray *ids)
 {
-  Encoding e = { self, ids };
+  Encoder e = { self, ids };
 
-  avatar_added_tokens_split (self->added, text, n, encode_stretch, &e);
+  avatar_added_tokens_split (self->added, text, n, encode_part, &e);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Inside of tokenizers, and reading them from bytes. */
+/* Private functions of the tokenizers. */
 #pragma once
 
 #include "engine/text/added-tokens.h"
@@ -10,9 +10,9 @@
 
 G_BEGIN_DECLS
 
-/* Larger than any vocabulary there is. */
+/* Maximum id, larger than in any known vocabulary. */
 #define AVATAR_MAX_TOKEN_ID ((1 << 24) - 1)
-/* Tokens and merges together; the release has 0.4 million. */
+/* Maximum number of tokens and merges together; the release has 0.4 million. */
 #define AVATAR_MAX_TOKENIZER_ENTRIES 1200000u
 
 typedef enum
@@ -24,32 +24,36 @@ typedef enum
 struct _AvatarTokenizer
 {
   AvatarTokenizerKind kind;
-  char *name; /* of its file or folder, for messages */
+  char *name; /* path of the file or folder, for messages */
   AvatarBpe *bpe;
   AvatarAddedTokens *added;
-  gint32 bos, eos; /* LLaMA's has no use for the second */
-  guint n_ids;
+  gint32 bos, eos; /* eos: CLIP only */
+  guint n_ids;     /* largest id + 1 */
 };
 
+/* Makes a tokenizer without tokens.
+ * @name: path, for messages */
 AvatarTokenizer *
 avatar_tokenizer_new (AvatarTokenizerKind kind, const char *name, const AvatarBpeRules *rules);
 
-/* tokenizer.json. @name is for messages. */
+/* Parses tokenizer.json. Returns NULL with AVATAR_ERROR_FORMAT, or AVATAR_ERROR_MISMATCH for a
+ * tokenizer with other rules than LLaMA-3's.
+ * @name: path, for messages */
 AvatarTokenizer *
 avatar_tokenizer_parse_llama (const char *json, gsize length, const char *name, GError **error);
-/* What tokenizer_config.json says of it: bos_token. */
+/* Sets the BOS token from tokenizer_config.json. */
 gboolean avatar_tokenizer_configure (AvatarTokenizer *self, const char *json, gsize length,
     const char *name, GError **error);
-/* vocab.json and merges.txt. */
+/* Parses vocab.json and merges.txt. Returns NULL likewise. */
 AvatarTokenizer *avatar_tokenizer_parse_clip (const char *vocab, gsize vocab_length,
     const char *merges, gsize merges_length, const char *name, GError **error);
 
-/* A vocabulary: an object of names and ids, and white space around it. Every byte must have a
- * token. */
+/* Reads a vocabulary: a JSON object of names and ids. Every byte must have a token. */
 gboolean avatar_tokenizer_read_vocabulary (AvatarTokenizer *self, const char *json, gsize length,
     GError **error);
 
-/* "a b" in its two parts. FALSE: it has not exactly one space, or nothing on one side of it. */
+/* Splits "a b", @n bytes, at its space. Returns FALSE unless there is exactly one space, with text
+ * on both sides. */
 gboolean avatar_tokenizer_split_merge (const char *text, gsize n, AvatarJsonText pair[2]);
 
 /* Appends the ids of @text, @n bytes of valid UTF-8, to @ids (gint32), without BOS and EOS. */

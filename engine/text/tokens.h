@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Prompts as ids of the two text encoders' vocabularies
+/* Prompts as token ids of the two text encoders
  * (docs/dev/spec/vae-text-face-formats.md 2.4, 2.9, 3; upstream hymm_sp/text_encoder,
  * hymm_sp/constants.py). */
 #pragma once
@@ -11,15 +11,16 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarLlavaTokens: a prompt as the LLaVA encoder takes it
- * @ids: [n], BOS first, the image's token last; free with avatar_llava_tokens_clear()
- * @n: at most @length
- * @length: what upstream pads to: 351 in the release. The n - 1 + image_tokens rows of the encoder
- *   are followed by length - n rows of padding, all alike
- * @crop: rows cut from the front of the encoder's output: 95 in the release
- * @dropped: ids of the prompt's own text that did not fit
+ * AvatarLlavaTokens:
+ * @ids: (owned): [n], BOS first, the token of the image last
+ * @n: number of ids, at most @length
+ * @length: length to which upstream pads: 351 in the release. The n - 1 + image_tokens rows of the
+ *   encoder are followed by length - n equal rows of padding
+ * @crop: number of rows that are removed from the front of the encoder's output: 95 in the release
+ * @dropped: number of ids of the prompt that were removed because it is too long
  *
- * No id but the last is the image's token; any may be that of the padding, if the prompt has its name.
+ * A prompt for LLaVA. Only the last id is the token of the image. An id may be the token of the
+ * padding, if the prompt contains its name.
  */
 typedef struct
 {
@@ -29,11 +30,13 @@ typedef struct
 } AvatarLlavaTokens;
 
 /**
- * AvatarClipTokens: a prompt as CLIP takes it
- * @ids: [n], BOS first, filled up with EOS; free with avatar_clip_tokens_clear()
+ * AvatarClipTokens:
+ * @ids: (owned): [n], BOS first, padded with EOS
  * @n: AvatarTextConfig.clip_length: 77 in the release
- * @eos: row of the first EOS, which is the pooled one
- * @dropped: ids of the text that did not fit
+ * @eos: index of the first EOS, whose row is the pooled output
+ * @dropped: number of ids of the prompt that were removed because it is too long
+ *
+ * A prompt for CLIP.
  */
 typedef struct
 {
@@ -42,23 +45,27 @@ typedef struct
   guint dropped;
 } AvatarClipTokens;
 
-/* Byte-level BPE by the rules of LLaMA-3 or of CLIP. Immutable: any thread may use it. */
+/* Byte-level BPE by the rules of LLaMA-3 or of CLIP. Immutable, and used by any number of
+ * threads. */
 typedef struct _AvatarTokenizer AvatarTokenizer;
 
-/* Reads tokenizer.json, or vocab.json and merges.txt, of @folder. AVATAR_ERROR_NOT_FOUND, _READ,
- * _FORMAT: the file is not there, or is none that can be read; _MISMATCH: a tokenizer of other rules. */
+/* Reads tokenizer.json, or vocab.json and merges.txt, from @folder. Returns NULL with
+ * AVATAR_ERROR_NOT_FOUND, AVATAR_ERROR_READ or AVATAR_ERROR_FORMAT if a file is missing or damaged,
+ * and with AVATAR_ERROR_MISMATCH for a tokenizer with other rules. */
 AvatarTokenizer *avatar_tokenizer_new_llama (const char *folder, GError **error);
 AvatarTokenizer *avatar_tokenizer_new_clip (const char *folder, GError **error);
 void avatar_tokenizer_free (AvatarTokenizer *self);
-/* One more than the largest id: an embedding has at least as many rows. */
+/* Returns the largest id + 1, the minimum number of rows of an embedding table. */
 guint avatar_tokenizer_get_n_ids (const AvatarTokenizer *self);
-/* The id of the token that is called @name; -1: there is none. */
+/* Returns the id of the token @name, or -1. */
 gint32 avatar_tokenizer_find (const AvatarTokenizer *self, const char *name);
 
-/* Ids of what stands before the prompt, with BOS: what crop_start must be. */
+/* Returns the number of ids before the prompt, including BOS, which crop_start must equal. */
 guint avatar_tokens_count_head (const AvatarTokenizer *self, const AvatarTextConfig *config);
-/* @prompt: (nullable): UTF-8; %NULL is the empty prompt. AVATAR_ERROR_SETTINGS: it is not UTF-8, or has
- * the image's token; _MISMATCH: tokenizer and @config do not belong together. */
+/* Makes the ids of a prompt in its template.
+ * @prompt: (nullable): UTF-8; NULL is the empty prompt Returns FALSE with AVATAR_ERROR_SETTINGS if
+ *   the prompt is not UTF-8 or contains the token of the image, and with AVATAR_ERROR_MISMATCH if
+ *   the tokenizer does not match @config. */
 gboolean avatar_tokens_llava (const AvatarTokenizer *self, const AvatarTextConfig *config,
     const char *prompt, AvatarPromptKind kind, AvatarLlavaTokens *out, GError **error);
 gboolean avatar_tokens_clip (const AvatarTokenizer *self, const AvatarTextConfig *config,

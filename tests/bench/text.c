@@ -138,21 +138,21 @@ encode (Bench *b, guint *hash)
       = avatar_text_encoder_new (b->model, b->device, &settings, &error);
   g_autoptr (AvatarOps) ops = NULL;
   gint64 start = g_get_monotonic_time ();
-  AvatarTextEncoderNeeds needs;
+  AvatarTextEncoderRequirements required;
   AvatarArena *arena;
   double seconds;
 
   if (!self)
     die (error);
-  avatar_text_encoder_plan (self, G_MAXUINT64, &needs);
-  arena = avatar_arena_new (b->device, needs.arena, "the bench", &error);
+  avatar_text_encoder_plan (self, G_MAXUINT64, &required);
+  arena = avatar_arena_new (b->device, required.arena_bytes, "the bench", &error);
   ops = arena ? avatar_ops_new (b->device, arena, &error) : NULL;
   if (!ops || !avatar_text_encoder_run (self, ops, b->image, NULL, NULL, &error))
     die (error);
   seconds = (g_get_monotonic_time () - start) * 1e-6;
   *hash = 2166136261u;
   for (guint i = 0; i < settings.n_prompts; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self, i);
+    const AvatarEncoding *e = avatar_text_encoder_get_encoding (self, i);
 
     *hash = hash_floats (*hash, e->states, (gsize) e->n * b->config->llava.hidden);
     *hash = hash_floats (*hash, e->pooled, b->config->clip.tower.hidden);

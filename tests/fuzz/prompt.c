@@ -68,8 +68,8 @@ check_bytes (const char *text, gsize n)
 static void
 check_clean (const char *text, gsize n)
 {
-  g_autofree char *clean = avatar_clip_normalize_clip (text, n);
-  g_autofree char *again = avatar_clip_normalize_clip (clean, strlen (clean));
+  g_autofree char *clean = avatar_clip_normalize (text, n);
+  g_autofree char *again = avatar_clip_normalize (clean, strlen (clean));
 
   g_assert (g_utf8_validate (clean, -1, NULL));
   g_assert (

@@ -271,16 +271,16 @@ encode_texts (Fixture *f, AvatarConditions *conditions)
   g_autoptr (AvatarTextEncoder) encoder
       = avatar_text_encoder_new (f->model, f->device, &settings, &error);
   g_autoptr (AvatarOps) ops = NULL;
-  AvatarTextEncoderNeeds needs;
+  AvatarTextEncoderRequirements required;
 
   g_assert_no_error (error);
-  avatar_text_encoder_plan (encoder, G_MAXUINT64, &needs);
-  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, needs.arena, "texts", &error),
-      &error);
+  avatar_text_encoder_plan (encoder, G_MAXUINT64, &required);
+  ops = avatar_ops_new (f->device,
+      avatar_arena_new (f->device, required.arena_bytes, "texts", &error), &error);
   g_assert_no_error (error);
   g_assert_true (avatar_text_encoder_run (encoder, ops, image, NULL, NULL, &error));
   for (guint i = 0; i < 2; i++) {
-    AvatarEncoding *e = avatar_text_encoder_get (encoder, i);
+    AvatarEncoding *e = avatar_text_encoder_get_encoding (encoder, i);
 
     conditions->text[i] = (AvatarText){ .states = g_steal_pointer (&e->states),
       .pooled = g_steal_pointer (&e->pooled),

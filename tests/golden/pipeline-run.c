@@ -233,7 +233,7 @@ note_conditions (AvatarDenoiser *self)
   static const char *const which[] = { "positive", "negative" };
 
   for (guint i = 0; i < 2; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self->conditioning.text, i);
+    const AvatarEncoding *e = avatar_text_encoder_get_encoding (self->conditioning.text, i);
     const AvatarText *text = &given->text[i];
     g_autofree char *llava = g_strconcat (which[i], ".llava.ids", NULL);
     g_autofree char *mask = g_strconcat (which[i], ".llava.mask", NULL);

@@ -199,7 +199,7 @@ run_llava (Fixture *f, AvatarEncoding *const *prompts, guint n, gboolean exact)
   g_assert_no_error (error);
   check_ops (f);
   for (guint i = 0; i < n; i++)
-    avatar_encoding_spread (prompts[i], prompts[i]->states, f->config.llava.hidden);
+    avatar_encoding_expand (prompts[i], prompts[i]->states, f->config.llava.hidden);
 }
 
 static void

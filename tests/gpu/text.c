@@ -29,30 +29,31 @@ encode (AvatarDevice *device, gboolean least)
   GArray *all = g_array_new (FALSE, FALSE, sizeof (float));
   gint64 start = g_get_monotonic_time ();
   g_autoptr (AvatarOps) ops = NULL;
-  AvatarTextEncoderNeeds needs;
+  AvatarTextEncoderRequirements required;
   AvatarMemory memory;
   AvatarArena *arena;
 
   g_assert_no_error (error);
   avatar_device_get_memory (device, &memory);
-  avatar_text_encoder_plan (self, G_MAXUINT64, &needs);
+  avatar_text_encoder_plan (self, G_MAXUINT64, &required);
   avatar_device_set_budget (device,
-      least ? memory.now + avatar_device_get_allocation_size (device, needs.arena) + needs.least
+      least ? memory.now + avatar_device_get_allocation_size (device, required.arena_bytes)
+              + required.min_weight_bytes
             : 0);
-  arena = avatar_arena_new (device, needs.arena, "the test", &error);
+  arena = avatar_arena_new (device, required.arena_bytes, "the test", &error);
   g_assert_no_error (error);
   ops = avatar_ops_new (device, arena, &error);
   g_assert_no_error (error);
   avatar_text_encoder_run (self, ops, image, NULL, NULL, &error);
   g_assert_no_error (error);
-  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, needs.arena);
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, required.arena_bytes);
   avatar_device_get_memory (device, &memory);
   g_print ("# %s%s: %.2f s, %.1f GFLOP, arena %.1f MiB, peak %.1f MiB with the context\n",
       avatar_device_get_name (device), least ? ", in the least memory" : "",
-      (g_get_monotonic_time () - start) * 1e-6, needs.flops * 1e-9, needs.arena / 1048576.,
-      memory.peak / 1048576.);
+      (g_get_monotonic_time () - start) * 1e-6, required.flops * 1e-9,
+      required.arena_bytes / 1048576., memory.peak / 1048576.);
   for (guint i = 0; i < 2; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self, i);
+    const AvatarEncoding *e = avatar_text_encoder_get_encoding (self, i);
 
     g_array_append_vals (all, e->states, e->n * c->llava.hidden);
     g_array_append_vals (all, e->pooled, c->clip.tower.hidden);

@@ -42,19 +42,19 @@ test_plan (Fixture *f, gconstpointer data)
   g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", NULL);
   const AvatarTextEncoderSettings settings = { { "hello", "no" }, 2, FALSE, FALSE, { NULL, 0 } };
   g_autoptr (AvatarTextEncoder) self = avatar_text_encoder_new (f->model, device, &settings, NULL);
-  AvatarTextEncoderNeeds least, all;
+  AvatarTextEncoderRequirements least, all;
   Job job = two;
   guint parts;
 
   avatar_text_encoder_plan (self, 0, &least);
   avatar_text_encoder_plan (self, G_MAXUINT64, &all);
-  g_assert_cmpuint (least.least, ==, all.least);
-  g_assert_cmpuint (least.arena, ==, all.arena);
-  g_assert_cmpuint (least.weights, ==, least.least);
-  g_assert_cmpuint (all.weights, >, least.weights);
+  g_assert_cmpuint (least.min_weight_bytes, ==, all.min_weight_bytes);
+  g_assert_cmpuint (least.arena_bytes, ==, all.arena_bytes);
+  g_assert_cmpuint (least.weight_bytes, ==, least.min_weight_bytes);
+  g_assert_cmpuint (all.weight_bytes, >, least.weight_bytes);
   job.device = "sim:512";
-  job.budget
-      = AVATAR_SIM_OVERHEAD + avatar_device_get_allocation_size (device, all.arena) + all.least;
+  job.budget = AVATAR_SIM_OVERHEAD + avatar_device_get_allocation_size (device, all.arena_bytes)
+      + all.min_weight_bytes;
   g_byte_array_unref (encode (f, &job, &parts));
   job.budget -= MIB;
   {
@@ -170,7 +170,7 @@ test_no_folder (Fixture *f, gconstpointer data)
     g_assert_null (encode_model (f, model, &two, &parts, &error));
     g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
     g_assert_true (g_str_has_prefix (error->message, path));
-    g_assert_nonnull (strstr (error->message, "there is no such folder"));
+    g_assert_nonnull (strstr (error->message, "no such folder"));
     g_assert_nonnull (strstr (error->message, folders[i][1]));
     avatar_model_unref (model);
   }

@@ -266,11 +266,11 @@ encode_model (Fixture *f, AvatarModel *model, const Job *job, guint *parts, GErr
   const AvatarConfig *c = avatar_model_get_config (model);
   g_autoptr (AvatarDevice) device = avatar_device_open (job->device ? job->device : "cpu", NULL);
   const AvatarTextEncoderSettings settings = { { job->prompts[0], job->prompts[1] }, 2, job->exact,
-    FALSE, { job->cache, job->limit ? job->limit : AVATAR_TEXT_CACHE_BYTES } };
+    FALSE, { job->cache, job->limit ? job->limit : AVATAR_PROMPT_CACHE_BYTES } };
   g_autoptr (AvatarTextEncoder) self = avatar_text_encoder_new (model, device, &settings, error);
   g_autoptr (GByteArray) all = g_byte_array_new ();
   g_autoptr (AvatarOps) ops = NULL;
-  AvatarTextEncoderNeeds needs;
+  AvatarTextEncoderRequirements required;
   AvatarArena *arena;
   AvatarMemory memory;
   Progress progress = { .cancel_after = job->cancel_after };
@@ -278,8 +278,8 @@ encode_model (Fixture *f, AvatarModel *model, const Job *job, guint *parts, GErr
   if (!self)
     return NULL;
   avatar_device_set_budget (device, job->budget);
-  avatar_text_encoder_plan (self, G_MAXUINT64, &needs);
-  arena = avatar_arena_new (device, needs.arena, "the test", error);
+  avatar_text_encoder_plan (self, G_MAXUINT64, &required);
+  arena = avatar_arena_new (device, required.arena_bytes, "the test", error);
   if (!arena)
     return NULL;
   progress.ops = ops = avatar_ops_new (device, arena, error);
@@ -288,16 +288,16 @@ encode_model (Fixture *f, AvatarModel *model, const Job *job, guint *parts, GErr
   *parts = progress.told;
   if (progress.told > 0) {
     g_assert_cmpuint (progress.told, ==, progress.parts + 1);
-    g_assert_cmpuint (avatar_arena_peak (ops->arena), <=, needs.arena);
+    g_assert_cmpuint (avatar_arena_peak (ops->arena), <=, required.arena_bytes);
     if (!job->cache) /* the cache may have one of them */
-      g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, needs.arena);
+      g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, required.arena_bytes);
   }
   avatar_device_get_memory (device, &memory);
   if (job->budget)
     g_assert_cmpuint (memory.peak, <=, job->budget);
   g_assert_cmpuint (avatar_arena_mark (ops->arena), ==, 0);
   for (guint i = 0; i < 2; i++) {
-    const AvatarEncoding *e = avatar_text_encoder_get (self, i);
+    const AvatarEncoding *e = avatar_text_encoder_get_encoding (self, i);
 
     g_byte_array_append (all, (guint8 *) e->states, e->n * c->llava.hidden * sizeof (float));
     g_byte_array_append (all, (guint8 *) e->pooled, c->clip.tower.hidden * sizeof (float));

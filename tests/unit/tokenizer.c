@@ -76,12 +76,12 @@ test_bad_tokenizers (void)
   refuse_json ("\"ignore_merges\":false", "\"ignore_merges\":3", other, "model");
   refuse_json ("\"single_word\":false", "\"single_word\":true", other, "single word");
   refuse_json ("\"lstrip\":false", "\"lstrip\":0", format, "added_tokens [0]");
-  refuse_json ("\"<|eot_id|>\"", "\"<image>\"", format, "there already");
-  refuse_json ("\"<|eot_id|>\"", "\"ab\"", format, "there already");
+  refuse_json ("\"<|eot_id|>\"", "\"<image>\"", format, "exists already");
+  refuse_json ("\"<|eot_id|>\"", "\"ab\"", format, "exists already");
   refuse_json ("\"<|eot_id|>\"", "\"\"", format, "added_tokens [2]");
   refuse_json ("\"id\":258", "\"id\":16777216", format, "added_tokens [0]");
-  refuse_json ("\"!\":0", "\"!\":-1", format, "no usable id");
-  refuse_json ("\"!\":0", "\"!\":0.5", format, "no usable id");
+  refuse_json ("\"!\":0", "\"!\":-1", format, "no valid id");
+  refuse_json ("\"!\":0", "\"!\":0.5", format, "no valid id");
   refuse_json ("\"!\":0", "\"!!\":0", other, "byte 0x21");
   refuse_json ("\"!\":0", "\"!\":0,\"!\":0", format, "twice");
   refuse_json ("\"a b\"", "\"a  b\"", format, "merges [0]");
@@ -115,7 +115,7 @@ test_bad_tables (void)
   for (guint i = 0; i < G_N_ELEMENTS (ids); i++) {
     g_autofree char *to = g_strconcat ("\"!\":", ids[i], NULL);
 
-    refuse_json ("\"!\":0", to, AVATAR_ERROR_FORMAT, "no usable id");
+    refuse_json ("\"!\":0", to, AVATAR_ERROR_FORMAT, "no valid id");
   }
   refuse_json ("\"vocab\":{", "\"vocab\":{},\"vocab\":{", AVATAR_ERROR_FORMAT, "twice");
   refuse_json ("\"vocab\":{", "\"voc\\u0061b\":{},\"vocab\":{", AVATAR_ERROR_FORMAT, "twice");
@@ -219,7 +219,7 @@ test_bad_clip (void)
   refuse_merges ("#version\n\xff \xff\n", "UTF-8");
   refuse_vocabulary ("\"<|endoftext|>\"", "\"<|end|>\"", "<|endoftext|>");
   refuse_vocabulary ("\"a</w>\"", "\"a</v>\"", "0x61");
-  refuse_vocabulary ("{", "{\"none\":[],", "no usable id");
+  refuse_vocabulary ("{", "{\"none\":[],", "no valid id");
 }
 
 static void
