@@ -115,7 +115,7 @@ report_batch (GstAvatarAudioEnc *self)
     .duration = gst_avatar_audio_enc_frames_to_time (self, self->batch_frames),
     .compute_time = self->batch_time,
     .computed_on = avatar_audio_encoder_get_device (self->encoder),
-    .bad_samples = avatar_audio_encoder_get_n_bad_samples (self->encoder) };
+    .bad_samples = avatar_audio_encoder_get_n_non_finite (self->encoder) };
 
   if (self->batch_frames == 0)
     return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Stage 1: samples are gathered until the encoder can hear a window of them; its hidden states
- * then serve the frames in the middle of the window, ten steps of 20 ms each. Up to `context`
- * frames on both sides of these are heard too, so windows overlap. What comes out depends on the samples alone, not on how they
- * were pushed. */
+/* Stage 1. Samples are collected until a window is complete and can be encoded. The hidden states
+ * are the features of the frames in the middle of the window, ten steps of 20 ms for each frame. Up
+ * to `context` frames on both sides are encoded as well, so windows overlap. The features depend on
+ * the samples only, not on how they were split into pushes. */
 #include "engine/audio/encoder.h"
 
 #include "engine/audio/mel.h"
@@ -16,23 +16,30 @@
 #include <math.h>
 #include <string.h>
 
-/* Positions of the encoder in a video frame, and those that a frame hears before its own. */
+/* Positions of the encoder per video frame, and positions in the features of a frame before its
+ * own. */
 #define STEPS_PER_FRAME 2
 #define STEPS_BEFORE 4
 #define HOPS_PER_STEP 2
-/* Louder samples than this are noise of a broken source; their squares must stay finite. */
+/* Limit of samples, whose squares must remain finite. Larger values come from a damaged source. */
 #define MAX_SAMPLE 32768.f
 
-/* The network and its place in the arena. */
+/* The network and its tensors in the arena. */
 typedef struct
 {
   const AvatarConfig *config;
   const AvatarWhisperWeights *params;
   AvatarMel mel;
-  AvatarTensor hidden; /* [positions, states, channels] of the window heard last */
+  AvatarTensor hidden; /* last window, [positions, states, channels] */
   AvatarTensor input;
-  gboolean parity;
+  gboolean upstream_rounding;
 } Net;
+
+typedef struct
+{
+  gsize n_samples;
+  gboolean last; /* the audio ends with this window */
+} Window;
 
 struct _AvatarAudioEncoder
 {
@@ -42,15 +49,15 @@ struct _AvatarAudioEncoder
   AvatarWeights *weights;
   AvatarWhisperWeights *params; /* bound to @weights */
   Net net;
-  guint window, context, most; /* frames; most: that the model can hear */
+  guint window, context, max_frames; /* in frames; max_frames: at most encoded at once */
   guint frame_samples;
 
-  GArray *samples; /* float; those of the window to come begin at `head` */
-  gsize head;
+  GArray *samples; /* float */
+  gsize head;      /* index of the first sample of the next window */
   gboolean drained;
-  guint first_frame; /* of the window to come: the frame it has to answer for first */
-  guint next, end;   /* frames of the window heard last that are ready */
-  guint64 n_bad_samples;
+  guint first_frame; /* first frame of the next window without features yet */
+  guint next, end;   /* range of frames of the last window that are ready */
+  guint64 n_non_finite;
 };
 
 static void
@@ -66,7 +73,8 @@ net_init (Net *net, AvatarOps *ops, const AvatarConfig *config, const AvatarWhis
   net->input = avatar_mel_alloc_input (ops, (gint64) HOPS_PER_STEP * c->positions);
 }
 
-/* The window is padded with silence to the length that the encoder was trained for. */
+/* Encodes a window of @n samples, padded with silence to the length that the network was trained
+ * for. */
 static void
 net_run (Net *net, AvatarOps *ops, const float *samples, gsize n)
 {
@@ -82,13 +90,13 @@ net_run (Net *net, AvatarOps *ops, const float *samples, gsize n)
     memset (input + n, 0, (frames * AVATAR_MEL_HOP - n) * sizeof (float));
   }
   avatar_mel_run (&net->mel, ops, mel, net->input);
-  if (net->parity && avatar_ops_running (ops))
+  if (net->upstream_rounding && avatar_ops_running (ops))
     avatar_dtype_round (avatar_tensor_f32 (mel), avatar_tensor_n (mel), AVATAR_F16);
   avatar_whisper_run (ops, c, net->params, net->hidden, mel);
   avatar_ops_release (ops, mark);
 }
 
-/* Windows that the encoder hears, at its longest, to answer for @frames. */
+/* Returns the number of windows that the features of @frames need, with default settings. */
 static guint
 count_windows (const AvatarConfig *config, guint frames)
 {
@@ -100,7 +108,7 @@ count_windows (const AvatarConfig *config, guint frames)
 
 gboolean
 avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frames,
-    guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error)
+    AvatarStageCost *cost, GError **error)
 {
   guint n_windows = count_windows (avatar_model_get_config (model), frames);
   g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
@@ -118,14 +126,13 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
   ops = avatar_ops_new (host, avatar_arena_new_dry_run (), NULL);
   net_init (&net, ops, avatar_model_get_config (model), params);
   net_run (&net, ops, NULL, 0);
-  if (weight_bytes)
-    *weight_bytes = avatar_weights_bytes (weights);
-  if (arena_bytes)
-    *arena_bytes = avatar_arena_peak (ops->arena);
-  if (flops)
-    *flops = ops->flops * n_windows;
-  if (bytes)
-    *bytes = ops->bytes * n_windows;
+  *cost = (AvatarStageCost){
+    .weight_bytes = avatar_weights_bytes (weights),
+    .arena_bytes = avatar_arena_peak (ops->arena),
+    .min_arena_bytes = avatar_arena_peak (ops->arena),
+    .flops = ops->flops * n_windows,
+    .bytes = ops->bytes * n_windows,
+  };
   return TRUE;
 }
 
@@ -169,22 +176,22 @@ apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, G
     settings = &defaults;
   if (!AVATAR_CHECK_RESERVED (settings, "AvatarAudioSettings", error))
     return FALSE;
-  self->most = count_positions (self->model);
+  self->max_frames = count_positions (self->model);
   self->context = settings->context_frames;
   self->window = settings->window_frames;
-  self->net.parity = settings->upstream_rounding;
-  if (self->window > self->most) {
+  self->net.upstream_rounding = settings->upstream_rounding;
+  if (self->window > self->max_frames) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "an audio window of %u frames is longer than the %u that the model can hear; choose 1 to "
-        "%u, or 0 for the most",
-        self->window, self->most, self->most);
+        "an audio window of %u frames is longer than the %u frames that the model encodes at once; "
+        "choose 1 to %u, or 0 for the maximum",
+        self->window, self->max_frames, self->max_frames);
     return FALSE;
   }
-  if (self->context >= (self->most + 1) / 2) {
+  if (self->context >= (self->max_frames + 1) / 2) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "an audio context of %u frames on both sides leaves nothing of the %u that the model can "
-        "hear; choose at most %u",
-        self->context, self->most, (self->most - 1) / 2);
+        "an audio context of %u frames on both sides leaves none of the %u frames that the model "
+        "encodes at once; choose at most %u",
+        self->context, self->max_frames, (self->max_frames - 1) / 2);
     return FALSE;
   }
   return TRUE;
@@ -195,16 +202,16 @@ open_net (AvatarAudioEncoder *self, GError **error)
 {
   const AvatarConfig *config = self->net.config;
   AvatarArena *arena;
-  guint64 bytes;
+  AvatarStageCost cost;
 
-  if (!avatar_audio_encoder_plan (self->model, self->device, 1, NULL, &bytes, NULL, NULL, error))
+  if (!avatar_audio_encoder_plan (self->model, self->device, 1, &cost, error))
     return FALSE;
   self->params = avatar_whisper_weights_new (&config->whisper);
   self->weights = avatar_weights_new (self->model, self->device, AVATAR_COMPONENT_WHISPER,
       self->params->list, NULL, AVATAR_WEIGHTS_LOAD, error);
   if (!self->weights)
     return FALSE;
-  arena = avatar_arena_new (self->device, bytes, "the audio encoder", error);
+  arena = avatar_arena_new (self->device, cost.arena_bytes, "the audio encoder", error);
   if (!arena)
     return FALSE;
   self->ops = avatar_ops_new (self->device, arena, error);
@@ -225,7 +232,7 @@ avatar_audio_encoder_new (AvatarModel *model, AvatarDevice *device,
   self->net.config = config;
   self->frame_samples = config->sample_rate / config->fps;
   self->samples = g_array_new (FALSE, FALSE, sizeof (float));
-  /* the mel spectrogram is made with host addresses */
+  /* the mel spectrogram is computed in host memory */
   self->device = avatar_device_or_host (device, error);
   if (!self->device || !apply_settings (self, settings, error) || !open_net (self, error))
     return NULL;
@@ -258,7 +265,7 @@ avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples, gsize
   if (self->drained || n_samples > (gsize) (G_MAXINT / 8 - MIN (at, G_MAXINT / 8))) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
         self->drained ? "samples were pushed after the end of the audio; reset the encoder first"
-                      : "too much audio at once; pull features between pushes");
+                      : "too much audio was pushed at once; pull features between pushes");
     return FALSE;
   }
   if (n_samples == 0)
@@ -268,39 +275,39 @@ avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples, gsize
   for (gsize i = 0; i < n_samples; i++) {
     if (!isfinite (in[i])) {
       in[i] = 0;
-      self->n_bad_samples++;
+      self->n_non_finite++;
     }
     in[i] = CLAMP (in[i], -MAX_SAMPLE, MAX_SAMPLE);
   }
   return TRUE;
 }
 
-/* Frames of the window to come, if more follow it: context, the frames it answers, context. */
+/* Returns the length of the next window in frames, unless the audio ends in it: context, frames
+ * that get features, context. */
 static guint
-window_frames (AvatarAudioEncoder *self)
+count_window_frames (AvatarAudioEncoder *self)
 {
-  guint around = self->first_frame + self->context, room = self->most - around;
+  guint around = self->first_frame + self->context, available = self->max_frames - around;
 
-  return around + (self->window ? MIN (self->window, room) : room);
+  return around + (self->window ? MIN (self->window, available) : available);
 }
 
-/* Whether the next window can be heard; @n: its samples, @last: whether it is the last one. */
+/* Returns TRUE if the next window is complete, and sets @window. */
 static gboolean
-window_due (AvatarAudioEncoder *self, gsize *n, gboolean *last)
+get_next_window (AvatarAudioEncoder *self, Window *window)
 {
   gsize waiting = self->samples->len - self->head;
-  gsize whole = (gsize) window_frames (self) * self->frame_samples;
-  /* a clip that fills the longest window exactly is heard as one: wait for a sample more */
+  gsize whole = (gsize) count_window_frames (self) * self->frame_samples;
+  /* a clip that fills the longest window exactly is one window: waits for a further sample */
   gboolean full = self->window ? waiting >= whole : waiting > whole;
 
-  *n = MIN (waiting, whole);
-  *last = self->drained && !full;
-  return full || (*last && waiting > (gsize) self->first_frame * self->frame_samples);
+  *window = (Window){ .n_samples = MIN (waiting, whole), .last = self->drained && !full };
+  return full || (window->last && waiting > (gsize) self->first_frame * self->frame_samples);
 }
 
-/* Forgets @n samples; moves the rest only now and then, so that this costs little. */
+/* Removes @n samples. Moves the remaining ones only when half of the array is unused. */
 static void
-drop_samples (AvatarAudioEncoder *self, gsize n)
+consume_samples (AvatarAudioEncoder *self, gsize n)
 {
   self->head += n;
   if (self->head < self->samples->len / 2)
@@ -309,34 +316,37 @@ drop_samples (AvatarAudioEncoder *self, gsize n)
   self->head = 0;
 }
 
-/* Samples are made finite when they are pushed, so it can only be the weights. */
+/* Returns FALSE with @error if the hidden states are not finite. The samples are finite, so the
+ * weights are the cause. */
 static gboolean
-check_heard (AvatarAudioEncoder *self, GError **error)
+check_finite (AvatarAudioEncoder *self, GError **error)
 {
-  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_WHISPER, AVATAR_N_COMPONENTS };
+  static const AvatarComponentKind searched[] = { AVATAR_COMPONENT_WHISPER, AVATAR_N_COMPONENTS };
 
   if (!avatar_ops_check (self->ops, error))
     return FALSE;
   if (avatar_is_finite (self->net.hidden.data, avatar_tensor_n (self->net.hidden)))
     return TRUE;
-  avatar_model_find_non_finite (self->model, parts, &self->ops->cancelled,
-      "the audio encoder computed NaN or infinity", "they must be too large for float32", error);
+  avatar_model_find_non_finite (self->model, searched, &self->ops->cancelled,
+      "the audio encoder computed NaN or infinity", "they exceed the range of float32", error);
   return FALSE;
 }
 
 static gboolean
-encode_window (AvatarAudioEncoder *self, gsize n, gboolean last, GError **error)
+encode_window (AvatarAudioEncoder *self, const Window *window, GError **error)
 {
+  gsize n = window->n_samples;
   guint frames = (n + self->frame_samples - 1) / self->frame_samples;
-  guint end = last ? frames : frames - self->context;
+  guint end = window->last ? frames : frames - self->context;
 
   net_run (&self->net, self->ops, &g_array_index (self->samples, float, self->head), n);
-  if (!check_heard (self, error))
+  if (!check_finite (self, error))
     return FALSE;
   self->next = self->first_frame;
   self->end = end;
-  self->first_frame = last ? 0 : MIN (end, self->context);
-  drop_samples (self, last ? n : (gsize) (end - self->first_frame) * self->frame_samples);
+  self->first_frame = window->last ? 0 : MIN (end, self->context);
+  consume_samples (self,
+      window->last ? n : (gsize) (end - self->first_frame) * self->frame_samples);
   return TRUE;
 }
 
@@ -358,15 +368,14 @@ avatar_audio_encoder_is_due (AvatarAudioEncoder *self)
 AvatarPull
 avatar_audio_encoder_pull (AvatarAudioEncoder *self, float *features, GError **error)
 {
-  gboolean last;
-  gsize n;
+  Window window;
 
   if (!avatar_ops_check (self->ops, error))
     return AVATAR_PULL_ERROR;
   if (self->next == self->end) {
-    if (!window_due (self, &n, &last))
+    if (!get_next_window (self, &window))
       return AVATAR_PULL_EMPTY;
-    if (!encode_window (self, n, last, error))
+    if (!encode_window (self, &window, error))
       return AVATAR_PULL_ERROR;
   }
   avatar_audio_features (self->net.hidden, self->next++, self->net.config->transformer.audio_steps,
@@ -392,7 +401,7 @@ avatar_audio_encoder_reset (AvatarAudioEncoder *self)
   self->head = 0;
   self->drained = FALSE;
   self->first_frame = self->next = self->end = 0;
-  self->n_bad_samples = 0;
+  self->n_non_finite = 0;
 }
 
 void
@@ -408,7 +417,7 @@ avatar_audio_encoder_get_device (AvatarAudioEncoder *self)
 }
 
 guint64
-avatar_audio_encoder_get_n_bad_samples (AvatarAudioEncoder *self)
+avatar_audio_encoder_get_n_non_finite (AvatarAudioEncoder *self)
 {
-  return self->n_bad_samples;
+  return self->n_non_finite;
 }

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the planner, and tests, ask the audio encoder. */
+/* Functions of the audio encoder for the planner and the tests. */
 #pragma once
 
+#include "engine/base/stage-cost.h"
 #include "engine/base/tensor.h"
 
 #include <avatar/audio.h>
 
 G_BEGIN_DECLS
 
-/* Runs the encoder's code over no memory: @weight_bytes for converted weights, @arena_bytes for
- * activations, and what all windows of @frames video frames cost in @flops and @bytes moved, with
- * default settings. All (out) (optional). */
+/* Measures by a dry run the cost of encoding the audio of @frames video frames with default
+ * settings. Returns FALSE with @error. */
 gboolean avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frames,
-    guint64 *weight_bytes, guint64 *arena_bytes, double *flops, double *bytes, GError **error);
+    AvatarStageCost *cost, GError **error);
 
-/* The @steps hidden states [steps, states, channels] that video frame @frame of a window hears, of
- * @hidden [positions, states, channels]; zeros before the first position and after the last. */
+/* Copies the features of video frame @frame of a window: @steps positions of @hidden [positions,
+ * states, channels] to @features [steps, states, channels]. Positions before the first and after
+ * the last are 0. */
 void avatar_audio_features (AvatarTensor hidden, guint frame, guint steps, float *features);
 
 G_END_DECLS

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Log-mel spectrogram as a chain of matrix products: the Fourier transform of 400 samples is a
- * [402, 400] matrix (not a power of two, and small), the mel filters are a [mels, 201] one. The
- * last step, a floor 8 decades below the loudest value, needs everything at once. */
+/* Computes the log-mel spectrogram by matrix products: the Fourier transform of 400 samples (a
+ * small size and not a power of two) is a [402, 400] matrix, the mel filters are a [mels, 201]
+ * matrix. The last step limits values to 8 decades below the maximum of all frames. */
 #include "engine/audio/mel.h"
 
 #include <math.h>
@@ -9,7 +9,8 @@
 #define WINDOW 400
 #define BINS (WINDOW / 2 + 1)
 #define RATE 16000
-/* Rows at once: bounds both memory and the time until a cancel is seen. */
+/* Number of rows that are processed at once. Limits the memory and the latency of a
+ * cancellation. */
 #define CHUNK 500
 
 static void
@@ -25,7 +26,7 @@ fill_basis (float *basis)
     }
 }
 
-/* Slaney's scale: linear below 1 kHz, logarithmic above. */
+/* Converts to Slaney's mel scale: linear below 1 kHz, logarithmic above. */
 static double
 hz_to_mel (double hz)
 {
@@ -79,7 +80,7 @@ avatar_mel_samples (AvatarTensor input)
   return avatar_tensor_f32 (input) + WINDOW / 2;
 }
 
-/* Frames are centred: the signal is mirrored about its first and last sample. */
+/* Mirrors the signal at its first and last sample, because frames are centred. */
 static void
 reflect_ends (float *samples, gint64 n)
 {
@@ -89,6 +90,7 @@ reflect_ends (float *samples, gint64 n)
   }
 }
 
+/* Takes the logarithm of @n values and limits and scales them. */
 static void
 compress (float *mel, gint64 n)
 {
@@ -110,7 +112,7 @@ avatar_mel_run (const AvatarMel *self, AvatarOps *ops, AvatarTensor mel, AvatarT
   AvatarTensor rows = avatar_ops_alloc (ops, 2, chunk, (gint64) WINDOW);
   AvatarTensor spectrum = avatar_ops_alloc (ops, 2, chunk, (gint64) 2 * BINS);
   AvatarTensor power = avatar_ops_alloc (ops, 2, chunk, (gint64) BINS);
-  /* [frames, 400]: overlapping rows */
+  /* view of the input as overlapping rows, [frames, 400] */
   AvatarTensor overlapping = avatar_tensor (AVATAR_F32, input.data, 2, frames, (gint64) WINDOW);
 
   g_assert (input.shape[0] == frames * AVATAR_MEL_HOP + WINDOW);

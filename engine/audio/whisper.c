@@ -55,7 +55,7 @@ avatar_whisper_weights_free (AvatarWhisperWeights *self)
   g_free (self);
 }
 
-/* x += attention (norm (x)); x += mlp (norm (x)), x [positions, width] */
+/* Computes x += attention (norm (x)), x += mlp (norm (x)), with x [positions, width]. */
 static void
 run_layer (AvatarOps *ops, const AvatarWhisperConfig *c, const AvatarWhisperLayer *l,
     AvatarTensor x)
@@ -84,7 +84,7 @@ run_layer (AvatarOps *ops, const AvatarWhisperConfig *c, const AvatarWhisperLaye
   avatar_ops_release (ops, mark);
 }
 
-/* y [L', width] = gelu (convolution of 3 over x [L, C]) */
+/* Computes y = gelu (conv (x)) with a convolution of size 3, x [L, C], y [L', width]. */
 static void
 run_conv (AvatarOps *ops, const AvatarModuleWeights *conv, AvatarTensor y, AvatarTensor x,
     gint64 stride)
@@ -100,8 +100,9 @@ run_conv (AvatarOps *ops, const AvatarModuleWeights *conv, AvatarTensor y, Avata
   avatar_ops_release (ops, mark);
 }
 
+/* Stores x [positions, width] as state @i of @hidden. */
 static void
-keep_state (AvatarOps *ops, AvatarTensor hidden, guint i, AvatarTensor x)
+store_state (AvatarOps *ops, AvatarTensor hidden, guint i, AvatarTensor x)
 {
   avatar_op_copy (ops, avatar_tensor_slice (hidden, 1, i, 1),
       avatar_tensor_reshape (x, 3, x.shape[0], (gint64) 1, x.shape[1]));
@@ -124,11 +125,11 @@ avatar_whisper_run (AvatarOps *ops, const AvatarWhisperConfig *c,
   avatar_ops_release (ops, inner_mark);
   avatar_op_axpby (ops, x, 1, avatar_weight_tensor (weights->positions.weight), 1);
   for (guint i = 0; i < c->layers; i++) {
-    keep_state (ops, hidden, i, x);
+    store_state (ops, hidden, i, x);
     run_layer (ops, c, &weights->layers[i], x);
   }
   stem = avatar_ops_alloc (ops, 2, n, d);
   avatar_affine_norm (ops, stem, x, &weights->norm, EPS);
-  keep_state (ops, hidden, c->layers, stem);
+  store_state (ops, hidden, c->layers, stem);
   avatar_ops_release (ops, mark);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whisper's encoder: mel spectrogram in, all hidden states out (docs/dev/spec/denoise.md 3.3). */
+/* Whisper's encoder, from the mel spectrogram to all hidden states (docs/dev/spec/denoise.md
+ * 3.3). */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -15,9 +16,11 @@ typedef struct
 
 /**
  * AvatarWhisperWeights:
- * @positions: of the embeddings, added after the convolutions
- * @layers: as many as the configuration has
- * @list: names of all of them, for avatar_weights_new()
+ * @conv1, @conv2: convolutions before the layers
+ * @positions: position embeddings, added after the convolutions
+ * @norm: norm after the last layer
+ * @layers: the layers, their number is in the configuration
+ * @list: names of all weights, for avatar_weights_new()
  */
 typedef struct
 {
@@ -26,11 +29,13 @@ typedef struct
   AvatarWeightList *list;
 } AvatarWhisperWeights;
 
+/* Makes unbound weights. */
 AvatarWhisperWeights *avatar_whisper_weights_new (const AvatarWhisperConfig *config);
 void avatar_whisper_weights_free (AvatarWhisperWeights *self);
 
-/* @hidden [positions, layers + 1, width] of @mel [2 * positions, mels]. State 0 is the input of
- * the first layer, state i the output of layer i - 1; only the last is normalised. */
+/* Computes @hidden [positions, layers + 1, width] from @mel [2 * positions, mels]. State 0 is the
+ * input of the first layer, state i the output of layer i - 1; only the last state is normalised.
+ * Failures are kept in @ops. */
 void avatar_whisper_run (AvatarOps *ops, const AvatarWhisperConfig *config,
     const AvatarWhisperWeights *weights, AvatarTensor hidden, AvatarTensor mel);
 

@@ -275,11 +275,13 @@ plan_audio (AvatarModel *model, guint frames, AvatarPlan *plan, GError **error)
 {
   AvatarPlanStage *audio = &plan->stages[0];
   g_autoptr (AvatarDevice) host = avatar_device_open ("cpu", error);
+  AvatarStageCost cost;
 
   audio->name = "audio encoder";
-  return host
-      && avatar_audio_encoder_plan (model, host, frames, &audio->weight_bytes, &audio->arena_bytes,
-          &audio->flops, &audio->bytes, error);
+  if (!host || !avatar_audio_encoder_plan (model, host, frames, &cost, error))
+    return FALSE;
+  set_cost (audio, &cost);
+  return TRUE;
 }
 
 gboolean

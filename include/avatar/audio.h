@@ -98,7 +98,7 @@ AVATAR_API AvatarAudioEncoder *avatar_audio_encoder_new (AvatarModel *model, Ava
  *   avatar_audio_encoder_drain(), #AVATAR_ERROR_CANCELLED
  *
  * Appends samples, which are copied. Computes nothing. NaN and infinities become silence, and are
- * counted by avatar_audio_encoder_get_n_bad_samples().
+ * counted by avatar_audio_encoder_get_n_non_finite().
  *
  * Returns: %TRUE, or %FALSE on error
  *
@@ -209,7 +209,7 @@ AVATAR_API void avatar_audio_encoder_free (AvatarAudioEncoder *self);
 AVATAR_API AvatarDevice *avatar_audio_encoder_get_device (AvatarAudioEncoder *self);
 
 /**
- * avatar_audio_encoder_get_n_bad_samples:
+ * avatar_audio_encoder_get_n_non_finite:
  * @self: an encoder
  *
  * Counts the samples that were not finite since the last reset.
@@ -218,7 +218,7 @@ AVATAR_API AvatarDevice *avatar_audio_encoder_get_device (AvatarAudioEncoder *se
  *
  * Since: 0.1
  */
-AVATAR_API guint64 avatar_audio_encoder_get_n_bad_samples (AvatarAudioEncoder *self);
+AVATAR_API guint64 avatar_audio_encoder_get_n_non_finite (AvatarAudioEncoder *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarAudioEncoder, avatar_audio_encoder_free)
 

@@ -343,16 +343,16 @@ test_bad_samples (void)
   g_autoptr (GArray) features = NULL;
 
   clean = encode (encoder, samples, 10 * FRAME, FRAME);
-  g_assert_cmpuint (avatar_audio_encoder_get_n_bad_samples (encoder), ==, 0);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_non_finite (encoder), ==, 0);
   avatar_audio_encoder_reset (encoder);
   samples[3] = NAN;
   samples[1000] = INFINITY;
   samples[6000] = -INFINITY;
   features = encode (encoder, samples, 10 * FRAME, FRAME);
-  g_assert_cmpuint (avatar_audio_encoder_get_n_bad_samples (encoder), ==, 3);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_non_finite (encoder), ==, 3);
   g_assert_cmpmem (features->data, features->len * 4, clean->data, clean->len * 4);
   avatar_audio_encoder_reset (encoder);
-  g_assert_cmpuint (avatar_audio_encoder_get_n_bad_samples (encoder), ==, 0);
+  g_assert_cmpuint (avatar_audio_encoder_get_n_non_finite (encoder), ==, 0);
   /* absurdly loud, but finite */
   for (guint i = 0; i < 10 * FRAME; i++)
     samples[i] = i % 2 ? 1e38f : -1e38f;
@@ -387,7 +387,7 @@ test_windows_join (void)
   g_assert_cmpfloat (right, <, .7 * wrong);
 }
 
-/* 40 s: more than the model can hear at once. */
+/* 40 s: more than the model encodes at once. */
 static void
 test_long (void)
 {
@@ -475,19 +475,17 @@ static void
 test_plan (void)
 {
   g_autoptr (AvatarAudioEncoder) encoder = NULL;
-  guint64 weights, arena;
-  double one, two;
+  AvatarStageCost one, two;
   AvatarMemory before, after;
 
-  g_assert_true (
-      avatar_audio_encoder_plan (model, device, 750, &weights, &arena, &one, NULL, NULL));
-  g_assert_true (avatar_audio_encoder_plan (model, device, 751, NULL, NULL, &two, NULL, NULL));
-  g_assert_cmpfloat (two, ==, 2 * one);
-  g_assert_cmpfloat (one, >, 1e9);
+  g_assert_true (avatar_audio_encoder_plan (model, device, 750, &one, NULL));
+  g_assert_true (avatar_audio_encoder_plan (model, device, 751, &two, NULL));
+  g_assert_cmpfloat (two.flops, ==, 2 * one.flops);
+  g_assert_cmpfloat (one.flops, >, 1e9);
   avatar_device_get_memory (device, &before);
   encoder = make_encoder (0, 25);
   avatar_device_get_memory (device, &after);
-  g_assert_cmpuint (after.now - before.now, ==, weights + arena);
+  g_assert_cmpuint (after.now - before.now, ==, one.weight_bytes + one.arena_bytes);
 }
 
 int
