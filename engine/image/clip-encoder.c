@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* transformers' CLIPEncoderLayer: norms in front, quick GELU. The residual stream is float32: that
- * costs little compared with the weights, and 16 bits would round in every layer. */
+/* transformers' CLIPEncoderLayer, with norms before attention and MLP and quick GELU. The residual
+ * stream is float32, which costs little compared with the weights; 16 bits would round it in every
+ * layer. */
 #include "engine/image/clip-encoder.h"
 
 #include "engine/weights/module-ops.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Layers of CLIP (Radford et al. 2021), shared by its vision tower and its text tower. */
+/* Layers of CLIP (Radford et al. 2021), of its vision tower and its text encoder. */
 #pragma once
 
 #include "engine/ops/ops.h"
@@ -13,11 +13,11 @@ typedef struct
   AvatarModuleWeights norm1, norm2, q, k, v, out, fc1, fc2;
 } AvatarTowerLayer;
 
-/* Rows that a row attends to. */
+/* The attention mask. */
 typedef enum
 {
-  AVATAR_TOWER_ALL_ROWS,
-  AVATAR_TOWER_CAUSAL, /* itself and those before it */
+  AVATAR_TOWER_ALL_ROWS, /* a row attends to all rows */
+  AVATAR_TOWER_CAUSAL,   /* a row attends to itself and the rows before it */
 } AvatarTowerMask;
 
 typedef struct
@@ -27,12 +27,13 @@ typedef struct
   AvatarTowerMask mask;
 } AvatarTower;
 
-/* Adds layer @i of the module @prefix, with its dot, to the list. */
+/* Adds the weights of layer @i to @list, as weight group @group.
+ * @prefix: name of the module with a dot at the end, or "" */
 void avatar_tower_add_layer (AvatarWeightList *list, AvatarTowerLayer *layer, guint group,
     const char *prefix, guint i);
-/* x [rows, hidden] float32, in place */
+/* Runs a layer on @x [rows, hidden] float32 in place. */
 void avatar_tower_layer (const AvatarTower *self, const AvatarTowerLayer *layer, AvatarTensor x);
-/* y = norm (x) */
+/* Computes y = norm (x), both [rows, hidden] float32. */
 void avatar_tower_norm (const AvatarTower *self, const AvatarModuleWeights *norm, AvatarTensor y,
     AvatarTensor x);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Scaling a picture to what the network takes, and what it found back
+/* Scales a picture to the input size of the network, and the faces back to the picture
  * (docs/dev/spec/vae-text-face-formats.md 4). */
 #include "engine/image/detector.h"
 
@@ -13,18 +13,18 @@
 #define OVERLAP .45f
 
 static guint
-seen (guint side, double scale)
+scale_side (guint side, double scale)
 {
   return (guint) (side * scale + 31) / 32 * 32;
 }
 
 void
-avatar_detector_size (guint width, guint height, guint *seen_width, guint *seen_height)
+avatar_detector_get_input_size (guint width, guint height, guint *input_width, guint *input_height)
 {
   double scale = (double) SHORTER_SIDE / MIN (width, height);
 
-  *seen_width = seen (width, scale);
-  *seen_height = seen (height, scale);
+  *input_width = scale_side (width, scale);
+  *input_height = scale_side (height, scale);
 }
 
 static void
@@ -50,7 +50,7 @@ avatar_detector_find (AvatarYolo *network, const AvatarImage *image, GError **er
   gint64 n;
 
   g_return_val_if_fail (image->channels == 3, NULL);
-  avatar_detector_size (image->width, image->height, &w, &h);
+  avatar_detector_get_input_size (image->width, image->height, &w, &h);
   bytes = g_malloc ((gsize) w * h * 3);
   avatar_resize_linear (bytes, w, h, image);
   rgb = g_new (float, (gsize) w *h * 3);
@@ -67,9 +67,9 @@ avatar_detector_find (AvatarYolo *network, const AvatarImage *image, GError **er
   return faces;
 }
 
-/* The faces on the overview of @image; %NULL: @error is set. */
+/* Returns the faces in @overview, or NULL with @error. */
 static GArray *
-search (const AvatarImage *overview, const char *path, AvatarDevice *device, GError **error)
+find_faces (const AvatarImage *overview, const char *path, AvatarDevice *device, GError **error)
 {
   g_autoptr (AvatarDevice) host = avatar_device_or_host (device, error);
   g_autoptr (AvatarTensorFile) file = host ? avatar_tensor_file_open (path, error) : NULL;
@@ -92,7 +92,7 @@ avatar_image_find_face (const AvatarImage *image, AvatarModel *model, AvatarDevi
   if (!path)
     return AVATAR_FACE_NO_DETECTOR;
   overview = avatar_image_overview (image, model, width, height, SHORTER_SIDE, error);
-  faces = overview ? search (overview, path, device, error) : NULL;
+  faces = overview ? find_faces (overview, path, device, error) : NULL;
   if (!faces)
     return AVATAR_FACE_ERROR;
   face = avatar_faces_largest (faces);

@@ -6,9 +6,9 @@
 
 G_BEGIN_DECLS
 
-/* Returns: orientation from 1 to 8 as defined by EXIF; 1 (upright) if there is none or the data are
- * damaged.
- * @tiff: EXIF data, from the byte order mark on */
+/* Returns the orientation from 1 to 8 as defined by EXIF, or 1 (upright) if it is missing or the
+ * data are damaged.
+ * @tiff: EXIF data of @n bytes, from the byte order mark on */
 guint avatar_exif_orientation (const guint8 *tiff, gsize n);
 
 G_END_DECLS

@@ -50,15 +50,15 @@ avatar_image_new (guint width, guint height, guint channels, guint stride, const
 
   if (channels != 3 && channels != 4) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "a picture with %u channels; expected 3 (RGB) or 4 (RGBA)", channels);
+        "a picture has %u channels; expected 3 (RGB) or 4 (RGBA)", channels);
     return NULL;
   }
   if (!avatar_image_check_size (width, height, 1, "the picture", error))
     return NULL;
   if (stride < width * channels) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "rows of %u bytes; %u pixels of %u channels need %u", stride, width, channels,
-        width * channels);
+        "a picture has rows of %u bytes; expected at least %u pixels of %u channels, %u bytes",
+        stride, width, channels, width * channels);
     return NULL;
   }
   copy = allocate (width, height, channels, error);
@@ -105,9 +105,8 @@ to_opaque (const AvatarImage *image, GError **error)
 }
 
 /* Moves the interval [*from, *until) of a side of @size pixels so that it contains the face with
- * a margin of half its length on either side, or as much as there is room for. Moves by whole
- * pixels, no farther than needed, and stays within the picture. A face longer than the interval
- * is centred. */
+ * a margin of half its length on either side, or a smaller one that fits. Moves by whole pixels, no
+ * farther than needed, and stays within the picture. A face longer than the interval is centred. */
 static void
 follow_face (double *from, double *until, double size, double start, double length)
 {
@@ -179,7 +178,7 @@ check_video_size (guint width, guint height, const AvatarModelInfo *info, GError
       && width % info->size_multiple == 0 && height % info->size_multiple == 0)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "a video of %u x %u pixels is impossible; both sides must be multiples of %u up to %d", width,
+      "a video of %u x %u pixels is not supported; expected multiples of %u up to %d", width,
       height, info->size_multiple, MAX_VIDEO_SIDE);
   return FALSE;
 }
@@ -213,7 +212,7 @@ scale (const AvatarImage *image, AvatarRegion region, guint width, guint height,
 
 /* Converts @box, in pixels of the file, to pixels of @image. An empty box stays empty. */
 static gboolean
-take_box (const AvatarImage *image, const AvatarBox *box, AvatarFaceBox *face, GError **error)
+convert_box (const AvatarImage *image, const AvatarBox *box, AvatarFaceBox *face, GError **error)
 {
   guint n = MAX (image->shrunk, 1);
 
@@ -235,19 +234,19 @@ take_box (const AvatarImage *image, const AvatarBox *box, AvatarFaceBox *face, G
 
 /* Sets @box to the position of @face in the scaled @region. */
 static gboolean
-see_box (AvatarBox *box, AvatarFaceBox face, AvatarRegion region, guint width, guint height,
+fit_box (AvatarBox *box, AvatarFaceBox face, AvatarRegion region, guint width, guint height,
     GError **error)
 {
-  AvatarBox seen = move_box (face, region, width, height);
+  AvatarBox fitted = move_box (face, region, width, height);
 
-  if (!seen.width || !seen.height) {
+  if (!fitted.width || !fitted.height) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "the face box %u,%u %ux%u is less than a pixel of a video of %u x %u pixels; expected x, y, "
         "width and height of the whole face",
         box->x, box->y, box->width, box->height, width, height);
     return FALSE;
   }
-  *box = seen;
+  *box = fitted;
   return TRUE;
 }
 
@@ -260,11 +259,11 @@ avatar_image_fit (const AvatarImage *image, AvatarModel *model, guint width, gui
   gboolean whole;
 
   if (!resolve_size (image, model, &width, &height, &whole, error)
-      || !take_box (image, box, &face, error))
+      || !convert_box (image, box, &face, error))
     return NULL;
   if (!whole)
     region = crop (image, width, height, &face);
-  if (face.width > 0 && !see_box (box, face, region, width, height, error))
+  if (face.width > 0 && !fit_box (box, face, region, width, height, error))
     return NULL;
   return scale (image, region, width, height, error);
 }

@@ -52,7 +52,7 @@ is_padding (const struct jpeg_decompress_struct *info)
   return TRUE;
 }
 
-/* Tells harmless warnings from those about damaged data. */
+/* Fails for warnings about damaged data and ignores harmless ones. */
 static void
 warn (j_common_ptr info, int level)
 {
@@ -74,8 +74,9 @@ warn (j_common_ptr info, int level)
   fail (info);
 }
 
+/* Ignores a message. */
 static void
-stay_silent (j_common_ptr info)
+ignore_message (j_common_ptr info)
 {
 }
 
@@ -96,7 +97,7 @@ open_decoder (Decoder *self, const guint8 *data, gsize n)
   self->info.err = jpeg_std_error (&self->errors);
   self->errors.error_exit = fail;
   self->errors.emit_message = warn;
-  self->errors.output_message = stay_silent;
+  self->errors.output_message = ignore_message;
   self->info.client_data = self;
   jpeg_create_decompress (&self->info);
   self->progress.progress_monitor = count_scans;
@@ -127,8 +128,9 @@ get_profile (struct jpeg_decompress_struct *info)
   return g_bytes_new_with_free_func (data, n, free, data);
 }
 
-/* Halves a picture above the limit of pixels, in the decoder and without more memory. Not possible
- * if all coefficients must be held. Returns FALSE if it is too large or memory is exhausted. */
+/* Lets the decoder halve a picture above the limit of pixels, which needs no more memory. This is
+ * not possible if all coefficients must be held. Returns FALSE if the picture is too large or
+ * memory is exhausted. */
 static gboolean
 prepare (Decoder *self, AvatarPicture *picture, const char *path, GError **error)
 {
@@ -191,12 +193,12 @@ decode (Decoder *self, AvatarPicture *picture, const char *path, GBytes *file, G
   const guint8 *data = g_bytes_get_data (file, &n);
 
   if (setjmp (self->failed)) {
-    g_autofree char *why
-        = g_strdup_printf ("the JPEG is damaged or cut short (%s); copy or download it again, or "
-                           "convert it to PNG in a program that shows it",
+    g_autofree char *reason
+        = g_strdup_printf ("the JPEG is damaged or truncated (%s); copy or download it again, or "
+                           "convert it to PNG in a program that can open it",
             self->text);
 
-    return avatar_picture_refuse (path, why, error);
+    return avatar_picture_refuse (path, reason, error);
   }
   open_decoder (self, data, n);
   if (!prepare (self, picture, path, error))

@@ -9,17 +9,22 @@
 #define BITS 11
 #define ONE (1 << BITS)
 
-/* One axis: pixel i is a [at[i]] * first[i] + a [next[i]] * second[i]. */
+/* Interpolation along one axis: pixel i is a[at[i]] * first[i] + a[next[i]] * second[i]. */
 typedef struct
 {
   guint *at, *next;
   gint *first, *second;
 } Axis;
 
-/* Extends the border pixel. Columns add it as one term (@whole_border), rows as two terms that are
- * rounded separately. */
+/* Extension of the border pixel. */
+typedef enum
+{
+  BORDER_ONE_TERM,  /* added once, for columns */
+  BORDER_TWO_TERMS, /* added as two terms that are rounded separately, for rows */
+} Border;
+
 static void
-axis_init (Axis *axis, guint from, guint to, gboolean whole_border)
+axis_init (Axis *axis, guint from, guint to, Border border)
 {
   double scale = 1. / ((double) to / from);
 
@@ -32,7 +37,7 @@ axis_init (Axis *axis, guint from, guint to, gboolean whole_border)
     gint at = (gint) whole;
 
     f -= whole;
-    if (whole_border && (at < 0 || at >= (gint) from - 1))
+    if (border == BORDER_ONE_TERM && (at < 0 || at >= (gint) from - 1))
       f = 0;
     axis->at[i] = CLAMP (at, 0, (gint) from - 1);
     axis->next[i] = CLAMP (at + 1, 0, (gint) from - 1);
@@ -81,8 +86,8 @@ avatar_resize_linear (guint8 *out, guint width, guint height, const AvatarImage 
     halve (out, width, height, image);
     return;
   }
-  axis_init (&x, image->width, width, TRUE);
-  axis_init (&y, image->height, height, FALSE);
+  axis_init (&x, image->width, width, BORDER_ONE_TERM);
+  axis_init (&y, image->height, height, BORDER_TWO_TERMS);
   for (guint j = 0; j < height; j++) {
     scale_row (upper, image->data + (gsize) y.at[j] * image->stride, &x, width);
     scale_row (lower, image->data + (gsize) y.next[j] * image->stride, &x, width);

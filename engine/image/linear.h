@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Resizing of 8-bit RGB pictures, byte-identical to OpenCV's INTER_LINEAR: two pixels in each
- * direction at any scale. Used for networks that expect such input. */
+/* Resizing of 8-bit RGB pictures, byte-identical to OpenCV's INTER_LINEAR: interpolates between
+ * two pixels in each direction at any scale. For networks that were trained with it. */
 #pragma once
 
 #include <avatar/image.h>

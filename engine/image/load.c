@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #include "engine/image/load.h"
 
-#include "engine/image/kinds.h"
+#include "engine/image/file-kind.h"
 #include "engine/image/picture.h"
 #include "engine/image/profile.h"
 
@@ -44,13 +44,13 @@ read_open (AvatarPicture *picture, const char *path, int fd, GError **error)
   n = pread (fd, begin, sizeof begin, 0);
   if (n < 0)
     return cannot_read (path, error);
-  switch (avatar_kind_of (begin, n)) {
+  switch (avatar_file_kind_detect (begin, n)) {
     case AVATAR_KIND_PNG:
       return avatar_png_read (picture, path, fd, error);
     case AVATAR_KIND_JPEG:
       return avatar_jpeg_read (picture, path, fd, error);
     default:
-      kind = avatar_kind_describe (begin, n, path);
+      kind = avatar_file_kind_describe (begin, n, path);
       return avatar_picture_refuse (path, kind, error);
   }
 }

@@ -11,9 +11,9 @@ G_BEGIN_DECLS
  * and the engine's copy take 200 MB each. */
 #define AVATAR_MAX_PIXELS (1 << 26)
 
-/* Returns: FALSE with AVATAR_ERROR_DATA if a portrait called @name in messages is too large or too
- * elongated.
- * @shrunk: factor by which the decoder has reduced each side */
+/* Returns FALSE with AVATAR_ERROR_DATA if a portrait is too large or too elongated.
+ * @shrunk: factor by which the decoder has reduced each side
+ * @name: name of the portrait for messages */
 gboolean
 avatar_image_check_size (guint width, guint height, guint shrunk, const char *name, GError **error);
 

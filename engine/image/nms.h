@@ -16,7 +16,8 @@ typedef struct
 
 /**
  * avatar_faces_select:
- * @rows: output of avatar_yolo_run(), [n, 16]
+ * @rows: output of avatar_yolo_run(), [@n, 16]
+ * @n: number of rows
  * @confidence: minimum objectness, and minimum product of objectness and class score, exclusive
  * @overlap: intersection over union above which the face with the lower score is removed
  *
@@ -25,7 +26,7 @@ typedef struct
  * Returns: (transfer full): array of AvatarFace, by falling score
  */
 GArray *avatar_faces_select (const float *rows, gint64 n, float confidence, float overlap);
-/* Returns: (nullable): the face that upstream uses. */
+/* Returns: (transfer none) (nullable): the face with the largest area, which upstream uses */
 const AvatarFace *avatar_faces_largest (GArray *faces);
 
 /* Maximum number of candidates, which bounds the time for any weights. */

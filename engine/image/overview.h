@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* All of a portrait, small, for the face detector. */
+/* The whole portrait at a reduced size, for the face detector. */
 #pragma once
 
 #include <avatar/image.h>
@@ -8,11 +8,16 @@ G_BEGIN_DECLS
 
 /**
  * avatar_image_overview:
- * @width, @height: of the video, as in avatar_image_fit()
- * @shorter_side: of the result at most, if the video is cropped
+ * @image: the portrait
+ * @model: the model
+ * @width, @height: size of the video in pixels, as in avatar_image_fit()
+ * @shorter_side: maximum of the shorter side of the result if the video is cropped
+ * @error: return location for a #GError
  *
- * Returns: (transfer full): the whole portrait in RGB, at the scale of what avatar_image_fit() makes
- * of it; where nothing is cropped, the very same picture
+ * Scales the whole portrait by the factor of avatar_image_fit(). Without cropping, the result is
+ * the picture of avatar_image_fit().
+ *
+ * Returns: (transfer full) (nullable): the picture in RGB, or %NULL on error
  */
 AvatarImage *avatar_image_overview (const AvatarImage *image, AvatarModel *model, guint width,
     guint height, guint shorter_side, GError **error);

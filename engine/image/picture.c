@@ -5,10 +5,10 @@
 #include <avatar/error.h>
 
 gboolean
-avatar_picture_refuse (const char *path, const char *why, GError **error)
+avatar_picture_refuse (const char *path, const char *reason, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: not a picture that can be read: %s",
-      path, why);
+      path, reason);
   return FALSE;
 }
 

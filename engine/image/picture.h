@@ -14,13 +14,15 @@ typedef struct
   GBytes *profile;   /* ICC; NULL: none */
 } AvatarPicture;
 
-/* @fd: file descriptor, at the start of the file */
+/* Reads a picture. Returns FALSE with @error.
+ * @path: path of the file, for messages and for gdk-pixbuf
+ * @fd: file descriptor, at the start of the file */
 gboolean avatar_png_read (AvatarPicture *picture, const char *path, int fd, GError **error);
 gboolean avatar_jpeg_read (AvatarPicture *picture, const char *path, int fd, GError **error);
 
 void avatar_picture_clear (AvatarPicture *picture);
-/* Sets AVATAR_ERROR_FORMAT with the reason @why. Returns FALSE. */
-gboolean avatar_picture_refuse (const char *path, const char *why, GError **error);
+/* Sets AVATAR_ERROR_FORMAT with @reason. Returns FALSE. */
+gboolean avatar_picture_refuse (const char *path, const char *reason, GError **error);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AvatarPicture, avatar_picture_clear)
 

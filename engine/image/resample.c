@@ -7,17 +7,17 @@
 #include <math.h>
 #include <string.h>
 
-/* Fraction bits of a weight in 32 bits: 8 are taken by the result, and two by the overshoot of a
- * sharpening filter. */
+/* Fraction bits of a weight in 32 bits. The result needs 8 bits and the overshoot of a sharpening
+ * filter two bits. */
 #define PRECISION 22
 #define HALF (1 << (PRECISION - 1))
 
 /* One axis: pixel i of the result is a weighted sum over n[i] pixels from first[i]. */
 typedef struct
 {
-  guint room; /* weights allocated for each pixel */
+  guint max_weights; /* weights allocated for each pixel */
   guint *first, *n;
-  gint32 *weights; /* [pixels, room] */
+  gint32 *weights; /* [pixels, max_weights] */
 } Axis;
 
 static double
@@ -83,11 +83,11 @@ axis_init (Axis *axis, guint size, float from, float until, guint to, AvatarFilt
   double support = filters[filter].support * stretch;
   g_autofree double *scratch = NULL;
 
-  axis->room = (guint) ceil (support) * 2 + 1;
+  axis->max_weights = (guint) ceil (support) * 2 + 1;
   axis->first = g_new (guint, to);
   axis->n = g_new (guint, to);
-  axis->weights = g_new (gint32, (gsize) to * axis->room);
-  scratch = g_new (double, axis->room);
+  axis->weights = g_new (gint32, (gsize) to * axis->max_weights);
+  scratch = g_new (double, axis->max_weights);
   for (guint i = 0; i < to; i++) {
     double centre = from + (i + .5) * scale;
     guint first = (guint) MAX (centre - support + .5, 0.);
@@ -95,8 +95,8 @@ axis_init (Axis *axis, guint size, float from, float until, guint to, AvatarFilt
 
     axis->first[i] = first;
     axis->n[i] = last - first;
-    fill_weights (axis->weights + (gsize) i * axis->room, scratch, first, last - first, centre,
-        stretch, filter);
+    fill_weights (axis->weights + (gsize) i * axis->max_weights, scratch, first, last - first,
+        centre, stretch, filter);
   }
 }
 
@@ -110,7 +110,7 @@ static void
 scale_row (guint8 *restrict out, const guint8 *restrict row, const Axis *axis, guint width)
 {
   for (guint x = 0; x < width; x++, out += 3) {
-    const gint32 *weights = axis->weights + (gsize) x * axis->room;
+    const gint32 *weights = axis->weights + (gsize) x * axis->max_weights;
     const guint8 *in = row + 3 * (gsize) axis->first[x];
     gint32 r = HALF, g = HALF, b = HALF;
 
@@ -131,7 +131,7 @@ static void
 blend_rows (guint8 *restrict out, gint32 *restrict sums, const guint8 *restrict rows, guint skipped,
     const Axis *axis, guint y, guint n)
 {
-  const gint32 *weights = axis->weights + (gsize) y * axis->room;
+  const gint32 *weights = axis->weights + (gsize) y * axis->max_weights;
 
   for (guint i = 0; i < n; i++)
     sums[i] = HALF;

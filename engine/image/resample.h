@@ -23,10 +23,11 @@ typedef struct
  * avatar_resample:
  * @image: RGB picture
  * @region: non-empty region inside the picture
+ * @filter: the filter, which is widened for reduction to avoid aliasing
+ * @width, @height: size of the result in pixels
+ * @error: return location for a #GError: #AVATAR_ERROR_MEMORY
  *
- * The filter is widened for reduction, so that there is no aliasing.
- *
- * Returns: (transfer full): @region scaled to @width x @height pixels
+ * Returns: (transfer full) (nullable): @region scaled to @width x @height pixels, or %NULL on error
  */
 AvatarImage *avatar_resample (const AvatarImage *image, AvatarRegion region, AvatarFilter filter,
     guint width, guint height, GError **error);

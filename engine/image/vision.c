@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* transformers' CLIPVisionTransformer up to hidden_states[-2], and LlavaMultiModalProjector. */
+/* Computes transformers' CLIPVisionTransformer up to hidden_states[-2], and
+ * LlavaMultiModalProjector. */
 #include "engine/image/vision.h"
 
 #include "engine/image/resample.h"
@@ -21,14 +22,15 @@ static const AvatarWeightRow outer_rows[] = {
   OUTER (class_embedding, TOWER "embeddings.class_embedding", VECTOR, EMBEDDINGS),
   OUTER (patches, TOWER "embeddings.patch_embedding", MATRIX, EMBEDDINGS),
   OUTER (positions, TOWER "embeddings.position_embedding", MATRIX, EMBEDDINGS),
-  OUTER (pre_norm, TOWER "pre_layrnorm", NORM, EMBEDDINGS), /* so spelt */
+  OUTER (pre_norm, TOWER "pre_layrnorm", NORM, EMBEDDINGS), /* sic */
   OUTER (projector1, "multi_modal_projector.linear_1", LINEAR, PROJECTOR),
   OUTER (projector2, "multi_modal_projector.linear_2", LINEAR, PROJECTOR),
 };
 
 static const AvatarWeightTable outer = AVATAR_WEIGHT_TABLE (outer_rows);
 
-/* upstream data_kits/audio_dataset.py; the third mean has a digit less than CLIP's own */
+/* Values of upstream's data_kits/audio_dataset.py. The third mean has one digit less than
+ * CLIP's. */
 static const float mean[3] = { 0.48145466f, 0.4578275f, 0.4082107f };
 static const float deviation[3] = { 0.26862954f, 0.26130258f, 0.27577711f };
 
@@ -46,7 +48,7 @@ avatar_vision_prepare (const AvatarLlavaConfig *config, const AvatarImage *image
   return avatar_resample (image, all, AVATAR_FILTER_BILINEAR, config->image, config->image, error);
 }
 
-/* [3, side, side] */
+/* Normalises the square to @out [3, side, side]. */
 static void
 normalise (float *out, const AvatarImage *image)
 {
@@ -117,7 +119,7 @@ avatar_vision_embed (const AvatarVision *self, AvatarTensor x, const AvatarImage
   }
   avatar_op_upload (ops, pixels, host);
   avatar_op_patchify (ops, patches, pixels, patch, AVATAR_PATCHIFY);
-  /* the class' row, then those of the patches, from the top left; no bias */
+  /* the row of the class embedding, then the rows of the patches from the top left; no bias */
   avatar_op_copy (ops, avatar_tensor_rows (x, 0, 1),
       avatar_tensor_reshape (avatar_weight_tensor (w->class_embedding.weight), 2, (gint64) 1, d));
   avatar_op_linear (ops, avatar_tensor_rows (x, 1, n), patches,
@@ -142,12 +144,12 @@ avatar_vision_project (const AvatarVision *self, AvatarTensor features, AvatarTe
   AvatarOps *ops = self->ops;
   gint64 n = features.shape[0], d = features.shape[1];
   gsize mark = avatar_ops_mark (ops);
-  AvatarTensor seen = avatar_ops_alloc (ops, 2, n, x.shape[1]);
+  AvatarTensor patches = avatar_ops_alloc (ops, 2, n, x.shape[1]);
   AvatarTensor inner = avatar_ops_alloc (ops, 2, n, d);
 
-  /* without the class' row, and without a norm */
-  avatar_op_copy (ops, seen, avatar_tensor_rows (x, 1, n));
-  avatar_linear (ops, inner, seen, &self->weights->projector1, AVATAR_ACT_GELU);
+  /* without the row of the class embedding, and without a norm */
+  avatar_op_copy (ops, patches, avatar_tensor_rows (x, 1, n));
+  avatar_linear (ops, inner, patches, &self->weights->projector1, AVATAR_ACT_GELU);
   avatar_linear (ops, features, inner, &self->weights->projector2, AVATAR_ACT_NONE);
   avatar_ops_release (ops, mark);
 }

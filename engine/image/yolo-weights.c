@@ -1,35 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The modules are those of YOLOv5-face's yaml (l, m and s differ in widths and depths only, which
- * follow from the shapes). A norm y = (x - mean) / sqrt (var + eps) gamma + beta is folded into the convolution
- * before it. */
+/* Binds the modules of YOLOv5-face's yaml. Its sizes l, m and s differ only in widths and depths,
+ * which follow from the shapes. A norm y = (x - mean) / sqrt (var + eps) * gamma + beta is folded
+ * into the convolution before it. */
 #include "engine/image/yolo-weights.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
-#define EPS 1e-3 /* yolov5's initialize_weights(); the file has it in its program only */
+#define EPS 1e-3 /* set by yolov5's initialize_weights(), not stored in the file */
 #define MAX_CHANNELS 8192
 #define MAX_DEPTH 64
-#define OUTPUTS 48 /* 3 anchors of 16 columns */
+#define OUTPUTS 48 /* 3 anchors with 16 columns each */
 
 static const char first_name[] = "0.stem_1.conv.weight";
 
-/* A convolution, and the module that it is read from. */
+/* A convolution and the name of its module. */
 typedef struct
 {
   char *module;
   AvatarYoloConv *conv;
 } Binding;
 
-/* @bindings: of Binding */
 typedef struct
 {
   AvatarYoloWeights *self;
-  GArray *bindings;
+  GArray *bindings;    /* Binding */
   GHashTable *tensors; /* name from "model." on -> AvatarTensorSource */
   AvatarTensorFile *file;
-  char *prefix; /* what is in front of these names */
+  char *prefix; /* prefix of these names in the file */
   GError *error;
 } Loader;
 
@@ -49,31 +48,32 @@ fail (Loader *l, const char *name, const char *format, ...)
   text = g_strdup_vprintf (format, args);
   va_end (args);
   l->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-      "%s: tensor \"%s\" %s%s%s; expected a YOLOv5-face detector (l, m or s), as det_align/detface.pt "
-      "of tencent/HunyuanVideo-Avatar; say where the face is (face-box) to do without it",
+      "%s: tensor \"%s\" %s%s%s; expected a YOLOv5-face detector (l, m or s) such as "
+      "det_align/detface.pt of tencent/HunyuanVideo-Avatar; set the face box (face-box) to run "
+      "without a detector",
       avatar_tensor_file_get_name (l->file), full, text, why ? ", because " : "", why ? why : "");
 }
 
 static const AvatarTensorSource *
-look_up (Loader *l, const char *module, const char *rest)
+look_up (Loader *l, const char *module, const char *suffix)
 {
-  g_autofree char *name = g_strconcat (module, rest, NULL);
+  g_autofree char *name = g_strconcat (module, suffix, NULL);
 
   return g_hash_table_lookup (l->tensors, name);
 }
 
-/* The vector module + rest of @n values. */
+/* Returns the vector @module + @suffix of @n values, or NULL after a failure. */
 static const AvatarTensorSource *
-demand_vector (Loader *l, const char *module, const char *rest, gint64 n)
+require_vector (Loader *l, const char *module, const char *suffix, gint64 n)
 {
-  const AvatarTensorSource *t = look_up (l, module, rest);
-  g_autofree char *name = g_strconcat (module, rest, NULL);
+  const AvatarTensorSource *t = look_up (l, module, suffix);
+  g_autofree char *name = g_strconcat (module, suffix, NULL);
   g_autofree char *found = t ? avatar_tensor_source_describe (t) : NULL;
 
   if (t && t->rank == 1 && t->shape[0] == n && t->dtype <= AVATAR_BF16)
     return t;
   if (t)
-    fail (l, name, "is %s where %" G_GINT64_FORMAT " floats were expected", found, n);
+    fail (l, name, "is %s instead of %" G_GINT64_FORMAT " floats", found, n);
   else
     fail (l, name, "is missing");
   return NULL;
@@ -86,10 +86,11 @@ is_conv (const AvatarTensorSource *t, gint64 in, guint kernel)
       && in <= MAX_CHANNELS && t->shape[1] == in && t->shape[2] == kernel && t->shape[3] == kernel;
 }
 
-/* Binds @c to a convolution of @in channels, whose tensors begin with @module + @inner. Returns the
- * number of channels that come out, or 0 after a failure. */
+/* Binds @c to a convolution with @in input channels, whose tensor names start with @module +
+ * @inner. Returns the number of output channels, or 0 after a failure. */
 static gint64
-take (Loader *l, AvatarYoloConv *c, const char *module, const char *inner, gint64 in, guint kernel)
+bind_conv_at (Loader *l, AvatarYoloConv *c, const char *module, const char *inner, gint64 in,
+    guint kernel)
 {
   g_autofree char *name = g_strconcat (module, inner, ".weight", NULL);
   g_autofree char *bias = g_strconcat (inner, ".bias", NULL);
@@ -102,11 +103,11 @@ take (Loader *l, AvatarYoloConv *c, const char *module, const char *inner, gint6
   else if (in > 0 && !is_conv (t, in, kernel)) {
     g_autofree char *found = avatar_tensor_source_describe (t);
 
-    fail (l, name, "is %s where [any, %" G_GINT64_FORMAT ", %u, %u] floats were expected", found,
-        in, kernel, kernel);
+    fail (l, name, "is %s instead of [any, %" G_GINT64_FORMAT ", %u, %u] floats", found, in, kernel,
+        kernel);
   }
   if (in > 0 && !l->error && !look_up (l, module, ".bn.weight"))
-    demand_vector (l, module, bias, out);
+    require_vector (l, module, bias, out);
   if (in == 0 || l->error)
     return 0;
   *c = (AvatarYoloConv){ avatar_tensor (AVATAR_F32, NULL, 2, out, (gint64) kernel * kernel * in),
@@ -116,40 +117,40 @@ take (Loader *l, AvatarYoloConv *c, const char *module, const char *inner, gint6
   return out;
 }
 
-/* The same for a module with ".conv" in it. */
+/* Binds the convolution ".conv" of @module. */
 static gint64
-take_conv (Loader *l, AvatarYoloConv *c, const char *module, gint64 in, guint kernel)
+bind_conv (Loader *l, AvatarYoloConv *c, const char *module, gint64 in, guint kernel)
 {
-  return take (l, c, module, ".conv", in, kernel);
+  return bind_conv_at (l, c, module, ".conv", in, kernel);
 }
 
-/* Layer @index: a 3 x 3 or 1 x 1 convolution */
+/* Binds layer @index, a 3 x 3 or 1 x 1 convolution. */
 static gint64
-take_layer (Loader *l, guint index, gint64 in, guint kernel)
+bind_layer (Loader *l, guint index, gint64 in, guint kernel)
 {
   g_autofree char *module = g_strdup_printf ("%u", index);
 
-  return take_conv (l, &l->self->conv[index], module, in, kernel);
+  return bind_conv (l, &l->self->conv[index], module, in, kernel);
 }
 
-/* Module @name of layer @index, 1 x 1 */
+/* Binds module @name of layer @index, a 1 x 1 convolution. */
 static gint64
-take_inner (Loader *l, AvatarYoloConv *c, guint index, const char *name, gint64 in)
+bind_inner (Loader *l, AvatarYoloConv *c, guint index, const char *name, gint64 in)
 {
   g_autofree char *module = g_strdup_printf ("%u.%s", index, name);
 
-  return take_conv (l, c, module, in, 1);
+  return bind_conv (l, c, module, in, 1);
 }
 
 static gint64
-take_stem (Loader *l, gint64 in)
+bind_stem (Loader *l, gint64 in)
 {
   AvatarYoloStem *s = &l->self->stem;
-  gint64 first = take_conv (l, &s->stem_1, "0.stem_1", in, 3);
-  gint64 a = take_conv (l, &s->stem_2a, "0.stem_2a", first, 1);
-  gint64 b = take_conv (l, &s->stem_2b, "0.stem_2b", a, 3);
+  gint64 first = bind_conv (l, &s->stem_1, "0.stem_1", in, 3);
+  gint64 a = bind_conv (l, &s->stem_2a, "0.stem_2a", first, 1);
+  gint64 b = bind_conv (l, &s->stem_2b, "0.stem_2b", a, 3);
 
-  return take_conv (l, &s->stem_3, "0.stem_3", b ? b + first : 0, 1);
+  return bind_conv (l, &s->stem_3, "0.stem_3", b ? b + first : 0, 1);
 }
 
 static guint
@@ -166,95 +167,96 @@ count_bottlenecks (Loader *l, guint index)
   return n;
 }
 
-/* Bottleneck @j of layer @index, of @in channels */
+/* Binds bottleneck @j of layer @index, with @in channels. */
 static void
-take_bottleneck (Loader *l, guint index, guint j, gint64 in)
+bind_bottleneck (Loader *l, guint index, guint j, gint64 in)
 {
   AvatarYoloBottleneck *m = &l->self->c3[index].m[j];
   g_autofree char *p = g_strdup_printf ("%u.m.%u", index, j);
   g_autofree char *cv1 = g_strconcat (p, ".cv1", NULL), *cv2 = g_strconcat (p, ".cv2", NULL);
-  gint64 out = take_conv (l, &m->cv2, cv2, take_conv (l, &m->cv1, cv1, in, 1), 3);
+  gint64 out = bind_conv (l, &m->cv2, cv2, bind_conv (l, &m->cv1, cv1, in, 1), 3);
 
   if (out && out != in)
-    fail (l, p, "gives %" G_GINT64_FORMAT " channels and takes %" G_GINT64_FORMAT, out, in);
+    fail (l, p, "has %" G_GINT64_FORMAT " output channels and %" G_GINT64_FORMAT " input channels",
+        out, in);
 }
 
 static gint64
-take_c3 (Loader *l, guint index, gint64 in)
+bind_c3 (Loader *l, guint index, gint64 in)
 {
   AvatarYoloC3 *c3 = &l->self->c3[index];
-  gint64 a = take_inner (l, &c3->cv1, index, "cv1", in);
-  gint64 b = take_inner (l, &c3->cv2, index, "cv2", in);
+  gint64 a = bind_inner (l, &c3->cv1, index, "cv1", in);
+  gint64 b = bind_inner (l, &c3->cv2, index, "cv2", in);
 
   c3->n = count_bottlenecks (l, index);
   c3->m = g_new0 (AvatarYoloBottleneck, c3->n);
   for (guint j = 0; j < c3->n && !l->error; j++)
-    take_bottleneck (l, index, j, a);
-  return take_inner (l, &c3->cv3, index, "cv3", a && b ? a + b : 0);
+    bind_bottleneck (l, index, j, a);
+  return bind_inner (l, &c3->cv3, index, "cv3", a && b ? a + b : 0);
 }
 
 static gint64
-take_spp (Loader *l, guint index, gint64 in)
+bind_spp (Loader *l, guint index, gint64 in)
 {
   AvatarYoloSpp *spp = &l->self->spp;
 
-  return take_inner (l, &spp->cv2, index, "cv2", 4 * take_inner (l, &spp->cv1, index, "cv1", in));
+  return bind_inner (l, &spp->cv2, index, "cv2", 4 * bind_inner (l, &spp->cv1, index, "cv1", in));
 }
 
 static void
-take_detect (Loader *l, guint grid, gint64 in)
+bind_detect (Loader *l, guint grid, gint64 in)
 {
   g_autofree char *module = g_strdup_printf ("23.m.%u", grid);
-  gint64 n = take (l, &l->self->detect[grid], module, "", in, 1);
+  gint64 n = bind_conv_at (l, &l->self->detect[grid], module, "", in, 1);
 
   if (n && n != OUTPUTS)
-    fail (l, "23.m", "gives %" G_GINT64_FORMAT " channels where 3 anchors of 16 were expected", n);
+    fail (l, "23.m", "has %" G_GINT64_FORMAT " channels instead of 3 anchors of 16", n);
 }
 
-/* All of the yaml; indices are those of its layers. */
+/* Binds all layers by their indices in the yaml. */
 static void
-take_all (Loader *l)
+bind_all (Loader *l)
 {
   gint64 p3, p4, h4, h5, x;
 
-  p3 = take_c3 (l, 3, take_layer (l, 2, take_c3 (l, 1, take_stem (l, 3)), 3));
-  p4 = take_c3 (l, 5, take_layer (l, 4, p3, 3));
-  x = take_c3 (l, 8, take_spp (l, 7, take_layer (l, 6, p4, 3)));
-  h5 = take_layer (l, 9, x, 1);
-  h4 = take_layer (l, 13, take_c3 (l, 12, h5 ? h5 + p4 : 0), 1);
-  x = take_c3 (l, 16, h4 ? h4 + p3 : 0);
-  take_detect (l, 0, x);
-  x = take_layer (l, 17, x, 3);
-  x = take_c3 (l, 19, x ? x + h4 : 0);
-  take_detect (l, 1, x);
-  x = take_layer (l, 20, x, 3);
-  x = take_c3 (l, 22, x ? x + h5 : 0);
-  take_detect (l, 2, x);
+  p3 = bind_c3 (l, 3, bind_layer (l, 2, bind_c3 (l, 1, bind_stem (l, 3)), 3));
+  p4 = bind_c3 (l, 5, bind_layer (l, 4, p3, 3));
+  x = bind_c3 (l, 8, bind_spp (l, 7, bind_layer (l, 6, p4, 3)));
+  h5 = bind_layer (l, 9, x, 1);
+  h4 = bind_layer (l, 13, bind_c3 (l, 12, h5 ? h5 + p4 : 0), 1);
+  x = bind_c3 (l, 16, h4 ? h4 + p3 : 0);
+  bind_detect (l, 0, x);
+  x = bind_layer (l, 17, x, 3);
+  x = bind_c3 (l, 19, x ? x + h4 : 0);
+  bind_detect (l, 1, x);
+  x = bind_layer (l, 20, x, 3);
+  x = bind_c3 (l, 22, x ? x + h5 : 0);
+  bind_detect (l, 2, x);
 }
 
-/* The values of @t as float32; %NULL after a failure. */
+/* Returns the values of @t as float32, or NULL after a failure. */
 static float *
 read_floats (Loader *l, const AvatarTensorSource *t)
 {
   return avatar_tensor_source_read_all (t, l->error ? NULL : &l->error);
 }
 
-/* y = x * factor + offset: the norm of @module, or only a bias. */
+/* Computes the norm of @module, or only its bias, as y = x * factor + offset. */
 static gboolean
 read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset)
 {
-  static const char *const parts[]
+  static const char *const names[]
       = { ".bn.weight", ".bn.bias", ".bn.running_mean", ".bn.running_var" };
   const AvatarTensorSource *bias = look_up (l, module, ".conv.bias");
-  float *v[G_N_ELEMENTS (parts) + 1] = { NULL };
+  float *v[G_N_ELEMENTS (names) + 1] = { NULL };
   gboolean done, norm = look_up (l, module, ".bn.weight") != NULL;
 
   if (!bias)
-    bias = look_up (l, module, ".bias"); /* of the last ones */
+    bias = look_up (l, module, ".bias"); /* a convolution of the detection layer */
   if (bias && bias->rank == 1 && bias->shape[0] == n && bias->dtype <= AVATAR_BF16)
     v[4] = read_floats (l, bias);
-  for (guint i = 0; i < G_N_ELEMENTS (parts) && norm && !l->error; i++) {
-    const AvatarTensorSource *t = demand_vector (l, module, parts[i], n);
+  for (guint i = 0; i < G_N_ELEMENTS (names) && norm && !l->error; i++) {
+    const AvatarTensorSource *t = require_vector (l, module, names[i], n);
 
     v[i] = t ? read_floats (l, t) : NULL;
   }
@@ -270,9 +272,10 @@ read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset
   return done;
 }
 
-/* [out, in, kernel, kernel] to [out, kernel, kernel, in], with the norm. */
+/* Reads a convolution, permutes it from [out, in, kernel, kernel] to [out, kernel, kernel, in], and
+ * folds the norm into it. */
 static void
-fill (Loader *l, const char *module, AvatarYoloConv *c)
+read_conv (Loader *l, const char *module, AvatarYoloConv *c)
 {
   const AvatarTensorSource *t = look_up (l, module, ".conv.weight");
   gint64 out = c->w.shape[0], taps = (gint64) c->kernel * c->kernel, in = c->w.shape[1] / taps;
@@ -295,9 +298,9 @@ fill (Loader *l, const char *module, AvatarYoloConv *c)
     fail (l, module, "has values that are NaN or infinite");
 }
 
-/* Memory for all, from @arena, which may be dry. */
+/* Allocates the memory of all convolutions from @arena, which may be a dry run. */
 static void
-place (const Loader *l, AvatarArena *arena)
+alloc_convs (const Loader *l, AvatarArena *arena)
 {
   for (guint i = 0; i < l->bindings->len; i++) {
     AvatarYoloConv *c = g_array_index (l->bindings, Binding, i).conv;
@@ -312,21 +315,21 @@ read_convs (Loader *l, AvatarDevice *device)
 {
   g_autoptr (AvatarArena) dry_run = avatar_arena_new_dry_run ();
 
-  place (l, dry_run);
+  alloc_convs (l, dry_run);
   l->self->arena = avatar_arena_new (device, avatar_arena_peak (dry_run),
-      "the face detector's weights", &l->error);
+      "the weights of the face detector", &l->error);
   if (!l->self->arena)
     return FALSE;
-  place (l, l->self->arena);
+  alloc_convs (l, l->self->arena);
   for (guint i = 0; i < l->bindings->len && !l->error; i++) {
     const Binding *binding = &g_array_index (l->bindings, Binding, i);
 
-    fill (l, binding->module, binding->conv);
+    read_conv (l, binding->module, binding->conv);
   }
   return !l->error;
 }
 
-/* The file has anchors in units of their grid's stride; without them, those of the yaml. */
+/* Reads the anchors, which are stored in units of the grid's stride, or uses those of the yaml. */
 static void
 read_anchors (Loader *l)
 {
@@ -335,7 +338,7 @@ read_anchors (Loader *l)
           { { 146, 217 }, { 231, 300 }, { 335, 433 } } };
   const AvatarTensorSource *t = g_hash_table_lookup (l->tensors, "23.anchors");
   float (*anchors)[AVATAR_YOLO_ANCHORS][2] = l->self->anchors;
-  g_autofree float *own = NULL;
+  g_autofree float *values = NULL;
 
   memcpy (anchors, built_in, sizeof built_in);
   if (!t)
@@ -344,23 +347,23 @@ read_anchors (Loader *l)
       || t->shape[2] != 2 || t->dtype > AVATAR_BF16) {
     g_autofree char *found = avatar_tensor_source_describe (t);
 
-    fail (l, "23.anchors", "is %s where [3, 3, 2] floats were expected", found);
+    fail (l, "23.anchors", "is %s instead of [3, 3, 2] floats", found);
     return;
   }
-  own = read_floats (l, t);
-  if (!own)
+  values = read_floats (l, t);
+  if (!values)
     return;
-  memcpy (anchors, own, sizeof built_in);
+  memcpy (anchors, values, sizeof built_in);
   for (guint grid = 0; grid < AVATAR_YOLO_GRIDS; grid++)
     for (guint i = 0; i < AVATAR_YOLO_ANCHORS; i++)
       for (guint k = 0; k < 2; k++) {
         anchors[grid][i][k] *= 8 << grid;
         if (!isfinite (anchors[grid][i][k]) || anchors[grid][i][k] <= 0)
-          fail (l, "23.anchors", "has sizes that are none");
+          fail (l, "23.anchors", "has a size that is not a positive number");
       }
 }
 
-/* Names from where the layers begin, whatever the module around them is called. */
+/* Lists the tensors by their names without the prefix, which depends on the surrounding module. */
 static void
 list_tensors (Loader *l)
 {
@@ -398,7 +401,7 @@ avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file, Avata
 
   g_array_set_clear_func (bindings, binding_clear);
   list_tensors (&l);
-  take_all (&l);
+  bind_all (&l);
   if (!l.error)
     read_anchors (&l);
   if (!l.error)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The detector's convolutions by layer, bound to the names of its modules when they are loaded, and
- * checked against each other. */
+/* Convolutions of the detector by layer. They are bound by the names of the modules and checked
+ * against each other when the weights are loaded. */
 #pragma once
 
 #include "engine/device/ledger.h"
@@ -9,11 +9,11 @@
 G_BEGIN_DECLS
 
 #define AVATAR_YOLO_GRIDS 3
-#define AVATAR_YOLO_ANCHORS 3 /* of each grid */
+#define AVATAR_YOLO_ANCHORS 3 /* anchors per grid */
 
-#define AVATAR_YOLO_LAYERS 23 /* of the yaml, without the detection */
+#define AVATAR_YOLO_LAYERS 23 /* layers in the yaml without the detection layer */
 
-/* A convolution with its norm folded in. w [out, kernel kernel in], b [out] */
+/* A convolution with its norm folded in. w [out, kernel * kernel * in], b [out] */
 typedef struct
 {
   AvatarTensor w, b;
@@ -25,7 +25,7 @@ typedef struct
   AvatarYoloConv cv1, cv2;
 } AvatarYoloBottleneck;
 
-/* @m: @n bottlenecks */
+/* @m: array of @n bottlenecks */
 typedef struct
 {
   AvatarYoloConv cv1, cv2, cv3;
@@ -45,7 +45,10 @@ typedef struct
 
 /**
  * AvatarYoloWeights:
- * @conv, @c3: by the index of the layer in the yaml; empty where a layer is of another kind
+ * @arena: (owned): memory of the weights
+ * @stem: layer 0
+ * @conv, @c3: layers by their index in the yaml; empty if the layer is of another kind
+ * @spp: layer 7
  * @detect: the last convolution of each grid
  * @anchors: [grids][anchors][width, height] in pixels
  */
@@ -60,6 +63,8 @@ typedef struct
   float anchors[AVATAR_YOLO_GRIDS][AVATAR_YOLO_ANCHORS][2];
 } AvatarYoloWeights;
 
+/* Reads the weights of @file into memory of @device. Returns FALSE with @error; the caller calls
+ * avatar_yolo_weights_clear() in any case. */
 gboolean avatar_yolo_weights_init (AvatarYoloWeights *self, AvatarTensorFile *file,
     AvatarDevice *device, GError **error);
 void avatar_yolo_weights_clear (AvatarYoloWeights *self);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The forward of YOLOv5-face's yaml, layer by layer. Where two pictures are joined, both are written side
- * by side into one. All is float32 [H, W, C]. */
+/* The forward of YOLOv5-face, layer by layer as in its yaml. Activations are float32 [H, W, C].
+ * Layers that concatenate write their inputs to columns of one tensor. */
 #include "engine/image/yolo.h"
 
 #include "engine/image/yolo-weights.h"
@@ -23,7 +23,7 @@ typedef struct
 } Net;
 
 static AvatarTensor
-picture (Net *net, gint64 h, gint64 w, gint64 channels)
+alloc_activation (Net *net, gint64 h, gint64 w, gint64 channels)
 {
   return avatar_ops_alloc (net->ops, 3, h, w, channels);
 }
@@ -34,7 +34,7 @@ channels_of (const AvatarYoloConv *c)
   return c->w.shape[0];
 }
 
-/* Conv: y = silu (bn (conv (x))) */
+/* Computes the module Conv: y = silu (bn (conv (x))). */
 static void
 conv_to (Net *net, AvatarTensor y, AvatarTensor x, const AvatarYoloConv *c, guint stride)
 {
@@ -44,28 +44,29 @@ conv_to (Net *net, AvatarTensor y, AvatarTensor x, const AvatarYoloConv *c, guin
 static AvatarTensor
 conv (Net *net, AvatarTensor x, const AvatarYoloConv *c, guint stride)
 {
-  AvatarTensor y = picture (net, (x.shape[0] + stride - 1) / stride,
+  AvatarTensor y = alloc_activation (net, (x.shape[0] + stride - 1) / stride,
       (x.shape[1] + stride - 1) / stride, channels_of (c));
 
   conv_to (net, y, x, c, stride);
   return y;
 }
 
-/* StemBlock: a quarter of the size, by a convolution and by a maximum */
+/* Computes the module StemBlock, which reduces each side to a quarter by a convolution and by a
+ * maximum. */
 static AvatarTensor
 stem (Net *net, AvatarTensor x)
 {
   const AvatarYoloStem *s = &net->weights->stem;
   const AvatarYoloConv *b = &s->stem_2b, *last = &s->stem_3;
   gint64 h = x.shape[0] / 4, w = x.shape[1] / 4, n = channels_of (b);
-  AvatarTensor y = picture (net, h, w, channels_of (last));
+  AvatarTensor y = alloc_activation (net, h, w, channels_of (last));
   gsize mark = avatar_ops_mark (net->ops);
   AvatarTensor first = conv (net, x, &s->stem_1, 2);
-  AvatarTensor both = picture (net, h, w, n + first.shape[2]);
+  AvatarTensor joined = alloc_activation (net, h, w, n + first.shape[2]);
 
-  conv_to (net, avatar_tensor_cols (both, 0, n), conv (net, first, &s->stem_2a, 1), b, 2);
-  avatar_op_max_pool (net->ops, avatar_tensor_cols (both, n, first.shape[2]), first, 2, 2, 0);
-  conv_to (net, y, both, last, 1);
+  conv_to (net, avatar_tensor_cols (joined, 0, n), conv (net, first, &s->stem_2a, 1), b, 2);
+  avatar_op_max_pool (net->ops, avatar_tensor_cols (joined, n, first.shape[2]), first, 2, 2, 0);
+  conv_to (net, y, joined, last, 1);
   avatar_ops_release (net->ops, mark);
   return y;
 }
@@ -73,18 +74,19 @@ stem (Net *net, AvatarTensor x)
 typedef enum
 {
   C3_PLAIN,
-  C3_SHORTCUT, /* x is added to a bottleneck's result */
+  C3_SHORTCUT, /* bottlenecks add their input to their result */
 } C3Kind;
 
-/* C3: cv3 (cat (bottlenecks (cv1 (x)), cv2 (x))), a bottleneck being 1x1, 3x3 */
+/* Computes the module C3: y = cv3 (cat (bottlenecks (cv1 (x)), cv2 (x))). A bottleneck is a 1 x 1
+ * and a 3 x 3 convolution. */
 static void
 c3_to (Net *net, AvatarTensor y, AvatarTensor x, guint index, C3Kind kind)
 {
   const AvatarYoloC3 *c = &net->weights->c3[index];
   gint64 h = x.shape[0], w = x.shape[1], n = channels_of (&c->cv1), n2 = channels_of (&c->cv2);
   gsize mark = avatar_ops_mark (net->ops);
-  AvatarTensor both = picture (net, h, w, n + n2);
-  AvatarTensor a = conv (net, x, &c->cv1, 1), b = picture (net, h, w, n);
+  AvatarTensor joined = alloc_activation (net, h, w, n + n2);
+  AvatarTensor a = conv (net, x, &c->cv1, 1), b = alloc_activation (net, h, w, n);
 
   for (guint j = 0; j < c->n; j++) {
     gsize before = avatar_ops_mark (net->ops);
@@ -95,9 +97,9 @@ c3_to (Net *net, AvatarTensor y, AvatarTensor x, guint index, C3Kind kind)
       avatar_op_axpby (net->ops, a, 1, b, 1);
     avatar_ops_release (net->ops, before);
   }
-  avatar_op_copy (net->ops, avatar_tensor_cols (both, 0, n), a);
-  conv_to (net, avatar_tensor_cols (both, n, n2), x, &c->cv2, 1);
-  conv_to (net, y, both, &c->cv3, 1);
+  avatar_op_copy (net->ops, avatar_tensor_cols (joined, 0, n), a);
+  conv_to (net, avatar_tensor_cols (joined, n, n2), x, &c->cv2, 1);
+  conv_to (net, y, joined, &c->cv3, 1);
   avatar_ops_release (net->ops, mark);
 }
 
@@ -105,21 +107,21 @@ static AvatarTensor
 c3 (Net *net, AvatarTensor x, guint index, C3Kind kind)
 {
   gint64 n = channels_of (&net->weights->c3[index].cv3);
-  AvatarTensor y = picture (net, x.shape[0], x.shape[1], n);
+  AvatarTensor y = alloc_activation (net, x.shape[0], x.shape[1], n);
 
   c3_to (net, y, x, index, kind);
   return y;
 }
 
-/* SPP: the maxima around each pixel within 3, 5 and 7, as further channels */
+/* Computes the module SPP, which adds the maxima of windows of 3, 5 and 7 pixels as channels. */
 static AvatarTensor
 spp (Net *net, AvatarTensor x)
 {
   const AvatarYoloConv *cv1 = &net->weights->spp.cv1, *cv2 = &net->weights->spp.cv2;
   gint64 h = x.shape[0], w = x.shape[1], n = channels_of (cv1);
-  AvatarTensor y = picture (net, h, w, channels_of (cv2));
+  AvatarTensor y = alloc_activation (net, h, w, channels_of (cv2));
   gsize mark = avatar_ops_mark (net->ops);
-  AvatarTensor all = picture (net, h, w, 4 * n), first = avatar_tensor_cols (all, 0, n);
+  AvatarTensor all = alloc_activation (net, h, w, 4 * n), first = avatar_tensor_cols (all, 0, n);
 
   conv_to (net, first, x, cv1, 1);
   for (guint i = 1; i < 4; i++)
@@ -129,18 +131,18 @@ spp (Net *net, AvatarTensor x)
   return y;
 }
 
-/* The last convolution of a grid: [h, w, anchors columns], nothing after it */
+/* Computes the last convolution of a grid, without activation: [h, w, anchors * columns]. */
 static AvatarTensor
 detect (Net *net, AvatarTensor x, guint grid)
 {
   const AvatarYoloConv *c = &net->weights->detect[grid];
-  AvatarTensor y = picture (net, x.shape[0], x.shape[1], channels_of (c));
+  AvatarTensor y = alloc_activation (net, x.shape[0], x.shape[1], channels_of (c));
 
   avatar_op_conv2d (net->ops, y, x, c->w, c->b, 1, 1, AVATAR_ACT_NONE);
   return y;
 }
 
-/* rgb [H, W, 3]; out: [H / 8, W / 8, 48], the same at 16 and at 32 */
+/* Runs all layers. @rgb: [H, W, 3]; @out: [H / 8, W / 8, 48], then the same for 16 and 32. */
 static void
 forward (Net *net, AvatarTensor rgb, AvatarTensor out[AVATAR_YOLO_GRIDS])
 {
@@ -150,11 +152,11 @@ forward (Net *net, AvatarTensor rgb, AvatarTensor out[AVATAR_YOLO_GRIDS])
   gint64 n5 = channels_of (&layers->c3[5].cv3), n3 = channels_of (&layers->c3[3].cv3);
   gint64 n9 = channels_of (&c[9]), n13 = channels_of (&c[13]);
   gint64 n17 = channels_of (&c[17]), n20 = channels_of (&c[20]);
-  /* what layers 11, 15, 18 and 21 join */
-  AvatarTensor cat11 = picture (net, h / 16, w / 16, n9 + n5);
-  AvatarTensor cat15 = picture (net, h / 8, w / 8, n13 + n3);
-  AvatarTensor cat18 = picture (net, h / 16, w / 16, n17 + n13);
-  AvatarTensor cat21 = picture (net, h / 32, w / 32, n20 + n9);
+  /* the outputs of layers 11, 15, 18 and 21, which concatenate */
+  AvatarTensor cat11 = alloc_activation (net, h / 16, w / 16, n9 + n5);
+  AvatarTensor cat15 = alloc_activation (net, h / 8, w / 8, n13 + n3);
+  AvatarTensor cat18 = alloc_activation (net, h / 16, w / 16, n17 + n13);
+  AvatarTensor cat21 = alloc_activation (net, h / 32, w / 32, n20 + n9);
   AvatarTensor p3 = avatar_tensor_cols (cat15, n13, n3), p4 = avatar_tensor_cols (cat11, n9, n5);
   AvatarTensor h4 = avatar_tensor_cols (cat18, n17, n13), h5 = avatar_tensor_cols (cat21, n20, n9);
   AvatarTensor x;
@@ -257,7 +259,7 @@ avatar_yolo_plan (AvatarYolo *self, gint64 height, gint64 width, gsize *bytes, d
   Net net = { &self->weights, ops };
   AvatarTensor raw[AVATAR_YOLO_GRIDS];
 
-  forward (&net, picture (&net, height, width, 3), raw);
+  forward (&net, alloc_activation (&net, height, width, 3), raw);
   *bytes = avatar_arena_peak (ops->arena);
   *flops = ops->flops;
 }
@@ -282,7 +284,7 @@ avatar_yolo_run (AvatarYolo *self, const float *rgb, gint64 height, gint64 width
   net.ops = ops = avatar_ops_new (self->device, arena, error);
   if (!ops)
     return FALSE;
-  input = picture (&net, height, width, 3);
+  input = alloc_activation (&net, height, width, 3);
   avatar_op_upload (ops, input, rgb);
   forward (&net, input, raw);
   if (!avatar_ops_check (ops, error))

@@ -154,7 +154,7 @@ test_size (void)
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
     guint width, height;
 
-    avatar_detector_size (cases[i][0], cases[i][1], &width, &height);
+    avatar_detector_get_input_size (cases[i][0], cases[i][1], &width, &height);
     g_assert_cmpuint (width, ==, cases[i][2]);
     g_assert_cmpuint (height, ==, cases[i][3]);
   }

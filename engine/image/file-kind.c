@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* File signatures. Files with the ending .jpg often have another format: phones write HEIC, web
- * sites WebP and AVIF, and a saved page is HTML. */
-#include "engine/image/kinds.h"
+/* File signatures. Files named .jpg often have another format: phones write HEIC, web sites WebP
+ * and AVIF, and a saved page is HTML. */
+#include "engine/image/file-kind.h"
 
 #include <string.h>
 
@@ -16,7 +16,7 @@
 #define VIDEO "a video", "take one picture of it: " FFMPEG
 #define SOUND "an audio file", "the portrait is a picture"
 #define AS_TEXT                                            \
-  "a picture whose bytes were changed as if it were text", \
+  "a picture that was damaged by a transfer in text mode", \
       "copy or download it again, in binary mode"
 
 /* Two byte sequences, at @at and @at2. */
@@ -26,15 +26,15 @@ typedef struct
   const char *bytes;
   guint at2, n2;
   const char *bytes2;
-  const char *name, *way;
+  const char *name, *remedy;
 } Signature;
 
-#define PIECE(at, bytes) at, sizeof bytes - 1, bytes
+#define BYTES(at, bytes) at, sizeof bytes - 1, bytes
 #define NONE 0, 0, ""
-#define AT(at, bytes) PIECE (at, bytes), NONE
-#define TWO(at, bytes, at2, bytes2) PIECE (at, bytes), PIECE (at2, bytes2)
+#define AT(at, bytes) BYTES (at, bytes), NONE
+#define TWO(at, bytes, at2, bytes2) BYTES (at, bytes), BYTES (at2, bytes2)
 
-/* The first match counts. */
+/* The first matching entry is used. */
 static const Signature signatures[] = {
   { TWO (0, "RIFF", 8, "WEBP"), "a WebP picture", FFMPEG },
   { TWO (0, "RIFF", 8, "WAVE"), SOUND },
@@ -65,7 +65,7 @@ static const Signature signatures[] = {
   { AT (0, "gimp xcf"), "a GIMP file", "export it as PNG in GIMP" },
   { AT (0, "\0\0\1\0"), "an icon (ICO)", ICON },
   { AT (0, "%PDF-"), "a PDF document", PDF },
-  { AT (0, "%!PS"), "a PostScript document", "save it as PNG in the program that made it" },
+  { AT (0, "%!PS"), "a PostScript document", "save it as PNG in the program that wrote it" },
   { AT (0, "\x76\x2f\x31\x01"), "an OpenEXR picture", FFMPEG },
   { AT (0, "qoif"), "a QOI picture", FFMPEG },
   { TWO (0, "P4", 2, "\n"), "a PBM picture", FFMPEG },
@@ -76,27 +76,28 @@ static const Signature signatures[] = {
   { AT (0, "OggS"), "an audio or video file", "take one picture of it: " FFMPEG },
   { AT (0, "ID3"), SOUND },
   { AT (0, "fLaC"), SOUND },
-  { AT (0, "PK\3\4"), "a ZIP archive or an office document", "take the picture out of it" },
+  { AT (0, "PK\3\4"), "a ZIP archive or an office document", "extract the picture" },
   { AT (0, "\x1f\x8b"), "a compressed file (gzip)", "decompress it with gunzip" },
   { AT (0, "version https://git-lfs"), "a pointer of Git LFS",
       "get the picture with git lfs pull" },
 };
 
 static gboolean
-has_piece (const guint8 *begin, gsize size, guint at, const char *bytes, guint n)
+has_bytes (const guint8 *begin, gsize size, guint at, const char *bytes, guint n)
 {
   return size >= at + n && memcmp (begin + at, bytes, n) == 0;
 }
 
-AvatarKind
-avatar_kind_of (const guint8 *begin, gsize n)
+AvatarFileKind
+avatar_file_kind_detect (const guint8 *begin, gsize n)
 {
-  if (has_piece (begin, n, 0, "\x89PNG\r\n\x1a\n", 8))
+  if (has_bytes (begin, n, 0, "\x89PNG\r\n\x1a\n", 8))
     return AVATAR_KIND_PNG;
-  return has_piece (begin, n, 0, "\xff\xd8\xff", 3) ? AVATAR_KIND_JPEG : AVATAR_KIND_OTHER;
+  return has_bytes (begin, n, 0, "\xff\xd8\xff", 3) ? AVATAR_KIND_JPEG : AVATAR_KIND_OTHER;
 }
 
-/* Markup has no fixed signature: comments and declarations may precede the first element. */
+/* Returns TRUE if the text contains one of @words in any case. Markup has no fixed signature,
+ * because comments and declarations may precede the first element. */
 static gboolean
 has_word (const guint8 *begin, gsize n, const char *const *words)
 {
@@ -118,58 +119,58 @@ is_text (const guint8 *begin, gsize n)
 }
 
 static void
-name_text (const guint8 *begin, gsize n, const char **name, const char **way)
+name_text (const guint8 *begin, gsize n, const char **name, const char **remedy)
 {
   static const char *const html[]
       = { "<!doctype html", "<html", "<head", "<body", "<script", NULL };
   static const char *const svg[] = { "<svg", NULL };
 
   *name = "a text file";
-  *way = "the portrait is a picture";
+  *remedy = "the portrait is a picture";
   if (has_word (begin, n, html)) {
     *name = "a web page (HTML)";
-    *way = "save the picture itself, not the page that shows it";
+    *remedy = "save the picture itself, not the page that shows it";
   } else if (has_word (begin, n, svg)) {
     *name = "an SVG drawing";
-    *way = RSVG;
+    *remedy = RSVG;
   }
 }
 
-/* The general brand of HEIF does not name the codec; the compatible brands do. */
+/* Returns TRUE for AVIF with the general brand of HEIF, whose codec is in the compatible brands. */
 static gboolean
 is_avif (const guint8 *begin, gsize n)
 {
-  if (!has_piece (begin, n, 4, "ftypmif1", 8))
+  if (!has_bytes (begin, n, 4, "ftypmif1", 8))
     return FALSE;
   for (guint at = 16; at + 4 <= MIN (n, 64) && at < begin[3]; at += 4)
-    if (has_piece (begin, n, at, "avif", 4))
+    if (has_bytes (begin, n, at, "avif", 4))
       return TRUE;
   return FALSE;
 }
 
 char *
-avatar_kind_describe (const guint8 *begin, gsize n, const char *path)
+avatar_file_kind_describe (const guint8 *begin, gsize n, const char *path)
 {
   g_autofree char *quoted = g_shell_quote (path);
-  const char *name = "of an unknown kind", *way = "convert it to PNG or JPEG";
+  const char *name = "of an unknown kind", *remedy = "convert it to PNG or JPEG";
   g_autoptr (GString) text = g_string_new (NULL);
   gboolean known = FALSE;
 
   for (guint i = 0; i < G_N_ELEMENTS (signatures) && !known; i++) {
     const Signature *s = &signatures[i];
 
-    known = has_piece (begin, n, s->at, s->bytes, s->n)
-        && has_piece (begin, n, s->at2, s->bytes2, s->n2);
+    known = has_bytes (begin, n, s->at, s->bytes, s->n)
+        && has_bytes (begin, n, s->at2, s->bytes2, s->n2);
     if (known) {
       name = is_avif (begin, n) ? "an AVIF picture" : s->name;
-      way = s->way;
+      remedy = s->remedy;
     }
   }
   if (n == 0)
     name = "empty";
   else if (!known && is_text (begin, n))
-    name_text (begin, n, &name, &way);
-  g_string_printf (text, "it is %s; expected PNG or JPEG: %s", name, way);
+    name_text (begin, n, &name, &remedy);
+  g_string_printf (text, "it is %s; expected PNG or JPEG: %s", name, remedy);
   g_string_replace (text, "%s", quoted, 1);
   return g_string_free (g_steal_pointer (&text), FALSE);
 }
