@@ -87,13 +87,12 @@ check_components (AvatarModel *model, GError **error)
     if (!avatar_model_get_component (model, components[i], NULL)) {
       const char *folder = avatar_model_get_text_folder (model, AVATAR_COMPONENT_LLAVA + i);
       const char *source = avatar_model_get_text_source (model, AVATAR_COMPONENT_LLAVA + i);
-      gboolean there = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
+      gboolean is_folder = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
 
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-          "%s: %s of a text encoder, which is required to encode a prompt; fetch %s, or set "
-          "text_states",
+          "%s: found no %s of a text encoder, which a prompt needs; fetch %s, or set text_states",
           folder ? folder : avatar_model_get_path (model),
-          there || !folder ? "found no weights" : "found no such folder, which is that",
+          is_folder || !folder ? "weights" : "such folder, the folder",
           source ? source : released[i]);
       return FALSE;
     }
