@@ -72,11 +72,13 @@ list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
   const AvatarWeightSettings settings
       = { .quantise = pack->quantise, .loras = pack->loras, .pinned_bytes = G_MAXUINT64 };
   g_autoptr (GArray) all = avatar_pack_plan (tensors, weights->list, &settings, AVATAR_BF16);
-  g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
-  g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
+  g_autofree AvatarWeightSchedule *precompute
+      = avatar_transformer_weight_schedule (c, AVATAR_PASS_PRECOMPUTE);
+  g_autofree AvatarWeightSchedule *forward
+      = avatar_transformer_weight_schedule (c, AVATAR_PASS_FORWARD);
 
-  for (guint i = 0; i < ahead->n; i++)
-    add_unit (list, &g_array_index (all, AvatarWeightGroup, ahead->units[i]));
+  for (guint i = 0; i < precompute->n; i++)
+    add_unit (list, &g_array_index (all, AvatarWeightGroup, precompute->units[i]));
   add_unit (list,
       &g_array_index (all, AvatarWeightGroup, weights->list->n_groups)); /* the fixed ones */
   for (guint i = 0; i < forward->n_on_demand; i++)

@@ -359,10 +359,9 @@ avatar_audio_encoder_get_n_ready (AvatarAudioEncoder *self)
 gboolean
 avatar_audio_encoder_is_due (AvatarAudioEncoder *self)
 {
-  gboolean last;
-  gsize n;
+  Window window;
 
-  return self->next == self->end && window_due (self, &n, &last);
+  return self->next == self->end && get_next_window (self, &window);
 }
 
 AvatarPull

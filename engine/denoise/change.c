@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Changes of settings between two windows. Old conditions are kept until all new ones are there, so
- * that a change that fails has no effect. */
+/* Changes of settings between two windows. Old conditions are freed after all new ones have been
+ * computed, so that a change that fails has no effect. */
 #include "engine/denoise/denoiser-private.h"
 
 #include "engine/device/device.h"
@@ -11,56 +11,60 @@
 
 #define MIB 1048576.
 
-/* Everything that a change may replace. */
+/* Values that a change may replace. */
 typedef struct
 {
   AvatarDenoiseSettings settings;
   AvatarConditioning conditioning;
   gboolean share;
   AvatarTokenStorage storage;
-  gsize predicted;
-} Before;
+  gsize planned_bytes;
+} Saved;
 
-/* Parts that a change computes again. @memory: the memory plan */
+/* Parts that a change computes again.
+ * @portrait: moments of the posterior; @latent: reference latent; @face: face mask
+ * @prompts: prompts are tokenized; @texts: text states
+ * @memory: the memory plan */
 typedef struct
 {
-  gboolean portrait, latent, face, prompts, texts, moments, memory;
-} Anew;
+  gboolean portrait, latent, face, prompts, texts, step_conditioning, memory;
+} Recompute;
 
-static Before
+static Saved
 save (const AvatarDenoiser *self)
 {
-  return (Before){
+  return (Saved){
     .settings = self->settings,
     .conditioning = self->conditioning,
-    .share = self->window.share,
+    .share = self->window.share_prefix,
     .storage = self->window.storage,
-    .predicted = self->memory.predicted,
+    .planned_bytes = self->memory.planned_bytes,
   };
 }
 
-/* Restores @before; @taken: (out): the values that it replaces. */
+/* Restores @before. @replaced: (out): the values that it replaces */
 static void
-restore (AvatarDenoiser *self, const Before *before, Before *taken)
+restore (AvatarDenoiser *self, const Saved *before, Saved *replaced)
 {
-  *taken = save (self);
+  *replaced = save (self);
   self->settings = before->settings;
   self->conditioning = before->conditioning;
-  self->window.share = before->share;
+  self->window.share_prefix = before->share;
   self->window.storage = before->storage;
-  self->memory.predicted = before->predicted;
+  self->memory.planned_bytes = before->planned_bytes;
 }
 
+/* Frees @old unless it is @current. */
 static void
-free_unless (gconstpointer mine, gconstpointer kept)
+free_unless (gconstpointer old, gconstpointer current)
 {
-  if (mine != kept)
-    g_free ((gpointer) mine);
+  if (old != current)
+    g_free ((gpointer) old);
 }
 
-/* Frees values of @old that the denoiser does not use. */
+/* Frees the values of @old that @self does not use. */
 static void
-forget (Before *old, const AvatarDenoiser *self)
+free_replaced (Saved *old, const AvatarDenoiser *self)
 {
   const AvatarConditioning *was = &old->conditioning, *is = &self->conditioning;
 
@@ -75,7 +79,7 @@ forget (Before *old, const AvatarDenoiser *self)
   }
   free_unless (was->conditions.reference, is->conditions.reference);
   free_unless (was->conditions.face, is->conditions.face);
-  free_unless (was->moments, is->moments);
+  free_unless (was->posterior_moments, is->posterior_moments);
   if (was->text != is->text)
     avatar_text_encoder_free (was->text);
   if (was->image != is->image)
@@ -93,41 +97,43 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
     what = "the size of the video";
   else if (s->mode != now->mode || s->window_latents != now->window_latents
       || s->overlap != now->overlap)
-    what = "mode, chunk or overlap";
+    what = "mode, window-latents or overlap";
   else if (s->step_cache != now->step_cache || s->step_cache_threshold != now->step_cache_threshold)
     what = "the step cache";
   else if (s->precision != now->precision || s->weight_format != now->weight_format)
     what = "precision or weight-format";
   else if (s->upstream_rounding != now->upstream_rounding || s->exact_rope != now->exact_rope)
-    what = "parity or exact-rope";
+    what = "upstream-rounding or exact-rope";
   if (!what)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "%s cannot change between two windows; make a new denoiser for it", what);
+      "%s cannot change between two windows; make a new denoiser instead", what);
   return FALSE;
 }
 
-static Anew
+/* Returns the parts that depend on what differs between the settings of @self and @s. */
+static Recompute
 compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image)
 {
   const AvatarDenoiseSettings *now = &self->settings;
   gboolean guided = s->guidance_scale > 1, was_guided = now->guidance_scale > 1;
-  Anew a = { .portrait = image != NULL };
+  Recompute a = { .portrait = image != NULL };
 
   a.prompts = g_strcmp0 (s->prompt, now->prompt) != 0
       || g_strcmp0 (s->negative_prompt, now->negative_prompt) != 0 || guided != was_guided;
-  a.prompts = a.prompts && !self->conditioning.texts_given;
+  a.prompts = a.prompts && !self->conditioning.has_text_states;
   a.latent = a.portrait || (self->conditioning.seeded_posterior && s->seed != now->seed);
   a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
   a.texts = a.prompts || (a.portrait && self->conditioning.text);
   a.memory = a.texts || s->steps != now->steps || guided != was_guided;
-  a.moments = a.memory || s->motion_pose != now->motion_pose || s->motion_exp != now->motion_exp
-      || s->flow_shift != now->flow_shift || s->guidance_scale != now->guidance_scale;
+  a.step_conditioning = a.memory || s->motion_pose != now->motion_pose
+      || s->motion_exp != now->motion_exp || s->flow_shift != now->flow_shift
+      || s->guidance_scale != now->guidance_scale;
   return a;
 }
 
 static void
-take_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
+set_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
 {
   self->settings.prompt = g_strdup (s->prompt);
   self->settings.negative_prompt = g_strdup (s->negative_prompt);
@@ -141,15 +147,15 @@ take_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   avatar_denoiser_init_window (self);
 }
 
-/* Sets the number of rows of the texts, and their states if these do not depend on the portrait. */
+/* Sets the number of rows of the texts, and their states if no encoder computes them. */
 static gboolean
-take_prompts (AvatarConditioning *self, const Anew *anew, GError **error)
+set_prompts (AvatarConditioning *self, const Recompute *recompute, GError **error)
 {
-  if (anew->prompts) {
+  if (recompute->prompts) {
     self->text = NULL;
-    memset (self->cuts, 0, sizeof self->cuts);
+    memset (self->truncations, 0, sizeof self->truncations);
     memset (self->conditions.text, 0, sizeof self->conditions.text);
-    if (!avatar_conditioning_take_texts (self, NULL, error))
+    if (!avatar_conditioning_set_texts (self, NULL, error))
       return FALSE;
   } else {
     for (guint i = 0; i < 2; i++) {
@@ -164,7 +170,7 @@ take_prompts (AvatarConditioning *self, const Anew *anew, GError **error)
 
 /* Releases device memory and the precomputed step conditioning. */
 static void
-empty (AvatarDenoiser *self)
+release_all (AvatarDenoiser *self)
 {
   avatar_denoiser_memory_release (&self->memory);
   avatar_window_clear (&self->window);
@@ -172,37 +178,38 @@ empty (AvatarDenoiser *self)
 
 /* Plans the memory for the new settings. */
 static gboolean
-settle (AvatarDenoiser *self, GError **error)
+plan_memory (AvatarDenoiser *self, GError **error)
 {
-  guint64 least, room;
-  AvatarMemoryPlan settled;
+  guint64 min_bytes, available_bytes;
+  AvatarMemoryPlan plan;
   AvatarMemory memory;
 
-  avatar_denoiser_plan_memory (self, 0, 0, &settled, NULL);
+  avatar_denoiser_plan_memory (self, 0, 0, &plan, NULL);
   avatar_window_clear (&self->window); /* filled by the dry run */
-  least = settled.least;
+  min_bytes = plan.min_bytes;
   if (self->memory.client)
     avatar_memory_client_request (self->memory.client,
-        least + avatar_weights_file_bytes (self->memory.weights), least,
+        min_bytes + avatar_weights_file_bytes (self->memory.weights), min_bytes,
         &self->memory.ops->cancelled);
   if (!avatar_ops_check (self->memory.ops, error))
     return FALSE;
-  room = avatar_device_get_available_bytes (self->device);
-  if (!avatar_denoiser_plan_memory (self, room, avatar_placement_available_bytes (self->device),
-          &settled, NULL)) {
+  available_bytes = avatar_device_get_available_bytes (self->device);
+  if (!avatar_denoiser_plan_memory (self, available_bytes,
+          avatar_placement_available_bytes (self->device), &plan, NULL)) {
     avatar_device_get_memory (self->device, &memory);
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s has no room for these settings: they need at least %.0f MiB, and the budget is %.0f MiB; "
-        "raise it, or choose a shorter prompt, fewer steps or no guidance",
-        avatar_device_get_name (self->device), ceil ((memory.now + least) / MIB),
+        "these settings need at least %.0f MiB on %s, but the memory budget is %.0f MiB; raise the "
+        "budget, or choose a shorter prompt, fewer steps or no guidance",
+        ceil ((memory.now + min_bytes) / MIB), avatar_device_get_name (self->device),
         memory.budget / MIB);
     return FALSE;
   }
-  self->memory.predicted = settled.arena;
-  avatar_arena_resize (self->memory.ops->arena, self->memory.predicted);
+  self->memory.planned_bytes = plan.arena_bytes;
+  avatar_arena_resize (self->memory.ops->arena, self->memory.planned_bytes);
   return TRUE;
 }
 
+/* Computes the text states of the new prompts. */
 static gboolean
 encode_texts (AvatarDenoiser *self, GError **error)
 {
@@ -212,75 +219,76 @@ encode_texts (AvatarDenoiser *self, GError **error)
       && avatar_conditioning_encode_texts (c, &self->memory, c->image, &self->progress, error);
 }
 
-/* Makes new conditions that need device memory. */
+/* Computes the new conditions that need device memory. */
 static gboolean
-make_anew (AvatarDenoiser *self, const Anew *anew, const AvatarImage *image, GError **error)
+recompute_conditions (AvatarDenoiser *self, const Recompute *recompute, const AvatarImage *image,
+    GError **error)
 {
-  if (anew->texts && !take_prompts (&self->conditioning, anew, error))
+  if (recompute->texts && !set_prompts (&self->conditioning, recompute, error))
     return FALSE;
-  if (anew->memory && !settle (self, error))
+  if (recompute->memory && !plan_memory (self, error))
     return FALSE;
-  if (anew->portrait && !avatar_conditioning_take_image (&self->conditioning, image, error))
+  if (recompute->portrait && !avatar_conditioning_set_image (&self->conditioning, image, error))
     return FALSE;
-  return !anew->texts || encode_texts (self, error);
+  return !recompute->texts || encode_texts (self, error);
 }
 
 static gboolean
-needs_device (const Anew *anew)
+needs_device (const Recompute *recompute)
 {
-  return anew->moments || anew->portrait;
+  return recompute->step_conditioning || recompute->portrait;
 }
 
-/* Every failure of a change happens in this function. */
+/* Makes the change. All its failures happen here. */
 static gboolean
 change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
     GError **error)
 {
-  const Anew anew = compare (self, s, image);
+  const Recompute recompute = compare (self, s, image);
 
-  if (needs_device (&anew))
-    empty (self); /* while the number of steps is still the old one */
-  take_settings (self, s);
-  if (needs_device (&anew) && !make_anew (self, &anew, image, error))
+  if (needs_device (&recompute))
+    release_all (self); /* before the number of steps changes */
+  set_settings (self, s);
+  if (needs_device (&recompute) && !recompute_conditions (self, &recompute, image, error))
     return FALSE;
-  if (anew.latent)
+  if (recompute.latent)
     avatar_conditioning_sample_reference (&self->conditioning);
-  if (anew.face)
+  if (recompute.face)
     avatar_conditioning_make_face_mask (&self->conditioning);
-  if (anew.latent || anew.face || needs_device (&anew))
-    self->memory.begun = FALSE;
+  if (recompute.latent || recompute.face || needs_device (&recompute))
+    self->memory.has_constants = FALSE;
   return TRUE;
 }
 
-/* Restores the settings and conditions of before. */
+/* Restores the settings and conditions before the change. */
 static void
-go_back (AvatarDenoiser *self, const Before *before)
+roll_back (AvatarDenoiser *self, const Saved *before)
 {
-  Before failed;
+  Saved failed;
 
-  empty (self);
+  release_all (self);
   restore (self, before, &failed);
-  forget (&failed, self);
+  free_replaced (&failed, self);
   avatar_denoiser_init_window (self);
-  avatar_arena_resize (self->memory.ops->arena, self->memory.predicted);
-  self->memory.begun = FALSE;
-  g_clear_error (&self->memory.ops->error); /* a cancel is kept in another field */
+  avatar_arena_resize (self->memory.ops->arena, self->memory.planned_bytes);
+  self->memory.has_constants = FALSE;
+  g_clear_error (&self->memory.ops->error); /* a cancel request is in another field */
 }
 
-/* With the lock held. */
+/* Makes the change or rolls it back. Called with the lock held. */
 static gboolean
 try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
     GError **error)
 {
-  Before before = save (self);
+  Saved before = save (self);
   gboolean done = change (self, s, image, error);
 
   if (done)
-    forget (&before, self);
+    free_replaced (&before, self);
   else
-    go_back (self, &before);
+    roll_back (self, &before);
   /* the next window acquires its memory, and waits for other stages if necessary */
-  if (!self->memory.begun)
+  if (!self->memory.has_constants)
     avatar_denoiser_memory_release (&self->memory);
   return done;
 }
@@ -297,7 +305,7 @@ avatar_denoiser_change (AvatarDenoiser *self, const AvatarDenoiseSettings *setti
     return FALSE;
   if (!self->conditioning.conditions.reference) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the settings change before there is a portrait; set the reference first");
+        "found no reference portrait; set one before the settings change");
     return FALSE;
   }
   g_mutex_lock (&self->memory.exec_lock);

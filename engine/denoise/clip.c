@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Upstream's windows over long clips: every step runs all windows of the clip, shifted from step to
- * step, and averages where windows overlap (docs/dev/spec/denoise.md 4.5, 4.8). The clip's latents
- * are on the host, so that device memory does not grow with its length. */
+/* Denoises a clip in upstream's windows: every step runs all windows of the clip, which are shifted
+ * from step to step, and averages the frames that windows share (docs/dev/spec/denoise.md 4.5, 4.8).
+ * The latents of the clip are on the host, so that device memory does not grow with its length. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
 
 #include <string.h>
 
 /**
- * Clip:
- * @shape: latents of the clip, [C, P, h8, w8], the shape of @z and @sum
- * @sum, @count: sum of the windows and their number, for each latent frame [P]
+ * Clip: state of the denoising of a clip; all arrays are owned
+ * @shape: shape of @z and @sum, [C, P, h8, w8]
+ * @z: latents of the clip
+ * @sum: sum of the windows; @count: number of windows that were added to each latent frame, [P]
  * @x: latents of a window, [C, frames, h8, w8]; @audio: its features, [4 frames - 3, n_features]
  */
 typedef struct
@@ -46,6 +47,7 @@ clip_init (Clip *clip, const AvatarLatentStream *stream)
   clip->audio = g_new (float, (4 * stream->shape.frames - 3) * stream->n_features);
 }
 
+/* Copies the features of window @k to audio, zeros after the end. */
 static void
 gather_audio (const AvatarLatentStream *stream, Clip *clip, guint shift, guint k)
 {
@@ -76,7 +78,7 @@ gather_latents (Clip *clip, gint64 frames, guint shift, guint k)
   }
 }
 
-/* Adds x, the latents of window @k, to the sum, which is rounded to @dtype. */
+/* Adds x, the latents of window @k, to the sum, and rounds the sum to @dtype. */
 static void
 add_latents (Clip *clip, gint64 frames, guint shift, guint k, AvatarDType dtype)
 {
@@ -98,26 +100,27 @@ add_latents (Clip *clip, gint64 frames, guint shift, guint k, AvatarDType dtype)
   }
 }
 
-/* Step @i of window @k: x on the host before and after. */
+/* Computes step @i of window @k. x is on the host before and after. */
 static gboolean
 step_window (AvatarDenoiser *self, Clip *clip, guint i, guint k, GError **error)
 {
   AvatarOps *ops = self->memory.ops;
   guint shift = avatar_clip_shift (&clip->plan, i);
-  AvatarWindowPosition place = { k, avatar_clip_latent (&clip->plan, shift, k, 0) };
+  AvatarWindowPosition position = { k, avatar_clip_latent (&clip->plan, shift, k, 0) };
   AvatarStepBuffers b;
 
   avatar_ops_release (ops, self->memory.mark);
   avatar_window_set_audio (&self->window, ops, clip->audio);
   b = avatar_step_buffers_new (ops, &self->stream.shape);
   avatar_op_upload (ops, b.x, clip->x);
-  self->stats.forwards += avatar_step_run (&self->window, ops, i, place, &b);
+  self->stats.forwards += avatar_step_run (&self->window, ops, i, position, &b);
   if (!avatar_step_check (self->model, ops, &b, i, self->settings.steps, k, error))
     return FALSE;
   avatar_op_download (ops, clip->x, b.x);
   return avatar_ops_check (ops, error);
 }
 
+/* Computes step @i of all windows and averages them. */
 static gboolean
 step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
 {
@@ -156,8 +159,8 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
   for (guint f = 0; f < clip.plan.latents; f++)
     if (!avatar_step_noise (&self->settings, &self->noise, &clip.shape, clip.z, f, f, error))
       return AVATAR_PULL_ERROR;
-  if (self->window.tokens)
-    avatar_step_cache_reset (self->window.tokens, clip.plan.latents, clip.plan.windows);
+  if (self->window.step_cache)
+    avatar_step_cache_reset (self->window.step_cache, clip.plan.latents, clip.plan.windows);
   avatar_denoiser_report (self, 0, 0);
   for (guint i = 0; i < self->settings.steps; i++) {
     if (!step_all (self, &clip, i, error))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The conditions of a denoiser, made of its settings and of the portrait: reference.c (reference
- * latent, face mask) and prompts.c (text states). */
+/* Conditions of a denoiser, computed from its settings and from the portrait: reference.c (reference
+ * latent, face mask) and prompts.c (text states). Callers hold the lock of the denoiser's memory, so
+ * the functions are not thread-safe themselves. */
 #pragma once
 
 #include "engine/denoise/device-memory.h"
@@ -11,13 +12,18 @@
 
 G_BEGIN_DECLS
 
-/* A run of the denoiser, or a dry run for a plan, without data and device memory. */
+/**
+ * AvatarDenoiserUse:
+ * @AVATAR_DENOISER_RUN: computes
+ * @AVATAR_DENOISER_PLAN: dry runs only; reads no weights and allocates no device memory
+ */
 typedef enum
 {
   AVATAR_DENOISER_RUN,
   AVATAR_DENOISER_PLAN,
 } AvatarDenoiserUse;
 
+/* The progress function of the application. */
 typedef struct
 {
   AvatarProgressFunc func; /* nullable */
@@ -26,16 +32,18 @@ typedef struct
 
 /**
  * AvatarConditioning:
- * @model, @device, @settings: the denoiser's
+ * @model, @device, @settings: the denoiser's; not owned
  * @shape: latents of a window
- * @conditions: results, for the windows
- * @text: (nullable): encoder of the prompts; %NULL if their states are known from the start
- * @cuts: tokens of the positive and of the negative prompt that are not used
- * @texts_given: text states are in the settings, in place of prompts
- * @image: (nullable): the portrait, fitted
- * @moments: (nullable): moments of the portrait's posterior, [2 channels, h8, w8]
- * @posterior: noise of the posterior from a file
- * @seeded_posterior: noise of the posterior is drawn from the seed
+ * @conditions: results, on the host, for the windows; owned
+ * @text: (nullable): encoder of the prompts; %NULL if the text states are known from the start
+ * @text_needs: memory of @text; zeros if it is %NULL
+ * @truncations: unused tokens of the positive and of the negative prompt
+ * @has_text_states: the settings have text states, which replace the prompts
+ * @image: (nullable): the portrait, fitted; owned
+ * @posterior_moments: (nullable): means and logarithms of variances of the portrait's posterior,
+ *   [2 channels, h8, w8]; owned
+ * @posterior_noise: noise for samples of the posterior, from a file
+ * @seeded_posterior: noise for samples of the posterior is drawn from the seed
  */
 typedef struct
 {
@@ -48,39 +56,50 @@ typedef struct
   AvatarConditions conditions;
   AvatarTextEncoder *text;
   AvatarTextEncoderRequirements text_needs;
-  AvatarPromptTruncation cuts[2];
-  gboolean texts_given;
+  AvatarPromptTruncation truncations[2];
+  gboolean has_text_states;
   AvatarImage *image;
-  float *moments;
-  AvatarNoiseFile posterior;
+  float *posterior_moments;
+  AvatarNoiseFile posterior_noise;
   gboolean seeded_posterior;
 } AvatarConditioning;
 
+/* Frees the members that are owned. */
 void avatar_conditioning_clear (AvatarConditioning *self);
 
-/* Checks that @image is a fitted portrait. */
+/* Checks that @image has the size of the settings and 3 channels. Returns FALSE with
+ * AVATAR_ERROR_DATA if it has not. */
 gboolean avatar_conditioning_check_image (const AvatarConditioning *self, const AvatarImage *image,
     GError **error);
-/* Sets how the posterior is sampled, and loads its noise from a file. */
+/* Sets how the posterior is sampled, and loads its noise if posterior_noise of @settings is a path.
+ * A plan does not read the file. Returns FALSE with the errors of avatar_noise_file_load(). */
 gboolean avatar_conditioning_init_posterior (AvatarConditioning *self,
     const AvatarDenoiseSettings *settings, GError **error);
-/* Set a copy of @image and the moments of its posterior, the reference latent, and the mask of the
- * face. None of these frees the old value. The first one takes device memory. */
+/* Sets a copy of @image and the moments of its posterior. Allocates device memory for the VAE's
+ * encoder and frees it. Does not free the old values. Returns FALSE with @error if the encoder
+ * failed, and changes nothing then. */
 gboolean
-avatar_conditioning_take_image (AvatarConditioning *self, const AvatarImage *image, GError **error);
+avatar_conditioning_set_image (AvatarConditioning *self, const AvatarImage *image, GError **error);
+/* Sets the reference latent, from the moments. Does not free the old one. */
 void avatar_conditioning_sample_reference (AvatarConditioning *self);
+/* Sets the face mask, from the face box of the settings. Does not free the old one. */
 void avatar_conditioning_make_face_mask (AvatarConditioning *self);
 
-/* Sets the text states to @texts [2] or, if it is %NULL, to those of the settings' prompts. If the
- * encoder sees the portrait only their number of rows is set. A plan needs no encoder. */
-gboolean avatar_conditioning_take_texts (AvatarConditioning *self, const AvatarTextStates *texts,
+/* Sets the text states. @texts: (nullable): [2], copied; %NULL: those of the settings' prompts. With
+ * a text encoder only the number of rows is set, and avatar_conditioning_encode_texts() computes the
+ * states. A plan needs no encoder. Does not free the old values. Returns FALSE with
+ * AVATAR_ERROR_SETTINGS for states of an impossible length, or with the errors of the tokenizers. */
+gboolean avatar_conditioning_set_texts (AvatarConditioning *self, const AvatarTextStates *texts,
     GError **error);
-/* Runs the encoder, if there is one, on the prompts and @image. Frees precomputed step conditioning
- * and the weights on the device. */
+/* Runs the text encoder, if there is one, on the prompts and on @image; @memory must be acquired.
+ * Frees the precomputed step conditioning and the transformer's weights on the device. Calls
+ * @progress at the start and after each layer. Returns FALSE with @error if it failed or was
+ * cancelled. */
 gboolean avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoiserMemory *memory,
     const AvatarImage *image, const AvatarDenoiserProgress *progress, GError **error);
-/* Device memory of the encoder with @room bytes for weights; zeros if there is none. */
-void avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 room,
+/* Plans the device memory of the text encoder. @available_bytes: device memory for its weights;
+ * @needs: (out): zeros if there is no encoder. */
+void avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 available_bytes,
     AvatarTextEncoderRequirements *needs);
 
 G_END_DECLS

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* State of the denoiser, and the functions that its files share: state.c (construction), step.c
- * (one step of a window), stream.c (windows one after another), clip.c (upstream's windows over the
- * whole clip), memory-plan.c (planning of memory), change.c (changes of settings) and denoiser.c
- * (public functions). Conditions, stream and device memory are structs of their own. */
+ * (one step of a window), stream.c (one window after the other), clip.c (upstream's windows over
+ * the whole clip), memory-plan.c (planning of memory), change.c (changes of settings) and
+ * denoiser.c (public functions). */
 #pragma once
 
 #include "engine/denoise/conditioning.h"
@@ -16,8 +16,9 @@ G_BEGIN_DECLS
 
 /**
  * AvatarDenoiser:
+ * @settings: copied; files that they name were read
  * @noise: initial noise from a file
- * @warnings: sentences (char *), ended by %NULL
+ * @warnings: (element-type utf8): sentences, with a %NULL at the end
  */
 struct _AvatarDenoiser
 {
@@ -36,68 +37,78 @@ struct _AvatarDenoiser
   AvatarDenoiseStats stats;
 };
 
-/* A denoiser without an arena, which is what avatar_denoiser_plan_memory() needs. */
+/* Makes a denoiser without an arena, for avatar_denoiser_plan_memory(). Returns %NULL with the
+ * errors of avatar_denoiser_new(). Free with avatar_denoiser_free(). */
 AvatarDenoiser *avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, AvatarDenoiserUse use, GError **error);
 
 /**
  * AvatarMemoryPlan: a plan of the device memory, and the work counted for it
- * @arena: bytes of the arena
- * @least: minimum bytes for the arena and for weights that do not stay on the device always
- * @once: work before the first window
+ * @arena_bytes: size of the arena
+ * @min_bytes: minimum for the arena and for weights that are not always on the device
+ * @precompute: work before the first window
  * @full, @cached: work of a window's full steps and of its cached steps
  * @n_full, @n_cached: forwards of a window
  */
 typedef struct
 {
-  guint64 arena, least;
-  AvatarCost once, full, cached;
+  guint64 arena_bytes, min_bytes;
+  AvatarCost precompute, full, cached;
   guint n_full, n_cached;
 } AvatarMemoryPlan;
 
-/* Chooses the memory-for-speed options that fit. @room: bytes available on the device;
- * @comfortable: the part of them that may be used beyond the minimum. If @room is less than the
- * minimum it returns FALSE with AVATAR_ERROR_MEMORY, and fills @settled all the same. */
-gboolean avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfortable,
-    AvatarMemoryPlan *settled, GError **error);
+/* Chooses the memory-for-speed options that fit. @available_bytes: memory on the device;
+ * @preferred_bytes: limit for arena and slots with options that are not necessary; @plan: (out). If
+ * @available_bytes is less than the minimum, returns FALSE with AVATAR_ERROR_MEMORY and fills @plan
+ * all the same. */
+gboolean avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_bytes,
+    guint64 preferred_bytes, AvatarMemoryPlan *plan, GError **error);
 /* Rewrites an out-of-memory error to report the total requirement. Other errors are left
  * unchanged. */
 void avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
 
+/* Checks the range of each setting. Returns FALSE with AVATAR_ERROR_SETTINGS. */
 gboolean
 avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error);
 /* Copies to the window the settings that it uses. */
 void avatar_denoiser_init_window (AvatarDenoiser *self);
-/* Calls the progress function, if there is one. */
+/* Calls the progress function, if there is one. @step: number of completed steps */
 void avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step);
 
 /**
  * AvatarStepBuffers: tensors of a window in the arena
- * @x, @v: latents and velocity, [C, frames, h8, w8]
- * @non_finite: int32 [1], 1 after a step that gave NaN or infinity
+ * @x, @v: latents and velocity, [C, frames, h8, w8], float32
+ * @non_finite: int32 [1], 1 after a step whose result has NaN or infinity
  */
 typedef struct
 {
   AvatarTensor x, v, non_finite;
 } AvatarStepBuffers;
 
+/* Allocates the buffers in the arena, which owns them. */
 AvatarStepBuffers avatar_step_buffers_new (AvatarOps *ops, const AvatarLatentShape *shape);
-/* Memory between two steps for the first @known frames of x: [C, known h8 w8]. */
-AvatarTensor avatar_step_alloc_held (AvatarOps *ops, const AvatarLatentShape *shape, gint64 known);
-/* One Euler step of @buffers' x, in place, and the check of it for NaN and infinity. Returns the
- * number of forwards. */
-guint avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition place,
+/* Allocates memory between two steps for the overlap, the first @frames frames of x:
+ * [C, frames h8 w8], float32. */
+AvatarTensor
+avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint64 frames);
+/* Computes Euler step @i of x of @buffers, in place, and checks it for NaN and infinity. Returns the
+ * number of forwards. Errors are kept in @ops. */
+guint avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition position,
     const AvatarStepBuffers *buffers);
-/* Returns FALSE with @error if step @i of window @index failed or gave NaN or infinity. Waits for
- * the device. */
+/* Waits for the device. Returns FALSE with @error if step @i of window @window failed, or if its
+ * result has NaN or infinity; the error names the origin. */
 gboolean avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *buffers,
-    guint i, guint steps, guint index, GError **error);
+    guint i, guint steps, guint window, GError **error);
 
-/* Fills position @j of z [@shape] with noise of latent frame @frame, by @s or from @file. */
+/* Fills frame @j of z [C, frames, h8, w8] with the initial noise of latent frame @frame of the
+ * stream: from memory of @s, from @file, or from the seed. Returns FALSE with
+ * AVATAR_ERROR_SETTINGS if the noise is too short. */
 gboolean avatar_step_noise (const AvatarDenoiseSettings *s, const AvatarNoiseFile *file,
     const AvatarLatentShape *shape, float *z, gint64 j, guint64 frame, GError **error);
 
+/* Denoise the next window, or all windows of the clip, and add the latent frames to the stream's
+ * ready ones. Return AVATAR_PULL_OK, or AVATAR_PULL_ERROR with @error. */
 AvatarPull avatar_denoiser_run_window (AvatarDenoiser *self, GError **error);
 AvatarPull avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error);
 

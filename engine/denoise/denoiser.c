@@ -38,16 +38,16 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
   g_autoptr (AvatarDenoiser) self
       = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_RUN, error);
   AvatarDenoiserMemory *memory;
-  AvatarMemoryPlan settled;
+  AvatarMemoryPlan plan;
   AvatarArena *arena;
 
   if (!self
       || !avatar_denoiser_plan_memory (self, avatar_device_get_available_bytes (device),
-          avatar_placement_available_bytes (device), &settled, error))
+          avatar_placement_available_bytes (device), &plan, error))
     return NULL;
   memory = &self->memory;
-  memory->predicted = settled.arena;
-  arena = avatar_arena_new (device, memory->predicted, "the denoiser", error);
+  memory->planned_bytes = plan.arena_bytes;
+  arena = avatar_arena_new (device, memory->planned_bytes, "the denoiser", error);
   if (!arena)
     return NULL;
   memory->ops = avatar_ops_new (device, arena, error);
@@ -76,9 +76,9 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
 }
 
 void
-avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak)
+avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *planned, gsize *peak)
 {
-  *predicted = self->memory.predicted;
+  *planned = self->memory.planned_bytes;
   *peak = avatar_arena_peak (self->memory.ops->arena);
 }
 
@@ -103,56 +103,57 @@ avatar_denoiser_drain (AvatarDenoiser *self, GError **error)
   return TRUE;
 }
 
-/* Computes the step conditioning, then sets the schedule of forwards. */
+/* Computes the step conditioning with its schedule, then sets the schedule of forwards. */
 static gboolean
-prepare (AvatarDenoiserMemory *memory, GError **error)
+precompute (AvatarDenoiserMemory *memory, GError **error)
 {
   if (avatar_weights_set_schedule (memory->weights, memory->ops, memory->precompute, error)
-      && avatar_window_prepare (memory->window, memory->ops, error)
+      && avatar_window_precompute (memory->window, memory->ops, error)
       && avatar_weights_set_schedule (memory->weights, memory->ops, memory->forward, error))
     return TRUE;
   avatar_window_clear (memory->window);
   return FALSE;
 }
 
-/* Makes the constants of all windows, once, before the first one. */
+/* Computes the constants of all windows in the arena, unless they are there. */
 static gboolean
-ensure_begun (AvatarDenoiserMemory *memory, GError **error)
+ensure_constants (AvatarDenoiserMemory *memory, GError **error)
 {
-  if (memory->begun)
+  if (memory->has_constants)
     return TRUE;
   if (!memory->window->conditions->reference) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "no reference portrait was given; set one before the first audio arrives");
+        "found no reference portrait; set one before the audio starts");
     return FALSE;
   }
   if (!avatar_denoiser_memory_acquire (memory, 0, error))
     return FALSE;
   avatar_ops_release (memory->ops, 0);
-  if (!memory->window->moments && !prepare (memory, error))
+  if (!memory->window->step_conditioning && !precompute (memory, error))
     return FALSE;
   avatar_window_begin (memory->window, memory->ops);
   memory->mark = avatar_ops_mark (memory->ops);
-  memory->begun = avatar_ops_check (memory->ops, error);
-  return memory->begun;
+  memory->has_constants = avatar_ops_check (memory->ops, error);
+  return memory->has_constants;
 }
 
-/* On a device that is not discrete nothing can be evicted: a budget that was lowered below what is
- * in use ends the run. */
+/* Refuses a budget that was lowered below the memory in use, on a device that is not discrete, where
+ * no memory can be evicted. */
 static gboolean
-check_budget (AvatarDevice *device, GError **error)
+check_host_budget (AvatarDevice *device, GError **error)
 {
   return avatar_device_get_backend (device)->discrete || avatar_device_check_budget (device, error);
 }
 
-/* With the lock held: denoises the next window, whose latent frames are then ready. */
+/* Denoises the next window, which adds its latent frames to the ready ones. Called with the lock
+ * held. */
 static AvatarPull
 denoise (AvatarDenoiser *self, GError **error)
 {
   AvatarDenoiserMemory *memory = &self->memory;
   AvatarPull pull;
 
-  if (!check_budget (self->device, error) || !ensure_begun (memory, error))
+  if (!check_host_budget (self->device, error) || !ensure_constants (memory, error))
     return AVATAR_PULL_ERROR;
   self->stats.forwards = 0;
   self->stats.steps = self->settings.steps;
@@ -165,9 +166,9 @@ denoise (AvatarDenoiser *self, GError **error)
 }
 
 static gboolean
-wants_window (AvatarDenoiser *self)
+has_window (AvatarDenoiser *self)
 {
-  return avatar_latent_stream_wants_window (&self->stream, self->settings.mode,
+  return avatar_latent_stream_has_window (&self->stream, self->settings.mode,
       self->settings.overlap);
 }
 
@@ -180,7 +181,7 @@ avatar_denoiser_get_n_ready (AvatarDenoiser *self)
 gboolean
 avatar_denoiser_is_due (AvatarDenoiser *self)
 {
-  return avatar_denoiser_get_n_ready (self) == 0 && wants_window (self);
+  return avatar_denoiser_get_n_ready (self) == 0 && has_window (self);
 }
 
 AvatarPull
@@ -189,7 +190,7 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
   while (avatar_denoiser_get_n_ready (self) == 0) {
     AvatarPull pull;
 
-    if (!wants_window (self))
+    if (!has_window (self))
       return AVATAR_PULL_EMPTY;
     g_mutex_lock (&self->memory.exec_lock);
     pull = denoise (self, error);
@@ -219,7 +220,7 @@ void
 avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, AvatarPromptKind kind,
     AvatarPromptTruncation *truncation)
 {
-  *truncation = self->conditioning.cuts[kind == AVATAR_PROMPT_NEGATIVE ? 1 : 0];
+  *truncation = self->conditioning.truncations[kind == AVATAR_PROMPT_NEGATIVE ? 1 : 0];
 }
 
 const char *const *

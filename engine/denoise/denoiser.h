@@ -8,7 +8,12 @@
 
 G_BEGIN_DECLS
 
-/* Work of operations. @counts: zeros except on a "plan:" device */
+/**
+ * AvatarCost: work of operations
+ * @flops: floating-point operations; a multiply-add counts 2
+ * @bytes: bytes that are read and written
+ * @counts: floating-point operations by kind; zeros except on a "plan:" device
+ */
 typedef struct
 {
   double flops, bytes;
@@ -18,36 +23,45 @@ typedef struct
 /**
  * AvatarDenoiserPlan: memory and work of a run over a number of video frames
  * @fits: FALSE if the budget is too small; all other fields are then those of the smallest budget
- * @fixed, @arena, @slots, @expand, @resident: bytes on the device during forwards
- * @least, @peak: bytes on the device, without the context
- * @n_slots, @n_resident, @n_units: slots, resident groups and groups of the forward schedule
- * @shares: the common prefix of both branches of guidance is computed once and stored on the device
- * @keeps: tokens of the step cache are stored on the device
- * @streamed: bytes copied to the device in each forward
- * @ahead: bytes copied to the device before the first forward
- * @host: bytes on the host; @pinned: the part of it that is page-locked
- * @file: bytes of the mapped tensors
- * @n_full, @n_cached: forwards of all windows; @full, @cached: their work
- * @once: work before the first window; @forward: work of one full forward
+ * @shares_prefix: the shared prefix of both branches of guidance is computed once and stored on the
+ *   device
+ * @cache_on_device: the tokens of the step cache are stored on the device
+ * @fixed_bytes, @arena_bytes, @slots_bytes, @expand_bytes, @resident_bytes: memory on the device
+ *   during forwards: weights that are always there, activations, slots, memory to expand 8-bit
+ *   weights in, resident groups
+ * @min_bytes, @peak_bytes: smallest sufficient memory and highest memory on the device, without the
+ *   context
+ * @n_slots, @n_resident, @n_groups: slots, resident groups and groups of the forward schedule
+ * @streamed_bytes: bytes that are copied to the device in each forward
+ * @precompute_bytes: bytes that are copied to the device once, before the first forward
+ * @pinned_bytes: page-locked memory on the host
+ * @host_bytes: other memory on the host
+ * @file_bytes: bytes of the mapped tensors
+ * @n_full, @n_cached: full and cached forwards of all windows; @full, @cached: their work
+ * @precompute: work before the first window; @forward: work of one full forward
  * @text: memory of the text encoders, which run before the first window; zeros if there are none.
- *   Their arena is a part of @arena
+ *   Their arena is a part of @arena_bytes
  */
 typedef struct
 {
-  gboolean fits, shares, keeps;
-  guint64 fixed, arena, slots, expand, resident, least, peak;
-  guint n_slots, n_resident, n_units;
-  guint64 streamed, ahead, pinned, host, file;
+  gboolean fits, shares_prefix, cache_on_device;
+  guint64 fixed_bytes, arena_bytes, slots_bytes, expand_bytes, resident_bytes;
+  guint64 min_bytes, peak_bytes;
+  guint n_slots, n_resident, n_groups;
+  guint64 streamed_bytes, precompute_bytes, pinned_bytes, host_bytes, file_bytes;
   guint64 n_full, n_cached;
-  AvatarCost once, full, cached, forward;
+  AvatarCost precompute, full, cached, forward;
   AvatarTextEncoderRequirements text;
 } AvatarDenoiserPlan;
 
-/* @room: bytes of device memory for the denoiser, or G_MAXUINT64 for no limit. */
+/* Plans a run over @frames video frames. @available_bytes: device memory for the denoiser, or
+ * G_MAXUINT64 for no limit; @plan: (out). Allocates no device memory. May be called from any thread.
+ * Returns FALSE with @error if the settings are impossible; memory that is too small is not an
+ * error. */
 gboolean avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, guint frames, guint64 room, AvatarDenoiserPlan *plan,
-    GError **error);
-/* Predicted and actual bytes of the arena, for tests. */
-void avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *predicted, gsize *peak);
+    const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
+    AvatarDenoiserPlan *plan, GError **error);
+/* Gets the planned size and the peak use of the arena in bytes, for tests. */
+void avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *planned, gsize *peak);
 
 G_END_DECLS

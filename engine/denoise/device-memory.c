@@ -4,13 +4,14 @@
 #include "engine/device/device.h"
 #include "engine/weights/placement.h"
 
-/* Attempts to allocate memory that other stages have just released. */
+/* Number of attempts to allocate memory that other stages have released. Another program, or another
+ * stage, may allocate it first. */
 #define ATTEMPTS 3
 
 void
 avatar_denoiser_memory_clear (AvatarDenoiserMemory *self)
 {
-  avatar_ops_finish (self->ops); /* before its operands are freed */
+  avatar_ops_finish (self->ops); /* operations in the queue use the weights */
   avatar_weights_free (self->weights);
   avatar_transformer_weights_free (self->params);
   avatar_ops_free (self->ops);
@@ -28,7 +29,7 @@ avatar_denoiser_memory_release (AvatarDenoiserMemory *self)
   avatar_weights_drop_schedule (self->weights);
   avatar_arena_free_memory (self->ops->arena);
   self->suspended = TRUE;
-  self->begun = FALSE;
+  self->has_constants = FALSE;
   if (self->client)
     avatar_memory_client_set_reclaimable (self->client, FALSE);
 }
@@ -36,35 +37,36 @@ avatar_denoiser_memory_release (AvatarDenoiserMemory *self)
 guint64
 avatar_denoiser_memory_slots_bytes (const AvatarDenoiserMemory *self, guint slots)
 {
-  GArray *units = avatar_weights_get_groups (self->weights);
+  GArray *groups = avatar_weights_get_groups (self->weights);
 
-  if (!units)
+  if (!groups)
     return 0;
-  return MAX (avatar_placement_slots_bytes (self->device, units, self->precompute, slots),
-      avatar_placement_slots_bytes (self->device, units, self->forward, slots));
+  return MAX (avatar_placement_slots_bytes (self->device, groups, self->precompute, slots),
+      avatar_placement_slots_bytes (self->device, groups, self->forward, slots));
 }
 
-/* Before the first window the forward schedule is set later, after the step conditioning. */
+/* Sets the forward schedule. Before the first window it is set later, after precomputation. */
 static gboolean
 set_schedule (AvatarDenoiserMemory *self, GError **error)
 {
-  return !self->window->moments
+  return !self->window->step_conditioning
       || avatar_weights_set_schedule (self->weights, self->ops, self->forward, error);
 }
 
+/* Requests memory from the arbiter until arena and slots are allocated. */
 static gboolean
-acquire_from_arbiter (AvatarDenoiserMemory *self, guint64 for_texts, GError **error)
+acquire_from_arbiter (AvatarDenoiserMemory *self, guint64 text_bytes, GError **error)
 {
   AvatarArena *arena = self->ops->arena;
   guint64 bytes = avatar_device_get_allocation_size (self->device, avatar_arena_size (arena));
-  guint64 least
-      = bytes + MAX (avatar_denoiser_memory_slots_bytes (self, AVATAR_MIN_SLOTS), for_texts);
+  guint64 min_bytes
+      = bytes + MAX (avatar_denoiser_memory_slots_bytes (self, AVATAR_MIN_SLOTS), text_bytes);
   GError *reason = NULL;
 
   for (guint i = 0; i < ATTEMPTS && self->suspended; i++) {
     g_clear_error (&reason);
     avatar_memory_client_request (self->client,
-        MAX (least, bytes + avatar_weights_file_bytes (self->weights)), least,
+        MAX (min_bytes, bytes + avatar_weights_file_bytes (self->weights)), min_bytes,
         &self->ops->cancelled);
     self->suspended = !avatar_arena_allocate_memory (arena, "the denoiser", &reason)
         || !set_schedule (self, &reason);
@@ -80,10 +82,10 @@ acquire_from_arbiter (AvatarDenoiserMemory *self, guint64 for_texts, GError **er
 }
 
 gboolean
-avatar_denoiser_memory_acquire (AvatarDenoiserMemory *self, guint64 for_texts, GError **error)
+avatar_denoiser_memory_acquire (AvatarDenoiserMemory *self, guint64 text_bytes, GError **error)
 {
   if (self->suspended && self->client)
-    return acquire_from_arbiter (self, for_texts, error);
+    return acquire_from_arbiter (self, text_bytes, error);
   self->suspended
       = self->suspended && !avatar_arena_allocate_memory (self->ops->arena, "the denoiser", error);
   return !self->suspended;

@@ -10,15 +10,16 @@ G_BEGIN_DECLS
 
 /**
  * AvatarDenoiserMemory:
- * @exec_lock: held while the denoiser works; its holder may release the device memory
+ * @exec_lock: held while the denoiser computes; its holder may release the device memory
  * @client: (nullable): registration at the memory arbiter; %NULL on a device that is not discrete
+ * @device, @window: the denoiser's; not owned
  * @ops: (nullable): operations on the arena; %NULL in a plan
  * @weights: weights of the transformer
- * @window: the window, whose step conditioning is computed before the forward schedule is set
+ * @params: handles, bound to @weights
  * @precompute, @forward: schedules of the weights, for the step conditioning and for forwards
  * @suspended: the memory was released
- * @begun: constants of all windows are in the arena, below @mark
- * @predicted: size of the arena (bytes)
+ * @has_constants: the constants of all windows are in the arena, below @mark
+ * @planned_bytes: planned size of the arena
  */
 typedef struct
 {
@@ -27,24 +28,27 @@ typedef struct
   AvatarDevice *device;
   AvatarOps *ops;
   AvatarWeights *weights;
-  AvatarTransformerWeights *params; /* bound to @weights */
+  AvatarTransformerWeights *params;
   AvatarWindow *window;
   AvatarWeightSchedule *precompute, *forward;
-  gboolean suspended, begun;
-  gsize predicted, mark;
+  gboolean suspended, has_constants;
+  gsize planned_bytes, mark;
 } AvatarDenoiserMemory;
 
+/* Waits for the device and frees everything except @client. */
 void avatar_denoiser_memory_clear (AvatarDenoiserMemory *self);
-/* With the lock held, between two windows: releases all device memory except weights that stay
- * there always. What was computed before the first window is on the host and is kept. */
+/* Releases all device memory except the weights that are always there. Called with the lock held,
+ * between two windows. The step conditioning is on the host and remains. */
 void avatar_denoiser_memory_release (AvatarDenoiserMemory *self);
-/* Allocates it again; idle stages release theirs if necessary. @for_texts: bytes for weights of the
- * text encoders, if they run next; else 0. */
+/* Allocates the memory again, with the lock held; idle stages release theirs if necessary.
+ * @text_bytes: weights of the text encoders, if they run next; else 0. Returns FALSE with
+ * AVATAR_ERROR_MEMORY or AVATAR_ERROR_CANCELLED. */
 gboolean
-avatar_denoiser_memory_acquire (AvatarDenoiserMemory *self, guint64 for_texts, GError **error);
-/* AvatarReclaimFunc of an AvatarDenoiserMemory. */
+avatar_denoiser_memory_acquire (AvatarDenoiserMemory *self, guint64 text_bytes, GError **error);
+/* Releases the memory of @memory, an AvatarDenoiserMemory, for another stage. An
+ * AvatarReclaimFunc: called from the thread of that stage. */
 AvatarReclaimResult avatar_denoiser_memory_reclaim (gpointer memory, AvatarReclaimMode mode);
-/* The most bytes that @slots slots take in either schedule. */
+/* Returns the bytes of @slots slots in the larger one of both schedules. */
 guint64 avatar_denoiser_memory_slots_bytes (const AvatarDenoiserMemory *self, guint slots);
 
 G_END_DECLS

@@ -17,7 +17,7 @@ avatar_latent_stream_clear (AvatarLatentStream *self)
 {
   g_clear_pointer (&self->features, g_array_unref);
   g_clear_pointer (&self->ready, g_array_unref);
-  g_clear_pointer (&self->last, g_free);
+  g_clear_pointer (&self->last_window, g_free);
 }
 
 void
@@ -29,7 +29,7 @@ avatar_latent_stream_reset (AvatarLatentStream *self)
   self->first_frame = self->pushed = self->start = self->emitted = 0;
   self->n_windows = 0;
   self->drained = FALSE;
-  g_clear_pointer (&self->last, g_free);
+  g_clear_pointer (&self->last_window, g_free);
 }
 
 gboolean
@@ -46,7 +46,7 @@ avatar_latent_stream_push (AvatarLatentStream *self, const float *features, Avat
   if (!avatar_is_finite (features, n)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
         "the audio features of video frame %" G_GUINT64_FORMAT
-        " are NaN or infinite; look at what makes them",
+        " are NaN or infinite; check the encoder that computed them",
         self->pushed);
     return FALSE;
   }
@@ -67,7 +67,7 @@ guint64
 avatar_latent_stream_next_start (const AvatarLatentStream *self, guint overlap)
 {
   gint64 frames = self->shape.frames, total = avatar_latent_stream_total (self);
-  guint64 start = self->last ? self->start + frames - overlap : 0;
+  guint64 start = self->last_window ? self->start + frames - overlap : 0;
 
   if (self->drained && (guint64) total < start + frames)
     start = MAX (total - frames, 0);
@@ -75,7 +75,7 @@ avatar_latent_stream_next_start (const AvatarLatentStream *self, guint overlap)
 }
 
 gboolean
-avatar_latent_stream_wants_window (const AvatarLatentStream *self, AvatarDenoiseMode mode,
+avatar_latent_stream_has_window (const AvatarLatentStream *self, AvatarDenoiseMode mode,
     guint overlap)
 {
   if (self->drained)
@@ -112,8 +112,8 @@ avatar_latent_stream_emit (AvatarLatentStream *self, const float *z, gint64 fram
 void
 avatar_latent_stream_finish_window (AvatarLatentStream *self, float *z, guint64 start)
 {
-  g_free (self->last);
-  self->last = z;
+  g_free (self->last_window);
+  self->last_window = z;
   self->start = start;
   if (4 * start > self->first_frame) {
     g_array_remove_range (self->features, 0, (4 * start - self->first_frame) * self->n_features);

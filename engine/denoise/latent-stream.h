@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The stream of latent frames: audio features that wait for a window, the position of the last
- * window, and latent frames that wait to be pulled. Computes nothing. */
+/* The stream of latent frames: audio features for the next windows, the position of the last
+ * window, and latent frames that are ready to be pulled. Computes nothing. Not thread-safe. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -15,7 +15,7 @@ typedef struct
   gint64 channels, frames, h8, w8;
 } AvatarLatentShape;
 
-/* Number of values of one channel of one latent frame, of one latent frame, and of a window. */
+/* Number of values of one channel of a latent frame, of a latent frame, and of a window. */
 #define avatar_latent_shape_plane(s) ((gsize) ((s)->h8 * (s)->w8))
 #define avatar_latent_shape_frame(s) ((gsize) (s)->channels * avatar_latent_shape_plane (s))
 #define avatar_latent_shape_n(s) ((gsize) (s)->frames * avatar_latent_shape_frame (s))
@@ -24,14 +24,14 @@ typedef struct
  * AvatarLatentStream:
  * @shape: latents of a window
  * @n_features: floats of the features of one video frame
- * @features: floats of the video frames from @first_frame on
+ * @features: [frames, n_features], float32, of the video frames from @first_frame on
  * @pushed: video frames pushed since the last reset
  * @drained: no more features will be pushed
  * @start: first latent frame of the last window
- * @emitted: latent frames that were added to @ready since the last reset
+ * @emitted: latent frames added to @ready since the last reset
  * @n_windows: windows denoised since the last reset
- * @last: (nullable): latents of the last window
- * @ready: latent frames [n, channels, h8, w8], of which the first @ready_next were pulled
+ * @last_window: (nullable): latents of the last window, [channels, frames, h8, w8]; owned
+ * @ready: latent frames [n, channels, h8, w8]; the first @ready_next were pulled
  */
 typedef struct
 {
@@ -42,37 +42,41 @@ typedef struct
   gboolean drained;
   guint64 start, emitted;
   guint n_windows;
-  float *last;
+  float *last_window;
   GArray *ready;
   gsize ready_next;
 } AvatarLatentStream;
 
+/* Makes an empty stream. Free with avatar_latent_stream_clear(). */
 void avatar_latent_stream_init (AvatarLatentStream *self, const AvatarLatentShape *shape,
     gsize n_features);
 void avatar_latent_stream_clear (AvatarLatentStream *self);
 /* Drops all features and latents. */
 void avatar_latent_stream_reset (AvatarLatentStream *self);
-/* Adds the features of one video frame, rounded to @dtype. Returns FALSE with @error if they are
- * not finite or if the stream is drained. */
+/* Adds the features [n_features] of one video frame, rounded to @dtype. Returns FALSE with
+ * AVATAR_ERROR_DATA if they are not finite or if the stream is drained. */
 gboolean avatar_latent_stream_push (AvatarLatentStream *self, const float *features,
     AvatarDType dtype, GError **error);
-/* Latent frames that cover the video frames pushed. */
+/* Returns the number of latent frames that cover the video frames pushed. */
 guint64 avatar_latent_stream_total (const AvatarLatentStream *self);
-/* First latent frame of the next window, which shares @overlap frames with the last one. The last
- * window of a drained stream is moved back so that it ends with the stream. */
+/* Returns the first latent frame of the next window, which shares @overlap frames with the last one.
+ * The last window of a drained stream is moved back so that it ends with the stream. */
 guint64 avatar_latent_stream_next_start (const AvatarLatentStream *self, guint overlap);
-/* TRUE if features for the next window are complete. */
-gboolean avatar_latent_stream_wants_window (const AvatarLatentStream *self, AvatarDenoiseMode mode,
+/* Returns TRUE if the features of the next window are complete. */
+gboolean avatar_latent_stream_has_window (const AvatarLatentStream *self, AvatarDenoiseMode mode,
     guint overlap);
-/* Features of the window at @start: [4 frames - 3, n_features], zeros after the end of the audio
- * (docs/dev/spec/denoise.md 3.4). Free with g_free(). */
+/* Returns the features of the window at @start: [4 frames - 3, n_features], zeros after the end of
+ * the audio (docs/dev/spec/denoise.md 3.4). Free with g_free(). */
 float *avatar_latent_stream_audio (const AvatarLatentStream *self, guint64 start);
-/* Adds latent frame @j of z [channels, @frames, h8, w8] to the frames that are ready. */
+/* Adds latent frame @j of z [channels, @frames, h8, w8] to the ready frames. */
 void avatar_latent_stream_emit (AvatarLatentStream *self, const float *z, gint64 frames, gint64 j);
-/* Makes @z (transfer full) the last window, at @start, and drops features before it. */
+/* Sets the last window, at @start, and drops the features before it. @z: (transfer full):
+ * [channels, frames, h8, w8] */
 void avatar_latent_stream_finish_window (AvatarLatentStream *self, float *z, guint64 start);
+/* Returns the number of ready latent frames. */
 guint avatar_latent_stream_n_ready (const AvatarLatentStream *self);
-/* Copies the next latent frame that is ready, of which there must be one. */
+/* Copies the next ready latent frame, of which there must be at least one. @latent: (out):
+ * [channels, h8, w8] */
 void avatar_latent_stream_pull (AvatarLatentStream *self, float *latent);
 
 G_END_DECLS

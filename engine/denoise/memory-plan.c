@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Plans the memory of the denoiser by dry runs of its code, which need no data and no device
- * memory. A run allocates what was planned; avatar-plan prints it. */
+ * memory. A run allocates the planned memory; avatar-plan prints the plan. */
 #include "engine/denoise/denoiser-private.h"
 
 #include "engine/denoise/sampler.h"
@@ -10,112 +10,112 @@
 #include <math.h>
 
 #define MIB 1048576.
-/* Number of values of avatar_window_kind(). */
-#define KINDS 8
 
+/* Returns the work that was counted by @ops since it was made. */
 static AvatarCost
-work_of (const AvatarOps *ops)
+get_cost (const AvatarOps *ops)
 {
   return (AvatarCost){ ops->flops, ops->bytes, avatar_device_get_flop_counts (ops->device) };
 }
 
-/* w + n (b - a) */
+/* Returns cost + n (b - a). */
 static AvatarCost
-work_add (AvatarCost w, double n, AvatarCost b, AvatarCost a)
+cost_add (AvatarCost cost, double n, AvatarCost b, AvatarCost a)
 {
-  w.flops += n * (b.flops - a.flops);
-  w.bytes += n * (b.bytes - a.bytes);
-  w.counts.linear += n * (b.counts.linear - a.counts.linear);
-  w.counts.linear_8bit += n * (b.counts.linear_8bit - a.counts.linear_8bit);
-  w.counts.attention += n * (b.counts.attention - a.counts.attention);
-  w.counts.attention_8bit += n * (b.counts.attention_8bit - a.counts.attention_8bit);
-  return w;
+  cost.flops += n * (b.flops - a.flops);
+  cost.bytes += n * (b.bytes - a.bytes);
+  cost.counts.linear += n * (b.counts.linear - a.counts.linear);
+  cost.counts.linear_8bit += n * (b.counts.linear_8bit - a.counts.linear_8bit);
+  cost.counts.attention += n * (b.counts.attention - a.counts.attention);
+  cost.counts.attention_8bit += n * (b.counts.attention_8bit - a.counts.attention_8bit);
+  return cost;
 }
 
-/* Counts all steps of a window. One dry step of each kind suffices. */
+/* Counts the work of all steps of a window, with one dry run for each kind of step. */
 static void
-run_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
+count_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
 {
   const AvatarLatentShape *shape = &self->stream.shape;
   gsize mark = avatar_ops_mark (ops);
-  AvatarCost work[KINDS] = { 0 };
-  guint forwards[KINDS] = { 0 }, seen = 0;
+  AvatarCost costs[AVATAR_N_STEP_KINDS] = { 0 };
+  guint forwards[AVATAR_N_STEP_KINDS] = { 0 }, seen = 0;
 
   for (guint i = 0; i < self->settings.steps; i++) {
     guint kind = avatar_window_kind (&self->window, i);
 
     if (!(seen & 1 << kind)) {
-      AvatarCost before = work_of (ops);
+      AvatarCost before = get_cost (ops);
       AvatarStepBuffers buffers;
       gsize between;
 
       seen |= 1 << kind;
       buffers = avatar_step_buffers_new (ops, shape);
       between = avatar_ops_mark (ops);
-      avatar_step_alloc_held (ops, shape, shape->frames - 1); /* as for the last window */
+      avatar_step_alloc_overlap (ops, shape, shape->frames - 1); /* the longest possible one */
       avatar_ops_release (ops, between);
       forwards[kind]
           = avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
       avatar_ops_release (ops, mark);
-      work[kind] = work_add (work[kind], 1, work_of (ops), before);
+      costs[kind] = cost_add (costs[kind], 1, get_cost (ops), before);
     }
-    if (self->window.full[i])
-      out->full = work_add (out->full, 1, work[kind], (AvatarCost){ 0 });
+    if (self->window.is_full[i])
+      out->full = cost_add (out->full, 1, costs[kind], (AvatarCost){ 0 });
     else
-      out->cached = work_add (out->cached, 1, work[kind], (AvatarCost){ 0 });
+      out->cached = cost_add (out->cached, 1, costs[kind], (AvatarCost){ 0 });
     out->n_full += forwards[kind];
-    out->n_cached += self->window.full[i] ? 0 : self->settings.guidance_scale > 1 ? 2 : 1;
+    out->n_cached += self->window.is_full[i] ? 0 : self->settings.guidance_scale > 1 ? 2 : 1;
   }
 }
 
-/* Dry run of one window. */
+/* Counts memory and work of one window by a dry run. */
 static AvatarMemoryPlan
-run_dry (AvatarDenoiser *self)
+dry_run_window (AvatarDenoiser *self)
 {
   g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
-  AvatarCost before = work_of (ops);
+  AvatarCost before = get_cost (ops);
   AvatarMemoryPlan out = { 0 };
 
-  avatar_window_prepare (&self->window, ops, NULL);
+  avatar_window_precompute (&self->window, ops, NULL);
   avatar_window_begin (&self->window, ops);
-  out.once = work_add (out.once, 1, work_of (ops), before);
-  before = work_of (ops);
+  out.precompute = cost_add (out.precompute, 1, get_cost (ops), before);
+  before = get_cost (ops);
   avatar_window_set_audio (&self->window, ops, NULL);
-  out.full = work_add (out.full, 1, work_of (ops), before);
-  run_steps (self, ops, &out);
-  out.arena = MAX (avatar_arena_peak (ops->arena), self->conditioning.text_needs.arena_bytes);
+  out.full = cost_add (out.full, 1, get_cost (ops), before);
+  count_steps (self, ops, &out);
+  out.arena_bytes = MAX (avatar_arena_peak (ops->arena), self->conditioning.text_needs.arena_bytes);
   return out;
 }
 
-/* Memory-for-speed options of the window. */
+/* Memory-for-speed options of the window.
+ * @share_prefix: the branches of guidance share their common prefix */
 typedef struct
 {
-  gboolean share; /* both branches of guidance share their common prefix */
+  gboolean share_prefix;
   AvatarTokenStorage storage;
 } Options;
 
-/* Tries @options; keeps them if they fit in @room. */
+/* Plans with @options. Keeps them, and replaces @plan, if the arena fits in @max_bytes. */
 static void
-try (AvatarDenoiser *self, Options options, guint64 room, AvatarMemoryPlan *best)
+try_options (AvatarDenoiser *self, Options options, guint64 max_bytes, AvatarMemoryPlan *plan)
 {
   AvatarWindow *w = &self->window;
-  Options before = { w->share, w->storage };
-  AvatarMemoryPlan more;
+  Options old = { w->share_prefix, w->storage };
+  AvatarMemoryPlan candidate;
 
-  w->share = options.share;
+  w->share_prefix = options.share_prefix;
   w->storage = options.storage;
-  more = run_dry (self);
-  if (avatar_device_get_allocation_size (self->device, more.arena) <= room) {
-    more.least = best->least;
-    *best = more;
+  candidate = dry_run_window (self);
+  if (avatar_device_get_allocation_size (self->device, candidate.arena_bytes) <= max_bytes) {
+    candidate.min_bytes = plan->min_bytes;
+    *plan = candidate;
   } else {
-    w->share = before.share;
-    w->storage = before.storage;
+    w->share_prefix = old.share_prefix;
+    w->storage = old.storage;
   }
 }
 
-/* The larger one of the bytes for @slots slots in either schedule and of those for the weights of
- * the text encoders, which are released before. */
+/* Returns the bytes for weights: @slots slots, or the text encoders' minimum if that is larger. The
+ * text encoders run before the first window and share the memory. */
 static guint64
 slots_bytes (AvatarDenoiser *self, guint slots)
 {
@@ -123,32 +123,37 @@ slots_bytes (AvatarDenoiser *self, guint slots)
       avatar_denoiser_memory_slots_bytes (&self->memory, slots));
 }
 
-/* Options in the order of their worth: slots in which weights are copied during computation, the
- * common prefix of both branches of guidance, and tokens of the step cache, which are on the host
- * otherwise. */
+/* Prefers slots, with which weights are copied during computation, to the shared prefix of both
+ * branches of guidance, and this to the tokens of the step cache, which are on the host otherwise. */
 gboolean
-avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 room, guint64 comfortable,
-    AvatarMemoryPlan *settled, GError **error)
+avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_bytes, guint64 preferred_bytes,
+    AvatarMemoryPlan *plan, GError **error)
 {
-  guint64 slots = slots_bytes (self, AVATAR_MAX_SLOTS), arena;
+  guint64 slots = slots_bytes (self, AVATAR_MAX_SLOTS);
+  guint64 max_arena_bytes = preferred_bytes - MIN (preferred_bytes, slots);
   gboolean one_window = self->settings.mode != AVATAR_DENOISE_MODE_CLIP;
-  guint64 for_arena = comfortable - MIN (comfortable, slots);
 
-  self->window.share = FALSE;
+  self->window.share_prefix = FALSE;
   self->window.storage = AVATAR_TOKEN_STORAGE_HOST;
-  *settled = run_dry (self);
-  arena = avatar_device_get_allocation_size (self->device, settled->arena);
-  settled->least = arena + slots_bytes (self, AVATAR_MIN_SLOTS);
-  if (settled->least > room) {
+  *plan = dry_run_window (self);
+  plan->min_bytes = avatar_device_get_allocation_size (self->device, plan->arena_bytes)
+      + slots_bytes (self, AVATAR_MIN_SLOTS);
+  if (plan->min_bytes > available_bytes) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "%s has no room for the denoiser's activations and the weights that go through it",
-        avatar_device_get_name (self->device));
+        "%s has %.0f MiB for the denoiser's activations and streamed weights, but at least %.0f MiB "
+        "are needed; raise the memory budget",
+        avatar_device_get_name (self->device), floor (available_bytes / MIB),
+        ceil (plan->min_bytes / MIB));
     return FALSE;
   }
   if (self->settings.guidance_scale > 1)
-    try (self, (Options){ TRUE, AVATAR_TOKEN_STORAGE_HOST }, for_arena, settled);
+    try_options (self, (Options){ .share_prefix = TRUE, .storage = AVATAR_TOKEN_STORAGE_HOST },
+        max_arena_bytes, plan);
   if (self->settings.step_cache != AVATAR_STEP_CACHE_NONE && one_window)
-    try (self, (Options){ self->window.share, AVATAR_TOKEN_STORAGE_ARENA }, for_arena, settled);
+    try_options (self,
+        (Options){ .share_prefix = self->window.share_prefix,
+            .storage = AVATAR_TOKEN_STORAGE_DEVICE },
+        max_arena_bytes, plan);
   if (self->use == AVATAR_DENOISER_RUN)
     avatar_window_clear (&self->window);
   return TRUE;
@@ -160,174 +165,202 @@ avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
 {
   g_autoptr (AvatarDenoiser) dry_run
       = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_PLAN, NULL);
-  guint64 least, room = G_MAXUINT64, total;
-  AvatarMemoryPlan settled;
+  guint64 min_bytes, free_bytes = G_MAXUINT64, total;
+  AvatarMemoryPlan plan;
   AvatarMemory memory;
 
   if (!dry_run)
     return;
-  avatar_denoiser_plan_memory (dry_run, 0, 0, &settled, NULL);
-  least = avatar_weights_fixed_bytes (dry_run->memory.weights) + settled.least;
-  if (least <= avatar_device_get_available_bytes (device))
+  avatar_denoiser_plan_memory (dry_run, 0, 0, &plan, NULL);
+  min_bytes = avatar_weights_fixed_bytes (dry_run->memory.weights) + plan.min_bytes;
+  if (min_bytes <= avatar_device_get_available_bytes (device))
     return;
-  avatar_device_get_memory_info (device, &room, &total);
+  avatar_device_get_memory_info (device, &free_bytes, &total);
   avatar_device_get_memory (device, &memory);
   g_clear_error (error);
   /* an automatic budget is limited by free memory */
-  if (least <= room)
+  if (min_bytes <= free_bytes)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
-        "needs at least %.0f MiB; raise it to that, or choose a smaller video or chunk",
+        "needs at least %.0f MiB; raise the budget, or choose a smaller video or window-latents",
         avatar_device_get_name (device), memory.budget / MIB, settings->width, settings->height,
-        (guint) dry_run->stream.shape.frames, ceil ((memory.now + least) / MIB));
+        (guint) dry_run->stream.shape.frames, ceil ((memory.now + min_bytes) / MIB));
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
-        "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more of %s, but "
-        "%.0f MiB are free; close other programs, or choose a smaller video or chunk",
-        settings->width, settings->height, (guint) dry_run->stream.shape.frames, ceil (least / MIB),
-        avatar_device_get_name (device), floor (room / MIB));
+        "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more on %s, but "
+        "%.0f MiB are free; close other programs, or choose a smaller video or window-latents",
+        settings->width, settings->height, (guint) dry_run->stream.shape.frames,
+        ceil (min_bytes / MIB), avatar_device_get_name (device), floor (free_bytes / MIB));
 }
 
-/* Work of one full forward of a step without guidance. */
+/* Counts the work of one full forward, without guidance. */
 static AvatarCost
-one_forward (AvatarDenoiser *self)
+count_forward (AvatarDenoiser *self)
 {
   g_autoptr (AvatarOps) ops = avatar_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
-  double cfg_scale = self->window.cfg_scale;
+  double guidance_scale = self->window.guidance_scale;
   AvatarStepBuffers buffers;
   AvatarCost before;
 
-  self->window.cfg_scale = 1;
-  avatar_window_prepare (&self->window, ops, NULL);
+  self->window.guidance_scale = 1;
+  avatar_window_precompute (&self->window, ops, NULL);
   avatar_window_begin (&self->window, ops);
   avatar_window_set_audio (&self->window, ops, NULL);
   buffers = avatar_step_buffers_new (ops, &self->stream.shape);
-  before = work_of (ops);
+  before = get_cost (ops);
   avatar_window_velocity (&self->window, ops, buffers.v, buffers.x, 0, (AvatarWindowPosition){ 0 });
-  self->window.cfg_scale = cfg_scale;
-  return work_add ((AvatarCost){ 0 }, 1, work_of (ops), before);
+  self->window.guidance_scale = guidance_scale;
+  return cost_add ((AvatarCost){ 0 }, 1, get_cost (ops), before);
 }
 
-/* Page-locked bytes: groups of @route that are not resident and on-demand groups, at most @cap. */
+/* Returns the page-locked bytes: groups of @schedule that are not resident and on-demand groups, at
+ * most @max_bytes. */
 static guint64
-pinned_bytes (GArray *units, const AvatarWeightSchedule *route, const AvatarPlacement *placing,
-    guint64 cap)
+count_pinned_bytes (GArray *groups, const AvatarWeightSchedule *schedule,
+    const AvatarPlacement *placement, guint64 max_bytes)
 {
-  guint64 bytes = placing->streamed_bytes;
+  guint64 bytes = placement->streamed_bytes;
 
-  for (guint i = 0; i < route->n_on_demand; i++)
-    bytes += g_array_index (units, AvatarWeightGroup, route->on_demand[i]).bytes;
-  return MIN (bytes, cap);
+  for (guint i = 0; i < schedule->n_on_demand; i++)
+    bytes += g_array_index (groups, AvatarWeightGroup, schedule->on_demand[i]).bytes;
+  return MIN (bytes, max_bytes);
 }
 
-/* Host buffers for groups that are copied once, such as those of the precompute schedule. */
+/* Returns the bytes of host buffers for groups that are copied once. */
 static guint64
-staging_bytes (GArray *units)
+count_staging_bytes (GArray *groups)
 {
   guint64 largest = 0;
 
-  for (guint i = 0; i + 1 < units->len; i++)
-    largest = MAX (largest, g_array_index (units, AvatarWeightGroup, i).bytes);
+  for (guint i = 0; i + 1 < groups->len; i++)
+    largest = MAX (largest, g_array_index (groups, AvatarWeightGroup, i).bytes);
   return AVATAR_STAGINGS * largest;
 }
 
-/* Places the weights in @room bytes, the arena not counted. */
-static gboolean
-place_weights (AvatarDenoiser *self, guint64 room, AvatarDenoiserPlan *plan, GError **error)
+/* Returns the bytes of the groups of @schedule, without on-demand groups. */
+static guint64
+count_schedule_bytes (GArray *groups, const AvatarWeightSchedule *schedule)
 {
-  GArray *units = avatar_weights_get_groups (self->memory.weights);
-  guint64 most;
+  guint64 bytes = 0;
 
-  avatar_conditioning_plan_texts (&self->conditioning, room, &plan->text);
-  most = plan->text.weight_bytes;
-  for (guint ahead = 0; units && ahead < 2; ahead++) {
-    const AvatarWeightSchedule *route = ahead ? self->memory.precompute : self->memory.forward;
-    g_auto (AvatarPlacement) placing = { 0 };
+  for (guint i = 0; i < schedule->n; i++)
+    bytes += g_array_index (groups, AvatarWeightGroup, schedule->units[i]).bytes;
+  return bytes;
+}
 
-    if (!avatar_placement_init (&placing, self->device, units, route, room, error))
+/* Fills the placement of the weights in forwards in @plan. */
+static void
+fill_forward (AvatarDenoiser *self, const AvatarPlacement *placement, AvatarDenoiserPlan *plan)
+{
+  GArray *groups = avatar_weights_get_groups (self->memory.weights);
+  const AvatarWeightSchedule *schedule = self->memory.forward;
+
+  plan->expand_bytes = placement->scratches
+      * avatar_device_get_allocation_size (self->device, placement->scratch_bytes);
+  plan->slots_bytes = placement->slots_bytes - plan->expand_bytes;
+  plan->resident_bytes = placement->resident_bytes;
+  plan->streamed_bytes = placement->streamed_bytes;
+  plan->n_slots = placement->slots;
+  plan->n_resident = placement->n_residents;
+  plan->n_groups = schedule->n;
+  plan->pinned_bytes
+      = count_pinned_bytes (groups, schedule, placement, self->settings.pinned_bytes);
+  plan->precompute_bytes = count_schedule_bytes (groups, self->memory.precompute)
+      + count_schedule_bytes (groups, schedule) - placement->streamed_bytes;
+  plan->host_bytes += MAX (count_staging_bytes (groups), plan->text.host_bytes);
+}
+
+/* Places the weights of both schedules in @available_bytes, without the arena. On a device that is
+ * not discrete there are no groups to place. */
+static gboolean
+place_weights (AvatarDenoiser *self, guint64 available_bytes, AvatarDenoiserPlan *plan,
+    GError **error)
+{
+  GArray *groups = avatar_weights_get_groups (self->memory.weights);
+  g_auto (AvatarPlacement) precompute = { 0 };
+  g_auto (AvatarPlacement) forward = { 0 };
+  guint64 bytes;
+
+  avatar_conditioning_plan_texts (&self->conditioning, available_bytes, &plan->text);
+  bytes = plan->text.weight_bytes;
+  if (groups) {
+    if (!avatar_placement_init (&forward, self->device, groups, self->memory.forward,
+            available_bytes, error)
+        || !avatar_placement_init (&precompute, self->device, groups, self->memory.precompute,
+            available_bytes, error))
       return FALSE;
-    most = MAX (most, placing.slots_bytes + placing.resident_bytes);
-    if (ahead) {
-      for (guint i = 0; i < route->n; i++)
-        plan->ahead += g_array_index (units, AvatarWeightGroup, route->units[i]).bytes;
-      continue;
-    }
-    plan->expand = placing.scratches
-        * avatar_device_get_allocation_size (self->device, placing.scratch_bytes);
-    plan->slots = placing.slots_bytes - plan->expand;
-    plan->resident = placing.resident_bytes;
-    plan->streamed = placing.streamed_bytes;
-    plan->n_slots = placing.slots;
-    plan->n_resident = placing.n_residents;
-    plan->n_units = route->n;
-    plan->pinned = pinned_bytes (units, route, &placing, self->settings.pinned_bytes);
-    for (guint i = 0; i < route->n; i++)
-      plan->ahead += g_array_index (units, AvatarWeightGroup, route->units[i]).bytes;
-    plan->ahead -= placing.streamed_bytes;
-    plan->host += MAX (staging_bytes (units), plan->text.host_bytes);
+    bytes = MAX (bytes, forward.slots_bytes + forward.resident_bytes);
+    bytes = MAX (bytes, precompute.slots_bytes + precompute.resident_bytes);
+    fill_forward (self, &forward, plan);
   }
-  plan->peak = plan->fixed + plan->arena + most;
+  plan->peak_bytes = plan->fixed_bytes + plan->arena_bytes + bytes;
   return TRUE;
 }
 
+/* Returns the number of windows for @frames video frames. */
 static guint
 count_windows (AvatarDenoiser *self, guint frames)
 {
-  gint64 more, fresh = self->stream.shape.frames - self->settings.overlap;
+  gint64 remaining, step = self->stream.shape.frames - self->settings.overlap;
 
   if (self->settings.mode == AVATAR_DENOISE_MODE_CLIP)
     return avatar_clip_plan (frames, self->stream.shape.frames).windows;
-  more = ((gint64) frames + 2) / 4 + 1 - self->stream.shape.frames;
-  return more > 0 ? 1 + (more + fresh - 1) / fresh : 1;
+  /* latent frames after the first window; each further window adds @step of them */
+  remaining = ((gint64) frames + 2) / 4 + 1 - self->stream.shape.frames;
+  return remaining > 0 ? 1 + (remaining + step - 1) / step : 1;
 }
 
+/* Fills work and host memory of all windows in @plan. */
 static void
-fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *settled, guint frames,
+fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *memory_plan, guint frames,
     AvatarDenoiserPlan *plan)
 {
   guint windows = count_windows (self, frames);
   gboolean clip = self->settings.mode == AVATAR_DENOISE_MODE_CLIP;
-  AvatarCost nothing = { 0 };
+  AvatarCost zero = { 0 };
 
-  plan->shares = self->window.share;
-  plan->keeps = self->window.storage == AVATAR_TOKEN_STORAGE_ARENA;
-  plan->file = avatar_weights_file_bytes (self->memory.weights);
-  plan->n_full = (guint64) windows * settled->n_full;
-  plan->n_cached = (guint64) windows * settled->n_cached;
-  plan->once = settled->once;
-  plan->full = work_add (nothing, windows, settled->full, nothing);
-  plan->cached = work_add (nothing, windows, settled->cached, nothing);
-  plan->host += avatar_window_host_bytes (&self->window,
+  plan->shares_prefix = self->window.share_prefix;
+  plan->cache_on_device = self->window.storage == AVATAR_TOKEN_STORAGE_DEVICE;
+  plan->file_bytes = avatar_weights_file_bytes (self->memory.weights);
+  plan->n_full = (guint64) windows * memory_plan->n_full;
+  plan->n_cached = (guint64) windows * memory_plan->n_cached;
+  plan->precompute = memory_plan->precompute;
+  plan->full = cost_add (zero, windows, memory_plan->full, zero);
+  plan->cached = cost_add (zero, windows, memory_plan->cached, zero);
+  plan->host_bytes += avatar_window_host_bytes (&self->window,
       avatar_device_get_backend (self->device)->activation,
       clip ? avatar_clip_plan (frames, self->stream.shape.frames).latents
            : self->stream.shape.frames,
       clip ? windows : 1);
-  plan->forward = one_forward (self);
+  plan->forward = count_forward (self);
 }
 
 gboolean
 avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, guint frames, guint64 room, AvatarDenoiserPlan *plan,
-    GError **error)
+    const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
+    AvatarDenoiserPlan *plan, GError **error)
 {
-  AvatarDenoiseSettings any = *settings;
+  AvatarDenoiseSettings copy = *settings;
   g_autoptr (AvatarDenoiser) self = NULL;
-  AvatarMemoryPlan settled;
+  AvatarMemoryPlan memory_plan;
 
   if (avatar_model_has_text_encoder (model))
-    any.prompt = NULL; /* the longest possible one, which needs no tokenizer */
-  self = avatar_denoiser_open (model, device, &any, AVATAR_DENOISER_PLAN, error);
+    copy.prompt = NULL; /* plans for the longest prompt, which needs no tokenizer */
+  self = avatar_denoiser_open (model, device, &copy, AVATAR_DENOISER_PLAN, error);
   if (!self)
     return FALSE;
-  *plan = (AvatarDenoiserPlan){ .fixed = avatar_weights_fixed_bytes (self->memory.weights) };
-  room -= MIN (room, plan->fixed);
-  plan->fits = avatar_denoiser_plan_memory (self, room, room, &settled, NULL);
-  plan->least = plan->fixed + settled.least;
+  *plan = (AvatarDenoiserPlan){
+    .fixed_bytes = avatar_weights_fixed_bytes (self->memory.weights),
+  };
+  available_bytes -= MIN (available_bytes, plan->fixed_bytes);
+  plan->fits
+      = avatar_denoiser_plan_memory (self, available_bytes, available_bytes, &memory_plan, NULL);
+  plan->min_bytes = plan->fixed_bytes + memory_plan.min_bytes;
   if (!plan->fits)
-    room = settled.least;
-  plan->arena = avatar_device_get_allocation_size (device, settled.arena);
-  if (!place_weights (self, room - plan->arena, plan, error))
+    available_bytes = memory_plan.min_bytes;
+  plan->arena_bytes = avatar_device_get_allocation_size (device, memory_plan.arena_bytes);
+  if (!place_weights (self, available_bytes - plan->arena_bytes, plan, error))
     return FALSE;
-  fill_plan (self, &settled, frames, plan);
+  fill_plan (self, &memory_plan, frames, plan);
   return TRUE;
 }

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-/* @shape: (out): [channels, frames, h, w]. Returns FALSE for another number of dimensions. */
+/* Gets the shape without a leading dimension of 1. @shape: (out): [channels, frames, h, w], in @t.
+ * Returns FALSE for another number of dimensions. */
 static gboolean
 get_shape (const AvatarTensorSource *t, const gint64 **shape)
 {
@@ -12,8 +13,8 @@ get_shape (const AvatarTensorSource *t, const gint64 **shape)
 }
 
 static gboolean
-check_shape (const AvatarTensorSource *t, const char *name, const char *what, const gint64 want[4],
-    GError **error)
+check_shape (const AvatarTensorSource *t, const char *name, const char *setting,
+    const gint64 want[4], GError **error)
 {
   const gint64 *found;
   g_autofree char *text = NULL;
@@ -24,14 +25,14 @@ check_shape (const AvatarTensorSource *t, const char *name, const char *what, co
   text = avatar_tensor_source_describe (t);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: the tensor is %s; for %s a tensor of floats [%d, T, %d, %d] or [1, %d, T, %d, %d] was "
-      "expected, T being at least %d latent frames: noise for this size of video",
-      name, text, what, (int) want[0], (int) want[2], (int) want[3], (int) want[0], (int) want[2],
-      (int) want[3], (int) want[1]);
+      "expected, with T at least %d latent frames; make the noise for this size of video",
+      name, text, setting, (int) want[0], (int) want[2], (int) want[3], (int) want[0],
+      (int) want[2], (int) want[3], (int) want[1]);
   return FALSE;
 }
 
 gboolean
-avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const char *what,
+avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const char *setting,
     const gint64 shape[4], GError **error)
 {
   const char *name = avatar_tensor_file_get_name (file);
@@ -46,12 +47,12 @@ avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const cha
   }
   if (avatar_tensor_file_n (file) != 1) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: there are %u tensors in the file; for %s one was expected", name,
-        avatar_tensor_file_n (file), what);
+        "%s: the file has %u tensors; for %s one was expected", name, avatar_tensor_file_n (file),
+        setting);
     return FALSE;
   }
   avatar_tensor_file_nth (file, 0, &t);
-  if (!check_shape (&t, name, what, shape, error))
+  if (!check_shape (&t, name, setting, shape, error))
     return FALSE;
   get_shape (&t, &found);
   self->values = avatar_tensor_source_read_all (&t, error);
@@ -62,19 +63,19 @@ avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const cha
     return TRUE;
   avatar_noise_file_clear (self);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-      "%s: there are NaN or infinite values in it; for %s finite ones were expected", name, what);
+      "%s: the values include NaN or infinity; for %s finite ones were expected", name, setting);
   return FALSE;
 }
 
 gboolean
-avatar_noise_file_load (AvatarNoiseFile *self, const char *path, const char *what,
+avatar_noise_file_load (AvatarNoiseFile *self, const char *path, const char *setting,
     const gint64 shape[4], GError **error)
 {
   g_autoptr (AvatarTensorFile) file = avatar_tensor_file_open (path, error);
 
   if (file)
-    return avatar_noise_file_read (self, file, what, shape, error);
-  g_prefix_error (error, "%s: ", what);
+    return avatar_noise_file_read (self, file, setting, shape, error);
+  g_prefix_error (error, "%s: ", setting);
   return FALSE;
 }
 

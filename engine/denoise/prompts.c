@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Text states of the positive and of the negative prompt. */
+/* Text states of the positive and of the negative prompt: copied from the settings, computed by the
+ * text encoders, or looked up in the byte table of a model without them. */
 #include "engine/denoise/conditioning.h"
 #include "engine/text/text.h"
 #include "engine/model/model.h"
@@ -9,6 +10,7 @@
 /* Largest number of rows of a text; the released model has 831. */
 #define MAX_TEXT 4096
 
+/* Copies @texts [2], after checking their lengths. */
 static gboolean
 copy_texts (AvatarConditioning *self, const AvatarTextStates *texts, GError **error)
 {
@@ -35,14 +37,14 @@ copy_texts (AvatarConditioning *self, const AvatarTextStates *texts, GError **er
   return TRUE;
 }
 
-/* The negative prompt is used by guidance only. */
+/* Returns the number of prompts; the negative one is used by guidance only. */
 static guint
 count_prompts (AvatarConditioning *self)
 {
   return self->settings->guidance_scale > 1 ? 2 : 1;
 }
 
-/* Text states from the byte table of models without encoders. */
+/* Looks up text states in the byte table of models without encoders. */
 static gboolean
 encode_bytes (AvatarConditioning *self, GError **error)
 {
@@ -54,14 +56,14 @@ encode_bytes (AvatarConditioning *self, GError **error)
     float *states = NULL, *pooled = NULL;
     guint n = avatar_model_get_config (self->model)->text.max_states;
 
-    /* a plan needs the largest length only */
+    /* a plan without the table uses the largest length */
     if ((encoder || self->use == AVATAR_DENOISER_RUN)
         && !avatar_text_encode (self->model, prompts[i] ? prompts[i] : "", &states, &n, &pooled,
             error))
       return FALSE;
     *text = (AvatarText){ .states = states, .pooled = pooled, .n = n, .used = n };
     if (states && prompts[i] && (i == 0 || count_prompts (self) > 1))
-      self->cuts[i].language = strlen (prompts[i]) + 1 - n;
+      self->truncations[i].language = strlen (prompts[i]) + 1 - n;
   }
   return TRUE;
 }
@@ -73,7 +75,7 @@ has_encoders (AvatarConditioning *self)
       && avatar_model_get_component (self->model, AVATAR_COMPONENT_CLIP, NULL);
 }
 
-/* Opens the encoder and sets the number of rows that it will give. */
+/* Opens the encoder and sets the number of rows of its results. */
 static gboolean
 open_encoder (AvatarConditioning *self, GError **error)
 {
@@ -94,7 +96,7 @@ open_encoder (AvatarConditioning *self, GError **error)
   for (guint i = 0; i < settings.n_prompts; i++) {
     const AvatarEncoding *e = avatar_text_encoder_get_encoding (self->text, i);
 
-    self->cuts[i]
+    self->truncations[i]
         = (AvatarPromptTruncation){ .language = e->llava.dropped, .clip = e->clip.dropped };
   }
   for (guint i = 0; i < 2; i++) {
@@ -108,18 +110,19 @@ open_encoder (AvatarConditioning *self, GError **error)
 }
 
 gboolean
-avatar_conditioning_take_texts (AvatarConditioning *self, const AvatarTextStates *texts,
+avatar_conditioning_set_texts (AvatarConditioning *self, const AvatarTextStates *texts,
     GError **error)
 {
   if (texts)
     return copy_texts (self, texts, error);
-  /* a plan does not need the files of the encoders */
+  /* a plan uses the encoders only if their files exist */
   if (avatar_model_has_text_encoder (self->model)
       && (self->use == AVATAR_DENOISER_RUN || has_encoders (self)))
     return open_encoder (self, error);
   return encode_bytes (self, error);
 }
 
+/* Converts progress of the text encoder. */
 static void
 report (guint done, guint parts, gpointer data)
 {
@@ -146,9 +149,9 @@ round_texts (AvatarConditioning *self)
   }
 }
 
-/* Replaces the states and pooled vectors of the texts by those that the encoder has computed. */
+/* Sets states and pooled vectors of the texts to those that the encoder has computed. */
 static void
-take_encodings (AvatarConditioning *self)
+set_encodings (AvatarConditioning *self)
 {
   for (guint i = 0; i < count_prompts (self); i++) {
     AvatarText *text = &self->conditions.text[i];
@@ -166,7 +169,7 @@ avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoiserMemory
     const AvatarImage *image, const AvatarDenoiserProgress *progress, GError **error)
 {
   if (self->text) {
-    /* results of the texts before, and the memory for weights of the transformer */
+    /* frees results for the old texts, and memory for the encoder's weights */
     avatar_ops_finish (memory->ops);
     avatar_window_clear (memory->window);
     avatar_weights_drop_schedule (memory->weights);
@@ -174,17 +177,17 @@ avatar_conditioning_encode_texts (AvatarConditioning *self, AvatarDenoiserMemory
     if (!avatar_text_encoder_run (self->text, memory->ops, image, report, (gpointer) progress,
             error))
       return FALSE;
-    take_encodings (self);
+    set_encodings (self);
   }
   round_texts (self);
   return TRUE;
 }
 
 void
-avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 room,
+avatar_conditioning_plan_texts (AvatarConditioning *self, guint64 available_bytes,
     AvatarTextEncoderRequirements *needs)
 {
   *needs = (AvatarTextEncoderRequirements){ 0 };
   if (self->text)
-    avatar_text_encoder_plan (self->text, room, needs);
+    avatar_text_encoder_plan (self->text, available_bytes, needs);
 }

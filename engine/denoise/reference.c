@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The reference latent of the portrait (docs/dev/spec/denoise.md 4.4), the noise of its posterior
  * (docs/dev/spec/denoise.md 4.6), and the mask of the face. */
-#include "engine/denoise/parity.h"
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
+#include "engine/denoise/upstream-rounding.h"
 #include "engine/image/face.h"
 #include "engine/vae/encoder.h"
 
 #include <string.h>
 
-/* Noise of the posterior is that of frame numbers from here on, which no video reaches. */
+/* First frame number of seeded noise for the posterior. No video has a frame of that number, so
+ * this noise is independent of the initial noise. */
 #define POSTERIOR_FRAME ((guint64) 1 << 63)
 
+/* Returns TRUE if the reference latent is the mode of the posterior. */
 static gboolean
-takes_mode (const AvatarDenoiseSettings *s)
+uses_mode (const AvatarDenoiseSettings *s)
 {
   return !s->posterior_noise || strcmp (s->posterior_noise, "mode") == 0;
 }
@@ -25,21 +27,21 @@ avatar_conditioning_init_posterior (AvatarConditioning *self, const AvatarDenois
   const gint64 shape[4]
       = { self->shape.channels, self->shape.frames, self->shape.h8, self->shape.w8 };
 
-  self->conditions.n_reference = takes_mode (s) ? 1 : self->shape.frames;
+  self->conditions.n_reference = uses_mode (s) ? 1 : self->shape.frames;
   self->seeded_posterior = s->posterior_noise && strcmp (s->posterior_noise, "seeded") == 0;
-  return self->use == AVATAR_DENOISER_PLAN || takes_mode (s) || self->seeded_posterior
-      || avatar_noise_file_load (&self->posterior, s->posterior_noise, "posterior-noise", shape,
-          error);
+  return self->use == AVATAR_DENOISER_PLAN || uses_mode (s) || self->seeded_posterior
+      || avatar_noise_file_load (&self->posterior_noise, s->posterior_noise, "posterior-noise",
+          shape, error);
 }
 
-/* Pixels of @image in -1..1, [height, width, 3]. */
+/* Returns the pixels of @image in -1..1, [height, width, 3]. Free with g_free(). */
 static float *
 prepare_pixels (AvatarConditioning *self, const AvatarImage *image)
 {
   float *rgb = g_new (float, (gsize) image->width * image->height * 3);
 
   if (self->settings->upstream_rounding) {
-    avatar_parity_pixels (rgb, image);
+    avatar_upstream_pixels (rgb, image);
     return rgb;
   }
   for (guint y = 0; y < image->height; y++)
@@ -49,18 +51,19 @@ prepare_pixels (AvatarConditioning *self, const AvatarImage *image)
   return rgb;
 }
 
-/* Noise of the posterior's frame @j: [channels, h8, w8]; %NULL for its mode. */
+/* Returns the noise of frame @j of the posterior: [channels, h8, w8]; %NULL for its mode. Free with
+ * g_free(). */
 static float *
 posterior_noise (AvatarConditioning *self, guint j)
 {
   gsize n = self->shape.h8 * self->shape.w8;
   float *noise;
 
-  if (!self->seeded_posterior && !self->posterior.values)
+  if (!self->seeded_posterior && !self->posterior_noise.values)
     return NULL;
   noise = g_new (float, self->shape.channels *n);
-  if (self->posterior.values)
-    avatar_noise_file_copy (&self->posterior, j, noise, self->shape.channels, 1, 0, n);
+  if (self->posterior_noise.values)
+    avatar_noise_file_copy (&self->posterior_noise, j, noise, self->shape.channels, 1, 0, n);
   else
     avatar_noise_fill (noise, self->shape.channels * n, self->settings->seed, POSTERIOR_FRAME + j);
   return noise;
@@ -78,15 +81,16 @@ avatar_conditioning_sample_reference (AvatarConditioning *self)
   for (guint j = 0; j < frames; j++) {
     g_autofree float *noise = posterior_noise (self, j);
 
-    avatar_posterior_sample (one, self->moments, noise, all, vae->shift_factor, vae->scaling_factor,
-        self->settings->upstream_rounding);
+    avatar_posterior_sample (one, self->posterior_moments, noise, all, vae->shift_factor,
+        vae->scaling_factor,
+        self->settings->upstream_rounding ? AVATAR_ROUNDING_UPSTREAM : AVATAR_ROUNDING_NONE);
     for (gint64 c = 0; c < self->shape.channels; c++)
       memcpy (reference + (c * frames + j) * n, one + c * n, n * sizeof (float));
   }
   self->conditions.reference = reference;
 }
 
-/* Computes the moments of the posterior of @image: [2 channels, h8, w8]. */
+/* Computes the moments of the posterior of @image. @moments: (out): [2 channels, h8, w8] */
 static gboolean
 encode_reference (AvatarConditioning *self, const AvatarImage *image, float *moments,
     GError **error)
@@ -102,7 +106,7 @@ encode_reference (AvatarConditioning *self, const AvatarImage *image, float *mom
 }
 
 gboolean
-avatar_conditioning_take_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
+avatar_conditioning_set_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
 {
   g_autofree float *moments
       = g_new (float, 2 * self->shape.channels * self->shape.h8 * self->shape.w8);
@@ -113,7 +117,7 @@ avatar_conditioning_take_image (AvatarConditioning *self, const AvatarImage *ima
         image->data, error);
   if (!copy)
     return FALSE;
-  self->moments = g_steal_pointer (&moments);
+  self->posterior_moments = g_steal_pointer (&moments);
   self->image = copy;
   return TRUE;
 }
@@ -135,8 +139,9 @@ avatar_conditioning_check_image (const AvatarConditioning *self, const AvatarIma
 
   if (image->width != width || image->height != height || image->channels != 3) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-        "the fitted portrait is %ux%u with %u channels; %ux%u with 3 were expected", image->width,
-        image->height, image->channels, width, height);
+        "the portrait is %ux%u with %u channels; %ux%u with 3 were expected; fit it to the size of "
+        "the video",
+        image->width, image->height, image->channels, width, height);
     return FALSE;
   }
   return TRUE;
@@ -152,9 +157,9 @@ avatar_conditioning_clear (AvatarConditioning *self)
   }
   g_free (self->conditions.reference);
   g_free (self->conditions.face);
-  g_free (self->moments);
+  g_free (self->posterior_moments);
   avatar_image_free (self->image);
-  avatar_noise_file_clear (&self->posterior);
+  avatar_noise_file_clear (&self->posterior_noise);
   avatar_text_encoder_free (self->text);
 }
 
@@ -162,10 +167,10 @@ avatar_conditioning_clear (AvatarConditioning *self)
 static gboolean
 replace_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
 {
-  float *moments = self->moments;
+  float *moments = self->posterior_moments;
   AvatarImage *before = self->image;
 
-  if (!avatar_conditioning_take_image (self, image, error))
+  if (!avatar_conditioning_set_image (self, image, error))
     return FALSE;
   g_free (moments);
   avatar_image_free (before);
@@ -176,17 +181,17 @@ replace_image (AvatarConditioning *self, const AvatarImage *image, GError **erro
   return TRUE;
 }
 
-/* With the lock held. */
+/* Sets the reference. Called with the lock held. */
 static gboolean
-take_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
+set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
 {
   AvatarConditioning *c = &self->conditioning;
 
   if (self->memory.client)
-    avatar_denoiser_memory_release (&self->memory); /* for the portrait's encoder */
+    avatar_denoiser_memory_release (&self->memory); /* the VAE's encoder needs memory */
   if (!replace_image (c, image, error))
     return FALSE;
-  self->memory.begun = FALSE;
+  self->memory.has_constants = FALSE;
   return avatar_denoiser_memory_acquire (&self->memory, c->text_needs.min_weight_bytes, error)
       && avatar_conditioning_encode_texts (c, &self->memory, image, &self->progress, error);
 }
@@ -199,7 +204,7 @@ avatar_denoiser_set_reference (AvatarDenoiser *self, const AvatarImage *image, G
   if (!avatar_conditioning_check_image (&self->conditioning, image, error))
     return FALSE;
   g_mutex_lock (&self->memory.exec_lock);
-  ok = take_reference (self, image, error);
+  ok = set_reference (self, image, error);
   g_mutex_unlock (&self->memory.exec_lock);
   return ok;
 }

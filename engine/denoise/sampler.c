@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Schedule, guidance, noise and windows (docs/dev/spec/denoise.md 4). */
+/* Sigmas, guidance, noise and windows (docs/dev/spec/denoise.md 4). */
 #include "engine/denoise/sampler.h"
 
 #include <math.h>
@@ -17,15 +17,16 @@ avatar_sigma (guint i, guint steps, double shift)
 }
 
 AvatarGuidance
-avatar_guidance (guint i, guint steps, double cfg_scale)
+avatar_guidance (guint i, guint steps, double guidance_scale)
 {
   double left = 1. - (double) i / steps;
 
   if (i < FIRST_PHASE)
-    return (AvatarGuidance){ 2. + (cfg_scale - 2.) * left, 0.6, TRUE };
+    return (AvatarGuidance){ 2. + (guidance_scale - 2.) * left, 0.6, TRUE };
   return (AvatarGuidance){ 3.5 + 3. * left, 1., FALSE };
 }
 
+/* Replaces the counter @c by random bits: Philox 4x32-10. */
 static void
 philox (guint32 c[4], guint64 key)
 {
@@ -65,7 +66,7 @@ avatar_noise_fill (float *out, gsize n, guint64 seed, guint64 frame)
 AvatarClip
 avatar_clip_plan (guint frames, guint window)
 {
-  guint one = 4 * (window - 1) + 1; /* frames of one window */
+  guint one = 4 * (window - 1) + 1; /* video frames of one window */
   AvatarClip clip = { .window = window };
 
   if (frames <= one) {

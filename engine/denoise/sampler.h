@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Arithmetic of the sampler: schedule, guidance, noise, and upstream's windows over long clips. */
+/* Arithmetic of the sampler: sigmas, guidance, noise, and upstream's windows over long clips. Pure
+ * functions, which any thread may call. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* sigma_i of flow matching with @shift, i = 0 .. @steps (docs/dev/spec/denoise.md 4.7). */
+/* Returns sigma_i of flow matching with @shift, i = 0 .. @steps (docs/dev/spec/denoise.md 4.7). */
 double avatar_sigma (guint i, guint steps, double shift);
 
 /**
  * AvatarGuidance: guidance of one step in upstream's two phases (docs/dev/spec/denoise.md 4.9)
  * @scale: guidance scale
  * @face_scale: factor on the face mask
- * @negative: TRUE if the unconditional branch uses the negative prompt, FALSE for the positive one
+ * @negative: TRUE if the branch without audio uses the negative prompt, FALSE for the positive one
  */
 typedef struct
 {
@@ -21,7 +22,8 @@ typedef struct
   gboolean negative;
 } AvatarGuidance;
 
-AvatarGuidance avatar_guidance (guint i, guint steps, double cfg_scale);
+/* Returns the guidance of step @i. */
+AvatarGuidance avatar_guidance (guint i, guint steps, double guidance_scale);
 
 /* Fills @out [@n] with standard normal noise of latent frame @frame: Philox 4x32-10 (Salmon et al.
  * 2011) and Box-Muller. The noise of a frame depends on the seed and its index only. */
@@ -40,12 +42,13 @@ typedef struct
   guint latents, kept;
 } AvatarClip;
 
+/* Divides a clip of @frames video frames into windows of @window latent frames. */
 AvatarClip avatar_clip_plan (guint frames, guint window);
-/* The shift of all windows in step @i (docs/dev/spec/denoise.md 4.8). */
+/* Returns the shift of all windows in step @i, in latent frames (docs/dev/spec/denoise.md 4.8). */
 guint avatar_clip_shift (const AvatarClip *clip, guint i);
-/* The latent frame at position @j of window @k with @shift. */
+/* Returns the latent frame of the clip at index @j of window @k with @shift. */
 guint avatar_clip_latent (const AvatarClip *clip, guint shift, guint k, guint j);
-/* The audio row at row @r of window @k. */
+/* Returns the video frame of the clip whose features are row @r of window @k. */
 guint avatar_clip_audio (const AvatarClip *clip, guint shift, guint k, guint r);
 
 G_END_DECLS

@@ -32,16 +32,17 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
   else if (s->width < multiple || s->height < multiple || s->width > 4096 || s->height > 4096
       || s->width % multiple || s->height % multiple)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the video size %ux%u is impossible; both sides must be multiples of %u from %u to 4096 "
+        "the video size is %ux%u; both sides must be multiples of %u from %u to 4096 "
         "(this model was made for %ux%u)",
         s->width, s->height, multiple, multiple, info->width, info->height);
   else if (s->window_latents < 2 || s->window_latents > info->window_latents)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "chunk is %u latent frames; 2 to %u are possible", s->window_latents, info->window_latents);
+        "window-latents is %u; 2 to %u latent frames are possible", s->window_latents,
+        info->window_latents);
   else if (s->overlap < 1 || s->overlap >= s->window_latents)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "overlap is %u latent frames; it must be at least 1 and less than chunk, %u", s->overlap,
-        s->window_latents);
+        "overlap is %u latent frames; it must be at least 1 and less than window-latents, which is %u",
+        s->overlap, s->window_latents);
   else if (!(s->flow_shift > 0 && s->flow_shift <= 100))
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "flow-shift is %g; it must be above 0 and at most 100 (this model's default is %g)",
@@ -64,20 +65,20 @@ check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **
           && backend->supports_8bit_linear (avatar_device_get_handle (device))))
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "precision is fp8, in which %s cannot compute; choose auto, or a GPU of compute capability "
-      "8.9 or later",
+      "precision is fp8, which %s does not support; choose auto, or a GPU of compute capability 8.9 or "
+      "later",
       avatar_device_get_name (device));
   return FALSE;
 }
 
-/* @limit: the largest value that the device computes, or 0 for no limit. */
+/* Refuses a size over the limit of the device. @limit: largest supported value; 0: no limit */
 static gboolean
 check_limit (AvatarDevice *device, const char *what, gint64 found, gint64 limit, GError **error)
 {
   if (limit == 0 || found <= limit)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "this model's transformer has %s of %" G_GINT64_FORMAT "; %s computes up to %" G_GINT64_FORMAT
+      "this model's transformer has %s of %" G_GINT64_FORMAT "; %s supports up to %" G_GINT64_FORMAT
       "; choose device=cpu",
       what, found, avatar_device_get_name (device), limit);
   return FALSE;
@@ -109,19 +110,19 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.motion_exp = s->motion_exp;
   self->window.motion_pose = s->motion_pose;
   self->window.fps = avatar_model_get_info (self->model)->fps;
-  self->window.cfg_scale = s->guidance_scale;
+  self->window.guidance_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
-  self->window.parity = s->upstream_rounding;
+  self->window.upstream_rounding = s->upstream_rounding;
   self->window.steps = s->steps;
-  self->window.cache = s->step_cache;
-  self->window.cache_threshold = s->step_cache_threshold;
+  self->window.step_cache_mode = s->step_cache;
+  self->window.step_cache_threshold = s->step_cache_threshold;
   self->window.frames = self->stream.shape.frames;
   self->window.channels = self->stream.shape.channels;
   self->window.h8 = self->stream.shape.h8;
   self->window.w8 = self->stream.shape.w8;
 }
 
-/* Warnings about @loras, ended by %NULL. */
+/* Returns the warnings about @loras, with a %NULL at the end. */
 static GPtrArray *
 copy_warnings (GPtrArray *loras)
 {
@@ -137,7 +138,7 @@ copy_warnings (GPtrArray *loras)
   return all;
 }
 
-/* Copies the settings that outlive the caller's. avatar_denoiser_open() opens their files. */
+/* Copies the settings, except those that only avatar_denoiser_open() uses. */
 static void
 copy_settings (AvatarDenoiseSettings *to, const AvatarDenoiseSettings *from)
 {
@@ -166,6 +167,7 @@ init_stream (AvatarLatentStream *stream, const AvatarDenoiseSettings *s,
       (gsize) info->feature_steps * info->feature_states * info->feature_channels);
 }
 
+/* Loads the initial noise, if it is in a file. */
 static gboolean
 load_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error)
 {
@@ -174,7 +176,8 @@ load_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error
 
   if (s->noise && s->noise_file) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "noise is given twice, in memory and as the file %s; give one", s->noise_file);
+        "found initial noise in memory and in the file %s; expected only one of them",
+        s->noise_file);
     return FALSE;
   }
   return self->use == AVATAR_DENOISER_PLAN || !s->noise_file
@@ -201,7 +204,7 @@ open_weights (AvatarDenoiser *self, GPtrArray *loras, GError **error)
       self->use == AVATAR_DENOISER_PLAN ? AVATAR_WEIGHTS_SHAPES_ONLY : AVATAR_WEIGHTS_LOAD, error);
 }
 
-/* The parts that are made of checked settings without opening a file. */
+/* Allocates a denoiser with everything that needs no file. */
 static AvatarDenoiser *
 denoiser_alloc (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
     AvatarDenoiserUse use)
@@ -220,13 +223,13 @@ denoiser_alloc (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSet
     .settings = &self->settings,
     .shape = self->stream.shape,
     .use = use,
-    .texts_given = settings->text_states != NULL,
+    .has_text_states = settings->text_states != NULL,
   };
   g_mutex_init (&self->memory.exec_lock);
   self->memory.device = device;
   self->memory.window = &self->window;
-  self->memory.precompute = avatar_transformer_weight_schedule (c, TRUE);
-  self->memory.forward = avatar_transformer_weight_schedule (c, FALSE);
+  self->memory.precompute = avatar_transformer_weight_schedule (c, AVATAR_PASS_PRECOMPUTE);
+  self->memory.forward = avatar_transformer_weight_schedule (c, AVATAR_PASS_FORWARD);
   self->transformer.config = c;
   self->transformer.fp8 = settings->precision == AVATAR_PRECISION_FP8;
   return self;
@@ -246,7 +249,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   self = denoiser_alloc (model, device, settings, use);
   loras = avatar_lora_open_all (settings->loras, settings->n_loras, avatar_model_get_config (model),
       error);
-  if (!loras || !avatar_conditioning_take_texts (&self->conditioning, settings->text_states, error)
+  if (!loras || !avatar_conditioning_set_texts (&self->conditioning, settings->text_states, error)
       || !load_noise (self, settings, error)
       || !avatar_conditioning_init_posterior (&self->conditioning, settings, error))
     return NULL;

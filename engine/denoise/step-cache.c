@@ -4,26 +4,27 @@
 
 #include <math.h>
 
-/* Upstream's table is for 50 steps: full up to 15, from 41, and every fifth step between. */
+/* Upstream's table is for 50 steps. Full steps are those up to 15, those from 41 on, and every fifth
+ * step between them. */
 #define UPSTREAM_STEPS 50
 #define UPSTREAM_FIRST 16
 #define UPSTREAM_LAST 41
 #define UPSTREAM_EVERY 5
-/* Guidance uses other texts from this step on (docs/dev/spec/denoise.md 4.9), to which tokens of
- * the first phase do not apply. */
+/* First step of guidance with other texts (docs/dev/spec/denoise.md 4.9). Tokens of earlier steps do
+ * not apply to it. */
 #define SECOND_PHASE 10
 
-/* @of of upstream's steps, scaled to @n steps and rounded up. */
+/* Scales an index among upstream's steps to @n steps, rounded up. */
 static guint
-scaled (guint of, guint n)
+scale_step (guint step, guint n)
 {
-  return (of * n + UPSTREAM_STEPS - 1) / UPSTREAM_STEPS;
+  return (step * n + UPSTREAM_STEPS - 1) / UPSTREAM_STEPS;
 }
 
-/* Relative change of the modulation from @a to @b: TeaCache's measure (Liu et al. 2024, "Timestep
- * Embedding Tells") without its fitted polynomial. */
+/* Returns the relative change of the modulation from @a to @b: TeaCache's measure (Liu et al. 2024,
+ * "Timestep Embedding Tells") without its fitted polynomial. */
 static double
-change (const float *a, const float *b, gsize n)
+relative_change (const float *a, const float *b, gsize n)
 {
   double difference = 0, size = 0;
 
@@ -35,11 +36,11 @@ change (const float *a, const float *b, gsize n)
 }
 
 void
-avatar_step_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mode, double threshold,
-    const float *const *modulations, gsize n)
+avatar_step_cache_schedule (gboolean *is_full, guint steps, AvatarStepCacheMode mode,
+    double threshold, const float *const *modulations, gsize n)
 {
-  guint first = scaled (UPSTREAM_FIRST, steps), last = scaled (UPSTREAM_LAST, steps);
-  double gathered = 0;
+  guint first = scale_step (UPSTREAM_FIRST, steps), last = scale_step (UPSTREAM_LAST, steps);
+  double accumulated = 0;
 
   /* Upstream's full steps near the middle gain little for their cost
    * (docs/measurements/numerics.md); only the first ones are necessary. */
@@ -48,28 +49,32 @@ avatar_step_cache_schedule (gboolean *full, guint steps, AvatarStepCacheMode mod
     last = steps;
   }
   for (guint i = 0; i < steps; i++) {
-    full[i] = TRUE;
+    is_full[i] = TRUE;
     if (i > 0 && mode == AVATAR_STEP_CACHE_ADAPTIVE)
-      gathered += change (modulations[i - 1], modulations[i], n);
+      accumulated += relative_change (modulations[i - 1], modulations[i], n);
     if (mode != AVATAR_STEP_CACHE_NONE && i >= first && i < last && i + 1 < steps
         && i != SECOND_PHASE)
-      full[i]
-          = mode == AVATAR_STEP_CACHE_UPSTREAM ? i % UPSTREAM_EVERY == 0 : gathered >= threshold;
-    if (full[i])
-      gathered = 0;
+      is_full[i]
+          = mode == AVATAR_STEP_CACHE_UPSTREAM ? i % UPSTREAM_EVERY == 0 : accumulated >= threshold;
+    if (is_full[i])
+      accumulated = 0;
   }
 }
 
-struct _AvatarTokens
+/* @s: tokens of a frame; @row: bytes of a token
+ * @arena: [branches]: all tokens, on the device
+ * @video: [branches]: tokens of the video, [latents, s], on the host
+ * @ends: [branches, windows]: tokens of the reference [s] and of the text, on the host
+ * @owner: [latents]: window that stored the frame last */
+struct _AvatarStepCache
 {
   AvatarTokenStorage storage;
   guint branches, latents, windows;
   gint64 s, frames;
-  gsize row;           /* bytes of a token */
-  AvatarTensor *arena; /* [branches] */
-  guint8 **video;      /* host: [branches] -> [latents, s] tokens */
-  guint8 **ends;       /* [branches, windows] -> reference [s], then text */
-  guint *owner;        /* [latents]: the window that wrote the frame last */
+  gsize row;
+  AvatarTensor *arena;
+  guint8 **video, **ends;
+  guint *owner;
 };
 
 AvatarStepCache *
@@ -85,13 +90,14 @@ avatar_step_cache_new (AvatarOps *ops, AvatarTokenStorage storage, guint branche
   self->row = width * avatar_dtype_size (ops->dtype);
   self->arena = g_new0 (AvatarTensor, branches);
   self->video = g_new0 (guint8 *, branches);
-  for (guint b = 0; b < branches && storage == AVATAR_TOKEN_STORAGE_ARENA; b++)
+  for (guint b = 0; b < branches && storage == AVATAR_TOKEN_STORAGE_DEVICE; b++)
     self->arena[b] = avatar_ops_alloc (ops, 2, (frames + 1) * s + text, width);
   return self;
 }
 
+/* Frees all tokens on the host. */
 static void
-forget (AvatarStepCache *self)
+drop_tokens (AvatarStepCache *self)
 {
   for (guint i = 0; i < self->branches; i++)
     g_clear_pointer (&self->video[i], g_free);
@@ -106,7 +112,7 @@ avatar_step_cache_free (AvatarStepCache *self)
 {
   if (!self)
     return;
-  forget (self);
+  drop_tokens (self);
   g_free (self->video);
   g_free (self->arena);
   g_free (self);
@@ -116,68 +122,68 @@ void
 avatar_step_cache_reset (AvatarStepCache *self, guint latents, guint windows)
 {
   g_return_if_fail (self->storage == AVATAR_TOKEN_STORAGE_HOST || windows == 1);
-  forget (self);
+  drop_tokens (self);
   self->latents = latents;
   self->windows = windows;
   self->ends = g_new0 (guint8 *, self->branches * windows);
   self->owner = g_new0 (guint, latents);
 }
 
-/* The clip's frame at position @j of the window. */
+/* Returns the frame of the clip at index @j of the window. */
 static guint
-frame_at (AvatarStepCache *self, AvatarWindowPosition place, gint64 j)
+frame_at (AvatarStepCache *self, AvatarWindowPosition position, gint64 j)
 {
-  return (place.start + j) % self->latents;
+  return (position.start + j) % self->latents;
 }
 
 void
 avatar_step_cache_store (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
-    AvatarWindowPosition place)
+    AvatarWindowPosition position)
 {
   gint64 s = self->s, l = tokens.shape[0], text = l - (self->frames + 1) * s;
   gsize frame = s * self->row;
   guint8 **ends;
 
-  if (self->storage == AVATAR_TOKEN_STORAGE_ARENA) {
+  if (self->storage == AVATAR_TOKEN_STORAGE_DEVICE) {
     avatar_op_copy (ops, avatar_tensor_rows (self->arena[branch], 0, l), tokens);
     return;
   }
   if (!avatar_ops_running (ops))
     return;
-  ends = &self->ends[branch * self->windows + place.window];
+  ends = &self->ends[branch * self->windows + position.window];
   if (!self->video[branch])
     self->video[branch] = g_malloc0 (self->latents * frame);
   *ends = g_realloc (*ends, frame + text * self->row);
   avatar_op_download_raw (ops, *ends, avatar_tensor_rows (tokens, 0, s));
   for (gint64 j = 0; j < self->frames; j++) {
-    guint f = frame_at (self, place, j);
+    guint f = frame_at (self, position, j);
 
     avatar_op_download_raw (ops, self->video[branch] + f * frame,
         avatar_tensor_rows (tokens, (j + 1) * s, s));
-    self->owner[f] = place.window;
+    self->owner[f] = position.window;
   }
   avatar_op_download_raw (ops, *ends + frame, avatar_tensor_rows (tokens, l - text, text));
 }
 
 void
 avatar_step_cache_load (AvatarStepCache *self, AvatarOps *ops, AvatarTensor tokens, guint branch,
-    AvatarWindowPosition place)
+    AvatarWindowPosition position)
 {
   gint64 s = self->s, l = tokens.shape[0], text = l - (self->frames + 1) * s;
   gsize frame = s * self->row;
   const guint8 *ends;
 
-  if (self->storage == AVATAR_TOKEN_STORAGE_ARENA) {
+  if (self->storage == AVATAR_TOKEN_STORAGE_DEVICE) {
     avatar_op_copy (ops, tokens, avatar_tensor_rows (self->arena[branch], 0, l));
     return;
   }
   if (!avatar_ops_running (ops))
     return;
-  ends = self->ends[branch * self->windows + self->owner[frame_at (self, place, 0)]];
+  ends = self->ends[branch * self->windows + self->owner[frame_at (self, position, 0)]];
   g_assert (ends && self->video[branch]);
   avatar_op_upload_raw (ops, avatar_tensor_rows (tokens, 0, s), ends);
   for (gint64 j = 0; j < self->frames; j++)
     avatar_op_upload_raw (ops, avatar_tensor_rows (tokens, (j + 1) * s, s),
-        self->video[branch] + frame_at (self, place, j) * frame);
+        self->video[branch] + frame_at (self, position, j) * frame);
   avatar_op_upload_raw (ops, avatar_tensor_rows (tokens, l - text, text), ends + frame);
 }

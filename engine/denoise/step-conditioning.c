@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a forward needs of its time and prompt: the modulation of all blocks and the refined text
- * (docs/dev/spec/denoise.md 2.4 to 2.7). Neither depends on the latents, and their weights are a
- * third of the model, so all steps are computed ahead, weight by weight, and wait on the host. */
+/* Step conditioning: the modulation of all blocks and the refined text, which depend on the time and
+ * the prompt only (docs/dev/spec/denoise.md 2.4 to 2.7). Their weights are a third of the model.
+ * They are computed for all steps before the first forward, so that each weight is copied to the
+ * device once, and stored on the host. */
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
 #include <math.h>
 #include <string.h>
 
-/* y [n, N] float32 += or = two linear layers over the sinusoids of @values
- * (docs/dev/spec/denoise.md 2.4) */
+/* Computes y [n, N] = two linear layers over the sinusoids of @values [n]
+ * (docs/dev/spec/denoise.md 2.4). */
 static void
 embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
     const AvatarMlpWeights *embedder, const double *values, gint64 n)
@@ -26,10 +27,11 @@ embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
   avatar_ops_release (ops, mark);
 }
 
-/* vec [n, D] float32 (docs/dev/spec/denoise.md 2.5, step 1) */
+/* Computes the condition vectors of @n steps, vec [n, D] float32 (docs/dev/spec/denoise.md 2.5, step
+ * 1). */
 static void
 condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
-    const AvatarStepConditioning *moments, gint64 n)
+    const AvatarStepConditioning *steps, gint64 n)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, pooled_dim = self->config->pooled_dim;
@@ -41,35 +43,36 @@ condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
   g_autofree float *host = g_new0 (float, n *pooled_dim);
 
   for (gint64 i = 0; i < n; i++)
-    values[i] = moments[i].t;
+    values[i] = steps[i].t;
   embed_numbers (self, ops, vec, &p->time_in, values, n);
   for (guint k = 0; k < 2; k++) {
     /* upstream embeds four numbers, which are all the same, to a quarter of the width each */
     AvatarTensor quarter = avatar_tensor_cols (term, 0, d / 4);
 
     for (gint64 i = 0; i < n; i++)
-      values[i] = k ? moments[i].motion_pose : moments[i].motion_exp;
+      values[i] = k ? steps[i].motion_pose : steps[i].motion_exp;
     embed_numbers (self, ops, quarter, motion[k], values, n);
     for (gint64 j = 1; j < 4; j++)
       avatar_op_copy (ops, avatar_tensor_cols (term, j * (d / 4), d / 4), quarter);
     avatar_op_axpby (ops, vec, 1, term, 1);
   }
   for (gint64 i = 0; i < n; i++)
-    values[i] = moments[i].fps;
+    values[i] = steps[i].fps;
   embed_numbers (self, ops, term, &p->fps_proj, values, n);
   avatar_op_axpby (ops, vec, 1, term, 1);
   for (gint64 i = 0; i < n && avatar_ops_running (ops); i++)
-    memcpy (host + i * pooled_dim, moments[i].prompt->pooled, pooled_dim * sizeof (float));
+    memcpy (host + i * pooled_dim, steps[i].prompt->pooled, pooled_dim * sizeof (float));
   avatar_op_upload (ops, pooled, host);
   avatar_mlp (ops, term, pooled, &p->vector_in, AVATAR_ACT_SILU);
   avatar_op_axpby (ops, vec, 1, term, 1);
   avatar_ops_release (ops, mark);
 }
 
-/* The vectors of one layer for all moments, to their place on the host. */
+/* Computes the modulation of one layer for all steps, and downloads it to @offset of each step's
+ * modulation. */
 static void
 modulation (AvatarOps *ops, AvatarTensor silu_vec, const AvatarModuleWeights *layer, gint64 offset,
-    const AvatarStepConditioning *moments)
+    const AvatarStepConditioning *steps)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 n = silu_vec.shape[0];
@@ -83,13 +86,13 @@ modulation (AvatarOps *ops, AvatarTensor silu_vec, const AvatarModuleWeights *la
     host = g_new0 (float, avatar_tensor_n (y));
   avatar_op_download (ops, host, y);
   for (gint64 i = 0; host && i < n; i++)
-    memcpy (moments[i].modulation + offset, host + i * w.shape[0], w.shape[0] * sizeof (float));
+    memcpy (steps[i].modulation + offset, host + i * w.shape[0], w.shape[0] * sizeof (float));
   avatar_ops_release (ops, mark);
 }
 
 static void
 all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
-    const AvatarStepConditioning *moments)
+    const AvatarStepConditioning *steps)
 {
   const AvatarTransformerConfig *c = self->config;
   const AvatarTransformerWeights *p = self->params;
@@ -100,21 +103,21 @@ all_modulations (AvatarTransformer *self, AvatarOps *ops, AvatarTensor silu_vec,
 
     avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
     modulation (ops, silu_vec, i % 2 ? &b->txt.mod : &b->img.mod,
-        avatar_modulation_double (c, i / 2, stream), moments);
+        avatar_modulation_double (c, i / 2, stream), steps);
     avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
   }
   for (guint i = 0; i < c->n_single; i++) {
     avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
     modulation (ops, silu_vec, &p->single_blocks[i].modulation, avatar_modulation_single (c, i),
-        moments);
+        steps);
     avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
   }
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
-  modulation (ops, silu_vec, &p->final_modulation, avatar_modulation_final (c), moments);
+  modulation (ops, silu_vec, &p->final_modulation, avatar_modulation_final (c), steps);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
 }
 
-/* The vector of @n float32 values as gate of linear_add, from the only row of @gates. */
+/* Returns gate @i, a vector [n], of @gates [1, gates n]. */
 static AvatarTensor
 gate_of (AvatarTensor gates, guint i, gint64 n)
 {
@@ -123,8 +126,8 @@ gate_of (AvatarTensor gates, guint i, gint64 n)
   return avatar_tensor_of_shape (t.dtype, t.data, 1, &n);
 }
 
-/* One refiner block on x [n, D] (docs/dev/spec/denoise.md 2.7, step 4); c [1, D] went through
- * SiLU. */
+/* Computes refiner block @i on x [n, D] (docs/dev/spec/denoise.md 2.7, step 4). @c: condition vector
+ * after SiLU, [1, D]; @mask: [n], or AVATAR_NO_TENSOR */
 static void
 refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTensor c, guint i,
     AvatarTensor mask)
@@ -155,12 +158,12 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
   avatar_ops_release (ops, mark);
 }
 
-/* The refined text of one moment (docs/dev/spec/denoise.md 2.7), to its place on the host. */
+/* Computes the refined text of one step (docs/dev/spec/denoise.md 2.7) and downloads it. */
 static void
-refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditioning *moment)
+refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditioning *step)
 {
   const AvatarRefinerInput *input = &self->params->refiner_input;
-  const AvatarText *text = moment->prompt;
+  const AvatarText *text = step->prompt;
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden, n = text->n, k = self->config->text_dim;
   AvatarTensor x = avatar_ops_alloc (ops, 2, n, d), states = avatar_ops_alloc (ops, 2, n, k);
@@ -183,7 +186,7 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditionin
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT, 0);
   avatar_op_mean_rows (ops, mean, states, weight);
   avatar_mlp (ops, sum, avatar_as_row (mean), &input->mean, AVATAR_ACT_SILU);
-  embed_numbers (self, ops, term, &input->time, &moment->t, 1);
+  embed_numbers (self, ops, term, &input->time, &step->t, 1);
   avatar_op_axpby (ops, sum, 1, term, 1);
   avatar_op_act (ops, sum, AVATAR_ACT_SILU);
   avatar_op_copy (ops, c, sum);
@@ -192,13 +195,13 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditionin
   for (guint i = 0; i < self->config->refiner_depth; i++)
     refine_block (self, ops, x, c, i, mask);
   avatar_transformer_tap (self, ops, "txt_in", x);
-  avatar_op_download_raw (ops, moment->text, avatar_tensor_rows (x, 0, text->used));
+  avatar_op_download_raw (ops, step->text, avatar_tensor_rows (x, 0, text->used));
   avatar_ops_release (ops, mark);
 }
 
 void
 avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
-    const AvatarStepConditioning *moments, guint n)
+    const AvatarStepConditioning *steps, guint n)
 {
   gsize mark = avatar_ops_mark (ops);
   gint64 d = self->config->hidden;
@@ -206,19 +209,19 @@ avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
   AvatarTensor silu_vec = avatar_ops_alloc (ops, 2, (gint64) n, d);
 
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_EMBED, 0);
-  condition_vectors (self, ops, vec, moments, n);
+  condition_vectors (self, ops, vec, steps, n);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_EMBED, 0);
   avatar_transformer_tap (self, ops, "vec", vec);
   avatar_op_act (ops, vec, AVATAR_ACT_SILU);
   avatar_op_copy (ops, silu_vec, vec);
-  all_modulations (self, ops, silu_vec, moments);
+  all_modulations (self, ops, silu_vec, steps);
   avatar_ops_release (ops, mark);
 }
 
 void
 avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops,
-    const AvatarStepConditioning *moments, guint n)
+    const AvatarStepConditioning *steps, guint n)
 {
   for (guint i = 0; i < n; i++)
-    refine_one (self, ops, &moments[i]);
+    refine_one (self, ops, &steps[i]);
 }

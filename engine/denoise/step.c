@@ -2,8 +2,8 @@
 /* One denoising step of a window, the noise before the first one, and the check for NaN and
  * infinity after each. */
 #include "engine/denoise/denoiser-private.h"
-#include "engine/denoise/parity.h"
 #include "engine/denoise/sampler.h"
+#include "engine/denoise/upstream-rounding.h"
 #include "engine/model/nan-search.h"
 
 #include <string.h>
@@ -28,39 +28,39 @@ avatar_step_buffers_new (AvatarOps *ops, const AvatarLatentShape *shape)
 }
 
 AvatarTensor
-avatar_step_alloc_held (AvatarOps *ops, const AvatarLatentShape *shape, gint64 known)
+avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint64 frames)
 {
   return avatar_ops_alloc_as (ops, AVATAR_F32, 2, shape->channels,
-      known * (gint64) avatar_latent_shape_plane (shape));
+      frames * (gint64) avatar_latent_shape_plane (shape));
 }
 
-/* Guidance and step with upstream's roundings. */
+/* Computes guidance and Euler step with upstream's roundings. */
 static guint
-step_as_upstream (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition place,
+step_as_upstream (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition position,
     const AvatarStepBuffers *b, float dt)
 {
-  guint forwards = avatar_window_branches (window, ops, b->v, b->x, i, place);
+  guint forwards = avatar_window_branches (window, ops, b->v, b->x, i, position);
   double scale;
 
   if (avatar_window_is_guided (window, i, &scale))
-    avatar_parity_guide (ops, b->v, window->second, scale);
+    avatar_upstream_guide (ops, b->v, window->velocity_without_audio, scale);
   else
     avatar_op_scale_round (ops, b->v, 1, AVATAR_BF16);
-  avatar_parity_step (ops, b->x, b->v, dt);
+  avatar_upstream_step (ops, b->x, b->v, dt);
   return forwards;
 }
 
 guint
-avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition place,
+avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition position,
     const AvatarStepBuffers *b)
 {
   double sigma = avatar_window_sigma (window, i), next = avatar_window_sigma (window, i + 1);
   guint forwards;
 
-  if (window->parity) {
-    forwards = step_as_upstream (window, ops, i, place, b, (float) next - (float) sigma);
+  if (window->upstream_rounding) {
+    forwards = step_as_upstream (window, ops, i, position, b, (float) next - (float) sigma);
   } else {
-    forwards = avatar_window_velocity (window, ops, b->v, b->x, i, place);
+    forwards = avatar_window_velocity (window, ops, b->v, b->x, i, position);
     avatar_op_axpby (ops, b->x, next - sigma, b->v, 1);
   }
   avatar_op_find_non_finite (ops, b->non_finite, b->x);
@@ -69,10 +69,10 @@ avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosi
 
 gboolean
 avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *b, guint i,
-    guint steps, guint index, GError **error)
+    guint steps, guint window, GError **error)
 {
-  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_TRANSFORMER, AVATAR_COMPONENT_TEXT,
-    AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
+  static const AvatarComponentKind components[] = { AVATAR_COMPONENT_TRANSFORMER,
+    AVATAR_COMPONENT_TEXT, AVATAR_COMPONENT_VAE, AVATAR_N_COMPONENTS };
   g_autofree char *what = NULL;
   gint32 non_finite = 0;
 
@@ -81,11 +81,11 @@ avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *
     return FALSE;
   if (!non_finite)
     return TRUE;
-  what = g_strdup_printf ("step %u of %u of window %u gave latents that are NaN or infinite", i + 1,
-      steps, index + 1);
-  avatar_model_find_non_finite (model, parts, &ops->cancelled, what,
-      "these settings or a LoRA let the numbers overflow: try without it, guidance-scale, motion and "
-      "flow-shift nearer to the defaults, or precision=auto",
+  what = g_strdup_printf ("latents are NaN or infinite after step %u of %u of window %u", i + 1,
+      steps, window + 1);
+  avatar_model_find_non_finite (model, components, &ops->cancelled, what,
+      "the settings or a LoRA cause an overflow: try without the LoRA, with guidance-scale, motion and "
+      "flow-shift closer to the defaults, or with precision=auto",
       error);
   return FALSE;
 }
@@ -96,19 +96,19 @@ avatar_step_noise (const AvatarDenoiseSettings *s, const AvatarNoiseFile *file,
 {
   gint64 channels = shape->channels, frames = shape->frames;
   gsize n = avatar_latent_shape_plane (shape);
-  AvatarNoiseFile given = *file;
+  AvatarNoiseFile source = *file;
 
   if (s->noise)
-    given = (AvatarNoiseFile){ (float *) s->noise, s->noise_latents };
-  if (given.values && frame >= given.frames) {
+    source = (AvatarNoiseFile){ (float *) s->noise, s->noise_latents };
+  if (source.values && frame >= source.frames) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the noise given has %u latent frames, but frame %" G_GUINT64_FORMAT
-        " is needed; give it for longer sound",
-        given.frames, frame);
+        "the initial noise has %u latent frames, but frame %" G_GUINT64_FORMAT
+        " (from 0) is needed; provide noise for the whole audio, or use a seed",
+        source.frames, frame);
     return FALSE;
   }
-  if (given.values) {
-    avatar_noise_file_copy (&given, frame, z, channels, frames, j, n);
+  if (source.values) {
+    avatar_noise_file_copy (&source, frame, z, channels, frames, j, n);
   } else {
     g_autofree float *noise = g_new (float, channels *n);
 

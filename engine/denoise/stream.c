@@ -1,46 +1,49 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Windows one after another. The first frames of a window are the last ones of the window before:
- * in every step they are set to those, noised to the level of the step (Lugmayr et al. 2022,
- * without resampling), so that the other frames continue them. */
+/* Denoises one window after the other. The first frames of a window overlap the last ones of the
+ * previous window. In every step they are set to these, with noise added for the sigma of the step
+ * (Lugmayr et al. 2022, without resampling), so that the further frames continue them. */
 #include "engine/denoise/denoiser-private.h"
 
-/* The first @known frames of a window that continues another one: the last window's frames from
- * @offset on, and the noise that this window began with, [C, frames, h8, w8]. */
+/* Overlap with the last window.
+ * @frames: number of frames; 0: there is no last window
+ * @offset: index of the first one in the last window
+ * @noise: initial noise of this window, [C, frames of a window, h8, w8]; not owned */
 typedef struct
 {
-  gint64 known, offset;
+  gint64 frames, offset;
   const float *noise;
-} Held;
+} Overlap;
 
-/* Sets the first frames of x to those of the last window, at noise level @sigma. Computed on the
- * host, where both operands are: on the device they would take memory during all forwards, in which
- * resident weights save far more copying. */
+/* Sets the first frames of x to those of the last window, with noise of level @sigma. Computed on the
+ * host, where both operands are. On the device they would use memory during all forwards, where
+ * resident weights save much more copying. */
 static void
-hold (const AvatarLatentStream *stream, AvatarOps *ops, AvatarTensor x, const Held *held,
-    double sigma)
+set_overlap (const AvatarLatentStream *stream, AvatarOps *ops, AvatarTensor x,
+    const Overlap *overlap, double sigma)
 {
   const AvatarLatentShape *shape = &stream->shape;
-  gint64 n = avatar_latent_shape_plane (shape), row = held->known * n, all = shape->frames * n;
+  gint64 n = avatar_latent_shape_plane (shape), row = overlap->frames * n, all = shape->frames * n;
   g_autofree float *blend = g_new (float, shape->channels *row);
   gsize mark = avatar_ops_mark (ops);
   AvatarTensor first;
 
-  if (held->known == 0)
+  if (overlap->frames == 0)
     return;
   for (gint64 c = 0; c < shape->channels; c++)
     for (gint64 i = 0; i < row; i++)
-      blend[c * row + i] = (1 - sigma) * stream->last[c * all + held->offset * n + i]
-          + sigma * held->noise[c * all + i];
-  first = avatar_step_alloc_held (ops, shape, held->known);
+      blend[c * row + i] = (1 - sigma) * stream->last_window[c * all + overlap->offset * n + i]
+          + sigma * overlap->noise[c * all + i];
+  first = avatar_step_alloc_overlap (ops, shape, overlap->frames);
   avatar_op_upload (ops, first, blend);
   x = avatar_tensor (AVATAR_F32, x.data, 2, shape->channels, all);
   avatar_op_copy (ops, avatar_tensor_cols (x, 0, row), first);
   avatar_ops_release (ops, mark);
 }
 
-/* z: (out): the latents, [C, frames, h8, w8], which stay on the device during all steps. */
+/* Runs all steps of a window; the latents stay on the device meanwhile. @z: (out): latents,
+ * [C, frames, h8, w8]; @audio: features, [4 frames - 3, n_features] */
 static gboolean
-sample (AvatarDenoiser *self, float *z, const Held *held, const float *audio, GError **error)
+sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *audio, GError **error)
 {
   const AvatarLatentStream *stream = &self->stream;
   AvatarOps *ops = self->memory.ops;
@@ -48,13 +51,13 @@ sample (AvatarDenoiser *self, float *z, const Held *held, const float *audio, GE
   AvatarStepBuffers b;
 
   avatar_window_set_audio (&self->window, ops, audio);
-  if (self->window.tokens)
-    avatar_step_cache_reset (self->window.tokens, stream->shape.frames, 1);
+  if (self->window.step_cache)
+    avatar_step_cache_reset (self->window.step_cache, stream->shape.frames, 1);
   b = avatar_step_buffers_new (ops, &stream->shape);
-  avatar_op_upload (ops, b.x, held->noise);
+  avatar_op_upload (ops, b.x, overlap->noise);
   avatar_denoiser_report (self, stream->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
-    hold (stream, ops, b.x, held, avatar_window_sigma (&self->window, i));
+    set_overlap (stream, ops, b.x, overlap, avatar_window_sigma (&self->window, i));
     self->stats.forwards
         += avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &b);
     if (!avatar_step_check (self->model, ops, &b, i, steps, stream->n_windows, error))
@@ -63,12 +66,12 @@ sample (AvatarDenoiser *self, float *z, const Held *held, const float *audio, GE
       avatar_op_scale_round (ops, b.x, 1, AVATAR_F16);
     avatar_denoiser_report (self, stream->n_windows, i + 1);
   }
-  hold (stream, ops, b.x, held, 0);
+  set_overlap (stream, ops, b.x, overlap, 0);
   avatar_op_download (ops, z, b.x);
   return avatar_ops_check (ops, error);
 }
 
-/* Adds the new frames of z, the window at @start, to those that are ready. */
+/* Adds the new frames of z, the window at @start, to the ready frames. */
 static void
 emit_window (AvatarLatentStream *stream, const float *z, guint64 start, AvatarDenoiseStats *stats)
 {
@@ -91,15 +94,15 @@ avatar_denoiser_run_window (AvatarDenoiser *self, GError **error)
   g_autofree float *z = g_new (float, avatar_latent_shape_n (&stream->shape));
   g_autofree float *noise = g_new (float, avatar_latent_shape_n (&stream->shape));
   g_autofree float *audio = avatar_latent_stream_audio (stream, start);
-  Held held = { .noise = noise, .offset = start - stream->start };
+  Overlap overlap = { .noise = noise, .offset = start - stream->start };
 
-  if (stream->last)
-    held.known = stream->shape.frames - held.offset;
+  if (stream->last_window)
+    overlap.frames = stream->shape.frames - overlap.offset;
   for (gint64 j = 0; j < stream->shape.frames; j++)
     if (!avatar_step_noise (&self->settings, &self->noise, &stream->shape, noise, j, start + j,
             error))
       return AVATAR_PULL_ERROR;
-  if (!sample (self, z, &held, audio, error))
+  if (!sample (self, z, &overlap, audio, error))
     return AVATAR_PULL_ERROR;
   emit_window (stream, z, start, &self->stats);
   avatar_latent_stream_finish_window (stream, g_steal_pointer (&z), start);

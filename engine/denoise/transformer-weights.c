@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The transformer's checkpoint names, with the weight group and the storage of each. The matrices of
- * double and single blocks are those that released 8-bit files quantise; modulation is used once,
- * ahead of everything, and is not worth rounding where the file does not. */
+/* Names of the transformer's weights in checkpoints, with the weight group and the storage class of
+ * each. The released 8-bit files quantise the matrices of double and single blocks. Modulation is
+ * used once, before the first forward, so that quantising it here would save little. */
 #include "engine/denoise/transformer-weights.h"
 
 #include "engine/denoise/transformer-private.h"
 
-/* Groups of what is no block. */
+/* Weight groups of layers outside of blocks. */
 enum
 {
   EMBED,
-  SCENE,
-  SPEECH,
+  REFERENCE,
+  AUDIO,
   TEXT,
   MOD_FINAL,
   FIXED,
@@ -21,8 +21,8 @@ enum
 #define OUTER(...) AVATAR_WEIGHT_ROW (AvatarTransformerWeights, __VA_ARGS__)
 static const AvatarWeightRow outer_rows[] = {
   OUTER (img_in, "img_in.proj", LINEAR, FIXED),
-  OUTER (ref_in, "ref_in.proj", LINEAR, SCENE),
-  OUTER (before_proj, "before_proj", LINEAR, SCENE),
+  OUTER (ref_in, "ref_in.proj", LINEAR, REFERENCE),
+  OUTER (before_proj, "before_proj", LINEAR, REFERENCE),
   OUTER (time_in.fc1, "time_in.mlp.0", LINEAR, EMBED),
   OUTER (time_in.fc2, "time_in.mlp.2", LINEAR, EMBED),
   OUTER (vector_in.fc1, "vector_in.in_layer", LINEAR, EMBED),
@@ -33,10 +33,10 @@ static const AvatarWeightRow outer_rows[] = {
   OUTER (motion_pose.fc2, "motion_pose.mlp.2", LINEAR, EMBED),
   OUTER (fps_proj.fc1, "fps_proj.mlp.0", LINEAR, EMBED),
   OUTER (fps_proj.fc2, "fps_proj.mlp.2", LINEAR, EMBED),
-  OUTER (audio_proj[0], "audio_proj.proj1", LINEAR, SPEECH),
-  OUTER (audio_proj[1], "audio_proj.proj2", LINEAR, SPEECH),
-  OUTER (audio_proj[2], "audio_proj.proj3", LINEAR, SPEECH),
-  OUTER (audio_norm, "audio_proj.norm", NORM, SPEECH),
+  OUTER (audio_proj[0], "audio_proj.proj1", LINEAR, AUDIO),
+  OUTER (audio_proj[1], "audio_proj.proj2", LINEAR, AUDIO),
+  OUTER (audio_proj[2], "audio_proj.proj3", LINEAR, AUDIO),
+  OUTER (audio_norm, "audio_proj.norm", NORM, AUDIO),
   OUTER (refiner_input.input, "txt_in.input_embedder", LINEAR, TEXT),
   OUTER (refiner_input.mean.fc1, "txt_in.c_embedder.linear_1", LINEAR, TEXT),
   OUTER (refiner_input.mean.fc2, "txt_in.c_embedder.linear_2", LINEAR, TEXT),
@@ -46,7 +46,7 @@ static const AvatarWeightRow outer_rows[] = {
   OUTER (final_linear, "final_layer.linear", LINEAR, FIXED),
 };
 
-/* Groups: modulation, stream. */
+/* Weight groups: 0 modulation, 1 stream. */
 #define STREAM(...) AVATAR_WEIGHT_ROW (AvatarStreamWeights, __VA_ARGS__)
 static const AvatarWeightRow stream_rows[] = {
   STREAM (mod, "mod.linear", MODULATION, 0),
@@ -58,7 +58,7 @@ static const AvatarWeightRow stream_rows[] = {
   STREAM (mlp.fc2, "mlp.fc2", QUANTISABLE, 1),
 };
 
-/* Groups: modulation, block. */
+/* Weight groups: 0 modulation, 1 block. */
 #define SINGLE(...) AVATAR_WEIGHT_ROW (AvatarSingleBlock, __VA_ARGS__)
 static const AvatarWeightRow single_rows[] = {
   SINGLE (modulation, "modulation.linear", MODULATION, 0),
@@ -68,7 +68,7 @@ static const AvatarWeightRow single_rows[] = {
   SINGLE (linear2, "linear2", QUANTISABLE, 1),
 };
 
-/* Groups: keys and values, which are made for a window; the block that the adapter follows. */
+/* Weight groups: 0 keys and values, computed once for a window; 1 the block before the adapter. */
 #define ADAPTER(...) AVATAR_WEIGHT_ROW (AvatarAudioAdapter, __VA_ARGS__)
 static const AvatarWeightRow adapter_rows[] = {
   ADAPTER (norm1, "norm1", NORM, 0),
@@ -78,7 +78,7 @@ static const AvatarWeightRow adapter_rows[] = {
   ADAPTER (to_out, "to_out", MATRIX, 1),
 };
 
-/* Groups: attention, MLP. */
+/* Weight groups: 0 attention, 1 MLP. */
 #define REFINER(...) AVATAR_WEIGHT_ROW (AvatarRefinerBlock, __VA_ARGS__)
 static const AvatarWeightRow refiner_rows[] = {
   REFINER (norm1, "norm1", NORM, 0),
@@ -101,11 +101,11 @@ add_outer (AvatarTransformerWeights *self, const AvatarTransformerConfig *c)
 {
   const guint groups[N_OUTER_GROUPS] = {
     [EMBED] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_EMBED, 0),
-    [SCENE] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_REFERENCE, 0),
-    [SPEECH] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_AUDIO, 0),
+    [REFERENCE] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_REFERENCE, 0),
+    [AUDIO] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_AUDIO, 0),
     [TEXT] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_TEXT, 0),
     [MOD_FINAL] = avatar_transformer_weight_group (c, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0),
-    [FIXED] = AVATAR_WEIGHT_GROUP_FIXED, /* small, and in every forward */
+    [FIXED] = AVATAR_WEIGHT_GROUP_FIXED, /* small, and used by every forward */
   };
 
   avatar_weight_list_add (self->list, &outer, self, groups, "%s", "");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The transformer's weights by block (docs/dev/spec/denoise.md 2.1), as structs of handles. */
+/* Handles of the transformer's weights, by block (docs/dev/spec/denoise.md 2.1). */
 #pragma once
 
 #include "engine/model/config.h"
@@ -7,13 +7,13 @@
 
 G_BEGIN_DECLS
 
-/* Two linear layers with an activation between them. */
+/* MLP: two linear layers with an activation between them. */
 typedef struct
 {
   AvatarModuleWeights fc1, fc2;
 } AvatarMlpWeights;
 
-/* One stream of a double block: image or text. */
+/* Stream of a double block: image or text. */
 typedef struct
 {
   AvatarModuleWeights mod, qkv, q_norm, k_norm, proj;
@@ -25,7 +25,8 @@ typedef struct
   AvatarStreamWeights img, txt;
 } AvatarDoubleBlock;
 
-/* @linear1: q, k, v and the first layer of the MLP; @linear2: of attention and the MLP */
+/* @linear1: q, k, v and the first layer of the MLP; @linear2: projection of attention and second
+ * layer of the MLP */
 typedef struct
 {
   AvatarModuleWeights modulation, linear1, q_norm, k_norm, linear2;
@@ -52,10 +53,11 @@ typedef struct
 /**
  * AvatarTransformerWeights:
  * @img_in, @ref_in: patch embeddings; @before_proj: projection of the reference's patches
- * @time_in, @vector_in, @motion_exp, @motion_pose, @fps_proj: embeddings of the condition vector
- * @final_modulation, @final_linear: of the final layer
+ * @time_in, @vector_in, @motion_exp, @motion_pose, @fps_proj: embeddings in the condition vector
+ * @audio_proj, @audio_norm: audio projection
+ * @final_modulation, @final_linear: the final layer
  * @double_blocks, @single_blocks, @adapters, @refiner: arrays of the lengths in the configuration
- * @list: names of all of them, for avatar_weights_new()
+ * @list: names of all weights, for avatar_weights_new()
  */
 typedef struct
 {
@@ -71,8 +73,9 @@ typedef struct
   AvatarWeightList *list;
 } AvatarTransformerWeights;
 
-/* Handles are empty until the list is opened. */
+/* Makes the handles, which are unbound until avatar_weights_new() opens the list. */
 AvatarTransformerWeights *avatar_transformer_weights_new (const AvatarTransformerConfig *config);
+/* Frees the handles. @self may be %NULL. */
 void avatar_transformer_weights_free (AvatarTransformerWeights *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarTransformerWeights, avatar_transformer_weights_free)

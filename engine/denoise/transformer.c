@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The transformer's blocks, from patches to velocity. Everything but attention works on rows, so
- * each block makes the keys and values of all rows first and then takes a chunk of rows at a time
- * through the rest, in place (docs/dev/spec/denoise.md 5.4). The chunk is the back-end's and does
- * not depend on any budget, so that results do not either.
+/* Blocks of the transformer, from patches to velocity. All operations except attention treat each
+ * row separately. A block therefore computes the keys and values of all rows first, and then the
+ * rest in chunks of rows, in place (docs/dev/spec/denoise.md 5.4). The back-end defines the length
+ * of a chunk. It does not depend on the memory budget, so that results do not either.
  *
- * Letters: T latent frames, S tokens a frame, Lx = (T + 1) S image tokens (reference first),
- * Lt text tokens, L = Lx + Lt, D hidden, M mlp. */
+ * Shapes: T latent frames, S tokens of a frame, Lx = (T + 1) S image tokens (reference first), Lt
+ * text tokens, L = Lx + Lt tokens, D hidden size, M width of the MLP. */
 #include "engine/denoise/transformer-private.h"
 
 #include <math.h>
@@ -19,19 +19,24 @@ tap_block (AvatarTransformer *self, AvatarOps *ops, const char *kind, guint i, A
     avatar_transformer_tap (self, ops, name, value);
 }
 
+/* Returns the length of a chunk of @rows rows. */
 static gint64
-chunk_of (AvatarOps *ops, gint64 rows)
+chunk_rows (AvatarOps *ops, gint64 rows)
 {
   return MIN (rows, ops->row_chunk);
 }
 
-/* State of one forward. Keys and values of 16 bits lie next to each other, as one product makes them;
- * where attention is in 8 bits the keys are made in them, and the values are quantised when the
- * largest is known.
+/**
+ * Forward: state of one forward. One matrix product computes keys and values of 16 bits, in @kv. For
+ * 8-bit attention the keys are quantised as they are computed, and the values when their largest
+ * magnitude is known
  * @z: tokens [L, D], reference | video | text; @img, @video, @txt: views of its rows
- * @kv: [L, 2 D], or, in 8 bits, the values [L, D]; @k, @v: [L, D]
- * @cos, @sin: of the image tokens; @modulation: float32, all vectors of the step
- * @face: [T S], a factor of each video token */
+ * @kv: [L, 2 D]; for 8-bit attention the values only, [L, D]
+ * @k, @v: keys and values, [L, D]
+ * @cos, @sin: rotary tables of the image tokens, float32
+ * @modulation: all vectors of the step, float32
+ * @face: [T S] float32, a factor for each video token
+ */
 typedef struct
 {
   AvatarTransformer *self;
@@ -42,20 +47,24 @@ typedef struct
   gboolean use_8bit_attention;
 } Forward;
 
-/* One stream through attention; a single block has one stream.
- * @mod: [D] each: shift, scale, gate of attention, then of the MLP
- * @image_tokens: how many of its first rows are image tokens, to which RoPE applies */
+/**
+ * Stream: stream of tokens in a block; a single block has one
+ * @qkv: layer whose first 3 D rows compute q, k and v
+ * @q_norm, @k_norm: scales of the norms, [head_dim]
+ * @mod: vectors [D]: shift, scale and gate of attention, then of the MLP
+ * @image_tokens: number of its image tokens, which come first; RoPE applies to them only
+ */
 typedef struct
 {
-  const AvatarModuleWeights *qkv; /* q, k, v rows first */
-  AvatarTensor q_norm, k_norm;    /* [head_dim] */
+  const AvatarModuleWeights *qkv;
+  AvatarTensor q_norm, k_norm;
   AvatarTensor mod[6];
   gint64 image_tokens;
 } Stream;
 
-/* The vectors of a block, @n of them from float @offset. */
+/* Gets @n vectors [D] of the modulation, from float @offset on. */
 static void
-take_vectors (const Forward *f, AvatarTensor *vectors, guint n, gint64 offset)
+get_vectors (const Forward *f, AvatarTensor *vectors, guint n, gint64 offset)
 {
   gint64 d = f->self->config->hidden;
 
@@ -63,7 +72,7 @@ take_vectors (const Forward *f, AvatarTensor *vectors, guint n, gint64 offset)
     vectors[i] = avatar_tensor_rows (f->modulation, offset + i * d, d);
 }
 
-/* [n, D]: modulated rows of x in the dtype that @layer computes in */
+/* Returns the modulated rows of x, [n, D], in the dtype that @layer computes in. */
 static AvatarTensor
 modulate (AvatarOps *ops, AvatarTensor x, AvatarTensor shift, AvatarTensor scale,
     const AvatarModuleWeights *layer)
@@ -75,7 +84,7 @@ modulate (AvatarOps *ops, AvatarTensor x, AvatarTensor shift, AvatarTensor scale
   return h;
 }
 
-/* y = act (x w^T + b), x converted to the dtype that the layer computes in */
+/* Computes y = act (x w^T + b), with x converted to the dtype that @layer computes in. */
 static void
 linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleWeights *layer,
     AvatarAct act)
@@ -88,7 +97,7 @@ linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleWeight
   avatar_ops_release (ops, mark);
 }
 
-/* The same with rows @first .. @first + @n of w and b. */
+/* Computes the same with rows @first .. @first + @n of w and b. */
 static void
 linear_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleWeights *layer,
     gint64 first, gint64 n, AvatarAct act)
@@ -101,7 +110,7 @@ linear_rows (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleW
   avatar_ops_release (ops, mark);
 }
 
-/* y += gate row_scale (x w^T + b) */
+/* Computes y += gate row_scale (x w^T + b). */
 static void
 linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleWeights *layer,
     AvatarTensor gate, AvatarTensor row_scale)
@@ -114,8 +123,8 @@ linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleWe
   avatar_ops_release (ops, mark);
 }
 
-/* y [n, D] = RMS norm of the heads of x, then RoPE for those of the rows from @first that are image
- * tokens (docs/dev/spec/denoise.md 2.8, 2.10). */
+/* Computes y [n, D] = RMS norm of the heads of x, and applies RoPE to the rows that are image tokens
+ * (docs/dev/spec/denoise.md 2.8, 2.10). @first: index of the first row in the stream */
 static void
 norm_heads (const Forward *f, AvatarTensor y, AvatarTensor x, AvatarTensor w, gint64 first,
     gint64 image_tokens)
@@ -135,7 +144,8 @@ norm_heads (const Forward *f, AvatarTensor y, AvatarTensor x, AvatarTensor w, gi
         AVATAR_EPS);
 }
 
-/* Allocates the keys of a block; @norm2: of its second stream, or none */
+/* Sets the keys of a block: memory for 8-bit keys, or a view of @kv. @norm, @norm2: key norms of its
+ * streams; @norm2 may be AVATAR_NO_TENSOR */
 static void
 begin_keys (Forward *f, AvatarTensor norm, AvatarTensor norm2)
 {
@@ -145,16 +155,17 @@ begin_keys (Forward *f, AvatarTensor norm, AvatarTensor norm2)
                                : avatar_tensor_cols (f->kv, 0, d);
 }
 
-/* Keys and values of the tokens x [n, D] of a stream, which are at row @offset of all. */
+/* Computes keys and values of the tokens x [n, D] of a stream, which starts at row @offset of all
+ * tokens. */
 static void
 keys_and_values (const Forward *f, AvatarTensor x, const Stream *s, gint64 offset)
 {
   AvatarOps *ops = f->ops;
   gsize mark = avatar_ops_mark (ops);
-  gint64 d = f->self->config->hidden, n = x.shape[0], most = chunk_of (ops, n);
+  gint64 d = f->self->config->hidden, n = x.shape[0], max_rows = chunk_rows (ops, n);
 
-  for (gint64 r = 0; r < n; r += most) {
-    gint64 m = MIN (most, n - r);
+  for (gint64 r = 0; r < n; r += max_rows) {
+    gint64 m = MIN (max_rows, n - r);
     AvatarTensor kv = avatar_tensor_rows (f->kv, offset + r, m), k;
     AvatarTensor h = modulate (ops, avatar_tensor_rows (x, r, m), s->mod[0], s->mod[1], s->qkv);
 
@@ -171,7 +182,7 @@ keys_and_values (const Forward *f, AvatarTensor x, const Stream *s, gint64 offse
   }
 }
 
-/* Ends the values of a block. Its allocations are released with the block. */
+/* Sets the values of a block, quantised for 8-bit attention. They are released with the block. */
 static void
 finish_values (Forward *f)
 {
@@ -181,7 +192,8 @@ finish_values (Forward *f)
                                : avatar_tensor_cols (f->kv, d, d);
 }
 
-/* o [m, D] = attention of the modulated rows h [m, D], which start at @first of their stream */
+/* Computes o [m, D] = attention of the modulated rows h [m, D], which start at row @first of their
+ * stream. */
 static void
 attend (const Forward *f, AvatarTensor o, AvatarTensor h, const Stream *s, gint64 first)
 {
@@ -200,6 +212,7 @@ attend (const Forward *f, AvatarTensor o, AvatarTensor h, const Stream *s, gint6
   avatar_ops_release (ops, mark);
 }
 
+/* Returns a stream of double block @i. */
 static Stream
 double_stream (const Forward *f, const AvatarStreamWeights *b, guint i, AvatarStreamKind kind)
 {
@@ -210,21 +223,21 @@ double_stream (const Forward *f, const AvatarStreamWeights *b, guint i, AvatarSt
     .image_tokens = kind == AVATAR_STREAM_IMAGE ? f->img.shape[0] : 0,
   };
 
-  take_vectors (f, s.mod, 6, avatar_modulation_double (f->self->config, i, kind));
+  get_vectors (f, s.mod, 6, avatar_modulation_double (f->self->config, i, kind));
   return s;
 }
 
-/* Attention, projection and MLP of one stream x [n, D], rows in place
- * (docs/dev/spec/denoise.md 2.8, steps 3 and 4) */
+/* Computes attention, projection and MLP of one stream x [n, D] in place
+ * (docs/dev/spec/denoise.md 2.8, steps 3 and 4). */
 static void
 double_rest (const Forward *f, AvatarTensor x, const AvatarStreamWeights *b, const Stream *s)
 {
   AvatarOps *ops = f->ops;
   gsize mark = avatar_ops_mark (ops);
-  gint64 d = f->self->config->hidden, n = x.shape[0], most = chunk_of (ops, n);
+  gint64 d = f->self->config->hidden, n = x.shape[0], max_rows = chunk_rows (ops, n);
 
-  for (gint64 r = 0; r < n; r += most) {
-    gint64 m = MIN (most, n - r);
+  for (gint64 r = 0; r < n; r += max_rows) {
+    gint64 m = MIN (max_rows, n - r);
     AvatarTensor rows = avatar_tensor_rows (x, r, m), h, o = avatar_ops_alloc (ops, 2, m, d),
                  hidden;
 
@@ -241,25 +254,26 @@ double_rest (const Forward *f, AvatarTensor x, const AvatarStreamWeights *b, con
   }
 }
 
-/* Adapter @a on the video tokens [T S, D] (docs/dev/spec/denoise.md 2.9) */
+/* Applies adapter @a to the video tokens [T S, D] (docs/dev/spec/denoise.md 2.9). */
 static void
 audio_adapter (const Forward *f, guint a)
 {
   const AvatarAudioAdapter *b = &f->self->params->adapters[a];
-  const AvatarReferenceTokens *scene = f->in->scene;
+  const AvatarReferenceTokens *ref = f->in->reference_tokens;
   AvatarOps *ops = f->ops;
   gsize mark = avatar_ops_mark (ops);
-  gint64 d = f->self->config->hidden, da = f->self->config->adapter_dim, s = scene->h * scene->w;
-  gint64 step = CLAMP (ops->row_chunk / s, 1, scene->frames), most = step * s;
-  AvatarTensor h = avatar_ops_alloc (ops, 2, most, d), q = avatar_ops_alloc (ops, 2, most, da);
-  AvatarTensor o = avatar_ops_alloc (ops, 2, most, da);
+  gint64 d = f->self->config->hidden, da = f->self->config->adapter_dim, s = ref->h * ref->w;
+  gint64 step = CLAMP (ops->row_chunk / s, 1, ref->frames), max_rows = step * s;
+  AvatarTensor h = avatar_ops_alloc (ops, 2, max_rows, d),
+               q = avatar_ops_alloc (ops, 2, max_rows, da);
+  AvatarTensor o = avatar_ops_alloc (ops, 2, max_rows, da);
 
-  for (gint64 t = 0; t < scene->frames; t += step) {
-    gint64 n = MIN (step, scene->frames - t);
+  for (gint64 t = 0; t < ref->frames; t += step) {
+    gint64 n = MIN (step, ref->frames - t);
     AvatarTensor rows = avatar_tensor_rows (f->video, t * s, n * s);
     AvatarTensor hr = avatar_tensor_rows (h, 0, n * s), qr = avatar_tensor_rows (q, 0, n * s);
     AvatarTensor or = avatar_tensor_rows (o, 0, n * s);
-    AvatarTensor kv = avatar_tensor_rows (f->in->speech->kv[a], t, n);
+    AvatarTensor kv = avatar_tensor_rows (f->in->audio_kv->kv[a], t, n);
 
     avatar_affine_norm (ops, hr, rows, &b->norm2, AVATAR_EPS_AFFINE);
     linear (ops, qr, hr, &b->to_q, AVATAR_ACT_NONE);
@@ -272,8 +286,8 @@ audio_adapter (const Forward *f, guint a)
   avatar_ops_release (ops, mark);
 }
 
-/* img [Lx, D], txt [Lt, D] (docs/dev/spec/denoise.md 2.8). The text stream's weights stay on the device
- * for the adapter after the block. */
+/* Computes double block @i on img [Lx, D] and txt [Lt, D] (docs/dev/spec/denoise.md 2.8). The caller
+ * releases the text stream's weight group, which the adapter after the block uses too. */
 static void
 double_block (Forward *f, guint i)
 {
@@ -295,7 +309,7 @@ double_block (Forward *f, guint i)
   avatar_ops_release (f->ops, mark);
 }
 
-/* Attention and MLP of @m rows of the tokens from @r, in place */
+/* Computes attention and MLP of @m rows of the tokens, from row @r, in place. */
 static void
 single_rest (const Forward *f, const AvatarSingleBlock *b, const Stream *s, gint64 r, gint64 m)
 {
@@ -311,50 +325,50 @@ single_rest (const Forward *f, const AvatarSingleBlock *b, const Stream *s, gint
   linear_add (ops, rows, both, &b->linear2, s->mod[2], AVATAR_NO_TENSOR);
 }
 
-/* All tokens [L, D] (docs/dev/spec/denoise.md 2.10). Rows outside @from .. @to are not needed
- * afterwards and not computed: of the last block only the video tokens are read. */
+/* Computes single block @i on all tokens [L, D] (docs/dev/spec/denoise.md 2.10). Only rows
+ * @from .. @to are computed: the final layer reads only the video tokens of the last block. */
 static void
 single_block (Forward *f, guint i, gint64 from, gint64 to)
 {
   const AvatarSingleBlock *b = &f->self->params->single_blocks[i];
   AvatarOps *ops = f->ops;
   gsize mark = avatar_ops_mark (ops), chunk_mark;
-  gint64 most = chunk_of (ops, to - from);
+  gint64 max_rows = chunk_rows (ops, to - from);
   Stream s = { .qkv = &b->linear1, .image_tokens = f->img.shape[0] };
 
   avatar_transformer_acquire (f->self, ops, AVATAR_WEIGHT_GROUP_SINGLE, i);
   s.q_norm = avatar_weight_tensor (b->q_norm.weight);
   s.k_norm = avatar_weight_tensor (b->k_norm.weight);
-  take_vectors (f, s.mod, 3, avatar_modulation_single (f->self->config, i));
+  get_vectors (f, s.mod, 3, avatar_modulation_single (f->self->config, i));
   begin_keys (f, s.k_norm, AVATAR_NO_TENSOR);
   keys_and_values (f, f->z, &s, 0);
   finish_values (f);
   chunk_mark = avatar_ops_mark (ops);
-  for (gint64 r = from; r < to; r += most) {
+  for (gint64 r = from; r < to; r += max_rows) {
     avatar_ops_throttle (ops);
-    single_rest (f, b, &s, r, MIN (most, to - r));
+    single_rest (f, b, &s, r, MIN (max_rows, to - r));
     avatar_ops_release (ops, chunk_mark);
   }
   avatar_transformer_release (f->self, ops, AVATAR_WEIGHT_GROUP_SINGLE, i);
   avatar_ops_release (ops, mark);
 }
 
-/* velocity [C, T, h8, w8] from the video tokens (docs/dev/spec/denoise.md 2.11) */
+/* Computes the velocity [C, T, h8, w8] from the video tokens (docs/dev/spec/denoise.md 2.11). */
 static void
 final_layer (const Forward *f, AvatarTensor velocity)
 {
   const AvatarModuleWeights *layer = &f->self->params->final_linear;
   AvatarOps *ops = f->ops;
   gsize mark = avatar_ops_mark (ops);
-  gint64 n = f->video.shape[0], most = chunk_of (ops, n);
+  gint64 n = f->video.shape[0], max_rows = chunk_rows (ops, n);
   AvatarTensor mod[2];
   AvatarTensor patches
       = avatar_ops_alloc_as (ops, AVATAR_F32, 2, n, avatar_weight_tensor (layer->weight).shape[0]);
   gsize chunk_mark = avatar_ops_mark (ops);
 
-  take_vectors (f, mod, 2, avatar_modulation_final (f->self->config));
-  for (gint64 r = 0; r < n; r += most) {
-    gint64 m = MIN (most, n - r);
+  get_vectors (f, mod, 2, avatar_modulation_final (f->self->config));
+  for (gint64 r = 0; r < n; r += max_rows) {
+    gint64 m = MIN (max_rows, n - r);
     AvatarTensor h = modulate (ops, avatar_tensor_rows (f->video, r, m), mod[0], mod[1], layer);
 
     linear (ops, avatar_tensor_rows (patches, r, m), h, layer, AVATAR_ACT_NONE);
@@ -364,44 +378,45 @@ final_layer (const Forward *f, AvatarTensor velocity)
   avatar_ops_release (ops, mark);
 }
 
-/* z = reference | video | text tokens (docs/dev/spec/denoise.md 2.5, steps 3 to 5) */
+/* Sets z to the reference, video and text tokens (docs/dev/spec/denoise.md 2.5, steps 3 to 5). */
 static void
 embed_tokens (const Forward *f)
 {
-  const AvatarReferenceTokens *scene = f->in->scene;
+  const AvatarReferenceTokens *ref = f->in->reference_tokens;
   AvatarOps *ops = f->ops;
-  gint64 s = scene->h * scene->w;
+  gint64 s = ref->h * ref->w;
 
   avatar_transformer_embed_patches (f->self, ops, f->video, f->in->x, &f->self->params->img_in);
-  if (scene->ref_added.shape[0] == f->video.shape[0])
-    avatar_op_axpby (ops, f->video, 1, scene->ref_added, 1);
+  if (ref->added.shape[0] == f->video.shape[0])
+    avatar_op_axpby (ops, f->video, 1, ref->added, 1);
   else
-    for (gint64 j = 0; j < scene->frames; j++)
-      avatar_op_axpby (ops, avatar_tensor_rows (f->video, j * s, s), 1, scene->ref_added, 1);
-  avatar_op_copy (ops, avatar_tensor_rows (f->z, 0, s), scene->ref_first);
-  avatar_op_upload_raw (ops, f->txt, f->in->moment->text);
+    for (gint64 j = 0; j < ref->frames; j++)
+      avatar_op_axpby (ops, avatar_tensor_rows (f->video, j * s, s), 1, ref->added, 1);
+  avatar_op_copy (ops, avatar_tensor_rows (f->z, 0, s), ref->first);
+  avatar_op_upload_raw (ops, f->txt, f->in->step->text);
 }
 
-/* Everything in front of the last single block, except for a prefix that an earlier forward left. */
+/* Computes all blocks before the last single block, except for a prefix that is valid. */
 static void
-all_but_last (Forward *f)
+run_blocks (Forward *f)
 {
   const AvatarForwardReuse *reuse = f->in->reuse;
   const AvatarTransformerConfig *c = f->self->config;
-  guint fork_at = reuse && reuse->fork.rank && c->n_adapters ? c->adapter_after[0] : G_MAXUINT;
-  gboolean prefix_valid = fork_at != G_MAXUINT && reuse->prefix_valid;
+  guint prefix_end
+      = reuse && reuse->shared_prefix.rank && c->n_adapters ? c->adapter_after[0] : G_MAXUINT;
+  gboolean prefix_valid = prefix_end != G_MAXUINT && reuse->prefix_valid;
 
   if (!prefix_valid)
     embed_tokens (f);
   avatar_transformer_tap (f->self, f->ops, "img_in", f->img);
-  for (guint i = prefix_valid ? fork_at : 0; i < c->n_double; i++) {
-    if (prefix_valid && i == fork_at) {
-      avatar_op_copy (f->ops, f->z, reuse->fork);
+  for (guint i = prefix_valid ? prefix_end : 0; i < c->n_double; i++) {
+    if (prefix_valid && i == prefix_end) {
+      avatar_op_copy (f->ops, f->z, reuse->shared_prefix);
       avatar_transformer_acquire (f->self, f->ops, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
     } else {
       double_block (f, i);
-      if (i == fork_at)
-        avatar_op_copy (f->ops, reuse->fork, f->z);
+      if (i == prefix_end)
+        avatar_op_copy (f->ops, reuse->shared_prefix, f->z);
     }
     for (guint a = 0; a < c->n_adapters; a++)
       if (c->adapter_after[a] == i)
@@ -421,35 +436,35 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
 {
   const AvatarTransformerConfig *c = self->config;
   gsize mark = avatar_ops_mark (ops);
-  const AvatarReferenceTokens *scene = in->scene;
+  const AvatarReferenceTokens *ref = in->reference_tokens;
   const AvatarForwardReuse *reuse = in->reuse;
-  gint64 d = c->hidden, s = scene->h * scene->w, lx = (scene->frames + 1) * s;
-  gint64 l = lx + in->moment->prompt->used;
+  gint64 d = c->hidden, s = ref->h * ref->w, lx = (ref->frames + 1) * s;
+  gint64 l = lx + in->step->prompt->used;
   gboolean use_8bit_attention = self->fp8 && avatar_ops_supports_8bit_attention (ops, c->head_dim);
   Forward f = {
     .self = self,
     .ops = ops,
     .in = in,
     .use_8bit_attention = use_8bit_attention,
-    .face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, scene->frames * s),
+    .face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, ref->frames * s),
     .z = avatar_ops_alloc (ops, 2, l, d),
     .kv = avatar_ops_alloc (ops, 2, l, use_8bit_attention ? d : 2 * d),
-    .cos = scene->cos,
-    .sin = scene->sin,
+    .cos = ref->cos,
+    .sin = ref->sin,
     .modulation = avatar_ops_alloc_as (ops, AVATAR_F32, 1, avatar_transformer_modulation_n (c)),
   };
 
   f.img = avatar_tensor_rows (f.z, 0, lx);
   f.video = avatar_tensor_rows (f.z, s, lx - s);
   f.txt = avatar_tensor_rows (f.z, lx, l - lx);
-  avatar_op_upload (ops, f.modulation, in->moment->modulation);
-  avatar_op_axpby (ops, f.face, in->face_scale, scene->face, 0);
-  if (reuse && reuse->fill)
-    reuse->fill (ops, f.z, reuse->data);
+  avatar_op_upload (ops, f.modulation, in->step->modulation);
+  avatar_op_axpby (ops, f.face, in->face_scale, ref->face, 0);
+  if (reuse && reuse->load)
+    reuse->load (ops, f.z, reuse->data);
   else
-    all_but_last (&f);
-  if (reuse && reuse->keep)
-    reuse->keep (ops, f.z, reuse->data);
+    run_blocks (&f);
+  if (reuse && reuse->store)
+    reuse->store (ops, f.z, reuse->data);
   single_block (&f, c->n_single - 1, s, lx);
   tap_block (self, ops, "single", c->n_single - 1, f.z);
   final_layer (&f, velocity);

@@ -2,9 +2,13 @@
 /* The audio-driven video diffusion transformer (docs/dev/spec/denoise.md 2; upstream
  * hymm_sp/modules/models_audio.py).
  *
- * A forward needs three things that do not depend on the latents and are made ahead of it:
- * the scene and the speech of a window, on the device, and the moments of the sampler (time and
- * prompt), kept on the host, since they are many and each is used in one forward only. */
+ * A forward has three inputs that do not depend on the latents and are computed before it: the
+ * reference tokens and the audio's keys and values of a window, on the device, and the step
+ * conditioning, on the host, because there is much of it and each forward uses a small part.
+ *
+ * All functions queue operations on the device and return before these have run. Errors are kept in
+ * @ops and reported by avatar_ops_check(). Tensors that they return are allocated in the arena of
+ * @ops and live until the caller releases it. One thread at a time may use a transformer. */
 #pragma once
 
 #include "engine/denoise/transformer-weights.h"
@@ -14,36 +18,44 @@
 
 G_BEGIN_DECLS
 
-/* For tests: called with every named intermediate result, in the device's memory. */
+/* Called with each named intermediate result, in device memory. Used by tests. */
 typedef void (*AvatarTapFunc) (const char *name, AvatarTensor value, gpointer user_data);
 
+/**
+ * AvatarTransformer:
+ * @config, @weights: not owned
+ * @params: handles, bound to @weights; not owned
+ * @fp8: attention is computed in e4m3 if the device supports it
+ * @tap: (nullable): called with intermediate results
+ */
 typedef struct
 {
   const AvatarTransformerConfig *config;
-  AvatarWeights *weights;                 /* not owned */
-  const AvatarTransformerWeights *params; /* not owned; bound to @weights */
-  gboolean fp8;                           /* attention in e4m3, too, where the device can */
+  AvatarWeights *weights;
+  const AvatarTransformerWeights *params;
+  gboolean fp8;
   AvatarTapFunc tap;
   gpointer tap_data;
 } AvatarTransformer;
 
 /**
- * AvatarReferenceTokens: what is constant over the steps of a window, in tokens. T latent frames, S tokens
- * a frame, D the hidden size.
- * @ref_first: [S, D] reference tokens in front; @ref_added: [T * S, D] or [S, D] (the same for
- *   every frame), added to the video tokens
- * @face: [T * S] float32 face mask, one value a token
- * @cos, @sin: [(T + 1) * S, head_dim / 2] float32
+ * AvatarReferenceTokens: reference tokens, positions and face mask of a window, on the device. T:
+ * latent frames, S = h w: tokens of a frame, D: hidden size
+ * @frames: T; @h, @w: the token grid of a frame
+ * @first: [S, D], the reference tokens before those of the video
+ * @added: [T S, D], or [S, D] for all frames, added to the tokens of the video
+ * @face: [T S] float32, the face mask
+ * @cos, @sin: [(T + 1) S, head_dim / 2] float32, the rotary tables
  */
 typedef struct
 {
-  gint64 frames, h, w; /* T, and the token grid: S = h * w */
-  AvatarTensor ref_first, ref_added, face, cos, sin;
+  gint64 frames, h, w;
+  AvatarTensor first, added, face, cos, sin;
 } AvatarReferenceTokens;
 
 /**
- * AvatarAudioKV: one branch's audio.
- * @kv: per adapter, keys and values [T, tokens, 2 * adapter_dim]
+ * AvatarAudioKV: audio of one branch of guidance, on the device
+ * @kv: for each adapter, keys and values: [T, tokens, 2 adapter_dim]
  */
 typedef struct
 {
@@ -51,10 +63,10 @@ typedef struct
 } AvatarAudioKV;
 
 /**
- * AvatarText: one prompt's encoding, on the host.
- * @states: [n, text_dim]; @pooled: [pooled_dim]
- * @mask: (nullable) [n], which rows the refiner takes as valid; %NULL: all
- * @used: rows that go on to the blocks after the refiner (the sum of the mask)
+ * AvatarText: one encoded prompt, on the host
+ * @states: [n, text_dim]; @pooled: [pooled_dim]; both %NULL in a plan
+ * @mask: (nullable): [n], 1 for rows that the refiner attends to; %NULL: all rows
+ * @used: number of rows, from the first, that the blocks see after the refiner
  */
 typedef struct
 {
@@ -64,77 +76,95 @@ typedef struct
 } AvatarText;
 
 /**
- * AvatarStepConditioning: what a forward needs of its time and prompt, on the host. Filled by
- * avatar_transformer_modulate() and avatar_transformer_refine().
- * @modulation: shifts, scales and gates of all blocks, avatar_transformer_modulation_n() floats
- * @text: refined text [used, D] in the device's dtype; not needed by a cached forward
+ * AvatarStepConditioning: time and prompt of a forward, and results that depend on them only, on the
+ * host
+ * @t: time, 0 .. 1000; @motion_exp, @motion_pose, @fps: further numbers that are embedded
+ * @prompt: not owned
+ * @modulation: shifts, scales and gates of all blocks, avatar_transformer_modulation_n() floats;
+ *   filled by avatar_transformer_modulate()
+ * @text: refined text, [used, D] in the device's dtype; filled by avatar_transformer_refine(). Not
+ *   used by a cached forward
  */
 typedef struct
 {
-  double t; /* 0 .. 1000 */
+  double t;
   const AvatarText *prompt;
   double motion_exp, motion_pose, fps;
   float *modulation;
   void *text;
 } AvatarStepConditioning;
 
+/* Stores or loads @tokens [L, D]. */
 typedef void (*AvatarTokensFunc) (AvatarOps *ops, AvatarTensor tokens, gpointer data);
 
 /**
- * AvatarForwardReuse: what forwards have in common; all fields optional.
- * @fork: [L, D]: the tokens in front of the first adapter, which are the same for two forwards
- *   that differ in their speech only. Written, or, if @prefix_valid, where the forward begins
- * @keep: called with the tokens in front of the last single block, [L, D]
- * @fill: a cached forward: must write these tokens; only the last block is run
+ * AvatarForwardReuse: tokens that several forwards share; all fields are optional
+ * @shared_prefix: [L, D], the tokens before the first adapter, which are the same for two forwards
+ *   that differ in their audio only. The forward writes them; if @prefix_valid it starts from them
+ * @store: called with the tokens before the last single block, [L, D]
+ * @load: makes this a cached forward, which runs the last block only: must write these tokens
  *   (docs/dev/spec/denoise.md 2.13)
+ * @data: argument of @store and @load
  */
 typedef struct
 {
-  AvatarTensor fork;
+  AvatarTensor shared_prefix;
   gboolean prefix_valid;
-  AvatarTokensFunc keep, fill;
+  AvatarTokensFunc store, load;
   gpointer data;
 } AvatarForwardReuse;
 
-/* The way of everything in front of the first forward (@ahead) or of forwards; free with g_free().
+/**
+ * AvatarTransformerPass:
+ * @AVATAR_PASS_PRECOMPUTE: step conditioning, once before the first forward
+ * @AVATAR_PASS_FORWARD: forwards, and the conditioning of windows between them
  */
-AvatarWeightSchedule *
-avatar_transformer_weight_schedule (const AvatarTransformerConfig *config, gboolean ahead);
+typedef enum
+{
+  AVATAR_PASS_PRECOMPUTE,
+  AVATAR_PASS_FORWARD,
+} AvatarTransformerPass;
 
-/* Floats of a moment's modulation. */
+/* Returns the order in which @pass uses the weight groups. Free with g_free(). */
+AvatarWeightSchedule *avatar_transformer_weight_schedule (const AvatarTransformerConfig *config,
+    AvatarTransformerPass pass);
+
+/* Returns the number of floats of the modulation of one step. */
 gint64 avatar_transformer_modulation_n (const AvatarTransformerConfig *config);
-/* Fills the modulation of @moments, weight by weight rather than moment by moment. */
+/* Fills the modulation of all @steps [n], one layer after the other, so that each weight is copied
+ * once. Waits for the device. */
 void avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
-    const AvatarStepConditioning *moments, guint n);
-/* Fills the text of @moments. */
+    const AvatarStepConditioning *steps, guint n);
+/* Fills the text of all @steps [n]. Waits for the device. */
 void avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops,
-    const AvatarStepConditioning *moments, guint n);
-/* @reference: host [C, n_reference, h8, w8] scaled latents, 1 or @frames of them; @face: host
- * [h8, w8] of the latent grid. Tensors come from the arena and live until the caller releases it.
- * Host data are not read in a plan. */
+    const AvatarStepConditioning *steps, guint n);
+/* Computes the reference tokens of windows. @reference: scaled latents on the host,
+ * [C, n_reference, h8, w8], with @n_reference 1 or @frames; @face: face mask on the host, [h8, w8];
+ * @ref: (out). Host data are not read in a dry run. */
 void avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops,
     const float *reference, gint64 n_reference, const float *face, gint64 frames, gint64 h8,
-    gint64 w8, AvatarReferenceTokens *scene);
-/* @audio: host [n, steps * states * channels], the features of @n = 4 T - 3 video frames. */
+    gint64 w8, AvatarReferenceTokens *ref);
+/* Computes the keys and values of the audio. @audio: features of @n = 4 T - 3 video frames on the
+ * host, [n, steps states channels], not read in a dry run; @audio_kv: (out) */
 void avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const float *audio,
-    gint64 n, AvatarAudioKV *speech);
+    gint64 n, AvatarAudioKV *audio_kv);
 /**
  * AvatarForwardInput:
- * @x: latents [C, T, h8, w8] float32
+ * @x: latents, [C, T, h8, w8] float32
  * @face_scale: factor on the face mask
- * @reuse: (nullable)
+ * @reuse: (nullable): tokens to store or to start from
  */
 typedef struct
 {
   AvatarTensor x;
-  const AvatarStepConditioning *moment;
-  const AvatarReferenceTokens *scene;
-  const AvatarAudioKV *speech;
+  const AvatarStepConditioning *step;
+  const AvatarReferenceTokens *reference_tokens;
+  const AvatarAudioKV *audio_kv;
   double face_scale;
   const AvatarForwardReuse *reuse;
 } AvatarForwardInput;
 
-/* velocity [C, T, h8, w8] float32 */
+/* Runs the transformer. @velocity: (out): [C, T, h8, w8] float32 */
 void avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTensor velocity,
     const AvatarForwardInput *in);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The transformer's weights in the parts in which they go to a device. The two streams of a double
- * block and a single block are of about the same size at the released widths (227 million values),
- * so that slots of one size serve them all. */
+/* Weight groups of the transformer and the order in which they are used. At the released widths a
+ * stream of a double block and a single block have about the same size (227 million values), so that
+ * slots of one size suit all of them. */
 #include "engine/denoise/transformer-private.h"
 
 #include <string.h>
 
-/* How many units of each kind there are. */
+/* Returns the number of groups of a kind. */
 static guint
 count (const AvatarTransformerConfig *c, AvatarWeightGroupKind kind)
 {
@@ -39,61 +39,63 @@ avatar_transformer_weight_group (const AvatarTransformerConfig *c, AvatarWeightG
 }
 
 static void
-add (GArray *route, const AvatarTransformerConfig *c, AvatarWeightGroupKind kind, guint i)
+add (GArray *schedule, const AvatarTransformerConfig *c, AvatarWeightGroupKind kind, guint i)
 {
-  guint unit = avatar_transformer_weight_group (c, kind, i);
+  guint group = avatar_transformer_weight_group (c, kind, i);
 
-  g_array_append_val (route, unit);
+  g_array_append_val (schedule, group);
 }
 
 static void
-add_ahead (GArray *units, const AvatarTransformerConfig *c)
+add_precompute (GArray *groups, const AvatarTransformerConfig *c)
 {
-  add (units, c, AVATAR_WEIGHT_GROUP_EMBED, 0);
+  add (groups, c, AVATAR_WEIGHT_GROUP_EMBED, 0);
   for (guint i = 0; i < 2 * c->n_double; i++)
-    add (units, c, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
+    add (groups, c, AVATAR_WEIGHT_GROUP_MOD_DOUBLE, i);
   for (guint i = 0; i < c->n_single; i++)
-    add (units, c, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
-  add (units, c, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
-  add (units, c, AVATAR_WEIGHT_GROUP_TEXT, 0);
+    add (groups, c, AVATAR_WEIGHT_GROUP_MOD_SINGLE, i);
+  add (groups, c, AVATAR_WEIGHT_GROUP_MOD_FINAL, 0);
+  add (groups, c, AVATAR_WEIGHT_GROUP_TEXT, 0);
   for (guint i = 0; i < c->refiner_depth; i++) {
-    add (units, c, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
-    add (units, c, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
+    add (groups, c, AVATAR_WEIGHT_GROUP_TEXT_ATTENTION, i);
+    add (groups, c, AVATAR_WEIGHT_GROUP_TEXT_MLP, i);
   }
 }
 
 static void
-add_forward (GArray *units, const AvatarTransformerConfig *c)
+add_forward (GArray *groups, const AvatarTransformerConfig *c)
 {
   for (guint i = 0; i < c->n_double; i++) {
-    add (units, c, AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
-    add (units, c, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
+    add (groups, c, AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
+    add (groups, c, AVATAR_WEIGHT_GROUP_DOUBLE_TXT, i);
   }
   for (guint i = 0; i < c->n_single; i++)
-    add (units, c, AVATAR_WEIGHT_GROUP_SINGLE, i);
+    add (groups, c, AVATAR_WEIGHT_GROUP_SINGLE, i);
 }
 
 AvatarWeightSchedule *
-avatar_transformer_weight_schedule (const AvatarTransformerConfig *c, gboolean ahead)
+avatar_transformer_weight_schedule (const AvatarTransformerConfig *c, AvatarTransformerPass pass)
 {
-  g_autoptr (GArray) units = g_array_new (FALSE, FALSE, sizeof (guint));
+  gboolean precompute = pass == AVATAR_PASS_PRECOMPUTE;
+  g_autoptr (GArray) groups = g_array_new (FALSE, FALSE, sizeof (guint));
   guint n;
-  AvatarWeightSchedule *route;
+  AvatarWeightSchedule *schedule;
   guint *copy;
 
-  if (ahead)
-    add_ahead (units, c);
+  if (precompute)
+    add_precompute (groups, c);
   else
-    add_forward (units, c);
-  n = units->len;
-  if (!ahead) { /* on_demand: between windows */
-    add (units, c, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
-    add (units, c, AVATAR_WEIGHT_GROUP_AUDIO, 0);
-    add (units, c, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
+    add_forward (groups, c);
+  n = groups->len;
+  if (!precompute) { /* on demand, between windows */
+    add (groups, c, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
+    add (groups, c, AVATAR_WEIGHT_GROUP_AUDIO, 0);
+    add (groups, c, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
   }
-  route = g_malloc (sizeof *route + units->len * sizeof (guint));
-  copy = memcpy (route + 1, units->data, units->len * sizeof (guint));
-  /* a forward uses both streams of a double block at once */
-  *route = (AvatarWeightSchedule){ copy, copy + n, n, units->len - n, ahead ? 1 : 2, ahead };
-  return route;
+  schedule = g_malloc (sizeof *schedule + groups->len * sizeof (guint));
+  copy = memcpy (schedule + 1, groups->data, groups->len * sizeof (guint));
+  /* a forward uses both streams of a double block at the same time */
+  *schedule = (AvatarWeightSchedule){ copy, copy + n, n, groups->len - n, precompute ? 1 : 2,
+    precompute };
+  return schedule;
 }

@@ -1,71 +1,72 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is constant over the steps of a window: the reference picture's tokens, positions and the
- * face mask (docs/dev/spec/denoise.md 2.5), and the audio adapters' keys and values
+/* Window conditioning, which is constant over the steps of a window: reference tokens, positions and
+ * face mask (docs/dev/spec/denoise.md 2.5), and the keys and values of the audio adapters
  * (docs/dev/spec/denoise.md 2.9). */
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
 #include <string.h>
 
-/* Positions of all image tokens and the face mask of the video tokens. */
+/* Fills the rotary tables of all image tokens and the face mask of the video tokens. @face: [h8, w8] */
 static void
 fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 w8,
-    AvatarReferenceTokens *scene)
+    AvatarReferenceTokens *ref)
 {
   const AvatarTransformerConfig *c = self->config;
-  gint64 tokens = scene->frames * scene->h * scene->w;
-  gint64 rows = tokens + scene->h * scene->w, half = c->head_dim / 2;
+  gint64 tokens = ref->frames * ref->h * ref->w;
+  gint64 rows = tokens + ref->h * ref->w, half = c->head_dim / 2;
   g_autofree float *cos = g_new0 (float, rows *half);
   g_autofree float *sin = g_new0 (float, rows *half);
   g_autofree float *mask = g_new0 (float, tokens);
 
   if (avatar_ops_running (ops)) {
     avatar_rope_fill (avatar_tensor (AVATAR_F32, cos, 2, rows, half),
-        avatar_tensor (AVATAR_F32, sin, 2, rows, half), scene->frames, scene->h, scene->w,
-        c->rope_dim, c->rope_theta);
-    /* nearest: the first cell of each patch (docs/dev/spec/denoise.md 2.5, step 6) */
+        avatar_tensor (AVATAR_F32, sin, 2, rows, half), ref->frames, ref->h, ref->w, c->rope_dim,
+        c->rope_theta);
+    /* nearest-neighbour: the first cell of each patch (docs/dev/spec/denoise.md 2.5, step 6) */
     for (gint64 i = 0; i < tokens; i++)
-      mask[i] = face[i / scene->w % scene->h * c->patch[1] * w8 + i % scene->w * c->patch[2]];
+      mask[i] = face[i / ref->w % ref->h * c->patch[1] * w8 + i % ref->w * c->patch[2]];
   }
-  avatar_op_upload (ops, scene->cos, cos);
-  avatar_op_upload (ops, scene->sin, sin);
-  avatar_op_upload (ops, scene->face, mask);
+  avatar_op_upload (ops, ref->cos, cos);
+  avatar_op_upload (ops, ref->sin, sin);
+  avatar_op_upload (ops, ref->face, mask);
 }
 
 void
 avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops, const float *reference,
     gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8,
-    AvatarReferenceTokens *scene)
+    AvatarReferenceTokens *ref)
 {
   const AvatarTransformerConfig *c = self->config;
   gint64 h = h8 / c->patch[1], w = w8 / c->patch[2], s = h * w, channels = c->in_channels;
   AvatarTensor latents, first, tokens;
   gsize mark;
 
-  scene->frames = frames;
-  scene->h = h;
-  scene->w = w;
-  scene->ref_first = avatar_ops_alloc (ops, 2, s, (gint64) c->hidden);
-  scene->ref_added = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
-  scene->face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, frames * s);
-  scene->cos = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
-  scene->sin = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
+  ref->frames = frames;
+  ref->h = h;
+  ref->w = w;
+  ref->first = avatar_ops_alloc (ops, 2, s, (gint64) c->hidden);
+  ref->added = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
+  ref->face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, frames * s);
+  ref->cos = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
+  ref->sin = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
   mark = avatar_ops_mark (ops);
   latents = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, n_reference, h8, w8);
   first = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, (gint64) c->patch[0], h8, w8);
   avatar_op_upload (ops, latents, reference);
   avatar_op_copy (ops, first, avatar_tensor_slice (latents, 1, 0, c->patch[0]));
-  avatar_transformer_embed_patches (self, ops, scene->ref_first, first, &self->params->img_in);
+  avatar_transformer_embed_patches (self, ops, ref->first, first, &self->params->img_in);
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
   tokens = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
   avatar_transformer_embed_patches (self, ops, tokens, latents, &self->params->ref_in);
-  avatar_linear (ops, scene->ref_added, tokens, &self->params->before_proj, AVATAR_ACT_NONE);
+  avatar_linear (ops, ref->added, tokens, &self->params->before_proj, AVATAR_ACT_NONE);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
-  fill_tables (self, ops, face, w8, scene);
+  fill_tables (self, ops, face, w8, ref);
   avatar_ops_release (ops, mark);
 }
 
-/* tokens [frames * n, D] of audio [frames, features] (docs/dev/spec/denoise.md 2.5, step 2) */
+/* Computes the audio tokens [frames n, D] of features [frames, n_features]
+ * (docs/dev/spec/denoise.md 2.5, step 2). */
 static void
 project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, AvatarTensor audio)
 {
@@ -87,7 +88,7 @@ project_audio (AvatarTransformer *self, AvatarOps *ops, AvatarTensor tokens, Ava
 
 void
 avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const float *audio,
-    gint64 frames, AvatarAudioKV *speech)
+    gint64 frames, AvatarAudioKV *audio_kv)
 {
   const AvatarTransformerConfig *c = self->config;
   const AvatarAudioAdapter *adapters = self->params->adapters;
@@ -96,13 +97,13 @@ avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const
   gsize mark;
 
   for (guint i = 0; i < c->n_adapters; i++)
-    speech->kv[i] = avatar_ops_alloc (ops, 3, latents, 4 * n, (gint64) 2 * c->adapter_dim);
+    audio_kv->kv[i] = avatar_ops_alloc (ops, 3, latents, 4 * n, (gint64) 2 * c->adapter_dim);
   mark = avatar_ops_mark (ops);
   features = avatar_ops_alloc (ops, 2, frames,
       (gint64) c->audio_steps * c->audio_states * c->audio_channels);
   avatar_op_upload (ops, features, audio);
-  /* the first frame's tokens three more times in front: latent 0 has one frame, not four
-   * (docs/dev/spec/denoise.md 2.9) */
+  /* the first latent frame represents one video frame instead of four, so that frame's tokens are
+   * repeated three times (docs/dev/spec/denoise.md 2.9) */
   all = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
   normed = avatar_ops_alloc (ops, 2, (frames + 3) * n, d);
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_AUDIO, 0);
@@ -114,7 +115,7 @@ avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_AUDIO_KV, 0);
   for (guint i = 0; i < c->n_adapters; i++) {
     AvatarTensor kv
-        = avatar_tensor_reshape (speech->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
+        = avatar_tensor_reshape (audio_kv->kv[i], 2, latents * 4 * n, (gint64) 2 * c->adapter_dim);
 
     avatar_affine_norm (ops, normed, all, &adapters[i].norm1, AVATAR_EPS_AFFINE);
     avatar_linear (ops, kv, normed, &adapters[i].to_kv, AVATAR_ACT_NONE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Conditioning of one window and classifier-free guidance over it (Ho and Salimans 2022). */
 #include "engine/denoise/window.h"
-#include "engine/denoise/parity.h"
+#include "engine/denoise/upstream-rounding.h"
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/sampler.h"
 
@@ -10,105 +10,119 @@
 static gboolean
 is_guided (const AvatarWindow *self)
 {
-  return self->cfg_scale > 1;
+  return self->guidance_scale > 1;
 }
 
 double
 avatar_window_sigma (const AvatarWindow *self, guint i)
 {
-  return self->parity ? avatar_parity_sigma (i, self->steps, self->flow_shift)
-                      : avatar_sigma (i, self->steps, self->flow_shift);
+  return self->upstream_rounding ? avatar_upstream_sigma (i, self->steps, self->flow_shift)
+                                 : avatar_sigma (i, self->steps, self->flow_shift);
 }
 
-/* The time that the transformer is told. */
+/* Returns the time of step @i, which the transformer embeds. */
 static double
-time_of (const AvatarWindow *self, guint i)
+step_time (const AvatarWindow *self, guint i)
 {
   double t = 1000 * avatar_window_sigma (self, i);
 
-  return self->parity ? (float) t : t;
+  return self->upstream_rounding ? (float) t : t;
 }
 
-/* The moment of step @i and of the negative prompt, if @negative. */
+/* Returns the conditioning of step @i. @prompt: 0: positive, 1: negative */
 static AvatarStepConditioning *
-moment_at (AvatarWindow *self, guint i, gboolean negative)
+conditioning_at (AvatarWindow *self, guint i, guint prompt)
 {
-  return &self->moments[2 * i + (negative ? 1 : 0)];
+  return &self->step_conditioning[2 * i + prompt];
 }
 
 static gboolean
 needs_negative (const AvatarWindow *self, guint i)
 {
-  return is_guided (self) && avatar_guidance (i, self->steps, self->cfg_scale).negative;
+  return is_guided (self) && avatar_guidance (i, self->steps, self->guidance_scale).negative;
 }
 
-/* All moments: times and prompts, and, for a run, room for what is computed of them. */
+/* Sets times and prompts of all steps. Allocates the modulation, except in a dry run. */
 static void
-init_moments (AvatarWindow *self, gboolean real)
+init_step_conditioning (AvatarWindow *self, const AvatarOps *ops)
 {
   gint64 n = avatar_transformer_modulation_n (self->transformer->config);
 
   for (guint i = 0; i < self->steps; i++)
     for (guint b = 0; b < 2; b++)
-      *moment_at (self, i, b) = (AvatarStepConditioning){
-        .t = time_of (self, i),
+      *conditioning_at (self, i, b) = (AvatarStepConditioning){
+        .t = step_time (self, i),
         .prompt = &self->conditions->text[b],
         .motion_exp = self->motion_exp,
         .motion_pose = self->motion_pose,
         .fps = self->fps,
-        .modulation = real && (b == 0 || needs_negative (self, i)) ? g_new0 (float, n) : NULL,
+        .modulation
+        = !ops->dry_run && (b == 0 || needs_negative (self, i)) ? g_new0 (float, n) : NULL,
       };
 }
 
-/* Array of AvatarStepConditioning: those whose modulation is needed, or (@full) also their text. */
+/* Returns an array of AvatarStepConditioning: the steps and prompts that forwards use. */
 static GArray *
-collect (AvatarWindow *self, AvatarOps *ops, gboolean full)
+collect_all (AvatarWindow *self)
 {
-  gsize row = self->transformer->config->hidden * avatar_dtype_size (ops->dtype);
-  GArray *needed = g_array_new (FALSE, FALSE, sizeof (AvatarStepConditioning));
+  GArray *used = g_array_new (FALSE, FALSE, sizeof (AvatarStepConditioning));
 
   for (guint i = 0; i < self->steps; i++)
-    for (guint b = 0; b < 2; b++) {
-      AvatarStepConditioning *m = moment_at (self, i, b);
-
-      if ((b && !needs_negative (self, i)) || (full && !self->full[i]))
-        continue;
-      if (full && !ops->dry_run)
-        m->text = g_malloc0 (m->prompt->used * row);
-      g_array_append_val (needed, *m);
-    }
-  return needed;
+    for (guint b = 0; b < (needs_negative (self, i) ? 2 : 1); b++)
+      g_array_append_val (used, *conditioning_at (self, i, b));
+  return used;
 }
 
+/* Returns those of full steps, which use the refined text. Allocates it, except in a dry run. */
+static GArray *
+collect_full (AvatarWindow *self, const AvatarOps *ops)
+{
+  gsize row = self->transformer->config->hidden * avatar_dtype_size (ops->dtype);
+  GArray *used = g_array_new (FALSE, FALSE, sizeof (AvatarStepConditioning));
+
+  for (guint i = 0; i < self->steps; i++)
+    for (guint b = 0; self->is_full[i] && b < (needs_negative (self, i) ? 2 : 1); b++) {
+      AvatarStepConditioning *step = conditioning_at (self, i, b);
+
+      if (!ops->dry_run)
+        step->text = g_malloc0 (step->prompt->used * row);
+      g_array_append_val (used, *step);
+    }
+  return used;
+}
+
+/* Chooses the full steps. A dry run has no modulations, from which the adaptive cache chooses, and
+ * counts all steps as full. */
 static void
-schedule (AvatarWindow *self, gboolean dry_run)
+choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
 {
   const AvatarTransformerConfig *c = self->transformer->config;
   g_autofree const float **modulations = g_new (const float *, self->steps);
 
   for (guint i = 0; i < self->steps; i++)
-    modulations[i] = moment_at (self, i, FALSE)->modulation;
-  /* what the adaptive cache will skip is not known to a plan, which takes it for nothing */
-  avatar_step_cache_schedule (self->full, self->steps,
-      dry_run && self->cache == AVATAR_STEP_CACHE_ADAPTIVE ? AVATAR_STEP_CACHE_NONE : self->cache,
-      self->cache_threshold, modulations, avatar_modulation_double (c, 1, FALSE));
+    modulations[i] = conditioning_at (self, i, 0)->modulation;
+  avatar_step_cache_schedule (self->is_full, self->steps,
+      ops->dry_run && self->step_cache_mode == AVATAR_STEP_CACHE_ADAPTIVE ? AVATAR_STEP_CACHE_NONE
+                                                                          : self->step_cache_mode,
+      self->step_cache_threshold, modulations,
+      avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
 }
 
 gboolean
-avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error)
+avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error)
 {
   g_autoptr (GArray) all = NULL;
   g_autoptr (GArray) full = NULL;
 
   avatar_window_clear (self);
-  self->moments = g_new0 (AvatarStepConditioning, 2 * self->steps);
-  self->full = g_new0 (gboolean, self->steps);
-  init_moments (self, !ops->dry_run);
-  all = collect (self, ops, FALSE);
+  self->step_conditioning = g_new0 (AvatarStepConditioning, 2 * self->steps);
+  self->is_full = g_new0 (gboolean, self->steps);
+  init_step_conditioning (self, ops);
+  all = collect_all (self);
   avatar_transformer_modulate (self->transformer, ops, (AvatarStepConditioning *) all->data,
       all->len);
-  schedule (self, ops->dry_run);
-  full = collect (self, ops, TRUE);
+  choose_full_steps (self, ops);
+  full = collect_full (self, ops);
   avatar_transformer_refine (self->transformer, ops, (AvatarStepConditioning *) full->data,
       full->len);
   return ops->dry_run || avatar_ops_check (ops, error);
@@ -122,24 +136,26 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
   gint64 text = MAX (cond->text[0].used, cond->text[1].used), s;
 
   avatar_transformer_embed_reference (self->transformer, ops, cond->reference,
-      MAX (cond->n_reference, 1), cond->face, self->frames, self->h8, self->w8, &self->scene);
-  s = self->scene.h * self->scene.w;
-  g_clear_pointer (&self->tokens, avatar_step_cache_free);
-  if (self->cache != AVATAR_STEP_CACHE_NONE)
-    self->tokens = avatar_step_cache_new (ops, self->storage, is_guided (self) ? 2 : 1, s,
+      MAX (cond->n_reference, 1), cond->face, self->frames, self->h8, self->w8,
+      &self->reference_tokens);
+  s = self->reference_tokens.h * self->reference_tokens.w;
+  g_clear_pointer (&self->step_cache, avatar_step_cache_free);
+  if (self->step_cache_mode != AVATAR_STEP_CACHE_NONE)
+    self->step_cache = avatar_step_cache_new (ops, self->storage, is_guided (self) ? 2 : 1, s,
         self->frames, text, c->hidden);
-  self->fork = AVATAR_NO_TENSOR;
+  self->shared_prefix = AVATAR_NO_TENSOR;
   if (is_guided (self)) {
     gint64 n = 4 * self->frames - 3;
-    /* zero features, not the features of silence (docs/dev/spec/denoise.md 3.4) */
-    g_autofree float *silence
+    /* features of zeros, not the features of silence (docs/dev/spec/denoise.md 3.4) */
+    g_autofree float *zeros
         = g_new0 (float, n * c->audio_steps * c->audio_states * c->audio_channels);
 
-    self->second = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8,
-        self->w8);
-    avatar_transformer_project_audio (self->transformer, ops, silence, n, &self->speech[1]);
-    if (self->share)
-      self->fork = avatar_ops_alloc (ops, 2, (self->frames + 1) * s + text, (gint64) c->hidden);
+    self->velocity_without_audio = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels,
+        self->frames, self->h8, self->w8);
+    avatar_transformer_project_audio (self->transformer, ops, zeros, n, &self->audio_kv[1]);
+    if (self->share_prefix)
+      self->shared_prefix
+          = avatar_ops_alloc (ops, 2, (self->frames + 1) * s + text, (gint64) c->hidden);
   }
 }
 
@@ -147,62 +163,64 @@ void
 avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio)
 {
   avatar_transformer_project_audio (self->transformer, ops, audio, 4 * self->frames - 3,
-      &self->speech[0]);
+      &self->audio_kv[0]);
 }
 
-/* One branch of a step: with (0) or without (1) audio.
- * @negative: of the negative prompt; @fork, @prefix_valid: see AvatarForwardReuse */
+/* Branch of guidance in one step.
+ * @branch: 0: with audio, 1: without; @prompt: 0: positive, 1: negative
+ * @shared_prefix, @prefix_valid: see AvatarForwardReuse */
 typedef struct
 {
   AvatarWindow *window;
-  guint branch;
-  AvatarWindowPosition place;
-  gboolean negative;
+  guint branch, prompt;
+  AvatarWindowPosition position;
   double face_scale;
-  AvatarTensor fork;
+  AvatarTensor shared_prefix;
   gboolean prefix_valid;
 } Branch;
 
 static void
-keep (AvatarOps *ops, AvatarTensor tokens, gpointer data)
+store_tokens (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_step_cache_store (b->window->tokens, ops, tokens, b->branch, b->place);
+  avatar_step_cache_store (b->window->step_cache, ops, tokens, b->branch, b->position);
 }
 
 static void
-fill (AvatarOps *ops, AvatarTensor tokens, gpointer data)
+load_tokens (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_step_cache_load (b->window->tokens, ops, tokens, b->branch, b->place);
+  avatar_step_cache_load (b->window->step_cache, ops, tokens, b->branch, b->position);
 }
 
-/* Whether a later step will ask for the tokens of this one. */
+/* Returns TRUE if the next step is cached and loads the tokens of this one. */
 static gboolean
-is_wanted (const AvatarWindow *self, guint i)
+is_stored (const AvatarWindow *self, guint i)
 {
-  return self->full[i] && i + 1 < self->steps && !self->full[i + 1];
+  return self->is_full[i] && i + 1 < self->steps && !self->is_full[i + 1];
 }
 
 static void
 forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
     Branch *b)
 {
-  AvatarStepConditioning *moment = moment_at (self, i, b->negative);
-  gint64 shared = (self->frames + 1) * self->scene.h * self->scene.w + moment->prompt->used;
+  AvatarStepConditioning *step = conditioning_at (self, i, b->prompt);
+  gint64 rows = (self->frames + 1) * self->reference_tokens.h * self->reference_tokens.w
+      + step->prompt->used;
   const AvatarForwardReuse reuse = {
-    .fork = b->fork.rank ? avatar_tensor_rows (b->fork, 0, shared) : b->fork,
+    .shared_prefix
+    = b->shared_prefix.rank ? avatar_tensor_rows (b->shared_prefix, 0, rows) : b->shared_prefix,
     .prefix_valid = b->prefix_valid,
-    .keep = self->tokens && is_wanted (self, i) ? keep : NULL,
-    .fill = self->full[i] ? NULL : fill,
+    .store = self->step_cache && is_stored (self, i) ? store_tokens : NULL,
+    .load = self->is_full[i] ? NULL : load_tokens,
     .data = b,
   };
   const AvatarForwardInput in = { .x = x,
-    .moment = moment,
-    .scene = &self->scene,
-    .speech = &self->speech[b->branch],
+    .step = step,
+    .reference_tokens = &self->reference_tokens,
+    .audio_kv = &self->audio_kv[b->branch],
     .face_scale = b->face_scale,
     .reuse = &reuse };
 
@@ -212,56 +230,57 @@ forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor
 gboolean
 avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale)
 {
-  *scale = avatar_guidance (i, self->steps, self->cfg_scale).scale;
+  *scale = avatar_guidance (i, self->steps, self->guidance_scale).scale;
   return is_guided (self);
 }
 
 guint
 avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
-    guint i, AvatarWindowPosition place)
+    guint i, AvatarWindowPosition position)
 {
-  Branch with = { .window = self, .branch = 0, .place = place, .face_scale = 1 };
-  Branch without = { .window = self, .branch = 1, .place = place };
+  Branch with = { .window = self, .branch = 0, .position = position, .face_scale = 1 };
+  Branch without = { .window = self, .branch = 1, .position = position };
   AvatarGuidance g;
 
   if (!is_guided (self)) {
     forward (self, ops, velocity, x, i, &with);
-    return self->full[i] ? 1 : 0;
+    return self->is_full[i] ? 1 : 0;
   }
-  g = avatar_guidance (i, self->steps, self->cfg_scale);
-  if (self->parity) { /* upstream's mask has the dtype of the tokens; its values are powers of two */
+  g = avatar_guidance (i, self->steps, self->guidance_scale);
+  /* upstream's mask has the dtype of the tokens; its values are powers of two */
+  if (self->upstream_rounding) {
     float face_scale = g.face_scale;
 
     avatar_dtype_round (&face_scale, 1, AVATAR_BF16);
     g.face_scale = face_scale;
   }
-  if (!g.negative && self->full[i]) /* the same text: alike up to the first adapter */
-    with.fork = without.fork = self->fork;
+  if (!g.negative && self->is_full[i]) /* with the same text, equal up to the first adapter */
+    with.shared_prefix = without.shared_prefix = self->shared_prefix;
   with.face_scale = without.face_scale = g.face_scale;
-  without.negative = g.negative;
+  without.prompt = g.negative ? 1 : 0;
   with.prefix_valid = TRUE;
-  forward (self, ops, self->second, x, i, &without);
+  forward (self, ops, self->velocity_without_audio, x, i, &without);
   forward (self, ops, velocity, x, i, &with);
-  return self->full[i] ? 2 : 0;
+  return self->is_full[i] ? 2 : 0;
 }
 
 guint
 avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
-    guint i, AvatarWindowPosition place)
+    guint i, AvatarWindowPosition position)
 {
-  guint forwards = avatar_window_branches (self, ops, velocity, x, i, place);
+  guint forwards = avatar_window_branches (self, ops, velocity, x, i, position);
   double scale;
 
-  /* v = vu + g (vc - vu) */
+  /* v = v without audio + scale (v with audio - v without audio) */
   if (avatar_window_is_guided (self, i, &scale))
-    avatar_op_axpby (ops, velocity, 1 - scale, self->second, scale);
+    avatar_op_axpby (ops, velocity, 1 - scale, self->velocity_without_audio, scale);
   return forwards;
 }
 
 guint
 avatar_window_kind (const AvatarWindow *self, guint i)
 {
-  return (self->full[i] ? 1 : 0) | (is_wanted (self, i) ? 2 : 0)
+  return (self->is_full[i] ? 1 : 0) | (is_stored (self, i) ? 2 : 0)
       | (needs_negative (self, i) ? 4 : 0);
 }
 
@@ -269,14 +288,15 @@ guint64
 avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents, guint windows)
 {
   const AvatarTransformerConfig *c = self->transformer->config;
-  guint64 row = c->hidden * avatar_dtype_size (dtype), s = self->scene.h * self->scene.w;
+  guint64 row = c->hidden * avatar_dtype_size (dtype),
+          s = self->reference_tokens.h * self->reference_tokens.w;
   guint64 modulation = avatar_transformer_modulation_n (c) * sizeof (float), bytes = 0;
   guint64 text = MAX (self->conditions->text[0].used, self->conditions->text[1].used);
 
   for (guint i = 0; i < self->steps; i++)
     for (guint b = 0; b < (needs_negative (self, i) ? 2 : 1); b++)
-      bytes += modulation + (self->full[i] ? self->conditions->text[b].used * row : 0);
-  if (self->tokens && self->storage == AVATAR_TOKEN_STORAGE_HOST)
+      bytes += modulation + (self->is_full[i] ? self->conditions->text[b].used * row : 0);
+  if (self->step_cache && self->storage == AVATAR_TOKEN_STORAGE_HOST)
     bytes += (is_guided (self) ? 2 : 1) * (latents * s + windows * (s + text)) * row;
   return bytes;
 }
@@ -284,11 +304,11 @@ avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint lat
 void
 avatar_window_clear (AvatarWindow *self)
 {
-  for (guint i = 0; self->moments && i < 2 * self->steps; i++) {
-    g_free (self->moments[i].modulation);
-    g_free (self->moments[i].text);
+  for (guint i = 0; self->step_conditioning && i < 2 * self->steps; i++) {
+    g_free (self->step_conditioning[i].modulation);
+    g_free (self->step_conditioning[i].text);
   }
-  g_clear_pointer (&self->moments, g_free);
-  g_clear_pointer (&self->full, g_free);
-  g_clear_pointer (&self->tokens, avatar_step_cache_free);
+  g_clear_pointer (&self->step_conditioning, g_free);
+  g_clear_pointer (&self->is_full, g_free);
+  g_clear_pointer (&self->step_cache, avatar_step_cache_free);
 }

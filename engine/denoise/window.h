@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One window of latent frames: conditioning of the transformer, and guidance. */
+/* One window of latent frames: conditioning of the transformer, and guidance. Functions with @ops
+ * queue operations on the device; errors are kept in @ops. Not thread-safe. */
 #pragma once
 
 #include "engine/denoise/step-cache.h"
@@ -9,61 +10,92 @@
 
 G_BEGIN_DECLS
 
-/* Conditions of all windows of a stream, on the host. */
+/**
+ * AvatarConditions: conditions of all windows of a stream, on the host
+ * @text: positive and negative prompt
+ * @reference: reference latent, [C, max (n_reference, 1), h8, w8]
+ * @n_reference: latent frames of @reference: 0 or 1: one for all frames, else one for each frame of
+ *   a window
+ * @face: face mask, [h8, w8]
+ */
 typedef struct
 {
-  AvatarText text[2]; /* positive, negative prompt */
-  float *reference;   /* [C, n_reference, h8, w8] */
-  guint n_reference;  /* 0, 1: one latent frame for all; else one for each frame of a window */
-  float *face;        /* [h8, w8] */
+  AvatarText text[2];
+  float *reference;
+  guint n_reference;
+  float *face;
 } AvatarConditions;
 
+/**
+ * AvatarWindow:
+ * @transformer, @conditions: not owned
+ * @motion_exp, @motion_pose, @fps, @guidance_scale, @flow_shift, @steps: as in the settings
+ * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
+ * @step_cache_mode, @step_cache_threshold: choice of the full steps
+ * @share_prefix: computes the shared prefix of both branches of guidance once
+ * @storage: storage of the step cache
+ * @frames, @channels, @h8, @w8: shape of the latents
+ * @step_conditioning: [steps, 2]: positive, negative prompt; on the host
+ * @is_full: [steps], FALSE for cached steps
+ * @reference_tokens: reference of all windows, in the arena
+ * @audio_kv: branches with and without audio, in the arena; the latter with guidance only
+ * @step_cache: (nullable): tokens of the last full step; %NULL: no step is cached
+ * @velocity_without_audio: velocity of the branch without audio, in the arena
+ * @shared_prefix: tokens that both branches share, in the arena
+ */
 typedef struct
 {
   AvatarTransformer *transformer;
   const AvatarConditions *conditions;
-  double motion_exp, motion_pose, fps, cfg_scale, flow_shift;
-  gboolean parity; /* upstream's roundings (engine/denoise/parity.h) */
+  double motion_exp, motion_pose, fps, guidance_scale, flow_shift;
+  gboolean upstream_rounding;
   guint steps;
-  AvatarStepCacheMode cache;
-  double cache_threshold;
-  gboolean share;             /* compute the common prefix of both branches once */
-  AvatarTokenStorage storage; /* of the step cache */
+  AvatarStepCacheMode step_cache_mode;
+  double step_cache_threshold;
+  gboolean share_prefix;
+  AvatarTokenStorage storage;
 
   gint64 frames, channels, h8, w8;
-  AvatarStepConditioning *moments; /* [steps, 2]: positive, negative prompt */
-  gboolean *full;                  /* [steps]: FALSE: a cached step */
-  AvatarReferenceTokens scene;
-  AvatarAudioKV speech[2];   /* with audio; without (guidance only) */
-  AvatarStepCache *tokens;   /* of the last full step; NULL: no step is cached */
-  AvatarTensor second, fork; /* velocity of the other branch; tokens both branches share */
+  AvatarStepConditioning *step_conditioning;
+  gboolean *is_full;
+  AvatarReferenceTokens reference_tokens;
+  AvatarAudioKV audio_kv[2];
+  AvatarStepCache *step_cache;
+  AvatarTensor velocity_without_audio, shared_prefix;
 } AvatarWindow;
 
 /* Computes the step conditioning of all steps, which depends on settings and prompts only, and
- * stores it on the host. The arena is free again on return. Returns FALSE with @error. */
-gboolean avatar_window_prepare (AvatarWindow *self, AvatarOps *ops, GError **error);
-/* Makes the constants of all windows in the arena, after avatar_window_prepare(). */
+ * stores it on the host. Uses the arena and releases it. Waits for the device. Returns FALSE with
+ * @error if an operation failed or was cancelled. */
+gboolean avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error);
+/* Computes the constants of all windows in the arena, after avatar_window_precompute(). */
 void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);
-/* Computes keys and values of the audio. @audio: features, [4 frames - 3, n_features], on the host. */
+/* Computes the keys and values of the audio in the arena. @audio: features on the host,
+ * [4 frames - 3, n_features], not read in a dry run */
 void avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio);
-/* Computes @velocity [C, T, h8, w8] of step @i, with guidance, in float32. Returns the number of
- * full forwards. @place: position of the window in the clip. */
+/* Computes the velocity of step @i, with guidance. @velocity: (out): [C, T, h8, w8] float32; @x:
+ * latents of the same shape; @position: position of the window in the clip. Returns the number of
+ * full forwards. */
 guint avatar_window_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place);
-/* Computes both branches of guidance separately: the one with audio in @velocity, the other one in
- * the window's @second. */
+    AvatarTensor x, guint i, AvatarWindowPosition position);
+/* Computes the velocities of both branches of guidance: with audio in @velocity, without audio in
+ * velocity_without_audio of @self. Without guidance computes the first one only. Returns the number
+ * of full forwards. */
 guint avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place);
-/* TRUE if there are two branches. @scale: (out): guidance scale of step @i. */
+    AvatarTensor x, guint i, AvatarWindowPosition position);
+/* Returns TRUE if there are two branches. @scale: (out): guidance scale of step @i */
 gboolean avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale);
-/* Noise level at step @i. */
+/* Returns sigma of step @i, 0 .. steps. */
 double avatar_window_sigma (const AvatarWindow *self, guint i);
-/* Kind of step @i, after avatar_window_prepare(). Steps of one kind do the same work. */
+/* Returns the kind of step @i, 0 .. AVATAR_N_STEP_KINDS - 1, after avatar_window_precompute(). Steps
+ * of one kind do the same work. */
+#define AVATAR_N_STEP_KINDS 8
 guint avatar_window_kind (const AvatarWindow *self, guint i);
-/* Bytes on the host during the denoising of @latents latent frames in @windows windows. */
+/* Returns the bytes on the host during the denoising of @latents latent frames in @windows windows.
+ * @dtype: dtype of the tokens */
 guint64 avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents,
     guint windows);
-/* Frees the memory on the host. */
+/* Frees the memory on the host. Tensors in the arena are not touched. */
 void avatar_window_clear (AvatarWindow *self);
 
 G_END_DECLS

@@ -10,8 +10,8 @@
 #include "engine/vae/decoder.h"
 #include "engine/weights/placement.h"
 
-/* A million video frames last eleven hours. */
-#define MOST_FRAMES 1000000
+/* Limit of a plan: eleven hours of video. */
+#define MAX_FRAMES 1000000
 /* Number of stages without the text encoders. */
 #define N_STAGES 4
 
@@ -38,61 +38,63 @@ check_options (const AvatarPlanOptions *o, guint frames, GError **error)
   for (guint i = 0; i < G_N_ELEMENTS (rates); i++)
     if (!(rates[i] > 0 && rates[i] < 1e6)) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-          "a rate of %g was given; TFLOP/s and GB/s above 0 and below 1000000 are possible",
-          rates[i]);
+          "found a rate of %g; expected TFLOP/s and GB/s above 0 and below 1000000", rates[i]);
       return FALSE;
     }
-  if (frames >= 1 && frames <= MOST_FRAMES)
+  if (frames >= 1 && frames <= MAX_FRAMES)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "a video of %u frames cannot be planned; 1 to %u are possible", frames, MOST_FRAMES);
+      "found a video of %u frames; plans are possible for 1 to %u", frames, MAX_FRAMES);
   return FALSE;
 }
 
+/* Returns the time of @cost at the rates of @o. */
 static double
-compute_seconds (const AvatarCost *work, const AvatarPlanOptions *o)
+compute_seconds (const AvatarCost *cost, const AvatarPlanOptions *o)
 {
-  const AvatarFlopCounts *c = &work->counts;
+  const AvatarFlopCounts *c = &cost->counts;
 
   return c->linear / (o->linear_tflops * 1e12) + c->linear_8bit / (o->linear_8bit_tflops * 1e12)
       + c->attention / (o->attention_tflops * 1e12)
       + c->attention_8bit / (o->attention_8bit_tflops * 1e12);
 }
 
-/* Copies overlap with the computation if the two groups in use and the next two have slots.
- * Otherwise they add to its time. */
+/* Returns the time of computation and copies. They overlap if the two groups in use and the next two
+ * have slots. */
 static double
 seconds_with_copies (double compute, double copies, guint slots)
 {
   return slots >= AVATAR_MAX_SLOTS ? MAX (compute, copies) : compute + copies;
 }
 
+/* Fills the estimated times, on a "plan:" device. */
 static void
 fill_times (AvatarPlanGpu *gpu, const AvatarDenoiserPlan *d, const AvatarPlanOptions *o)
 {
   double copy = gpu->streamed_bytes / (o->bus_gbps * 1e9);
-  double ahead = gpu->precompute_bytes / (o->bus_gbps * 1e9) + compute_seconds (&d->once, o);
+  double precompute
+      = gpu->precompute_bytes / (o->bus_gbps * 1e9) + compute_seconds (&d->precompute, o);
 
   gpu->forward_flops = d->forward.flops;
   if (d->forward.counts.linear + d->forward.counts.linear_8bit == 0)
     return;
   gpu->copy_seconds = copy;
   gpu->forward_seconds = seconds_with_copies (compute_seconds (&d->forward, o), copy, d->n_slots);
-  gpu->run_seconds = ahead + compute_seconds (&d->cached, o)
+  gpu->run_seconds = precompute + compute_seconds (&d->cached, o)
       + seconds_with_copies (compute_seconds (&d->full, o), d->n_full * copy, d->n_slots);
 }
 
-/* Bytes of the stages that use the GPU while the denoiser has released its memory, weights
- * included. */
+/* Memory of the stages that use the GPU while the denoiser has released its memory, with weights.
+ * @decoder_bytes, @decoder_min_bytes: preferred and minimum memory of the decoder
+ * @portrait_bytes: memory of the portrait's encoder */
 typedef struct
 {
-  guint64 decoder, least; /* preferred and minimum bytes of the decoder */
-  guint64 portrait;       /* bytes of the portrait's encoder */
+  guint64 decoder_bytes, decoder_min_bytes, portrait_bytes;
 } SharedMemory;
 
 /* Inputs and intermediate results of a plan.
- * @host_room: available bytes, in a plan for the host
- * @fixed: bytes of the denoiser that stay on the device while it is suspended */
+ * @host_available_bytes: memory for the denoiser, in a plan for the host
+ * @fixed_bytes: memory of the denoiser that remains on the device while it is suspended */
 typedef struct
 {
   AvatarModel *model;
@@ -101,39 +103,41 @@ typedef struct
   const AvatarDecodeSettings *decode;
   const AvatarPlanOptions *options;
   guint frames;
-  guint64 host_room, fixed;
+  guint64 host_available_bytes, fixed_bytes;
   SharedMemory shared;
 } Job;
 
+/* Fills the part of the plan for a GPU. */
 static void
 fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
     const SharedMemory *shared, const AvatarPlanOptions *o, guint64 budget)
 {
   guint64 overhead
       = avatar_device_get_backend (device)->overhead (avatar_device_get_handle (device));
-  guint64 least_turn = d->fixed + MAX (shared->least, shared->portrait);
-  guint64 turn = d->fixed + MAX (shared->decoder, shared->portrait);
+  guint64 suspended_min_bytes
+      = d->fixed_bytes + MAX (shared->decoder_min_bytes, shared->portrait_bytes);
+  guint64 suspended_bytes = d->fixed_bytes + MAX (shared->decoder_bytes, shared->portrait_bytes);
 
   plan->gpu = (AvatarPlanGpu){
     .budget_bytes = budget,
-    .min_bytes = overhead + MAX (d->least, least_turn),
-    .peak_bytes = overhead + MAX (d->peak, turn),
+    .min_bytes = overhead + MAX (d->min_bytes, suspended_min_bytes),
+    .peak_bytes = overhead + MAX (d->peak_bytes, suspended_bytes),
     .overhead_bytes = overhead,
-    .decoder_bytes = shared->decoder,
-    .portrait_bytes = shared->portrait,
-    .fixed_bytes = d->fixed,
-    .arena_bytes = d->arena,
-    .slots_bytes = d->slots,
-    .expand_bytes = d->expand,
-    .resident_bytes = d->resident,
+    .decoder_bytes = shared->decoder_bytes,
+    .portrait_bytes = shared->portrait_bytes,
+    .fixed_bytes = d->fixed_bytes,
+    .arena_bytes = d->arena_bytes,
+    .slots_bytes = d->slots_bytes,
+    .expand_bytes = d->expand_bytes,
+    .resident_bytes = d->resident_bytes,
     .slots = d->n_slots,
     .resident = d->n_resident,
-    .groups = d->n_units,
-    .streamed_bytes = d->streamed,
-    .precompute_bytes = d->ahead,
-    .pinned_bytes = d->pinned,
-    .shares_tokens = d->shares,
-    .keeps_tokens = d->keeps,
+    .groups = d->n_groups,
+    .streamed_bytes = d->streamed_bytes,
+    .precompute_bytes = d->precompute_bytes,
+    .pinned_bytes = d->pinned_bytes,
+    .shares_tokens = d->shares_prefix,
+    .keeps_tokens = d->cache_on_device,
     .text_min_bytes = d->text.groups
         ? overhead + avatar_device_get_allocation_size (device, d->text.arena_bytes)
             + d->text.min_weight_bytes
@@ -168,7 +172,7 @@ stage_bytes (const AvatarPlanStage *stage)
   return stage->weight_bytes + stage->arena_bytes;
 }
 
-/* Sums the bytes that the stages enter in the host's ledger. */
+/* Returns the bytes of the stages in the host's ledger. */
 static guint64
 host_bytes (const AvatarPlan *plan)
 {
@@ -180,16 +184,16 @@ host_bytes (const AvatarPlan *plan)
   return bytes;
 }
 
-/* Fills in the text encoders, if the model has them. */
+/* Fills the stage of the text encoders, if the model has them. They run where the denoiser runs. */
 static void
-add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, gboolean on_gpu)
+add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, const AvatarBackend *backend)
 {
   if (d->text.groups == 0)
     return;
   plan->n_stages = N_STAGES + 1;
   plan->stages[N_STAGES] = (AvatarPlanStage){
     .name = "text encoders",
-    .on_gpu = on_gpu,
+    .on_gpu = backend->discrete,
     .reuses_denoiser_memory = TRUE,
     .weight_bytes = d->text.weight_bytes,
     .arena_bytes = d->text.arena_bytes,
@@ -204,26 +208,30 @@ plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (job->device);
   AvatarPlanStage *stage = &plan->stages[2];
-  guint64 budget = find_budget (job->device, job->options), room = job->host_room;
+  guint64 budget = find_budget (job->device, job->options),
+          available_bytes = job->host_available_bytes;
   AvatarDenoiserPlan d;
 
   if (backend->discrete)
-    room = budget - MIN (budget, backend->overhead (avatar_device_get_handle (job->device)));
-  if (!avatar_denoiser_plan (job->model, job->device, job->denoise, job->frames, room, &d, error))
+    available_bytes
+        = budget - MIN (budget, backend->overhead (avatar_device_get_handle (job->device)));
+  if (!avatar_denoiser_plan (job->model, job->device, job->denoise, job->frames, available_bytes,
+          &d, error))
     return FALSE;
-  add_text (plan, &d, backend->discrete);
+  add_text (plan, &d, backend);
   *stage = (AvatarPlanStage){
     .name = "denoiser",
     .on_gpu = backend->discrete,
     /* the text encoders' weights are freed before the blocks' are loaded */
-    .weight_bytes = d.fixed + MAX (d.slots + d.expand + d.resident, d.text.weight_bytes),
-    .arena_bytes = d.arena,
-    .flops = d.once.flops + d.full.flops + d.cached.flops,
-    .bytes = d.once.bytes + d.full.bytes + d.cached.bytes,
+    .weight_bytes
+    = d.fixed_bytes + MAX (d.slots_bytes + d.expand_bytes + d.resident_bytes, d.text.weight_bytes),
+    .arena_bytes = d.arena_bytes,
+    .flops = d.precompute.flops + d.full.flops + d.cached.flops,
+    .bytes = d.precompute.bytes + d.full.bytes + d.cached.bytes,
   };
-  plan->host_bytes = host_bytes (plan) + d.host + d.pinned;
-  plan->file_bytes = d.file;
-  job->fixed = d.fixed;
+  plan->host_bytes = host_bytes (plan) + d.host_bytes + d.pinned_bytes;
+  plan->file_bytes = d.file_bytes;
+  job->fixed_bytes = d.fixed_bytes;
   if (backend->discrete)
     fill_gpu (plan, job->device, &d, &job->shared, job->options, budget);
   return TRUE;
@@ -238,15 +246,16 @@ set_cost (AvatarPlanStage *stage, const AvatarStageCost *cost)
   stage->bytes = cost->bytes;
 }
 
-/* Plans the portrait's encoder, and the decoder with @room bytes for its arena. */
+/* Plans the portrait's encoder and the decoder. @available_bytes: memory for the decoder's arena */
 static gboolean
-plan_vae (Job *job, guint64 room, AvatarPlan *plan, GError **error)
+plan_vae (Job *job, guint64 available_bytes, AvatarPlan *plan, GError **error)
 {
   AvatarPlanStage *portrait = &plan->stages[1], *decoder = &plan->stages[3];
   guint width = job->denoise->width, height = job->denoise->height;
   AvatarDevice *device = job->device;
   gboolean on_gpu = avatar_device_get_backend (device)->discrete;
-  const AvatarDecoderPlanParams params = { width, height, job->frames, job->decode, room };
+  const AvatarDecoderPlanParams params
+      = { width, height, job->frames, job->decode, available_bytes };
   AvatarStageCost portrait_cost, decoder_cost;
 
   portrait->name = "portrait encoder";
@@ -260,16 +269,17 @@ plan_vae (Job *job, guint64 room, AvatarPlan *plan, GError **error)
   job->shared = (SharedMemory){ 0 };
   if (on_gpu)
     job->shared = (SharedMemory){
-      .decoder = avatar_device_get_allocation_size (device, decoder->weight_bytes)
+      .decoder_bytes = avatar_device_get_allocation_size (device, decoder->weight_bytes)
           + avatar_device_get_allocation_size (device, decoder->arena_bytes),
-      .least = avatar_device_get_allocation_size (device, decoder->weight_bytes)
+      .decoder_min_bytes = avatar_device_get_allocation_size (device, decoder->weight_bytes)
           + avatar_device_get_allocation_size (device, decoder_cost.min_arena_bytes),
-      .portrait = avatar_device_get_allocation_size (device, portrait->weight_bytes)
+      .portrait_bytes = avatar_device_get_allocation_size (device, portrait->weight_bytes)
           + avatar_device_get_allocation_size (device, portrait->arena_bytes),
     };
   return TRUE;
 }
 
+/* Plans the audio encoder, which runs on the host. */
 static gboolean
 plan_audio (AvatarModel *model, guint frames, AvatarPlan *plan, GError **error)
 {
@@ -295,7 +305,7 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
     .decode = decode,
     .options = options ? options : &defaults,
     .frames = frames,
-    .host_room = G_MAXUINT64 };
+    .host_available_bytes = G_MAXUINT64 };
   guint64 budget;
   g_autoptr (AvatarDevice) device = NULL;
 
@@ -311,17 +321,17 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
       || !plan_vae (&job, G_MAXUINT64, plan, error))
     return FALSE;
   if (plan->stages[2].on_gpu) {
-    guint64 others = plan->gpu.overhead_bytes + job.fixed;
+    guint64 others = plan->gpu.overhead_bytes + job.fixed_bytes;
 
     if (!plan_vae (&job, plan->gpu.budget_bytes - MIN (plan->gpu.budget_bytes, others), plan,
             error))
       return FALSE;
   } else if (budget) {
-    /* The portrait is encoded before the first window and its memory is released, except if another
-     * element starts while one is still encoding: then all of it is in use. */
+    /* The portrait's encoder releases its memory before the first window, but another element may
+     * start and encode at that time: plan for both. */
     guint64 others = host_bytes (plan) - stage_bytes (&plan->stages[2]);
 
-    job.host_room = budget - MIN (budget, others);
+    job.host_available_bytes = budget - MIN (budget, others);
   }
   if (!plan_denoiser (&job, plan, error))
     return FALSE;

@@ -304,13 +304,13 @@ copy_frame (AvatarDecoder *self, guint8 *const *planes, const gsize *strides)
 guint
 avatar_decoder_get_n_ready (AvatarDecoder *self)
 {
-  return self->next < self->n_ready ? (guint) (self->n_ready - self->next) : 0;
+  return self->n_pulled < self->n_ready ? (guint) (self->n_ready - self->n_pulled) : 0;
 }
 
 gboolean
 avatar_decoder_is_due (AvatarDecoder *self)
 {
-  return self->next >= self->n_ready && next_tile (self) > 0;
+  return self->n_pulled >= self->n_ready && count_next_latents (self) > 0;
 }
 
 AvatarPull

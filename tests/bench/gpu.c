@@ -175,8 +175,10 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   g_autoptr (AvatarTransformerWeights) params = avatar_transformer_weights_new (c);
   AvatarWeightSettings settings = { .pinned_bytes = G_MAXUINT64 };
   g_autoptr (AvatarWeights) weights = NULL;
-  g_autofree AvatarWeightSchedule *ahead = avatar_transformer_weight_schedule (c, TRUE);
-  g_autofree AvatarWeightSchedule *forward = avatar_transformer_weight_schedule (c, FALSE);
+  g_autofree AvatarWeightSchedule *precompute
+      = avatar_transformer_weight_schedule (c, AVATAR_PASS_PRECOMPUTE);
+  g_autofree AvatarWeightSchedule *forward
+      = avatar_transformer_weight_schedule (c, AVATAR_PASS_FORWARD);
   guint steps = row->guided ? 50 : 4;
   gsize n = (gsize) 16 * FRAMES * (row->height / 8) * (row->width / 8);
   g_autofree float *states = random_floats ((gsize) TEXT * c->text_dim, 1, 1);
@@ -228,21 +230,21 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .motion_exp = 30,
     .motion_pose = 25,
     .fps = 25,
-    .cfg_scale = row->guided ? 7.5 : 1,
+    .guidance_scale = row->guided ? 7.5 : 1,
     .flow_shift = 5,
     .steps = steps,
     .frames = FRAMES,
     .channels = 16,
     .h8 = row->height / 8,
     .w8 = row->width / 8,
-    .cache = row->guided ? AVATAR_STEP_CACHE_UPSTREAM : AVATAR_STEP_CACHE_NONE,
-    .share = row->guided && row->budget == 0,
-    .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_ARENA };
+    .step_cache_mode = row->guided ? AVATAR_STEP_CACHE_UPSTREAM : AVATAR_STEP_CACHE_NONE,
+    .share_prefix = row->guided && row->budget == 0,
+    .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_DEVICE };
   {
     g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
     gsize mark;
 
-    avatar_window_prepare (&b.window, dry_run, NULL);
+    avatar_window_precompute (&b.window, dry_run, NULL);
     begin (&b, dry_run, NULL);
     mark = avatar_ops_mark (dry_run);
     for (guint i = 0; i < steps; i++) {
@@ -259,14 +261,14 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
       return FALSE;
   }
   watcher = g_thread_new ("watch", watch, &w);
-  done = avatar_weights_set_schedule (weights, b.ops, ahead, error)
-      && avatar_window_prepare (&b.window, b.ops, error);
+  done = avatar_weights_set_schedule (weights, b.ops, precompute, error)
+      && avatar_window_precompute (&b.window, b.ops, error);
   prepare = (g_get_monotonic_time () - start) * 1e-6;
   done = done && avatar_weights_set_schedule (weights, b.ops, forward, error);
   if (done) {
     begin (&b, b.ops, audio);
-    if (b.window.tokens)
-      avatar_step_cache_reset (b.window.tokens, FRAMES, 1);
+    if (b.window.step_cache)
+      avatar_step_cache_reset (b.window.step_cache, FRAMES, 1);
     load = timed_step (&b, 0, x, v); /* loads, and builds the libraries' plans */
     if (b.dump)
       dump ("velocity", b.v, &b);
@@ -274,7 +276,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     for (guint i = 0; i < runs; i++) {
       times[i] = timed_step (&b, row->guided ? i : 1, x, v);
       total += times[i];
-      if (b.window.full[row->guided ? i : 1]) {
+      if (b.window.is_full[row->guided ? i : 1]) {
         n_full++;
         full += times[i];
       }

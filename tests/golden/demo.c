@@ -149,14 +149,14 @@ sampler_begin (Sampler *s, const Fixture *f, AvatarOps *ops)
     .motion_exp = f->config->motion_exp,
     .motion_pose = f->config->motion_pose,
     .fps = f->config->fps,
-    .cfg_scale = 2, /* so that both branches are there */
+    .guidance_scale = 2, /* so that both branches are there */
     .flow_shift = f->config->flow_shift,
     .steps = STEPS,
     .frames = frames,
     .channels = channels,
     .h8 = side,
     .w8 = side };
-  avatar_window_prepare (&s->window, ops, NULL);
+  avatar_window_precompute (&s->window, ops, NULL);
   avatar_window_begin (&s->window, ops);
   avatar_window_set_audio (&s->window, ops, f->features);
   s->x = avatar_ops_alloc (ops, 4, channels, frames, side, side);
@@ -168,9 +168,9 @@ static void
 sampler_forward (Sampler *s, AvatarOps *ops, guint i, guint branch, double face_scale)
 {
   const AvatarForwardInput in = { .x = s->x,
-    .moment = &s->window.moments[2 * i + branch],
-    .scene = &s->window.scene,
-    .speech = &s->window.speech[branch],
+    .step = &s->window.step_conditioning[2 * i + branch],
+    .reference_tokens = &s->window.reference_tokens,
+    .audio_kv = &s->window.audio_kv[branch],
     .face_scale = face_scale };
 
   avatar_transformer_forward (&s->transformer, ops, s->v, &in);

@@ -3,7 +3,7 @@
  * (tools/goldens/make_parity.py). The denoiser runs unchanged, except that a table of velocities
  * replaces the transformer (the linker's --wrap). Bit-identical except for exp(). */
 #include "engine/base/tensor.h"
-#include "engine/denoise/parity.h"
+#include "engine/denoise/upstream-rounding.h"
 #include "engine/denoise/window.h"
 #include "engine/ops/pixels.h"
 #include "engine/formats/tensor-writer.h"
@@ -28,13 +28,13 @@ static struct
 } stand_in;
 
 guint __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place);
+    AvatarTensor x, guint i, AvatarWindowPosition position);
 
 guint
 __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place)
+    AvatarTensor x, guint i, AvatarWindowPosition position)
 {
-  guint call = i * stand_in.windows + place.window;
+  guint call = i * stand_in.windows + position.window;
   float given[WINDOW];
 
   if (!avatar_ops_running (ops))
@@ -42,7 +42,7 @@ __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor 
   g_assert_cmpint (avatar_tensor_n (x), ==, WINDOW);
   avatar_op_download (ops, given, x);
   g_assert_cmpmem (given, sizeof given, stand_in.x + call * WINDOW, sizeof given);
-  avatar_op_upload (ops, self->second, stand_in.velocities + 2 * call * WINDOW);
+  avatar_op_upload (ops, self->velocity_without_audio, stand_in.velocities + 2 * call * WINDOW);
   avatar_op_upload (ops, velocity, stand_in.velocities + (2 * call + 1) * WINDOW);
   stand_in.calls++;
   return 2;
@@ -172,7 +172,7 @@ test_schedule (void)
 
     g_assert_cmpint (avatar_tensor_n (sigmas), ==, steps[k] + 1);
     for (guint i = 0; i <= steps[k]; i++) {
-      float sigma = avatar_parity_sigma (i, steps[k], 5);
+      float sigma = avatar_upstream_sigma (i, steps[k], 5);
 
       g_assert_cmpfloat (sigma, ==, avatar_tensor_f32 (sigmas)[i]);
       if (i < steps[k])
@@ -192,13 +192,13 @@ test_posterior (void)
   gsize n = avatar_tensor_n (want);
   g_autofree float *x = g_new (float, n), *plain = g_new (float, n);
 
-  avatar_posterior_sample (x, moments.data, eps.data, n, 0, 0.476986, TRUE);
-  avatar_posterior_sample (plain, moments.data, eps.data, n, 0, 0.476986, FALSE);
+  avatar_posterior_sample (x, moments.data, eps.data, n, 0, 0.476986, AVATAR_ROUNDING_UPSTREAM);
+  avatar_posterior_sample (plain, moments.data, eps.data, n, 0, 0.476986, AVATAR_ROUNDING_NONE);
   for (gsize i = 0; i < n; i++) /* exp() of two libraries, and what it is multiplied with */
     g_assert_cmpfloat (fabsf (x[i] - avatar_tensor_f32 (want)[i]), <=,
         3e-7f * (fabsf (x[i]) + fabsf (avatar_tensor_f32 (moments)[i])));
   g_assert_cmpint (memcmp (x, plain, n * sizeof (float)), !=, 0);
-  avatar_posterior_sample (x, moments.data, NULL, n, 0.5, 0.25, FALSE);
+  avatar_posterior_sample (x, moments.data, NULL, n, 0.5, 0.25, AVATAR_ROUNDING_NONE);
   for (gsize i = 0; i < n; i++)
     g_assert_cmpfloat (x[i], ==, (avatar_tensor_f32 (moments)[i] - 0.5) * 0.25);
   g_free (moments.data);
@@ -243,7 +243,7 @@ test_pixels (void)
   for (guint i = 0; i < sizeof pixels; i++)
     pixels[i] = i / 3;
   image = avatar_image_new (32, 8, 3, 32 * 3, pixels, NULL);
-  avatar_parity_pixels (rgb, image);
+  avatar_upstream_pixels (rgb, image);
   for (guint i = 0; i < sizeof pixels; i++)
     g_assert_cmpfloat (rgb[i], ==, avatar_tensor_f32 (levels)[i / 3]);
   to_bytes (frames, found, TRUE);

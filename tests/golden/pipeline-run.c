@@ -3,7 +3,7 @@
  * transformer's taps and from the call that computes velocities (the linker's --wrap). */
 #include "tests/golden/pipeline-run.h"
 
-#include "engine/denoise/parity.h"
+#include "engine/denoise/upstream-rounding.h"
 #include "engine/denoise/denoiser-private.h"
 #include "engine/image/vision.h"
 #include "engine/model/random-weights.h"
@@ -84,21 +84,21 @@ on_tap (const char *name, AvatarTensor value, gpointer data)
 }
 
 guint __real_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place);
+    AvatarTensor x, guint i, AvatarWindowPosition position);
 guint __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place);
+    AvatarTensor x, guint i, AvatarWindowPosition position);
 
 guint
 __wrap_avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity,
-    AvatarTensor x, guint i, AvatarWindowPosition place)
+    AvatarTensor x, guint i, AvatarWindowPosition position)
 {
-  const AvatarTensor tensors[] = { x, velocity, self->second };
+  const AvatarTensor tensors[] = { x, velocity, self->velocity_without_audio };
   static const char *const names[] = { "x", "with", "without" };
-  guint n = __real_avatar_window_branches (self, ops, velocity, x, i, place);
+  guint n = __real_avatar_window_branches (self, ops, velocity, x, i, position);
 
   for (guint k = 0; k < 3 && avatar_ops_running (ops); k++) {
     g_autofree char *name = found.windows > 1
-        ? g_strdup_printf ("%s.%u.%u", names[k], i, place.window)
+        ? g_strdup_printf ("%s.%u.%u", names[k], i, position.window)
         : g_strdup_printf ("%s.%u", names[k], i);
 
     point_tensor (name, tensors[k]);
@@ -259,7 +259,7 @@ note_schedule (guint steps)
   g_autofree float *sigmas = g_new (float, steps + 1), *times = g_new (float, steps);
 
   for (guint i = 0; i <= steps; i++)
-    sigmas[i] = avatar_parity_sigma (i, steps, 5);
+    sigmas[i] = avatar_upstream_sigma (i, steps, 5);
   for (guint i = 0; i < steps; i++)
     times[i] = sigmas[i] * 1000.f;
   point ("sigmas", sigmas, steps + 1);

@@ -105,34 +105,34 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
     .pooled = in->pooled.data,
     .mask = mask,
     .n = in->mask.shape[0] };
-  AvatarStepConditioning moment = { .t = avatar_tensor_f32 (in->t)[0],
+  AvatarStepConditioning step = { .t = avatar_tensor_f32 (in->t)[0],
     .prompt = &text,
     .motion_exp = 30,
     .motion_pose = 25,
     .fps = 25,
     .modulation = modulation,
     .text = refined };
-  AvatarReferenceTokens scene;
-  AvatarAudioKV speech;
+  AvatarReferenceTokens reference_tokens;
+  AvatarAudioKV audio_kv;
   AvatarTensor velocity, x;
 
   for (gint64 i = 0; i < in->mask.shape[0]; i++) {
     mask[i] = avatar_tensor_f32 (in->mask)[i] != 0;
     text.used += mask[i];
   }
-  avatar_transformer_modulate (model, ops, &moment, 1);
-  avatar_transformer_refine (model, ops, &moment, 1);
+  avatar_transformer_modulate (model, ops, &step, 1);
+  avatar_transformer_refine (model, ops, &step, 1);
   avatar_transformer_embed_reference (model, ops, in->reference.data, in->reference.shape[1],
-      in->face.data, frames, h, w, &scene);
-  avatar_transformer_project_audio (model, ops, in->audio.data, in->audio.shape[0], &speech);
+      in->face.data, frames, h, w, &reference_tokens);
+  avatar_transformer_project_audio (model, ops, in->audio.data, in->audio.shape[0], &audio_kv);
   velocity = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   avatar_op_upload (ops, x, in->x.data);
   avatar_transformer_forward (model, ops, velocity,
       &(AvatarForwardInput){ .x = x,
-          .moment = &moment,
-          .scene = &scene,
-          .speech = &speech,
+          .step = &step,
+          .reference_tokens = &reference_tokens,
+          .audio_kv = &audio_kv,
           .face_scale = face_scale });
   avatar_op_download (ops, out, velocity);
   avatar_ops_release (ops, mark);

@@ -130,7 +130,8 @@ go_to (AvatarDenoiser *self, const AvatarDenoiser *other)
   to->start = from->start;
   to->emitted = from->emitted;
   to->n_windows = from->n_windows;
-  to->last = g_memdup2 (from->last, avatar_latent_shape_n (&to->shape) * sizeof (float));
+  to->last_window
+      = g_memdup2 (from->last_window, avatar_latent_shape_n (&to->shape) * sizeof (float));
 }
 
 static void
@@ -283,7 +284,7 @@ least_budget (Fixture *f, const AvatarDenoiseSettings *settings)
 
   avatar_denoiser_plan (f->model, device, settings, FRAMES, G_MAXUINT64, &plan, &error);
   g_assert_no_error (error);
-  return (AVATAR_SIM_OVERHEAD + plan.least + MIB - 1) / MIB;
+  return (AVATAR_SIM_OVERHEAD + plan.min_bytes + MIB - 1) / MIB;
 }
 
 /* The minimum budget of a run with the new settings suffices for the change. */

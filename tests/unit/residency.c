@@ -460,8 +460,8 @@ plan_on_sim (Fixture *f, guint64 budget)
 
   avatar_denoiser_plan (f->model, device, &f->settings, FRAMES, budget - overhead, &plan, &error);
   g_assert_no_error (error);
-  plan.least += overhead;
-  plan.peak += overhead;
+  plan.min_bytes += overhead;
+  plan.peak_bytes += overhead;
   return plan;
 }
 
@@ -470,8 +470,8 @@ plan_on_sim (Fixture *f, guint64 budget)
 static void
 check_plan (Fixture *f)
 {
-  guint64 least = plan_on_sim (f, 16 * MIB).least;
-  guint64 all = plan_on_sim (f, 512 * MIB).peak;
+  guint64 least = plan_on_sim (f, 16 * MIB).min_bytes;
+  guint64 all = plan_on_sim (f, 512 * MIB).peak_bytes;
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", &error);
   g_autoptr (AvatarDenoiser) refused = NULL;
@@ -490,9 +490,9 @@ check_plan (Fixture *f)
 
     g_free (run_on (f, "sim:512", budget, &peak));
     g_assert_true (plan.fits);
-    g_assert_cmpuint (plan.least, ==, least);
-    g_assert_cmpuint (plan.peak, ==, peak);
-    g_assert_cmpuint (plan.peak, <=, budget);
+    g_assert_cmpuint (plan.min_bytes, ==, least);
+    g_assert_cmpuint (plan.peak_bytes, ==, peak);
+    g_assert_cmpuint (plan.peak_bytes, <=, budget);
   }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "engine/denoise/parity.h"
+#include "engine/denoise/upstream-rounding.h"
 
 #include <math.h>
 
@@ -11,9 +11,9 @@ round_one (float v, AvatarDType dtype)
 }
 
 float
-avatar_parity_sigma (guint i, guint steps, float shift)
+avatar_upstream_sigma (guint i, guint steps, float shift)
 {
-  /* torch.linspace (1, 0, steps + 1), which counts from the nearer end, compiled with FMA */
+  /* torch.linspace (1, 0, steps + 1), which starts from the closer end and is compiled with FMA */
   float step = -1.f / (float) steps;
   float u = i < (steps + 1) / 2 ? fmaf (step, i, 1.f) : -step * (float) (steps - i);
   float above = shift * u, below = (shift - 1.f) * u;
@@ -22,7 +22,7 @@ avatar_parity_sigma (guint i, guint steps, float shift)
 }
 
 void
-avatar_parity_guide (AvatarOps *ops, AvatarTensor with, AvatarTensor without, double scale)
+avatar_upstream_guide (AvatarOps *ops, AvatarTensor with, AvatarTensor without, double scale)
 {
   avatar_op_scale_round (ops, without, 1, AVATAR_BF16);
   avatar_op_scale_round (ops, with, 1, AVATAR_BF16);
@@ -34,7 +34,7 @@ avatar_parity_guide (AvatarOps *ops, AvatarTensor with, AvatarTensor without, do
 }
 
 void
-avatar_parity_step (AvatarOps *ops, AvatarTensor z, AvatarTensor v, float dt)
+avatar_upstream_step (AvatarOps *ops, AvatarTensor z, AvatarTensor v, float dt)
 {
   avatar_op_scale_round (ops, v, dt, AVATAR_F32);
   avatar_op_axpby (ops, z, 1, v, 1);
@@ -42,7 +42,7 @@ avatar_parity_step (AvatarOps *ops, AvatarTensor z, AvatarTensor v, float dt)
 }
 
 void
-avatar_parity_pixels (float *rgb, const AvatarImage *image)
+avatar_upstream_pixels (float *rgb, const AvatarImage *image)
 {
   float levels[256];
 
@@ -53,7 +53,8 @@ avatar_parity_pixels (float *rgb, const AvatarImage *image)
       rgb[(gsize) y * 3 * image->width + x] = levels[image->data[(gsize) y * image->stride + x]];
 }
 
-/* The mean and half the logarithm are float16; exp() and the rest are float32 under autocast. */
+/* Samples one value. The mean and half of the logarithm are float16; under autocast exp() and all
+ * further operations are float32. */
 static float
 sample_as_upstream (float mean, float log_variance, float noise, double shift, double factor)
 {
@@ -67,14 +68,15 @@ sample_as_upstream (float mean, float log_variance, float noise, double shift, d
 
 void
 avatar_posterior_sample (float *x, const float *moments, const float *noise, gsize n, double shift,
-    double factor, gboolean parity)
+    double factor, AvatarRounding rounding)
 {
   const float *log_variances = moments + n;
+  gboolean upstream = rounding == AVATAR_ROUNDING_UPSTREAM;
 
   for (gsize i = 0; i < n; i++)
     if (!noise)
-      x[i] = ((parity ? round_one (moments[i], AVATAR_F16) : moments[i]) - shift) * factor;
-    else if (parity)
+      x[i] = ((upstream ? round_one (moments[i], AVATAR_F16) : moments[i]) - shift) * factor;
+    else if (upstream)
       x[i] = sample_as_upstream (moments[i], log_variances[i], noise[i], shift, factor);
     else
       x[i] = (moments[i] + expf (0.5f * CLAMP (log_variances[i], -30.f, 20.f)) * noise[i] - shift)
