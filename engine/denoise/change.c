@@ -16,7 +16,7 @@ typedef struct
 {
   AvatarDenoiseSettings settings;
   AvatarConditioning conditioning;
-  gboolean share;
+  gboolean share_prefix;
   AvatarTokenStorage storage;
   gsize planned_bytes;
 } Saved;
@@ -36,7 +36,7 @@ save (const AvatarDenoiser *self)
   return (Saved){
     .settings = self->settings,
     .conditioning = self->conditioning,
-    .share = self->window.share_prefix,
+    .share_prefix = self->window.share_prefix,
     .storage = self->window.storage,
     .planned_bytes = self->memory.planned_bytes,
   };
@@ -49,7 +49,7 @@ restore (AvatarDenoiser *self, const Saved *before, Saved *replaced)
   *replaced = save (self);
   self->settings = before->settings;
   self->conditioning = before->conditioning;
-  self->window.share_prefix = before->share;
+  self->window.share_prefix = before->share_prefix;
   self->window.storage = before->storage;
   self->memory.planned_bytes = before->planned_bytes;
 }
@@ -71,11 +71,11 @@ free_replaced (Saved *old, const AvatarDenoiser *self)
   free_unless (old->settings.prompt, self->settings.prompt);
   free_unless (old->settings.negative_prompt, self->settings.negative_prompt);
   for (guint i = 0; i < 2; i++) {
-    const AvatarText *text = &was->conditions.text[i], *kept = &is->conditions.text[i];
+    const AvatarText *text = &was->conditions.text[i], *current = &is->conditions.text[i];
 
-    free_unless (text->states, kept->states);
-    free_unless (text->pooled, kept->pooled);
-    free_unless (text->mask, kept->mask);
+    free_unless (text->states, current->states);
+    free_unless (text->pooled, current->pooled);
+    free_unless (text->mask, current->mask);
   }
   free_unless (was->conditions.reference, is->conditions.reference);
   free_unless (was->conditions.face, is->conditions.face);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Denoises a clip in upstream's windows: every step runs all windows of the clip, which are shifted
- * from step to step, and averages the frames that windows share (docs/dev/spec/denoise.md 4.5, 4.8).
- * The latents of the clip are on the host, so that device memory does not grow with its length. */
+ * from step to step, and averages the frames that windows share (docs/dev/spec/denoise.md 4.5,
+ * 4.8). The latents of the clip are on the host, so that device memory does not grow with its
+ * length. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
 

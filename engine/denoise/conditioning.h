@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Conditions of a denoiser, computed from its settings and from the portrait: reference.c (reference
- * latent, face mask) and prompts.c (text states). Callers hold the lock of the denoiser's memory, so
- * the functions are not thread-safe themselves. */
+/* Conditions of a denoiser, computed from its settings and from the portrait: reference.c
+ * (reference latent, face mask) and prompts.c (text states). Callers hold the lock of the
+ * denoiser's memory, so the functions are not thread-safe themselves. */
 #pragma once
 
 #include "engine/denoise/device-memory.h"
@@ -85,10 +85,11 @@ void avatar_conditioning_sample_reference (AvatarConditioning *self);
 /* Sets the face mask, from the face box of the settings. Does not free the old one. */
 void avatar_conditioning_make_face_mask (AvatarConditioning *self);
 
-/* Sets the text states. @texts: (nullable): [2], copied; %NULL: those of the settings' prompts. With
- * a text encoder only the number of rows is set, and avatar_conditioning_encode_texts() computes the
- * states. A plan needs no encoder. Does not free the old values. Returns FALSE with
- * AVATAR_ERROR_SETTINGS for states of an impossible length, or with the errors of the tokenizers. */
+/* Sets the text states. @texts: (nullable): [2], copied; %NULL: those of the settings' prompts.
+ * With a text encoder only the number of rows is set, and avatar_conditioning_encode_texts()
+ * computes the states. A plan needs no encoder. Does not free the old values. Returns FALSE with
+ * AVATAR_ERROR_SETTINGS for states of an impossible length, or with the errors of the
+ * tokenizers. */
 gboolean avatar_conditioning_set_texts (AvatarConditioning *self, const AvatarTextStates *texts,
     GError **error);
 /* Runs the text encoder, if there is one, on the prompts and on @image; @memory must be acquired.

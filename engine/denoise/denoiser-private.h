@@ -92,8 +92,8 @@ AvatarStepBuffers avatar_step_buffers_new (AvatarOps *ops, const AvatarLatentSha
  * [C, frames h8 w8], float32. */
 AvatarTensor
 avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint64 frames);
-/* Computes Euler step @i of x of @buffers, in place, and checks it for NaN and infinity. Returns the
- * number of forwards. Errors are kept in @ops. */
+/* Computes Euler step @i of x of @buffers, in place, and checks it for NaN and infinity. Returns
+ * the number of forwards. Errors are kept in @ops. */
 guint avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition position,
     const AvatarStepBuffers *buffers);
 /* Waits for the device. Returns FALSE with @error if step @i of window @window failed, or if its

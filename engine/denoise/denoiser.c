@@ -137,8 +137,8 @@ ensure_constants (AvatarDenoiserMemory *memory, GError **error)
   return memory->has_constants;
 }
 
-/* Refuses a budget that was lowered below the memory in use, on a device that is not discrete, where
- * no memory can be evicted. */
+/* Refuses a budget that was lowered below the memory in use, on a device that is not discrete,
+ * where no memory can be evicted. */
 static gboolean
 check_host_budget (AvatarDevice *device, GError **error)
 {

@@ -55,9 +55,9 @@ typedef struct
 } AvatarDenoiserPlan;
 
 /* Plans a run over @frames video frames. @available_bytes: device memory for the denoiser, or
- * G_MAXUINT64 for no limit; @plan: (out). Allocates no device memory. May be called from any thread.
- * Returns FALSE with @error if the settings are impossible; memory that is too small is not an
- * error. */
+ * G_MAXUINT64 for no limit; @plan: (out). Allocates no device memory. May be called from any
+ * thread. Returns FALSE with @error if the settings are impossible; memory that is too small is not
+ * an error. */
 gboolean avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
     AvatarDenoiserPlan *plan, GError **error);

@@ -4,8 +4,8 @@
 #include "engine/device/device.h"
 #include "engine/weights/placement.h"
 
-/* Number of attempts to allocate memory that other stages have released. Another program, or another
- * stage, may allocate it first. */
+/* Number of attempts to allocate memory that other stages have released. Another program, or
+ * another stage, may allocate it first. */
 #define ATTEMPTS 3
 
 void

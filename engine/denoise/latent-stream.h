@@ -59,8 +59,8 @@ gboolean avatar_latent_stream_push (AvatarLatentStream *self, const float *featu
     AvatarDType dtype, GError **error);
 /* Returns the number of latent frames that cover the video frames pushed. */
 guint64 avatar_latent_stream_total (const AvatarLatentStream *self);
-/* Returns the first latent frame of the next window, which shares @overlap frames with the last one.
- * The last window of a drained stream is moved back so that it ends with the stream. */
+/* Returns the first latent frame of the next window, which shares @overlap frames with the last
+ * one. The last window of a drained stream is moved back so that it ends with the stream. */
 guint64 avatar_latent_stream_next_start (const AvatarLatentStream *self, guint overlap);
 /* Returns TRUE if the features of the next window are complete. */
 gboolean avatar_latent_stream_has_window (const AvatarLatentStream *self, AvatarDenoiseMode mode,

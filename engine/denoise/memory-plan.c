@@ -124,7 +124,8 @@ slots_bytes (AvatarDenoiser *self, guint slots)
 }
 
 /* Prefers slots, with which weights are copied during computation, to the shared prefix of both
- * branches of guidance, and this to the tokens of the step cache, which are on the host otherwise. */
+ * branches of guidance, and this to the tokens of the step cache, which are on the host
+ * otherwise. */
 gboolean
 avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_bytes, guint64 preferred_bytes,
     AvatarMemoryPlan *plan, GError **error)

@@ -14,20 +14,21 @@ get_shape (const AvatarTensorSource *t, const gint64 **shape)
 
 static gboolean
 check_shape (const AvatarTensorSource *t, const char *name, const char *setting,
-    const gint64 want[4], GError **error)
+    const gint64 expected[4], GError **error)
 {
   const gint64 *found;
   g_autofree char *text = NULL;
 
-  if (t->dtype <= AVATAR_BF16 && get_shape (t, &found) && found[0] == want[0] && found[1] >= want[1]
-      && found[1] <= G_MAXINT && found[2] == want[2] && found[3] == want[3])
+  if (t->dtype <= AVATAR_BF16 && get_shape (t, &found) && found[0] == expected[0]
+      && found[1] >= expected[1] && found[1] <= G_MAXINT && found[2] == expected[2]
+      && found[3] == expected[3])
     return TRUE;
   text = avatar_tensor_source_describe (t);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: the tensor is %s; for %s a tensor of floats [%d, T, %d, %d] or [1, %d, T, %d, %d] was "
       "expected, with T at least %d latent frames; make the noise for this size of video",
-      name, text, setting, (int) want[0], (int) want[2], (int) want[3], (int) want[0],
-      (int) want[2], (int) want[3], (int) want[1]);
+      name, text, setting, (int) expected[0], (int) expected[2], (int) expected[3],
+      (int) expected[0], (int) expected[2], (int) expected[3], (int) expected[1]);
   return FALSE;
 }
 
@@ -63,7 +64,7 @@ avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const cha
     return TRUE;
   avatar_noise_file_clear (self);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
-      "%s: the values include NaN or infinity; for %s finite ones were expected", name, setting);
+      "%s: some values are NaN or infinite; for %s finite ones were expected", name, setting);
   return FALSE;
 }
 

@@ -13,9 +13,9 @@ typedef struct
   guint frames;
 } AvatarNoiseFile;
 
-/* Reads the only tensor of @file, which must be finite. @shape: expected [channels, minimum number of
- * frames, h, w]; the tensor may have a leading dimension of 1; @setting: name of the setting, for
- * messages. Returns FALSE with AVATAR_ERROR_FORMAT, AVATAR_ERROR_MISMATCH, AVATAR_ERROR_DATA or
+/* Reads the only tensor of @file, which must be finite. @shape: expected [channels, minimum number
+ * of frames, h, w]; the tensor may have a leading dimension of 1; @setting: name of the setting,
+ * for messages. Returns FALSE with AVATAR_ERROR_FORMAT, AVATAR_ERROR_MISMATCH, AVATAR_ERROR_DATA or
  * AVATAR_ERROR_READ. */
 gboolean avatar_noise_file_read (AvatarNoiseFile *self, AvatarTensorFile *file, const char *setting,
     const gint64 shape[4], GError **error);

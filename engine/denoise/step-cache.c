@@ -4,14 +4,14 @@
 
 #include <math.h>
 
-/* Upstream's table is for 50 steps. Full steps are those up to 15, those from 41 on, and every fifth
- * step between them. */
+/* Upstream's table is for 50 steps. Full steps are those up to 15, those from 41 on, and every
+ * fifth step between them. */
 #define UPSTREAM_STEPS 50
 #define UPSTREAM_FIRST 16
 #define UPSTREAM_LAST 41
 #define UPSTREAM_EVERY 5
-/* First step of guidance with other texts (docs/dev/spec/denoise.md 4.9). Tokens of earlier steps do
- * not apply to it. */
+/* First step of guidance with other texts (docs/dev/spec/denoise.md 4.9). Tokens of earlier steps
+ * do not apply to it. */
 #define SECOND_PHASE 10
 
 /* Scales an index among upstream's steps to @n steps, rounded up. */

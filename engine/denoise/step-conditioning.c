@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Step conditioning: the modulation of all blocks and the refined text, which depend on the time and
- * the prompt only (docs/dev/spec/denoise.md 2.4 to 2.7). Their weights are a third of the model.
- * They are computed for all steps before the first forward, so that each weight is copied to the
- * device once, and stored on the host. */
+/* Step conditioning: the modulation of all blocks and the refined text, which depend on the time
+ * and the prompt only (docs/dev/spec/denoise.md 2.4 to 2.7). Their weights are a third of the
+ * model. They are computed for all steps before the first forward, so that each weight is copied to
+ * the device once, and stored on the host. */
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
@@ -27,8 +27,8 @@ embed_numbers (AvatarTransformer *self, AvatarOps *ops, AvatarTensor y,
   avatar_ops_release (ops, mark);
 }
 
-/* Computes the condition vectors of @n steps, vec [n, D] float32 (docs/dev/spec/denoise.md 2.5, step
- * 1). */
+/* Computes the condition vectors of @n steps, vec [n, D] float32 (docs/dev/spec/denoise.md 2.5,
+ * step 1). */
 static void
 condition_vectors (AvatarTransformer *self, AvatarOps *ops, AvatarTensor vec,
     const AvatarStepConditioning *steps, gint64 n)
@@ -126,8 +126,8 @@ gate_of (AvatarTensor gates, guint i, gint64 n)
   return avatar_tensor_of_shape (t.dtype, t.data, 1, &n);
 }
 
-/* Computes refiner block @i on x [n, D] (docs/dev/spec/denoise.md 2.7, step 4). @c: condition vector
- * after SiLU, [1, D]; @mask: [n], or AVATAR_NO_TENSOR */
+/* Computes refiner block @i on x [n, D] (docs/dev/spec/denoise.md 2.7, step 4). @c: condition
+ * vector after SiLU, [1, D]; @mask: [n], or AVATAR_NO_TENSOR */
 static void
 refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTensor c, guint i,
     AvatarTensor mask)
@@ -158,6 +158,21 @@ refine_block (AvatarTransformer *self, AvatarOps *ops, AvatarTensor x, AvatarTen
   avatar_ops_release (ops, mark);
 }
 
+/* Uploads the mask of @text: @weight: (out): [n] float32, for means; @mask: (out): [n] bytes, for
+ * attention */
+static void
+upload_mask (AvatarOps *ops, const AvatarText *text, AvatarTensor *weight, AvatarTensor *mask)
+{
+  g_autofree float *host = g_new0 (float, text->n);
+
+  for (gint64 i = 0; i < text->n && avatar_ops_running (ops); i++)
+    host[i] = text->mask[i] ? 1 : 0;
+  *weight = avatar_ops_alloc_as (ops, AVATAR_F32, 1, text->n);
+  avatar_op_upload (ops, *weight, host);
+  *mask = avatar_ops_alloc_as (ops, AVATAR_U8, 1, text->n);
+  avatar_op_upload_raw (ops, *mask, text->mask);
+}
+
 /* Computes the refined text of one step (docs/dev/spec/denoise.md 2.7) and downloads it. */
 static void
 refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditioning *step)
@@ -173,16 +188,8 @@ refine_one (AvatarTransformer *self, AvatarOps *ops, const AvatarStepConditionin
   AvatarTensor weight = AVATAR_NO_TENSOR, mask = AVATAR_NO_TENSOR;
 
   avatar_op_upload (ops, states, text->states);
-  if (text->mask) {
-    g_autofree float *host = g_new0 (float, n);
-
-    for (gint64 i = 0; i < n && avatar_ops_running (ops); i++)
-      host[i] = text->mask[i] ? 1 : 0;
-    weight = avatar_ops_alloc_as (ops, AVATAR_F32, 1, n);
-    avatar_op_upload (ops, weight, host);
-    mask = avatar_ops_alloc_as (ops, AVATAR_U8, 1, n);
-    avatar_op_upload_raw (ops, mask, text->mask);
-  }
+  if (text->mask)
+    upload_mask (ops, text, &weight, &mask);
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_TEXT, 0);
   avatar_op_mean_rows (ops, mean, states, weight);
   avatar_mlp (ops, sum, avatar_as_row (mean), &input->mean, AVATAR_ACT_SILU);

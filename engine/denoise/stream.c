@@ -14,8 +14,8 @@ typedef struct
   const float *noise;
 } Overlap;
 
-/* Sets the first frames of x to those of the last window, with noise of level @sigma. Computed on the
- * host, where both operands are. On the device they would use memory during all forwards, where
+/* Sets the first frames of x to those of the last window, with noise of level @sigma. Computed on
+ * the host, where both operands are. On the device they would use memory during all forwards, where
  * resident weights save much more copying. */
 static void
 set_overlap (const AvatarLatentStream *stream, AvatarOps *ops, AvatarTensor x,

@@ -27,11 +27,11 @@ chunk_rows (AvatarOps *ops, gint64 rows)
 }
 
 /**
- * Forward: state of one forward. One matrix product computes keys and values of 16 bits, in @kv. For
- * 8-bit attention the keys are quantised as they are computed, and the values when their largest
- * magnitude is known
+ * Forward: state of one forward. One matrix product computes keys and values of 16 bits, in @kv.
+ * For 8-bit attention the keys are quantised as they are computed, and the values when their
+ * largest magnitude is known
  * @z: tokens [L, D], reference | video | text; @img, @video, @txt: views of its rows
- * @kv: [L, 2 D]; for 8-bit attention the values only, [L, D]
+ * @kv: keys and values, [L, 2 D], or values only, [L, D], for 8-bit attention
  * @k, @v: keys and values, [L, D]
  * @cos, @sin: rotary tables of the image tokens, float32
  * @modulation: all vectors of the step, float32
@@ -123,8 +123,8 @@ linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x, const AvatarModuleWe
   avatar_ops_release (ops, mark);
 }
 
-/* Computes y [n, D] = RMS norm of the heads of x, and applies RoPE to the rows that are image tokens
- * (docs/dev/spec/denoise.md 2.8, 2.10). @first: index of the first row in the stream */
+/* Computes y [n, D] = RMS norm of the heads of x, and applies RoPE to the rows that are image
+ * tokens (docs/dev/spec/denoise.md 2.8, 2.10). @first: index of the first row in the stream */
 static void
 norm_heads (const Forward *f, AvatarTensor y, AvatarTensor x, AvatarTensor w, gint64 first,
     gint64 image_tokens)
@@ -144,8 +144,8 @@ norm_heads (const Forward *f, AvatarTensor y, AvatarTensor x, AvatarTensor w, gi
         AVATAR_EPS);
 }
 
-/* Sets the keys of a block: memory for 8-bit keys, or a view of @kv. @norm, @norm2: key norms of its
- * streams; @norm2 may be AVATAR_NO_TENSOR */
+/* Sets the keys of a block: memory for 8-bit keys, or a view of @kv. @norm, @norm2: key norms of
+ * its streams; @norm2 may be AVATAR_NO_TENSOR */
 static void
 begin_keys (Forward *f, AvatarTensor norm, AvatarTensor norm2)
 {
@@ -286,8 +286,8 @@ audio_adapter (const Forward *f, guint a)
   avatar_ops_release (ops, mark);
 }
 
-/* Computes double block @i on img [Lx, D] and txt [Lt, D] (docs/dev/spec/denoise.md 2.8). The caller
- * releases the text stream's weight group, which the adapter after the block uses too. */
+/* Computes double block @i on img [Lx, D] and txt [Lt, D] (docs/dev/spec/denoise.md 2.8). The
+ * caller releases the text stream's weight group, which the adapter after the block uses too. */
 static void
 double_block (Forward *f, guint i)
 {

@@ -55,7 +55,7 @@ typedef struct
 
 /**
  * AvatarAudioKV: audio of one branch of guidance, on the device
- * @kv: for each adapter, keys and values: [T, tokens, 2 adapter_dim]
+ * @kv: keys and values of each adapter, [T, tokens, 2 adapter_dim]
  */
 typedef struct
 {
@@ -65,7 +65,7 @@ typedef struct
 /**
  * AvatarText: one encoded prompt, on the host
  * @states: [n, text_dim]; @pooled: [pooled_dim]; both %NULL in a plan
- * @mask: (nullable): [n], 1 for rows that the refiner attends to; %NULL: all rows
+ * @mask: (nullable): [n], 1: the refiner attends to this row, 0: it does not; %NULL: all rows
  * @used: number of rows, from the first, that the blocks see after the refiner
  */
 typedef struct
@@ -76,8 +76,8 @@ typedef struct
 } AvatarText;
 
 /**
- * AvatarStepConditioning: time and prompt of a forward, and results that depend on them only, on the
- * host
+ * AvatarStepConditioning: time and prompt of a forward, and results that depend on them only, on
+ * the host
  * @t: time, 0 .. 1000; @motion_exp, @motion_pose, @fps: further numbers that are embedded
  * @prompt: not owned
  * @modulation: shifts, scales and gates of all blocks, avatar_transformer_modulation_n() floats;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Weight groups of the transformer and the order in which they are used. At the released widths a
- * stream of a double block and a single block have about the same size (227 million values), so that
- * slots of one size suit all of them. */
+ * stream of a double block and a single block have about the same size (227 million values), so
+ * that slots of one size suit all of them. */
 #include "engine/denoise/transformer-private.h"
 
 #include <string.h>

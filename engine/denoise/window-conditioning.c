@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Window conditioning, which is constant over the steps of a window: reference tokens, positions and
- * face mask (docs/dev/spec/denoise.md 2.5), and the keys and values of the audio adapters
+/* Window conditioning, which is constant over the steps of a window: reference tokens, positions
+ * and face mask (docs/dev/spec/denoise.md 2.5), and the keys and values of the audio adapters
  * (docs/dev/spec/denoise.md 2.9). */
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
 #include <string.h>
 
-/* Fills the rotary tables of all image tokens and the face mask of the video tokens. @face: [h8, w8] */
+/* Fills the rotary tables of all image tokens and the face mask of the video tokens.
+ * @face: face mask of the latent grid, [h8, w8] */
 static void
 fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 w8,
     AvatarReferenceTokens *ref)

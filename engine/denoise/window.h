@@ -29,7 +29,7 @@ typedef struct
 /**
  * AvatarWindow:
  * @transformer, @conditions: not owned
- * @motion_exp, @motion_pose, @fps, @guidance_scale, @flow_shift, @steps: as in the settings
+ * @motion_exp, @motion_pose, @fps, @guidance_scale, @flow_shift, @steps: the settings
  * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
  * @step_cache_mode, @step_cache_threshold: choice of the full steps
  * @share_prefix: computes the shared prefix of both branches of guidance once
@@ -87,8 +87,8 @@ guint avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor v
 gboolean avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale);
 /* Returns sigma of step @i, 0 .. steps. */
 double avatar_window_sigma (const AvatarWindow *self, guint i);
-/* Returns the kind of step @i, 0 .. AVATAR_N_STEP_KINDS - 1, after avatar_window_precompute(). Steps
- * of one kind do the same work. */
+/* Returns the kind of step @i, 0 .. AVATAR_N_STEP_KINDS - 1, after avatar_window_precompute().
+ * Steps of one kind do the same work. */
 #define AVATAR_N_STEP_KINDS 8
 guint avatar_window_kind (const AvatarWindow *self, guint i);
 /* Returns the bytes on the host during the denoising of @latents latent frames in @windows windows.

@@ -12,8 +12,17 @@
 
 /* Limit of a plan: eleven hours of video. */
 #define MAX_FRAMES 1000000
-/* Number of stages without the text encoders. */
-#define N_STAGES 4
+
+/* Stages of a plan. Only models with text encoders have the last one. */
+enum
+{
+  STAGE_AUDIO,
+  STAGE_PORTRAIT,
+  STAGE_DENOISER,
+  STAGE_DECODER,
+  N_STAGES,
+  STAGE_TEXT = N_STAGES,
+};
 
 void
 avatar_plan_options_init (AvatarPlanOptions *options)
@@ -59,8 +68,8 @@ compute_seconds (const AvatarCost *cost, const AvatarPlanOptions *o)
       + c->attention_8bit / (o->attention_8bit_tflops * 1e12);
 }
 
-/* Returns the time of computation and copies. They overlap if the two groups in use and the next two
- * have slots. */
+/* Returns the time of computation and copies. They overlap if the two groups in use and the next
+ * two have slots. */
 static double
 seconds_with_copies (double compute, double copies, guint slots)
 {
@@ -190,8 +199,8 @@ add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, const AvatarBackend *ba
 {
   if (d->text.groups == 0)
     return;
-  plan->n_stages = N_STAGES + 1;
-  plan->stages[N_STAGES] = (AvatarPlanStage){
+  plan->n_stages = STAGE_TEXT + 1;
+  plan->stages[STAGE_TEXT] = (AvatarPlanStage){
     .name = "text encoders",
     .on_gpu = backend->discrete,
     .reuses_denoiser_memory = TRUE,
@@ -207,7 +216,7 @@ static gboolean
 plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
 {
   const AvatarBackend *backend = avatar_device_get_backend (job->device);
-  AvatarPlanStage *stage = &plan->stages[2];
+  AvatarPlanStage *stage = &plan->stages[STAGE_DENOISER];
   guint64 budget = find_budget (job->device, job->options),
           available_bytes = job->host_available_bytes;
   AvatarDenoiserPlan d;
@@ -250,7 +259,8 @@ set_cost (AvatarPlanStage *stage, const AvatarStageCost *cost)
 static gboolean
 plan_vae (Job *job, guint64 available_bytes, AvatarPlan *plan, GError **error)
 {
-  AvatarPlanStage *portrait = &plan->stages[1], *decoder = &plan->stages[3];
+  AvatarPlanStage *portrait = &plan->stages[STAGE_PORTRAIT],
+                  *decoder = &plan->stages[STAGE_DECODER];
   guint width = job->denoise->width, height = job->denoise->height;
   AvatarDevice *device = job->device;
   gboolean on_gpu = avatar_device_get_backend (device)->discrete;
@@ -283,7 +293,7 @@ plan_vae (Job *job, guint64 available_bytes, AvatarPlan *plan, GError **error)
 static gboolean
 plan_audio (AvatarModel *model, guint frames, AvatarPlan *plan, GError **error)
 {
-  AvatarPlanStage *audio = &plan->stages[0];
+  AvatarPlanStage *audio = &plan->stages[STAGE_AUDIO];
   g_autoptr (AvatarDevice) host = avatar_device_open ("cpu", error);
   AvatarStageCost cost;
 
@@ -291,6 +301,32 @@ plan_audio (AvatarModel *model, guint frames, AvatarPlan *plan, GError **error)
   if (!host || !avatar_audio_encoder_plan (model, host, frames, &cost, error))
     return FALSE;
   set_cost (audio, &cost);
+  return TRUE;
+}
+
+/* Gives the decoder, or the denoiser on the host, the memory that the other stages leave, which the
+ * first plan has determined, and plans again. */
+static gboolean
+plan_again (Job *job, AvatarPlan *plan, GError **error)
+{
+  guint64 budget = job->options->budget_bytes, others;
+
+  if (plan->stages[STAGE_DENOISER].on_gpu) {
+    others = plan->gpu.overhead_bytes + job->fixed_bytes;
+    if (!plan_vae (job, plan->gpu.budget_bytes - MIN (plan->gpu.budget_bytes, others), plan, error))
+      return FALSE;
+  } else if (budget) {
+    /* The portrait's encoder releases its memory before the first window, but another element may
+     * start and encode at that time: plan for both. */
+    others = host_bytes (plan) - stage_bytes (&plan->stages[STAGE_DENOISER]);
+    job->host_available_bytes = budget - MIN (budget, others);
+  }
+  if (!plan_denoiser (job, plan, error))
+    return FALSE;
+  if (!plan->stages[STAGE_DENOISER].on_gpu) {
+    plan->peak_bytes = host_bytes (plan);
+    plan->fits = budget == 0 || plan->peak_bytes <= budget;
+  }
   return TRUE;
 }
 
@@ -306,38 +342,15 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
     .options = options ? options : &defaults,
     .frames = frames,
     .host_available_bytes = G_MAXUINT64 };
-  guint64 budget;
   g_autoptr (AvatarDevice) device = NULL;
 
   avatar_plan_options_init (&defaults);
-  budget = job.options->budget_bytes;
   if (!check_options (job.options, frames, error))
     return FALSE;
   device = job.device = avatar_device_open (device_name, error);
   if (!device)
     return FALSE;
   *plan = (AvatarPlan){ .n_stages = N_STAGES, .fits = TRUE };
-  if (!plan_denoiser (&job, plan, error) || !plan_audio (model, frames, plan, error)
-      || !plan_vae (&job, G_MAXUINT64, plan, error))
-    return FALSE;
-  if (plan->stages[2].on_gpu) {
-    guint64 others = plan->gpu.overhead_bytes + job.fixed_bytes;
-
-    if (!plan_vae (&job, plan->gpu.budget_bytes - MIN (plan->gpu.budget_bytes, others), plan,
-            error))
-      return FALSE;
-  } else if (budget) {
-    /* The portrait's encoder releases its memory before the first window, but another element may
-     * start and encode at that time: plan for both. */
-    guint64 others = host_bytes (plan) - stage_bytes (&plan->stages[2]);
-
-    job.host_available_bytes = budget - MIN (budget, others);
-  }
-  if (!plan_denoiser (&job, plan, error))
-    return FALSE;
-  if (!plan->stages[2].on_gpu) {
-    plan->peak_bytes = host_bytes (plan);
-    plan->fits = budget == 0 || plan->peak_bytes <= budget;
-  }
-  return TRUE;
+  return plan_denoiser (&job, plan, error) && plan_audio (model, frames, plan, error)
+      && plan_vae (&job, G_MAXUINT64, plan, error) && plan_again (&job, plan, error);
 }

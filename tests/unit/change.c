@@ -335,7 +335,7 @@ test_refused (Fixture *f, gconstpointer data)
   AvatarDenoiseSettings to = f->settings;
 
   to.window_latents = 2;
-  g_assert_true (is_refused (f, device, &to, NULL, AVATAR_ERROR_SETTINGS, "chunk", 0));
+  g_assert_true (is_refused (f, device, &to, NULL, AVATAR_ERROR_SETTINGS, "window-latents", 0));
   to = f->settings;
   to.steps = 0;
   g_assert_true (is_refused (f, device, &to, NULL, AVATAR_ERROR_SETTINGS, "steps", 0));

@@ -69,8 +69,8 @@ test_refuse (void)
 
     refuse (file, AVATAR_ERROR_MISMATCH, "for posterior-noise a tensor of floats [2, T, 2, 3]");
   }
-  refuse ("two.pt", AVATAR_ERROR_MISMATCH, "there are 2 tensors");
-  refuse ("none.safetensors", AVATAR_ERROR_MISMATCH, "there are 0 tensors");
+  refuse ("two.pt", AVATAR_ERROR_MISMATCH, "the file has 2 tensors");
+  refuse ("none.safetensors", AVATAR_ERROR_MISMATCH, "the file has 0 tensors");
   /* another order in storage, which is valid; with another shape, which is not */
   refuse ("turned.pt", AVATAR_ERROR_MISMATCH, "the tensor is [1, 3, 2, 2, 3] float16");
   refuse ("infinite.safetensors", AVATAR_ERROR_DATA, "NaN or infinite");
