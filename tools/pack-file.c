@@ -78,13 +78,13 @@ list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
       = avatar_transformer_weight_schedule (c, AVATAR_PASS_FORWARD);
 
   for (guint i = 0; i < precompute->n; i++)
-    add_unit (list, &g_array_index (all, AvatarWeightGroup, precompute->units[i]));
+    add_unit (list, &g_array_index (all, AvatarWeightGroup, precompute->groups[i]));
   add_unit (list,
       &g_array_index (all, AvatarWeightGroup, weights->list->n_groups)); /* the fixed ones */
   for (guint i = 0; i < forward->n_on_demand; i++)
     add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->on_demand[i]));
   for (guint i = 0; i < forward->n; i++)
-    add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->units[i]));
+    add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->groups[i]));
 }
 
 /* Lists the tensors unchanged, in the order of the manifest. Only CLIP's text tower is stored. */

@@ -127,7 +127,7 @@ avatar_audio_encoder_plan (AvatarModel *model, AvatarDevice *device, guint frame
   net_init (&net, ops, avatar_model_get_config (model), params);
   net_run (&net, ops, NULL, 0);
   *cost = (AvatarStageCost){
-    .weight_bytes = avatar_weights_bytes (weights),
+    .weight_bytes = avatar_weights_fixed_bytes (weights),
     .arena_bytes = avatar_arena_peak (ops->arena),
     .min_arena_bytes = avatar_arena_peak (ops->arena),
     .flops = ops->flops * n_windows,

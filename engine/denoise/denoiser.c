@@ -237,7 +237,7 @@ avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
   avatar_weights_get_stats (self->memory.weights, &weights);
   *stats = self->stats;
   stats->resident = weights.resident;
-  stats->streamed = weights.units - weights.resident;
+  stats->streamed = weights.groups - weights.resident;
   stats->evicted = weights.evicted;
   stats->restored = weights.restored;
   stats->uploaded = weights.uploaded;

@@ -245,7 +245,7 @@ count_schedule_bytes (GArray *groups, const AvatarWeightSchedule *schedule)
   guint64 bytes = 0;
 
   for (guint i = 0; i < schedule->n; i++)
-    bytes += g_array_index (groups, AvatarWeightGroup, schedule->units[i]).bytes;
+    bytes += g_array_index (groups, AvatarWeightGroup, schedule->groups[i]).bytes;
   return bytes;
 }
 

@@ -67,7 +67,7 @@ struct _AvatarTextEncoder
 
 /* float16, because the files have three bits more than bfloat16. */
 static const AvatarWeightSettings weight_settings
-    = { .pinned_bytes = 0, .once = TRUE, .half = TRUE };
+    = { .pinned_bytes = 0, .one_shot = TRUE, .half = TRUE };
 
 gboolean
 avatar_model_has_text_encoder (AvatarModel *model)
@@ -225,7 +225,7 @@ run_encoder (AvatarTextEncoder *self, guint i, const BoundWeights *bound, Avatar
   AvatarDType dtype = ops->dtype;
   gboolean done;
 
-  ops->dtype = avatar_weights_dtype (self->device, weight_settings.half);
+  ops->dtype = avatar_weights_dtype (self->device, &weight_settings);
   if (i == LLAVA) {
     const AvatarLlava llava = { self->config, bound->weights, bound->llava, tensors,
       self->exact_rope ? AVATAR_ROPE_EXACT : AVATAR_ROPE_HALF, report_group, self };
@@ -279,7 +279,7 @@ make_key (AvatarTextEncoder *self, const AvatarEncoding *prompt, const AvatarIma
 {
   g_autofree char *options
       = g_strdup_printf ("%s %s%s", avatar_device_get_backend (self->device)->name,
-          avatar_dtype_name (avatar_weights_dtype (self->device, weight_settings.half)),
+          avatar_dtype_name (avatar_weights_dtype (self->device, &weight_settings)),
           self->exact_rope ? " exact" : "");
 
   return self->cache.folder ? avatar_prompt_cache_key (self->model, prompt, square, options) : NULL;

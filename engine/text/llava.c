@@ -63,7 +63,7 @@ avatar_llava_weight_schedule (const AvatarLlavaConfig *config)
 
   for (guint i = 0; i < n; i++)
     units[i] = i;
-  *schedule = (AvatarWeightSchedule){ .units = units, .n = n, .at_once = 1, .once = TRUE };
+  *schedule = (AvatarWeightSchedule){ .groups = units, .n = n, .max_in_use = 1, .one_shot = TRUE };
   return schedule;
 }
 

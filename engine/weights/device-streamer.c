@@ -1,240 +1,214 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Residency of weights. The run enters and leaves units from one thread; a second one, the feeder,
- * packs images and gives copies to a queue of its own. Device and host wait for each other through
- * fences only: a unit's copy starts when the work on what its slot held before is done, and the
- * work on it when it has arrived. */
+/* Streaming of weight groups to a device whose memory need not hold all of them.
+ *
+ * Slots. A slot is device memory for one group. A resident slot keeps its group. The streaming
+ * slots, two to four, are shared by all other groups. engine/weights/placement.h computes how many
+ * slots of both kinds fit into the memory.
+ *
+ * Schedule and cursor. A run uses the groups in a known order, the schedule, in many passes or in
+ * one. The cursor is the position of the group that was acquired last. The distance of a group is
+ * the number of positions from the cursor to the group's next use. A group that the schedule does
+ * not contain may be acquired on demand; its distance is infinite.
+ *
+ * Threads. The compute thread calls all functions of the store. It decides which group a slot gets
+ * and marks the slot as requested. The upload thread takes the requested slot whose group is
+ * needed first: a group on demand, or the one with the shortest distance. It packs the group into
+ * host memory, enqueues the copy to the device, and marks the slot as enqueued. It holds the lock
+ * only to take a slot and to store the result.
+ *
+ * Queues. Copies run in the upload thread's queue, the computation in the queue of AvatarOps.
+ * Fences order them on the device, so that the threads need not wait for it:
+ *   - acquire lets the computation wait for the fence "copied" of the slot;
+ *   - release records the fence "released", and the next copy into the slot waits for it.
+ * The compute thread waits for the upload thread only if it acquires a group whose copy is not
+ * enqueued, and for the device only to free a slot. The upload thread waits for the device only
+ * before it overwrites a staging buffer.
+ *
+ * Prefetch. When a streaming slot is released, it is requested for the next group of the schedule
+ * that has no slot. While one group is computed, the copies of the next groups are therefore
+ * packed or running. A group that has no slot when it is acquired is a prefetch miss: it gets
+ * the unused streaming slot with the longest distance.
+ *
+ * Eviction. Before each acquire, resident slots are freed while the device has less free memory
+ * than its reserve, the allocations exceed a budget that was lowered, or another stage waits for
+ * memory. The resident with the longest distance is freed first, and its group is streamed from
+ * then on. If only groups in use are left, a budget that is still exceeded is an error. At the
+ * end of each pass one evicted group is made resident again, if enough memory is free that it
+ * will not be evicted at once. Results do not change: the packed buffer of a group is the same
+ * in every slot. */
 #include "engine/weights/device-streamer.h"
 
 #include "engine/device/device.h"
 #include "engine/device/memory-arbiter.h"
+#include "engine/weights/placement.h"
+#include "engine/weights/uploader.h"
 
 #include <string.h>
 
-/* As many units are used at once, which is as many as are expanded at once. */
+/* Maximum number of groups that are in use, and therefore expanded, at the same time. */
 #define SCRATCHES 2
-/* How often who waits for a unit looks whether it was cancelled. */
-#define LOOK (10 * G_TIME_SPAN_MILLISECOND)
-/* Units are given up when less than the device's reserve is free, and taken back well above. */
-#define RESERVES_TO_TAKE_BACK 3
+/* Interval at which a waiting acquire checks for cancellation. */
+#define POLL_INTERVAL (10 * G_TIME_SPAN_MILLISECOND)
+/* Free memory that restoring requires, in reserves. Eviction starts below one reserve; the
+ * difference prevents that groups are evicted and restored in turn. */
+#define RESERVES_TO_RESTORE 3
 
 typedef enum
 {
-  PLACE_EMPTY,
-  PLACE_ASKED, /* of the feeder */
-  PLACE_SENT,  /* the copy was given to the queue */
-  PLACE_FAILED,
-} PlaceState;
+  SLOT_RESIDENT,
+  SLOT_STREAMING,
+} SlotKind;
 
-/* Memory on the device for one unit. */
+typedef enum
+{
+  SLOT_EMPTY,
+  SLOT_REQUESTED, /* the upload thread has not finished, or not begun */
+  SLOT_ENQUEUED,  /* the copy is in the upload queue, or complete */
+  SLOT_FAILED,    /* the group could not be packed or copied */
+} SlotState;
+
+/* Device memory for one group. */
 typedef struct
 {
   guint8 *memory;
   gsize bytes;
-  gboolean resident; /* keeps its unit */
-  gint unit;         /* -1: none */
-  PlaceState state;
-  guint entered;
-  gboolean waited; /* the run's queue has waited for the copy */
-  gboolean used;   /* work was given to the run's queue: see released */
-  AvatarFence *copied, *released;
-} Place;
+  SlotKind kind;
+  gint group; /* -1: none */
+  SlotState state;
+  guint n_users;         /* calls of acquire without release */
+  gboolean copy_awaited; /* the compute queue waits for @copied already */
+  gboolean was_released; /* @released is recorded */
+  AvatarFence *copied;   /* end of the copy, in the upload queue */
+  AvatarFence *released; /* end of the computation, in the compute queue */
+} Slot;
 
+/* Device memory for the expanded tensors of one group. */
 typedef struct
 {
   guint8 *memory;
-  gint unit; /* -1: free */
+  gint group; /* -1: unused */
 } Scratch;
 
-/* Host memory from which one copy may be under way. */
 typedef struct
 {
-  guint8 *memory;
-  gboolean pinned, used;
-  AvatarFence *copied;
-} Staging;
-
-struct _AvatarResidency
-{
+  AvatarWeightStore parent;
   AvatarDevice *device;
   const AvatarBackend *backend;
-  GArray *units; /* of AvatarWeightGroup; the last is fixed */
-  guint n;       /* without it */
-  guint8 *fixed;
-  gsize largest;       /* bytes of the largest unit */
-  gsize scratch_bytes; /* of each scratch there is now */
+  GArray *groups;  /* array of AvatarWeightGroup; the last one has the fixed tensors */
+  guint n_groups;  /* without the fixed tensors */
+  guint8 *fixed;   /* device memory of the fixed tensors */
+  gsize max_bytes; /* size of the largest packed buffer */
+
+  /* Used by the compute thread only. */
   Scratch scratch[SCRATCHES];
+  gsize scratch_bytes; /* size of each scratch of the current schedule */
 
-  GMutex lock; /* protects what follows */
-  GCond changed;
-  GThread *feeder;
-  gboolean quit, busy;
-  GPtrArray *places;       /* of Place */
-  Place **place_of;        /* [n] */
-  guint *route, *position; /* [n_route]; [n]: where in the route, or G_MAXUINT */
-  guint n_route, at;       /* at: of the unit entered last */
-  gboolean once;           /* the route is run through once */
-  gboolean begun;          /* a unit of it was entered */
-  GError *error;
+  /* Protected by @lock. Only the compute thread changes the slots' list, the groups of slots and
+   * the schedule; it may therefore read them without the lock. */
+  GMutex lock;
+  GCond changed; /* a slot was requested or finished, or @quit was set */
+  GThread *upload_thread;
+  gboolean quit;
+  gboolean is_uploading; /* the upload thread works on a slot, without the lock */
+  GPtrArray *slots;      /* array of Slot */
+  Slot **slot_of;        /* [n_groups] slot of a group, or NULL */
+  guint *schedule;       /* [n_schedule] groups in the order of their use */
+  guint *position;       /* [n_groups] position in the schedule, or G_MAXUINT */
+  guint n_schedule;
+  guint cursor; /* position of the group that was acquired last */
+  gboolean one_shot;
+  gboolean is_started; /* a group of the schedule was acquired */
+  GError *error;       /* first failure of the upload thread */
   AvatarWeightStreamerStats stats;
-  gint stop; /* atomic: what the feeder packs is not wanted any more */
 
-  /* the feeder's own */
-  AvatarQueue *queue;
-  guint8 **images; /* [n] pinned, or NULL */
-  guint64 pinned_left;
-  Staging staging[AVATAR_STAGINGS];
-  guint next_staging;
-};
+  gint stop_packing; /* (atomic): the group that the upload thread packs is not needed any more */
+
+  AvatarWeightUploader *uploader; /* used by the upload thread only, while it runs */
+} DeviceStreamer;
 
 static AvatarWeightGroup *
-unit_at (AvatarWeightStreamer *self, guint i)
+nth_group (DeviceStreamer *self, guint i)
 {
-  return &g_array_index (self->units, AvatarWeightGroup, i);
+  return avatar_weight_group_nth (self->groups, i);
 }
 
-AvatarWeightStreamer *
-avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes)
-{
-  AvatarWeightStreamer *self = g_new0 (AvatarWeightStreamer, 1);
+/* ----------------------------------------------------------------------------- upload thread */
 
-  self->device = avatar_device_ref (device);
-  self->backend = avatar_device_get_backend (device);
-  self->units = units;
-  self->n = units->len - 1;
-  self->pinned_left = pinned_bytes;
-  self->places = g_ptr_array_new ();
-  self->place_of = g_new0 (Place *, self->n);
-  self->position = g_new (guint, self->n);
-  self->images = g_new0 (guint8 *, self->n);
-  for (guint i = 0; i < self->n; i++) {
-    self->largest = MAX (self->largest, unit_at (self, i)->bytes);
-    self->position[i] = G_MAXUINT;
-  }
-  for (guint i = 0; i < SCRATCHES; i++)
-    self->scratch[i].unit = -1;
-  g_mutex_init (&self->lock);
-  g_cond_init (&self->changed);
-  return self;
-}
-
-/* --------------------------------------------------------------------------------- the feeder */
-
-/* The image of @unit on the host. @staging: (out): the one it lies in, or %NULL. */
-static const guint8 *
-find_image (AvatarWeightStreamer *self, guint unit, gboolean keep, Staging **staging,
-    gboolean *pinned, GError **error)
-{
-  AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
-  gsize bytes = unit_at (self, unit)->bytes;
-  Staging *s = &self->staging[self->next_staging];
-
-  *staging = NULL;
-  *pinned = TRUE;
-  if (self->images[unit])
-    return self->images[unit];
-  if (keep && bytes <= self->pinned_left) {
-    guint8 *image = self->backend->host_new (handle, bytes);
-
-    if (!image)
-      self->pinned_left = 0; /* the system gives no more: the rest comes through staging */
-    if (image && !avatar_pack_group (unit_at (self, unit), image, &self->stop, error)) {
-      self->backend->host_free (handle, image, bytes);
-      return NULL;
-    }
-    if (image) {
-      self->pinned_left -= bytes;
-      return self->images[unit] = image;
-    }
-  }
-  if (!s->memory) {
-    s->memory = self->backend->host_new (handle, self->largest);
-    s->pinned = s->memory != NULL;
-    s->copied = self->backend->fence_new (handle);
-    if (!s->memory)
-      s->memory = g_malloc (self->largest);
-  }
-  self->next_staging = (self->next_staging + 1) % AVATAR_STAGINGS;
-  if (s->used)
-    self->backend->fence_sync (s->copied);
-  if (!avatar_pack_group (unit_at (self, unit), s->memory, &self->stop, error))
-    return NULL;
-  *staging = s;
-  *pinned = s->pinned;
-  return s->memory;
-}
-
-static gboolean
-send (AvatarWeightStreamer *self, Place *place, GError **error)
-{
-  Staging *staging;
-  gboolean pinned;
-  gsize bytes = unit_at (self, place->unit)->bytes;
-  const guint8 *image
-      = find_image (self, place->unit, !place->resident && !self->once, &staging, &pinned, error);
-
-  if (!image)
-    return FALSE;
-  if (place->used)
-    self->backend->fence_wait (place->released, self->queue);
-  self->backend->upload (self->queue, place->memory, image, bytes,
-      pinned ? AVATAR_HOST_PINNED : AVATAR_HOST_PAGEABLE);
-  self->backend->fence_record (place->copied, self->queue);
-  if (staging) {
-    self->backend->fence_record (staging->copied, self->queue);
-    staging->used = TRUE;
-  }
-  return self->backend->queue_check (self->queue, error);
-}
-
-/* How far ahead in the route @unit is; far if it is not of the route. */
+/* Distance of @group from the cursor; G_MAXUINT if the schedule does not contain it. */
 static guint
-distance (AvatarWeightStreamer *self, guint unit)
+distance (DeviceStreamer *self, guint group)
 {
-  guint p = self->position[unit];
+  guint p = self->position[group];
 
-  return p == G_MAXUINT ? G_MAXUINT : (p + self->n_route - self->at) % self->n_route;
+  return p == G_MAXUINT ? G_MAXUINT : (p + self->n_schedule - self->cursor) % self->n_schedule;
 }
 
-/* What the run needs first: a unit out of the order is asked for only when it is needed now. */
-static Place *
-next_asked (AvatarWeightStreamer *self)
+/* Rank of the request for @group; the lowest is uploaded first. A group outside the schedule is
+ * requested only when the compute thread waits for it. */
+static guint
+request_rank (DeviceStreamer *self, guint group)
 {
-  Place *best = NULL;
+  guint d = distance (self, group);
 
-  for (guint i = 0; i < self->places->len; i++) {
-    Place *p = g_ptr_array_index (self->places, i);
+  return d == G_MAXUINT ? 0 : d + 1;
+}
 
-    if (p->state == PLACE_ASKED
-        && (!best || distance (self, p->unit) + 1 < distance (self, best->unit) + 1))
-      best = p;
+/* Called with the lock held. Returns the requested slot to upload first, or NULL. */
+static Slot *
+next_request (DeviceStreamer *self)
+{
+  Slot *best = NULL;
+
+  for (guint i = 0; i < self->slots->len; i++) {
+    Slot *s = g_ptr_array_index (self->slots, i);
+
+    if (s->state == SLOT_REQUESTED
+        && (!best || request_rank (self, s->group) < request_rank (self, best->group)))
+      best = s;
   }
   return best;
 }
 
-static gpointer
-feed (gpointer data)
+/* Packs the group of @slot and enqueues its copy. */
+static gboolean
+upload_group (DeviceStreamer *self, Slot *slot, GError **error)
 {
-  AvatarWeightStreamer *self = data;
+  gboolean is_repeated = slot->kind == SLOT_STREAMING && !self->one_shot;
+  const AvatarWeightUpload upload = { .group = slot->group,
+    .memory = slot->memory,
+    .after = slot->was_released ? slot->released : NULL,
+    .copied = slot->copied,
+    .mode = is_repeated ? AVATAR_UPLOAD_REPEATED : AVATAR_UPLOAD_ONCE,
+    .stop = &self->stop_packing };
+
+  return avatar_weight_uploader_enqueue (self->uploader, &upload, error);
+}
+
+/* GThreadFunc of the upload thread. */
+static gpointer
+run_uploads (gpointer data)
+{
+  DeviceStreamer *self = data;
 
   g_mutex_lock (&self->lock);
   while (!self->quit) {
-    Place *place = next_asked (self);
+    Slot *slot = next_request (self);
     GError *error = NULL;
-    gboolean sent;
+    gboolean ok;
 
-    if (!place) {
+    if (!slot) {
       g_cond_wait (&self->changed, &self->lock);
       continue;
     }
-    self->busy = TRUE;
+    self->is_uploading = TRUE;
     g_mutex_unlock (&self->lock);
-    sent = send (self, place, &error);
+    ok = upload_group (self, slot, &error);
     g_mutex_lock (&self->lock);
-    self->busy = FALSE;
-    place->state = sent ? PLACE_SENT : PLACE_FAILED;
-    if (sent)
-      self->stats.uploaded += unit_at (self, place->unit)->bytes;
-    else if (!self->error && !g_atomic_int_get (&self->stop))
+    self->is_uploading = FALSE;
+    slot->state = ok ? SLOT_ENQUEUED : SLOT_FAILED;
+    if (ok)
+      self->stats.uploaded += nth_group (self, slot->group)->bytes;
+    else if (!self->error && !g_atomic_int_get (&self->stop_packing))
       self->error = g_steal_pointer (&error);
     g_clear_error (&error);
     g_cond_broadcast (&self->changed);
@@ -243,100 +217,99 @@ feed (gpointer data)
   return NULL;
 }
 
-/* ----------------------------------------------------------------------------------- places */
+/* ------------------------------------------------------------------------------------- slots */
 
-/* Waits for the feeder and for the device, and gives the place's memory back. */
+/* Waits until the device no longer uses the memory of @slot, and frees it. The upload thread
+ * must not work on it. */
 static void
-place_free (AvatarWeightStreamer *self, Place *place)
+slot_free (DeviceStreamer *self, Slot *slot)
 {
-  if (place->state == PLACE_SENT)
-    self->backend->fence_sync (place->copied);
-  if (place->used)
-    self->backend->fence_sync (place->released);
-  avatar_device_memory_free (self->device, place->memory, place->bytes);
-  if (place->copied)
-    self->backend->fence_free (place->copied);
-  if (place->released)
-    self->backend->fence_free (place->released);
-  g_free (place);
+  if (slot->state == SLOT_ENQUEUED)
+    self->backend->fence_sync (slot->copied);
+  if (slot->was_released)
+    self->backend->fence_sync (slot->released);
+  avatar_device_memory_free (self->device, slot->memory, slot->bytes);
+  if (slot->copied)
+    self->backend->fence_free (slot->copied);
+  if (slot->released)
+    self->backend->fence_free (slot->released);
+  g_free (slot);
 }
 
-static Place *
-place_new (AvatarWeightStreamer *self, gsize bytes, gboolean resident, GError **error)
+static Slot *
+slot_new (DeviceStreamer *self, SlotKind kind, gsize bytes, GError **error)
 {
-  AvatarBackendDevice *handle = avatar_device_get_handle (self->device);
-  Place *place;
   guint8 *memory = avatar_device_memory_new (self->device, bytes, "weights", error);
+  Slot *slot;
 
   if (!memory)
     return NULL;
-  place = g_new0 (Place, 1);
-  place->memory = memory;
-  place->bytes = bytes;
-  place->resident = resident;
-  place->unit = -1;
-  place->copied = self->backend->fence_new (handle);
-  place->released = self->backend->fence_new (handle);
-  if (place->copied && place->released)
-    return place;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE, "%s cannot make a fence",
-      avatar_device_get_name (self->device));
-  place_free (self, place);
+  slot = g_new0 (Slot, 1);
+  slot->memory = memory;
+  slot->bytes = bytes;
+  slot->kind = kind;
+  slot->group = -1;
+  if ((slot->copied = avatar_weight_uploader_new_fence (self->uploader, error))
+      && (slot->released = avatar_weight_uploader_new_fence (self->uploader, error)))
+    return slot;
+  slot_free (self, slot);
   return NULL;
 }
 
-/* Locked. */
+/* Called with the lock held. Replaces the group of @slot by @group, and wakes the upload thread. */
 static void
-ask (AvatarWeightStreamer *self, Place *place, guint unit)
+request (DeviceStreamer *self, Slot *slot, guint group)
 {
-  if (place->unit >= 0)
-    self->place_of[place->unit] = NULL;
-  place->unit = unit;
-  place->state = PLACE_ASKED;
-  place->waited = FALSE;
-  self->place_of[unit] = place;
+  if (slot->group >= 0)
+    self->slot_of[slot->group] = NULL;
+  slot->group = group;
+  slot->state = SLOT_REQUESTED;
+  slot->copy_awaited = FALSE;
+  self->slot_of[group] = slot;
   g_cond_broadcast (&self->changed);
 }
 
-/* Locked: the next unit of the route that is nowhere, or -1. What is run through once does not begin
- * again behind its end. */
+/* Called with the lock held. Returns the next group of the schedule without a slot, or -1. A
+ * one-shot schedule that was started does not continue at its beginning. */
 static gint
-next_missing (AvatarWeightStreamer *self)
+next_missing (DeviceStreamer *self)
 {
-  guint end = self->once && self->begun ? self->n_route - self->at : self->n_route;
+  guint end
+      = self->one_shot && self->is_started ? self->n_schedule - self->cursor : self->n_schedule;
 
   for (guint i = 1; i < end; i++) {
-    guint unit = self->route[(self->at + i) % self->n_route];
+    guint group = self->schedule[(self->cursor + i) % self->n_schedule];
 
-    if (!self->place_of[unit])
-      return unit;
+    if (!self->slot_of[group])
+      return group;
   }
   return -1;
 }
 
+/* Withdraws all requests, interrupts the upload in progress, and frees all slots. */
 static void
-free_places (AvatarWeightStreamer *self)
+free_slots (DeviceStreamer *self)
 {
   g_mutex_lock (&self->lock);
-  for (guint i = 0; i < self->places->len; i++) {
-    Place *p = g_ptr_array_index (self->places, i);
+  for (guint i = 0; i < self->slots->len; i++) {
+    Slot *s = g_ptr_array_index (self->slots, i);
 
-    if (p->state == PLACE_ASKED)
-      p->state = PLACE_EMPTY;
+    if (s->state == SLOT_REQUESTED)
+      s->state = SLOT_EMPTY;
   }
-  g_atomic_int_set (&self->stop, 1);
-  while (self->busy)
+  g_atomic_int_set (&self->stop_packing, 1);
+  while (self->is_uploading)
     g_cond_wait (&self->changed, &self->lock);
-  g_atomic_int_set (&self->stop, 0);
-  for (guint i = 0; i < self->places->len; i++)
-    place_free (self, g_ptr_array_index (self->places, i));
-  g_ptr_array_set_size (self->places, 0);
-  memset (self->place_of, 0, self->n * sizeof *self->place_of);
+  g_atomic_int_set (&self->stop_packing, 0);
+  for (guint i = 0; i < self->slots->len; i++)
+    slot_free (self, g_ptr_array_index (self->slots, i));
+  g_ptr_array_set_size (self->slots, 0);
+  memset (self->slot_of, 0, self->n_groups * sizeof *self->slot_of);
   g_mutex_unlock (&self->lock);
 }
 
 static void
-free_scratch (AvatarWeightStreamer *self)
+free_scratch (DeviceStreamer *self)
 {
   for (guint i = 0; i < SCRATCHES; i++) {
     avatar_device_memory_free (self->device, self->scratch[i].memory, self->scratch_bytes);
@@ -344,105 +317,42 @@ free_scratch (AvatarWeightStreamer *self)
   }
 }
 
-void
-avatar_weight_streamer_free (AvatarWeightStreamer *self)
-{
-  AvatarBackendDevice *handle;
+/* ---------------------------------------------------------------------------------- schedule */
 
-  if (!self)
-    return;
-  handle = avatar_device_get_handle (self->device);
-  free_places (self);
-  if (self->feeder) {
-    g_mutex_lock (&self->lock);
-    self->quit = TRUE;
-    g_cond_broadcast (&self->changed);
-    g_mutex_unlock (&self->lock);
-    g_thread_join (self->feeder);
-  }
-  if (self->queue)
-    self->backend->queue_free (self->queue);
-  for (guint i = 0; i < self->n; i++)
-    if (self->images[i])
-      self->backend->host_free (handle, self->images[i], unit_at (self, i)->bytes);
-  for (guint i = 0; i < AVATAR_STAGINGS; i++) {
-    Staging *s = &self->staging[i];
-
-    if (s->copied)
-      self->backend->fence_free (s->copied);
-    if (s->memory && s->pinned)
-      self->backend->host_free (handle, s->memory, self->largest);
-    else
-      g_free (s->memory);
-  }
-  free_scratch (self);
-  avatar_device_memory_free (self->device, self->fixed, unit_at (self, self->n)->bytes);
-  g_ptr_array_unref (self->places);
-  g_free (self->place_of);
-  g_free (self->position);
-  g_free (self->route);
-  g_free (self->images);
-  g_clear_error (&self->error);
-  g_mutex_clear (&self->lock);
-  g_cond_clear (&self->changed);
-  avatar_device_unref (self->device);
-  g_free (self);
-}
-
-gboolean
-avatar_weight_streamer_load_fixed (AvatarWeightStreamer *self, GError **error)
-{
-  AvatarWeightGroup *unit = unit_at (self, self->n);
-  g_autofree guint8 *image = NULL;
-
-  self->queue = self->backend->queue_new (avatar_device_get_handle (self->device), error);
-  if (!self->queue)
-    return FALSE;
-  if (unit->bytes == 0)
-    return TRUE;
-  self->fixed = avatar_device_memory_new (self->device, unit->bytes, "fixed weights", error);
-  image = g_malloc0 (unit->bytes);
-  if (!self->fixed || !avatar_pack_group (unit, image, NULL, error))
-    return FALSE;
-  self->backend->upload (self->queue, self->fixed, image, unit->bytes, AVATAR_HOST_PAGEABLE);
-  return self->backend->queue_sync (self->queue, error);
-}
-
-/* ------------------------------------------------------------------------------------ routes */
-
-/* A place for every resident unit. */
+/* Adds a resident slot for each group that the placement keeps, and requests the group. */
 static gboolean
-make_residents (AvatarWeightStreamer *self, const AvatarPlacement *placing, GError **error)
+make_resident_slots (DeviceStreamer *self, const AvatarPlacement *placement, GError **error)
 {
-  for (guint i = 0; i < placing->n_residents; i++) {
-    guint unit = placing->residents[i];
-    Place *place = place_new (self, unit_at (self, unit)->bytes, TRUE, error);
+  for (guint i = 0; i < placement->n_residents; i++) {
+    guint group = placement->residents[i];
+    Slot *slot = slot_new (self, SLOT_RESIDENT, nth_group (self, group)->bytes, error);
 
-    if (!place)
+    if (!slot)
       return FALSE;
     g_mutex_lock (&self->lock);
-    g_ptr_array_add (self->places, place);
-    ask (self, place, unit);
+    g_ptr_array_add (self->slots, slot);
+    request (self, slot, group);
     self->stats.resident++;
     g_mutex_unlock (&self->lock);
   }
   return TRUE;
 }
 
+/* Adds the streaming slots, which are empty, and allocates the scratch memory. */
 static gboolean
-make_slots (AvatarWeightStreamer *self, const AvatarPlacement *placing, GError **error)
+make_streaming_slots (DeviceStreamer *self, const AvatarPlacement *placement, GError **error)
 {
-  for (guint i = 0; i < placing->slots; i++) {
-    Place *place = place_new (self, placing->slot_bytes, FALSE, error);
+  for (guint i = 0; i < placement->slots; i++) {
+    Slot *slot = slot_new (self, SLOT_STREAMING, placement->slot_bytes, error);
 
-    if (!place)
+    if (!slot)
       return FALSE;
     g_mutex_lock (&self->lock);
-    g_ptr_array_add (self->places, place);
+    g_ptr_array_add (self->slots, slot);
     g_mutex_unlock (&self->lock);
   }
-  self->scratch_bytes = placing->scratch_bytes;
-  for (guint i = 0; i < placing->scratches; i++) {
+  self->scratch_bytes = placement->scratch_bytes;
+  for (guint i = 0; i < placement->scratches; i++) {
     self->scratch[i].memory
         = avatar_device_memory_new (self->device, self->scratch_bytes, "weights", error);
     if (!self->scratch[i].memory)
@@ -451,39 +361,62 @@ make_slots (AvatarWeightStreamer *self, const AvatarPlacement *placing, GError *
   return TRUE;
 }
 
-/* Locked: the first units of the route that are nowhere go to the slots. */
+/* Called with the lock held. Requests the first groups that are not resident for the empty
+ * slots. */
 static void
-fill_slots (AvatarWeightStreamer *self)
+fill_slots (DeviceStreamer *self)
 {
-  for (guint i = 0; i < self->places->len; i++) {
-    Place *place = g_ptr_array_index (self->places, i);
-    gint unit = place->resident || place->unit >= 0 ? -1 : next_missing (self);
+  for (guint i = 0; i < self->slots->len; i++) {
+    Slot *slot = g_ptr_array_index (self->slots, i);
+    gint group = slot->kind == SLOT_RESIDENT || slot->group >= 0 ? -1 : next_missing (self);
 
-    if (unit >= 0)
-      ask (self, place, unit);
+    if (group >= 0)
+      request (self, slot, group);
   }
 }
 
-static gboolean
-take_route (AvatarWeightStreamer *self, const AvatarWeightSchedule *route, guint64 room,
-    GError **error)
+/* Copies @schedule and sets the cursor to its end, so that its first group is next. */
+static void
+copy_schedule (DeviceStreamer *self, const AvatarWeightSchedule *schedule)
 {
-  g_auto (AvatarPlacement) placing = { 0 };
-
-  if (!avatar_placement_init (&placing, self->device, self->units, route, room, error))
-    return FALSE;
-  g_free (self->route);
-  self->route = g_memdup2 (route->units, route->n * sizeof *route->units);
-  self->n_route = route->n;
-  self->at = route->n - 1; /* the first comes next */
-  self->once = route->once;
-  self->begun = FALSE;
-  for (guint i = 0; i < self->n; i++)
+  g_mutex_lock (&self->lock);
+  g_free (self->schedule);
+  self->schedule = g_memdup2 (schedule->groups, schedule->n * sizeof *schedule->groups);
+  self->n_schedule = schedule->n;
+  self->cursor = schedule->n - 1;
+  self->one_shot = schedule->one_shot;
+  self->is_started = FALSE;
+  for (guint i = 0; i < self->n_groups; i++)
     self->position[i] = G_MAXUINT;
-  for (guint i = 0; i < route->n; i++)
-    self->position[route->units[i]] = i;
-  self->stats = (AvatarWeightStreamerStats){ .slots = placing.slots, .units = route->n };
-  if (!make_slots (self, &placing, error) || !make_residents (self, &placing, error))
+  for (guint i = 0; i < schedule->n; i++)
+    self->position[schedule->groups[i]] = i;
+  g_mutex_unlock (&self->lock);
+}
+
+/* Memory for a schedule: the available bytes less the reserve, as residents in the reserve would be
+ * evicted at once; but not less than the minimum, if that much is available at all. */
+static guint64
+find_available_bytes (DeviceStreamer *self, const AvatarWeightSchedule *schedule)
+{
+  guint64 min_bytes
+      = avatar_placement_slots_bytes (self->device, self->groups, schedule, AVATAR_MIN_SLOTS);
+
+  return MAX (avatar_placement_available_bytes (self->device),
+      MIN (min_bytes, avatar_device_get_available_bytes (self->device)));
+}
+
+static gboolean
+apply_schedule (DeviceStreamer *self, const AvatarWeightSchedule *schedule, GError **error)
+{
+  g_auto (AvatarPlacement) placement = { 0 };
+
+  if (!avatar_placement_init (&placement, self->device, self->groups, schedule,
+          find_available_bytes (self, schedule), error))
+    return FALSE;
+  copy_schedule (self, schedule);
+  self->stats = (AvatarWeightStreamerStats){ .slots = placement.slots, .groups = schedule->n };
+  if (!make_streaming_slots (self, &placement, error)
+      || !make_resident_slots (self, &placement, error))
     return FALSE;
   g_mutex_lock (&self->lock);
   fill_slots (self);
@@ -491,60 +424,55 @@ take_route (AvatarWeightStreamer *self, const AvatarWeightSchedule *route, guint
   return TRUE;
 }
 
-/* What may be taken: not the reserve, which pressure would take away again at once, unless there
- * is nothing else. */
-static guint64
-find_room (AvatarWeightStreamer *self, const AvatarWeightSchedule *route)
+static void
+device_streamer_drop_schedule (AvatarWeightStore *store)
 {
-  guint64 least = avatar_placement_slots_bytes (self->device, self->units, route, AVATAR_MIN_SLOTS);
+  DeviceStreamer *self = (DeviceStreamer *) store;
 
-  return MAX (avatar_placement_available_bytes (self->device),
-      MIN (least, avatar_device_get_available_bytes (self->device)));
-}
-
-void
-avatar_weight_streamer_drop_schedule (AvatarWeightStreamer *self)
-{
-  free_places (self);
+  free_slots (self);
   free_scratch (self);
 }
 
-gboolean
-avatar_weight_streamer_set_schedule (AvatarWeightStreamer *self, AvatarOps *ops,
-    const AvatarWeightSchedule *route, GError **error)
+static gboolean
+device_streamer_set_schedule (AvatarWeightStore *store, AvatarOps *ops,
+    const AvatarWeightSchedule *schedule, GError **error)
 {
+  DeviceStreamer *self = (DeviceStreamer *) store;
+
   if (ops->dry_run)
     return TRUE;
-  avatar_weight_streamer_drop_schedule (self);
-  if (!self->feeder)
-    self->feeder = g_thread_new ("weights", feed, self);
-  if (take_route (self, route, find_room (self, route), error))
+  device_streamer_drop_schedule (store);
+  if (!self->upload_thread)
+    self->upload_thread = g_thread_new ("weights", run_uploads, self);
+  if (apply_schedule (self, schedule, error))
     return TRUE;
-  avatar_weight_streamer_drop_schedule (self);
+  device_streamer_drop_schedule (store);
   return FALSE;
 }
 
-/* ---------------------------------------------------------------------------------- pressure */
+/* ---------------------------------------------------------------------- eviction, restoration */
 
-/* Locked: the resident place whose unit is needed last and that is not in use, or %NULL. */
-static Place *
-least_needed (AvatarWeightStreamer *self)
+/* Called with the lock held. Returns the resident slot with the longest distance that is not in
+ * use, or NULL. */
+static Slot *
+farthest_resident (DeviceStreamer *self)
 {
-  Place *best = NULL;
+  Slot *best = NULL;
 
-  for (guint i = 0; i < self->places->len; i++) {
-    Place *p = g_ptr_array_index (self->places, i);
+  for (guint i = 0; i < self->slots->len; i++) {
+    Slot *s = g_ptr_array_index (self->slots, i);
 
-    if (p->resident && p->entered == 0 && p->state != PLACE_ASKED
-        && (!best || distance (self, p->unit) > distance (self, best->unit)))
-      best = p;
+    if (s->kind == SLOT_RESIDENT && s->n_users == 0 && s->state != SLOT_REQUESTED
+        && (!best || distance (self, s->group) > distance (self, best->group)))
+      best = s;
   }
   return best;
 }
 
-/* Bytes that others want back: of the driver's free memory, of the budget, for a stage that waits. */
+/* Bytes to free: the most of what the device's reserve lacks, of the excess over the budget, and of
+ * the requests of waiting stages. */
 static guint64
-missing_bytes (AvatarWeightStreamer *self)
+find_missing_bytes (DeviceStreamer *self)
 {
   guint64 free_bytes, total, reserve = avatar_device_get_reserve_bytes (self->device);
 
@@ -554,197 +482,314 @@ missing_bytes (AvatarWeightStreamer *self)
           avatar_device_get_pending_bytes (self->device)));
 }
 
-/* Locked. */
+/* Called with the lock held. Frees resident slots until no memory is missing. If none is left, sets
+ * the error of @ops if the budget is still exceeded. */
 static void
-give_up (AvatarWeightStreamer *self, AvatarOps *ops)
+evict (DeviceStreamer *self, AvatarOps *ops)
 {
-  while (missing_bytes (self) > 0) {
-    Place *place = least_needed (self);
+  while (find_missing_bytes (self) > 0) {
+    Slot *slot = farthest_resident (self);
 
-    if (!place) {
-      /* what is left is the least with which the run can go on */
+    if (!slot) {
       if (!ops->error)
         avatar_device_check_budget (self->device, &ops->error);
       return;
     }
-    self->place_of[place->unit] = NULL;
-    g_ptr_array_remove (self->places, place);
-    place_free (self, place);
+    self->slot_of[slot->group] = NULL;
+    g_ptr_array_remove (self->slots, slot);
+    slot_free (self, slot);
     self->stats.resident--;
     self->stats.evicted++;
   }
 }
 
-/* Locked: one unit gets a place of its own again. */
+/* Called with the lock held. Adds a resident slot for one group, if groups were evicted and enough
+ * memory is free. */
 static void
-take_back (AvatarWeightStreamer *self)
+restore (DeviceStreamer *self)
 {
   guint64 free_bytes, total, reserve = avatar_device_get_reserve_bytes (self->device);
-  gint unit;
-  Place *place;
+  gint group;
+  Slot *slot;
 
   if (self->stats.evicted <= self->stats.restored)
     return;
   avatar_device_get_memory_info (self->device, &free_bytes, &total);
-  if (free_bytes < RESERVES_TO_TAKE_BACK * reserve + self->largest
+  if (free_bytes < RESERVES_TO_RESTORE * reserve + self->max_bytes
       || avatar_device_get_available_bytes (self->device)
-          < avatar_device_get_allocation_size (self->device, self->largest))
+          < avatar_device_get_allocation_size (self->device, self->max_bytes))
     return;
-  unit = next_missing (self);
-  place = unit >= 0 ? place_new (self, unit_at (self, unit)->bytes, TRUE, NULL) : NULL;
-  if (!place)
+  group = next_missing (self);
+  slot = group >= 0 ? slot_new (self, SLOT_RESIDENT, nth_group (self, group)->bytes, NULL) : NULL;
+  if (!slot)
     return;
-  g_ptr_array_add (self->places, place);
-  ask (self, place, unit);
+  g_ptr_array_add (self->slots, slot);
+  request (self, slot, group);
   self->stats.resident++;
   self->stats.restored++;
 }
 
-/* ------------------------------------------------------------------------- entering, leaving */
+/* --------------------------------------------------------------------------- acquire, release */
 
-/* Locked: a slot for a unit that is needed out of the order. */
-static Place *
-free_slot (AvatarWeightStreamer *self)
+/* Called with the lock held, which it may release while it waits. Returns the streaming slot for a
+ * group that was not prefetched: an empty one, or the unused one with the longest distance, after
+ * the upload thread has finished with it. */
+static Slot *
+find_free_slot (DeviceStreamer *self)
 {
-  Place *best = NULL;
+  Slot *best = NULL;
 
-  for (guint i = 0; i < self->places->len; i++) {
-    Place *p = g_ptr_array_index (self->places, i);
+  for (guint i = 0; i < self->slots->len; i++) {
+    Slot *s = g_ptr_array_index (self->slots, i);
 
-    if (p->resident || p->entered > 0)
+    if (s->kind == SLOT_RESIDENT || s->n_users > 0)
       continue;
-    if (p->unit < 0)
-      return p;
-    if (!best || distance (self, p->unit) > distance (self, best->unit))
-      best = p;
+    if (s->group < 0)
+      return s;
+    if (!best || distance (self, s->group) > distance (self, best->group))
+      best = s;
   }
-  while (best && best->state == PLACE_ASKED)
+  while (best && best->state == SLOT_REQUESTED)
     g_cond_wait (&self->changed, &self->lock);
   return best;
 }
 
-/* Locked: slots that hold what the run has passed over, as the second branch of guidance does, are
- * given what it needs sooner; else they would be of no use until it comes round again. */
+/* Called with the lock held. Requests nearer groups for unused slots whose groups were skipped. The
+ * second branch of guidance may skip the blocks of the shared prefix; their next use is a whole
+ * pass away. */
 static void
-refill (AvatarWeightStreamer *self)
+refill (DeviceStreamer *self)
 {
-  for (guint i = 0; i < self->places->len; i++) {
-    Place *p = g_ptr_array_index (self->places, i);
-    gint next = p->resident || p->entered > 0 || p->state == PLACE_ASKED ? -1 : next_missing (self);
+  for (guint i = 0; i < self->slots->len; i++) {
+    Slot *s = g_ptr_array_index (self->slots, i);
+    gboolean is_unused = s->kind == SLOT_STREAMING && s->n_users == 0 && s->state != SLOT_REQUESTED;
+    gint next = is_unused ? next_missing (self) : -1;
 
-    if (next >= 0 && (p->unit < 0 || distance (self, next) < distance (self, p->unit)))
-      ask (self, p, next);
+    if (next >= 0 && (s->group < 0 || distance (self, next) < distance (self, s->group)))
+      request (self, s, next);
   }
 }
 
+/* Enqueues the conversion of 8-bit tensors of @group in @packed to the scratch memory. */
 static void
-expand (AvatarWeightStreamer *self, AvatarOps *ops, guint unit, guint8 *image)
+expand (DeviceStreamer *self, AvatarOps *ops, guint group, guint8 *packed)
 {
-  AvatarWeightGroup *u = unit_at (self, unit);
+  AvatarWeightGroup *g = nth_group (self, group);
   Scratch *scratch = NULL;
 
-  if (u->scratch == 0)
+  if (g->scratch_bytes == 0)
     return;
   for (guint i = 0; i < SCRATCHES && !scratch; i++)
-    if (self->scratch[i].unit < 0)
+    if (self->scratch[i].group < 0)
       scratch = &self->scratch[i];
-  /* as many as are used at once, and as large as the route and its on_demand need */
-  g_assert (scratch && scratch->memory && u->scratch <= self->scratch_bytes);
-  scratch->unit = unit;
-  for (guint i = 0; i < u->tensors->len; i++) {
-    const AvatarPackedTensor *p = &g_array_index (u->tensors, AvatarPackedTensor, i);
+  /* The placement allocates one for each group in use, of the size of the largest. */
+  g_assert (scratch && scratch->memory && g->scratch_bytes <= self->scratch_bytes);
+  scratch->group = group;
+  for (guint i = 0; i < g->tensors->len; i++) {
+    const AvatarPackedTensor *p = &g_array_index (g->tensors, AvatarPackedTensor, i);
     AvatarTensor x, y;
 
     if (!p->expands)
       continue;
-    x = avatar_tensor_of_shape (p->dtype, image + p->offset, p->source.rank, p->source.shape);
-    x.scale = (float *) (image + p->scale_offset);
+    x = avatar_tensor_of_shape (p->dtype, packed + p->offset, p->source.rank, p->source.shape);
+    x.scale = (float *) (packed + p->scale_offset);
     y = avatar_tensor_of_shape (p->expanded, scratch->memory + p->expand_offset, p->source.rank,
         p->source.shape);
     self->backend->expand (ops->queue, y, x);
   }
 }
 
-void
-avatar_weight_streamer_acquire (AvatarWeightStreamer *self, AvatarOps *ops, guint unit)
+/* Called with the lock held, which it may release while it waits. Returns the slot of @group, which
+ * it requests on a prefetch miss. */
+static Slot *
+find_slot (DeviceStreamer *self, guint group)
 {
-  Place *place;
+  Slot *slot = self->slot_of[group];
+
+  if (slot)
+    return slot;
+  slot = find_free_slot (self);
+  self->stats.prefetch_misses++;
+  g_assert (slot); /* there are more slots than groups in use */
+  request (self, slot, group);
+  return slot;
+}
+
+static void
+device_streamer_acquire (AvatarWeightStore *store, AvatarOps *ops, guint group)
+{
+  DeviceStreamer *self = (DeviceStreamer *) store;
+  gboolean is_scheduled = self->position[group] != G_MAXUINT;
+  Slot *slot;
 
   if (!avatar_ops_running (ops))
     return;
   g_mutex_lock (&self->lock);
-  if (self->position[unit] != G_MAXUINT) {
-    self->at = self->position[unit];
-    self->begun = TRUE;
+  if (is_scheduled) {
+    self->cursor = self->position[group];
+    self->is_started = TRUE;
   }
-  give_up (self, ops);
-  place = self->place_of[unit];
-  if (!place) {
-    place = free_slot (self);
-    self->stats.prefetch_misses++;
-    if (place)
-      ask (self, place, unit);
-  }
-  g_assert (place); /* no more units are used at once than there are slots */
-  while (place->state == PLACE_ASKED && avatar_ops_running (ops))
-    g_cond_wait_until (&self->changed, &self->lock, g_get_monotonic_time () + LOOK);
-  place->entered++;
-  if (self->position[unit] != G_MAXUINT && !ops->error)
+  evict (self, ops);
+  slot = find_slot (self, group);
+  while (slot->state == SLOT_REQUESTED && avatar_ops_running (ops))
+    g_cond_wait_until (&self->changed, &self->lock, g_get_monotonic_time () + POLL_INTERVAL);
+  slot->n_users++;
+  if (is_scheduled && !ops->error)
     refill (self);
-  if (place->state == PLACE_FAILED && !ops->error)
+  if (slot->state == SLOT_FAILED && !ops->error)
     ops->error = g_error_copy (self->error);
-  if (!place->waited && !ops->error) {
-    self->backend->fence_wait (place->copied, ops->queue);
-    place->waited = TRUE;
+  if (!slot->copy_awaited && !ops->error) {
+    self->backend->fence_wait (slot->copied, ops->queue);
+    slot->copy_awaited = TRUE;
   }
   g_mutex_unlock (&self->lock);
   if (!ops->error)
-    expand (self, ops, unit, place->memory);
+    expand (self, ops, group, slot->memory);
 }
 
-void
-avatar_weight_streamer_release (AvatarWeightStreamer *self, AvatarOps *ops, guint unit)
+/* Called with the lock held. Records that the computation no longer needs @slot, and requests the
+ * next group for it. The fence is recorded also after a failure, because operations that were
+ * enqueued before it may still read the weights. */
+static void
+finish_use (DeviceStreamer *self, AvatarOps *ops, Slot *slot)
 {
-  Place *place;
+  guint group = slot->group;
   gint next;
+
+  self->backend->fence_record (slot->released, ops->queue);
+  slot->was_released = TRUE;
+  next = slot->kind == SLOT_RESIDENT || ops->error ? -1 : next_missing (self);
+  if (next >= 0)
+    request (self, slot, next);
+  if (self->position[group] + 1 == self->n_schedule && !ops->error)
+    restore (self);
+}
+
+static void
+device_streamer_release (AvatarWeightStore *store, AvatarOps *ops, guint group)
+{
+  DeviceStreamer *self = (DeviceStreamer *) store;
+  Slot *slot;
 
   if (ops->dry_run)
     return;
   for (guint i = 0; i < SCRATCHES; i++)
-    if (self->scratch[i].unit == (gint) unit)
-      self->scratch[i].unit = -1;
+    if (self->scratch[i].group == (gint) group)
+      self->scratch[i].group = -1;
   g_mutex_lock (&self->lock);
-  place = self->place_of[unit];
-  if (place && place->entered > 0 && --place->entered == 0) {
-    /* also after a failure: work that was given before it may still read the weights */
-    self->backend->fence_record (place->released, ops->queue);
-    place->used = TRUE;
-    next = place->resident || ops->error ? -1 : next_missing (self);
-    if (next >= 0)
-      ask (self, place, next);
-    if (self->position[unit] + 1 == self->n_route && !ops->error)
-      take_back (self);
-  }
+  slot = self->slot_of[group];
+  if (slot && slot->n_users > 0 && --slot->n_users == 0)
+    finish_use (self, ops, slot);
   g_mutex_unlock (&self->lock);
 }
 
-guint8 *
-avatar_weight_streamer_memory (AvatarWeightStreamer *self, guint unit, guint8 **scratch)
+static guint8 *
+device_streamer_get_memory (AvatarWeightStore *store, guint group, guint8 **scratch)
 {
+  DeviceStreamer *self = (DeviceStreamer *) store;
+
   *scratch = NULL;
-  if (unit == self->n)
+  if (group == self->n_groups)
     return self->fixed;
   for (guint i = 0; i < SCRATCHES; i++)
-    if (self->scratch[i].unit == (gint) unit)
+    if (self->scratch[i].group == (gint) group)
       *scratch = self->scratch[i].memory;
-  return self->place_of[unit] && self->place_of[unit]->entered ? self->place_of[unit]->memory
+  return self->slot_of[group] && self->slot_of[group]->n_users ? self->slot_of[group]->memory
                                                                : NULL;
 }
 
-void
-avatar_weight_streamer_get_stats (AvatarWeightStreamer *self, AvatarWeightStreamerStats *stats)
+static void
+device_streamer_get_stats (AvatarWeightStore *store, AvatarWeightStreamerStats *stats)
 {
+  DeviceStreamer *self = (DeviceStreamer *) store;
+
   g_mutex_lock (&self->lock);
   *stats = self->stats;
   g_mutex_unlock (&self->lock);
+}
+
+/* ------------------------------------------------------------------------------ construction */
+
+static void
+stop_upload_thread (DeviceStreamer *self)
+{
+  if (!self->upload_thread)
+    return;
+  g_mutex_lock (&self->lock);
+  self->quit = TRUE;
+  g_cond_broadcast (&self->changed);
+  g_mutex_unlock (&self->lock);
+  g_thread_join (self->upload_thread);
+}
+
+static void
+device_streamer_free (AvatarWeightStore *store)
+{
+  DeviceStreamer *self = (DeviceStreamer *) store;
+
+  free_slots (self);
+  stop_upload_thread (self);
+  avatar_weight_uploader_free (self->uploader);
+  free_scratch (self);
+  avatar_device_memory_free (self->device, self->fixed, nth_group (self, self->n_groups)->bytes);
+  g_ptr_array_unref (self->slots);
+  g_free (self->slot_of);
+  g_free (self->position);
+  g_free (self->schedule);
+  g_clear_error (&self->error);
+  g_mutex_clear (&self->lock);
+  g_cond_clear (&self->changed);
+  avatar_device_unref (self->device);
+  g_free (self);
+}
+
+static const AvatarWeightStoreClass device_streamer_class = {
+  .set_schedule = device_streamer_set_schedule,
+  .drop_schedule = device_streamer_drop_schedule,
+  .acquire = device_streamer_acquire,
+  .release = device_streamer_release,
+  .get_memory = device_streamer_get_memory,
+  .get_stats = device_streamer_get_stats,
+  .free = device_streamer_free,
+};
+
+/* Allocates the fixed tensors and copies them to the device. */
+static gboolean
+load_fixed (DeviceStreamer *self, GError **error)
+{
+  gsize bytes = nth_group (self, self->n_groups)->bytes;
+
+  if (bytes == 0)
+    return TRUE;
+  self->fixed = avatar_device_memory_new (self->device, bytes, "fixed weights", error);
+  return self->fixed && avatar_weight_uploader_copy_fixed (self->uploader, self->fixed, error);
+}
+
+AvatarWeightStore *
+avatar_device_streamer_new (AvatarDevice *device, GArray *groups, guint64 pinned_bytes,
+    GError **error)
+{
+  DeviceStreamer *self = g_new0 (DeviceStreamer, 1);
+
+  self->parent.klass = &device_streamer_class;
+  self->device = avatar_device_ref (device);
+  self->backend = avatar_device_get_backend (device);
+  self->groups = groups;
+  self->n_groups = groups->len - 1;
+  self->slots = g_ptr_array_new ();
+  self->slot_of = g_new0 (Slot *, self->n_groups);
+  self->position = g_new (guint, self->n_groups);
+  for (guint i = 0; i < self->n_groups; i++) {
+    self->max_bytes = MAX (self->max_bytes, nth_group (self, i)->bytes);
+    self->position[i] = G_MAXUINT;
+  }
+  for (guint i = 0; i < SCRATCHES; i++)
+    self->scratch[i].group = -1;
+  g_mutex_init (&self->lock);
+  g_cond_init (&self->changed);
+  self->uploader = avatar_weight_uploader_new (device, groups, pinned_bytes, error);
+  if (self->uploader && load_fixed (self, error))
+    return &self->parent;
+  device_streamer_free (&self->parent);
+  return NULL;
 }

@@ -1,35 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which units of weights are on a discrete device, and bringing the others there in time: fixed
- * slots, a thread that feeds them, and as many resident units as there is room for. */
+/* Store of weights on a discrete device. Keeps as many weight groups resident as fit into the
+ * budget, and copies the others to the device shortly before they are used. */
 #pragma once
 
-#include "engine/ops/ops.h"
-#include "engine/weights/placement.h"
+#include "engine/weights/weight-store.h"
 
 G_BEGIN_DECLS
 
-typedef struct _AvatarResidency AvatarWeightStreamer;
-
-/* @units: see avatar_pack_plan(); must outlive it. Starts nothing. */
-AvatarWeightStreamer *
-avatar_weight_streamer_new (AvatarDevice *device, GArray *units, guint64 pinned_bytes);
-/* What runs on the device must be done. */
-void avatar_weight_streamer_free (AvatarWeightStreamer *self);
-/* The fixed tensors, once. */
-gboolean avatar_weight_streamer_load_fixed (AvatarWeightStreamer *self, GError **error);
-gboolean avatar_weight_streamer_set_schedule (AvatarWeightStreamer *self, AvatarOps *ops,
-    const AvatarWeightSchedule *route, GError **error);
-/* Gives the memory of the route back; a new one must be set before units are entered. What runs on the
- * device must be done. */
-void avatar_weight_streamer_drop_schedule (AvatarWeightStreamer *self);
-void avatar_weight_streamer_acquire (AvatarWeightStreamer *self, AvatarOps *ops, guint unit);
-void avatar_weight_streamer_release (AvatarWeightStreamer *self, AvatarOps *ops, guint unit);
-/* Where the image of @unit lies on the device, and its scratch; %NULL unless it was entered. */
-guint8 *avatar_weight_streamer_memory (AvatarWeightStreamer *self, guint unit, guint8 **scratch);
-
-void
-avatar_weight_streamer_get_stats (AvatarWeightStreamer *self, AvatarWeightStreamerStats *stats);
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeightStreamer, avatar_weight_streamer_free)
+/**
+ * avatar_device_streamer_new:
+ * @device: a discrete device
+ * @groups: array of AvatarWeightGroup of avatar_pack_plan(); must outlive the store
+ * @pinned_bytes: limit of the page-locked host memory that keeps packed buffers of streamed groups;
+ *   buffers beyond it are packed again for each copy
+ *
+ * Allocates and fills the memory of the fixed tensors. Slots and residents are allocated when a
+ * schedule is set, and the upload thread is started then.
+ *
+ * Returns: (transfer full): the store, or %NULL with @error: AVATAR_ERROR_MEMORY if the budget is
+ * too small, AVATAR_ERROR_READ or AVATAR_ERROR_FORMAT if the fixed tensors cannot be packed,
+ * AVATAR_ERROR_DEVICE
+ */
+AvatarWeightStore *avatar_device_streamer_new (AvatarDevice *device, GArray *groups,
+    guint64 pinned_bytes, GError **error);
 
 G_END_DECLS

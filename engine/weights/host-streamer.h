@@ -1,27 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weights that are used once, one unit after the other, where memory is the host's: a single place,
- * into which each unit is converted when it is entered. */
+/* Store of weights in the host's memory that are used once, one group after the other. A single
+ * buffer has the size of the largest group; acquiring a group packs it into this buffer. */
 #pragma once
 
-#include "engine/ops/ops.h"
-#include "engine/weights/pack.h"
+#include "engine/weights/weight-store.h"
 
 G_BEGIN_DECLS
 
-typedef struct _AvatarSlot AvatarHostStreamer;
-
-/* @units: see avatar_pack_plan(); must outlive it. Takes memory for the largest unit and for the fixed
- * tensors, which are read. */
-AvatarHostStreamer *avatar_host_streamer_new (AvatarDevice *device, GArray *units, GError **error);
-void avatar_host_streamer_free (AvatarHostStreamer *self);
-/* What it takes. */
-guint64 avatar_host_streamer_bytes (GArray *units);
-/* Failures are kept in @ops. */
-void avatar_host_streamer_acquire (AvatarHostStreamer *self, AvatarOps *ops, guint unit);
-void avatar_host_streamer_release (AvatarHostStreamer *self, guint unit);
-/* Where the image of @unit lies; %NULL unless it was entered. */
-guint8 *avatar_host_streamer_memory (AvatarHostStreamer *self, guint unit);
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarHostStreamer, avatar_host_streamer_free)
+/**
+ * avatar_host_streamer_new:
+ * @device: a device whose memory is the host's
+ * @groups: array of AvatarWeightGroup of avatar_pack_plan(); must outlive the store
+ *
+ * Allocates the buffer and the memory of the fixed tensors, and packs the fixed tensors.
+ *
+ * Returns: (transfer full): the store, or %NULL with @error
+ */
+AvatarWeightStore *avatar_host_streamer_new (AvatarDevice *device, GArray *groups, GError **error);
+/* Returns: memory that the store of @groups allocates, in bytes. */
+guint64 avatar_host_streamer_bytes (GArray *groups);
 
 G_END_DECLS

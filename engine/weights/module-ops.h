@@ -7,13 +7,17 @@
 
 G_BEGIN_DECLS
 
-/* y = act (x w^T + b), or without b where the module has none */
+/* y = act (x w^T + b), without b if the module has no bias.
+ * @y: [rows, out]
+ * @x: [rows, in] */
 void avatar_linear (AvatarOps *ops, AvatarTensor y, AvatarTensor x,
     const AvatarModuleWeights *layer, AvatarAct act);
-/* y += gate (x w^T + b); @gate: [columns of y], or AVATAR_NO_TENSOR for 1 */
+/* y += gate (x w^T + b).
+ * @gate: [out], or AVATAR_NO_TENSOR for 1 */
 void avatar_linear_add (AvatarOps *ops, AvatarTensor y, AvatarTensor x,
     const AvatarModuleWeights *layer, AvatarTensor gate);
-/* y = layer norm of x with affine parameters */
+/* y = layer norm of x, [rows, columns], with scale and bias of @norm, [columns].
+ * @eps: addend to the variance */
 void avatar_affine_norm (AvatarOps *ops, AvatarTensor y, AvatarTensor x,
     const AvatarModuleWeights *norm, double eps);
 

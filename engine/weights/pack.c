@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Packing weights: conversion and quantisation, in pieces by all cores. */
+/* Packing of weights: conversion and quantisation, in pieces of some rows on all cores. */
 #include "engine/weights/pack.h"
 
 #include "engine/model/lora.h"
@@ -8,9 +8,9 @@
 #include <string.h>
 
 #define ALIGN 256
-/* Values that a thread takes at a time. */
+/* Number of values in a piece, the work of one thread at a time. */
 #define PIECE ((gsize) 1 << 19)
-/* Smaller matrices are not worth their scales. */
+/* Minimum rows and columns of a matrix that is quantised. */
 #define MIN_QUANTISED 64
 
 static gsize
@@ -19,7 +19,8 @@ aligned (gsize bytes)
   return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Large enough, and of sides that the kernels of 8 bits divide (docs/dev/spec/denoise.md 1.3). */
+/* Returns TRUE for a matrix that is large enough to be quantised, with sides that are multiples of
+ * 16, as the 8-bit kernels require (docs/dev/spec/denoise.md 1.3). */
 static gboolean
 fits_8bit (const AvatarTensorSource *t)
 {
@@ -28,7 +29,7 @@ fits_8bit (const AvatarTensorSource *t)
 }
 
 static AvatarDType
-image_dtype (AvatarWeightClass storage, const AvatarTensorSource *t,
+packed_dtype (AvatarWeightClass storage, const AvatarTensorSource *t,
     const AvatarWeightSettings *settings, AvatarDType activation)
 {
   if (storage == AVATAR_WEIGHT_CLASS_F32)
@@ -49,37 +50,40 @@ image_dtype (AvatarWeightClass storage, const AvatarTensorSource *t,
   }
 }
 
-/* What is 8-bit in its file stays as it is: quantising the sum anew would round it once more. */
+/* Returns TRUE if LoRAs are stored as two factors after the tensor instead of being added to it.
+ * The values of an 8-bit file are not changed, because quantising the sum would round them a
+ * second time. */
 static gboolean
-takes_loras_apart (const AvatarPackedTensor *p)
+keeps_lora_factors (const AvatarPackedTensor *p)
 {
   return p->loras && avatar_dtype_size (p->source.dtype) == 1 && avatar_dtype_size (p->dtype) == 1;
 }
 
+/* Reserves space for the factors of the LoRAs of @p. */
 static void
-add_factors (AvatarWeightGroup *unit, AvatarPackedTensor *p)
+add_factors (AvatarWeightGroup *group, AvatarPackedTensor *p)
 {
   gsize row;
 
   p->rank = avatar_lora_rank (p->loras, p->name);
   row = p->rank * avatar_dtype_size (p->expanded);
-  p->up_offset = unit->bytes;
-  unit->bytes += aligned (p->source.shape[0] * row);
-  p->down_offset = unit->bytes;
-  unit->bytes += aligned (p->source.shape[1] * row);
+  p->up_offset = group->bytes;
+  group->bytes += aligned (p->source.shape[0] * row);
+  p->down_offset = group->bytes;
+  group->bytes += aligned (p->source.shape[1] * row);
 }
 
 static void
-add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const AvatarWeightList *list, guint at,
-    const AvatarWeightSettings *settings, AvatarDType activation)
+add_tensor (AvatarWeightGroup *group, GHashTable *tensors, const AvatarWeightList *list,
+    guint index, const AvatarWeightSettings *settings, AvatarDType activation)
 {
-  const AvatarWeightEntry *entry = avatar_weight_list_nth (list, at);
+  const AvatarWeightEntry *entry = avatar_weight_list_nth (list, index);
   const AvatarTensorSource *t = g_hash_table_lookup (tensors, entry->name);
   AvatarPackedTensor p = { .name = g_strdup (entry->name),
-    .entry = at,
+    .entry = index,
     .source = *t,
     .loras = avatar_lora_touches (settings->loras, entry->name) ? settings->loras : NULL,
-    .dtype = image_dtype (entry->storage, t, settings, activation),
+    .dtype = packed_dtype (entry->storage, t, settings, activation),
     .expanded = activation };
   g_autofree char *scale_name = g_strconcat (entry->name, "_scale", NULL);
   const AvatarTensorSource *scale = g_hash_table_lookup (tensors, scale_name);
@@ -87,21 +91,21 @@ add_tensor (AvatarWeightGroup *unit, GHashTable *tensors, const AvatarWeightList
 
   if (scale)
     p.source_scale = *scale;
-  p.offset = unit->bytes;
-  unit->bytes += aligned (n * avatar_dtype_size (p.dtype));
+  p.offset = group->bytes;
+  group->bytes += aligned (n * avatar_dtype_size (p.dtype));
   if (avatar_dtype_size (p.dtype) == 1) {
-    p.scale_offset = unit->bytes;
-    unit->bytes += aligned (t->shape[0] * sizeof (float));
+    p.scale_offset = group->bytes;
+    group->bytes += aligned (t->shape[0] * sizeof (float));
     p.expands = !settings->compute_fp8 || p.dtype != AVATAR_F8_E4M3
         || entry->storage == AVATAR_WEIGHT_CLASS_STORED_8BIT;
     if (p.expands) {
-      p.expand_offset = unit->scratch;
-      unit->scratch += aligned (n * avatar_dtype_size (activation));
+      p.expand_offset = group->scratch_bytes;
+      group->scratch_bytes += aligned (n * avatar_dtype_size (activation));
     }
   }
-  if (takes_loras_apart (&p))
-    add_factors (unit, &p);
-  g_array_append_val (unit->tensors, p);
+  if (keeps_lora_factors (&p))
+    add_factors (group, &p);
+  g_array_append_val (group->tensors, p);
 }
 
 static void
@@ -111,7 +115,7 @@ packed_clear (gpointer data)
 }
 
 static void
-unit_clear (gpointer data)
+group_clear (gpointer data)
 {
   g_array_unref (((AvatarWeightGroup *) data)->tensors);
 }
@@ -123,7 +127,8 @@ compare_names (gconstpointer a, gconstpointer b, gpointer list)
       avatar_weight_list_nth (list, *(const guint *) b)->name);
 }
 
-/* Positions in @list by name: files that are made of a plan depend on this order. */
+/* Returns the indices in @list, sorted by name. The order of tensors in packed files depends on
+ * it. */
 static GArray *
 sorted_entries (const AvatarWeightList *list)
 {
@@ -142,34 +147,33 @@ avatar_pack_plan (GHashTable *tensors, const AvatarWeightList *list,
   g_autoptr (GArray) order = sorted_entries (list);
   GArray *all = g_array_sized_new (FALSE, TRUE, sizeof (AvatarWeightGroup), list->n_groups + 1);
 
-  g_array_set_clear_func (all, unit_clear);
+  g_array_set_clear_func (all, group_clear);
   g_array_set_size (all, list->n_groups + 1);
   for (guint i = 0; i <= list->n_groups; i++) {
-    AvatarWeightGroup *unit = &g_array_index (all, AvatarWeightGroup, i);
+    AvatarWeightGroup *group = avatar_weight_group_nth (all, i);
 
-    unit->tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
-    g_array_set_clear_func (unit->tensors, packed_clear);
+    group->tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
+    g_array_set_clear_func (group->tensors, packed_clear);
   }
   for (guint i = 0; i < order->len; i++) {
-    guint at = g_array_index (order, guint, i);
-    guint group = MIN (avatar_weight_list_nth (list, at)->group, list->n_groups);
+    guint index = g_array_index (order, guint, i);
+    guint group = MIN (avatar_weight_list_nth (list, index)->group, list->n_groups);
 
-    add_tensor (&g_array_index (all, AvatarWeightGroup, group), tensors, list, at, settings,
-        activation);
+    add_tensor (avatar_weight_group_nth (all, group), tensors, list, index, settings, activation);
   }
   return all;
 }
 
 gboolean
-avatar_pack_check (GArray *units, GError **error)
+avatar_pack_check (GArray *groups, GError **error)
 {
-  for (guint i = 0; i < units->len; i++) {
-    GArray *tensors = g_array_index (units, AvatarWeightGroup, i).tensors;
+  for (guint i = 0; i < groups->len; i++) {
+    GArray *tensors = avatar_weight_group_nth (groups, i)->tensors;
 
     for (guint j = 0; j < tensors->len; j++) {
       const AvatarPackedTensor *p = &g_array_index (tensors, AvatarPackedTensor, j);
 
-      if (takes_loras_apart (p)
+      if (keeps_lora_factors (p)
           && !avatar_lora_check_8bit (p->loras, p->name, p->dtype,
               p->expands ? AVATAR_LORA_8BIT_EXPANDED : AVATAR_LORA_8BIT_COMPUTED, error))
         return FALSE;
@@ -178,7 +182,8 @@ avatar_pack_check (GArray *units, GError **error)
   return TRUE;
 }
 
-/* Reads the scale factors of rows @start .. @end; 1 for a tensor without any. */
+/* Reads the scale factors of rows @start .. @end into @factors [end - start]. They are 1 for a
+ * tensor without scale factors. */
 static gboolean
 read_factors (const AvatarPackedTensor *p, gint64 start, gint64 end, float *factors, GError **error)
 {
@@ -198,11 +203,11 @@ read_factors (const AvatarPackedTensor *p, gint64 start, gint64 end, float *fact
 static void
 quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values, gsize n)
 {
-  float most = 0, limit = dtype == AVATAR_I8 ? 127 : 448, factor;
+  float max = 0, limit = dtype == AVATAR_I8 ? 127 : 448, factor;
 
   for (gsize i = 0; i < n; i++)
-    most = MAX (most, fabsf (values[i]));
-  *scale = most > 0 ? most / limit : 1;
+    max = MAX (max, fabsf (values[i]));
+  *scale = max > 0 ? max / limit : 1;
   factor = 1 / *scale;
   for (gsize i = 0; i < n; i++) {
     float v = values[i] * factor;
@@ -214,9 +219,9 @@ quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values,
   }
 }
 
-/* What LoRAs add to rows @start .. @end, or NULL. */
+/* Returns the sum of the LoRAs for rows @start .. @end, [end - start, n], or NULL. */
 static float *
-delta_of (const AvatarPackedTensor *p, gint64 start, gint64 end, gsize n)
+lora_delta (const AvatarPackedTensor *p, gint64 start, gint64 end, gsize n)
 {
   return p->loras ? avatar_lora_sum (p->loras, p->name, start, end, n) : NULL;
 }
@@ -228,53 +233,53 @@ add_row (float *values, const float *delta, gsize n)
     values[i] += delta[i];
 }
 
-/* Refuses values that would become 8-bit numbers that look sound. */
+/* Refuses NaN and infinite values, which quantisation would turn into valid 8-bit numbers. */
 static gboolean
 check_finite (const AvatarPackedTensor *p, const float *values, gsize n, GError **error)
 {
   if (avatar_is_finite (values, n))
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: tensor \"%s\" has NaN or infinite values, which cannot be rounded to 8 bits; the file "
-      "is corrupt: fetch or convert it again",
+      "%s: tensor \"%s\" has NaN or infinite values, which cannot be quantised to 8 bits; the file "
+      "is corrupt: download or convert it again",
       p->source.file ? p->source.file : "weights", p->name);
   return FALSE;
 }
 
-/* Rows @start .. @end of an 8-bit tensor. */
+/* Packs rows @start .. @end of a tensor that is packed in 8 bits. */
 static gboolean
-pack_8bit (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end, GError **error)
+pack_8bit (const AvatarPackedTensor *p, guint8 *packed, gint64 start, gint64 end, GError **error)
 {
   gsize n = avatar_tensor_source_n (&p->source) / p->source.shape[0];
-  float *scale = (float *) (image + p->scale_offset);
+  float *scale = (float *) (packed + p->scale_offset);
   g_autofree float *values = NULL, *delta = NULL;
 
-  if (p->source.dtype == p->dtype) /* LoRAs are kept in two factors in this case */
+  if (p->source.dtype == p->dtype) /* LoRAs are stored as factors in this case */
     return read_factors (p, start, end, scale + start, error)
         && avatar_tensor_source_read_stored (&p->source, start * n, (end - start) * n,
-            image + p->offset + start * n, error);
+            packed + p->offset + start * n, error);
   values = g_new (float, n);
-  delta = delta_of (p, start, end, n);
+  delta = lora_delta (p, start, end, n);
   for (gint64 r = start; r < end; r++) {
     if (!avatar_tensor_source_read (&p->source, r * n, n, values, error))
       return FALSE;
     add_row (values, delta ? delta + (r - start) * n : NULL, n);
     if (!check_finite (p, values, n, error))
       return FALSE;
-    quantise_row (image + p->offset + r * n, &scale[r], p->dtype, values, n);
+    quantise_row (packed + p->offset + r * n, &scale[r], p->dtype, values, n);
   }
   return TRUE;
 }
 
-/* Rows @start .. @end of another tensor. */
+/* Packs rows @start .. @end of a tensor that is packed in 16 or 32 bits. */
 static gboolean
-pack_rows (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end, GError **error)
+pack_rows (const AvatarPackedTensor *p, guint8 *packed, gint64 start, gint64 end, GError **error)
 {
   gint64 rows = p->source.rank ? p->source.shape[0] : 1;
   gsize n = avatar_tensor_source_n (&p->source) / MAX (rows, 1);
   gsize size = avatar_dtype_size (p->dtype);
-  guint8 *dst = image + p->offset + start * n * size;
-  g_autofree float *values = NULL, *factors = NULL, *delta = delta_of (p, start, end, n);
+  guint8 *dst = packed + p->offset + start * n * size;
+  g_autofree float *values = NULL, *factors = NULL, *delta = lora_delta (p, start, end, n);
 
   if (p->source.dtype == p->dtype && size > 1 && !delta)
     return avatar_tensor_source_read_stored (&p->source, start * n, (end - start) * n, dst, error);
@@ -295,9 +300,10 @@ pack_rows (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end,
   return TRUE;
 }
 
-/* Rows @start .. @end of the left factor of LoRAs kept apart, and with the first all of the right. */
+/* Packs rows @start .. @end of the left factor of the LoRAs, and the whole right factor if
+ * @start is 0. */
 static void
-pack_factors (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 end)
+pack_factors (const AvatarPackedTensor *p, guint8 *packed, gint64 start, gint64 end)
 {
   gint64 n_up = (end - start) * p->rank, n_down = p->source.shape[1] * p->rank;
   gsize size = avatar_dtype_size (p->expanded);
@@ -305,12 +311,12 @@ pack_factors (const AvatarPackedTensor *p, guint8 *image, gint64 start, gint64 e
   g_autofree float *down = start == 0 ? g_new0 (float, n_down) : NULL;
 
   avatar_lora_fill (p->loras, p->name, start, end, up, down);
-  avatar_dtype_from_f32 (image + p->up_offset + start * p->rank * size, p->expanded, up, n_up);
+  avatar_dtype_from_f32 (packed + p->up_offset + start * p->rank * size, p->expanded, up, n_up);
   if (down)
-    avatar_dtype_from_f32 (image + p->down_offset, p->expanded, down, n_down);
+    avatar_dtype_from_f32 (packed + p->down_offset, p->expanded, down, n_down);
 }
 
-/* Some rows of one tensor. */
+/* Rows @start .. @end of one tensor. */
 typedef struct
 {
   const AvatarPackedTensor *tensor;
@@ -318,24 +324,24 @@ typedef struct
 } Piece;
 
 static gboolean
-pack_piece (const Piece *piece, guint8 *image, GError **error)
+pack_piece (const Piece *piece, guint8 *packed, GError **error)
 {
   const AvatarPackedTensor *p = piece->tensor;
 
   if (p->rank)
-    pack_factors (p, image, piece->start, piece->end);
-  return avatar_dtype_size (p->dtype) == 1 ? pack_8bit (p, image, piece->start, piece->end, error)
-                                           : pack_rows (p, image, piece->start, piece->end, error);
+    pack_factors (p, packed, piece->start, piece->end);
+  return avatar_dtype_size (p->dtype) == 1 ? pack_8bit (p, packed, piece->start, piece->end, error)
+                                           : pack_rows (p, packed, piece->start, piece->end, error);
 }
 
-/* Divides all tensors of @unit into pieces of about PIECE values. */
+/* Divides all tensors of @group into pieces of about PIECE values. */
 static GArray *
-list_pieces (const AvatarWeightGroup *unit)
+list_pieces (const AvatarWeightGroup *group)
 {
   GArray *pieces = g_array_new (FALSE, FALSE, sizeof (Piece));
 
-  for (guint i = 0; i < unit->tensors->len; i++) {
-    const AvatarPackedTensor *p = &g_array_index (unit->tensors, AvatarPackedTensor, i);
+  for (guint i = 0; i < group->tensors->len; i++) {
+    const AvatarPackedTensor *p = &g_array_index (group->tensors, AvatarPackedTensor, i);
     gint64 rows = p->source.shape[0], n = avatar_tensor_source_n (&p->source) / MAX (rows, 1);
     gint64 step = MAX (1, (gint64) PIECE / MAX (n, 1));
 
@@ -349,10 +355,10 @@ list_pieces (const AvatarWeightGroup *unit)
 }
 
 gboolean
-avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const gint *cancelled,
+avatar_pack_group (const AvatarWeightGroup *group, guint8 *packed, const gint *cancelled,
     GError **error)
 {
-  g_autoptr (GArray) pieces = list_pieces (unit);
+  g_autoptr (GArray) pieces = list_pieces (group);
   GError *failure = NULL;
 
 #pragma omp parallel for schedule(dynamic)
@@ -361,7 +367,7 @@ avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const gint *can
 
     if (cancelled && g_atomic_int_get (cancelled))
       continue;
-    if (!pack_piece (&g_array_index (pieces, Piece, i), image, &problem))
+    if (!pack_piece (&g_array_index (pieces, Piece, i), packed, &problem))
 #pragma omp critical
     {
       g_clear_error (&failure);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weights as a device wants them: the tensors of a unit in the device's dtypes, one after the
- * other at aligned offsets. The image of a unit depends on the file and the settings only. */
+/* Packed buffers: the tensors of a weight group in the dtypes of a device, one after the other at
+ * aligned offsets. The content depends only on the file and the settings. */
 #pragma once
 
 #include "engine/formats/tensor-source.h"
@@ -10,17 +10,22 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarPackedTensor: one tensor in its unit's image.
- * @entry: position in the list of weights
+ * AvatarPackedTensor: one tensor of a packed buffer
+ * @name: (owned): name in the checkpoint
+ * @entry: index in the list of weights
  * @source: tensor in the file
- * @source_scale: scale factors of an 8-bit source, one for each row or one for all; else not set
- * @loras: that add to it, or %NULL: while it is packed, or, if @rank is not 0, to its expanded copy
- * @dtype: in the image; @offset: bytes from the start of the image
- * @scale_offset: of an 8-bit tensor: its rows' factors
- * @expand_offset: in the scratch memory where an 8-bit tensor becomes one of @expanded; only if
- *   the model does not compute in 8 bits
- * @rank: of what @loras add to a tensor that is 8-bit in its file: up [out, rank] down^T with
- *   down [in, rank], both of @expanded, at @up_offset and @down_offset
+ * @source_scale: scale factors of an 8-bit source, one or one for each row; unset if it has none
+ * @loras: (nullable): array of AvatarLora that add to it. They are added when the tensor is packed,
+ *   or to its expanded copy if @rank is not 0
+ * @dtype: dtype in the packed buffer
+ * @expanded: dtype of the expanded copy of an 8-bit tensor
+ * @expands: the model computes with an expanded copy instead of with 8-bit values
+ * @offset: offset in the packed buffer (bytes)
+ * @scale_offset: offset of the scale factors of an 8-bit tensor, [rows] float32 (bytes)
+ * @expand_offset: offset of the expanded copy in the scratch memory (bytes)
+ * @rank: total rank of @loras, if the file stores the tensor in 8 bits; otherwise 0
+ * @up_offset: offset of the LoRAs' left factor, [rows, rank] of dtype @expanded (bytes)
+ * @down_offset: offset of the right factor, [columns, rank] (bytes); up down^T is added
  */
 typedef struct
 {
@@ -35,24 +40,40 @@ typedef struct
   gsize up_offset, down_offset;
 } AvatarPackedTensor;
 
-/* @bytes: of the image; @scratch: of what is expanded */
+/**
+ * AvatarWeightGroup: weights that are copied to a device together
+ * @tensors: (owned): array of AvatarPackedTensor
+ * @bytes: size of the packed buffer
+ * @scratch_bytes: size of the expanded copies
+ */
 typedef struct
 {
-  GArray *tensors; /* of AvatarPackedTensor */
-  gsize bytes, scratch;
+  GArray *tensors;
+  gsize bytes, scratch_bytes;
 } AvatarWeightGroup;
 
-/* Array of AvatarWeightGroup, which owns all: the groups of @list, and after them the fixed tensors.
- * @tensors: name -> AvatarTensorSource, with all that @list names; @activation: the device's
- * dtype for matrices. The LoRAs of @settings must outlive it. */
+/* @tensors: table of name -> AvatarTensorSource with all names of @list
+ * @settings: its LoRAs must outlive the groups
+ * @activation: dtype of matrices on the device
+ * Returns: (transfer full): array of AvatarWeightGroup: the groups of @list, and after them one
+ * group with the fixed tensors. */
 GArray *avatar_pack_plan (GHashTable *tensors, const AvatarWeightList *list,
     const AvatarWeightSettings *settings, AvatarDType activation);
-/* FALSE with AVATAR_ERROR_SETTINGS if there is a LoRA that cannot be added. */
-gboolean avatar_pack_check (GArray *units, GError **error);
-/* Writes the image of @unit with all cores. Fails with AVATAR_ERROR_READ if the file has been cut
- * short, with AVATAR_ERROR_FORMAT if values that are to be quantised are not finite, and with
- * AVATAR_ERROR_CANCELLED as soon as @cancelled (optional) is not 0. */
-gboolean avatar_pack_group (const AvatarWeightGroup *unit, guint8 *image, const gint *cancelled,
+/* Returns: FALSE with AVATAR_ERROR_SETTINGS if a LoRA cannot be added to one of @groups. */
+gboolean avatar_pack_check (GArray *groups, GError **error);
+/* Writes the packed buffer of @group on all cores.
+ * @packed: [group->bytes] the buffer
+ * @cancelled: (atomic) (nullable): stops packing when it is not 0
+ * Fails with AVATAR_ERROR_READ if the file was truncated, with AVATAR_ERROR_FORMAT if values to be
+ * quantised are not finite, and with AVATAR_ERROR_CANCELLED. */
+gboolean avatar_pack_group (const AvatarWeightGroup *group, guint8 *packed, const gint *cancelled,
     GError **error);
+
+/* Returns: (transfer none): element @i of an array of AvatarWeightGroup. */
+static inline AvatarWeightGroup *
+avatar_weight_group_nth (GArray *groups, guint i)
+{
+  return &g_array_index (groups, AvatarWeightGroup, i);
+}
 
 G_END_DECLS

@@ -10,8 +10,8 @@ typedef enum
 
 typedef struct
 {
-  AvatarSharedWeights weights; /* first, as it is what users get */
-  AvatarSharedKey key;         /* with @names of its own */
+  AvatarSharedWeights weights; /* first member, as users hold pointers to it */
+  AvatarSharedKey key;         /* owns its @names */
   State state;
   guint n_users;
 } Entry;
@@ -19,12 +19,12 @@ typedef struct
 /* Protects all entries. */
 static GMutex lock;
 static GCond changed;
-static GList *entries; /* of Entry that can be joined */
+static GList *entries; /* list of Entry, without failed ones */
 
 static gboolean
 is_equal (const AvatarSharedKey *a, const AvatarSharedKey *b)
 {
-  return a->model == b->model && a->device == b->device && a->part == b->part
+  return a->model == b->model && a->device == b->device && a->component == b->component
       && g_str_equal (a->names, b->names);
 }
 
@@ -40,9 +40,9 @@ find (const AvatarSharedKey *key)
   return NULL;
 }
 
-/* Called with the lock held. */
+/* Called with the lock held. Ends one use of @entry, and frees it if that was the last. */
 static void
-drop (Entry *entry)
+unref_entry (Entry *entry)
 {
   if (--entry->n_users > 0)
     return;
@@ -53,19 +53,21 @@ drop (Entry *entry)
   g_free (entry);
 }
 
-/* Waits until @entry is loaded; %FALSE: it could not be, and is no longer the caller's. */
+/* Called with the lock held, which it releases while it waits. Starts a use of @entry and waits
+ * until it is loaded. Returns %FALSE, without a use, if loading failed. */
 static gboolean
-join (Entry *entry)
+ref_loaded (Entry *entry)
 {
   entry->n_users++;
   while (entry->state == LOADING)
     g_cond_wait (&changed, &lock);
   if (entry->state == LOADED)
     return TRUE;
-  drop (entry);
+  unref_entry (entry);
   return FALSE;
 }
 
+/* Called with the lock held, which it releases while it loads. */
 static Entry *
 load_new (const AvatarSharedKey *key, AvatarSharedLoad load, gpointer data, GError **error)
 {
@@ -84,7 +86,7 @@ load_new (const AvatarSharedKey *key, AvatarSharedLoad load, gpointer data, GErr
   if (ok)
     return entry;
   entries = g_list_remove (entries, entry);
-  drop (entry);
+  unref_entry (entry);
   return NULL;
 }
 
@@ -95,9 +97,9 @@ avatar_shared_weights_acquire (const AvatarSharedKey *key, AvatarSharedLoad load
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&lock);
   Entry *entry = NULL;
 
-  /* Where another thread failed, this one tries for itself: it has an error to report. */
+  /* After a failure of another thread, this one tries to load too, to get an error to report. */
   while ((entry = find (key)))
-    if (join (entry))
+    if (ref_loaded (entry))
       return &entry->weights;
   entry = load_new (key, load, data, error);
   return entry ? &entry->weights : NULL;
@@ -109,5 +111,5 @@ avatar_shared_weights_release (AvatarSharedWeights *weights)
   g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&lock);
 
   if (weights)
-    drop ((Entry *) weights);
+    unref_entry ((Entry *) weights);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Weights in float32 in the host's memory, loaded once for all stages that use the same part of the
- * same model on the same device. */
+/* Weights in float32 in the host's memory, shared by all stages that use the same component of the
+ * same model on the same device. All functions are thread-safe. */
 #pragma once
 
 #include "engine/device/ledger.h"
@@ -11,8 +11,9 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarSharedWeights: read only once loaded.
- * @arena: their memory; @views: of AvatarTensor, in the order of the list that they were loaded by
+ * AvatarSharedWeights: weights of one component, constant after they are loaded
+ * @arena: memory of the values
+ * @views: array of AvatarTensor, in the order of the list of names
  */
 typedef struct
 {
@@ -20,27 +21,28 @@ typedef struct
   GArray *views;
 } AvatarSharedWeights;
 
-/* Fills @weights, or returns %FALSE with @error; what it has made by then is freed by the caller. */
+/* Fills @weights. If it returns %FALSE with @error, the caller frees the members that are set. */
 typedef gboolean (*AvatarSharedLoad) (AvatarSharedWeights *weights, gpointer data, GError **error);
 
 /**
- * AvatarSharedKey: stages with the same key share their weights.
- * @names: see avatar_weight_list_checksum()
+ * AvatarSharedKey: stages with the same key share their weights
+ * @names: checksum of the names of the weights, see avatar_weight_list_checksum()
  */
 typedef struct
 {
   AvatarModel *model;
   AvatarDevice *device;
-  AvatarComponentKind part;
+  AvatarComponentKind component;
   const char *names;
 } AvatarSharedKey;
 
-/* Returns these weights, which @load loads unless they are there; waits while another thread loads
- * them. The caller holds references to the model and the device until
- * avatar_shared_weights_release(). Any thread. */
+/* Finds the weights of @key, or loads them with @load, which is called with @data. Blocks while
+ * another thread loads them. The caller must hold references to the model and the device of @key
+ * until it calls avatar_shared_weights_release().
+ * Returns: the weights, or %NULL with the error of @load. */
 AvatarSharedWeights *avatar_shared_weights_acquire (const AvatarSharedKey *key,
     AvatarSharedLoad load, gpointer data, GError **error);
-/* Frees the weights when the last stage has released them. */
+/* Ends the use of @weights (nullable), and frees them if no other stage uses them. */
 void avatar_shared_weights_release (AvatarSharedWeights *weights);
 
 G_END_DECLS

@@ -58,7 +58,8 @@ avatar_weight_list_add_tensor (AvatarWeightList *self, AvatarWeight *handle, con
   g_array_append_val (self->entries, entry);
 }
 
-/* @bias: class of the bias, which is added in the dtype of its matrix; -1: there is none */
+/* Storage classes of each AvatarModuleKind; -1 for a module without bias. The bias of a matrix
+ * has the dtype of activations, in which it is added. */
 static const struct
 {
   const char *suffix;

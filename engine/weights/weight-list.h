@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Names of the weights that a network needs, each with the handle that it is bound to, its weight
- * group and its storage class. Networks describe their blocks by static tables; names are formatted
- * once, when a list is made. Packing, placement and streaming take no meaning from names. */
+/* List of the weights that a network needs. Each entry has a name, the handle that is bound to
+ * it, a weight group and a storage class. Networks describe their blocks by static tables, and
+ * names are formatted once, when a list is created. Packing, placement and streaming do not
+ * interpret names. */
 #pragma once
 
 #include "engine/base/tensor.h"
@@ -11,11 +12,12 @@ G_BEGIN_DECLS
 typedef struct _AvatarWeights AvatarWeights;
 
 /**
- * AvatarWeight: handle of one tensor. Filled by avatar_weights_new(), and valid as long as those
- * weights are; all zero for a tensor that a network does not have, such as the bias of a projection
- * without one.
- * @weights: (nullable): the weights that it belongs to, not owned
- * @index: position in the list that the weights were opened with
+ * AvatarWeight: handle of one tensor
+ * @weights: (nullable): weights that the tensor belongs to; not owned
+ * @index: index in the list that the weights were opened with
+ *
+ * avatar_weights_new() fills the handle, which is valid until these weights are freed. The handle
+ * of a tensor that the network does not have, such as a missing bias, is all zero.
  */
 typedef struct
 {
@@ -29,31 +31,32 @@ typedef struct
   AvatarWeight weight, bias;
 } AvatarModuleWeights;
 
-/* Dtypes that a tensor may have in a device's memory. */
+/* Choice of the dtype that a tensor has in a device's memory. */
 typedef enum
 {
-  AVATAR_WEIGHT_CLASS_F32,         /* vectors */
+  AVATAR_WEIGHT_CLASS_F32,         /* float32: vectors */
   AVATAR_WEIGHT_CLASS_ACTIVATION,  /* the dtype of activations: matrices and their biases */
-  AVATAR_WEIGHT_CLASS_QUANTISABLE, /* the same, or 8 bits if the file or the settings say so */
-  AVATAR_WEIGHT_CLASS_STORED_8BIT, /* the same, or 8 bits if the file says so; always expanded */
+  AVATAR_WEIGHT_CLASS_QUANTISABLE, /* that, or 8 bits if the file or the settings have 8 */
+  AVATAR_WEIGHT_CLASS_STORED_8BIT, /* that, or 8 bits if the file has 8; always expanded */
 } AvatarWeightClass;
 
-/* Tensors of a module, their names and classes. */
+/* Kinds of modules, which differ in their tensors' names and storage classes. */
 typedef enum
 {
   AVATAR_MODULE_LINEAR,      /* NAME.weight, a matrix or the taps of a convolution, and NAME.bias */
-  AVATAR_MODULE_QUANTISABLE, /* the same with a matrix that may have 8 bits */
-  AVATAR_MODULE_MODULATION,  /* the same, used once: not worth rounding where the file does not */
+  AVATAR_MODULE_QUANTISABLE, /* the same, with a matrix that may be quantised */
+  AVATAR_MODULE_MODULATION,  /* the same, but not quantised at load, as it is used rarely */
   AVATAR_MODULE_MATRIX,      /* NAME.weight alone */
   AVATAR_MODULE_NORM,        /* NAME.weight and NAME.bias, vectors */
   AVATAR_MODULE_SCALE,       /* NAME.weight alone, a vector */
-  AVATAR_MODULE_VECTOR,      /* a vector called NAME */
+  AVATAR_MODULE_VECTOR,      /* a vector with the name NAME */
 } AvatarModuleKind;
 
 /**
- * AvatarWeightRow: one module of a block.
- * @name: follows the block's prefix in the checkpoint
- * @offset: of its #AvatarModuleWeights in the block's struct
+ * AvatarWeightRow: one module of a block
+ * @name: name in the checkpoint after the prefix of the block
+ * @offset: offset of its #AvatarModuleWeights in the block's struct (bytes)
+ * @kind: tensors of the module
  * @group: index in the groups of the block, see avatar_weight_list_add()
  */
 typedef struct
@@ -70,7 +73,8 @@ typedef struct
   guint n_rows;
 } AvatarWeightTable;
 
-/* Initialiser of the row for @field of the struct @Block; @kind without its prefix. */
+/* Initialiser of the row for member @field of struct @Block. @kind is an AvatarModuleKind
+ * without its prefix AVATAR_MODULE_. */
 #define AVATAR_WEIGHT_ROW(Block, field, name, kind, group)            \
   {                                                                   \
     name, G_STRUCT_OFFSET (Block, field), AVATAR_MODULE_##kind, group \
@@ -80,13 +84,15 @@ typedef struct
     (rows), G_N_ELEMENTS (rows)   \
   }
 
-#define AVATAR_WEIGHT_GROUP_FIXED G_MAXUINT /* always on the device */
+/* Group of the fixed tensors, which are always on the device. */
+#define AVATAR_WEIGHT_GROUP_FIXED G_MAXUINT
 
 /**
- * AvatarWeightEntry: one tensor.
- * @name: (owned): in the checkpoint
- * @handle: filled when weights are opened
- * @group: the weight group, or AVATAR_WEIGHT_GROUP_FIXED
+ * AvatarWeightEntry: one tensor
+ * @name: (owned): name in the checkpoint
+ * @handle: handle that is filled when weights are opened; not owned
+ * @group: index of the weight group, or AVATAR_WEIGHT_GROUP_FIXED
+ * @storage: dtype on the device
  */
 typedef struct
 {
@@ -97,9 +103,9 @@ typedef struct
 } AvatarWeightEntry;
 
 /**
- * AvatarWeightList:
- * @n_groups: groups in which weights go to the device
- * @entries: of AvatarWeightEntry
+ * AvatarWeightList: weights of a network
+ * @n_groups: number of weight groups, without the fixed tensors
+ * @entries: (owned): array of AvatarWeightEntry
  */
 typedef struct
 {
@@ -109,19 +115,26 @@ typedef struct
 
 AvatarWeightList *avatar_weight_list_new (guint n_groups);
 void avatar_weight_list_free (AvatarWeightList *self);
+/* Returns: (transfer none): entry @i. */
 const AvatarWeightEntry *avatar_weight_list_nth (const AvatarWeightList *self, guint i);
-/* SHA-256 of the names in their order. Free with g_free(). */
+/* Returns: (transfer full): SHA-256 of the names in their order, in hexadecimal. */
 char *avatar_weight_list_checksum (const AvatarWeightList *self);
-/* Adds one tensor. @handle must outlive the list. */
+/* Adds one tensor.
+ * @handle: must outlive the list
+ * @name: name in the checkpoint, which is copied
+ * @group: index of the weight group, or AVATAR_WEIGHT_GROUP_FIXED */
 void avatar_weight_list_add_tensor (AvatarWeightList *self, AvatarWeight *handle, const char *name,
     guint group, AvatarWeightClass storage);
-/* Adds the modules of one block. @block: struct that @table describes, which must outlive the list;
- * @groups: weight groups by the group index of rows; @prefix: format of what precedes the names. */
+/* Adds the modules of one block.
+ * @table: modules of the block
+ * @block: struct that @table describes; must outlive the list
+ * @groups: weight groups, indexed by the rows' @group
+ * @prefix: printf format of the prefix of the block's names */
 void avatar_weight_list_add (AvatarWeightList *self, const AvatarWeightTable *table, gpointer block,
     const guint *groups, const char *prefix, ...) G_GNUC_PRINTF (5, 6);
 
-/* The tensor where it is now: without data in a dry run, and while its group is not on the device.
- * AVATAR_NO_TENSOR for a handle that is all zero. */
+/* Returns: the tensor in the device's memory. It has no data in a dry run, and while its group
+ * is not acquired. AVATAR_NO_TENSOR for a handle that is all zero. */
 AvatarTensor avatar_weight_tensor (AvatarWeight weight);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeightList, avatar_weight_list_free)

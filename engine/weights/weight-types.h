@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Storage of weights on a device, and the order of their use. */
+/* Settings for the storage of weights on a device, and the order of their use. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/**
- * AvatarWeightSettings:
- * @quantise: 8-bit storage made at load, of the blocks' matrices
- * @compute_fp8: the model gets e4m3 matrices with their scales, rather than 16-bit copies of them
- * @pinned_bytes: cap on host memory that the device copies from; G_MAXUINT64 = all weights
- * @loras: (nullable): of AvatarLora, added in float32 before weights are rounded, or quantised; on a
- *   discrete device, to the expanded copies of those that are 8-bit in the file, whenever their unit
- *   is entered. A reference is kept
- * @once: units are used once, one after the other: on the host, too, they come and go. No LoRAs
- * @half: matrices in float16 where the device computes in bfloat16: see avatar_weights_dtype()
- */
+/* Quantisation of the blocks' matrices when they are loaded. */
 typedef enum
 {
   AVATAR_QUANTISE_NONE,
@@ -24,35 +14,58 @@ typedef enum
   AVATAR_QUANTISE_INT8,
 } AvatarQuantise;
 
+/**
+ * AvatarWeightSettings: storage of the weights of a stage
+ * @quantise: quantisation of matrices that the file stores in 16 or 32 bits
+ * @compute_fp8: the device computes with e4m3 matrices and their scale factors, instead of with
+ *   expanded 16-bit copies of them
+ * @pinned_bytes: limit of the page-locked host memory for packed buffers; G_MAXUINT64: no limit
+ * @loras: (nullable): array of AvatarLora; a reference is kept. They are added in float32 before
+ *   weights are rounded or quantised. On a discrete device, the LoRAs of a tensor that its file
+ *   stores in 8 bits are added to its expanded copy each time its group is acquired
+ * @one_shot: groups are used once, one after the other, and are streamed in the host's memory as
+ *   well; excludes @loras
+ * @half: matrices are float16 on a device that computes in bfloat16; see avatar_weights_dtype()
+ */
 typedef struct
 {
   AvatarQuantise quantise;
   gboolean compute_fp8;
   guint64 pinned_bytes;
   GPtrArray *loras;
-  gboolean once, half;
+  gboolean one_shot, half;
 } AvatarWeightSettings;
 
 /**
- * AvatarWeightSchedule: where a run goes.
- * @units: in the order of their use, round and round, or @once
- * @on_demand: other units that may be entered as well, and are fetched when they are
- * @at_once: how many are in use at the same time
+ * AvatarWeightSchedule: order in which a run uses weight groups
+ * @groups: [n] groups in the order of their use, each once
+ * @on_demand: [n_on_demand] other groups that may be acquired; they are not prefetched
+ * @max_in_use: maximum number of groups in use at the same time
+ * @one_shot: the schedule is used once; otherwise it repeats
  */
 typedef struct
 {
-  const guint *units, *on_demand;
-  guint n, n_on_demand, at_once;
-  gboolean once;
+  const guint *groups, *on_demand;
+  guint n, n_on_demand, max_in_use;
+  gboolean one_shot;
 } AvatarWeightSchedule;
 
-/* For messages and tests. */
+/**
+ * AvatarWeightStreamerStats: state of a device streamer, for messages and tests
+ * @slots: streaming slots
+ * @resident: groups of the schedule that are resident now
+ * @groups: groups of the schedule
+ * @evicted: evictions of resident groups since the schedule was set
+ * @restored: groups that were made resident again
+ * @prefetch_misses: groups that had no slot when they were acquired
+ * @uploaded: bytes copied to the device
+ */
 typedef struct
 {
-  guint slots, resident, units; /* of the route */
-  guint evicted, restored;      /* resident units, under pressure and after it */
-  guint prefetch_misses;        /* units that were not on their way when they were entered */
-  guint64 uploaded;             /* bytes copied to the device */
+  guint slots, resident, groups;
+  guint evicted, restored;
+  guint prefetch_misses;
+  guint64 uploaded;
 } AvatarWeightStreamerStats;
 
 G_END_DECLS

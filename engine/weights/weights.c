@@ -1,46 +1,44 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Views of a part's tensors. On the CPU: float32 in one arena, read once; a dry one walks the same
- * list, which is why a plan knows the size. On a discrete device: wherever their units are. */
+/* Weights are in one of three places: as float32 in one arena of the host, which stages share;
+ * in the device streamer; or in the host streamer. The arena of a dry run is filled by the same
+ * code, so its size is the size of a run. */
 #include "engine/weights/weights.h"
 
 #include "engine/device/device.h"
-#include "engine/model/lora.h"
 #include "engine/formats/tensor-source.h"
+#include "engine/model/lora.h"
 #include "engine/model/model.h"
 #include "engine/weights/device-streamer.h"
-#include "engine/weights/shared.h"
 #include "engine/weights/host-streamer.h"
+#include "engine/weights/shared.h"
 
-/* Values to which LoRAs are added at a time. */
-#define MERGED ((gint64) 1 << 19)
+/* Number of values to which LoRAs are added by one thread at a time. */
+#define LORA_PIECE ((gint64) 1 << 19)
 
-/* A tensor's place in the units. */
+/* Indices of a tensor: its group, and the tensor in the group. */
 typedef struct
 {
-  guint unit, tensor;
+  guint group, tensor;
 } Location;
 
 struct _AvatarWeights
 {
-  AvatarModel *model; /* NULL: the tensors belong to the caller, and must outlive this */
-  AvatarComponentKind part;
-  const char *file;
-  GPtrArray *loras;
-  /* the host's memory, where all weights are always there */
-  AvatarSharedWeights own;     /* without a model, with LoRAs, or dry */
-  AvatarSharedWeights *shared; /* those of all stages with this model and device; or own */
-  /* a discrete device, or units that come and go */
+  AvatarModel *model; /* (nullable): owner of the tensors; NULL: the caller */
+  AvatarComponentKind component;
+  const char *file; /* (nullable): name of the file for errors */
   AvatarDevice *device;
-  GArray *units;                   /* of AvatarWeightGroup */
-  Location *locations;             /* by position in the list */
-  AvatarWeightStreamer *residency; /* NULL: dry, or the host's memory */
-  AvatarHostStreamer *slot;        /* NULL: dry, or a discrete device */
+  GPtrArray *loras;
+  /* Weights that are always in memory. */
+  AvatarSharedWeights own;     /* without a model, with LoRAs, or in a dry run */
+  AvatarSharedWeights *shared; /* weights of all stages with this model and device, or @own */
+  /* Weights in groups. */
+  GArray *groups;           /* array of AvatarWeightGroup, or NULL */
+  Location *locations;      /* by index in the list */
+  AvatarWeightStore *store; /* NULL: without groups, or in a dry run */
 };
 
-/* Values that are converted at a time. */
-#define PIECE 65536
-
-/* @n values of @source from @start as float32. */
+/* Reads all of @source into @view, which is float32, and multiplies it by its scale factors.
+ * @scale: (nullable): one factor, or one for each row */
 static gboolean
 convert (AvatarTensor view, const AvatarTensorSource *source, const AvatarTensorSource *scale,
     GError **error)
@@ -80,12 +78,12 @@ avatar_weights_read (GHashTable *tensors, const char *name, AvatarTensor *t, GEr
   return TRUE;
 }
 
-/* Adds what LoRAs have for @name, some rows at a time. */
+/* Adds LoRAs to @view, the weight @name, some rows at a time. */
 static void
-merge (AvatarTensor view, const char *name, GPtrArray *loras)
+add_deltas (AvatarTensor view, const char *name, GPtrArray *loras)
 {
   gint64 rows = view.shape[0], cols = avatar_tensor_n (view) / MAX (rows, 1);
-  gint64 step = MAX (1, MERGED / MAX (cols, 1));
+  gint64 step = MAX (1, LORA_PIECE / MAX (cols, 1));
 
 #pragma omp parallel for schedule(dynamic)
   for (gint64 start = 0; start < rows; start += step) {
@@ -98,33 +96,33 @@ merge (AvatarTensor view, const char *name, GPtrArray *loras)
   }
 }
 
-/* Weights to be loaded, and from what. */
+/* Parameters of loading. */
 typedef struct
 {
   AvatarWeights *self;
   GHashTable *tensors;
   const AvatarWeightList *list;
   AvatarWeightsMode mode;
-} HostLoad;
+} Load;
 
-/* Fills @view from @source, with what LoRAs add. */
+/* Fills @view from @source, and adds LoRAs. */
 static gboolean
-load_view (AvatarTensor view, const AvatarTensorSource *source, const char *name,
-    const HostLoad *load, GError **error)
+load_view (AvatarTensor view, const AvatarTensorSource *source, const char *name, const Load *load,
+    GError **error)
 {
   g_autofree char *scale = g_strconcat (name, "_scale", NULL);
 
   if (!convert (view, source, g_hash_table_lookup (load->tensors, scale), error))
     return FALSE;
   if (avatar_lora_touches (load->self->loras, name))
-    merge (view, name, load->self->loras);
+    add_deltas (view, name, load->self->loras);
   return TRUE;
 }
 
-/* @views: (nullable): of AvatarTensor, appended in the order of the list. Nothing is read into a dry
- * @arena. */
+/* Allocates all tensors of the list in @arena, and reads them unless it is the arena of a dry run.
+ * @views: (nullable): array of AvatarTensor, to which they are appended in the order of the list */
 static gboolean
-make_views (AvatarArena *arena, const HostLoad *load, GArray *views, GError **error)
+make_views (AvatarArena *arena, const Load *load, GArray *views, GError **error)
 {
   for (guint i = 0; i < load->list->entries->len; i++) {
     const char *name = avatar_weight_list_nth (load->list, i)->name;
@@ -142,20 +140,20 @@ make_views (AvatarArena *arena, const HostLoad *load, GArray *views, GError **er
 
 /* AvatarSharedLoad */
 static gboolean
-host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
+load_arena (AvatarSharedWeights *weights, gpointer data, GError **error)
 {
-  const HostLoad *load = data;
+  const Load *load = data;
 
   weights->arena = avatar_arena_new_dry_run ();
   if (load->mode == AVATAR_WEIGHTS_LOAD) {
-    g_autofree char *what
-        = g_strdup_printf ("the weights of the %s", avatar_component_name (load->self->part));
+    g_autofree char *purpose
+        = g_strdup_printf ("the weights of the %s", avatar_component_name (load->self->component));
     gsize bytes;
 
     make_views (weights->arena, load, NULL, NULL);
     bytes = avatar_arena_peak (weights->arena);
     avatar_arena_free (weights->arena);
-    weights->arena = avatar_arena_new (load->self->device, bytes, what, error);
+    weights->arena = avatar_arena_new (load->self->device, bytes, purpose, error);
     if (!weights->arena)
       return FALSE;
   }
@@ -164,36 +162,37 @@ host_load (AvatarSharedWeights *weights, gpointer data, GError **error)
 }
 
 static gboolean
-host_init (AvatarWeights *self, HostLoad *load, GError **error)
+init_arena (AvatarWeights *self, Load *load, GError **error)
 {
   g_autofree char *names = NULL;
 
   if (load->mode == AVATAR_WEIGHTS_SHAPES_ONLY || !self->model
       || (self->loras && self->loras->len > 0)) {
     self->shared = &self->own;
-    return host_load (&self->own, load, error);
+    return load_arena (&self->own, load, error);
   }
   names = avatar_weight_list_checksum (load->list);
   self->shared = avatar_shared_weights_acquire (&(AvatarSharedKey){ self->model, self->device,
-                                                    self->part, names },
-      host_load, load, error);
+                                                    self->component, names },
+      load_arena, load, error);
   return self->shared != NULL;
 }
 
 AvatarDType
-avatar_weights_dtype (AvatarDevice *device, gboolean half)
+avatar_weights_dtype (AvatarDevice *device, const AvatarWeightSettings *settings)
 {
-  AvatarDType own = avatar_device_get_backend (device)->activation;
+  AvatarDType native = avatar_device_get_backend (device)->activation;
 
-  return half && own == AVATAR_BF16 ? AVATAR_F16 : own;
+  return settings->half && native == AVATAR_BF16 ? AVATAR_F16 : native;
 }
 
+/* Fills @locations for a list of @n entries. */
 static void
 locate (AvatarWeights *self, guint n)
 {
   self->locations = g_new0 (Location, n);
-  for (guint i = 0; i < self->units->len; i++) {
-    GArray *tensors = g_array_index (self->units, AvatarWeightGroup, i).tensors;
+  for (guint i = 0; i < self->groups->len; i++) {
+    GArray *tensors = avatar_weight_group_nth (self->groups, i)->tensors;
 
     for (guint j = 0; j < tensors->len; j++)
       self->locations[g_array_index (tensors, AvatarPackedTensor, j).entry] = (Location){ i, j };
@@ -201,20 +200,20 @@ locate (AvatarWeights *self, guint n)
 }
 
 static gboolean
-discrete_init (AvatarWeights *self, const HostLoad *load, const AvatarWeightSettings *settings,
+init_groups (AvatarWeights *self, const Load *load, const AvatarWeightSettings *settings,
     GError **error)
 {
-  self->units = avatar_pack_plan (load->tensors, load->list, settings,
-      avatar_weights_dtype (self->device, settings->half));
+  self->groups = avatar_pack_plan (load->tensors, load->list, settings,
+      avatar_weights_dtype (self->device, settings));
   locate (self, load->list->entries->len);
-  if (!avatar_pack_check (self->units, error))
+  if (!avatar_pack_check (self->groups, error))
     return FALSE;
   if (load->mode == AVATAR_WEIGHTS_SHAPES_ONLY)
     return TRUE;
-  if (!avatar_device_get_backend (self->device)->discrete)
-    return (self->slot = avatar_host_streamer_new (self->device, self->units, error)) != NULL;
-  self->residency = avatar_weight_streamer_new (self->device, self->units, settings->pinned_bytes);
-  return avatar_weight_streamer_load_fixed (self->residency, error);
+  self->store = avatar_device_get_backend (self->device)->discrete
+      ? avatar_device_streamer_new (self->device, self->groups, settings->pinned_bytes, error)
+      : avatar_host_streamer_new (self->device, self->groups, error);
+  return self->store != NULL;
 }
 
 static gboolean
@@ -224,7 +223,7 @@ is_weight (const AvatarTensorSource *t)
 }
 
 static gboolean
-check_names (AvatarWeights *self, const HostLoad *load, GError **error)
+check_names (AvatarWeights *self, const Load *load, GError **error)
 {
   for (guint i = 0; i < load->list->entries->len; i++) {
     const char *name = avatar_weight_list_nth (load->list, i)->name;
@@ -233,13 +232,15 @@ check_names (AvatarWeights *self, const HostLoad *load, GError **error)
     if (is_weight (t))
       continue;
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "%s: tensor \"%s\" is %s, which the %s needs", self->file ? self->file : "weights", name,
-        t ? "of no dtype for weights" : "missing", avatar_component_name (self->part));
+        "%s: the %s needs tensor \"%s\", which %s; download or convert the file again",
+        self->file ? self->file : "weights", avatar_component_name (self->component), name,
+        t ? "has an integer dtype" : "is missing");
     return FALSE;
   }
   return TRUE;
 }
 
+/* Fills the handles of @list. */
 static void
 bind (AvatarWeights *self, const AvatarWeightList *list)
 {
@@ -247,13 +248,13 @@ bind (AvatarWeights *self, const AvatarWeightList *list)
     *avatar_weight_list_nth (list, i)->handle = (AvatarWeight){ self, i };
 }
 
-/* @self: with the model and the file; taken. */
+/* Completes @weights, which has the model and the file. Takes ownership of it. */
 static AvatarWeights *
-open_weights (AvatarWeights *taken, HostLoad *load, const AvatarWeightSettings *settings,
+open_weights (AvatarWeights *weights, Load *load, const AvatarWeightSettings *settings,
     GError **error)
 {
   static const AvatarWeightSettings as_stored = { .pinned_bytes = G_MAXUINT64 };
-  g_autoptr (AvatarWeights) self = taken;
+  g_autoptr (AvatarWeights) self = weights;
   gboolean ok;
 
   load->self = self;
@@ -261,10 +262,10 @@ open_weights (AvatarWeights *taken, HostLoad *load, const AvatarWeightSettings *
     self->loras = g_ptr_array_ref (settings->loras);
   if (!check_names (self, load, error))
     return NULL;
-  if (avatar_device_get_backend (self->device)->discrete || (settings && settings->once))
-    ok = discrete_init (self, load, settings ? settings : &as_stored, error);
+  if (avatar_device_get_backend (self->device)->discrete || (settings && settings->one_shot))
+    ok = init_groups (self, load, settings ? settings : &as_stored, error);
   else
-    ok = host_init (self, load, error);
+    ok = init_arena (self, load, error);
   if (!ok)
     return NULL;
   bind (self, load->list);
@@ -272,37 +273,37 @@ open_weights (AvatarWeights *taken, HostLoad *load, const AvatarWeightSettings *
 }
 
 AvatarWeights *
-avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device, AvatarComponentKind part,
-    const AvatarWeightList *list, const AvatarWeightSettings *settings, AvatarWeightsMode mode,
-    GError **error)
+avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
+    AvatarComponentKind component, const AvatarWeightList *list,
+    const AvatarWeightSettings *settings, AvatarWeightsMode mode, GError **error)
 {
   AvatarWeights *self = g_new0 (AvatarWeights, 1);
-  HostLoad load = { self, tensors, list, mode };
+  Load load = { self, tensors, list, mode };
 
-  self->part = part;
+  self->component = component;
   self->device = avatar_device_ref (device);
   return open_weights (self, &load, settings, error);
 }
 
 AvatarWeights *
-avatar_weights_new (AvatarModel *model, AvatarDevice *device, AvatarComponentKind part,
+avatar_weights_new (AvatarModel *model, AvatarDevice *device, AvatarComponentKind component,
     const AvatarWeightList *list, const AvatarWeightSettings *settings, AvatarWeightsMode mode,
     GError **error)
 {
   const char *file = NULL;
-  GHashTable *tensors = avatar_model_get_component (model, part, &file);
-  HostLoad load = { NULL, tensors, list, mode };
+  GHashTable *tensors = avatar_model_get_component (model, component, &file);
+  Load load = { NULL, tensors, list, mode };
   AvatarWeights *self;
 
-  g_assert (tensors); /* callers have checked that the model has it */
+  g_assert (tensors); /* callers check that the model has the component */
   if (mode == AVATAR_WEIGHTS_LOAD && !avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "\"%s\" stands for sizes alone, which do for a plan; to run, give the folder of a model",
+        "\"%s\" has sizes only, which suffice for a plan; set the folder of a model to run it",
         avatar_model_get_path (model));
     return NULL;
   }
   self = g_new0 (AvatarWeights, 1);
-  self->part = part;
+  self->component = component;
   self->file = file;
   self->model = avatar_model_ref (model);
   self->device = avatar_device_ref (device);
@@ -314,10 +315,10 @@ avatar_weights_free (AvatarWeights *self)
 {
   if (!self)
     return;
-  avatar_weight_streamer_free (self->residency);
-  avatar_host_streamer_free (self->slot);
+  if (self->store)
+    self->store->klass->free (self->store);
   g_free (self->locations);
-  g_clear_pointer (&self->units, g_array_unref);
+  g_clear_pointer (&self->groups, g_array_unref);
   if (self->shared != &self->own)
     avatar_shared_weights_release (self->shared);
   g_clear_pointer (&self->own.views, g_array_unref);
@@ -331,12 +332,12 @@ avatar_weights_free (AvatarWeights *self)
 guint64
 avatar_weights_fixed_bytes (AvatarWeights *self)
 {
-  if (!self->units)
+  if (!self->groups)
     return avatar_arena_peak (self->shared->arena);
   if (!avatar_device_get_backend (self->device)->discrete)
-    return avatar_host_streamer_bytes (self->units);
+    return avatar_host_streamer_bytes (self->groups);
   return avatar_device_get_allocation_size (self->device,
-      g_array_index (self->units, AvatarWeightGroup, self->units->len - 1).bytes);
+      avatar_weight_group_nth (self->groups, self->groups->len - 1)->bytes);
 }
 
 guint64
@@ -344,12 +345,11 @@ avatar_weights_file_bytes (AvatarWeights *self)
 {
   guint64 bytes = 0;
 
-  for (guint i = 0; self->units && i < self->units->len; i++) {
-    const AvatarWeightGroup *unit = &g_array_index (self->units, AvatarWeightGroup, i);
+  for (guint i = 0; self->groups && i < self->groups->len; i++) {
+    GArray *tensors = avatar_weight_group_nth (self->groups, i)->tensors;
 
-    for (guint j = 0; j < unit->tensors->len; j++)
-      bytes += avatar_tensor_source_size (
-          &g_array_index (unit->tensors, AvatarPackedTensor, j).source);
+    for (guint j = 0; j < tensors->len; j++)
+      bytes += avatar_tensor_source_size (&g_array_index (tensors, AvatarPackedTensor, j).source);
   }
   return bytes;
 }
@@ -357,45 +357,47 @@ avatar_weights_file_bytes (AvatarWeights *self)
 GArray *
 avatar_weights_get_groups (AvatarWeights *self)
 {
-  return self->units;
+  return self->groups;
 }
 
 gboolean
-avatar_weights_set_schedule (AvatarWeights *self, AvatarOps *ops, const AvatarWeightSchedule *route,
-    GError **error)
+avatar_weights_set_schedule (AvatarWeights *self, AvatarOps *ops,
+    const AvatarWeightSchedule *schedule, GError **error)
 {
-  return !self->residency
-      || avatar_weight_streamer_set_schedule (self->residency, ops, route, error);
+  return !self->store || self->store->klass->set_schedule (self->store, ops, schedule, error);
 }
 
 void
 avatar_weights_drop_schedule (AvatarWeights *self)
 {
-  if (self->residency)
-    avatar_weight_streamer_drop_schedule (self->residency);
+  if (self->store)
+    self->store->klass->drop_schedule (self->store);
 }
 
 void
-avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint unit)
+avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint group)
 {
-  if (self->residency)
-    avatar_weight_streamer_release (self->residency, ops, unit);
-  if (self->slot)
-    avatar_host_streamer_release (self->slot, unit);
+  if (self->store)
+    self->store->klass->release (self->store, ops, group);
 }
 
-/* Where @p of unit @i is now; without data if it is not on the device. */
+/* Returns the packed buffer of @group, or NULL if the group is not acquired.
+ * @scratch: (out): memory of its expanded tensors, or NULL */
+static guint8 *
+get_memory (AvatarWeights *self, guint group, guint8 **scratch)
+{
+  *scratch = NULL;
+  return self->store ? self->store->klass->get_memory (self->store, group, scratch) : NULL;
+}
+
+/* Returns @p of @group as the model computes with it; without data if the group is not acquired. */
 static AvatarTensor
-discrete_view (AvatarWeights *self, guint i, const AvatarPackedTensor *p)
+group_view (AvatarWeights *self, guint group, const AvatarPackedTensor *p)
 {
   AvatarTensor t = avatar_tensor_of_shape (p->expands ? p->expanded : p->dtype, NULL,
       p->source.rank, p->source.shape);
-  guint8 *memory = NULL, *scratch = NULL;
+  guint8 *scratch, *memory = get_memory (self, group, &scratch);
 
-  if (self->residency)
-    memory = avatar_weight_streamer_memory (self->residency, i, &scratch);
-  if (self->slot)
-    memory = avatar_host_streamer_memory (self->slot, i);
   if (!memory)
     return t;
   if (p->expands) {
@@ -408,16 +410,15 @@ discrete_view (AvatarWeights *self, guint i, const AvatarPackedTensor *p)
   return t;
 }
 
-/* w += up down^T, on the expanded copy of @p, as many rows at a time as activations have. */
+/* Enqueues w += up down^T on the expanded copy of @p, in pieces of the rows that other operations
+ * process at a time. */
 static void
-add_loras (AvatarWeights *self, AvatarOps *ops, guint i, const AvatarPackedTensor *p)
+add_loras (AvatarWeights *self, AvatarOps *ops, guint group, const AvatarPackedTensor *p)
 {
-  AvatarTensor w = discrete_view (self, i, p);
+  AvatarTensor w = group_view (self, group, p);
   AvatarTensor up = avatar_tensor (p->expanded, NULL, 2, w.shape[0], p->rank);
   AvatarTensor down = avatar_tensor (p->expanded, NULL, 2, w.shape[1], p->rank);
-  guint8 *scratch,
-      *memory
-      = self->residency ? avatar_weight_streamer_memory (self->residency, i, &scratch) : NULL;
+  guint8 *scratch, *memory = get_memory (self, group, &scratch);
 
   if (memory) {
     up.data = memory + p->up_offset;
@@ -432,20 +433,18 @@ add_loras (AvatarWeights *self, AvatarOps *ops, guint i, const AvatarPackedTenso
 }
 
 void
-avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint unit)
+avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint group)
 {
   GArray *tensors;
 
-  if (self->residency)
-    avatar_weight_streamer_acquire (self->residency, ops, unit);
-  if (self->slot)
-    avatar_host_streamer_acquire (self->slot, ops, unit);
-  if (!self->units || !self->loras)
+  if (self->store)
+    self->store->klass->acquire (self->store, ops, group);
+  if (!self->groups || !self->loras)
     return;
-  tensors = g_array_index (self->units, AvatarWeightGroup, unit).tensors;
+  tensors = avatar_weight_group_nth (self->groups, group)->tensors;
   for (guint j = 0; j < tensors->len; j++)
     if (g_array_index (tensors, AvatarPackedTensor, j).rank)
-      add_loras (self, ops, unit, &g_array_index (tensors, AvatarPackedTensor, j));
+      add_loras (self, ops, group, &g_array_index (tensors, AvatarPackedTensor, j));
 }
 
 AvatarTensor
@@ -457,24 +456,18 @@ avatar_weight_tensor (AvatarWeight weight)
 
   if (!self)
     return AVATAR_NO_TENSOR;
-  if (!self->units)
+  if (!self->groups)
     return g_array_index (self->shared->views, AvatarTensor, weight.index);
   location = &self->locations[weight.index];
-  tensors = g_array_index (self->units, AvatarWeightGroup, location->unit).tensors;
-  return discrete_view (self, location->unit,
+  tensors = avatar_weight_group_nth (self->groups, location->group)->tensors;
+  return group_view (self, location->group,
       &g_array_index (tensors, AvatarPackedTensor, location->tensor));
-}
-
-guint64
-avatar_weights_bytes (AvatarWeights *self)
-{
-  return avatar_weights_fixed_bytes (self);
 }
 
 void
 avatar_weights_get_stats (AvatarWeights *self, AvatarWeightStreamerStats *stats)
 {
   *stats = (AvatarWeightStreamerStats){ 0 };
-  if (self->residency)
-    avatar_weight_streamer_get_stats (self->residency, stats);
+  if (self->store)
+    self->store->klass->get_stats (self->store, stats);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The weights of one part of a model on a device: AvatarWeights, opened from a list of names. In the
- * host's memory they are float32, read once into memory of the device's ledger; the file may then
- * change or vanish. On a discrete device they are packed in the groups of the list. */
+/* Weights of one component of a model on a device, opened from a list of names. In the host's
+ * memory they are float32 and are read once, so that the file is not needed afterwards. On a
+ * discrete device they are packed in the groups of the list, and streamed if memory is short. */
 #pragma once
 
 #include "engine/model/component.h"
@@ -16,49 +16,83 @@ G_BEGIN_DECLS
 typedef enum
 {
   AVATAR_WEIGHTS_LOAD,
-  AVATAR_WEIGHTS_SHAPES_ONLY, /* for a dry run: nothing is read or allocated, data are %NULL */
+  AVATAR_WEIGHTS_SHAPES_ONLY, /* nothing is read or allocated, and tensors have no data */
 } AvatarWeightsMode;
 
-/* The dtype of matrices on @device, and of activations with them. */
-AvatarDType avatar_weights_dtype (AvatarDevice *device, gboolean half);
+/* Returns: dtype of matrices on @device, and of the activations that they are multiplied with. */
+AvatarDType avatar_weights_dtype (AvatarDevice *device, const AvatarWeightSettings *settings);
 
-/* Opens the tensors of @list and fills its handles. @settings: (nullable): %NULL: as stored. A
- * tensor that is missing is AVATAR_ERROR_NOT_FOUND. */
+/**
+ * avatar_weights_new:
+ * @model: model, to which a reference is kept
+ * @device: device, to which a reference is kept
+ * @component: component of the model, which must be present
+ * @list: names of the weights; its handles are filled
+ * @settings: (nullable): storage; %NULL for the dtypes of the file
+ * @mode: %AVATAR_WEIGHTS_SHAPES_ONLY for a dry run
+ *
+ * Opens the weights of a component. One thread at a time may use them.
+ *
+ * Returns: (transfer full): the weights, or %NULL with @error: AVATAR_ERROR_NOT_FOUND if a tensor
+ * is missing, AVATAR_ERROR_MEMORY, AVATAR_ERROR_SETTINGS if a LoRA cannot be added, or an error of
+ * reading
+ */
 AvatarWeights *avatar_weights_new (AvatarModel *model, AvatarDevice *device,
-    AvatarComponentKind part, const AvatarWeightList *list, const AvatarWeightSettings *settings,
-    AvatarWeightsMode mode, GError **error);
-/* The same over a table of name -> AvatarTensor, whose data must outlive the weights. */
+    AvatarComponentKind component, const AvatarWeightList *list,
+    const AvatarWeightSettings *settings, AvatarWeightsMode mode, GError **error);
+/* Opens weights like avatar_weights_new(), from @tensors instead of from a model.
+ * @tensors: table of name -> AvatarTensorSource; the sources and their files must outlive the
+ * weights
+ * @component: component to name in errors */
 AvatarWeights *avatar_weights_new_from_table (GHashTable *tensors, AvatarDevice *device,
-    AvatarComponentKind part, const AvatarWeightList *list, const AvatarWeightSettings *settings,
-    AvatarWeightsMode mode, GError **error);
-/* One tensor of a part as float32 of the host; @t->data is to be freed with g_free(). The name must
- * be there. */
+    AvatarComponentKind component, const AvatarWeightList *list,
+    const AvatarWeightSettings *settings, AvatarWeightsMode mode, GError **error);
+/* Reads one tensor as float32.
+ * @tensors: table of name -> AvatarTensorSource, which has @name
+ * @t: (out): the tensor; free its data with g_free() */
 gboolean
 avatar_weights_read (GHashTable *tensors, const char *name, AvatarTensor *t, GError **error);
+/* @self may be %NULL. Operations of the device that read the weights must be complete. */
 void avatar_weights_free (AvatarWeights *self);
-/* Device memory for what is fixed; on the host, if units come and go, for one of them as well. */
+/* Returns: bytes of device memory that the weights occupy without a schedule: all weights as
+ * float32, or packed fixed tensors, and in the host's memory also the buffer of the largest
+ * group. */
 guint64 avatar_weights_fixed_bytes (AvatarWeights *self);
-/* Size of the values of all tensors in the dtypes of the file, in bytes. */
+/* Returns: size of the values in the dtypes of the file (bytes); 0 if the weights have no
+ * groups. */
 guint64 avatar_weights_file_bytes (AvatarWeights *self);
 
-/* Takes device memory for slots and for as many resident units of @route as there is room for (the
- * rest is streamed); an earlier route's is given back. AVATAR_ERROR_MEMORY says how much more
- * would do. */
+/**
+ * avatar_weights_set_schedule:
+ * @self: weights
+ * @ops: context of the computation; nothing happens in a dry run
+ * @schedule: order in which groups will be acquired, which is copied
+ *
+ * Allocates streaming slots, and keeps as many groups of the schedule resident as fit into the
+ * available memory. An earlier schedule is dropped first, so operations that read weights must be
+ * complete. Does nothing for weights that are always in memory.
+ *
+ * Returns: %FALSE with @error: AVATAR_ERROR_MEMORY, which has the missing number of bytes, if the
+ * memory does not suffice for the slots
+ */
 gboolean avatar_weights_set_schedule (AvatarWeights *self, AvatarOps *ops,
-    const AvatarWeightSchedule *route, GError **error);
-/* Gives that memory back, for others to use in between. */
+    const AvatarWeightSchedule *schedule, GError **error);
+/* Frees the memory of the schedule. Another one must be set before groups are acquired. Operations
+ * that read weights must be complete. */
 void avatar_weights_drop_schedule (AvatarWeights *self);
-/* The unit's tensors are on the device, for what is given to @ops' queue, until leave. No-ops in
- * a plan and on devices that are not discrete. Failures are kept in @ops. */
-void avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint unit);
-void avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint unit);
-/* Memory for what is always there: on the CPU all weights as float32. */
-guint64 avatar_weights_bytes (AvatarWeights *self);
+/* Makes the tensors of @group available to operations that are enqueued in the queue of @ops,
+ * until avatar_weights_release(). Blocks until the copy of the group is enqueued, or the run is
+ * cancelled. Does nothing in a dry run, after an error, and for weights that are always in
+ * memory. Errors are stored in @ops. */
+void avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint group);
+/* Allows the memory of @group to be reused after the operations that are enqueued by now. */
+void avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint group);
 
-/* Of AvatarWeightGroup (engine/weights/pack.h); %NULL on a device that is not discrete. */
+/* Returns: (transfer none) (nullable): array of AvatarWeightGroup (engine/weights/pack.h), the
+ * fixed tensors last; %NULL for weights that are always in memory as float32. */
 GArray *avatar_weights_get_groups (AvatarWeights *self);
 
-/* For messages and tests. */
+/* Fills @stats; all zero unless the weights are streamed to a discrete device. */
 void avatar_weights_get_stats (AvatarWeights *self, AvatarWeightStreamerStats *stats);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarWeights, avatar_weights_free)

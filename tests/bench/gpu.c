@@ -297,7 +297,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
              "\"check\": \"%08x\"}\n",
         name, full / n_full, times[0], runs, n_full, prepare, load, peak / 1048576.,
         memory.peak / 1048576., w.peak / 1048576., row->budget, stats.slots, stats.resident,
-        stats.units, is_finite (v, n) ? "true" : "false", total,
+        stats.groups, is_finite (v, n) ? "true" : "false", total,
         g_bytes_hash (g_bytes_new_static (v, n * sizeof (float))));
   avatar_ops_finish (b.ops);
   avatar_window_clear (&b.window);

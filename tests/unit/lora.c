@@ -278,7 +278,7 @@ static AvatarOps *
 fetch (AvatarWeights *weights, AvatarWeight handle, AvatarDevice *device, gsize bytes, float *out)
 {
   static const guint units[] = { 0 };
-  AvatarWeightSchedule route = { .units = units, .n = 1, .at_once = 1 };
+  AvatarWeightSchedule route = { .groups = units, .n = 1, .max_in_use = 1 };
   g_autoptr (GError) error = NULL;
   AvatarArena *arena
       = bytes ? avatar_arena_new (device, bytes, "a test", &error) : avatar_arena_new_dry_run ();

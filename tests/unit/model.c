@@ -258,8 +258,8 @@ test_weights (void)
 
   g_assert_no_error (error);
   avatar_device_get_memory (device, &memory);
-  g_assert_cmpuint (memory.now, ==, avatar_weights_bytes (weights));
-  g_assert_cmpuint (avatar_weights_bytes (dry_run), ==, avatar_weights_bytes (weights));
+  g_assert_cmpuint (memory.now, ==, avatar_weights_fixed_bytes (weights));
+  g_assert_cmpuint (avatar_weights_fixed_bytes (dry_run), ==, avatar_weights_fixed_bytes (weights));
   t = avatar_weight_tensor (a->layers[2].fc1.weight);
   g_assert_cmpint (t.dtype, ==, AVATAR_F32);
   g_assert_cmpint (t.shape[0], ==, 256);

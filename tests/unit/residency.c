@@ -412,7 +412,7 @@ test_in_time (Fixture *f, gconstpointer data)
 {
   static float values[64 * 64];
   guint way[UNITS];
-  const AvatarWeightSchedule route = { .units = way, .n = UNITS, .at_once = 2 };
+  const AvatarWeightSchedule route = { .groups = way, .n = UNITS, .max_in_use = 2 };
   const gint64 shape[] = { 64, 64 };
   g_autoptr (GBytes) bytes = g_bytes_new_static (values, sizeof values);
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);

@@ -77,7 +77,7 @@ test_weights (Fixture *f, gconstpointer data)
     threads[i] = g_thread_new (NULL, load, f);
   for (guint i = 0; i < 4; i++)
     weights[i] = g_thread_join (threads[i]);
-  once = avatar_weights_bytes (weights[0]);
+  once = avatar_weights_fixed_bytes (weights[0]);
   g_assert_cmpuint (once, >, 0);
   for (guint i = 0; i < 4; i++) {
     g_assert_cmpuint (held (f), ==, once);
