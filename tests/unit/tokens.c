@@ -174,7 +174,8 @@ static AvatarConfig *
 make_config (void)
 {
   AvatarConfig *config = avatar_config_released ();
-  char *text = read_file (TEXT "prompts.txt"), *found = strstr (text, "crop_start ");
+  g_autofree char *text = read_file (TEXT "prompts.txt");
+  const char *found = g_strstr_len (text, -1, "crop_start ");
 
   g_assert_nonnull (found);
   config->text.crop_start = strtoul (found + strlen ("crop_start "), NULL, 10);
@@ -184,7 +185,6 @@ make_config (void)
       "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the "
       "following aspects: 1. The main content and theme of the video.2. The "
       "color.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n");
-  g_free (text);
   return config;
 }
 

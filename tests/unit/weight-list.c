@@ -273,7 +273,8 @@ test_wrong_name (gconstpointer device_name)
       g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND);
       g_assert_null (weights);
       g_assert_cmpstr (error->message, ==,
-          "weights: tensor \"block.7.wrong.weight\" is missing, which the transformer needs");
+          "weights: the transformer needs tensor \"block.7.wrong.weight\", which is missing; "
+          "download or convert the file again");
       g_assert_null (block.right.weight.weights);
       continue;
     }
