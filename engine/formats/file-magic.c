@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Recognises files that are downloaded in place of weights. */
 #include "engine/formats/file-magic.h"
 
 #include <string.h>
@@ -14,19 +13,21 @@ starts_with (const guint8 *data, gsize size, const char *text)
 typedef struct
 {
   const char *kind, *advice;
-} Foreign;
+} FileMagic;
 
-static const Foreign *
+static const FileMagic *
 recognise (const guint8 *data, gsize size)
 {
-  static const Foreign empty = { "empty file", "the file is empty; fetch it again" };
-  static const Foreign pointer = { "Git LFS pointer",
-    "this is a Git LFS pointer, not the weights; run \"git lfs pull\" or fetch the file itself" };
-  static const Foreign page = { "web page",
+  static const FileMagic empty = { "empty file", "the file is empty; download it again" };
+  static const FileMagic pointer = {
+    "Git LFS pointer",
+    "this is a Git LFS pointer, not the weights; run \"git lfs pull\" or download the file itself"
+  };
+  static const FileMagic page = { "web page",
     "this is a web page, not the weights; the download address was wrong or needs a login" };
-  static const Foreign tar = { "tar archive",
-    "this is a tar archive, as the first versions of PyTorch wrote them, which is not read; load it "
-    "with PyTorch and save it again, or unpack it" };
+  static const FileMagic tar = { "tar archive",
+    "this is a tar archive, as the first versions of PyTorch wrote them, which is not supported; "
+    "load it with PyTorch and save it again, or unpack it" };
 
   if (size == 0)
     return &empty;
@@ -41,17 +42,17 @@ recognise (const guint8 *data, gsize size)
 }
 
 const char *
-avatar_foreign_name (const guint8 *data, gsize size)
+avatar_file_magic_advice (const guint8 *data, gsize size)
 {
-  const Foreign *foreign = recognise (data, size);
+  const FileMagic *magic = recognise (data, size);
 
-  return foreign ? foreign->advice : NULL;
+  return magic ? magic->advice : NULL;
 }
 
 const char *
-avatar_foreign_kind (const guint8 *data, gsize size)
+avatar_file_magic_kind (const guint8 *data, gsize size)
 {
-  const Foreign *foreign = recognise (data, size);
+  const FileMagic *magic = recognise (data, size);
 
-  return foreign ? foreign->kind : NULL;
+  return magic ? magic->kind : NULL;
 }

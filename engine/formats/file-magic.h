@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that a failed download leaves in place of weights. */
+/* Recognition of files that a failed download leaves in place of weights. */
 #pragma once
 
 #include <glib.h>
 
 G_BEGIN_DECLS
 
-/* Returns a sentence that names the kind of @data and a remedy; %NULL if the kind is not known. */
-const char *avatar_foreign_name (const guint8 *data, gsize size);
-/* Returns the kind alone, such as "web page". */
-const char *avatar_foreign_kind (const guint8 *data, gsize size);
+/* @data: first @size bytes of a file; 262 are sufficient
+ * Returns: (transfer none) (nullable): sentence with the kind of the file and a remedy; %NULL if it
+ * is not one of these files. */
+const char *avatar_file_magic_advice (const guint8 *data, gsize size);
+/* Returns: (transfer none) (nullable): kind of the file, such as "web page". */
+const char *avatar_file_magic_kind (const guint8 *data, gsize size);
 
 G_END_DECLS

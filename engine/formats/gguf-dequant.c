@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Block formats of ggml (ggml-common.h, dequantize_row_*() in ggml-quants.c). A block has one or
- * two float16 factors and small integers. In the formats called _K, 16 or 32 values share a smaller
- * factor of their own. The comments give the layout of a block in the order of its bytes; d and m
- * are float16 factors, q an integer. */
+ * two float16 factors and small integers. In the formats _K, each 16 or 32 values have a further
+ * factor. The comments state the layout of a block in the order of its bytes, and the value; d, m
+ * and dmin are float16 factors, q is an integer. */
 #include "engine/formats/gguf-dequant.h"
 
 #include "engine/base/tensor.h"
@@ -83,11 +83,11 @@ expand_q5_1 (float *out, const guint8 *in)
 static void
 expand_q2_k (float *out, const guint8 *in)
 {
-  float d = half (in + 80), least = half (in + 82);
+  float d = half (in + 80), min = half (in + 82);
 
   for (guint j = 0; j < 16; j++) { /* 16 values at a time */
     const guint8 *q = in + 16 + j / 8 * 32 + j % 2 * 16;
-    float factor = d * (in[j] & 15), offset = least * (in[j] >> 4);
+    float factor = d * (in[j] & 15), offset = min * (in[j] >> 4);
 
     for (guint i = 0; i < 16; i++)
       *out++ = factor * (q[i] >> j % 8 / 2 * 2 & 3) - offset;
@@ -135,7 +135,7 @@ unpack_pair (const guint8 *in, guint j, guint *factor, guint *offset)
 static void
 expand_q4_k (float *out, const guint8 *in)
 {
-  float d = half (in), least = half (in + 2);
+  float d = half (in), min = half (in + 2);
 
   for (guint j = 0; j < 8; j++) {
     const guint8 *q = in + 16 + j / 2 * 32;
@@ -143,7 +143,7 @@ expand_q4_k (float *out, const guint8 *in)
 
     unpack_pair (in + 4, j, &factor, &offset);
     for (guint i = 0; i < 32; i++)
-      *out++ = d * factor * (j % 2 ? q[i] >> 4 : q[i] & 15) - least * offset;
+      *out++ = d * factor * (j % 2 ? q[i] >> 4 : q[i] & 15) - min * offset;
   }
 }
 
@@ -151,7 +151,7 @@ expand_q4_k (float *out, const guint8 *in)
 static void
 expand_q5_k (float *out, const guint8 *in)
 {
-  float d = half (in), least = half (in + 2);
+  float d = half (in), min = half (in + 2);
 
   for (guint j = 0; j < 8; j++) {
     const guint8 *fifth = in + 16, *q = in + 48 + j / 2 * 32;
@@ -161,7 +161,7 @@ expand_q5_k (float *out, const guint8 *in)
     for (guint i = 0; i < 32; i++) {
       guint value = (j % 2 ? q[i] >> 4 : q[i] & 15) | (fifth[i] >> j & 1) << 4;
 
-      *out++ = d * factor * value - least * offset;
+      *out++ = d * factor * value - min * offset;
     }
   }
 }

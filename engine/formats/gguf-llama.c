@@ -8,10 +8,10 @@
 #define TOWER "vision_tower.vision_model."
 #define PROJECTOR "multi_modal_projector."
 
-/* "a" stands for "a.weight" and "a.bias". */
+/* Translation of "source.weight" and "source.bias". */
 typedef struct
 {
-  const char *theirs, *ours;
+  const char *source, *target;
   AvatarGgufOrder order;
 } Name;
 
@@ -64,60 +64,61 @@ avatar_gguf_kind (const char *architecture)
   return g_strcmp0 (architecture, "clip") == 0 ? AVATAR_GGUF_VISION : AVATAR_GGUF_OTHER;
 }
 
-/* Finds @name, which ends at @end, among @n names. */
+/* Returns the translation of @name, which ends at @end, or NULL. */
 static const Name *
 look_up (const Name *names, guint n, const char *name, const char *end)
 {
   gsize length = end - name;
 
   for (guint i = 0; i < n; i++)
-    if (strlen (names[i].theirs) == length && strncmp (names[i].theirs, name, length) == 0)
+    if (strlen (names[i].source) == length && strncmp (names[i].source, name, length) == 0)
       return &names[i];
   return NULL;
 }
 
-/* Returns the other matrix of an MLP. */
+/* Returns the translation of the other matrix, if @name is one of the two matrices of an MLP. */
 static const Name *
 swap (const Name *name)
 {
-  if (strcmp (name->theirs, "ffn_up") == 0)
+  if (strcmp (name->source, "ffn_up") == 0)
     return name + 1;
-  return strcmp (name->theirs, "ffn_down") == 0 ? name - 1 : name;
+  return strcmp (name->source, "ffn_down") == 0 ? name - 1 : name;
 }
 
 char *
 avatar_gguf_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order)
 {
-  gboolean sees = kind == AVATAR_GGUF_VISION || kind == AVATAR_GGUF_OLD_VISION;
+  gboolean is_vision = kind == AVATAR_GGUF_VISION || kind == AVATAR_GGUF_OLD_VISION;
   const char *end = strrchr (name, '.');
   const Name *found;
   int start = 0;
   guint layer;
 
   *order = AVATAR_GGUF_IN_ORDER;
-  if (sees && (strcmp (name, "v.class_embd") == 0 || strcmp (name, "v.class_embd.weight") == 0))
+  if (is_vision
+      && (strcmp (name, "v.class_embd") == 0 || strcmp (name, "v.class_embd.weight") == 0))
     return g_strdup (TOWER "embeddings.class_embedding");
   if (kind == AVATAR_GGUF_OTHER || !end
       || (strcmp (end, ".weight") != 0 && strcmp (end, ".bias") != 0))
     return NULL;
-  if (sscanf (g_str_has_prefix (name, "v.") == sees ? name + (sees ? 2 : 0) : "", "blk.%3u.%n",
-          &layer, &start)
+  if (sscanf (g_str_has_prefix (name, "v.") == is_vision ? name + (is_vision ? 2 : 0) : "",
+          "blk.%3u.%n", &layer, &start)
           != 1
       || start == 0) {
-    found = sees ? look_up (vision, G_N_ELEMENTS (vision), name, end)
-                 : look_up (llama, G_N_ELEMENTS (llama), name, end);
-    return found ? g_strconcat (found->ours, end, NULL) : NULL;
+    found = is_vision ? look_up (vision, G_N_ELEMENTS (vision), name, end)
+                      : look_up (llama, G_N_ELEMENTS (llama), name, end);
+    return found ? g_strconcat (found->target, end, NULL) : NULL;
   }
-  name += start + (sees ? 2 : 0);
+  name += start + (is_vision ? 2 : 0);
   if (end < name)
     return NULL;
-  found = sees ? look_up (vision_layer, G_N_ELEMENTS (vision_layer), name, end)
-               : look_up (llama_layer, G_N_ELEMENTS (llama_layer), name, end);
+  found = is_vision ? look_up (vision_layer, G_N_ELEMENTS (vision_layer), name, end)
+                    : look_up (llama_layer, G_N_ELEMENTS (llama_layer), name, end);
   if (!found)
     return NULL;
   if (kind == AVATAR_GGUF_OLD_VISION)
     found = swap (found);
   *order = found->order;
-  return g_strdup_printf ("%slayers.%u.%s%s", sees ? TOWER "encoder." : LLAMA, layer, found->ours,
-      end);
+  return g_strdup_printf ("%slayers.%u.%s%s", is_vision ? TOWER "encoder." : LLAMA, layer,
+      found->target, end);
 }

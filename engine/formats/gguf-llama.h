@@ -9,11 +9,11 @@ G_BEGIN_DECLS
 
 typedef enum
 {
-  AVATAR_GGUF_OTHER,  /* names are not translated */
-  AVATAR_GGUF_LLAMA,  /* the language model */
-  AVATAR_GGUF_VISION, /* CLIP's vision tower and a projector: a file called mmproj */
-  /* the same by converters from before 2025 (llama.cpp/examples/llava), for which ffn_down is the
-   * first matrix of an MLP */
+  AVATAR_GGUF_OTHER,  /* another model; names are not translated */
+  AVATAR_GGUF_LLAMA,  /* language model */
+  AVATAR_GGUF_VISION, /* CLIP's vision tower and a projector, in files called mmproj */
+  /* The same, from converters before 2025 (llama.cpp/examples/llava), in which ffn_down is the
+   * first matrix of an MLP. */
   AVATAR_GGUF_OLD_VISION,
 } AvatarGgufKind;
 
@@ -25,10 +25,13 @@ typedef enum
   AVATAR_GGUF_BY_KV_HEAD, /* k: permuted within each key-value head */
 } AvatarGgufOrder;
 
-/* @architecture: value of general.architecture */
+/* @architecture: (nullable): value of "general.architecture" in the file
+ * Returns: kind of the file; never AVATAR_GGUF_OLD_VISION, which only the shapes reveal. */
 AvatarGgufKind avatar_gguf_kind (const char *architecture);
-/* Returns the release's name of @name in files of @kind; %NULL: it is not one of llama.cpp's names.
- * @order: (out): order of the tensor's rows. Free with g_free(). */
+/* @name: name of a tensor in a file of @kind
+ * @order: (out): order of the tensor's rows
+ * Returns: (transfer full) (nullable): name in the release; %NULL if @name is not one of
+ * llama.cpp's names. */
 char *avatar_gguf_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order);
 
 G_END_DECLS

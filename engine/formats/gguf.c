@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GGUF, versions 2 and 3 (docs/dev/spec/vae-text-face-formats.md 5.5): properties, a table of
- * tensors, their data. Dimensions are stored innermost first. Blocks are expanded, and permuted
- * rows put in order, when a source is read. */
+ * tensors, and their data. Dimensions are stored innermost first. Blocks are expanded, and permuted
+ * rows are reordered, when a source is read. */
 #include "engine/formats/gguf.h"
 
 #include "engine/formats/gguf-llama.h"
 
 #include <string.h>
 
-#define MAX_ENTRIES 65536 /* properties; tensors */
+/* Limit of the number of properties, and of the number of tensors. */
+#define MAX_ENTRIES 65536
 #define MAX_NAME 1024
 #define MAX_ALIGNMENT 65536
 #define MAX_HEADS 1024
@@ -43,8 +44,8 @@ struct _AvatarGguf
   char *architecture;
   guint64 heads, kv_heads; /* attention heads of a language model */
   GHashTable *shapes;      /* name -> Shape */
-  GArray *entries;         /* of Entry */
-  GHashTable *reasons;     /* name -> why the tensor is not among the entries */
+  GArray *entries;         /* array of Entry */
+  GHashTable *unusable;    /* name (owned) -> reason (static) */
   gboolean failed;
 };
 
@@ -61,7 +62,7 @@ fail (AvatarGguf *self, GError **error, const char *text)
   return FALSE;
 }
 
-/* Returns the next @n bytes; NULL and @failed if the file ends before. */
+/* Returns the next @n bytes, or NULL with @failed set if the file ends before. */
 static const guint8 *
 take (AvatarGguf *self, guint64 n)
 {
@@ -86,7 +87,7 @@ take_le (AvatarGguf *self, guint bytes)
   return GUINT64_FROM_LE (value);
 }
 
-/* Returns a string that is a valid name; NULL and @failed otherwise. */
+/* Returns the next string, or NULL with @failed set if it is not a valid name. */
 static char *
 take_name (AvatarGguf *self)
 {
@@ -143,23 +144,23 @@ take_shape (AvatarGguf *self, const char *tensor, guint type, guint64 n)
 }
 
 static gboolean
-is_whole (guint type)
+is_integer (guint type)
 {
   return type < 6 || type == 10 || type == 11;
 }
 
-/* Reads the value of a property that is used. FALSE: @key is not one of these. */
+/* Reads the value of a property that is needed. Returns FALSE if @key is not one of these. */
 static gboolean
-take_wanted (AvatarGguf *self, const char *key, guint type)
+take_needed (AvatarGguf *self, const char *key, guint type)
 {
   if (type == 4 && strcmp (key, "general.alignment") == 0) {
     self->alignment = take_le (self, 4);
   } else if (type == TYPE_STRING && strcmp (key, "general.architecture") == 0) {
     g_free (self->architecture);
     self->architecture = take_name (self);
-  } else if (is_whole (type) && strcmp (key, "llama.attention.head_count") == 0) {
+  } else if (is_integer (type) && strcmp (key, "llama.attention.head_count") == 0) {
     self->heads = take_le (self, value_size (type));
-  } else if (is_whole (type) && strcmp (key, "llama.attention.head_count_kv") == 0) {
+  } else if (is_integer (type) && strcmp (key, "llama.attention.head_count_kv") == 0) {
     self->kv_heads = take_le (self, value_size (type));
   } else {
     return FALSE;
@@ -175,7 +176,7 @@ take_property (AvatarGguf *self)
   guint type = take_le (self, 4);
   guint64 n = 1;
 
-  if (!key || take_wanted (self, key, type))
+  if (!key || take_needed (self, key, type))
     return;
   if (type == TYPE_ARRAY) {
     type = take_le (self, 4);
@@ -188,8 +189,8 @@ take_property (AvatarGguf *self)
   skip_values (self, type, n);
 }
 
-/* Counts the values of a shape. FALSE: values or strides exceed the address space; strides must fit
- * even if a dimension is 0. */
+/* Counts the values of a shape. Returns FALSE if values or strides exceed the address space;
+ * strides must fit even if a dimension is 0. */
 static gboolean
 count (const gint64 *shape, guint rank, guint64 *n)
 {
@@ -205,7 +206,7 @@ count (const gint64 *shape, guint rank, guint64 *n)
   return TRUE;
 }
 
-/* Entry of the table of tensors. */
+/* Entry of the table of tensors; @offset from the end of the table. */
 typedef struct
 {
   guint rank, type;
@@ -213,27 +214,28 @@ typedef struct
   guint64 n, offset;
 } Info;
 
+/* Reads an entry. Returns NULL, or the reason why the tensor cannot be used. */
 static const char *
 take_info (AvatarGguf *self, Info *info)
 {
-  const char *why = NULL;
+  const char *reason = NULL;
 
   info->rank = take_le (self, 4);
   if (info->rank > AVATAR_MAX_RANK || info->rank == 0) {
     self->failed = self->failed || info->rank > 64;
-    why = "it has no dimensions, or more than 5";
+    reason = "it has no dimensions, or more than 5";
   }
   for (guint i = 0; i < info->rank && !self->failed; i++) {
     gint64 side = take_le (self, 8);
 
-    if (!why)
+    if (!reason)
       info->shape[info->rank - 1 - i] = side;
   }
-  if (!why && !count (info->shape, info->rank, &info->n))
-    why = "its shape is too large for the address space";
+  if (!reason && !count (info->shape, info->rank, &info->n))
+    reason = "its shape is too large for the address space";
   info->type = take_le (self, 4);
   info->offset = take_le (self, 8);
-  return why;
+  return reason;
 }
 
 /* Restores the shape before the tensor was flattened, if it has as many values. */
@@ -249,7 +251,8 @@ unflatten (AvatarGguf *self, const char *name, Info *info)
   memcpy (info->shape, shape->shape, sizeof info->shape);
 }
 
-/* Sets dtype or block format of @source; NULL, or why the tensor is not read. */
+/* Sets dtype and block format of @source. Returns NULL, or the reason why the tensor cannot be
+ * used. */
 static const char *
 set_format (const Info *info, AvatarTensorSource *source)
 {
@@ -268,14 +271,14 @@ set_format (const Info *info, AvatarTensorSource *source)
   source->dtype = AVATAR_F32;
   source->block = avatar_gguf_block (info->type);
   if (!source->block)
-    return "its quantisation is not read (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, "
-           "Q4_0, Q3_K and Q2_K are)";
+    return "its quantisation is not supported (F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, "
+           "Q4_1, Q4_0, Q3_K and Q2_K are)";
   if (info->shape[info->rank - 1] % source->block->values)
     return "its rows are not a whole number of blocks";
   return NULL;
 }
 
-/* Offsets are from the end of the table, which is not known yet. */
+/* Adds the next tensor. Its offset is from the end of the table, which is not known yet. */
 static void
 take_tensor (AvatarGguf *self)
 {
@@ -283,14 +286,14 @@ take_tensor (AvatarGguf *self)
   AvatarTensorSource format = { 0 };
   Info info = { 0 };
   Entry e = { 0 };
-  const char *why = take_info (self, &info);
+  const char *reason = take_info (self, &info);
 
   if (self->failed)
     return;
-  if (!why)
-    why = set_format (&info, &format);
-  if (why) {
-    g_hash_table_insert (self->reasons, g_steal_pointer (&name), (gpointer) why);
+  if (!reason)
+    reason = set_format (&info, &format);
+  if (reason) {
+    g_hash_table_insert (self->unusable, g_steal_pointer (&name), (gpointer) reason);
     return;
   }
   unflatten (self, name, &info);
@@ -306,12 +309,13 @@ take_tensor (AvatarGguf *self)
 static char *
 translate_name (AvatarGgufKind kind, const char *name, AvatarGgufOrder *order)
 {
-  char *ours = avatar_gguf_name (kind, name, order);
+  char *translated = avatar_gguf_name (kind, name, order);
 
-  return ours ? ours : g_strdup (name);
+  return translated ? translated : g_strdup (name);
 }
 
-/* TRUE if the first matrix of an MLP, which has more rows than columns, has the second's name. */
+/* Returns TRUE if the first matrix of an MLP, which has more rows than columns, has the name of the
+ * second. */
 static gboolean
 is_swapped (AvatarGguf *self)
 {
@@ -325,13 +329,14 @@ is_swapped (AvatarGguf *self)
 }
 
 static AvatarGgufKind
-kind_of (AvatarGguf *self)
+find_kind (AvatarGguf *self)
 {
   AvatarGgufKind kind = avatar_gguf_kind (self->architecture);
 
   return kind == AVATAR_GGUF_VISION && is_swapped (self) ? AVATAR_GGUF_OLD_VISION : kind;
 }
 
+/* Stores the sides and heads of a matrix whose rows are permuted. */
 static gboolean
 set_order (AvatarGguf *self, Entry *e, AvatarGgufOrder order, GError **error)
 {
@@ -343,41 +348,42 @@ set_order (AvatarGguf *self, Entry *e, AvatarGgufOrder order, GError **error)
     return TRUE;
   if (s->rank > 2 || heads == 0 || heads > MAX_HEADS || rows % (2 * heads))
     return fail (self, error,
-        "has a matrix of queries or keys whose rows cannot be divided into the number of heads that "
-        "it states, so that their order cannot be restored; fetch it again");
+        "has a matrix of queries or keys whose rows are not a multiple of its number of heads, so "
+        "that their order cannot be restored; download it again");
   s->heads = heads;
   s->rows = rows;
   s->cols = avatar_tensor_source_n (s) / rows;
   return TRUE;
 }
 
-/* Translates llama.cpp's names and notes permuted rows. */
+/* Translates llama.cpp's names and finds permuted rows. */
 static gboolean
 translate (AvatarGguf *self, GError **error)
 {
-  GHashTable *reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  AvatarGgufKind kind = kind_of (self);
+  GHashTable *unusable = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  AvatarGgufKind kind = find_kind (self);
   gboolean done = TRUE;
   AvatarGgufOrder order;
   GHashTableIter iter;
-  gpointer name, why;
+  gpointer name, reason;
 
-  g_hash_table_iter_init (&iter, self->reasons);
-  while (g_hash_table_iter_next (&iter, &name, &why))
-    g_hash_table_insert (reasons, translate_name (kind, name, &order), why);
-  g_hash_table_unref (self->reasons);
-  self->reasons = reasons;
+  g_hash_table_iter_init (&iter, self->unusable);
+  while (g_hash_table_iter_next (&iter, &name, &reason))
+    g_hash_table_insert (unusable, translate_name (kind, name, &order), reason);
+  g_hash_table_unref (self->unusable);
+  self->unusable = unusable;
   for (guint i = 0; i < self->entries->len && done; i++) {
     Entry *e = &g_array_index (self->entries, Entry, i);
-    g_autofree char *theirs = e->name;
+    g_autofree char *name_in_file = e->name;
 
-    e->name = translate_name (kind, theirs, &order);
+    e->name = translate_name (kind, name_in_file, &order);
     done = set_order (self, e, order, error);
   }
   return done;
 }
 
-/* Sets the offsets of all tensors. A tensor outside the file makes the whole file invalid. */
+/* Sets the offsets of all tensors. A tensor outside the file makes the whole file invalid.
+ * @start: offset of the data of all tensors */
 static gboolean
 place_tensors (AvatarGguf *self, guint64 start, GError **error)
 {
@@ -387,11 +393,11 @@ place_tensors (AvatarGguf *self, guint64 start, GError **error)
     Entry *e = &g_array_index (self->entries, Entry, i);
     guint64 offset = e->source.offset, bytes = avatar_tensor_source_stored_size (&e->source);
 
-    if (!g_hash_table_add (names, e->name) || g_hash_table_contains (self->reasons, e->name))
-      return fail (self, error, "has two tensors of one name; fetch it again");
+    if (!g_hash_table_add (names, e->name) || g_hash_table_contains (self->unusable, e->name))
+      return fail (self, error, "has two tensors with the same name; download it again");
     if (start > self->size || offset > self->size - start || bytes > self->size - start - offset)
       return fail (self, error,
-          "is truncated: a tensor ends after the end of the file; fetch it again");
+          "is truncated: a tensor ends after the end of the file; download it again");
     e->source.name = e->name;
     e->source.offset = start + offset;
   }
@@ -408,20 +414,20 @@ parse (AvatarGguf *self, GError **error)
   n_tensors = take_le (self, 8);
   n_properties = take_le (self, 8);
   if (self->failed || (version != 2 && version != 3))
-    return fail (self, error, "is truncated, or its version is not 2 or 3; fetch it again");
+    return fail (self, error, "is truncated, or its version is not 2 or 3; download it again");
   if (n_tensors > MAX_ENTRIES || n_properties > MAX_ENTRIES)
-    return fail (self, error, "states more than 65536 tensors or properties; fetch it again");
+    return fail (self, error, "states more than 65536 tensors or properties; download it again");
   self->alignment = 32;
   for (guint64 i = 0; i < n_properties && !self->failed; i++)
     take_property (self);
   for (guint64 i = 0; i < n_tensors && !self->failed; i++)
     take_tensor (self);
   if (self->failed)
-    return fail (self, error, "is broken or truncated within its table; fetch it again");
+    return fail (self, error, "is broken or truncated within its table; download it again");
   self->header_length = self->at;
   if (self->alignment == 0 || self->alignment > MAX_ALIGNMENT)
     return fail (self, error,
-        "states an alignment of 0 or of more than 65536 bytes; fetch it again");
+        "states an alignment of 0 or of more than 65536 bytes; download it again");
   return translate (self, error)
       && place_tensors (self, (self->at + self->alignment - 1) / self->alignment * self->alignment,
           error);
@@ -444,7 +450,7 @@ avatar_gguf_open_bytes (GBytes *bytes, const char *name, GError **error)
   self->shapes = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_array_set_clear_func (self->entries, entry_clear);
-  self->reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  self->unusable = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   if (!parse (self, error))
     g_clear_pointer (&self, avatar_gguf_free);
   return self;
@@ -455,7 +461,7 @@ avatar_gguf_free (AvatarGguf *self)
 {
   if (!self)
     return;
-  g_hash_table_unref (self->reasons);
+  g_hash_table_unref (self->unusable);
   g_array_unref (self->entries);
   g_hash_table_unref (self->shapes);
   g_bytes_unref (self->bytes);
@@ -480,9 +486,9 @@ avatar_gguf_nth (AvatarGguf *self, guint i, AvatarTensorSource *out)
 }
 
 GHashTable *
-avatar_gguf_get_reasons (AvatarGguf *self)
+avatar_gguf_get_unusable (AvatarGguf *self)
 {
-  return self->reasons;
+  return self->unusable;
 }
 
 const guint8 *

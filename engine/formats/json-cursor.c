@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+/* Number of bytes of a text that are shown in an error. */
 #define MAX_SHOWN 40
 
 static gboolean
@@ -25,11 +26,11 @@ const char *
 avatar_json_read_escape (const char *p, const char *end, gunichar *c)
 {
   static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-  const char *hit = p < end && *p ? strchr (from, *p) : NULL;
+  const char *found = p < end && *p ? strchr (from, *p) : NULL;
   gunichar low;
 
-  if (hit) {
-    *c = to[hit - from];
+  if (found) {
+    *c = to[found - from];
     return p + 1;
   }
   if (p == end || *p != 'u' || !read_hex (p + 1, end, c))
@@ -107,8 +108,8 @@ avatar_json_cursor_next (AvatarJsonCursor *self, char bracket)
   return TRUE;
 }
 
-/* Returns the first quote, backslash or control character from @p on, or @end. ORs the bytes before
- * it into *@bits. */
+/* Returns the first quote, backslash or control character after @p, or @end. The bytes before it
+ * are combined into *@bits by OR. */
 static const char *
 skip_plain (const char *p, const char *end, guint8 *bits)
 {
@@ -142,7 +143,7 @@ unescape (const char *p, const char *end, GString *scratch, guint8 *bits)
 gboolean
 avatar_json_cursor_string (AvatarJsonCursor *self, GString *scratch, AvatarJsonText *out)
 {
-  static const char expected[] = "a string of UTF-8 and JSON's escapes";
+  static const char expected[] = "a string of valid UTF-8 and escapes";
   const char *start, *stop;
   guint8 bits = 0;
 
@@ -211,7 +212,7 @@ avatar_json_cursor_skip (AvatarJsonCursor *self)
     depth -= c == '}' || c == ']';
   }
   self->at = p;
-  return (p > start && p < self->end) || fail (self, "a value, and the end of its list");
+  return (p > start && p < self->end) || fail (self, "a value and the end of its list");
 }
 
 gboolean
@@ -222,7 +223,7 @@ avatar_json_cursor_finish (AvatarJsonCursor *self)
 }
 
 void
-avatar_json_cursor_complain (const AvatarJsonCursor *self, const char *name, GError **error)
+avatar_json_cursor_set_error (const AvatarJsonCursor *self, const char *name, GError **error)
 {
   g_autofree char *found = g_utf8_make_valid (self->at, MIN (self->end - self->at, MAX_SHOWN));
 

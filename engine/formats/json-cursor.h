@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads JSON text without building a tree, for lists of hundreds of thousands of values. Follows
+/* Reader of JSON text that builds no tree, for lists of hundreds of thousands of values. It follows
  * RFC 8259 strictly, unlike json-glib. */
 #pragma once
 
@@ -8,55 +8,69 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarJsonCursor:
+ * AvatarJsonCursor: position in a JSON text
+ * @start, @end: bounds of the text
  * @at: position of the next value, or of white space before it
- * @expected: (nullable): after an error, what was expected at @at; nothing more is read then
+ * @expected: (nullable): set after an error: description of the expected text at @at. Nothing more
+ *   is read then
+ * @first: TRUE before the first value of a list or object
  *
- * A list is read by avatar_json_cursor_enter(), then avatar_json_cursor_next() before each value
- * until it is %FALSE. avatar_json_cursor_name() reads the name of an object's member.
+ * To read a list, call avatar_json_cursor_enter(), and avatar_json_cursor_next() before each value,
+ * until it returns %FALSE. In an object, avatar_json_cursor_name() reads the name of a member. The
+ * functions return %FALSE after an error, with @expected set.
  */
 typedef struct
 {
   const char *start, *at, *end;
   const char *expected;
-  gboolean first; /* TRUE before the first value of a list */
+  gboolean first;
 } AvatarJsonCursor;
 
-/* Text of a string, not terminated by 0. */
+/* String of @n bytes, without a terminator. */
 typedef struct
 {
   const char *text;
   gsize n;
 } AvatarJsonText;
 
-/* TRUE if @self is @other. */
+/* Returns: TRUE if both strings are equal. */
 gboolean avatar_json_text_is (AvatarJsonText self, const char *other);
 
-/* @text must outlive the cursor. */
+/* @text: [length] must outlive the cursor
+ * Returns: a cursor at the start of @text. */
 AvatarJsonCursor avatar_json_cursor (const char *text, gsize length);
-/* TRUE if the next value begins with @c, one of {["; does not move the cursor. */
+/* @c: one of {["
+ * Returns: TRUE if the next value begins with @c. Only white space is skipped. */
 gboolean avatar_json_cursor_is_at (AvatarJsonCursor *self, char c);
-/* Enters an object or a list. @bracket: { or [ */
+/* Enters an object or a list.
+ * @bracket: { or [ */
 gboolean avatar_json_cursor_enter (AvatarJsonCursor *self, char bracket);
-/* Moves to the next value. @bracket: the closing bracket, } or ]. FALSE: there are no more
- * values, or @expected is set. */
+/* Moves to the next value of an object or a list, or leaves it after the last value.
+ * @bracket: closing bracket, } or ]
+ * Returns: FALSE if there are no more values. */
 gboolean avatar_json_cursor_next (AvatarJsonCursor *self, char bracket);
-/* Reads a string of UTF-8 without NUL. *@out is valid as long as the text, and until @scratch is
- * used again, in which strings with escapes are decoded. */
+/* Reads a string. Strings that are not valid UTF-8 or contain NUL are errors.
+ * @scratch: buffer for decoded strings with escapes
+ * @out: (out): valid until @scratch is used again */
 gboolean avatar_json_cursor_string (AvatarJsonCursor *self, GString *scratch, AvatarJsonText *out);
 /* Reads a string and the colon after it. */
 gboolean avatar_json_cursor_name (AvatarJsonCursor *self, GString *scratch, AvatarJsonText *out);
-/* Reads an integer of at most 9 digits without a sign. FALSE: @expected is set. */
+/* Reads an integer of at most 9 digits without a sign.
+ * Returns: FALSE if there is no such integer; @expected is not set. */
 gboolean avatar_json_cursor_count (AvatarJsonCursor *self, gint32 *out);
-/* Skips a value. Only strings and brackets in it are checked. */
+/* Skips a value. Only its strings and brackets are checked. */
 gboolean avatar_json_cursor_skip (AvatarJsonCursor *self);
-/* TRUE if only white space follows and no error occurred. */
+/* Returns: TRUE if only white space follows. */
 gboolean avatar_json_cursor_finish (AvatarJsonCursor *self);
-/* Sets @error to what was expected and what was found. @name: name of the file */
-void avatar_json_cursor_complain (const AvatarJsonCursor *self, const char *name, GError **error);
+/* Sets AVATAR_ERROR_FORMAT with the expected and the found text. @expected must be set.
+ * @name: name of the file */
+void avatar_json_cursor_set_error (const AvatarJsonCursor *self, const char *name, GError **error);
 
-/* Decodes the escape at @p, after the backslash, to @c. Returns its end; NULL if it is not an
- * escape of JSON, or is half of a surrogate pair. */
+/* Decodes an escape sequence.
+ * @p: position after the backslash
+ * @c: (out): the character
+ * Returns: end of the sequence; NULL if it is not an escape of JSON, or is half of a surrogate
+ * pair. */
 const char *avatar_json_read_escape (const char *p, const char *end, gunichar *c);
 
 G_END_DECLS

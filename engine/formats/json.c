@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* json-glib parses recursively, accepts more than JSON, and takes quadratic time if a name is
- * repeated, so that a few MiB could keep it busy for minutes. Depth, text encoding, the type of the
- * root and repeated names are therefore checked before it parses a file. */
+/* Checks before json-glib parses a file. json-glib parses recursively, accepts more than JSON, and
+ * needs quadratic time if a name is repeated, which can be minutes for a few MiB. The depth, the
+ * text encoding, the type of the root and repeated names are therefore checked first. */
 #include "engine/formats/json.h"
 
 #include "engine/formats/json-cursor.h"
@@ -11,22 +11,25 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Limit of the size of a configuration (bytes). */
 #define MAX_CONFIG (1u << 20)
 #define MAX_DEPTH 32
+/* Number of bytes of a name that are shown in an error. */
 #define MAX_SHOWN 200
 
 typedef enum
 {
-  TEXT_FINE,
-  TEXT_DEEP,
-  TEXT_FOREIGN,
-  TEXT_ESCAPE,
+  TEXT_VALID,
+  TEXT_TOO_DEEP,
+  TEXT_BAD_CHARACTER,
+  TEXT_BAD_ESCAPE,
 } TextKind;
 
-/* json-glib also accepts comments and single quotes, which could hide brackets from the check of
- * the depth. Only characters of JSON may therefore stand outside strings. */
+/* Checks the depth and the characters. json-glib also accepts comments and single quotes, which
+ * could hide brackets from the check of the depth. Only characters of JSON are therefore allowed
+ * outside strings. */
 static TextKind
-judge (const char *data, gsize length)
+check_text (const char *data, gsize length)
 {
   static const char allowed[] = " \t\r\n{}[]:,+-.0123456789eEtrufalsn";
   gboolean in_string = FALSE;
@@ -35,30 +38,30 @@ judge (const char *data, gsize length)
   for (gsize i = 0; i < length; i++) {
     char c = data[i];
 
-    /* json-glib accepts a quote in place of a digit and would see other strings */
+    /* json-glib accepts a quote instead of a digit, and would find other strings */
     if (in_string && c == '\\') {
       gunichar escaped;
       const char *end = avatar_json_read_escape (data + i + 1, data + length, &escaped);
 
       if (!end)
-        return TEXT_ESCAPE;
+        return TEXT_BAD_ESCAPE;
       i = end - data - 1;
     } else if (c == '"')
       in_string = !in_string;
     else if (in_string)
       continue;
     else if (c == '\0' || !strchr (allowed, c))
-      return TEXT_FOREIGN;
+      return TEXT_BAD_CHARACTER;
     else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
-      return TEXT_DEEP;
+      return TEXT_TOO_DEEP;
     else if ((c == '}' || c == ']') && depth > 0)
       depth--;
   }
-  return TEXT_FINE;
+  return TEXT_VALID;
 }
 
-/* Appends the character of the escape at @p, after the backslash. Returns the escape's end; NULL if
- * it is not an escape of JSON, or its character is not allowed in a name. */
+/* Appends the character of the escape at @p, after the backslash. Returns the end of the escape, or
+ * NULL if it is not an escape of JSON or its character is not allowed in a name. */
 static const char *
 unescape (const char *p, const char *end, GString *out)
 {
@@ -71,7 +74,7 @@ unescape (const char *p, const char *end, GString *out)
   return p;
 }
 
-/* Returns the name between @p and @end without escapes; NULL as of unescape(). */
+/* Returns the name between @p and @end with decoded escapes, or NULL if an escape is invalid. */
 static char *
 read_name (const char *p, const char *end)
 {
@@ -97,6 +100,7 @@ string_end (const char *data, gsize length, gsize i)
   return MIN (i, length);
 }
 
+/* Returns TRUE if the string that ends at @after is the name of a member. */
 static gboolean
 is_name (const char *data, gsize length, gsize after)
 {
@@ -105,16 +109,16 @@ is_name (const char *data, gsize length, gsize after)
   return after < length && data[after] == ':';
 }
 
-/* TRUE if a name is repeated in an object, or is invalid. @which: (out): the name with its escapes.
- * Called after the depth has been checked. */
+/* Returns TRUE if a name is invalid or is repeated in an object. The depth must have been checked.
+ * @found: (out): this name, as it is written */
 static gboolean
-find_bad_name (const char *data, gsize length, char **which)
+find_bad_name (const char *data, gsize length, char **found)
 {
   GHashTable *names[MAX_DEPTH + 1] = { NULL };
   guint depth = 0;
 
-  *which = NULL;
-  for (gsize i = 0; i < length && !*which; i++) {
+  *found = NULL;
+  for (gsize i = 0; i < length && !*found; i++) {
     gsize start = i + 1;
     char *name;
 
@@ -133,11 +137,11 @@ find_bad_name (const char *data, gsize length, char **which)
       names[depth] = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
     name = read_name (data + start, data + i);
     if (!name || !g_hash_table_add (names[depth], name))
-      *which = g_strndup (data + start, MIN (i - start, MAX_SHOWN));
+      *found = g_strndup (data + start, MIN (i - start, MAX_SHOWN));
   }
   for (guint i = 0; i <= MAX_DEPTH; i++)
     g_clear_pointer (&names[i], g_hash_table_unref);
-  return *which != NULL;
+  return *found != NULL;
 }
 
 JsonObject *
@@ -163,20 +167,20 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
         name);
     return NULL;
   }
-  kind = judge (data, length);
-  if (kind != TEXT_FINE) {
-    if (kind == TEXT_DEEP)
+  kind = check_text (data, length);
+  if (kind != TEXT_VALID) {
+    if (kind == TEXT_TOO_DEEP)
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
           "%s: the JSON text is nested deeper than %d levels", name, MAX_DEPTH);
-    else if (kind == TEXT_ESCAPE)
+    else if (kind == TEXT_BAD_ESCAPE)
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
           "%s: not valid JSON: a backslash in a string begins an invalid escape, or half of a "
           "surrogate pair",
           name);
     else
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-          "%s: not valid JSON: a character that is allowed only in strings stands outside a string "
-          "(comments and single quotes are not JSON)",
+          "%s: not valid JSON: found a character outside of strings that is allowed only in strings; "
+          "remove comments and single quotes",
           name);
     return NULL;
   }
@@ -209,13 +213,14 @@ avatar_json_read_config (const char *path, gsize *length, GError **error)
 }
 
 char *
-avatar_json_read (const char *path, gsize most, const char *what, gsize *length, GError **error)
+avatar_json_read (const char *path, gsize max_bytes, const char *kind, gsize *length,
+    GError **error)
 {
   g_autoptr (GError) read_error = NULL;
   char *text = NULL;
   GStatBuf st;
 
-  /* checked before opening: a pipe would block, and an endless file would fill the memory */
+  /* Checked before opening: a pipe would block, and a device could fill the memory. */
   if (g_stat (path, &st) < 0) {
     gboolean missing = errno == ENOENT || errno == ENOTDIR;
 
@@ -225,13 +230,13 @@ avatar_json_read (const char *path, gsize most, const char *what, gsize *length,
   }
   if (!S_ISREG (st.st_mode)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-        "%s: this is not a regular file; %s was expected", path, what);
+        "%s: this is not a regular file; expected %s", path, kind);
     return NULL;
   }
-  if (st.st_size < 0 || (guint64) st.st_size > most) {
+  if (st.st_size < 0 || (guint64) st.st_size > max_bytes) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: %" G_GINT64_FORMAT " bytes; %s has at most %" G_GSIZE_FORMAT, path,
-        (gint64) st.st_size, what, most);
+        (gint64) st.st_size, kind, max_bytes);
     return NULL;
   }
   if (!g_file_get_contents (path, &text, length, &read_error))

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Copies from mapped files that may be cut short at any time. */
 #define _GNU_SOURCE
 #include "engine/formats/mapped-file.h"
 
@@ -10,7 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Bytes that a pipe accepts without blocking, at least. */
+/* Number of bytes that every pipe accepts without blocking. */
 #define PIPE_BYTES 4096
 
 GBytes *
@@ -22,7 +21,7 @@ avatar_mapped_open (const char *path, GError **error)
 
   if (g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-        "%s: this is not a regular file; a file of weights was expected", path);
+        "%s: this is not a regular file; expected a file of weights", path);
     return NULL;
   }
   file = g_mapped_file_new (path, FALSE, &map_error);
@@ -50,7 +49,7 @@ read_all (int fd, guint8 *dst, gsize bytes)
   return TRUE;
 }
 
-/* write() fails with EFAULT where a load would raise SIGBUS. */
+/* write() fails with EFAULT at addresses that would raise SIGBUS. */
 gboolean
 avatar_mapped_read_by_pipe (void *dst, const void *src, gsize bytes)
 {
@@ -86,7 +85,7 @@ avatar_mapped_read (void *dst, const void *src, gsize bytes)
   while (to.iov_len > 0) {
     gssize n = process_vm_readv (getpid (), &to, 1, &from, 1, 0);
 
-    /* containers may forbid this call */
+    /* Containers may forbid this call. */
     if (n < 0 && (errno == ENOSYS || errno == EPERM))
       return avatar_mapped_read_by_pipe (to.iov_base, from.iov_base, to.iov_len);
     if (n <= 0)
@@ -100,10 +99,10 @@ avatar_mapped_read (void *dst, const void *src, gsize bytes)
 }
 
 void
-avatar_mapped_set_error (GError **error, const char *file, const char *what)
+avatar_mapped_set_error (GError **error, const char *file, const char *object)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
-      "%s: %s can no longer be read: the file has been cut short, or its disk fails; "
-      "restore it and start again",
-      file ? file : "weights", what);
+      "%s: %s can no longer be read: the file was cut short, or its disk fails; restore the file "
+      "and start again",
+      file ? file : "weights", object);
 }

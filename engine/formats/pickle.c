@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A stack machine for protocols 2 to 5 with the opcodes that state dicts use
- * (docs/dev/spec/vae-text-face-formats.md 5.2). Every node takes at least one byte of the pickle,
+/* Stack machine for protocols 2 to 5 with the opcodes that state dicts use
+ * (docs/dev/spec/vae-text-face-formats.md 5.2). Every node needs at least one byte of the pickle,
  * values are never copied, and no step visits the items of earlier nodes. Time and memory are
  * therefore linear in the size of the pickle, and nothing recurses. */
 #include "engine/formats/pickle.h"
@@ -15,9 +15,9 @@ struct _AvatarPickle
   char *name;
   const guint8 *data;
   gsize size, at;
-  GArray *nodes; /* of AvatarPickleNode */
-  GArray *stack; /* of guint: numbers of nodes */
-  GArray *marks; /* of guint: heights of the stack */
+  GArray *nodes; /* array of AvatarPickleNode */
+  GArray *stack; /* array of guint: numbers of nodes */
+  GArray *marks; /* array of guint: heights of the stack */
   GHashTable *memo;
   guint memoised;   /* number of MEMOIZE opcodes */
   GPtrArray *names; /* texts of globals whose module and name are two strings of the pickle */
@@ -38,8 +38,8 @@ fail (AvatarPickle *self, const char *format, ...)
   text = g_strdup_vprintf (format, args);
   va_end (args);
   self->error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: its pickle is broken at byte %" G_GSIZE_FORMAT ": %s; fetch the file again", self->name,
-      self->at, text);
+      "%s: its pickle is broken at byte %" G_GSIZE_FORMAT ": %s; download the file again",
+      self->name, self->at, text);
 }
 
 /* Returns the next @n bytes, or NULL after a failure. */
@@ -49,7 +49,7 @@ take (AvatarPickle *self, guint64 n)
   const guint8 *p = self->data + self->at;
 
   if (n > self->size - self->at) {
-    fail (self, "%" G_GUINT64_FORMAT " more bytes are needed, and %" G_GSIZE_FORMAT " are there", n,
+    fail (self, "expected %" G_GUINT64_FORMAT " more bytes, found %" G_GSIZE_FORMAT, n,
         self->size - self->at);
     return NULL;
   }
@@ -94,9 +94,9 @@ push (AvatarPickle *self, AvatarPickleNode node)
   return i;
 }
 
-/* Lowest height to which the stack may be popped. */
+/* Returns the lowest height to which the stack may be popped. */
 static guint
-floor_of (AvatarPickle *self)
+min_height (AvatarPickle *self)
 {
   return self->marks->len ? g_array_index (self->marks, guint, self->marks->len - 1) : 0;
 }
@@ -106,7 +106,7 @@ pop (AvatarPickle *self)
 {
   guint node;
 
-  if (self->stack->len <= floor_of (self)) {
+  if (self->stack->len <= min_height (self)) {
     fail (self, "an opcode needs a value, and the stack is empty");
     return 0;
   }
@@ -118,7 +118,7 @@ pop (AvatarPickle *self)
 static guint
 top (AvatarPickle *self)
 {
-  if (self->stack->len <= floor_of (self)) {
+  if (self->stack->len <= min_height (self)) {
     fail (self, "an opcode needs a value, and the stack is empty");
     return 0;
   }
@@ -135,7 +135,7 @@ pop_mark (AvatarPickle *self)
     fail (self, "there is no mark");
     return G_MAXUINT;
   }
-  start = floor_of (self);
+  start = min_height (self);
   g_array_set_size (self->marks, self->marks->len - 1);
   return start;
 }
@@ -182,13 +182,13 @@ push_int (AvatarPickle *self, AvatarPickleType type, gint64 value)
   push (self, (AvatarPickleNode){ .type = type, .integer = value });
 }
 
-/* Replaces the last @n values by a tuple of them. */
+/* Replaces the last @n values by a tuple with them. */
 static void
 push_tuple (AvatarPickle *self, guint n)
 {
   guint height = self->stack->len, node;
 
-  if (height - floor_of (self) < n) {
+  if (height - min_height (self) < n) {
     fail (self, "an opcode needs a value, and the stack is empty");
     return;
   }
@@ -201,9 +201,9 @@ push_tuple (AvatarPickle *self, guint n)
   push_node (self, node);
 }
 
-/* Replaces the values since the mark by a @type of them. */
+/* Replaces the values after the mark by a container of @type with them. */
 static void
-push_since_mark (AvatarPickle *self, AvatarPickleType type)
+push_after_mark (AvatarPickle *self, AvatarPickleType type)
 {
   guint start = pop_mark (self), node = self->nodes->len;
 
@@ -219,21 +219,21 @@ push_since_mark (AvatarPickle *self, AvatarPickleType type)
 
 typedef enum
 {
-  SINGLE, /* of a list or set */
-  PAIRS,  /* keys and values of a dict */
+  SINGLE_ITEMS,    /* items of a list or set */
+  KEYS_AND_VALUES, /* items of a dict */
 } Items;
 
-/* Moves the values since the mark into the container below it. */
+/* Moves the values after the mark into the container below it. */
 static void
-add_since_mark (AvatarPickle *self, Items items)
+add_after_mark (AvatarPickle *self, Items items)
 {
   guint start = pop_mark (self);
 
   if (self->error)
     return;
-  if (start <= floor_of (self))
+  if (start <= min_height (self))
     fail (self, "items are added without a container");
-  else if (items == PAIRS && (self->stack->len - start) % 2)
+  else if (items == KEYS_AND_VALUES && (self->stack->len - start) % 2)
     fail (self, "a key has no value");
   else
     move_items (self, start, g_array_index (self->stack, guint, start - 1));
@@ -245,7 +245,7 @@ add_last (AvatarPickle *self, guint n)
 {
   guint height = self->stack->len;
 
-  if (height - floor_of (self) < n + 1)
+  if (height - min_height (self) < n + 1)
     fail (self, "items are added without a container");
   else
     move_items (self, height - n, g_array_index (self->stack, guint, height - n - 1));
@@ -355,7 +355,7 @@ op_stack_global (AvatarPickle *self)
     push_global (self, m->text, m->length, n->text, n->length);
 }
 
-/* REDUCE and NEWOBJ: makes a node of a call and its arguments. */
+/* REDUCE and NEWOBJ: pushes a node for a call with its arguments. */
 static void
 op_object (AvatarPickle *self)
 {
@@ -366,7 +366,7 @@ op_object (AvatarPickle *self)
         (AvatarPickleNode){ .type = AVATAR_PICKLE_OBJECT, .first = callee, .second = args });
 }
 
-/* BUILD: notes an object's attributes. Those of an OrderedDict are not its items. */
+/* BUILD: stores the attributes of an object. The attributes of an OrderedDict are not its items. */
 static void
 op_build (AvatarPickle *self)
 {
@@ -404,7 +404,7 @@ memo_get (AvatarPickle *self, guint64 key)
   if (self->error)
     return;
   if (node == 0)
-    fail (self, "value %" G_GUINT64_FORMAT " of the memo is used, and was never stored", key);
+    fail (self, "value %" G_GUINT64_FORMAT " of the memo is used but was never stored", key);
   else
     push_node (self, node - 1);
 }
@@ -418,7 +418,8 @@ op_proto (AvatarPickle *self)
     fail (self, "it has protocol %" G_GUINT64_FORMAT "; expected 2 to 5", protocol);
 }
 
-/* Runs opcodes that make a value from the bytes after them. FALSE: @op is another one. */
+/* Runs an opcode that pushes a value from the bytes after it. Returns FALSE if @op is another
+ * one. */
 static gboolean
 run_value (AvatarPickle *self, guint8 op)
 {
@@ -477,7 +478,7 @@ run_value (AvatarPickle *self, guint8 op)
   }
 }
 
-/* Runs opcodes that make or fill containers. FALSE: @op is another one. */
+/* Runs an opcode that creates or fills a container. Returns FALSE if @op is another one. */
 static gboolean
 run_container (AvatarPickle *self, guint8 op)
 {
@@ -493,11 +494,11 @@ run_container (AvatarPickle *self, guint8 op)
       push_empty (self, AVATAR_PICKLE_TUPLE);
       return TRUE;
     case 't': /* TUPLE, LIST, FROZENSET */
-      push_since_mark (self, AVATAR_PICKLE_TUPLE);
+      push_after_mark (self, AVATAR_PICKLE_TUPLE);
       return TRUE;
     case 'l':
     case 0x91:
-      push_since_mark (self, AVATAR_PICKLE_LIST);
+      push_after_mark (self, AVATAR_PICKLE_LIST);
       return TRUE;
     case 0x85: /* TUPLE1, TUPLE2, TUPLE3 */
     case 0x86:
@@ -508,21 +509,21 @@ run_container (AvatarPickle *self, guint8 op)
       add_last (self, 2);
       return TRUE;
     case 'u':
-      add_since_mark (self, PAIRS);
+      add_after_mark (self, KEYS_AND_VALUES);
       return TRUE;
     case 'a':
       add_last (self, 1);
       return TRUE;
     case 'e':
     case 0x90:
-      add_since_mark (self, SINGLE);
+      add_after_mark (self, SINGLE_ITEMS);
       return TRUE;
     default:
       return FALSE;
   }
 }
 
-/* Runs all other opcodes. */
+/* Runs any other opcode. Returns FALSE if @op is unknown. */
 static gboolean
 run_other (AvatarPickle *self, guint8 op)
 {
@@ -533,7 +534,7 @@ run_other (AvatarPickle *self, guint8 op)
       g_array_append_val (self->marks, height);
       return TRUE;
     case '0': /* POP, POP_MARK */
-      if (height > floor_of (self))
+      if (height > min_height (self))
         g_array_set_size (self->stack, height - 1);
       else
         pop_mark (self);
@@ -618,7 +619,7 @@ avatar_pickle_parse (const guint8 *data, gsize size, const char *name, GError **
   if (size > MAX_SIZE) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
         "%s: its pickle has %" G_GSIZE_FORMAT
-        " bytes; that of weights has at most %" G_GSIZE_FORMAT,
+        " bytes; expected at most %" G_GSIZE_FORMAT,
         name, size, MAX_SIZE);
     return NULL;
   }

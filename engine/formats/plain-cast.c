@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Quantising with a factor scales the largest value to the end of the format's range (448), so that
- * most values are tens. Nearly all weights of a network are below 1. */
+/* Quantisation with a factor scales the largest value to the end of the format's range (448), so
+ * that most values are above 10. Nearly all weights of a network are below 1. */
 #include "engine/formats/plain-cast.h"
 
 #include <math.h>
 
-/* Number of pieces, spread over the tensor, and number of values in each. */
-#define PIECES 16
-#define PIECE 1024
-/* Weights with a larger root mean square would make activations grow from layer to layer. */
+/* Number of samples, spread over the tensor, and number of values in each. */
+#define N_SAMPLES 16
+#define SAMPLE 1024
+/* Limits of the root mean square and of the largest value. Weights with a larger root mean square
+ * would increase the activations in each layer. */
 #define MAX_DEVIATION 1.
 #define MAX_VALUE 64.
 
@@ -32,16 +33,16 @@ add (Statistics *s, const float *values, gsize n)
 }
 
 static void
-look (const AvatarTensorSource *t, Statistics *s)
+sample (const AvatarTensorSource *t, Statistics *s)
 {
-  guint64 n = avatar_tensor_source_n (t), count = MIN (n, PIECE), first = G_MAXUINT64;
-  float values[PIECE];
+  guint64 n = avatar_tensor_source_n (t), count = MIN (n, SAMPLE), first = G_MAXUINT64;
+  float values[SAMPLE];
 
-  for (guint i = 0; i < PIECES; i++) {
-    guint64 start = (n - count) / PIECES * i;
+  for (guint i = 0; i < N_SAMPLES; i++) {
+    guint64 start = (n - count) / N_SAMPLES * i;
 
     if (start == first || !avatar_tensor_source_read (t, start, count, values, NULL))
-      continue; /* loading the tensor will report the error */
+      continue; /* loading the tensor reports the error */
     first = start;
     add (s, values, count);
   }
@@ -55,9 +56,9 @@ avatar_plain_cast_check (const AvatarTensorSource *t)
 
   if (t->dtype != AVATAR_F8_E4M3 && t->dtype != AVATAR_F8_E5M2)
     return NULL;
-  look (t, &s);
+  sample (t, &s);
   deviation = s.n ? sqrt (s.squares / s.n) : 0;
-  /* vectors are norms and biases, for which only the largest value is significant */
+  /* Vectors are norms and biases, for which only the largest value is significant. */
   if (s.largest <= MAX_VALUE && (t->rank < 2 || deviation <= MAX_DEVIATION))
     return NULL;
   return g_strdup_printf (

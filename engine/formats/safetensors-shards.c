@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* {"metadata": {...}, "weight_map": {tensor: file}}. Index and shards are downloaded one by one and
- * may belong to different models: every disagreement between them is an error. */
+/* An index has the form {"metadata": {...}, "weight_map": {tensor: file}}. Index and shards are
+ * downloaded one by one, so they may belong to different models. Every disagreement between them is
+ * an error. */
 #include "engine/formats/safetensors-shards.h"
 
 #include "engine/formats/file-magic.h"
@@ -19,32 +20,27 @@ typedef struct
   AvatarTensorSource source;
 } Entry;
 
-typedef struct
-{
-  const char *name, *why; /* owned by the shard */
-} Unread;
-
 struct _AvatarShards
 {
   char *name;
   AvatarShardIndex *index;
-  GPtrArray *shards;  /* of AvatarSafetensors */
-  GArray *entries;    /* of Entry */
-  GArray *unread;     /* of Unread */
-  GByteArray *header; /* digests of the shards' tables */
+  GPtrArray *shards;    /* array of AvatarSafetensors */
+  GArray *entries;      /* array of Entry */
+  GHashTable *unusable; /* name -> reason, both owned by the shard */
+  GByteArray *header;   /* digests of the shards' tables */
 };
 
-/* ------------------------------------------------------------------------------------ the index */
+/* ---------------------------------------------------------------------------------------- index */
 
-/* TRUE for a plain name in the same folder. Symbolic links are followed, since caches of download
- * tools consist of them. */
+/* Returns TRUE for the plain name of a file in the same folder. Symbolic links are followed, since
+ * the caches of download tools consist of them. */
 static gboolean
 is_file_name (const char *file)
 {
   return file[0] && file[0] != '.' && strlen (file) <= MAX_FILE_NAME && !strpbrk (file, "/\\");
 }
 
-/* Returns the position of @file + 1; 0 if there are too many files. */
+/* Returns the index of @file + 1, or 0 if there are too many files. @known: file -> index + 1 */
 static guint
 find_file (AvatarShardIndex *self, GHashTable *known, const char *file)
 {
@@ -68,15 +64,15 @@ add_place (AvatarShardIndex *self, GHashTable *known, const char *tensor, JsonNo
 
   if (!file || !is_file_name (file)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: tensor \"%s\" is placed in \"%s\"; expected the name of a file in the folder of "
-        "the index; fetch the index again",
-        name, tensor, file ? file : "(no string)");
+        "%s: the file of tensor \"%s\" is \"%s\"; expected the name of a file in the folder of the "
+        "index; download the index again",
+        name, tensor, file ? file : "(not a string)");
     return FALSE;
   }
   position = find_file (self, known, file);
   if (!position) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: more than %d shards are named; this is not an index of a model", name, MAX_SHARDS);
+        "%s: found more than %d shards; this is not the index of a model", name, MAX_SHARDS);
     return FALSE;
   }
   g_hash_table_insert (self->places, g_strdup (tensor), GUINT_TO_POINTER (position));
@@ -90,12 +86,14 @@ avatar_shard_index_parse (const char *text, gsize length, const char *name, GErr
   g_autoptr (GHashTable) known = g_hash_table_new (g_str_hash, g_str_equal);
   g_autoptr (JsonObject) root = NULL;
   g_autoptr (GList) tensors = NULL;
-  const char *foreign = avatar_foreign_name ((const guint8 *) text, length);
+  const char *advice = avatar_file_magic_advice ((const guint8 *) text, length);
   JsonNode *map;
 
-  if (foreign || length > MAX_INDEX) {
+  if (advice || length > MAX_INDEX) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT, "%s: %s", name,
-        foreign ? foreign : "an index of shards has at most 16 MiB; fetch the file again");
+        advice
+            ? advice
+            : "found more than 16 MiB, which is too large for an index; download the file again");
     return NULL;
   }
   root = avatar_json_parse (text, length, name, error);
@@ -105,7 +103,7 @@ avatar_shard_index_parse (const char *text, gsize length, const char *name, GErr
   if (!map || !JSON_NODE_HOLDS_OBJECT (map)
       || json_object_get_size (json_node_get_object (map)) == 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: there is no \"weight_map\"; expected {\"weight_map\": {tensor: file, ...}}", name);
+        "%s: found no \"weight_map\"; expected {\"weight_map\": {tensor: file, ...}}", name);
     return NULL;
   }
   self = g_new0 (AvatarShardIndex, 1);
@@ -129,7 +127,7 @@ avatar_shard_index_free (AvatarShardIndex *self)
   g_free (self);
 }
 
-/* ----------------------------------------------------------------------------------- the shards */
+/* --------------------------------------------------------------------------------------- shards */
 
 static void
 add_digest (AvatarShards *self, AvatarSafetensors *shard)
@@ -144,12 +142,14 @@ add_digest (AvatarShards *self, AvatarSafetensors *shard)
   g_byte_array_append (self->header, digest, n);
 }
 
+/* Sets the error for a tensor of @file that the index assigns to @place - 1, or does not
+ * contain. */
 static gboolean
 misplaced (AvatarShards *self, const char *tensor, const char *file, guint place, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: tensor \"%s\" is in %s, but the index %s%s; index and shards do not belong together: "
-      "fetch all of them again, from one place",
+      "download all of them again, from one source",
       self->name, tensor, file, place ? "places it in " : "does not mention it",
       place ? (const char *) self->index->files->pdata[place - 1] : "");
   return FALSE;
@@ -161,26 +161,24 @@ place_of (AvatarShards *self, const char *tensor)
   return GPOINTER_TO_UINT (g_hash_table_lookup (self->index->places, tensor));
 }
 
-/* Adds tensors that are not read, which are in the index as well. */
+/* Adds the unusable tensors of shard @i, which must be in the index as well. */
 static gboolean
-add_unread (AvatarShards *self, guint i, GError **error)
+add_unusable (AvatarShards *self, guint i, GError **error)
 {
-  AvatarSafetensors *shard = self->shards->pdata[i];
+  GHashTableIter iter;
+  gpointer name, reason;
 
-  for (guint j = 0; j < avatar_safetensors_n_unread (shard); j++) {
-    Unread unread;
-
-    unread.name = avatar_safetensors_nth_unread (shard, j, &unread.why);
-    if (place_of (self, unread.name) != i + 1)
-      return misplaced (self, unread.name, self->index->files->pdata[i],
-          place_of (self, unread.name), error);
-    g_array_append_val (self->unread, unread);
+  g_hash_table_iter_init (&iter, avatar_safetensors_get_unusable (self->shards->pdata[i]));
+  while (g_hash_table_iter_next (&iter, &name, &reason)) {
+    if (place_of (self, name) != i + 1)
+      return misplaced (self, name, self->index->files->pdata[i], place_of (self, name), error);
+    g_hash_table_insert (self->unusable, name, reason);
   }
   return TRUE;
 }
 
-/* Adds all tensors of shard @i, which the index must place there. Not every index mentions tied
- * tensors. */
+/* Adds all tensors of shard @i, for which the index must have this shard. Tied tensors may be
+ * missing from the index. */
 static gboolean
 add_shard (AvatarShards *self, guint i, GError **error)
 {
@@ -199,10 +197,11 @@ add_shard (AvatarShards *self, guint i, GError **error)
     g_array_append_val (self->entries, entry);
   }
   add_digest (self, shard);
-  return add_unread (self, i, error);
+  return add_unusable (self, i, error);
 }
 
-/* Called when every tensor of the shards is in the index. If there are fewer, one is missing. */
+/* Checks that the shards have all tensors of the index. All tensors of the shards are in the index,
+ * so it is sufficient to compare the numbers. */
 static gboolean
 check_complete (AvatarShards *self, GError **error)
 {
@@ -210,20 +209,19 @@ check_complete (AvatarShards *self, GError **error)
   GHashTableIter iter;
   gpointer tensor, place;
 
-  if (self->entries->len + self->unread->len == g_hash_table_size (self->index->places))
+  if (self->entries->len + g_hash_table_size (self->unusable)
+      == g_hash_table_size (self->index->places))
     return TRUE;
   found = g_hash_table_new (g_str_hash, g_str_equal);
   for (guint i = 0; i < self->entries->len; i++)
     g_hash_table_add (found, (gpointer) g_array_index (self->entries, Entry, i).name);
-  for (guint i = 0; i < self->unread->len; i++)
-    g_hash_table_add (found, (gpointer) g_array_index (self->unread, Unread, i).name);
   g_hash_table_iter_init (&iter, self->index->places);
   while (g_hash_table_iter_next (&iter, &tensor, &place))
-    if (!g_hash_table_contains (found, tensor))
+    if (!g_hash_table_contains (found, tensor) && !g_hash_table_contains (self->unusable, tensor))
       break;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
       "%s: tensor \"%s\" is not in %s, where the index places it; index and shards do not belong "
-      "together: fetch all of them again, from one place",
+      "together: download all of them again, from one source",
       self->name, (char *) tensor,
       (const char *) self->index->files->pdata[GPOINTER_TO_UINT (place) - 1]);
   return FALSE;
@@ -238,7 +236,7 @@ avatar_shards_new (AvatarShardIndex *index, GPtrArray *shards, const char *name,
   self->index = index;
   self->shards = shards;
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
-  self->unread = g_array_new (FALSE, FALSE, sizeof (Unread));
+  self->unusable = g_hash_table_new (g_str_hash, g_str_equal);
   self->header = g_byte_array_new ();
   for (guint i = 0; i < shards->len; i++)
     if (!add_shard (self, i, error))
@@ -251,11 +249,11 @@ open_shard (const char *folder, const char *file, const char *index, GError **er
 {
   g_autofree char *path = g_build_filename (folder, file, NULL);
 
-  /* opening a pipe could block */
+  /* Opening a pipe could block. */
   if (g_file_test (path, G_FILE_TEST_IS_REGULAR))
     return avatar_safetensors_open (path, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: %s, which %s names; fetch this shard as well", path,
+      "%s: %s, but %s refers to it; download this shard as well", path,
       g_file_test (path, G_FILE_TEST_EXISTS) ? "this is not a regular file"
                                              : "there is no such file",
       index);
@@ -293,7 +291,7 @@ avatar_shards_free (AvatarShards *self)
     return;
   g_byte_array_unref (self->header);
   g_array_unref (self->entries);
-  g_array_unref (self->unread);
+  g_hash_table_unref (self->unusable);
   g_ptr_array_unref (self->shards);
   avatar_shard_index_free (self->index);
   g_free (self->name);
@@ -321,17 +319,10 @@ avatar_shards_nth (AvatarShards *self, guint i, AvatarTensorSource *out)
   return g_array_index (self->entries, Entry, i).name;
 }
 
-guint
-avatar_shards_n_unread (AvatarShards *self)
+GHashTable *
+avatar_shards_get_unusable (AvatarShards *self)
 {
-  return self->unread->len;
-}
-
-const char *
-avatar_shards_nth_unread (AvatarShards *self, guint i, const char **why)
-{
-  *why = g_array_index (self->unread, Unread, i).why;
-  return g_array_index (self->unread, Unread, i).name;
+  return self->unusable;
 }
 
 const guint8 *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Two writers record tied tensors: save_model() of safetensors as {left out: kept} in the metadata,
- * mmgp as a map {kept: [left out, ...]}, JSON in base64
+/* Two writers record tied tensors. save_model() of safetensors writes {tied: kept} into the
+ * metadata; mmgp writes {kept: [tied, ...]} as JSON in base64
  * (docs/dev/spec/vae-text-face-formats.md 5.4). */
 #include "engine/formats/safetensors-tied.h"
 
@@ -15,10 +15,10 @@ add_list (GHashTable *names, const char *kept, JsonNode *node)
 
   for (guint i = 0; list && i < json_array_get_length (list); i++) {
     JsonNode *item = json_array_get_element (list, i);
-    const char *left_out = JSON_NODE_HOLDS_VALUE (item) ? json_node_get_string (item) : NULL;
+    const char *tied = JSON_NODE_HOLDS_VALUE (item) ? json_node_get_string (item) : NULL;
 
-    if (left_out)
-      g_hash_table_insert (names, g_strdup (left_out), g_strdup (kept));
+    if (tied)
+      g_hash_table_insert (names, g_strdup (tied), g_strdup (kept));
   }
 }
 

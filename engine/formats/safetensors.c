@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* safetensors: length as u64, JSON of that length {name: {dtype, shape, data_offsets}}, data. The
- * ranges must cover the data exactly, without overlaps or holes; this also reveals repeated names,
- * which a JSON parser hides. Order and alignment are not checked, since writers differ in them. */
+/* A safetensors file has the length of its table as u64, the table as JSON, {name: {dtype, shape,
+ * data_offsets}}, and the data. The ranges must cover the data exactly, without overlaps or gaps;
+ * this also detects repeated names, which a JSON parser hides. Order and alignment are not checked,
+ * since writers differ in them. */
 #include "engine/formats/safetensors.h"
 
 #include "engine/formats/file-magic.h"
@@ -12,8 +13,8 @@
 #include <string.h>
 
 #define MAX_HEADER (100u << 20)
-/* Number of bytes from which other kinds of files are recognised. */
-#define FOREIGN_BYTES 64
+/* Number of bytes that are read to recognise other kinds of files. */
+#define MAGIC_BYTES 64
 /* Longest name of a dtype that is shown in messages. */
 #define MAX_DTYPE_NAME 32
 
@@ -22,18 +23,18 @@ typedef struct
   char *name;
   guint64 start, end; /* offsets in the data */
   AvatarTensorSource source;
-  char *why; /* reason why the tensor is not in the table, or NULL */
+  char *unusable; /* (nullable): reason why the tensor cannot be used */
 } Entry;
 
 struct _AvatarSafetensors
 {
   char *name;
   GBytes *bytes;
-  guint8 *header; /* a copy, since the file may be cut short */
+  guint8 *header; /* copy of the table, since the file may be truncated */
   gsize header_length;
-  GArray *entries;      /* of Entry, by start; then tied tensors */
-  GArray *unread;       /* of Entry, that are not read */
-  JsonObject *metadata; /* or NULL */
+  GArray *entries;      /* array of Entry, by start; then tied tensors */
+  GHashTable *unusable; /* name -> reason, both owned */
+  JsonObject *metadata; /* (nullable) */
   guint n_stored;
   GHashTable *index; /* name -> position in entries + 1 */
 };
@@ -42,7 +43,7 @@ static void
 entry_clear (gpointer data)
 {
   g_free (((Entry *) data)->name);
-  g_free (((Entry *) data)->why);
+  g_free (((Entry *) data)->unusable);
 }
 
 static gboolean
@@ -80,7 +81,7 @@ dtype_from_name (const char *name, AvatarDType *dtype)
   return FALSE;
 }
 
-/* Gets element @i, an integer >= 0, or returns FALSE. */
+/* Gets element @i. Returns FALSE if it is not an integer >= 0. */
 static gboolean
 array_get (JsonArray *array, guint i, gint64 *value)
 {
@@ -109,15 +110,15 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
   guint64 extent = avatar_dtype_size (dtype), bytes;
 
   if (rank > AVATAR_MAX_RANK) {
-    entry->why
-        = g_strdup_printf ("it has %u dimensions; at most %d are read", rank, AVATAR_MAX_RANK);
+    entry->unusable
+        = g_strdup_printf ("it has %u dimensions; at most %d are supported", rank, AVATAR_MAX_RANK);
     return TRUE;
   }
   for (guint i = 0; i < rank; i++) {
     if (!array_get (array, i, &shape[i]))
       return fail (self, error, "tensor \"%s\": dimension %u of the shape is not an integer >= 0",
           name, i);
-    /* strides must fit as well, even if a dimension is 0 */
+    /* Strides must fit as well, even if a dimension is 0. */
     if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
       return fail (self, error, "tensor \"%s\": its shape is too large for the address space",
           name);
@@ -132,14 +133,13 @@ parse_shape (AvatarSafetensors *self, const char *name, JsonArray *array, Entry 
   return TRUE;
 }
 
-/* A dtype that is not known is an error only for tensors that are needed. */
+/* Returns the reason for an unknown dtype, which is an error only if the tensor is needed. */
 static char *
-describe_unread (const char *type)
+describe_dtype (const char *type)
 {
   return g_strdup_printf (
-      "its dtype is %s, which is not read (F32 F16 BF16 F8_E4M3 F8_E5M2 I64 I32 "
-      "I8 U8 are)",
-      strlen (type) <= MAX_DTYPE_NAME ? type : "of a long name");
+      "its dtype is %s, which is not supported (F32 F16 BF16 F8_E4M3 F8_E5M2 I64 I32 I8 U8 are)",
+      strlen (type) <= MAX_DTYPE_NAME ? type : "a long name");
 }
 
 static gboolean
@@ -165,12 +165,12 @@ parse_entry (AvatarSafetensors *self, const char *name, JsonNode *node, Entry *e
   if ((guint64) end > data_size)
     return fail (self, error,
         "tensor \"%s\" ends at byte %" G_GINT64_FORMAT " of the data, which has %" G_GUINT64_FORMAT
-        " bytes: the file is truncated or corrupt; fetch it again",
+        " bytes: the file is truncated or corrupt; download it again",
         name, end, data_size);
   entry->start = start;
   entry->end = end;
   if (!dtype_from_name (type_name, &dtype)) {
-    entry->why = describe_unread (type_name);
+    entry->unusable = describe_dtype (type_name);
     return TRUE;
   }
   return parse_shape (self, name, shape, entry, dtype, error);
@@ -188,6 +188,7 @@ compare_entries (gconstpointer a, gconstpointer b)
   return strcmp (x->name, y->name);
 }
 
+/* Checks that the tensors, in the order of their data, cover all of it without overlaps. */
 static gboolean
 check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
 {
@@ -212,7 +213,8 @@ check_cover (AvatarSafetensors *self, guint64 data_size, GError **error)
   return TRUE;
 }
 
-/* Adds tensors that were left out of the file because they are tied to others, by name. */
+/* Adds tensors that were not written because they are tied to others, in the order of their
+ * names. */
 static void
 add_tied (AvatarSafetensors *self)
 {
@@ -234,9 +236,9 @@ add_tied (AvatarSafetensors *self)
   }
 }
 
-/* Moves tensors that are not read from the entries to a list of their own. */
+/* Moves unusable tensors from the entries to their table. */
 static void
-move_unread (AvatarSafetensors *self)
+move_unusable (AvatarSafetensors *self)
 {
   guint n = 0;
 
@@ -245,8 +247,8 @@ move_unread (AvatarSafetensors *self)
     Entry kept = *entry;
 
     *entry = (Entry){ 0 };
-    if (kept.why)
-      g_array_append_val (self->unread, kept);
+    if (kept.unusable)
+      g_hash_table_insert (self->unusable, kept.name, kept.unusable);
     else
       g_array_index (self->entries, Entry, n++) = kept;
   }
@@ -254,7 +256,7 @@ move_unread (AvatarSafetensors *self)
 }
 
 static void
-set_place (AvatarSafetensors *self, Entry *entry, guint64 data_start)
+set_position (AvatarSafetensors *self, Entry *entry, guint64 data_start)
 {
   entry->source.name = entry->name;
   entry->source.file = self->name;
@@ -278,13 +280,13 @@ parse_table (AvatarSafetensors *self, JsonObject *table, guint64 data_start, gui
             error))
       return FALSE;
     entry.name = g_strdup (l->data);
-    set_place (self, &entry, data_start);
+    set_position (self, &entry, data_start);
     g_array_append_val (self->entries, entry);
   }
   g_array_sort (self->entries, compare_entries);
   if (!check_cover (self, data_size, error))
     return FALSE;
-  move_unread (self);
+  move_unusable (self);
   for (guint i = 0; i < self->entries->len; i++)
     g_hash_table_insert (self->index, g_array_index (self->entries, Entry, i).name,
         GUINT_TO_POINTER (i + 1));
@@ -303,37 +305,38 @@ parse (AvatarSafetensors *self, GError **error)
   g_autoptr (JsonObject) table = NULL;
   gsize size;
   const guint8 *data = g_bytes_get_data (self->bytes, &size);
-  guint8 start[FOREIGN_BYTES];
-  const char *foreign;
+  guint8 start[MAGIC_BYTES];
+  const char *advice;
   guint64 length;
 
   if (!avatar_mapped_read (start, data, MIN (size, sizeof start)))
-    return fail (self, error, "the file cannot be read; fetch it again");
-  foreign = avatar_foreign_name (start, MIN (size, sizeof start));
-  if (foreign)
-    return fail (self, error, "%s", foreign);
+    return fail (self, error, "the file cannot be read; download it again");
+  advice = avatar_file_magic_advice (start, MIN (size, sizeof start));
+  if (advice)
+    return fail (self, error, "%s", advice);
   if (size >= 4 && memcmp (start, "PK\003\004", 4) == 0)
     return fail (self, error,
         "this is a zip archive (perhaps a PyTorch file); expected safetensors");
   if (size < 8)
     return fail (self, error,
-        "the file is shorter than the 8 bytes with which a safetensors file begins; fetch it again");
+        "the file is shorter than the 8 bytes at the start of a safetensors file; download it again");
   memcpy (&length, start, 8);
   length = GUINT64_FROM_LE (length);
   if (length > MAX_HEADER)
     return fail (self, error,
-        "its first 8 bytes state a table of %" G_GUINT64_FORMAT " bytes, at most %u are read: this "
+        "its first 8 bytes state a table of %" G_GUINT64_FORMAT " bytes; expected at most %u: this "
         "is not a safetensors file",
         length, MAX_HEADER);
   if (length > size - 8)
     return fail (self, error,
         "its first 8 bytes state a table of %" G_GUINT64_FORMAT
-        " bytes, but the file has only %" G_GSIZE_FORMAT " bytes: it is truncated; fetch it again",
+        " bytes, but the file has only %" G_GSIZE_FORMAT
+        " bytes: it is truncated; download it again",
         length, size);
   self->header_length = length;
   self->header = g_malloc (length);
   if (!avatar_mapped_read (self->header, data + 8, length))
-    return fail (self, error, "the file is being cut short; fetch it again");
+    return fail (self, error, "the file is being truncated; download it again");
   table = avatar_json_parse ((const char *) self->header, length, self->name, error);
   if (!table)
     return FALSE;
@@ -349,8 +352,7 @@ avatar_safetensors_open_bytes (GBytes *bytes, const char *name, GError **error)
   self->bytes = g_bytes_ref (bytes);
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_array_set_clear_func (self->entries, entry_clear);
-  self->unread = g_array_new (FALSE, FALSE, sizeof (Entry));
-  g_array_set_clear_func (self->unread, entry_clear);
+  self->unusable = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   self->index = g_hash_table_new (g_str_hash, g_str_equal);
   if (!parse (self, error))
     g_clear_pointer (&self, avatar_safetensors_free);
@@ -372,7 +374,7 @@ avatar_safetensors_free (AvatarSafetensors *self)
     return;
   g_hash_table_unref (self->index);
   g_array_unref (self->entries);
-  g_array_unref (self->unread);
+  g_hash_table_unref (self->unusable);
   g_clear_pointer (&self->metadata, json_object_unref);
   g_bytes_unref (self->bytes);
   g_free (self->header);
@@ -412,17 +414,10 @@ avatar_safetensors_nth (AvatarSafetensors *self, guint i, AvatarTensorSource *ou
   return g_array_index (self->entries, Entry, i).name;
 }
 
-guint
-avatar_safetensors_n_unread (AvatarSafetensors *self)
+GHashTable *
+avatar_safetensors_get_unusable (AvatarSafetensors *self)
 {
-  return self->unread->len;
-}
-
-const char *
-avatar_safetensors_nth_unread (AvatarSafetensors *self, guint i, const char **why)
-{
-  *why = g_array_index (self->unread, Entry, i).why;
-  return g_array_index (self->unread, Entry, i).name;
+  return self->unusable;
 }
 
 JsonObject *

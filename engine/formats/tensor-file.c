@@ -1,88 +1,103 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One interface to safetensors (alone or in shards), PyTorch and GGUF files. */
 #include "engine/formats/tensor-file.h"
 
 #include "engine/formats/gguf.h"
 #include "engine/formats/mapped-file.h"
-#include "engine/formats/safetensors.h"
 #include "engine/formats/safetensors-shards.h"
+#include "engine/formats/safetensors.h"
 #include "engine/formats/torch.h"
 
 #include <string.h>
 
-struct _AvatarWeightFile
-{
-  char *name;
-  AvatarSafetensors *safetensors; /* one of the four is set */
-  AvatarShards *shards;
-  AvatarTorch *torch;
-  AvatarGguf *gguf;
-  GHashTable *unread; /* name -> reason; both owned by the reader */
-};
+typedef gboolean (*ProbeFunc) (const guint8 *data, gsize size);
+typedef gpointer (*OpenFunc) (GBytes *bytes, const char *name, GError **error);
+typedef guint (*CountFunc) (gpointer reader);
+typedef const char *(*NthFunc) (gpointer reader, guint i, AvatarTensorSource *out);
+typedef GHashTable *(*UnusableFunc) (gpointer reader);
+typedef const guint8 *(*HeaderFunc) (gpointer reader, gsize *length);
+typedef JsonObject *(*MetadataFunc) (gpointer reader);
 
-static void
-add_unread (AvatarTensorFile *self, const char *name, const char *why)
+/**
+ * AvatarTensorFileFormat: functions of the reader of one format
+ * @probe: returns TRUE if the bytes begin a file of the format
+ * @open: creates a reader; %NULL with an error if the file is invalid
+ * @n: returns the number of usable tensors
+ * @nth: returns the name of a tensor, and its source if that is requested
+ * @get_unusable: returns a table of name -> reason, owned by the reader
+ * @get_header: returns the bytes that describe the tensors
+ * @free: frees the reader
+ * @get_metadata: (nullable): returns "__metadata__", or %NULL
+ */
+typedef struct
 {
-  g_hash_table_insert (self->unread, (gpointer) name, (gpointer) why);
+  ProbeFunc probe;
+  OpenFunc open;
+  CountFunc n;
+  NthFunc nth;
+  UnusableFunc get_unusable;
+  HeaderFunc get_header;
+  GDestroyNotify free;
+  MetadataFunc get_metadata;
+} AvatarTensorFileFormat;
+
+/* Initialiser of the members from @n to @free. All readers name these functions alike. */
+#define READER(prefix)                                                          \
+  .n = (CountFunc) avatar_##prefix##_n, .nth = (NthFunc) avatar_##prefix##_nth, \
+  .get_unusable = (UnusableFunc) avatar_##prefix##_get_unusable,                \
+  .get_header = (HeaderFunc) avatar_##prefix##_get_header,                      \
+  .free = (GDestroyNotify) avatar_##prefix##_free
+
+/* Accepts every file: it is tried last, and its reader explains what else the file may be. */
+static gboolean
+probe_any (const guint8 *data, gsize size)
+{
+  return TRUE;
 }
 
-static void
-collect_unread (AvatarTensorFile *self)
+/* Formats in the order in which they are probed. */
+static const AvatarTensorFileFormat formats[] = {
+  { .probe = avatar_torch_is, .open = (OpenFunc) avatar_torch_open_bytes, READER (torch) },
+  { .probe = avatar_gguf_is, .open = (OpenFunc) avatar_gguf_open_bytes, READER (gguf) },
+  { .probe = probe_any,
+      .open = (OpenFunc) avatar_safetensors_open_bytes,
+      READER (safetensors),
+      .get_metadata = (MetadataFunc) avatar_safetensors_get_metadata },
+};
+
+/* Several safetensors files. They are opened by the path of their index. */
+static const AvatarTensorFileFormat shards_format = { READER (shards) };
+
+struct _AvatarTensorFile
 {
-  GHashTable *reasons = self->torch ? avatar_torch_get_reasons (self->torch)
-      : self->gguf                  ? avatar_gguf_get_reasons (self->gguf)
-                                    : NULL;
-  GHashTableIter iter;
-  gpointer name, why;
-  const char *text;
+  char *name;
+  const AvatarTensorFileFormat *format;
+  gpointer reader;
+};
 
-  self->unread = g_hash_table_new (g_str_hash, g_str_equal);
-  if (reasons)
-    for (g_hash_table_iter_init (&iter, reasons); g_hash_table_iter_next (&iter, &name, &why);)
-      add_unread (self, name, why);
-  for (guint i = 0; self->safetensors && i < avatar_safetensors_n_unread (self->safetensors); i++) {
-    const char *key = avatar_safetensors_nth_unread (self->safetensors, i, &text);
+static AvatarTensorFile *
+new_file (const char *name, const AvatarTensorFileFormat *format, gpointer reader)
+{
+  AvatarTensorFile *self;
 
-    add_unread (self, key, text);
-  }
-  for (guint i = 0; self->shards && i < avatar_shards_n_unread (self->shards); i++) {
-    const char *key = avatar_shards_nth_unread (self->shards, i, &text);
-
-    add_unread (self, key, text);
-  }
+  if (!reader)
+    return NULL;
+  self = g_new0 (AvatarTensorFile, 1);
+  self->name = g_strdup (name);
+  self->format = format;
+  self->reader = reader;
+  return self;
 }
 
 AvatarTensorFile *
 avatar_tensor_file_open_bytes (GBytes *bytes, const char *name, GError **error)
 {
-  g_autoptr (AvatarTensorFile) self = g_new0 (AvatarTensorFile, 1);
+  const AvatarTensorFileFormat *format = formats;
   gsize size;
   const guint8 *data = g_bytes_get_data (bytes, &size);
 
-  self->name = g_strdup (name);
-  if (avatar_torch_is (data, size))
-    self->torch = avatar_torch_open_bytes (bytes, name, error);
-  else if (avatar_gguf_is (data, size))
-    self->gguf = avatar_gguf_open_bytes (bytes, name, error);
-  else
-    self->safetensors = avatar_safetensors_open_bytes (bytes, name, error);
-  if (!self->torch && !self->gguf && !self->safetensors)
-    return NULL;
-  collect_unread (self);
-  return g_steal_pointer (&self);
-}
-
-static AvatarTensorFile *
-open_shards (const char *path, GError **error)
-{
-  g_autoptr (AvatarTensorFile) self = g_new0 (AvatarTensorFile, 1);
-
-  self->name = g_strdup (path);
-  self->shards = avatar_shards_open (path, error);
-  if (!self->shards)
-    return NULL;
-  collect_unread (self);
-  return g_steal_pointer (&self);
+  while (!format->probe (data, size))
+    format++;
+  return new_file (name, format, format->open (bytes, name, error));
 }
 
 AvatarTensorFile *
@@ -91,7 +106,7 @@ avatar_tensor_file_open (const char *path, GError **error)
   g_autoptr (GBytes) bytes = NULL;
 
   if (g_str_has_suffix (path, ".index.json"))
-    return open_shards (path, error);
+    return new_file (path, &shards_format, avatar_shards_open (path, error));
   bytes = avatar_mapped_open (path, error);
   return bytes ? avatar_tensor_file_open_bytes (bytes, path, error) : NULL;
 }
@@ -101,11 +116,7 @@ avatar_tensor_file_free (AvatarTensorFile *self)
 {
   if (!self)
     return;
-  g_clear_pointer (&self->unread, g_hash_table_unref);
-  avatar_safetensors_free (self->safetensors);
-  avatar_shards_free (self->shards);
-  avatar_torch_free (self->torch);
-  avatar_gguf_free (self->gguf);
+  self->format->free (self->reader);
   g_free (self->name);
   g_free (self);
 }
@@ -119,28 +130,19 @@ avatar_tensor_file_get_name (AvatarTensorFile *self)
 guint
 avatar_tensor_file_n_files (AvatarTensorFile *self)
 {
-  return self->shards ? avatar_shards_n_files (self->shards) : 1;
+  return self->format == &shards_format ? avatar_shards_n_files (self->reader) : 1;
 }
 
 guint
 avatar_tensor_file_n (AvatarTensorFile *self)
 {
-  if (self->shards)
-    return avatar_shards_n (self->shards);
-  if (self->gguf)
-    return avatar_gguf_n (self->gguf);
-  return self->torch ? avatar_torch_n (self->torch) : avatar_safetensors_n (self->safetensors);
+  return self->format->n (self->reader);
 }
 
 const char *
 avatar_tensor_file_nth (AvatarTensorFile *self, guint i, AvatarTensorSource *out)
 {
-  if (self->shards)
-    return avatar_shards_nth (self->shards, i, out);
-  if (self->gguf)
-    return avatar_gguf_nth (self->gguf, i, out);
-  return self->torch ? avatar_torch_nth (self->torch, i, out)
-                     : avatar_safetensors_nth (self->safetensors, i, out);
+  return self->format->nth (self->reader, i, out);
 }
 
 gboolean
@@ -157,28 +159,23 @@ avatar_tensor_file_find (AvatarTensorFile *self, const char *name, AvatarTensorS
 const char *
 avatar_tensor_file_unusable_reason (AvatarTensorFile *self, const char *name)
 {
-  return g_hash_table_lookup (self->unread, name);
+  return g_hash_table_lookup (avatar_tensor_file_get_unusable (self), name);
 }
 
 GHashTable *
-avatar_tensor_file_get_unread (AvatarTensorFile *self)
+avatar_tensor_file_get_unusable (AvatarTensorFile *self)
 {
-  return self->unread;
+  return self->format->get_unusable (self->reader);
 }
 
 JsonObject *
 avatar_tensor_file_get_metadata (AvatarTensorFile *self)
 {
-  return self->safetensors ? avatar_safetensors_get_metadata (self->safetensors) : NULL;
+  return self->format->get_metadata ? self->format->get_metadata (self->reader) : NULL;
 }
 
 const guint8 *
 avatar_tensor_file_get_header (AvatarTensorFile *self, gsize *length)
 {
-  if (self->shards)
-    return avatar_shards_get_header (self->shards, length);
-  if (self->gguf)
-    return avatar_gguf_get_header (self->gguf, length);
-  return self->torch ? avatar_torch_get_header (self->torch, length)
-                     : avatar_safetensors_get_header (self->safetensors, length);
+  return self->format->get_header (self->reader, length);
 }

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* llama.cpp rotates neighbouring values (0, 1), (2, 3), ... of a head, the release, like
- * transformers, values of its two halves (0, d / 2), (1, d / 2 + 1), ... Its converter
- * (convert_hf_to_gguf.py, LlamaModel.permute()) permutes the rows of q and k accordingly, which is
- * undone here row by row. */
+/* Rows of queries and keys are permuted in files of llama.cpp. llama.cpp rotates neighbouring
+ * values of a head, (0, 1), (2, 3), ..., whereas the release and transformers rotate values of
+ * its two halves, (0, d / 2), (1, d / 2 + 1), ... llama.cpp's converter (convert_hf_to_gguf.py,
+ * LlamaModel.permute()) permutes the rows accordingly. Reading restores their order. */
 #include "engine/formats/tensor-source.h"
 
 #include "engine/formats/mapped-file.h"
 
 #include <string.h>
 
-#define BLOCKS 32   /* blocks that are read at a time */
-#define PIECE 65536 /* values that are converted at a time */
+/* Number of blocks that are read at a time. */
+#define MAX_BLOCKS 32
+/* Number of values that are converted at a time. */
+#define PIECE 65536
 
 AvatarTensorSource
 avatar_tensor_source_of_shape (AvatarDType dtype, guint rank, const gint64 *shape)
@@ -94,6 +96,7 @@ avatar_tensor_source_as_matrix (const AvatarTensorSource *self, gint64 rows, gin
   return matrix;
 }
 
+/* Copies @n bytes at position @at of the stored tensor. Returns FALSE if the file is too short. */
 static gboolean
 read_bytes (const AvatarTensorSource *self, guint64 at, gsize n, void *out)
 {
@@ -104,19 +107,20 @@ read_bytes (const AvatarTensorSource *self, guint64 at, gsize n, void *out)
       && avatar_mapped_read (out, data + self->offset + at, n);
 }
 
+/* Expands the blocks that contain values @first .. @first + @n. */
 static gboolean
 read_blocks (const AvatarTensorSource *self, guint64 first, guint64 n, float *out)
 {
   const guint values = self->block->values, bytes = self->block->bytes;
-  guint8 raw[BLOCKS * AVATAR_GGUF_MAX_BYTES];
+  guint8 raw[MAX_BLOCKS * AVATAR_GGUF_MAX_BYTES];
   float block[AVATAR_GGUF_MAX_VALUES];
 
   while (n > 0) {
-    guint64 at = first / values, some = MIN ((first + n - 1) / values - at + 1, BLOCKS);
+    guint64 at = first / values, n_blocks = MIN ((first + n - 1) / values - at + 1, MAX_BLOCKS);
 
-    if (!read_bytes (self, at * bytes, some * bytes, raw))
+    if (!read_bytes (self, at * bytes, n_blocks * bytes, raw))
       return FALSE;
-    for (guint64 i = 0; i < some; i++) {
+    for (guint64 i = 0; i < n_blocks; i++) {
       guint64 skip = first % values, m = MIN (n, values - skip);
 
       self->block->expand (block, raw + i * bytes);
@@ -129,7 +133,7 @@ read_blocks (const AvatarTensorSource *self, guint64 first, guint64 n, float *ou
   return TRUE;
 }
 
-/* Reads values in the order of the file. */
+/* Reads values @first .. @first + @n in the order of the file. */
 static gboolean
 read_in_order (const AvatarTensorSource *self, guint64 first, guint64 n, void *out)
 {
@@ -148,6 +152,7 @@ stored_row (const AvatarTensorSource *self, guint64 r)
   return r - inside + inside % (d / 2) * 2 + inside / (d / 2);
 }
 
+/* Reads values @first .. @first + @n of a permuted matrix in the order of the release. */
 static gboolean
 read_permuted (const AvatarTensorSource *self, guint64 first, guint64 n, guint8 *out)
 {
@@ -173,7 +178,7 @@ check_range (const AvatarTensorSource *self, guint64 first, guint64 n, GError **
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_READ,
       "%s: %" G_GUINT64_FORMAT " values from value %" G_GUINT64_FORMAT
       " of tensor \"%s\" were requested, but %" G_GUINT64_FORMAT
-      " values are stored; this is an error of the program",
+      " values are stored; this is a bug, please report it",
       self->file ? self->file : "weights", n, first, self->name ? self->name : "",
       self->bytes ? all : 0);
   return FALSE;
@@ -183,15 +188,15 @@ gboolean
 avatar_tensor_source_read_stored (const AvatarTensorSource *self, guint64 first, guint64 n,
     void *out, GError **error)
 {
-  g_autofree char *what = NULL;
+  g_autofree char *object = NULL;
 
   if (!check_range (self, first, n, error))
     return FALSE;
   first += self->first;
   if (self->heads ? read_permuted (self, first, n, out) : read_in_order (self, first, n, out))
     return TRUE;
-  what = g_strdup_printf ("tensor \"%s\"", self->name ? self->name : "");
-  avatar_mapped_set_error (error, self->file, what);
+  object = g_strdup_printf ("tensor \"%s\"", self->name ? self->name : "");
+  avatar_mapped_set_error (error, self->file, object);
   return FALSE;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files that are filled in pieces on all cores; safetensors. */
+/* Output files, which are filled in pieces on all cores, and the writer of safetensors. */
 #define _GNU_SOURCE /* fallocate() */
 #include "engine/formats/tensor-writer.h"
 
@@ -26,8 +26,8 @@ gboolean
 avatar_output_open (AvatarOutput *self, const char *path, GError **error)
 {
   self->path = g_strdup (path);
-  self->part = g_strconcat (path, ".part", NULL);
-  self->fd = open (self->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  self->temporary_path = g_strconcat (path, ".part", NULL);
+  self->fd = open (self->temporary_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (self->fd >= 0)
     return TRUE;
   fail (self, errno, error);
@@ -68,8 +68,9 @@ typedef struct
   guint32 crc;
 } Piece;
 
+/* Divides all tensors into pieces of at most PIECE values. */
 static GArray *
-cut (GArray *tensors)
+list_pieces (GArray *tensors)
 {
   GArray *pieces = g_array_new (FALSE, TRUE, sizeof (Piece));
 
@@ -89,7 +90,7 @@ gboolean
 avatar_output_fill (AvatarOutput *self, GArray *tensors, const guint64 *offsets, guint32 *crcs,
     AvatarFillFunc fill, gpointer data, GError **error)
 {
-  g_autoptr (GArray) pieces = cut (tensors);
+  g_autoptr (GArray) pieces = list_pieces (tensors);
   int failed = 0;
 
 #pragma omp parallel
@@ -151,11 +152,11 @@ avatar_output_close (AvatarOutput *self, AvatarOutputEnd end, GError **error)
     done = fail (self, errno, error);
   if (self->fd >= 0 && close (self->fd) != 0 && done)
     done = fail (self, errno, error);
-  if (done && g_rename (self->part, self->path) != 0)
+  if (done && g_rename (self->temporary_path, self->path) != 0)
     done = fail (self, errno, error);
   if (!done && self->fd >= 0)
-    g_unlink (self->part);
-  g_clear_pointer (&self->part, g_free);
+    g_unlink (self->temporary_path);
+  g_clear_pointer (&self->temporary_path, g_free);
   g_clear_pointer (&self->path, g_free);
   return done;
 }
@@ -169,7 +170,7 @@ safetensors_dtype (AvatarDType dtype)
   return names[dtype];
 }
 
-/* Returns the table of a safetensors file. @offsets: (out): positions in the data */
+/* Returns the table of a safetensors file. @offsets: (out): positions of the tensors in the data */
 static GString *
 make_table (GArray *tensors, guint64 *offsets)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Layout: magic number, version 1001, properties of the machine, the object, the keys of the
- * storages, and for each storage an int64 count of elements and the elements. The size of an
- * element is known only from the object. */
+/* A file has a magic number, the version 1001, properties of the machine, the object, the keys
+ * of the storages, and for each storage an int64 count of elements and the elements. Only the
+ * object has the sizes of elements. */
 #include "engine/formats/torch-legacy.h"
 
 #include "engine/formats/torch-tensor.h"
@@ -9,16 +9,17 @@
 #include <string.h>
 
 #define VERSION 1001
-#define MAX_PICKLE ((gsize) 16 << 20) /* more would be refused by the parser */
+/* Maximum size of a pickle that the parser accepts (bytes). */
+#define MAX_PICKLE ((gsize) 16 << 20)
 
 /* LONG1 of ten bytes: 0x1950a86a20f9469cfc6c */
 static const guint8 magic[] = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 typedef struct
 {
-  gsize item;
+  gsize item; /* size of an element (bytes) */
   guint64 count;
-  const guint8 *data; /* NULL until its bytes have been found */
+  const guint8 *data; /* NULL until its bytes are found */
 } Storage;
 
 struct _AvatarTorchLegacy
@@ -46,7 +47,7 @@ avatar_torch_legacy_is (const guint8 *data, gsize size)
 {
   const gsize n = sizeof magic - 1;
 
-  /* PROTO; in protocols 4 and 5 a FRAME of nine bytes; the number */
+  /* PROTO, in protocols 4 and 5 a FRAME of nine bytes, and the number */
   if (size < 2 + n || data[0] != 0x80)
     return FALSE;
   return memcmp (data + 2, magic, n) == 0
@@ -71,6 +72,7 @@ root_of (AvatarPickle *pickle)
   return avatar_pickle_get (pickle, avatar_pickle_root (pickle));
 }
 
+/* Reads the pickles before the object. */
 static gboolean
 read_front (AvatarTorchLegacy *self, GError **error)
 {
@@ -82,8 +84,7 @@ read_front (AvatarTorchLegacy *self, GError **error)
   if (!machine)
     return FALSE;
   if (root_of (version)->type != AVATAR_PICKLE_INT || root_of (version)->integer != VERSION)
-    return fail (self, error,
-        "its format has another version than 1001; load it with PyTorch and save it again");
+    return fail (self, error, "its version is not 1001; load it with PyTorch and save it again");
   properties = root_of (machine);
   for (guint i = 0; i + 1 < avatar_pickle_n_items (properties); i += 2)
     if (avatar_pickle_is (avatar_pickle_item (machine, properties, i), AVATAR_PICKLE_STRING,
@@ -91,7 +92,7 @@ read_front (AvatarTorchLegacy *self, GError **error)
       return avatar_pickle_item (machine, properties, i + 1)->integer == 1
           || fail (self, error,
               "its numbers are not little-endian; save it again on a little-endian machine");
-  return fail (self, error, "its byte order is missing; fetch it again");
+  return fail (self, error, "its byte order is missing; download it again");
 }
 
 /* Lists the storages to which the object refers. */
@@ -109,7 +110,7 @@ list_storages (AvatarTorchLegacy *self, GError **error)
     if (known && (known->item != s.item || known->count != s.count)) {
       g_free (key);
       return fail (self, error,
-          "two descriptions of a storage contradict each other; fetch it again");
+          "two descriptions of a storage contradict each other; download it again");
     }
     if (!known)
       g_hash_table_insert (self->storages, g_steal_pointer (&key), g_memdup2 (&s, sizeof s));
@@ -118,7 +119,7 @@ list_storages (AvatarTorchLegacy *self, GError **error)
   return TRUE;
 }
 
-/* Notes the bytes of the storage @key, which are next in the file. */
+/* Finds the bytes of the storage @key, which are next in the file. */
 static gboolean
 read_storage (AvatarTorchLegacy *self, Node *key, GError **error)
 {
@@ -127,22 +128,22 @@ read_storage (AvatarTorchLegacy *self, Node *key, GError **error)
   Storage *s;
 
   if (key->type != AVATAR_PICKLE_STRING)
-    return fail (self, error, "the key of a storage is not a string; fetch it again");
+    return fail (self, error, "the key of a storage is not a string; download it again");
   name = g_strndup (key->text, key->length);
   s = g_hash_table_lookup (self->storages, name);
   if (!s)
     return fail (self, error,
-        "a storage has a type that is not read; load it with PyTorch and save it again");
+        "a storage has an unsupported type; load it with PyTorch and save it again");
   if (self->size - self->at < 8)
-    return fail (self, error, "it is truncated; fetch it again");
+    return fail (self, error, "it is truncated; download it again");
   memcpy (&count, self->data + self->at, 8);
   count = GUINT64_FROM_LE (count);
   self->at += 8;
   if (count != s->count || s->data)
     return fail (self, error,
-        "a storage does not have the size that its description states; fetch it again");
+        "a storage does not have the size that its description states; download it again");
   if (!g_uint64_checked_mul (&bytes, count, s->item) || bytes > self->size - self->at)
-    return fail (self, error, "it is truncated; fetch it again");
+    return fail (self, error, "it is truncated; download it again");
   s->data = self->data + self->at;
   self->at += bytes;
   return TRUE;
@@ -163,7 +164,7 @@ parse (AvatarTorchLegacy *self, GError **error)
   self->header_size = self->at;
   list = root_of (keys);
   if (list->type != AVATAR_PICKLE_LIST)
-    return fail (self, error, "the list of storages is missing; fetch it again");
+    return fail (self, error, "the list of storages is missing; download it again");
   for (guint i = 0; i < avatar_pickle_n_items (list); i++)
     if (!read_storage (self, avatar_pickle_item (keys, list, i), error))
       return FALSE;

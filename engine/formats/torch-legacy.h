@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Files as torch.save wrote them before version 1.6, one pickle after the other
+/* Reader of files that torch.save() wrote before version 1.6, which are sequences of pickles
  * (docs/dev/spec/vae-text-face-formats.md 5.3). */
 #pragma once
 
@@ -9,17 +9,20 @@ G_BEGIN_DECLS
 
 typedef struct _AvatarTorchLegacy AvatarTorchLegacy;
 
-/* TRUE if the first bytes are those of such a file. */
+/* Returns: TRUE if @data begins such a file. */
 gboolean avatar_torch_legacy_is (const guint8 *data, gsize size);
-/* @data: must outlive the reader. @name: path of the file, for messages */
+/* @data: [size] contents of the file; must outlive the reader
+ * @name: name of the file for errors; must outlive the reader
+ * Returns: (transfer full): the reader, or %NULL with AVATAR_ERROR_FORMAT */
 AvatarTorchLegacy *
 avatar_torch_legacy_open (const guint8 *data, gsize size, const char *name, GError **error);
 void avatar_torch_legacy_free (AvatarTorchLegacy *self);
-/* Pickle of the saved object; owned by @self. */
+/* Returns: (transfer none): pickle of the saved object. */
 AvatarPickle *avatar_torch_legacy_get_pickle (AvatarTorchLegacy *self);
-/* Size of the file before the data of the tensors. */
+/* Returns: size of the file before the data of the tensors (bytes). */
 gsize avatar_torch_legacy_header_size (AvatarTorchLegacy *self);
-/* An AvatarStorageFunc. */
+/* Finds a storage; an AvatarStorageFunc.
+ * @self: an AvatarTorchLegacy */
 const guint8 *avatar_torch_legacy_find (const char *key, gsize *size, gpointer self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarTorchLegacy, avatar_torch_legacy_free)

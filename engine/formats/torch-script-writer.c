@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Writes what torch.jit.save() writes of a module without methods: an object for each module, and
- * the source of its class, which torch.jit.load() requires. */
+/* Writer of modules without methods: an object for each module, and the source of its class, which
+ * torch.jit.load() requires. */
 #include "engine/formats/torch-writer.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ typedef struct
 {
   GByteArray *pickle;
   GString *code;
-  GPtrArray *open; /* of Module, outermost first */
+  GPtrArray *open; /* array of Module, outermost first */
 } Writer;
 
 static void
@@ -25,7 +25,8 @@ put_text (GByteArray *out, const char *text)
   g_byte_array_append (out, (const guint8 *) text, strlen (text));
 }
 
-/* Declares an attribute. A class spells attributes with a number as name in another way. */
+/* Declares an attribute in the source of the class. Attributes whose name is a number need another
+ * syntax. */
 static void
 declare (Module *owner, const char *name, const char *type)
 {
@@ -41,7 +42,7 @@ innermost (Writer *w)
   return w->open->pdata[w->open->len - 1];
 }
 
-/* @name: (nullable): %NULL for the outermost module */
+/* Begins a module. @name: (nullable): %NULL for the outermost module */
 static void
 open_module (Writer *w, const char *name)
 {
@@ -81,9 +82,10 @@ close_module (Writer *w)
   g_free (m);
 }
 
-/* Opens and closes modules, so that those of @path without its last part are open. */
+/* Opens and closes modules until the modules of @path, which is all but its last element, are
+ * open. */
 static void
-enter (Writer *w, char **path)
+open_path (Writer *w, char **path)
 {
   guint n = g_strv_length (path) - 1, same = 0;
 
@@ -101,12 +103,12 @@ put_tensor (Writer *w, const AvatarNamedTensor *t, guint key)
 {
   g_auto (GStrv) path = g_strsplit (t->name, ".", -1);
   const char *name = path[g_strv_length (path) - 1];
-  gboolean parameter = strcmp (name, "weight") == 0 || strcmp (name, "bias") == 0;
+  gboolean is_parameter = strcmp (name, "weight") == 0 || strcmp (name, "bias") == 0;
   Module *owner;
 
-  enter (w, path);
+  open_path (w, path);
   owner = innermost (w);
-  g_string_append_printf (parameter ? owner->parameters : owner->buffers, "\"%s\", ", name);
+  g_string_append_printf (is_parameter ? owner->parameters : owner->buffers, "\"%s\", ", name);
   declare (owner, name, "Tensor");
   avatar_torch_put_string (w->pickle, name);
   avatar_torch_put_tensor (w->pickle, t->tensor, key);

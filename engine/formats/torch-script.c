@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A module is an object of a class "__torch__...", whose attributes (tensors, numbers, modules)
- * are set by BUILD. Modules may be shared or contain themselves, so that depth and steps are
- * bounded. */
+ * BUILD sets. Modules may be shared or contain themselves, so depth and number of steps are
+ * limited. */
 #include "engine/formats/torch-script.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ typedef struct
   guint steps;
 } Walk;
 
-/* Returns the attributes of a module; NULL if @node is not a module. */
+/* Returns the attributes of a module, or NULL if @node is not a module. */
 static Node *
 attributes_of (AvatarPickle *p, Node *node)
 {
@@ -38,8 +38,8 @@ attributes_of (AvatarPickle *p, Node *node)
   return built->type == AVATAR_PICKLE_DICT ? built : NULL;
 }
 
-/* Returns the argument of torch.jit._pickle.build_tensorlist(), or @node if it is not such a
- * call. */
+/* Returns the argument if @node is a call of torch.jit._pickle.build_tensorlist(), or @node
+ * itself. */
 static Node *
 list_of (AvatarPickle *p, Node *node)
 {
@@ -57,6 +57,7 @@ list_of (AvatarPickle *p, Node *node)
 
 static const char *walk (Walk *self, Node *node, guint depth);
 
+/* Visits the attribute @name. Returns NULL, or a description of the error. */
 static const char *
 walk_child (Walk *self, const char *name, guint length, Node *child, guint depth)
 {
@@ -76,7 +77,7 @@ walk_child (Walk *self, const char *name, guint length, Node *child, guint depth
   return problem;
 }
 
-/* Returns NULL, or a description of the error. */
+/* Visits @node and its attributes. Returns NULL, or a description of the error. */
 static const char *
 walk (Walk *self, Node *node, guint depth)
 {
@@ -120,6 +121,6 @@ avatar_torch_script_walk (AvatarPickle *pickle, Node *root, const char *prefix,
   if (!problem)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: this is a TorchScript archive, but %s; fetch it again", file, problem);
+      "%s: this is a TorchScript archive, but %s; download it again", file, problem);
   return FALSE;
 }

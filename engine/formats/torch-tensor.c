@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Calls of torch._utils._rebuild_* and their arguments
- * (docs/dev/spec/vae-text-face-formats.md 5.2). Nothing is called; shapes, strides and offsets are
+/* Parses calls of torch._utils._rebuild_*() and their arguments
+ * (docs/dev/spec/vae-text-face-formats.md 5.2). Nothing is called. Shapes, strides and offsets are
  * checked against the size of the storages. */
 #include "engine/formats/torch-tensor.h"
 
@@ -9,23 +9,26 @@
 #include <string.h>
 
 #define MAX_KEY 1024
-#define MAX_WRAPS 4 /* nested calls of _rebuild_parameter */
+/* Maximum depth of nested calls of _rebuild_parameter(). */
+#define MAX_WRAPS 4
+/* Limit of the total size of copies (bytes). */
 #define MAX_COPIES ((guint64) 1 << 30)
-/* Limit of bytes read for each byte copied. Views may interleave in a storage, so that more is read
- * than copied. */
+/* Limit of the bytes that are read for each byte that is copied. Views may interleave in a
+ * storage, so that more is read than copied. */
 #define READ_FACTOR 8
 
 typedef const AvatarPickleNode Node;
 
-/* Dtype in the file. @wide: float64, which is converted to @dtype. */
+/* Dtype in the file. @is_float64: stored as float64, which is converted to @dtype */
 typedef struct
 {
   AvatarDType dtype;
-  gboolean wide;
+  gboolean is_float64;
 } Stored;
 
+/* Gets the dtype of a class of storages, or of a dtype. Returns FALSE if it is not supported. */
 static gboolean
-stored_of (Node *global, Stored *out)
+parse_dtype (Node *global, Stored *out)
 {
   static const struct
   {
@@ -65,11 +68,11 @@ stored_of (Node *global, Stored *out)
 static gsize
 item_size (Stored stored)
 {
-  return stored.wide ? 8 : avatar_dtype_size (stored.dtype);
+  return stored.is_float64 ? 8 : avatar_dtype_size (stored.dtype);
 }
 
-/* Returns the size of an element of a storage of @class, even if its dtype is not read; 0 if @class
- * is not known. */
+/* Returns the size of an element of a storage of @class, also for unsupported dtypes; 0 if
+ * @class is unknown. */
 static gsize
 item_size_of (Node *class)
 {
@@ -88,7 +91,7 @@ item_size_of (Node *class)
   };
   Stored stored;
 
-  if (stored_of (class, &stored))
+  if (parse_dtype (class, &stored))
     return item_size (stored);
   for (guint i = 0; i < G_N_ELEMENTS (others); i++)
     if (avatar_pickle_is (class, AVATAR_PICKLE_GLOBAL, others[i].name))
@@ -101,8 +104,8 @@ avatar_torch_reader_init (AvatarTorchReader *self, GBytes *bytes)
 {
   self->bytes = bytes;
   self->copies = g_ptr_array_new_with_free_func ((GDestroyNotify) g_bytes_unref);
-  self->room = MIN (g_bytes_get_size (bytes), MAX_COPIES);
-  self->reading = READ_FACTOR * self->room;
+  self->copy_bytes_left = MIN (g_bytes_get_size (bytes), MAX_COPIES);
+  self->read_bytes_left = READ_FACTOR * self->copy_bytes_left;
 }
 
 void
@@ -111,15 +114,15 @@ avatar_torch_reader_clear (AvatarTorchReader *self)
   g_clear_pointer (&self->copies, g_ptr_array_unref);
 }
 
-/* Arguments of a call that makes a tensor. */
+/* Arguments of a call that creates a tensor. */
 typedef struct
 {
   Node *stored; /* ('storage', class, key, location, count) */
   Node *offset, *size, *stride;
-  Node *dtype; /* only of _rebuild_tensor_v3, else NULL */
+  Node *dtype; /* (nullable): only of _rebuild_tensor_v3() */
 } Call;
 
-/* Parses the call @node. FALSE: it does not make a tensor. */
+/* Parses the call @node. Returns FALSE if it does not create a tensor. */
 static gboolean
 find_call (AvatarPickle *p, Node *node, Call *call)
 {
@@ -146,7 +149,7 @@ find_call (AvatarPickle *p, Node *node, Call *call)
   return FALSE;
 }
 
-/* Gets @n integers >= 0, or returns FALSE. */
+/* Gets the @n items of @tuple. Returns FALSE if one is not an integer >= 0. */
 static gboolean
 get_sizes (AvatarPickle *p, Node *tuple, guint n, gint64 *out)
 {
@@ -174,9 +177,9 @@ get_shape (AvatarPickle *p, const Call *call, Stored stored, AvatarTensorSource 
   if (rank > AVATAR_MAX_RANK)
     return "it has more than 5 dimensions";
   if (!get_sizes (p, call->size, rank, shape) || !get_sizes (p, call->stride, rank, stride))
-    return "its size or stride is not made of integers >= 0";
+    return "its size or stride has an item that is not an integer >= 0";
   for (guint i = 0; i < rank; i++)
-    /* strides must fit as well, even if a dimension is 0 */
+    /* Strides must fit as well, even if a dimension is 0. */
     if (!g_uint64_checked_mul (&extent, extent, MAX (shape[i], 1)) || extent > G_MAXINT64)
       return "its shape is too large for the address space";
   *t = avatar_tensor_source_of_shape (stored.dtype, MAX (rank, 1), shape);
@@ -202,7 +205,7 @@ avatar_torch_parse_storage (AvatarPickle *p, Node *stored, char **key, gsize *it
   if (name->type != AVATAR_PICKLE_STRING || name->length > MAX_KEY
       || memchr (name->text, 0, name->length) || n->type != AVATAR_PICKLE_INT || n->integer < 0)
     return FALSE;
-  /* only in old files: a part of another storage */
+  /* Old files may have views of storages, which are not supported. */
   if (avatar_pickle_n_items (id) > 5 && avatar_pickle_item (p, id, 5)->type != AVATAR_PICKLE_NONE)
     return FALSE;
   *key = g_strndup (name->text, name->length);
@@ -210,17 +213,17 @@ avatar_torch_parse_storage (AvatarPickle *p, Node *stored, char **key, gsize *it
   return TRUE;
 }
 
-/* Gets the dtype of a call. FALSE: the dtype is not read. */
+/* Gets the dtype of a call. Returns FALSE if it is not supported. */
 static gboolean
-class_of (AvatarPickle *p, const Call *call, Stored *out)
+get_dtype (AvatarPickle *p, const Call *call, Stored *out)
 {
   Node *id = call->stored->type == AVATAR_PICKLE_STORED ? avatar_pickle_get (p, call->stored->first)
                                                         : NULL;
 
   if (call->dtype)
-    return stored_of (call->dtype, out);
+    return parse_dtype (call->dtype, out);
   return id && id->type == AVATAR_PICKLE_TUPLE && avatar_pickle_n_items (id) > 1
-      && stored_of (avatar_pickle_item (p, id, 1), out);
+      && parse_dtype (avatar_pickle_item (p, id, 1), out);
 }
 
 /* Finds the bytes of the storage. Returns NULL, or the reason why it cannot be used. */
@@ -241,7 +244,7 @@ get_storage (AvatarTorchReader *self, const Call *call, const guint8 **data, gsi
   return NULL;
 }
 
-/* Counts the elements from the first to the last one of a tensor. FALSE: overflow. */
+/* Counts the elements from the first to the last one of a tensor. Returns FALSE on overflow. */
 static gboolean
 get_span (const AvatarTensorSource *t, const gint64 *stride, guint64 *span)
 {
@@ -285,7 +288,7 @@ gather (const AvatarTensorSource *t, const gint64 *stride, Stored stored, guint8
       double wide;
       float narrow;
 
-      if (!stored.wide) {
+      if (!stored.is_float64) {
         memcpy (out, p, size);
         continue;
       }
@@ -296,7 +299,7 @@ gather (const AvatarTensorSource *t, const gint64 *stride, Stored stored, guint8
   }
 }
 
-/* Takes @copy, which holds the values of @t. */
+/* Takes ownership of @copy, [size] bytes, the values of @t. */
 static void
 add_copy (AvatarTorchReader *self, AvatarTensorSource *t, void *copy, gsize size)
 {
@@ -304,7 +307,8 @@ add_copy (AvatarTorchReader *self, AvatarTensorSource *t, void *copy, gsize size
   g_ptr_array_add (self->copies, t->bytes);
 }
 
-/* Copies a tensor to memory. @in: first of @span elements */
+/* Copies a tensor to memory. Returns NULL, or the reason why that is not possible.
+ * @in: first of @span elements */
 static const char *
 copy_tensor (AvatarTorchReader *self, AvatarTensorSource *t, const gint64 *stride, Stored stored,
     const guint8 *in, guint64 span)
@@ -313,25 +317,25 @@ copy_tensor (AvatarTorchReader *self, AvatarTensorSource *t, const gint64 *strid
   g_autofree guint8 *raw = NULL;
   guint8 *out;
 
-  if (bytes > self->room || n_raw > MIN (self->reading, MAX_COPIES))
-    return "it is float64 or not contiguous, and too much of the file would have to be copied; save it "
-           "again with .float() or .contiguous()";
+  if (bytes > self->copy_bytes_left || n_raw > MIN (self->read_bytes_left, MAX_COPIES))
+    return "it is float64 or not contiguous, and too large to be copied; save it again with .float() or "
+           ".contiguous()";
   raw = g_try_malloc (MAX (n_raw, 1));
   out = g_try_malloc (MAX (bytes, 1));
   if (!raw || !out || !avatar_mapped_read (raw, in, n_raw)) {
     g_free (out);
-    return "there is no memory for a copy of it, or the file has been cut short; close other programs, or "
-           "fetch the file again";
+    return "there is no memory for a copy of it, or the file was truncated; close other programs, or "
+           "download the file again";
   }
-  self->room -= bytes;
-  self->reading -= n_raw;
+  self->copy_bytes_left -= bytes;
+  self->read_bytes_left -= n_raw;
   if (bytes)
     gather (t, stride, stored, out, raw);
   add_copy (self, t, out, bytes);
   return NULL;
 }
 
-/* Returns NULL, or the reason why the tensor cannot be used. */
+/* Gets the source of a tensor. Returns NULL, or the reason why it cannot be used. */
 static const char *
 get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
 {
@@ -340,16 +344,16 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
   gsize size = 0;
   Stored stored = { AVATAR_F32, FALSE };
   guint64 offset, span, n;
-  const char *why;
+  const char *reason;
 
-  if (!class_of (self->pickle, call, &stored))
-    return "its dtype is not read (float64, float32, float16, bfloat16, float8_e4m3fn, "
+  if (!get_dtype (self->pickle, call, &stored))
+    return "its dtype is not supported (float64, float32, float16, bfloat16, float8_e4m3fn, "
            "float8_e5m2, int64, int32, int8 and uint8 are)";
-  why = get_storage (self, call, &data, &size);
-  if (!why)
-    why = get_shape (self->pickle, call, stored, t, stride);
-  if (why)
-    return why;
+  reason = get_storage (self, call, &data, &size);
+  if (!reason)
+    reason = get_shape (self->pickle, call, stored, t, stride);
+  if (reason)
+    return reason;
   n = avatar_tensor_source_n (t);
   size /= item_size (stored); /* now in elements */
   if (!get_span (t, stride, &span))
@@ -363,7 +367,7 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
   if (offset > size || (n > 0 && span > size - offset))
     return "it reaches beyond its storage";
   data += offset * item_size (stored);
-  if (stored.wide || (n > 0 && !is_contiguous (t, stride)))
+  if (stored.is_float64 || (n > 0 && !is_contiguous (t, stride)))
     return copy_tensor (self, t, stride, stored, data, span);
   t->bytes = self->bytes;
   t->offset = data - (const guint8 *) g_bytes_get_data (self->bytes, NULL);
@@ -372,13 +376,13 @@ get_tensor (AvatarTorchReader *self, const Call *call, AvatarTensorSource *t)
 
 gboolean
 avatar_torch_reader_get (AvatarTorchReader *self, Node *node, AvatarTensorSource *out,
-    const char **why)
+    const char **reason)
 {
   Call call;
 
   if (!find_call (self->pickle, node, &call))
     return FALSE;
-  *why = get_tensor (self, &call, out);
+  *reason = get_tensor (self, &call, out);
   return TRUE;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The format of torch.save() (docs/dev/spec/denoise.md 1.2): a zip archive of stored entries, with
- * storages aligned to 64 bytes, and a pickle that maps tensors to storages. */
+/* Writer of the format of torch.save() (docs/dev/spec/denoise.md 1.2): a zip archive of stored
+ * entries, with storages aligned to 64 bytes, and a pickle that maps tensors to storages. */
 #include "engine/formats/torch-writer.h"
 
 #include <string.h>
@@ -21,7 +21,7 @@ put_text (GByteArray *out, const char *text)
   g_byte_array_append (out, (const guint8 *) text, strlen (text));
 }
 
-/* BINUNICODE */
+/* The opcode is BINUNICODE. */
 void
 avatar_torch_put_string (GByteArray *out, const char *text)
 {
@@ -30,7 +30,7 @@ avatar_torch_put_string (GByteArray *out, const char *text)
   put_text (out, text);
 }
 
-/* BININT1, BININT or LONG1 */
+/* Appends BININT1, BININT or LONG1. */
 static void
 pickle_int (GByteArray *out, gint64 value)
 {
@@ -66,8 +66,8 @@ storage_class (AvatarDType dtype)
   return names[dtype];
 }
 
-/* _rebuild_tensor_v2 (storage, offset, size, stride, requires_grad, hooks). _v3 has the dtype as
- * well, for dtypes that have no class of storages. */
+/* Appends _rebuild_tensor_v2 (storage, offset, size, stride, requires_grad, hooks), or _v3,
+ * which also has the dtype, for dtypes without a class of storages. */
 void
 avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
 {
@@ -81,7 +81,7 @@ avatar_torch_put_tensor (GByteArray *out, AvatarTensor t, guint key)
   put_text (out, storage_class (t.dtype));
   avatar_torch_put_string (out, name);
   avatar_torch_put_string (out, "cpu");
-  pickle_int (out, avatar_tensor_n (t)); /* an untyped storage counts bytes, which are as many */
+  pickle_int (out, avatar_tensor_n (t)); /* an untyped storage counts bytes: the same number */
   put_text (out, "tQ");
   pickle_int (out, 0);
   pickle_ints (out, t.shape, t.rank);
@@ -134,7 +134,7 @@ entry_clear (gpointer data)
 typedef enum
 {
   ZIP32,
-  ZIP64, /* sizes are in a field of their own */
+  ZIP64, /* sizes are in an extra field */
 } Format;
 
 /* Appends the fields that are the same in a local header and in the directory. */
@@ -158,7 +158,7 @@ is_large (const Entry *e)
   return e->size >= G_MAXUINT32 || e->header >= G_MAXUINT32;
 }
 
-/* A local header with a field "FB" that aligns the data, like PyTorch. */
+/* Returns a local header. A field "FB" aligns the data, as in files of PyTorch. */
 static GByteArray *
 local_header (const Entry *e)
 {
@@ -208,7 +208,8 @@ put_directory_entry (GByteArray *out, const Entry *e)
   }
 }
 
-/* The directory and the records at the end, those of ZIP64 only if they are needed. */
+/* Returns the directory, at position @at, and the records at the end. Records of ZIP64 are written
+ * only if they are needed. */
 static GByteArray *
 directory (GArray *entries, guint64 at)
 {
@@ -257,7 +258,7 @@ add_entry (GArray *entries, char *name, const void *bytes, guint64 size)
 
 /* Sets the positions of all entries. Returns the position of the directory. */
 static guint64
-place (GArray *entries)
+set_positions (GArray *entries)
 {
   guint64 at = 0;
 
@@ -314,7 +315,7 @@ avatar_write_torch_archive (const char *path, GByteArray *pickle, const AvatarTo
     add_entry (entries, g_strconcat (base, extras[i].name, NULL), extras[i].bytes, extras[i].size);
   add_entry (entries, g_strconcat (base, "/byteorder", NULL), "little", 6);
   add_entry (entries, g_strconcat (base, "/version", NULL), "3\n", 2);
-  end = place (entries);
+  end = set_positions (entries);
   for (guint i = 0; i < tensors->len; i++)
     offsets[i] = g_array_index (entries, Entry, i).start;
   if (!avatar_output_open (&out, path, error))

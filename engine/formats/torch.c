@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Three formats: an archive of torch.save() (docs/dev/spec/denoise.md 1.2,
- * docs/dev/spec/vae-text-face-formats.md 5.2), in which ROOT/data.pkl describes the tensors and
- * ROOT/data/KEY are their storages; an archive of torch.jit.save(), which also has constants.pkl
- * (docs/dev/spec/vae-text-face-formats.md 5.3); and files from before version 1.6, which are not
- * archives. A tensor that cannot be used is listed with the reason. It is an error only if it is
- * needed, since checkpoints hold much that is not. */
+/* Three formats are read:
+ *
+ * - an archive of torch.save() (docs/dev/spec/denoise.md 1.2,
+ *   docs/dev/spec/vae-text-face-formats.md 5.2), in which ROOT/data.pkl describes the tensors
+ *   and the entries ROOT/data/KEY are their storages;
+ * - an archive of torch.jit.save(), which has constants.pkl as well
+ *   (docs/dev/spec/vae-text-face-formats.md 5.3);
+ * - a file from before version 1.6, which is not an archive.
+ *
+ * A tensor that cannot be used is listed with the reason. It is an error only if it is needed,
+ * since checkpoints contain many other tensors. */
 #include "engine/formats/torch.h"
 
 #include "engine/formats/torch-legacy.h"
@@ -26,14 +31,14 @@ struct _AvatarTorch
 {
   char *name, *root;
   GBytes *bytes;
-  AvatarZip *zip; /* one of the two is set */
-  AvatarTorchLegacy *legacy;
+  AvatarZip *zip;            /* archive, or NULL */
+  AvatarTorchLegacy *legacy; /* file from before version 1.6, or NULL */
   AvatarTorchReader reader;
-  const char *storages; /* folder of the storages that are being read */
+  const char *storages; /* folder of the storages of the current pickle */
   const guint8 *header;
   gsize header_length;
-  GArray *entries;     /* of Entry */
-  GHashTable *reasons; /* name -> why the tensor is not among the entries */
+  GArray *entries;      /* array of Entry */
+  GHashTable *unusable; /* name (owned) -> reason (static) */
 };
 
 typedef const AvatarPickleNode Node;
@@ -57,7 +62,7 @@ join (AvatarTorch *self, const char *rest)
   return g_strconcat (self->root, rest, NULL);
 }
 
-/* An AvatarStorageFunc over the archive. */
+/* AvatarStorageFunc for archives. */
 static const guint8 *
 find_storage (const char *key, gsize *size, gpointer data)
 {
@@ -67,29 +72,30 @@ find_storage (const char *key, gsize *size, gpointer data)
   return avatar_zip_get (self->zip, entry, size, NULL);
 }
 
+/* Values that become tensors. */
 typedef enum
 {
   TENSORS,
   TENSORS_AND_NUMBERS,
 } Accepted;
 
-/* Adds @value under @name, or the reason why it cannot be used. FALSE: it is an object of another
- * kind, which only Python could make. */
+/* Adds @value as tensor @name, or the reason why it cannot be used. Returns FALSE if it is an
+ * object of another kind. */
 static gboolean
 add_tensor (AvatarTorch *self, const char *name, gsize length, Node *value, Accepted accepted)
 {
   Entry entry = { 0 };
-  const char *why = NULL;
+  const char *reason = NULL;
 
   if (!(accepted == TENSORS_AND_NUMBERS
           && avatar_torch_reader_get_number (&self->reader, value, &entry.source))
-      && !avatar_torch_reader_get (&self->reader, value, &entry.source, &why))
+      && !avatar_torch_reader_get (&self->reader, value, &entry.source, &reason))
     return FALSE;
   entry.name = g_strndup (name, length);
   entry.source.name = entry.name;
   entry.source.file = self->name;
-  if (why)
-    g_hash_table_insert (self->reasons, entry.name, (gpointer) why);
+  if (reason)
+    g_hash_table_insert (self->unusable, entry.name, (gpointer) reason);
   else
     g_array_append_val (self->entries, entry);
   return TRUE;
@@ -104,7 +110,7 @@ is_dict (AvatarPickle *p, Node *node)
               "collections.OrderedDict"));
 }
 
-/* Returns the value of @key, if it is a dict. */
+/* Returns the value of @key if it is a dict, or NULL. */
 static Node *
 find_dict (AvatarPickle *p, Node *dict, const char *key)
 {
@@ -127,8 +133,8 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
     return TRUE;
   if (!is_dict (p, dict))
     return fail (self, error,
-        "it does not hold a tensor or a dict of tensors (perhaps a whole model object); save its "
-        "state_dict()");
+        "expected a tensor or a dict of tensors, found another object (perhaps a whole model); save "
+        "its state_dict()");
   for (guint i = 0; i < G_N_ELEMENTS (keys); i++) {
     Node *inner = find_dict (p, dict, keys[i]);
 
@@ -148,13 +154,14 @@ read_dict (AvatarTorch *self, AvatarPickle *p, GError **error)
   return TRUE;
 }
 
+/* AvatarScriptFunc */
 static void
 add_attribute (const char *name, Node *value, gpointer data)
 {
   add_tensor (data, name, strlen (name), value, TENSORS);
 }
 
-/* Parses a pickle of the archive. @bytes, @size: (out): its bytes */
+/* Parses the pickle ROOT@rest of the archive. @bytes: (out): [size] its bytes */
 static AvatarPickle *
 open_pickle (AvatarTorch *self, const char *rest, const guint8 **bytes, gsize *size, GError **error)
 {
@@ -164,8 +171,8 @@ open_pickle (AvatarTorch *self, const char *rest, const guint8 **bytes, gsize *s
   return *bytes ? avatar_pickle_parse (*bytes, *size, self->name, error) : NULL;
 }
 
-/* Reads the attributes of a module, and the constants of its code as CONSTANTS.0, CONSTANTS.1,
- * ... */
+/* Reads the attributes of a module, and the constants of its code, which get the names CONSTANTS.0,
+ * CONSTANTS.1, ... */
 static gboolean
 read_script (AvatarTorch *self, AvatarPickle *module, GError **error)
 {
@@ -186,7 +193,7 @@ read_script (AvatarTorch *self, AvatarPickle *module, GError **error)
       self, self->name, error);
 }
 
-/* Finds the only folder of the archive by its pickle. */
+/* Finds the folder of the archive that contains the pickle. */
 static gboolean
 find_root (AvatarTorch *self, GError **error)
 {
@@ -198,7 +205,7 @@ find_root (AvatarTorch *self, GError **error)
   }
   return self->root
       || fail (self, error,
-          "this is a zip archive, but PyTorch has not saved it; expected data.pkl in a folder");
+          "this is a zip archive that PyTorch did not write; expected data.pkl in a folder");
 }
 
 static gboolean
@@ -272,7 +279,7 @@ avatar_torch_open_bytes (GBytes *bytes, const char *name, GError **error)
   self->bytes = g_bytes_ref (bytes);
   self->entries = g_array_new (FALSE, FALSE, sizeof (Entry));
   g_array_set_clear_func (self->entries, entry_clear);
-  self->reasons = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  self->unusable = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   if (!parse (self, bytes, error))
     g_clear_pointer (&self, avatar_torch_free);
   return self;
@@ -284,7 +291,7 @@ avatar_torch_free (AvatarTorch *self)
   if (!self)
     return;
   avatar_torch_reader_clear (&self->reader);
-  g_hash_table_unref (self->reasons);
+  g_hash_table_unref (self->unusable);
   g_array_unref (self->entries);
   avatar_zip_free (self->zip);
   avatar_torch_legacy_free (self->legacy);
@@ -310,9 +317,9 @@ avatar_torch_nth (AvatarTorch *self, guint i, AvatarTensorSource *out)
 }
 
 GHashTable *
-avatar_torch_get_reasons (AvatarTorch *self)
+avatar_torch_get_unusable (AvatarTorch *self)
 {
-  return self->reasons;
+  return self->unusable;
 }
 
 const guint8 *

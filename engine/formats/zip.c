@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Zip archives of PyTorch (docs/dev/spec/vae-text-face-formats.md 5.2). Sizes are those of the
- * directory at the end, since local headers may lack them. The position of an entry's bytes follows
- * from its local header, whose fields differ in length from those of the directory. */
+/* Zip archives of PyTorch (docs/dev/spec/vae-text-face-formats.md 5.2). Sizes are taken from the
+ * directory at the end, since local headers may lack them. The position of an entry's bytes depends
+ * on the length of its local header, which differs from that in the directory. */
 #include "engine/formats/zip.h"
 
 #include <string.h>
@@ -26,11 +26,11 @@ struct _AvatarZip
   const guint8 *data;
   guint64 size;
   char *name;
-  GArray *entries;   /* of Entry */
+  GArray *entries;   /* array of Entry */
   GHashTable *index; /* name -> position + 1 */
 };
 
-/* The directory. */
+/* Position, size and number of entries of the directory. */
 typedef struct
 {
   guint64 start, size, n;
@@ -67,13 +67,14 @@ get_le (const guint8 *p, guint bytes)
   return GUINT64_FROM_LE (value);
 }
 
+/* Returns TRUE if a record of @size bytes with this signature is at @at. */
 static gboolean
 is_at (AvatarZip *self, guint64 at, const char *signature, guint64 size)
 {
   return at <= self->size && size <= self->size - at && memcmp (self->data + at, signature, 4) == 0;
 }
 
-/* Finds the record at the end, after which there may be a comment. */
+/* Finds the record at the end, which may be followed by a comment. */
 static gboolean
 find_end (AvatarZip *self, guint64 *end, GError **error)
 {
@@ -86,8 +87,7 @@ find_end (AvatarZip *self, guint64 *end, GError **error)
       return TRUE;
     }
   return fail (self, error,
-      "the directory at the end of the archive is not there: the file is truncated; fetch it "
-      "again");
+      "found no directory at the end of the archive: the file is truncated; download it again");
 }
 
 static gboolean
@@ -104,23 +104,23 @@ find_directory (AvatarZip *self, Directory *d, GError **error)
   if (end >= LOCATOR_SIZE && is_at (self, end - LOCATOR_SIZE, "PK\006\007", LOCATOR_SIZE)) {
     limit = get_le (p - LOCATOR_SIZE + 8, 8);
     if (limit > end - LOCATOR_SIZE || !is_at (self, limit, "PK\006\006", END64_SIZE))
-      return fail (self, error, "its ZIP64 record is not at the position that is stated");
+      return fail (self, error, "its ZIP64 record is not at the stated position");
     p = self->data + limit;
     *d = (Directory){ get_le (p + 48, 8), get_le (p + 40, 8), get_le (p + 32, 8) };
   }
   if (d->start > limit || d->size > limit - d->start)
     return fail (self, error,
-        "a directory of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT
-        " is stated, which is outside the file",
+        "it states a directory of %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT
+        ", which is outside the file",
         d->size, d->start);
   if (d->n > d->size / ENTRY_SIZE)
     return fail (self, error,
-        "%" G_GUINT64_FORMAT " entries are stated in a directory of %" G_GUINT64_FORMAT " bytes",
+        "it states %" G_GUINT64_FORMAT " entries in a directory of %" G_GUINT64_FORMAT " bytes",
         d->n, d->size);
   return TRUE;
 }
 
-/* Reads the field of values that do not fit into 32 bits, in this order. */
+/* Reads the extra field of values that do not fit into 32 bits, which has this order. */
 static gboolean
 read_zip64 (const guint8 *p, guint64 n, guint64 *size, guint64 *packed, guint64 *header)
 {
@@ -152,7 +152,7 @@ read_local (AvatarZip *self, Entry *e, guint64 limit, GError **error)
 {
   if (e->header > limit || limit - e->header < LOCAL_SIZE
       || !is_at (self, e->header, "PK\003\004", LOCAL_SIZE))
-    return fail (self, error, "entry \"%s\" is not where the directory says", e->name);
+    return fail (self, error, "entry \"%s\" is not at the position in the directory", e->name);
   e->start = e->header + LOCAL_SIZE + get_le (self->data + e->header + 26, 2)
       + get_le (self->data + e->header + 28, 2);
   if (e->start > limit || e->size > limit - e->start)
@@ -190,7 +190,7 @@ read_entry (AvatarZip *self, const Directory *d, guint64 *at, Entry *e, GError *
   if (!read_zip64 (p + ENTRY_SIZE + n_name, n_extra, &e->size, &packed, &e->header))
     return fail (self, error, "entry \"%s\" has a broken ZIP64 field", e->name);
   if (e->method != 0)
-    e->size = packed; /* is not read, but must be inside the archive */
+    e->size = packed; /* the entry is not readable, but must be inside the archive */
   else if (packed != e->size)
     return fail (self, error,
         "entry \"%s\" is stored, but has two sizes: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT,
@@ -200,7 +200,7 @@ read_entry (AvatarZip *self, const Directory *d, guint64 *at, Entry *e, GError *
 }
 
 static gint
-by_place (gconstpointer a, gconstpointer b)
+compare_positions (gconstpointer a, gconstpointer b)
 {
   const Entry *x = *(const Entry *const *) a, *y = *(const Entry *const *) b;
 
@@ -215,7 +215,7 @@ check_overlap (AvatarZip *self, GError **error)
 
   for (guint i = 0; i < self->entries->len; i++)
     g_ptr_array_add (sorted, &g_array_index (self->entries, Entry, i));
-  g_ptr_array_sort (sorted, by_place);
+  g_ptr_array_sort (sorted, compare_positions);
   for (guint i = 1; i < sorted->len; i++) {
     const Entry *before = sorted->pdata[i - 1], *e = sorted->pdata[i];
 
@@ -308,8 +308,8 @@ avatar_zip_get (AvatarZip *self, const char *entry, gsize *size, GError **error)
   }
   e = &g_array_index (self->entries, Entry, i - 1);
   if (e->method != 0 || e->flags & 1) {
-    fail (self, error, "entry \"%s\" is %s; only stored ones are read, as PyTorch writes them",
-        entry, e->flags & 1 ? "encrypted" : "compressed");
+    fail (self, error, "entry \"%s\" is %s; expected a stored one, as PyTorch writes", entry,
+        e->flags & 1 ? "encrypted" : "compressed");
     return NULL;
   }
   *size = e->size;

@@ -71,7 +71,7 @@ format_of (const char *path)
   g_autoptr (GBytes) bytes = map ? g_mapped_file_get_bytes (map) : NULL;
   gsize size = 0;
   const guint8 *data = bytes ? g_bytes_get_data (bytes, &size) : NULL;
-  const char *foreign = bytes ? avatar_foreign_kind (data, size) : NULL;
+  const char *foreign = bytes ? avatar_file_magic_kind (data, size) : NULL;
 
   if (foreign || !bytes)
     return foreign;

@@ -59,7 +59,7 @@ list_extra (AvatarInspectedComponent *component, AvatarComponentKind kind, Avata
     const AvatarComponent *opened)
 {
   g_autoptr (GList) unread
-      = g_list_sort (g_hash_table_get_keys (avatar_tensor_file_get_unread (file)),
+      = g_list_sort (g_hash_table_get_keys (avatar_tensor_file_get_unusable (file)),
           (GCompareFunc) strcmp);
 
   for (guint i = 0; i < avatar_tensor_file_n (file); i++) {

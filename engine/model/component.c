@@ -8,20 +8,20 @@
 
 #include <string.h>
 
-/* Maximum length of the name of a scale factor. */
+/* Maximum length of a name that is examined as the name of a scale factor. */
 #define MAX_SIBLING 512
 
-/* Tensor that tells whether a LLaVA file has a vision tower. */
+/* Tensor by which a LLaVA file with a vision tower is recognised. */
 #define VISION_TOWER_TENSOR "vision_tower.vision_model.embeddings.class_embedding"
 
 /* Names of one component.
- * prefix: prefixes to remove, longest first; the first match is replaced by the same entry of
- * instead.
- * foreign: prefixes of other networks in the same checkpoint, which are skipped. */
+ * @prefix: prefixes to remove, longest first
+ * @replacement: replacement of each prefix, or NULL for none
+ * @skipped: prefixes of other networks in the same checkpoint, whose tensors are skipped */
 static const struct
 {
   const char *name, *file;
-  const char *prefix[6], *instead[6], *foreign[5];
+  const char *prefix[6], *replacement[6], *skipped[5];
 } components[AVATAR_N_COMPONENTS] = {
   { "transformer", "transformer.safetensors",
       { "model.diffusion_model.", "diffusion_model.", "transformer.", "module.", "_orig_mod." },
@@ -55,23 +55,24 @@ avatar_component_file (AvatarComponentKind kind)
 }
 
 static gboolean
-is_foreign (AvatarComponentKind kind, const char *name)
+is_skipped (AvatarComponentKind kind, const char *name)
 {
-  for (guint j = 0; j < G_N_ELEMENTS (components[kind].foreign) && components[kind].foreign[j]; j++)
-    if (g_str_has_prefix (name, components[kind].foreign[j]))
+  for (guint j = 0; j < G_N_ELEMENTS (components[kind].skipped) && components[kind].skipped[j]; j++)
+    if (g_str_has_prefix (name, components[kind].skipped[j]))
       return TRUE;
   return FALSE;
 }
 
-/* Returns: (transfer full): @name without prefix. */
+/* Returns: (transfer full): @name with its prefix removed or replaced. */
 static char *
-bare_name (AvatarComponentKind kind, const char *name)
+replace_prefix (AvatarComponentKind kind, const char *name)
 {
   for (guint j = 0; j < G_N_ELEMENTS (components[kind].prefix) && components[kind].prefix[j]; j++)
     if (g_str_has_prefix (name, components[kind].prefix[j])) {
-      const char *instead = components[kind].instead[j];
+      const char *replacement = components[kind].replacement[j];
 
-      return g_strconcat (instead ? instead : "", name + strlen (components[kind].prefix[j]), NULL);
+      return g_strconcat (replacement ? replacement : "",
+          name + strlen (components[kind].prefix[j]), NULL);
     }
   return g_strdup (name);
 }
@@ -94,17 +95,17 @@ is_quantiser_data (const char *name)
 char *
 avatar_component_canonical_name (AvatarComponentKind kind, const char *name)
 {
-  /* DeepSeek's "inverse" is a factor to multiply by, like the others */
+  /* The "inverse" of DeepSeek is a factor to multiply by, as the others are. */
   static const char *const suffixes[][2]
       = { { ".weight._data", ".weight" }, { ".weight._scale", ".weight_scale" },
           { ".scale_weight", ".weight_scale" }, { ".weight_scale_inv", ".weight_scale" } };
 
   g_autofree char *bare = NULL;
 
-  if (is_foreign (kind, name) || g_str_has_prefix (name, AVATAR_COMPONENT_PADDING)
+  if (is_skipped (kind, name) || g_str_has_prefix (name, AVATAR_COMPONENT_PADDING)
       || is_quantiser_data (name))
     return NULL;
-  bare = bare_name (kind, name);
+  bare = replace_prefix (kind, name);
   for (guint i = 0; i < G_N_ELEMENTS (suffixes); i++)
     if (g_str_has_suffix (bare, suffixes[i][0]))
       return g_strdup_printf ("%.*s%s", (int) (strlen (bare) - strlen (suffixes[i][0])), bare,
@@ -125,7 +126,7 @@ read_tensors (AvatarComponent *self, AvatarComponentKind kind, AvatarTensorFile 
         && !g_hash_table_insert (self->tensors, g_steal_pointer (&name),
             g_memdup2 (&tensor, sizeof tensor))) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-          "%s: tensor \"%s\" is stored twice, under two names; keep one",
+          "%s: tensor \"%s\" is stored twice, with two names; keep one",
           avatar_tensor_file_get_name (file), found);
       return FALSE;
     }
@@ -173,7 +174,7 @@ read_scales (AvatarComponent *self)
         file, n_unused, unused);
 }
 
-/* Set of the names of the manifest and of their scale factors. */
+/* Returns: (transfer full): set of the names of the manifest and of their scale factors. */
 static GHashTable *
 known_names (GArray *manifest)
 {
@@ -188,7 +189,7 @@ known_names (GArray *manifest)
   return known;
 }
 
-/* Adds @name under all its prefixes that may be the name of a module. */
+/* Adds @name for each of its prefixes that may be the name of a module. */
 static void
 add_prefixes (GHashTable *siblings, const char *name)
 {
@@ -208,7 +209,7 @@ static void
 add_unused (GHashTable *siblings, AvatarComponentKind kind, AvatarTensorFile *file)
 {
   g_autoptr (GList) names
-      = file ? g_hash_table_get_keys (avatar_tensor_file_get_unread (file)) : NULL;
+      = file ? g_hash_table_get_keys (avatar_tensor_file_get_unusable (file)) : NULL;
 
   names = g_list_sort (names, (GCompareFunc) strcmp);
   for (GList *l = names; l; l = l->next) {
@@ -259,7 +260,7 @@ drop_scale (AvatarComponent *self, const char *name, const AvatarTensorSource *t
   if (scale && (!is_float (scale) || !are_ones (scale))) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
         "%s: tensor \"%s\" is %s but has a scale factor other than 1, \"%s\"; expected factors "
-        "for 8-bit tensors only: fetch the file again, or convert it without them",
+        "for 8-bit tensors only; download the file again, or convert it without them",
         avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), scale_name);
     return FALSE;
   }
@@ -267,14 +268,14 @@ drop_scale (AvatarComponent *self, const char *name, const AvatarTensorSource *t
   return TRUE;
 }
 
-/* Accepts an 8-bit tensor without a factor of a known name only if it is a plain cast. */
+/* Checks that an 8-bit tensor without a known scale factor was cast without one. */
 static gboolean
 check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
     const AvatarTensorSource *t, GError **error)
 {
   gsize n = strlen (name) - (g_str_has_suffix (name, ".weight") ? strlen (".weight") : 0);
   g_autofree char *module = g_strndup (name, n);
-  g_autofree char *why = NULL;
+  g_autofree char *reason = NULL;
   const char *sibling;
 
   if (!self->siblings)
@@ -288,16 +289,17 @@ check_cast (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, c
         name);
     return FALSE;
   }
-  why = avatar_plain_cast_check (t);
-  if (!why)
+  reason = avatar_plain_cast_check (t);
+  if (!reason)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-      "%s: tensor \"%s\" is %s without a scale factor, and %s; fetch the factors, or 16-bit weights",
-      avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), why);
+      "%s: tensor \"%s\" is %s without a scale factor, and %s; download the factors, or 16-bit weights",
+      avatar_tensor_file_get_name (self->file), name, avatar_dtype_name (t->dtype), reason);
   return FALSE;
 }
 
-/* Checks that there is one factor, or one for each row. int8 tensors need one. */
+/* Checks that a tensor has one scale factor, or one for each row. Only float8 tensors may have
+ * none. */
 static gboolean
 check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, const char *name,
     const AvatarTensorSource *t, GError **error)
@@ -312,14 +314,14 @@ check_scale (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest, 
   if (!scale && !self->scales && !check_cast (self, kind, manifest, name, t, error))
     return FALSE;
   if (!scale && !self->scales && t->dtype == AVATAR_F8_E4M3)
-    return TRUE; /* a plain cast */
+    return TRUE; /* cast without a factor */
   n = scale ? avatar_tensor_source_n (scale) : 0;
   if (scale && is_float (scale) && (n == 1 || (n == t->shape[0] && scale->shape[0] == n)))
     return TRUE;
   text = scale ? avatar_tensor_source_describe (scale) : g_strdup ("missing");
   g_set_error (error, AVATAR_ERROR, scale ? AVATAR_ERROR_MISMATCH : AVATAR_ERROR_NOT_FOUND,
       "%s: the scale of the 8-bit tensor \"%s\" is %s; expected 1 or %" G_GINT64_FORMAT
-      " floats; fetch both files again, from the same place",
+      " floats; download both files again, from the same source",
       avatar_tensor_file_get_name (self->scales ? self->scales : self->file), name, text,
       t->shape[0]);
   return FALSE;
@@ -344,21 +346,21 @@ report_missing (AvatarComponent *self, GArray *manifest, guint first, GError **e
   const AvatarManifestEntry *want = &g_array_index (manifest, AvatarManifestEntry, first);
   AvatarTensor expected = avatar_tensor_of_shape (AVATAR_F32, NULL, want->rank, want->shape);
   g_autofree char *text = avatar_tensor_describe (expected);
-  const char *why = avatar_tensor_file_unusable_reason (self->file, want->name);
+  const char *reason = avatar_tensor_file_unusable_reason (self->file, want->name);
   const char *file = avatar_tensor_file_get_name (self->file);
   guint n = 0;
 
-  if (!why && self->vision) {
-    why = avatar_tensor_file_unusable_reason (self->vision, want->name);
-    file = why ? avatar_tensor_file_get_name (self->vision) : file;
+  if (!reason && self->vision) {
+    reason = avatar_tensor_file_unusable_reason (self->vision, want->name);
+    file = reason ? avatar_tensor_file_get_name (self->vision) : file;
   }
 
   for (guint i = first; i < manifest->len; i++)
     n += !g_hash_table_contains (self->tensors,
         g_array_index (manifest, AvatarManifestEntry, i).name);
-  if (why)
+  if (reason)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: tensor \"%s\" cannot be used: %s; expected %s", file, want->name, why, text);
+        "%s: tensor \"%s\" cannot be used: %s; expected %s", file, want->name, reason, text);
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "%s: tensor \"%s\" is missing, the first of %u missing ones; expected %s; %s", file,
@@ -375,9 +377,9 @@ is_shifted (AvatarComponent *self, const char *name)
   return g_hash_table_contains (self->tensors, shift);
 }
 
-/* Files differ in the number of unused rows of this table: LLaMA has 128256 ids, LLaVA adds some,
- * and the table is padded to a round number. Ids of prompts are compared with the table when they
- * are used. */
+/* Returns TRUE for LLaVA's embedding table. Files differ in its number of unused rows: LLaMA has
+ * 128256 ids, LLaVA adds some, and the table is padded to a round number. Ids of prompts are
+ * compared with the table when they are used. */
 static gboolean
 is_vocabulary (const AvatarManifestEntry *want, const AvatarTensorSource *found)
 {
@@ -447,8 +449,8 @@ check_unknown (AvatarComponent *self, GArray *manifest, AvatarUnknownTensors unk
         (const char *) name);
     g_hash_table_iter_remove (&iter);
   }
-  /* missing tensors were reported before */
-  g_hash_table_iter_init (&iter, avatar_tensor_file_get_unread (self->file));
+  /* Missing tensors were reported before, so unusable ones are not in the manifest. */
+  g_hash_table_iter_init (&iter, avatar_tensor_file_get_unusable (self->file));
   if (unknown == AVATAR_UNKNOWN_TENSORS_REFUSE && g_hash_table_iter_next (&iter, &name, NULL))
     return is_unknown (self, name, manifest->len, error);
   return TRUE;

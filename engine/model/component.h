@@ -34,8 +34,8 @@ typedef enum
  * @file: (nullable): file of the tensors; %NULL if only shapes are known
  * @scales: (nullable): separate file of scale factors
  * @vision: (nullable): separate file of LLaVA's vision tower and projector
- * @tensors: table of name -> AvatarTensorSource. An 8-bit tensor NAME has a second entry NAME_scale, with
- *   one factor or one factor for each row
+ * @tensors: table of name -> AvatarTensorSource. An 8-bit tensor NAME has a second entry
+ *   NAME_scale, with one factor or one factor for each row
  * @siblings: (nullable): table of name prefix -> unused tensor, created at the first lookup
  */
 typedef struct
@@ -51,6 +51,7 @@ typedef enum
   AVATAR_UNKNOWN_TENSORS_REFUSE,
 } AvatarUnknownTensors;
 
+/* Returns: name of the component for messages, such as "transformer". */
 const char *avatar_component_name (AvatarComponentKind kind);
 /* Returns: file name of the component in a plain folder, or %NULL if it has none. */
 const char *avatar_component_file (AvatarComponentKind kind);
@@ -60,11 +61,15 @@ const char *avatar_component_file (AvatarComponentKind kind);
 char *avatar_component_canonical_name (AvatarComponentKind kind, const char *name);
 /* Opens the file at @path and checks its tensors against the manifest of @config. The number of
  * rows of LLaVA's embedding table may differ from @config.
+ * @self: zeroed; cleared by the caller, also on failure
  * @second: (nullable): second file: scale factors by module name, or the tensors of LLaVA that the
- * first file lacks */
+ * first file lacks
+ * @unknown: treatment of tensors that are not in the manifest
+ * Returns: FALSE with @error: AVATAR_ERROR_NOT_FOUND for a missing tensor, AVATAR_ERROR_MISMATCH
+ * for a wrong shape, AVATAR_ERROR_FORMAT, or an error of opening the file */
 gboolean avatar_component_open (AvatarComponent *self, AvatarComponentKind kind, const char *path,
     const char *second, const AvatarConfig *config, AvatarUnknownTensors unknown, GError **error);
-/* Fills the table with all tensors of the manifest, with shapes and without data. */
+/* Fills @tensors with all tensors of the manifest, as sources that have shapes but no values. */
 void avatar_component_init_shapes_only (AvatarComponent *self, AvatarComponentKind kind,
     const AvatarConfig *config);
 void avatar_component_clear (AvatarComponent *self);

@@ -26,8 +26,9 @@ G_BEGIN_DECLS
   "Aerial view, aerial view, overexposed, low quality, deformation, a poor composition, bad " \
   "hands, bad teeth, bad eyes, bad limbs, distortion, blurring, Lens changes"
 
+/* Returns: (transfer full): the released configuration. */
 AvatarConfig *avatar_config_released (void);
-/* Returns: the same configuration as the text of a config.json. */
+/* Returns: (transfer none): the same configuration as the text of a config.json. */
 const char *avatar_config_released_json (void);
 
 G_END_DECLS

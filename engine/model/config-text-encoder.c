@@ -33,7 +33,7 @@ static const AvatarClipConfig released_clip = {
   .positions = 77,
 };
 
-/* One object of the file, or %NULL if it is absent. Keeps the first error. */
+/* Reader of one object of the file, which is NULL if it is absent. Keeps the first error. */
 typedef struct
 {
   JsonObject *object;
@@ -59,7 +59,7 @@ fail (Reader *r, const char *format, ...)
   r->failed = TRUE;
 }
 
-/* Returns %NULL if the member is absent or null. */
+/* Returns the member @key, or NULL if it is absent or null. */
 static JsonNode *
 find (const Reader *r, const char *key)
 {
@@ -230,7 +230,7 @@ avatar_config_read_clip (AvatarClipConfig *c, const char *json, const char *weig
   *c = released_clip;
   if (!open_json (&root, json, &object))
     return FALSE;
-  /* the file describes the text tower alone, or all of CLIP */
+  /* The file describes only the text tower, or all of CLIP. */
   r = find (&root, "text_config") ? enter (&root, "text_config") : root;
   read_tower (&r, &c->tower);
   c->vocab = get_count (&r, "vocab_size", 1, 1 << 20, c->vocab);
@@ -259,7 +259,7 @@ avatar_config_check_text (const AvatarConfig *config, const char *llava, const c
         clip, c->tower.hidden, t->pooled_dim);
   else if (llava && side * side != config->text.image_tokens)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
-        "%s: the text encoder makes %u rows of the portrait, but text.image_tokens is %u", llava,
+        "%s: the text encoder outputs %u rows for the portrait, but text.image_tokens is %u", llava,
         side * side, config->text.image_tokens);
   else if (clip && c->positions < config->text.clip_length)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,

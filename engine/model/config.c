@@ -11,9 +11,11 @@
 #include <string.h>
 
 #define MAX_DIM 65536
-#define MAX_TEXT 4096 /* bytes of a prompt's template */
+/* Maximum length of a text (bytes). */
+#define MAX_TEXT 4096
 
-/* One object of the file. Keeps the first error; values that are read after it are meaningless. */
+/* Reader of one object of the file. Keeps the first error; values that are read after it are
+ * invalid. */
 typedef struct
 {
   JsonObject *object;
@@ -325,7 +327,7 @@ read_prompt (Reader *r, AvatarTextConfig *c)
 
   if (!place || strpbrk (place + 2, "{}") || strpbrk (template, "{}") != place) {
     fail (r,
-        "\"text.template\": expected a string with {} once, where the prompt is put, and no "
+        "\"text.template\": expected a string with {} once, for the prompt, and no "
         "other braces");
     place = template;
   }
@@ -403,7 +405,7 @@ check_transformer (Reader *r, const AvatarConfig *config)
   for (guint i = 0; i < c->n_adapters; i++)
     if (c->adapter_after[i] >= c->n_double
         || (i > 0 && c->adapter_after[i] <= c->adapter_after[i - 1]))
-      fail (r, "transformer.double_stream_list: expected rising numbers below %u, found %u",
+      fail (r, "transformer.double_stream_list: expected ascending numbers below %u, found %u",
           c->n_double, c->adapter_after[i]);
   if (c->in_channels != config->vae.latent_channels || c->out_channels != c->in_channels)
     fail (r, "transformer.in_channels %u and out_channels %u must equal vae.latent_channels %u",
@@ -418,10 +420,10 @@ check_vae (Reader *r, const AvatarVaeConfig *c)
 {
   for (guint i = 0; i < c->n_stages; i++)
     if (c->channels[i] % c->groups)
-      fail (r, "vae.block_out_channels: %u channels do not divide into %u groups", c->channels[i],
-          c->groups);
+      fail (r, "vae.block_out_channels: %u channels are not a multiple of %u groups",
+          c->channels[i], c->groups);
   if (c->spatial_ratio & (c->spatial_ratio - 1) || c->spatial_ratio >> c->n_stages)
-    fail (r, "vae.spatial_compression_ratio %u: expected a power of two that %u stages can make",
+    fail (r, "vae.spatial_compression_ratio %u: expected a power of two that %u stages can reach",
         c->spatial_ratio, c->n_stages);
   if (c->n_stages < 3)
     fail (r, "vae.block_out_channels: time_compression_ratio 4 needs 3 stages, found %u",

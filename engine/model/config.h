@@ -6,11 +6,12 @@
 
 G_BEGIN_DECLS
 
+/* Limits of the lengths of arrays. */
 #define AVATAR_MAX_BLOCKS 128
 #define AVATAR_MAX_STAGES 8
 #define AVATAR_MAX_CAPS 16
 
-/* Sizes of the transformer, with the member of config.json in a comment where the name differs. */
+/* Sizes of the transformer. Comments give the member of config.json if its name differs. */
 typedef struct
 {
   guint patch[3]; /* t, y, x */
@@ -79,8 +80,8 @@ typedef struct
 } AvatarTowerConfig;
 
 /**
- * AvatarLlavaConfig: LLaMA with a vision tower (docs/dev/spec/vae-text-face-formats.md 2.1). Layer
- * counts are those of the file; a run does not use the last layers.
+ * AvatarLlavaConfig: LLaMA with a vision tower (docs/dev/spec/vae-text-face-formats.md 2.1). The
+ * numbers of layers are those of the file; a run does not use the last layers.
  * @vision: sizes of the vision tower
  * @image, @patch: side of the tower's picture and of its patches, in pixels
  */
@@ -130,6 +131,7 @@ typedef struct
 AvatarConfig *
 avatar_config_parse (const char *json, gssize length, const char *name, GError **error);
 void avatar_config_free (AvatarConfig *self);
+/* Returns: (transfer none): sizes of @model. Thread-safe. */
 const AvatarConfig *avatar_model_get_config (AvatarModel *model);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarConfig, avatar_config_free)

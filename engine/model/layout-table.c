@@ -120,7 +120,7 @@ avatar_layout_has_any_file (const AvatarLayoutForm *form, const char *top)
       return TRUE;
   if (!form->vae[0])
     return has (top, form->vae_files[0], NULL, G_FILE_TEST_EXISTS);
-  /* both layouts have these two; they count for the release */
+  /* Both layouts have these two files; they identify the release. */
   return has (top, form->whisper, NULL, G_FILE_TEST_IS_DIR)
       || has (top, "det_align", NULL, G_FILE_TEST_IS_DIR);
 }

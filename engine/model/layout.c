@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A user may name any folder from weights/ or ckpts/ down to that of the transformers, or a
- * transformer file. */
+/* The path of a model may be any folder from weights/ or ckpts/ down to the folder of the
+ * transformers, or a transformer file. */
 #include "engine/model/layout.h"
 
 #include "engine/formats/json.h"
@@ -15,7 +15,8 @@
 
 typedef gboolean (*HoldsFunc) (const AvatarLayoutForm *form, const char *top);
 
-/* Returns the part of @full before @folder, if @full ends with it. @folder may be "". */
+/* Returns: (transfer full) (nullable): the part of @full before @folder, if @full ends with it.
+ * @folder may be "". */
 static char *
 above (const char *full, const char *folder)
 {
@@ -28,7 +29,7 @@ above (const char *full, const char *folder)
   return g_strndup (full, n - m - 1);
 }
 
-/* Returns the top folder of @form if @full is one of its transformer files, whatever its name. */
+/* Returns the top folder of @form if @full is in the folder of its transformers. */
 static char *
 top_of_file (const AvatarLayoutForm *form, const char *full)
 {
@@ -42,10 +43,10 @@ top_of_file (const AvatarLayoutForm *form, const char *full)
   return g_steal_pointer (&top);
 }
 
-/* Returns: (transfer full) (nullable): the top folder that satisfies @holds.
+/* Returns: (transfer full) (nullable): the top folder that satisfies @accepts.
  * @file: (out) (optional): the transformer file, if @path is one */
 static char *
-find_top (const AvatarLayoutForm *form, const char *path, HoldsFunc holds, char **file)
+find_top (const AvatarLayoutForm *form, const char *path, HoldsFunc accepts, char **file)
 {
   g_autofree char *full = g_canonicalize_filename (path, NULL);
   g_autofree char *video = g_path_get_dirname (form->transformers);
@@ -62,14 +63,14 @@ find_top (const AvatarLayoutForm *form, const char *path, HoldsFunc holds, char 
   for (guint i = 0; i < G_N_ELEMENTS (inside); i++) {
     char *top = inside[i][0] && strcmp (inside[i], ".") ? above (full, inside[i]) : NULL;
 
-    if (top && holds (form, top))
+    if (top && accepts (form, top))
       return top;
     g_free (top);
   }
   for (guint i = 0; i < G_N_ELEMENTS (ways); i++) {
     char *top = g_build_filename (full, ways[i], NULL); /* NULL: @path itself */
 
-    if (holds (form, top))
+    if (accepts (form, top))
       return top;
     g_free (top);
   }
@@ -77,10 +78,10 @@ find_top (const AvatarLayoutForm *form, const char *path, HoldsFunc holds, char 
 }
 
 static gboolean
-is_form (AvatarLayout *self, const AvatarLayoutForm *form, const char *path, HoldsFunc holds,
+is_form (AvatarLayout *self, const AvatarLayoutForm *form, const char *path, HoldsFunc accepts,
     char **file)
 {
-  self->top = find_top (form, path, holds, file);
+  self->top = find_top (form, path, accepts, file);
   if (self->top)
     self->form = form;
   return self->top != NULL;
@@ -137,7 +138,7 @@ static gboolean
 is_missing (const AvatarLayout *self, const char *path, const char *what, GError **error)
 {
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-      "%s: there is no such file; expected the %s of %s; fetch %s%s of %s", path, what,
+      "%s: there is no such file; expected the %s of %s; download %s%s of %s", path, what,
       self->form->description, self->form->above, path + strlen (self->top) + 1,
       self->form->source);
   return FALSE;
@@ -241,7 +242,7 @@ find_largest (const char *folder, const char *const *patterns, const char *const
   static const char *const shards[] = { "*-0*-of-0*", NULL };
   g_autoptr (GDir) dir = patterns[0] ? g_dir_open (folder, 0, NULL) : NULL;
   g_autofree char *best = NULL;
-  goffset most = 0;
+  goffset max_size = 0;
   const char *name;
 
   for (guint n = 0; dir && n < MAX_ENTRIES && (name = g_dir_read_name (dir)); n++) {
@@ -252,9 +253,9 @@ find_largest (const char *folder, const char *const *patterns, const char *const
       continue;
     path = g_build_filename (folder, name, NULL);
     if (g_stat (path, &st) != 0 || !S_ISREG (st.st_mode)
-        || (best && (st.st_size < most || (st.st_size == most && strcmp (path, best) > 0))))
+        || (best && (st.st_size < max_size || (st.st_size == max_size && strcmp (path, best) > 0))))
       continue;
-    most = st.st_size;
+    max_size = st.st_size;
     g_free (best);
     best = g_steal_pointer (&path);
   }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Three conventions: PEFT, the members of its LoraConfig as one JSON object or as separate entries;
- * diffusers, the same object with the prefix "transformer."; kohya, "ss_network_alpha". */
+/* Three conventions are read: PEFT writes the members of its LoraConfig as one JSON object or as
+ * separate entries; diffusers writes the same object with the prefix "transformer."; kohya writes
+ * "ss_network_alpha". */
 #include "engine/model/lora-alpha.h"
 
 #include "engine/formats/json.h"
@@ -26,7 +27,7 @@ fail (const char *file, GError **error, const char *format, ...)
   return FALSE;
 }
 
-/* Reads a number, or a string that is one. Returns FALSE for anything else. */
+/* Reads a number, or a string with a number. Returns FALSE for other values. */
 static gboolean
 get_number (JsonNode *node, double *value)
 {
@@ -105,8 +106,8 @@ read_pattern (JsonObject *object, const char *prefix, const char *word, const ch
   text = JSON_NODE_HOLDS_VALUE (node) ? json_node_get_string (node) : NULL;
   *pattern = text ? avatar_json_parse (text, strlen (text), word, NULL) : NULL;
   return *pattern
-      || fail (file, error, "\"%s\" of its metadata is no JSON object; expected {module: number}",
-          word);
+      || fail (file, error,
+          "\"%s\" of its metadata is not a JSON object; expected {module: number}", word);
 }
 
 static gboolean
@@ -172,7 +173,7 @@ read_entry (AvatarLoraAlpha *self, const char *key, const char *text, const char
   return TRUE;
 }
 
-/* Reads the names that other trainers use, each a number. */
+/* Reads the entries of other trainers, each of which is a number. */
 static gboolean
 read_plain (AvatarLoraAlpha *self, JsonObject *metadata, const char *file, GError **error)
 {
@@ -200,7 +201,7 @@ read_kohya (AvatarLoraAlpha *self, JsonObject *metadata, AvatarLoraNames names)
   double alpha = NAN, rank = NAN;
   JsonNode *node = member (metadata, "", "ss_network_alpha");
 
-  /* "Dynamic": every pair has its own */
+  /* "Dynamic": every pair has its own alpha. */
   if (!node || self->source || !get_number (node, &alpha))
     return;
   node = member (metadata, "", "ss_network_dim");
@@ -318,7 +319,7 @@ find_pattern (JsonObject *pattern, const char *file, const char *module, double 
   for (GList *l = names; l; l = l->next) {
     if (strpbrk (l->data, "*+?()[]{}|\\$"))
       return fail (file, error,
-          "its alphas or ranks are given for \"%s\", a regular expression, which is not supported; "
+          "it has alphas or ranks for \"%s\", a regular expression, which is not supported; "
           "expected names of modules",
           (char *) l->data);
     if (matches_module (module, l->data))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Dialects (docs/dev/spec/vae-text-face-formats.md 5.6): the names of the checkpoint; ComfyUI's;
- * diffusers', which splits fused matrices; OneTrainer's, which numbers the parts of fused matrices.
- * Each may be written with dots or underscores and with various prefixes and suffixes.
- * docs/guide/weights.md lists them. */
+/* Dialects (docs/dev/spec/vae-text-face-formats.md 5.6) are the names of the checkpoint, of
+ * ComfyUI, of diffusers, which splits fused matrices, and of OneTrainer, which numbers the parts
+ * of fused matrices. Each may be written with dots or underscores and with various prefixes and
+ * suffixes. docs/guide/weights.md lists them. */
 #include "engine/model/lora-keys.h"
 
 #include "engine/model/manifest.h"
@@ -30,7 +30,7 @@ insert (GHashTable *names, const char *name, const AvatarLoraTarget *target)
     g_array_set_clear_func (targets, target_clear);
     g_hash_table_insert (names, g_strdup (name), targets);
   }
-  /* dialects that differ only in dots have the same key here */
+  /* Dialects that differ only in dots have the same key. */
   for (guint i = 0; i < targets->len; i++) {
     const AvatarLoraTarget *known = &g_array_index (targets, AvatarLoraTarget, i);
 
@@ -41,7 +41,7 @@ insert (GHashTable *names, const char *name, const AvatarLoraTarget *target)
   g_array_append_val (targets, copy);
 }
 
-/* Adds @name and its form with underscores, which may be the same. */
+/* Adds @name, and its form with underscores if it is different. */
 static void
 add (GHashTable *names, const char *name, const AvatarLoraTarget *target)
 {
@@ -285,7 +285,7 @@ is_of_refused_kind (const char *key)
     ".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight", ".w_norm", ".b_norm", ".set_weight",
     ".reshape_weight", ".bias_values", ".on_input" };
 
-  /* in common by all matrices */
+  /* These are common to all matrices. */
   static const char *const alone[]
       = { "alpha", "lora_alpha", "network_alpha", "lora_scale", "scaling", "use_rslora_flag" };
 

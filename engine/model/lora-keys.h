@@ -7,9 +7,11 @@
 G_BEGIN_DECLS
 
 /**
- * AvatarLoraTarget: rows @row .. @row + @n_rows of the weight of @module, which correspond to the
- * rows from @source_row of the tensor in the LoRA file
- * @cols: values of a row
+ * AvatarLoraTarget: rows of a weight to which a LoRA adds
+ * @module: module of the weight
+ * @row, @n_rows: first row in the weight, and number of rows
+ * @source_row: first row in the tensor of the LoRA file
+ * @cols: number of columns
  * @is_matrix: TRUE if the weight can be a product of two matrices
  * @has_bias: TRUE if the module has a bias
  */
@@ -20,9 +22,9 @@ typedef struct
   gboolean is_matrix, has_bias;
 } AvatarLoraTarget;
 
-/* Builds a table of name -> GArray of AvatarLoraTarget, with a second entry for each name written
- * with underscores. The table is derived from the model's modules, because an underscore in a file
- * may stand for a dot or for itself. */
+/* Returns: (transfer full): table of name -> GArray of AvatarLoraTarget, with a second entry for
+ * each name, written with underscores. The table is derived from the model's modules, because an
+ * underscore in a file may stand for a dot or for itself. */
 GHashTable *avatar_lora_names_new (const AvatarConfig *config);
 
 typedef enum

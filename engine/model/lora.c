@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads LoRAs and adds them up. A and B are read from the file for every use, since converting them
- * is cheap compared with their product. */
+/* Reading and summation of LoRAs. A and B are read from the file for every use, since their
+ * conversion is cheap compared with their product. */
 #define G_LOG_DOMAIN "avatar"
 #include "engine/model/lora.h"
 
@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Bounds the work that a small malformed file can cause. */
+/* Maximum number of additions, which limits the work for a small malformed file. */
 #define MAX_RANK 4096
 /* Ranks are padded with zeros to a multiple of this, which tensor cores need. */
 #define RANK_STEP 16
@@ -23,11 +23,11 @@ struct _AvatarLora
   GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
   AvatarLoraAlpha alpha;
   guint n_unknown;
-  char *unknown; /* first skipped key */
+  char *unknown; /* (nullable): first skipped key */
   GPtrArray *warnings;
 };
 
-/* All tensors of a file with one module name. */
+/* Tensors of a file with the same module name. */
 typedef struct
 {
   char *name;
@@ -35,14 +35,14 @@ typedef struct
   AvatarTensorSource found[AVATAR_LORA_REFUSED];
 } Group;
 
-/* State while keys are grouped by module name. */
+/* State of the grouping of keys by module name. */
 typedef struct
 {
   GHashTable *names; /* from avatar_lora_names_new() */
   GArray *groups;    /* array of Group, in file order */
   GHashTable *index; /* name -> position among the groups + 1 */
   GHashTable *taken; /* module -> position of its first group + 1 */
-  gboolean is_peft;  /* matrices are called lora_A and lora_B */
+  gboolean is_peft;  /* the names of the matrices are lora_A and lora_B */
 } Keys;
 
 static void
@@ -134,10 +134,10 @@ get_group (AvatarLora *self, Keys *keys, const char *name, GArray *targets, GErr
   return &g_array_index (keys->groups, Group, at - 1);
 }
 
-/* Adds @key with the tensor @t. If @t is NULL, the key cannot be read for the reason @why. */
+/* Adds @key with the tensor @t. If @t is NULL, the key cannot be read for @reason. */
 static gboolean
 sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensorSource *t,
-    const char *why, GError **error)
+    const char *reason, GError **error)
 {
   g_autofree char *name = NULL;
   const char *bare = NULL;
@@ -155,13 +155,13 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensorSourc
     return TRUE;
   }
   if (!t)
-    return fail (self, error, "key \"%s\" cannot be used: %s", key, why);
+    return fail (self, error, "key \"%s\" cannot be used: %s", key, reason);
   group = get_group (self, keys, bare, targets, error);
   if (!group)
     return FALSE;
   if (avatar_tensor_source_is_set (&group->found[role]))
     return fail (self, error,
-        "key \"%s\" exists twice, under different prefixes or adapter names; keep one", key);
+        "key \"%s\" exists twice, with different prefixes or adapter names; keep one", key);
   group->found[role] = *t;
   keys->is_peft = keys->is_peft || g_strrstr (key, ".lora_A") || g_strrstr (key, ".lora_B");
   return TRUE;
@@ -170,8 +170,9 @@ sort_key (AvatarLora *self, Keys *keys, const char *key, const AvatarTensorSourc
 static gboolean
 sort_keys (AvatarLora *self, Keys *keys, GError **error)
 {
-  GHashTable *unread = avatar_tensor_file_get_unread (self->file);
-  g_autoptr (GList) others = g_list_sort (g_hash_table_get_keys (unread), (GCompareFunc) g_strcmp0);
+  GHashTable *unusable = avatar_tensor_file_get_unusable (self->file);
+  g_autoptr (GList) others
+      = g_list_sort (g_hash_table_get_keys (unusable), (GCompareFunc) g_strcmp0);
 
   for (guint i = 0; i < avatar_tensor_file_n (self->file); i++) {
     AvatarTensorSource t;
@@ -181,7 +182,7 @@ sort_keys (AvatarLora *self, Keys *keys, GError **error)
       return FALSE;
   }
   for (GList *l = others; l; l = l->next)
-    if (!sort_key (self, keys, l->data, NULL, g_hash_table_lookup (unread, l->data), error))
+    if (!sort_key (self, keys, l->data, NULL, g_hash_table_lookup (unusable, l->data), error))
       return FALSE;
   return TRUE;
 }
@@ -208,11 +209,11 @@ as_matrix (AvatarTensorSource *t, gint64 rows, gint64 cols)
 static gboolean
 check_cast (AvatarLora *self, const Group *g, const AvatarTensorSource *t, GError **error)
 {
-  g_autofree char *why = avatar_plain_cast_check (t);
+  g_autofree char *reason = avatar_plain_cast_check (t);
 
-  return !why
+  return !reason
       || fail (self, error, "\"%s\" is %s without a factor, and %s", g->name,
-          avatar_dtype_name (t->dtype), why);
+          avatar_dtype_name (t->dtype), reason);
 }
 
 static void
@@ -287,9 +288,10 @@ read_factors (AvatarLora *self, const Group *g, gint64 rows, gint64 cols, GError
 
   if (!avatar_tensor_source_is_set (&a) && !avatar_tensor_source_is_set (&b))
     return !avatar_tensor_source_is_set (&g->found[AVATAR_LORA_ALPHA])
-        || fail (self, error, "\"%s\" has an alpha but no matrices; fetch the file again", g->name);
+        || fail (self, error, "\"%s\" has an alpha but no matrices; download the file again",
+            g->name);
   if (!avatar_tensor_source_is_set (&a) || !avatar_tensor_source_is_set (&b))
-    return fail (self, error, "\"%s\" has only one of its two matrices; fetch the file again",
+    return fail (self, error, "\"%s\" has only one of its two matrices; download the file again",
         g->name);
   if (!check_matrix_of (self, g, &a, &b, rows, cols, error) || !read_alpha (self, g, &own, error)
       || !avatar_lora_alpha_get (&self->alpha, avatar_tensor_file_get_name (self->file), g->name,
@@ -367,7 +369,7 @@ static void
 warn_of_skipped (AvatarLora *self)
 {
   guint n = avatar_tensor_file_n (self->file)
-      + g_hash_table_size (avatar_tensor_file_get_unread (self->file));
+      + g_hash_table_size (avatar_tensor_file_get_unusable (self->file));
 
   if (self->n_unknown)
     warn (self,
@@ -407,7 +409,7 @@ read_file (AvatarLora *self, const AvatarConfig *config, const char *path, GErro
   return TRUE;
 }
 
-/* @path: (nullable): path of the file; its folder may have a configuration */
+/* Opens a LoRA. @path: (nullable): path of the file, whose folder may have a configuration */
 static AvatarLora *
 lora_new (AvatarTensorFile *file, const AvatarConfig *config, const char *path, double strength,
     GError **error)
@@ -505,8 +507,8 @@ avatar_lora_get_warnings (AvatarLora *self)
   return self->warnings;
 }
 
-/* Fills @out with NaN if the file was truncated meanwhile, which ends the run like other non-finite
- * weights. */
+/* Reads values as float32. If the file was truncated, @out becomes NaN, which ends the run like
+ * other non-finite weights. */
 static float *
 read_rows (const AvatarTensorSource *t, gint64 row, gint64 n_rows)
 {

@@ -318,7 +318,8 @@ clip_layers (GArray *list, const char *prefix, const AvatarTowerConfig *c, guint
   }
 }
 
-/* Adds LLaMA's layers up to hidden_states[-3] and the tower's up to hidden_states[-2]. */
+/* Adds LLaMA's layers up to hidden_states[-3], and the layers of the tower up to
+ * hidden_states[-2]. */
 static void
 llava (GArray *list, const AvatarLlavaConfig *c)
 {

@@ -7,6 +7,12 @@
 
 G_BEGIN_DECLS
 
+/**
+ * AvatarManifestEntry: one tensor
+ * @name: (owned): name in the published checkpoint
+ * @rank: number of dimensions
+ * @shape: sizes of the dimensions, outermost first
+ */
 typedef struct
 {
   char *name;

@@ -15,7 +15,7 @@
 struct _AvatarModel
 {
   gatomicrefcount refs;
-  char *path, *detector; /* detector: its file, or NULL */
+  char *path, *detector; /* detector: (nullable): file of the face detector */
   char *json;            /* source of config */
   AvatarConfig *config;
   AvatarModelInfo info;

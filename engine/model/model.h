@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Private interface of a model for the other modules of the engine; see also
- * avatar_model_get_config(). */
+ * avatar_model_get_config(). All functions are thread-safe, and results are owned by the model. */
 #pragma once
 
 #include "engine/formats/tensor-source.h"
@@ -17,8 +17,9 @@ G_BEGIN_DECLS
 GHashTable *
 avatar_model_get_component (AvatarModel *model, AvatarComponentKind component, const char **file);
 
-/* Returns: (nullable): folder of the tokenizer of @encoder, AVATAR_COMPONENT_LLAVA or
- * AVATAR_COMPONENT_CLIP, which may not exist; %NULL if the model has no such folders. */
+/* @encoder: AVATAR_COMPONENT_LLAVA or AVATAR_COMPONENT_CLIP
+ * Returns: (nullable): folder of the tokenizer of @encoder, which may not exist; %NULL if the
+ * model has no such folders. */
 const char *avatar_model_get_text_folder (AvatarModel *model, AvatarComponentKind encoder);
 /* Returns: (nullable): repository from which that folder can be downloaded, for messages. */
 const char *avatar_model_get_text_source (AvatarModel *model, AvatarComponentKind encoder);

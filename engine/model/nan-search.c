@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Searches weights for non-finite values. Not done when a model is opened, because that would read
- * tens of GiB before the first frame for an error that shows in the first step. */
+/* Search of weights for non-finite values. It is not done when a model is opened, because it
+ * reads tens of GiB, and non-finite weights are detected in the first step. */
 #include "engine/model/nan-search.h"
 
 #include "engine/model/model.h"
@@ -8,7 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-#define PIECE 65536 /* values */
+/* Number of values that are read at a time. */
+#define PIECE 65536
 
 typedef enum
 {
@@ -18,7 +19,8 @@ typedef enum
   FOUND_CANCELLED,
 } Found;
 
-/* @at: (out): index of the value that is not finite. Sets @error only for FOUND_UNREADABLE. */
+/* Searches one tensor. @at: (out): index of the first non-finite value. Sets @error only for
+ * FOUND_UNREADABLE. */
 static Found
 search_tensor (const AvatarTensorSource *t, const gint *cancelled, guint64 *at, GError **error)
 {
@@ -46,7 +48,7 @@ search_tensor (const AvatarTensorSource *t, const gint *cancelled, guint64 *at, 
 /* Returns FALSE with @error if something was found. */
 static gboolean
 search_component (AvatarModel *model, AvatarComponentKind component, const gint *cancelled,
-    const char *what, GError **error)
+    const char *result, GError **error)
 {
   GHashTable *tensors = avatar_model_get_component (model, component, NULL);
   g_autoptr (GList) names = tensors ? g_hash_table_get_keys (tensors) : NULL;
@@ -62,8 +64,8 @@ search_component (AvatarModel *model, AvatarComponentKind component, const gint 
       case FOUND_BROKEN:
         g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
             "%s: value %" G_GUINT64_FORMAT " of tensor \"%s\" in %s is NaN or infinite; the file "
-            "is corrupt: fetch or convert it again",
-            what, at, (const char *) l->data, t->file);
+            "is corrupt: download or convert it again",
+            result, at, (const char *) l->data, t->file);
         return FALSE;
       case FOUND_UNREADABLE:
         return FALSE;
@@ -77,11 +79,11 @@ search_component (AvatarModel *model, AvatarComponentKind component, const gint 
 
 void
 avatar_model_find_non_finite (AvatarModel *model, const AvatarComponentKind *components,
-    const gint *cancelled, const char *what, const char *otherwise, GError **error)
+    const gint *cancelled, const char *result, const char *otherwise, GError **error)
 {
   for (; *components != AVATAR_N_COMPONENTS; components++)
-    if (!search_component (model, *components, cancelled, what, error))
+    if (!search_component (model, *components, cancelled, result, error))
       return;
-  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "%s: all weights are finite, so %s", what,
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA, "%s: all weights are finite, so %s", result,
       otherwise);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Four values of 16 bits from each number of a counter-based generator (SplitMix64). */
+/* Each number of a counter-based generator (SplitMix64) yields four values of 16 bits. */
 #include "engine/model/random-weights.h"
 
 #include <math.h>

@@ -7,17 +7,24 @@
 
 G_BEGIN_DECLS
 
-/* Uniform distribution of the values of one tensor, from @centre - @width to @centre + @width. */
+/**
+ * AvatarRandom: uniform distribution of the values of one tensor
+ * @stream: start of the generator, derived from seed and name
+ * @centre, @width: values are between @centre - @width and @centre + @width
+ */
 typedef struct
 {
   guint64 stream;
   float centre, width;
 } AvatarRandom;
 
-/* Chooses the distribution for the tensor @name with the shape of @t: matrices keep the magnitude
+/* Returns: distribution for the tensor @name with the shape of @t. Matrices keep the magnitude
  * of their input, norms and variances are about 1, biases are small. */
 AvatarRandom avatar_random_for (const char *name, AvatarTensor t, guint64 seed);
-/* Fills @out with values @first .. @first + @n of any float dtype; @first is a multiple of 4. */
+/* Computes values @first .. @first + @n.
+ * @first: a multiple of 4
+ * @dtype: any float dtype
+ * @out: (out): [n] values of @dtype */
 void
 avatar_random_fill (const AvatarRandom *self, gsize first, gsize n, AvatarDType dtype, void *out);
 

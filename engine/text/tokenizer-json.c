@@ -238,7 +238,7 @@ read_merges (AvatarTokenizer *self, AvatarJsonText json, GError **error)
   }
   if (avatar_json_cursor_finish (&cursor))
     return TRUE;
-  avatar_json_cursor_complain (&cursor, self->name, error);
+  avatar_json_cursor_set_error (&cursor, self->name, error);
   return FALSE;
 }
 

@@ -106,7 +106,7 @@ avatar_tokenizer_read_vocabulary (AvatarTokenizer *self, const char *json, gsize
   }
   if (avatar_json_cursor_finish (&cursor))
     return check_bytes (self, error);
-  avatar_json_cursor_complain (&cursor, self->name, error);
+  avatar_json_cursor_set_error (&cursor, self->name, error);
   return FALSE;
 }
 

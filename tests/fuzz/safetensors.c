@@ -13,26 +13,26 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (GBytes) bytes = g_bytes_new (data, size);
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarSafetensors) file = avatar_safetensors_open_bytes (bytes, "fuzz", &error);
+  GHashTableIter iter;
+  gpointer name, reason;
 
   g_assert (!file == !!error);
   if (!file)
     return 0;
   for (guint i = 0; i < avatar_safetensors_n (file); i++) {
     AvatarTensorSource tensor, same;
-    const char *name = avatar_safetensors_nth (file, i, &tensor);
+    const char *key = avatar_safetensors_nth (file, i, &tensor);
     gsize length = avatar_tensor_source_size (&tensor);
     g_autofree guint8 *values = g_malloc (MAX (length, 1));
 
-    g_assert (avatar_safetensors_get (file, name, &same));
+    g_assert (avatar_safetensors_get (file, key, &same));
     g_assert (avatar_tensor_source_read_stored (&tensor, 0, avatar_tensor_source_n (&tensor),
         values, NULL));
     for (gsize j = 0; j < length; j++)
       sum += values[j];
   }
-  for (guint i = 0; i < avatar_safetensors_n_unread (file); i++) {
-    const char *why, *name = avatar_safetensors_nth_unread (file, i, &why);
-
-    g_assert (why && g_utf8_validate (why, -1, NULL) && g_utf8_validate (name, -1, NULL));
-  }
+  g_hash_table_iter_init (&iter, avatar_safetensors_get_unusable (file));
+  while (g_hash_table_iter_next (&iter, &name, &reason))
+    g_assert (reason && g_utf8_validate (reason, -1, NULL) && g_utf8_validate (name, -1, NULL));
   return 0;
 }

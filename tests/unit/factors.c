@@ -174,7 +174,7 @@ test_names (Fixture *f, gconstpointer data)
   add_weights (f, "F8_E4M3", HALF, 1);
   add (f, MODULE ".weight_scale", "F32", "[]", &four, 4, 4);
   add (f, MODULE ".weight_scale_inv", "F32", "[]", &four, 4, 4);
-  refuse (f, "twice", "under two names");
+  refuse (f, "twice", "with two names");
 }
 
 static void

@@ -63,8 +63,8 @@ test_plain (void)
   /* the shape before it was flattened */
   g_assert_true (avatar_tensor_file_find (file, "flat", &t) && t.rank == 5 && t.shape[0] == 2
       && t.shape[2] == 3);
-  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "IQ4_NL"), "not read"));
-  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "short"), "not read"));
+  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "IQ4_NL"), "not supported"));
+  g_assert_nonnull (strstr (avatar_tensor_file_unusable_reason (file, "short"), "not supported"));
   g_assert_null (avatar_tensor_file_unusable_reason (file, "f32"));
 }
 
@@ -196,7 +196,7 @@ test_odd (void)
   static const char *const fine[] = { "one", "version2", "overlap", "same" };
   static const char *const without[][2] = { { "huge", "too large" }, { "huger", "too large" },
     { "empty", "too large" }, { "wide", "dimensions" }, { "no_dimensions", "dimensions" },
-    { "half_block", "whole number" }, { "unknown", "not read" } };
+    { "half_block", "whole number" }, { "unknown", "not supported" } };
   static const struct
   {
     const char *name;
@@ -231,12 +231,12 @@ test_refused (void)
     { "short", "truncated" }, { "truncated", "truncated" }, { "many_tensors", "more than 65536" },
     { "many_properties", "more than 65536" }, { "long_name", "within its table" },
     { "bad_name", "within its table" }, { "far", "truncated" }, { "far_shape", "truncated" },
-    { "twice", "one name" }, { "dimensions", "within its table" }, { "alignment0", "alignment" },
-    { "alignment", "alignment" }, { "nested", "within its table" },
+    { "twice", "the same name" }, { "dimensions", "within its table" },
+    { "alignment0", "alignment" }, { "alignment", "alignment" }, { "nested", "within its table" },
     { "long_array", "within its table" }, { "longer_array", "within its table" },
     { "type", "within its table" }, { "llama_no_heads", "heads" }, { "llama_three_heads", "heads" },
     { "llama_eight_heads", "heads" }, { "llama_many_heads", "heads" },
-    { "llama_twice", "one name" } };
+    { "llama_twice", "the same name" } };
 
   for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
     g_autoptr (GError) error = NULL;

@@ -209,7 +209,7 @@ test_bad (Fixture *f, gconstpointer data)
   g_autofree char *bf16 = path_of (f, BF16), *int8 = path_of (f, INT8);
 
   move (f, VAE, "elsewhere");
-  refuse (f, AVATAR_ERROR_NOT_FOUND, "fetch " VAE " of DeepBeepMeep/HunyuanVideo",
+  refuse (f, AVATAR_ERROR_NOT_FOUND, "download " VAE " of DeepBeepMeep/HunyuanVideo",
       "VAE of Wan2GP's folder");
   move (f, "elsewhere", VAE);
   g_assert_cmpint (truncate (bf16, 100000), ==, 0);

@@ -145,7 +145,7 @@ test_missing (Fixture *f, gconstpointer data)
   g_autofree char *shard = path_of (f, "2.st");
 
   g_assert_cmpint (g_unlink (shard), ==, 0);
-  refuse (f, AVATAR_ERROR_NOT_FOUND, "2.st", "fetch this shard as well");
+  refuse (f, AVATAR_ERROR_NOT_FOUND, "2.st", "download this shard as well");
   g_assert_cmpint (mkfifo (shard, 0600), ==, 0); /* opening it would wait for a writer */
   refuse (f, AVATAR_ERROR_NOT_FOUND, "2.st", "not a regular file");
   g_assert_cmpint (g_unlink (shard), ==, 0);
@@ -161,7 +161,7 @@ static void
 test_disagreement (Fixture *f, gconstpointer data)
 {
   write_shard (f, "2.st", "{}", 0);
-  refuse (f, AVATAR_ERROR_NOT_FOUND, "\"c\" is not in 2.st", "from one place");
+  refuse (f, AVATAR_ERROR_NOT_FOUND, "\"c\" is not in 2.st", "from one source");
   write_shard (f, "2.st", "{" BYTES ("c", 0, 5, 5) "," BYTES ("d", 5, 1, 6) "}", 6);
   refuse (f, AVATAR_ERROR_MISMATCH, "\"d\" is in 2.st", "does not mention it");
   write_shard (f, "2.st", "{" BYTES ("c", 0, 5, 5) "," BYTES ("a", 5, 3, 8) "}", 8);
@@ -186,10 +186,10 @@ test_bad_index (Fixture *f, gconstpointer data)
     g_autofree char *index
         = g_strdup_printf ("{\"weight_map\":{\"a\":\"1.st\",\"b\":\"%s\"}}", outside[i]);
 
-    refuse_map (f, index, "\"b\" is placed in", "in the folder of the index");
+    refuse_map (f, index, "file of tensor \"b\"", "in the folder of the index");
   }
-  refuse_map (f, MAP ("\"a\":1"), "\"a\" is placed in", "no string");
-  refuse_map (f, MAP ("\"a\":[\"1.st\"]"), "\"a\" is placed in", "no string");
+  refuse_map (f, MAP ("\"a\":1"), "file of tensor \"a\"", "not a string");
+  refuse_map (f, MAP ("\"a\":[\"1.st\"]"), "file of tensor \"a\"", "not a string");
   refuse_map (f, MAP (""), INDEX, "weight_map");
   refuse_map (f, "{\"weight_map\":[]}", INDEX, "weight_map");
   refuse_map (f, "{}", INDEX, "weight_map");
