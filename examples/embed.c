@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* An application that embeds the elements: it follows the progress, changes the prompt while the video
- * is made, and reads what the elements post on the bus.
+/* An application that embeds the elements: it shows the progress, changes the prompt during the
+ * run, and handles the messages that the elements post on the bus.
  *
  *   embed SOUND PORTRAIT OUT.mkv
  */
@@ -14,7 +14,7 @@ typedef struct
   gboolean failed;
 } App;
 
-/* Prints one line for each window, and asks for another mood after the first. */
+/* Prints a line for each window, and changes the prompt after the first one. */
 static void
 on_element_message (App *app, const GstStructure *s)
 {
@@ -29,7 +29,7 @@ on_element_message (App *app, const GstStructure *s)
     if (g_strcmp0 (gst_structure_get_string (s, "stage"), "denoise") == 0)
       g_object_set (app->denoise, "prompt", "A happy woman talks", NULL);
   } else if (gst_structure_has_name (s, "avatar-settings")) {
-    g_print ("the new prompt holds from here on\n");
+    g_print ("the new prompt applies from here on\n");
   }
 }
 
@@ -62,7 +62,8 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
   return G_SOURCE_CONTINUE;
 }
 
-/* The sound goes two ways: to the avatar, and into the file, where it waits for the pictures. */
+/* A tee passes the audio to the avatar and to the file. The queue of the second branch is
+ * unlimited, because the audio arrives there before the video. */
 #define PIPELINE                                                                                              \
   "filesrc name=in ! decodebin ! audioconvert ! identity drop-allocation=true ! tee name=t "                  \
   "t. ! queue ! audioconvert ! audioresample ! avataraudioenc ! avatardenoise name=denoise "                  \

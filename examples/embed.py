@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""An application in Python: takes the frames of a talking portrait from the pipeline.
+"""An application in Python that receives the frames of a talking portrait from the pipeline.
 
     embed.py SOUND PORTRAIT
 
@@ -32,7 +32,7 @@ class Talk:
         bus.connect("message", self.on_message)
 
     def on_frame(self, sink, buffer, pad):
-        """Called in the pipeline's thread; buffer holds height x width x 3 bytes."""
+        """Runs in a thread of the pipeline. The buffer has height x width x 3 bytes."""
         self.frames += 1
 
     def on_message(self, bus, message):

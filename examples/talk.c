@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Uses the engine without GStreamer: mono samples of 16 kHz (float32) on standard input and a
- * portrait become RGB frames, 25 per second, on standard output. Prints the size of the frames.
+/* Uses the engine without GStreamer: reads mono samples (16 kHz, float32) from standard input, and
+ * writes RGB frames, 25 per second, to standard output. Prints the size of the frames.
  *   cc -o talk talk.c $(pkg-config --cflags --libs avatar-engine)
  *   ffmpeg -v error -i hello.wav -f f32le -ac 1 -ar 16000 - | ./talk portrait.png >frames.rgb */
 #include <avatar/avatar.h>
@@ -11,13 +11,13 @@ typedef struct
   AvatarAudioEncoder *encoder;
   AvatarDenoiser *denoiser;
   AvatarDecoder *decoder;
-  float *features, *latent; /* one frame of each */
+  float *features, *latent; /* one video frame, one latent frame */
   guint8 *rgb;
   gsize stride, height;
-  guint n_frames; /* of the sound that are not yet written */
+  guint n_frames; /* number of video frames to write for the audio so far */
 } Chain;
 
-/* Passes on what each stage has ready. The last latent may give frames beyond n_frames. */
+/* Passes output to the next stage. The last latent may give frames beyond n_frames. */
 static gboolean
 pump (Chain *c, GError **error)
 {

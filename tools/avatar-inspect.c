@@ -132,7 +132,7 @@ run (int argc, char **argv, GError **error)
     show ("tokenizers", &done);
     avatar_inspect_tokenizers (inspection);
   }
-  /* the components explain a missing plan */
+  /* The list of components explains a missing plan. */
   needs = no_memory || !inspection ? NULL : plan_sizes (argv[1], inspection, &done, NULL);
   show (NULL, &done);
   if (!inspection)

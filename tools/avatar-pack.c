@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-pack: writes a model as one folder of files that load fast, optionally quantised and with
- * LoRAs merged. Any model also runs as it is; packing pays off for one that is started often. */
+ * LoRAs merged. Any model also runs without packing, which reduces the time of each start. */
 #include "engine/denoise/transformer.h"
 #include "engine/formats/json.h"
 #include "engine/model/layout.h"
@@ -205,7 +205,7 @@ write_components (Pack *pack, PackFolder *folder, GError **error)
   Display *display = pack->data;
   gboolean done = TRUE;
 
-  /* lists all components first, so that the total is known */
+  /* All components are listed first, so that the total is known. */
   for (guint i = 0; done && i < AVATAR_N_COMPONENTS; i++)
     if (avatar_model_get_component (pack->model, i, NULL)) {
       lists[i] = pack_list (pack, i, error);

@@ -90,12 +90,12 @@ parse_choice (const char *option, const char *value, const char *const *names, g
 }
 
 static gboolean
-check_number (const char *option, double value, double least, double most, GError **error)
+check_number (const char *option, double value, double min, double max, GError **error)
 {
-  if (value >= least && value <= most)
+  if (value >= min && value <= max)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS, "%s is %.10g; expected %g to %.0f",
-      option, value, least, most);
+      option, value, min, max);
   return FALSE;
 }
 

@@ -232,7 +232,7 @@ clip_folder (const RandomJob *job)
   return job->form == RANDOM_WAN2GP ? "ckpts/clip_vit_large_patch14" : "ckpts/text_encoder_2";
 }
 
-/* Writes tokenizers that know the text around a prompt. */
+/* Writes tokenizers that have tokens for the text around a prompt. */
 static gboolean
 write_llava_tokenizer (const RandomJob *job, GError **error)
 {

@@ -24,7 +24,7 @@ inspect_printable (const char *text)
   return g_string_free (*p ? g_string_append (out, "...") : out, FALSE);
 }
 
-/* "24.2 GiB", "13 M" */
+/* Formats @n with a unit of @units, such as "24.2 GiB" or "13 M". */
 static char *
 in_units (guint64 n, double base, const char *const *units)
 {
@@ -54,7 +54,7 @@ in_counts (guint64 n)
 
 /* ----------------------------------------------------------------------------------------- text */
 
-/* "800 bfloat16, 12 float32" */
+/* Returns the number of tensors of each dtype, such as "800 bfloat16, 12 float32". */
 static char *
 describe_dtypes (const AvatarInspectedComponent *component)
 {
@@ -84,7 +84,7 @@ print_row (const AvatarInspectedComponent *component)
       component->total.n ? parameters : "-", dtypes[0] ? "  " : "", dtypes);
 }
 
-/* A remark on one component, under @title, which is printed before the first. */
+/* Prints a remark on one component, and @title before the first remark. */
 static void
 print_remark (const char **title, const char *name, const char *text)
 {
@@ -157,13 +157,13 @@ print_needs (GArray *needs)
     const InspectNeed *need = &g_array_index (needs, InspectNeed, k);
     g_autofree char *size = g_strdup_printf ("%ux%u", need->width, need->height);
 
-    /* rounded up, to be usable as a budget */
+    /* Rounded up, so that the number is usable as a budget. */
     g_print ("%-10s %12" G_GUINT64_FORMAT " MiB", size, (need->min_bytes + (1 << 20) - 1) >> 20);
     for (guint i = 0; i < INSPECT_BUDGETS; i++) {
       const InspectBudget *b = &need->budgets[i];
       g_autofree char *host = in_bytes (b->host_bytes);
       g_autofree char *text = b->fits
-          ? g_strdup_printf ("%u of %u, %s", b->resident, b->units, host)
+          ? g_strdup_printf ("%u of %u, %s", b->resident, b->groups, host)
           : g_strdup ("too small");
 
       g_print ("  %27s", text);
@@ -279,7 +279,7 @@ put_need (JsonBuilder *b, const InspectNeed *need)
     put_number (b, "bytes", need->budgets[i].bytes);
     put_boolean (b, "fits", need->budgets[i].fits);
     put_number (b, "resident", need->budgets[i].resident);
-    put_number (b, "units", need->budgets[i].units);
+    put_number (b, "units", need->budgets[i].groups);
     put_number (b, "host_bytes", need->budgets[i].host_bytes);
     json_builder_end_object (b);
   }

@@ -10,7 +10,7 @@ typedef struct
 {
   guint64 bytes;
   gboolean fits;
-  guint resident, units; /* weight groups of the transformer, resident and all */
+  guint resident, groups; /* weight groups of the transformer, resident and all */
   guint64 host_bytes;
 } InspectBudget;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Values are converted by the code that packs them for a device (engine/weights/pack.c), so that
- * 8-bit values are identical to those of quantising while loading. */
+ * 8-bit values are identical to those of quantisation at load. */
 #include "tools/pack-file.h"
 
 #include "engine/denoise/transformer.h"
@@ -13,7 +13,7 @@
 /* Alignment of large tensors, and their minimum size. Others are aligned to cache lines. */
 #define PAGE 4096
 #define LINE 64
-/* Bytes that are converted at a time, where rows are independent. */
+/* Number of bytes that are converted at a time if rows are independent. */
 #define PIECE ((gsize) 64 << 20)
 
 /* ------------------------------------------------------------------------- order of the tensors */
@@ -44,7 +44,7 @@ choose_dtype (AvatarPackedTensor *p, GError **error)
     }
     p->dtype = p->source.dtype;
   } else if (!is_8bit (p->dtype)) {
-    /* a sum is rounded once, to the GPU's dtype, or not here */
+    /* With LoRAs, the sum is rounded once: to the dtype of the GPU, or later. */
     gboolean same = p->dtype == p->source.dtype || !p->loras;
 
     p->dtype = same ? p->source.dtype : AVATAR_F32;
@@ -53,10 +53,10 @@ choose_dtype (AvatarPackedTensor *p, GError **error)
 }
 
 static void
-add_unit (GArray *list, const AvatarWeightGroup *unit)
+add_group (GArray *list, const AvatarWeightGroup *group)
 {
-  for (guint i = 0; i < unit->tensors->len; i++) {
-    AvatarPackedTensor p = g_array_index (unit->tensors, AvatarPackedTensor, i);
+  for (guint i = 0; i < group->tensors->len; i++) {
+    AvatarPackedTensor p = g_array_index (group->tensors, AvatarPackedTensor, i);
 
     p.name = g_strdup (p.name);
     g_array_append_val (list, p);
@@ -78,13 +78,12 @@ list_transformer (Pack *pack, GHashTable *tensors, GArray *list)
       = avatar_transformer_weight_schedule (c, AVATAR_PASS_FORWARD);
 
   for (guint i = 0; i < precompute->n; i++)
-    add_unit (list, &g_array_index (all, AvatarWeightGroup, precompute->groups[i]));
-  add_unit (list,
-      &g_array_index (all, AvatarWeightGroup, weights->list->n_groups)); /* the fixed ones */
+    add_group (list, avatar_weight_group_nth (all, precompute->groups[i]));
+  add_group (list, avatar_weight_group_nth (all, weights->list->n_groups)); /* the fixed tensors */
   for (guint i = 0; i < forward->n_on_demand; i++)
-    add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->on_demand[i]));
+    add_group (list, avatar_weight_group_nth (all, forward->on_demand[i]));
   for (guint i = 0; i < forward->n; i++)
-    add_unit (list, &g_array_index (all, AvatarWeightGroup, forward->groups[i]));
+    add_group (list, avatar_weight_group_nth (all, forward->groups[i]));
 }
 
 /* Lists the tensors unchanged, in the order of the manifest. Only CLIP's text tower is stored. */
@@ -242,23 +241,23 @@ write_rows (Pack *pack, AvatarOutput *out, const AvatarPackedTensor *p, gint64 s
   gsize bytes = (end - start) * row,
         scales = is_8bit (p->dtype) ? (end - start) * sizeof (float) : 0;
   g_autoptr (GArray) tensors = g_array_new (FALSE, FALSE, sizeof (AvatarPackedTensor));
-  AvatarWeightGroup unit = { .tensors = tensors };
-  g_autofree guint8 *image = NULL;
+  AvatarWeightGroup group = { .tensors = tensors };
+  g_autofree guint8 *packed = NULL;
 
   slice.scale_offset = (bytes + LINE - 1) / LINE * LINE;
   g_array_append_val (tensors, slice);
-  image = g_try_malloc (slice.scale_offset + scales);
-  if (!image) {
+  packed = g_try_malloc (slice.scale_offset + scales);
+  if (!packed) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "not enough memory for %" G_GSIZE_FORMAT " MiB of \"%s\"; close other programs",
         (slice.scale_offset + scales) >> 20, p->name);
     return FALSE;
   }
-  return avatar_pack_group (&unit, image, pack->cancelled, error)
-      && avatar_output_put (out, offsets[0] + start * row, image, bytes, error)
+  return avatar_pack_group (&group, packed, pack->cancelled, error)
+      && avatar_output_put (out, offsets[0] + start * row, packed, bytes, error)
       && (scales == 0
           || avatar_output_put (out, offsets[1] + start * sizeof (float),
-              image + slice.scale_offset, scales, error));
+              packed + slice.scale_offset, scales, error));
 }
 
 static gboolean
@@ -287,7 +286,7 @@ write_all (Pack *pack, AvatarComponentKind component, AvatarOutput *out, GArray 
   length = GUINT64_TO_LE (table->len);
   if (!avatar_output_reserve (out, bytes, error) || !avatar_output_put (out, 0, &length, 8, error)
       || !avatar_output_put (out, 8, table->str, table->len, error)
-      /* bytes that are not written read as zeros */
+      /* Bytes that are not written read as zeros. */
       || !avatar_output_put (out, bytes - 1, "", 1, error))
     return FALSE;
   for (guint i = 0; i < list->len; i++) {

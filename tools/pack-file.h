@@ -12,9 +12,9 @@
 typedef void (*PackProgressFunc) (const char *component, guint64 bytes, gpointer data);
 
 /**
- * Pack:
+ * Pack: state of one run
  * @quantise, @loras: settings of the transformer, as in AvatarWeightSettings
- * @metadata: JSON object of strings for the file's header
+ * @metadata: JSON object of strings for the header of the file
  * @cancelled: flag that ends the work when it is not 0
  */
 typedef struct
@@ -31,8 +31,8 @@ typedef struct
 
 /* Lists the tensors of @component in the order of use, each with the dtype in which it will be
  * stored, and adds their size to the total.
- * Returns: (transfer full) (nullable): array of AvatarPackedTensor; %NULL with @error if a LoRA cannot be
- * merged. */
+ * Returns: (transfer full) (nullable): array of AvatarPackedTensor; %NULL with @error if a LoRA
+ * cannot be merged. */
 GArray *pack_list (Pack *pack, AvatarComponentKind component, GError **error);
 /* Writes the tensors to @path, which must not exist. */
 gboolean pack_write (Pack *pack, AvatarComponentKind component, GArray *list, const char *path,

@@ -40,7 +40,7 @@ is_ours (const char *name, gboolean is_folder, gboolean inside)
 /* Returns: (transfer full): the first file in @path that avatar-pack does not write, or NULL; the
  * folder itself if it has no configuration of a packed model. */
 static char *
-find_foreign (const char *path, gboolean inside)
+find_other_file (const char *path, gboolean inside)
 {
   g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
   const char *name;
@@ -49,13 +49,13 @@ find_foreign (const char *path, gboolean inside)
     g_autofree char *child = g_build_filename (path, name, NULL);
     gboolean is_folder
         = g_file_test (child, G_FILE_TEST_IS_DIR) && !g_file_test (child, G_FILE_TEST_IS_SYMLINK);
-    char *foreign;
+    char *other;
 
     if (!is_ours (name, is_folder, inside))
       return g_steal_pointer (&child);
-    foreign = is_folder ? find_foreign (child, TRUE) : NULL;
-    if (foreign)
-      return foreign;
+    other = is_folder ? find_other_file (child, TRUE) : NULL;
+    if (other)
+      return other;
   }
   return dir ? NULL : g_strdup (path);
 }
@@ -79,7 +79,7 @@ static gboolean
 check_target (const char *path, PackReplace replace, GError **error)
 {
   g_autofree char *config = g_build_filename (path, AVATAR_LAYOUT_CONFIG, NULL);
-  g_autofree char *foreign = NULL;
+  g_autofree char *other = NULL;
 
   if (!g_file_test (path, G_FILE_TEST_EXISTS) && !g_file_test (path, G_FILE_TEST_IS_SYMLINK))
     return TRUE;
@@ -89,11 +89,12 @@ check_target (const char *path, PackReplace replace, GError **error)
         path);
     return FALSE;
   }
-  foreign = g_file_test (config, G_FILE_TEST_EXISTS) ? find_foreign (path, FALSE) : g_strdup (path);
-  if (!foreign)
+  other
+      = g_file_test (config, G_FILE_TEST_EXISTS) ? find_other_file (path, FALSE) : g_strdup (path);
+  if (!other)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-      "%s: avatar-pack did not write this, so not even --force replaces it; move it away", foreign);
+      "%s: avatar-pack did not write this, so not even --force replaces it; move it away", other);
   return FALSE;
 }
 
@@ -165,7 +166,7 @@ pack_folder_copy (PackFolder *self, const char *from, const char *to, GError **e
   return FALSE;
 }
 
-/* File names are on the disk only after the folder is synchronised. */
+/* Flushes file names to the disk, for which the folder must be synchronised. */
 static gboolean
 sync_folder (const char *path, GError **error)
 {

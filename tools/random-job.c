@@ -8,7 +8,8 @@
 #include <math.h>
 #include <string.h>
 
-#define LIMIT 448.f /* largest value of e4m3 */
+/* Largest value of e4m3. */
+#define LIMIT 448.f
 
 /* Draws integers from the same sequence as the 16-bit values. */
 static void

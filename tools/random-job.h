@@ -20,8 +20,8 @@ typedef enum
 } RandomFormat;
 
 /**
- * RandomJob:
- * @empty: TRUE for holes in place of values
+ * RandomJob: state of one run
+ * @empty: TRUE to write sparse files without values
  * @sized: TRUE if the sizes differ from the released ones and need a configuration
  * @json: text of the configuration
  */

@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define MOST_UNITS 7
-#define LEAD 256 /* extra merges that are made from short words */
+/* Number of extra merges that are made from short words. */
+#define LEAD 256
 
 /* ---------------------------------------------------------------------------------------- table */
 
@@ -20,7 +21,7 @@ random_table_add (RandomTable *self, const char *name)
 
   if (g_hash_table_contains (self->known, name))
     return TRUE;
-  if (self->names->len >= self->most)
+  if (self->names->len >= self->max_tokens)
     return FALSE;
   copy = g_strdup (name);
   g_ptr_array_add (self->names, copy);
@@ -41,11 +42,11 @@ add_bytes (RandomTable *self, const char *ending)
 }
 
 RandomTable
-random_table_new (guint most, const char *ending)
+random_table_new (guint max_tokens, const char *ending)
 {
   RandomTable self
       = { g_ptr_array_new_with_free_func (g_free), g_hash_table_new (g_str_hash, g_str_equal),
-          g_ptr_array_new_with_free_func (g_free), ending, most };
+          g_ptr_array_new_with_free_func (g_free), ending, max_tokens };
 
   add_bytes (&self, "");
   if (*ending)
@@ -94,7 +95,7 @@ random_table_spell (RandomTable *self, const char *piece, gsize n)
 void
 random_table_pad (RandomTable *self)
 {
-  for (guint i = 0; self->names->len < self->most; i++) {
+  for (guint i = 0; self->names->len < self->max_tokens; i++) {
     g_autofree char *name = g_strdup_printf ("\xc4\x80%u%s", i, self->ending);
 
     random_table_add (self, name);
@@ -194,11 +195,12 @@ add_units (Language *l, ScriptKind kind, gunichar first, guint n, const char *ot
   }
 }
 
-/* Returns how many merges the next token may have so that one is left for each later token. */
+/* Returns the number of merges that the next token may have, so that one is left for each later
+ * token. */
 static guint
-room_for_merges (const Language *l)
+spare_merges (const Language *l)
 {
-  return l->n_merges - l->table->merges->len - (l->table->most - l->table->names->len - 1);
+  return l->n_merges - l->table->merges->len - (l->table->max_tokens - l->table->names->len - 1);
 }
 
 static char *
@@ -217,18 +219,18 @@ add_with_merges (Language *l, const Script *script, const char *const *units, gu
 {
   RandomTable *t = l->table;
   g_autofree char *name = join (units, n);
-  guint room;
+  guint n_left;
 
-  if (g_hash_table_contains (t->known, name) || t->names->len >= t->most)
+  if (g_hash_table_contains (t->known, name) || t->names->len >= t->max_tokens)
     return;
-  room = room_for_merges (l);
-  for (guint k = 1; k < n && room > 0; k++) {
+  n_left = spare_merges (l);
+  for (guint k = 1; k < n && n_left > 0; k++) {
     g_autofree char *left = join (units, k), *right = join (units + k, n - k);
 
     if (!g_hash_table_contains (t->known, left) || !g_hash_table_contains (t->known, right))
       continue;
     add_merge (t, left, right);
-    room--;
+    n_left--;
   }
   random_table_add (t, name);
   g_ptr_array_add (script->words, stored (t, name));
@@ -285,11 +287,11 @@ random_table_grow (RandomTable *self, guint n_merges, guint64 seed)
   add_units (&l, SYMBOLS, '!', 15, "\\[]{}<>=_");
   if (l.n_scripts > CYRILLIC)
     add_units (&l, CYRILLIC, 0x430, 32, "");
-  tokens = self->most - self->names->len;
+  tokens = self->max_tokens - self->names->len;
   g_assert (n_merges >= self->merges->len + tokens);
   merges = n_merges - self->merges->len;
-  while (self->names->len < self->most) {
-    guint64 done = tokens - (self->most - self->names->len);
+  while (self->names->len < self->max_tokens) {
+    guint64 done = tokens - (self->max_tokens - self->names->len);
     guint64 made = merges - (n_merges - self->merges->len);
 
     if (merges > tokens && made < done * merges / tokens + LEAD)

@@ -6,11 +6,11 @@
 #include <glib.h>
 
 /**
- * RandomTable:
+ * RandomTable: tokens and merges of a tokenizer
  * @names: names of the tokens, by id
  * @merges: "left right", by rank
  * @ending: suffix of the last token of a piece: "" or CLIP's "</w>"
- * @most: maximum number of tokens
+ * @max_tokens: maximum number of tokens
  */
 typedef struct
 {
@@ -18,21 +18,21 @@ typedef struct
   GHashTable *known; /* set of @names */
   GPtrArray *merges;
   const char *ending;
-  guint most;
+  guint max_tokens;
 } RandomTable;
 
 /* Initialises the table with the tokens of single bytes. @ending must outlive the table. Free with
  * random_table_clear(). */
-RandomTable random_table_new (guint most, const char *ending);
+RandomTable random_table_new (guint max_tokens, const char *ending);
 void random_table_clear (RandomTable *self);
 /* Returns: TRUE if the token has an id, new or old. */
 gboolean random_table_add (RandomTable *self, const char *name);
-/* Adds the merges that make one token of @piece, @n bytes, from left to right, as far as there is
- * room. */
+/* Adds the merges that make one token of @piece, @n bytes, from left to right, until the
+ * table is full. */
 void random_table_spell (RandomTable *self, const char *piece, gsize n);
 /* Fills the table with tokens that occur in no text. */
 void random_table_pad (RandomTable *self);
-/* Fills the table with words of an invented language until it has @most tokens and exactly
+/* Fills the table with words of an invented language until it has @max_tokens tokens and exactly
  * @n_merges merges, at least one for each new token. With more merges than tokens, some tokens can
  * be made in several ways, as in LLaMA-3's tokenizer. */
 void random_table_grow (RandomTable *self, guint n_merges, guint64 seed);

@@ -12,7 +12,7 @@ typedef enum
   RANDOM_SIZES_SMALL, /* sizes that fit the transformer of a configuration */
 } RandomSizes;
 
-/* merges: number of merges of the tokenizer, as in RandomTokenizerSizes. */
+/* Sizes of LLaVA; @merges: number of merges of the tokenizer, as in RandomTokenizerSizes */
 typedef struct
 {
   gint64 hidden, layers, heads, kv_heads, mlp, vocab, merges;

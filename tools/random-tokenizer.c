@@ -61,7 +61,7 @@ append_vocabulary (GString *out, const RandomTable *t, const Style *style)
   g_string_append_printf (out, "%s}", style->end);
 }
 
-/* @pairs: TRUE for merges as lists of two tokens, as current releases have them, FALSE for
+/* Appends the merges. @pairs: TRUE for lists of two tokens, as in current releases, FALSE for
  * strings */
 static void
 append_merges (GString *out, const RandomTable *t, const Style *style, gboolean pairs)
@@ -259,7 +259,7 @@ random_tokenizer_clip (const RandomTokenizerSizes *sizes, const char *const *tex
   random_table_pad (&t);
   for (guint i = 0; i < t.merges->len; i++)
     g_string_append_printf (list, "%s\n", (char *) t.merges->pdata[i]);
-  t.most += 2;
+  t.max_tokens += 2;
   random_table_add (&t, "<|startoftext|>");
   random_table_add (&t, "<|endoftext|>");
   append_vocabulary (json, &t, &compact);

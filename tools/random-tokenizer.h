@@ -7,7 +7,7 @@
 #include <glib.h>
 
 /**
- * RandomTokenizer:
+ * RandomTokenizer: files of LLaMA's tokenizer
  * @json: tokenizer.json, with the released names of special tokens at the same distance from the
  *   end of the vocabulary as in the release
  * @config: tokenizer_config.json
@@ -18,12 +18,12 @@ typedef struct
 } RandomTokenizer;
 
 /**
- * RandomTokenizerSizes:
+ * RandomTokenizerSizes: sizes of a tokenizer
  * @vocab: number of rows of the embedding. LLaMA: 128320 in the release, at least 640; CLIP: 49408,
  *   at least 514
- * @merges: number of merges, 280147 and 48894 in the release; those that the texts do not need are
- *   invented words. 0: merges for the texts only, and names that occur in no text for the remaining
- *   ids
+ * @merges: number of merges, 280147 and 48894 in the release. Merges that the texts do not need are
+ *   for invented words. 0: merges for the texts only; the remaining ids get names that occur in no
+ *   text
  * @seed: seed of the invented words
  */
 typedef struct
@@ -34,7 +34,7 @@ typedef struct
 
 /* Builds LLaMA's tokenizer. With invented words the file has Hugging Face's current format: a line
  * for each name, merges as lists of two. Free with random_tokenizer_clear().
- * @texts: %NULL-terminated texts whose words become tokens, as far as there is room */
+ * @texts: %NULL-terminated texts whose words become tokens, until the vocabulary is full */
 RandomTokenizer
 random_tokenizer_llama (const RandomTokenizerSizes *sizes, const char *const *texts);
 void random_tokenizer_clear (RandomTokenizer *self);

@@ -11,13 +11,13 @@
 #include <gst/pbutils/pbutils.h>
 #include <string.h>
 
-/* Larger jumps are pauses, smaller ones are the container's rounding. */
+/* Larger jumps are pauses, smaller ones are due to the rounding of the container. */
 #define LONGEST_JITTER GST_SECOND
-/* A step back by more than any container's rounding: the timestamps are estimates. */
+/* Backward step that is larger than the rounding of any container: the timestamps are estimates. */
 #define LONGEST_OVERLAP (100 * GST_MSECOND)
 /* Maximum number of header bytes between two frames of a parser. */
 #define FRAME_HEADER 64
-/* Less skipped audio than this is not reported. */
+/* Minimum duration of skipped audio that is reported. */
 #define SHORTEST_LOSS (500 * GST_MSECOND)
 
 /* Bytes of a stream without a container that its parser skipped. */
