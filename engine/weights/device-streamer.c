@@ -469,8 +469,8 @@ farthest_resident (DeviceStreamer *self)
   return best;
 }
 
-/* Bytes to free: the most of what the device's reserve lacks, of the excess over the budget, and of
- * the requests of waiting stages. */
+/* Returns the number of bytes to free: the largest of the bytes that the device's reserve lacks,
+ * the excess over the budget, and the requests of waiting stages. */
 static guint64
 find_missing_bytes (DeviceStreamer *self)
 {
