@@ -618,9 +618,8 @@ avatar_pickle_parse (const guint8 *data, gsize size, const char *name, GError **
 
   if (size > MAX_SIZE) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
-        "%s: its pickle has %" G_GSIZE_FORMAT
-        " bytes; expected at most %" G_GSIZE_FORMAT,
-        name, size, MAX_SIZE);
+        "%s: its pickle has %" G_GSIZE_FORMAT " bytes; expected at most %" G_GSIZE_FORMAT, name,
+        size, MAX_SIZE);
     return NULL;
   }
   self = g_new0 (AvatarPickle, 1);
