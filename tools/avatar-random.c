@@ -18,12 +18,12 @@
 
 #define VIDEO "ckpts/hunyuan-video-t2v-720p"
 
-static char *format = NULL, *layout = NULL, *config_path = NULL, *part_list = NULL;
+static char *format = NULL, *layout = NULL, *config_path = NULL, *component_list = NULL;
 static gint64 seed = 0;
 static gboolean empty = FALSE;
 
 static const GOptionEntry entries[] = {
-  { "parts", 'p', 0, G_OPTION_ARG_STRING, &part_list,
+  { "parts", 'p', 0, G_OPTION_ARG_STRING, &component_list,
       "Components, separated by commas (default: transformer,vae,whisper, and text with "
       "--format=safetensors); others are detface; with the released layout transformer-fp8, llava and "
       "clip (both with tokenizers) and tokenizers (alone); with --format=safetensors transformer-fp8; "
@@ -94,13 +94,13 @@ quantise (GArray *list, GArray *manifest, gboolean map, Scales *scales)
 }
 
 static gboolean
-write_transformer (const RandomJob *job, gboolean fp8, GError **error)
+write_transformer (const RandomJob *job, AvatarDType dtype, GError **error)
 {
   g_autoptr (GArray) manifest = avatar_manifest_new (job->config, AVATAR_COMPONENT_TRANSFORMER);
   g_autoptr (GArray) list = random_list (manifest, AVATAR_BF16);
   g_autoptr (GHashTable) factors = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   Scales scales = { job, factors };
-  gboolean torch = job->form == RANDOM_RELEASED;
+  gboolean torch = job->form == RANDOM_RELEASED, fp8 = dtype == AVATAR_F8_E4M3;
   g_autoptr (GArray) scale_list = fp8 ? quantise (list, manifest, torch, &scales) : NULL;
   const char *file = fp8 ? VIDEO "/transformers/mp_rank_00_model_states_fp8.pt"
                          : VIDEO "/transformers/mp_rank_00_model_states.pt";
@@ -126,10 +126,10 @@ chosen_sizes (void)
 
 /* Writes a component to one file. */
 static gboolean
-write_part (const RandomJob *job, AvatarComponentKind part, AvatarDType dtype, const char *file,
-    RandomFormat kind, GError **error)
+write_component (const RandomJob *job, AvatarComponentKind component, AvatarDType dtype,
+    const char *file, RandomFormat kind, GError **error)
 {
-  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, part);
+  g_autoptr (GArray) manifest = avatar_manifest_new (job->config, component);
   g_autoptr (GArray) list = random_list (manifest, dtype);
 
   return random_write_tensors (job, file, kind, NULL, list, random_fill, (gpointer) job, error);
@@ -140,14 +140,14 @@ write_vae (const RandomJob *job, GError **error)
 {
   switch (job->form) {
     case RANDOM_PLAIN:
-      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, "vae.safetensors",
+      return write_component (job, AVATAR_COMPONENT_VAE, AVATAR_F32, "vae.safetensors",
           RANDOM_SAFETENSORS, error);
     case RANDOM_WAN2GP:
-      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32,
+      return write_component (job, AVATAR_COMPONENT_VAE, AVATAR_F32,
                  "ckpts/hunyuan_video_custom_VAE_fp32.safetensors", RANDOM_SAFETENSORS, error)
           && random_write_section (job, "vae", "ckpts/hunyuan_video_custom_VAE_config.json", error);
     default:
-      return write_part (job, AVATAR_COMPONENT_VAE, AVATAR_F32, VIDEO "/vae/pytorch_model.pt",
+      return write_component (job, AVATAR_COMPONENT_VAE, AVATAR_F32, VIDEO "/vae/pytorch_model.pt",
                  RANDOM_TORCH, error)
           && random_write_section (job, "vae", VIDEO "/vae/config.json", error);
   }
@@ -315,35 +315,35 @@ write_detector (const RandomJob *job, GError **error)
 }
 
 static gboolean
-write_one (const RandomJob *job, const char *part, GError **error)
+write_one (const RandomJob *job, const char *component, GError **error)
 {
   gboolean plain = job->form == RANDOM_PLAIN, wan2gp = job->form == RANDOM_WAN2GP;
 
-  if (strcmp (part, "transformer") == 0)
+  if (strcmp (component, "transformer") == 0)
     return wan2gp ? random_write_wan2gp (job, AVATAR_BF16, error)
-                  : write_transformer (job, FALSE, error);
-  if (strcmp (part, "transformer-int8") == 0 && wan2gp)
+                  : write_transformer (job, AVATAR_BF16, error);
+  if (strcmp (component, "transformer-int8") == 0 && wan2gp)
     return random_write_wan2gp (job, AVATAR_I8, error);
-  if (strcmp (part, "transformer-fp8") == 0 && !wan2gp)
-    return write_transformer (job, TRUE, error);
-  if (strcmp (part, "vae") == 0)
+  if (strcmp (component, "transformer-fp8") == 0 && !wan2gp)
+    return write_transformer (job, AVATAR_F8_E4M3, error);
+  if (strcmp (component, "vae") == 0)
     return write_vae (job, error);
-  if (strcmp (part, "whisper") == 0)
+  if (strcmp (component, "whisper") == 0)
     return write_whisper (job, error);
-  if (strcmp (part, "llava") == 0 && !plain)
+  if (strcmp (component, "llava") == 0 && !plain)
     return write_llava (job, error);
-  if (strcmp (part, "clip") == 0 && !plain)
+  if (strcmp (component, "clip") == 0 && !plain)
     return write_clip (job, error);
-  if (strcmp (part, "tokenizers") == 0 && !plain)
+  if (strcmp (component, "tokenizers") == 0 && !plain)
     return write_llava_tokenizer (job, error) && write_clip_tokenizer (job, error);
-  if (strcmp (part, "detface") == 0)
+  if (strcmp (component, "detface") == 0)
     return write_detector (job, error);
-  if (strcmp (part, "text") == 0 && plain)
-    return write_part (job, AVATAR_COMPONENT_TEXT, AVATAR_F32, "text_stub.safetensors",
+  if (strcmp (component, "text") == 0 && plain)
+    return write_component (job, AVATAR_COMPONENT_TEXT, AVATAR_F32, "text_stub.safetensors",
         RANDOM_SAFETENSORS, error);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
       "unknown component \"%s\" for this layout; expected transformer, vae, whisper, detface, %s",
-      part,
+      component,
       plain        ? "transformer-fp8 or text"
           : wan2gp ? "transformer-int8, llava, clip or tokenizers"
                    : "transformer-fp8, llava, clip or tokenizers");
@@ -352,20 +352,20 @@ write_one (const RandomJob *job, const char *part, GError **error)
 
 /* Returns: (transfer full): the list of components. */
 static GStrv
-list_parts (const RandomJob *job)
+list_components (const RandomJob *job)
 {
-  const char *parts
+  const char *components
       = job->form == RANDOM_PLAIN ? "transformer,vae,whisper,text" : "transformer,vae,whisper";
 
-  return g_strsplit (part_list ? part_list : parts, ",", -1);
+  return g_strsplit (component_list ? component_list : components, ",", -1);
 }
 
 static gboolean
-has_part (const RandomJob *job, const char *part)
+has_component (const RandomJob *job, const char *component)
 {
-  g_auto (GStrv) parts = list_parts (job);
+  g_auto (GStrv) components = list_components (job);
 
-  return g_strv_contains ((const char *const *) parts, part);
+  return g_strv_contains ((const char *const *) components, component);
 }
 
 /* Writes the sizes where avatar_model_open() expects them. */
@@ -389,13 +389,13 @@ write_all (const RandomJob *job, GError **error)
   static const char *const sized[]
       = { "transformer", "transformer-fp8", "transformer-int8", "llava", "clip" };
   gboolean sizes = job->form == RANDOM_PLAIN;
-  g_auto (GStrv) parts = list_parts (job);
+  g_auto (GStrv) components = list_components (job);
 
-  for (guint i = 0; parts[i]; i++)
-    if (!write_one (job, parts[i], error))
+  for (guint i = 0; components[i]; i++)
+    if (!write_one (job, components[i], error))
       return FALSE;
   for (guint i = 0; i < G_N_ELEMENTS (sized); i++)
-    sizes |= has_part (job, sized[i]);
+    sizes |= has_component (job, sized[i]);
   return !sizes || write_sizes (job, error);
 }
 
@@ -417,7 +417,7 @@ fit_config (RandomJob *job, const char *name, GError **error)
   guint crop = job->config->text.crop_start;
   char *fitting;
 
-  if (job->form == RANDOM_PLAIN || !(has_part (job, "llava") || has_part (job, "clip")))
+  if (job->form == RANDOM_PLAIN || !(has_component (job, "llava") || has_component (job, "clip")))
     return TRUE;
   fitting = random_config_with_text (job->json, job->config, chosen_sizes (), error);
   if (!fitting)

@@ -21,15 +21,21 @@ fail (const char *path, const char *what, GError **error)
   return FALSE;
 }
 
-/* Returns TRUE if avatar-pack writes a file of that name, in the folder or (@inside) in a
- * subfolder. */
+/* Level of a folder. */
+typedef enum
+{
+  TOP_FOLDER,
+  SUBFOLDER,
+} Level;
+
+/* Returns TRUE if avatar-pack writes a file or a folder with this name. */
 static gboolean
-is_ours (const char *name, gboolean is_folder, gboolean inside)
+is_own_name (const char *name, gboolean is_folder, Level level)
 {
   if (is_folder)
-    return !inside
+    return level == TOP_FOLDER
         && (strcmp (name, "llava_llama_image") == 0 || strcmp (name, "text_encoder_2") == 0);
-  if (inside)
+  if (level == SUBFOLDER)
     return g_str_has_suffix (name, ".json") || g_str_has_suffix (name, ".txt")
         || strcmp (name, "model.safetensors") == 0;
   return strcmp (name, AVATAR_LAYOUT_CONFIG) == 0 || strcmp (name, "transformer.safetensors") == 0
@@ -40,7 +46,7 @@ is_ours (const char *name, gboolean is_folder, gboolean inside)
 /* Returns: (transfer full): the first file in @path that avatar-pack does not write, or NULL; the
  * folder itself if it has no configuration of a packed model. */
 static char *
-find_other_file (const char *path, gboolean inside)
+find_other_file (const char *path, Level level)
 {
   g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
   const char *name;
@@ -51,9 +57,9 @@ find_other_file (const char *path, gboolean inside)
         = g_file_test (child, G_FILE_TEST_IS_DIR) && !g_file_test (child, G_FILE_TEST_IS_SYMLINK);
     char *other;
 
-    if (!is_ours (name, is_folder, inside))
+    if (!is_own_name (name, is_folder, level))
       return g_steal_pointer (&child);
-    other = is_folder ? find_other_file (child, TRUE) : NULL;
+    other = is_folder ? find_other_file (child, SUBFOLDER) : NULL;
     if (other)
       return other;
   }
@@ -89,8 +95,8 @@ check_target (const char *path, PackReplace replace, GError **error)
         path);
     return FALSE;
   }
-  other
-      = g_file_test (config, G_FILE_TEST_EXISTS) ? find_other_file (path, FALSE) : g_strdup (path);
+  other = g_file_test (config, G_FILE_TEST_EXISTS) ? find_other_file (path, TOP_FOLDER)
+                                                   : g_strdup (path);
   if (!other)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
