@@ -10,10 +10,10 @@ G_BEGIN_DECLS
 /**
  * gst_avatar_output_pool_new:
  * @query: an ALLOCATION query with the caps of the buffers, answered by downstream or not
- * @size: of a buffer, in bytes
+ * @size: size of a buffer in bytes
  *
- * Returns: (transfer full): downstream's pool if it has no limit and its buffers fit, else a pool
- * of our own. It is active. The number of buffers is unlimited, because a stage makes many items at
+ * Returns: (transfer full): downstream's pool if it has no limit and its buffers fit, else a new
+ * pool. It is active. The number of buffers is unlimited, because a stage makes many items at
  * once.
  */
 GstBufferPool *gst_avatar_output_pool_new (GstQuery *query, gsize size);
@@ -26,7 +26,7 @@ void gst_avatar_output_pool_close (GstBufferPool **pool);
 
 /**
  * gst_avatar_output_stamp:
- * @index: of the item in the stream
+ * @index: position of the item in the stream
  * @begin, @end: times of the item
  * @discont: (inout): flags the buffer DISCONT if set; cleared
  */

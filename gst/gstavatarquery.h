@@ -15,7 +15,7 @@ guint gst_avatar_query_get_need (GstQuery *query);
 
 /**
  * gst_avatar_query_upstream_failed:
- * @sinkpad: of the element that asks
+ * @sinkpad: sink pad of the element that asks
  *
  * Asks upstream at EOS if an element has posted an error for this stream. An EOS that follows an
  * error must neither start computing nor cause a second error.

@@ -14,7 +14,7 @@ G_BEGIN_DECLS
 /**
  * GstAvatarWindow:
  * @stage: "audio", "denoise" or "decode"
- * @index: of the window or tile since the start of the stream
+ * @index: number of the window or tile since the start of the stream
  * @frames: number of video frames
  * @timestamp, @duration: position in the stream, in ns
  * @compute_time: wall-clock time, in ns
@@ -41,7 +41,7 @@ typedef struct
 } GstAvatarWindow;
 
 /* Posts @error in the GStreamer domain that corresponds to it, and frees it. @file, @function,
- * @line: of the caller. */
+ * @line: position of the caller in the source. */
 void gst_avatar_report_error_full (GstElement *element, GError *error, const gchar *file,
     const gchar *function, gint line);
 #define gst_avatar_report_error(element, error) \

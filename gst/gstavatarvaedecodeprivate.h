@@ -63,8 +63,8 @@ void gst_avatar_vae_decode_task_loop (gpointer data);
 /* Fills @settings for a video of @width x @height pixels. May be called from any thread. */
 void gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint height,
     AvatarDecodeSettings *settings);
-/* @frames: (out): video frames of the first temporal tile; @further: (out): of each further
- * tile. */
+/* @frames: (out): video frames of the first temporal tile; @further: (out): video frames of each
+ * later tile. */
 void gst_avatar_vae_decode_get_tile (GstAvatarVaeDecode *self, guint *frames, guint *further);
 
 /* Functions of the source pad: position, duration, conversion, seeking and latency of the video. */

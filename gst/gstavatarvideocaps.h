@@ -13,7 +13,7 @@ G_BEGIN_DECLS
 
 /* Returns caps of the latents that are decoded to a video of the sizes in @caps. A size that has no
  * dimension string (a range, or no multiple of a latent) is stored in the fields video-width and
- * video-height. @info: (nullable): of the model, if it is open. */
+ * video-height. @info: (nullable): description of the model, if it is open. */
 GstCaps *gst_avatar_video_caps_to_latents (GstCaps *caps, const AvatarModelInfo *info);
 /* Returns caps of the video that the latents in @caps are decoded to. */
 GstCaps *gst_avatar_video_caps_from_latents (GstCaps *caps, const AvatarModelInfo *info);

@@ -125,7 +125,8 @@ AVATAR_API guint avatar_audio_encoder_get_n_ready (AvatarAudioEncoder *self);
  *
  * Called by the thread that pulls.
  *
- * Returns: %TRUE if no features are ready and the next avatar_audio_encoder_pull() computes a window
+ * Returns: %TRUE if no features are ready and the next avatar_audio_encoder_pull() computes a
+ *   window
  *
  * Since: 0.1
  */

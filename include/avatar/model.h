@@ -46,7 +46,7 @@ typedef struct _AvatarModel AvatarModel;
  * @guidance_scale: default of classifier-free guidance; 1 or less: none
  * @flow_shift: default of the shift of the noise schedule
  * @face_area: factor from the sides of the face box to those of the mask
- * @tiling: whether the decoder uses tiles by default
+ * @tiling: %TRUE if the decoder uses tiles by default
  * @tile_size: default side of a spatial tile in pixels
  * @tile_frames: default length of a temporal tile in video frames
  *

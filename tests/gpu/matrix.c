@@ -238,7 +238,7 @@ static void
 test_decoder (void)
 {
   for (guint tiling = 0; tiling < G_N_ELEMENTS (tilings); tiling++) {
-    decode_cell (&(Decode){ 104, 80, 2, tiling });
+    decode_cell (&(Decode){ 112, 80, 2, tiling });
     for (guint s = 0; s < G_N_ELEMENTS (sizes); s++)
       decode_cell (&(Decode){ sizes[s][0], sizes[s][1], 9, tiling });
     for (guint l = 0; l < G_N_ELEMENTS (lengths); l++)
