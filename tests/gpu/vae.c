@@ -207,10 +207,13 @@ test_operations (void)
 static GByteArray *
 decode (AvatarModel *model, AvatarDevice *device, AvatarPixelFormat format, guint64 budget)
 {
-  AvatarDecodeSettings settings = { .tiling = TRUE,
+  AvatarDecodeSettings settings = {
+    .tiling = TRUE,
     .tile_size = 96,
     .tile_frames = 32,
-    .pixels = { format, 0.299, 0.114, FALSE, format == AVATAR_PIXEL_FORMAT_NV12, FALSE } };
+    .pixels
+    = { .format = format, .kr = 0.299, .kb = 0.114, .cosited = format == AVATAR_PIXEL_FORMAT_NV12 }
+  };
   g_autofree float *latents = random_floats (N * LATENT, 20);
   g_autofree guint8 *frame = g_malloc (WIDTH * HEIGHT * 3);
   guint8 *planes[3] = { frame, frame + WIDTH * HEIGHT, frame + WIDTH * HEIGHT * 5 / 4 };
