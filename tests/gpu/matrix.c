@@ -5,8 +5,9 @@
  * under every budget, and results close to the CPU's where the CPU takes no minutes. Skipped
  * without a GPU.
  *
- *   gpu-matrix [--device DEVICE] [MODEL]
+ *   gpu-matrix [--device DEVICE] [--only TEXT] [MODEL]
  *
+ * TEXT: runs only cells whose name contains it.
  * DEVICE: default cuda. MODEL: default the environment's AVATAR_MODEL. tests/gpu/full runs it on
  * random weights of the released widths with few blocks. */
 #include "engine/device/device.h"
@@ -35,7 +36,7 @@ static const char *const caches[] = { "none", "upstream", "adaptive" };
 
 static AvatarModel *model;
 static AvatarDevice *gpu, *cpu;
-static const char *device_name = "cuda";
+static const char *device_name = "cuda", *only;
 static guint n_cells, n_refused, n_failed;
 
 /* ------------------------------------------------------------------------------------- inputs */
@@ -80,6 +81,13 @@ expect (gboolean ok, GError **error, const char *format, ...)
   va_start (args, format);
   *error = g_error_new_valist (AVATAR_ERROR, AVATAR_ERROR_DATA, format, args);
   va_end (args);
+}
+
+/* Returns TRUE if --only excludes the cell. */
+static gboolean
+is_skipped (const char *name)
+{
+  return only && !strstr (name, only);
 }
 
 /* ------------------------------------------------------------------------------------ decoder */
@@ -168,6 +176,8 @@ decode_cell (const Decode *cell)
   AvatarPlan planned;
   gboolean possible;
 
+  if (is_skipped (name))
+    return;
   avatar_denoise_settings_init (&denoise, model);
   denoise.width = cell->width;
   denoise.height = cell->height;
@@ -200,9 +210,11 @@ decode_budget_cell (const Decode *cell)
       cell->width, cell->height, cell->latents, tilings[cell->tiling]);
   guint64 most = 0, least = 0, step;
   GError *error = NULL;
-  g_autoptr (GByteArray) free_run = decode (cell, gpu, &error);
+  g_autoptr (GByteArray) free_run = is_skipped (name) ? NULL : decode (cell, gpu, &error);
   AvatarMemory memory;
 
+  if (is_skipped (name))
+    return;
   if (!free_run) {
     tell (name, error, " ");
     return;
@@ -388,6 +400,8 @@ denoise_cell (const Denoise *c, const GArray *truth, double limit)
   AvatarPlan planned;
   gboolean possible;
 
+  if (is_skipped (name))
+    return;
   avatar_decode_settings_init (&decode_settings, model);
   possible = plan (&settings, &decode_settings, 4 * c->chunk - 3, 0, &planned, &refused);
   out = denoise (c, gpu, &error);
@@ -470,11 +484,13 @@ budget_cell (const Denoise *c)
   AvatarDenoiseSettings settings = denoise_settings (c, &texts);
   AvatarDecodeSettings decode_settings;
   GError *error = NULL;
-  g_autoptr (GArray) truth = denoise (c, gpu, &error);
+  g_autoptr (GArray) truth = is_skipped (name) ? NULL : denoise (c, gpu, &error);
   AvatarPlan planned;
   AvatarMemory memory;
   guint64 least = 0;
 
+  if (is_skipped (name))
+    return;
   avatar_decode_settings_init (&decode_settings, model);
   if (truth && plan (&settings, &decode_settings, 4 * c->chunk - 3, 0, &planned, &error)) {
     least = (planned.gpu.min_bytes + MIB - 1) / MIB * MIB;
@@ -522,6 +538,8 @@ main (int argc, char **argv)
   for (int i = 1; i < argc; i++)
     if (strcmp (argv[i], "--device") == 0 && i + 1 < argc)
       device_name = argv[++i];
+    else if (strcmp (argv[i], "--only") == 0 && i + 1 < argc)
+      only = argv[++i];
     else
       path = argv[i];
   gpu = avatar_device_open (device_name, &error);
