@@ -32,11 +32,13 @@ value_of (gsize i, AvatarDType dtype)
   return dtype == AVATAR_U8 ? value : value - 7;
 }
 
+/* Writes @value in @dtype at any address. */
 static void
 put (guint8 *out, AvatarDType dtype, float value)
 {
   gint64 large = GINT64_TO_LE ((gint64) value);
   gint32 medium = GINT32_TO_LE ((gint32) value);
+  float aligned;
 
   switch (dtype) {
     case AVATAR_I64:
@@ -50,7 +52,8 @@ put (guint8 *out, AvatarDType dtype, float value)
       *out = (guint8) (gint) value;
       break;
     default:
-      avatar_dtype_from_f32 (out, dtype, &value, 1);
+      avatar_dtype_from_f32 (&aligned, dtype, &value, 1);
+      memcpy (out, &aligned, avatar_dtype_size (dtype));
   }
 }
 
