@@ -43,7 +43,6 @@
 #include "engine/weights/placement.h"
 #include "engine/weights/uploader.h"
 
-#include <string.h>
 
 /* Maximum number of groups that are in use, and therefore expanded, at the same time. */
 #define SCRATCHES 2
@@ -304,7 +303,8 @@ free_slots (DeviceStreamer *self)
   for (guint i = 0; i < self->slots->len; i++)
     slot_free (self, g_ptr_array_index (self->slots, i));
   g_ptr_array_set_size (self->slots, 0);
-  memset (self->slot_of, 0, self->n_groups * sizeof *self->slot_of);
+  for (guint i = 0; i < self->n_groups; i++)
+    self->slot_of[i] = NULL;
   g_mutex_unlock (&self->lock);
 }
 
