@@ -17,6 +17,26 @@ check_reserved (const AvatarDenoiseSettings *s, GError **error)
   return AVATAR_CHECK_RESERVED (s, "AvatarDenoiseSettings", error);
 }
 
+/* Checks settings that the model's conditioning depends on, with the ranges of the properties. */
+static gboolean
+check_strengths (const AvatarDenoiseSettings *s, GError **error)
+{
+  const struct
+  {
+    const char *name;
+    double value, max;
+  } strengths[] = { { "motion-pose", s->motion_pose, 1000 }, { "motion-exp", s->motion_exp, 1000 },
+    { "cache-threshold", s->step_cache_threshold, 100 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (strengths); i++)
+    if (!(strengths[i].value >= 0 && strengths[i].value <= strengths[i].max)) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS, "%s is %g; 0 to %g are possible",
+          strengths[i].name, strengths[i].value, strengths[i].max);
+      return FALSE;
+    }
+  return TRUE;
+}
+
 gboolean
 avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
 {
@@ -51,7 +71,7 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "guidance-scale is %g; 0 to 100 are possible (1 or less: no guidance)", s->guidance_scale);
   else
-    return TRUE;
+    return check_strengths (s, error);
   return FALSE;
 }
 

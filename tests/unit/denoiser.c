@@ -3,6 +3,7 @@
 #include "engine/backends/fake/fake.h"
 
 #include <avatar/avatar.h>
+#include <math.h>
 
 #define SIZE 64
 #define CHUNK 3
@@ -97,11 +98,46 @@ test_downloads (void)
   }
 }
 
+/* Values outside their range, NaN and infinity are refused with the name of the setting. */
+static void
+test_settings (void)
+{
+  static const struct
+  {
+    gsize offset;
+    const char *name;
+    double max;
+  } settings[] = { { G_STRUCT_OFFSET (AvatarDenoiseSettings, guidance_scale), "guidance-scale",
+                       100 },
+    { G_STRUCT_OFFSET (AvatarDenoiseSettings, flow_shift), "flow-shift", 100 },
+    { G_STRUCT_OFFSET (AvatarDenoiseSettings, motion_pose), "motion-pose", 1000 },
+    { G_STRUCT_OFFSET (AvatarDenoiseSettings, motion_exp), "motion-exp", 1000 },
+    { G_STRUCT_OFFSET (AvatarDenoiseSettings, step_cache_threshold), "cache-threshold", 100 } };
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
+
+  for (guint i = 0; i < G_N_ELEMENTS (settings); i++) {
+    const double bad[] = { -0.5, NAN, INFINITY, settings[i].max * 1.01 };
+
+    for (guint j = 0; j < G_N_ELEMENTS (bad); j++) {
+      AvatarDenoiseSettings s;
+      g_autoptr (GError) error = NULL;
+
+      avatar_denoise_settings_init (&s, model);
+      G_STRUCT_MEMBER (double, &s, settings[i].offset) = bad[j];
+      g_assert_null (avatar_denoiser_new (model, device, &s, &error));
+      g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+      g_assert_true (g_str_has_prefix (error->message, settings[i].name));
+    }
+  }
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/denoiser/n-ready", test_n_ready);
   g_test_add_func ("/denoiser/downloads", test_downloads);
+  g_test_add_func ("/denoiser/settings", test_settings);
   return g_test_run ();
 }
