@@ -43,7 +43,6 @@
 #include "engine/weights/placement.h"
 #include "engine/weights/uploader.h"
 
-
 /* Maximum number of groups that are in use, and therefore expanded, at the same time. */
 #define SCRATCHES 2
 /* Interval at which a waiting acquire checks for cancellation. */
