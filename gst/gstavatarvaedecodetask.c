@@ -268,7 +268,7 @@ create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
   const AvatarModelInfo *info = self->client.engine->info;
   guint width = latent->width * info->latent_scale, height = latent->height * info->latent_scale;
   AvatarDecodeSettings settings;
-  gboolean parity;
+  gboolean rounding;
 
   if (latent->channels != info->latent_channels) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
@@ -277,9 +277,9 @@ create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
     return NULL;
   }
   gst_avatar_vae_decode_get_settings (self, width, height, &settings);
-  parity = settings.pixels.upstream_rounding;
+  rounding = settings.pixels.upstream_rounding;
   settings.pixels = *pixels;
-  settings.pixels.upstream_rounding = parity;
+  settings.pixels.upstream_rounding = rounding;
   return avatar_decoder_new (self->client.engine->model, self->client.engine->device, width, height,
       &settings, error);
 }

@@ -59,11 +59,11 @@ avatar_llava_weight_schedule (const AvatarLlavaConfig *config)
 {
   guint n = n_groups (config);
   AvatarWeightSchedule *schedule = g_malloc (sizeof *schedule + n * sizeof (guint));
-  guint *units = (guint *) (schedule + 1);
+  guint *groups = (guint *) (schedule + 1);
 
   for (guint i = 0; i < n; i++)
-    units[i] = i;
-  *schedule = (AvatarWeightSchedule){ .groups = units, .n = n, .max_in_use = 1, .one_shot = TRUE };
+    groups[i] = i;
+  *schedule = (AvatarWeightSchedule){ .groups = groups, .n = n, .max_in_use = 1, .one_shot = TRUE };
   return schedule;
 }
 
