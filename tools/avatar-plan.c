@@ -14,15 +14,15 @@
 #define ENDLESS "plan:cuda:16777216"
 #define MOST_BUDGET 16777216
 
-static char *size, *device, *precision, *weights, *cache;
-static int frames = 129, steps, chunk;
+static char *size, *device, *precision, *weight_format, *step_cache;
+static int frames = 129, steps, window_latents;
 static double budget, guidance = -1, pinned = -1, tflops, bus_gbps;
 static gboolean all_cards;
 
 static const GOptionEntry entries[] = {
   { "size", 0, 0, G_OPTION_ARG_STRING, &size, "Video size (default: the model's)", "WxH" },
   { "frames", 0, 0, G_OPTION_ARG_INT, &frames, "Video frames (default 129)", "N" },
-  { "chunk", 0, 0, G_OPTION_ARG_INT, &chunk,
+  { "window-latents", 0, 0, G_OPTION_ARG_INT, &window_latents,
       "Latent frames of a window, of four video frames each (default: the model's)", "N" },
   { "steps", 0, 0, G_OPTION_ARG_INT, &steps, "Steps (default: the model's)", "N" },
   { "guidance", 0, 0, G_OPTION_ARG_DOUBLE, &guidance,
@@ -34,8 +34,10 @@ static const GOptionEntry entries[] = {
       "and with --all-cards, else cpu)",
       "D" },
   { "precision", 0, 0, G_OPTION_ARG_STRING, &precision, "auto (default), fp8", "P" },
-  { "weights", 0, 0, G_OPTION_ARG_STRING, &weights, "stored (default), fp8, int8", "F" },
-  { "cache", 0, 0, G_OPTION_ARG_STRING, &cache, "none (default), upstream, adaptive", "C" },
+  { "weight-format", 0, 0, G_OPTION_ARG_STRING, &weight_format, "stored (default), fp8, int8",
+      "F" },
+  { "step-cache", 0, 0, G_OPTION_ARG_STRING, &step_cache, "none (default), upstream, adaptive",
+      "C" },
   { "pinned", 0, 0, G_OPTION_ARG_DOUBLE, &pinned,
       "Maximum page-locked host memory (default: as much as is useful)", "MIB" },
   { "tflops", 0, 0, G_OPTION_ARG_DOUBLE, &tflops,
@@ -46,6 +48,10 @@ static const GOptionEntry entries[] = {
       "Rate of copies from page-locked memory, in GB/s (default 55)", "B" },
   { "all-cards", 0, 0, G_OPTION_ARG_NONE, &all_cards, "Print a table of cards and video sizes",
       NULL },
+  /* names before the properties were renamed */
+  { "chunk", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_INT, &window_latents, NULL, NULL },
+  { "weights", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &weight_format, NULL, NULL },
+  { "cache", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &step_cache, NULL, NULL },
   G_OPTION_ENTRY_NULL,
 };
 
@@ -108,8 +114,8 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
   guint p, f, c;
 
   if (!parse_choice ("--precision", precision, precisions, &p, error)
-      || !parse_choice ("--weights", weights, formats, &f, error)
-      || !parse_choice ("--cache", cache, caches, &c, error)
+      || !parse_choice ("--weight-format", weight_format, formats, &f, error)
+      || !parse_choice ("--step-cache", step_cache, caches, &c, error)
       || (size && !parse_size (size, &s->width, &s->height, error))
       || !check_number ("--steps", steps, 0, 1000, error)
       || (guidance != -1 && !check_number ("--guidance", guidance, 0, 100, error))
@@ -118,9 +124,9 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
   s->precision = p;
   s->weight_format = f;
   s->step_cache = c;
-  if (chunk != 0) {
-    s->window_latents = MAX (chunk, 0);
-    s->overlap = CLAMP (chunk - 1, 1, (int) s->overlap);
+  if (window_latents != 0) {
+    s->window_latents = MAX (window_latents, 0);
+    s->overlap = CLAMP (window_latents - 1, 1, (int) s->overlap);
   }
   if (steps > 0)
     s->steps = steps;
