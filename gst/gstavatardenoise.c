@@ -293,7 +293,7 @@ gst_avatar_denoise_request_new_pad (GstElement *element, GstPadTemplate *templat
     self->refpad = gst_pad_new_from_template (template, "reference");
   GST_OBJECT_UNLOCK (self);
   if (pad) {
-    GST_WARNING_OBJECT (self, "there is a reference pad already, and one portrait");
+    GST_WARNING_OBJECT (self, "a second reference pad was requested; expected one at most");
     return NULL;
   }
   gst_pad_set_chain_function (self->refpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_reference_chain));

@@ -285,8 +285,8 @@ push_or_hold (GstAvatarDenoise *self, GstBuffer *buffer)
   return self->n_latents < self->n_needed ? GST_FLOW_OK : push_held (self);
 }
 
-/* Stamps @buffer as the next latent frame. The last one may stand for fewer than four video frames,
- * which its duration tells the decoder. */
+/* Stamps @buffer as the next latent frame. The last one may represent fewer than four video
+ * frames; the decoder derives their number from its duration. */
 static void
 stamp_latent (GstAvatarDenoise *self, GstBuffer *buffer)
 {

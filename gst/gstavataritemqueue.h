@@ -20,8 +20,8 @@ typedef struct
 void gst_avatar_item_queue_init (GstAvatarItemQueue *queue, guint max_buffers);
 void gst_avatar_item_queue_clear (GstAvatarItemQueue *queue);
 void gst_avatar_item_queue_set_max_buffers (GstAvatarItemQueue *queue, guint max_buffers);
-/* Takes ownership of @item. Waits for room if it is a buffer. Returns the state, which is the flow
- * return for upstream. */
+/* Takes ownership of @item. If it is a buffer, waits until the queue is not full. Returns the
+ * state, which is the flow return for upstream. */
 GstFlowReturn gst_avatar_item_queue_push (GstAvatarItemQueue *queue, GstMiniObject *item);
 /* Marks the previous item as processed and waits for the next. Returns %NULL if the state is not
  * OK. */

@@ -138,7 +138,7 @@ push_frame (GstAvatarVaeDecode *self)
   return gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (frame));
 }
 
-/* Decodes complete tiles, and queues their frames; waits for room in the queue. */
+/* Decodes complete tiles, and queues their frames; waits while the queue is full. */
 static GstFlowReturn
 push_ready (GstAvatarVaeDecode *self)
 {
@@ -307,7 +307,7 @@ set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
   self->decoder = decoder;
   GST_OBJECT_UNLOCK (self);
   gst_avatar_vae_decode_task_restart (self);
-  /* Room for the frames of a tile, which are shown while the next one is decoded. */
+  /* The queue holds the frames of a tile, which are shown while the next one is decoded. */
   gst_avatar_vae_decode_get_tile (self, &tile, &further);
   gst_avatar_item_queue_set_max_buffers (&self->frames, further);
   return GST_FLOW_OK;

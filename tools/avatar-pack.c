@@ -298,8 +298,7 @@ run (int argc, char **argv, GError **error)
     return FALSE;
   if (!avatar_model_has_weights (model)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "\"%s\" stands for built-in sizes without weights; expected the folder of a model",
-        argv[1]);
+        "\"%s\" has built-in sizes only; expected the folder of a model with weights", argv[1]);
     return FALSE;
   }
   return pack_model (model, argv[2], error);

@@ -66,7 +66,7 @@ typedef struct
  * AvatarText: one encoded prompt, on the host
  * @states: [n, text_dim]; @pooled: [pooled_dim]; both %NULL in a plan
  * @mask: (nullable): [n], 1: the refiner attends to this row, 0: it does not; %NULL: all rows
- * @used: number of rows, from the first, that the blocks see after the refiner
+ * @used: number of rows, from the first, that the blocks receive after the refiner
  */
 typedef struct
 {

@@ -73,7 +73,8 @@ collect_all (AvatarWindow *self)
   return used;
 }
 
-/* Returns those of full steps, which use the refined text. Allocates it, except in a dry run. */
+/* Returns an array of the AvatarStepConditioning of full steps, which use the refined text.
+ * Allocates the text, except in a dry run. */
 static GArray *
 collect_full (AvatarWindow *self, const AvatarOps *ops)
 {

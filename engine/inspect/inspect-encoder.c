@@ -78,7 +78,7 @@ check_groups (const Job *job, AvatarTensorFile *file, AvatarTensorFile *second)
   for (guint i = 0; job->encoder->groups[i]; i++)
     if (counts[i] == 0)
       avatar_inspected_component_fail (job->component, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name begins with \"%s\": it has other weights; fetch those of %s%s",
+          "%s: no tensor's name begins with \"%s\": it has other weights; download those of %s%s",
           job->component->path, job->encoder->groups[i], job->form->source, job->encoder->advice);
 }
 
@@ -218,7 +218,7 @@ avatar_inspect_encoder (AvatarInspectedComponent *component, const AvatarLayout 
     list_missing (&job, missing);
   if (missing->len)
     avatar_inspected_component_fail (component, AVATAR_INSPECT_MISSING,
-        "%s: there is no %s; fetch %s%s of %s", folder, missing->str, layout->form->above,
+        "%s: there is no %s; download %s%s of %s", folder, missing->str, layout->form->above,
         where->folder, layout->form->source);
   else
     check (&job);

@@ -46,11 +46,12 @@ expect_file (const Job *job, AvatarInspectedComponent *component, const char *pa
     return TRUE;
   if (job->layout.form)
     avatar_inspected_component_fail (component, AVATAR_INSPECT_MISSING,
-        "%s: there is no such file; fetch %s%s of %s", path, job->layout.form->above,
+        "%s: there is no such file; download %s%s of %s", path, job->layout.form->above,
         path + strlen (job->layout.top) + 1, job->layout.form->source);
   else
     avatar_inspected_component_fail (component, AVATAR_INSPECT_MISSING,
-        "%s: there is no such file; fetch it from where the rest of the folder comes from", path);
+        "%s: there is no such file; download it from where the rest of the folder comes from",
+        path);
   return FALSE;
 }
 
@@ -140,7 +141,7 @@ check_detector (const Job *job, AvatarInspectedComponent *component, AvatarTenso
       found = g_str_has_suffix (avatar_tensor_file_nth (file, i, NULL), ends[k]);
     if (!found)
       avatar_inspected_component_fail (component, AVATAR_INSPECT_UNUSABLE,
-          "%s: no tensor's name ends in \"%s\": this is not a YOLOv5-face detector; fetch that of %s",
+          "%s: no tensor's name ends in \"%s\": this is not a YOLOv5-face detector; download that of %s",
           component->path, ends[k], form ? form->source : "tencent/HunyuanVideo-Avatar");
   }
 }

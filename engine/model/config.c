@@ -341,7 +341,7 @@ read_prompt (Reader *r, AvatarTextConfig *c)
   c->image_tokens = get_count_or (r, "image_tokens", 1, 4096, 576);
   c->clip_length = get_count_or (r, "clip_length", 3, 1024, 77);
   if (c->max_length <= c->crop_start + 1)
-    fail (r, "text.max_length %u leaves no room after text.crop_start %u", c->max_length,
+    fail (r, "text.max_length %u leaves no ids after text.crop_start %u", c->max_length,
         c->crop_start);
   c->max_states = c->max_length - 1 + c->image_tokens - c->crop_start;
 }

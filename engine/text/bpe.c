@@ -115,7 +115,7 @@ index_add (Index *self, guint32 hash, guint number)
   self->slots[slot] = number + 1;
 }
 
-/* Makes room for @n + 1 entries. Returns TRUE if the table was replaced by a larger, empty one. */
+/* Replaces the table by a larger, empty one if @n + 1 entries do not fit, and returns TRUE then. */
 static gboolean
 index_grow (Index *self, guint n)
 {

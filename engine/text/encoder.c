@@ -90,7 +90,7 @@ check_components (AvatarModel *model, GError **error)
       gboolean is_folder = folder && g_file_test (folder, G_FILE_TEST_IS_DIR);
 
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-          "%s: found no %s of a text encoder, which a prompt needs; fetch %s, or set text_states",
+          "%s: found no %s of a text encoder, which a prompt needs; download %s, or set text_states",
           folder ? folder : avatar_model_get_path (model),
           is_folder || !folder ? "weights" : "such folder, the folder",
           source ? source : released[i]);

@@ -73,8 +73,9 @@ typedef void (*AvatarTextProgressFunc) (guint done, guint total, gpointer data);
  * @ops: context, also for cancellation; its arena provides the activations and is unchanged on
  *   return
  * @image: the portrait in RGB
- * @progress: (nullable): called for progress Returns FALSE with @error, e.g.
- *   AVATAR_ERROR_CANCELLED, AVATAR_ERROR_MEMORY or AVATAR_ERROR_READ. */
+ * @progress: (nullable): called for progress
+ * Returns FALSE with @error, e.g. AVATAR_ERROR_CANCELLED, AVATAR_ERROR_MEMORY or
+ * AVATAR_ERROR_READ. */
 gboolean avatar_text_encoder_run (AvatarTextEncoder *self, AvatarOps *ops, const AvatarImage *image,
     AvatarTextProgressFunc progress, gpointer data, GError **error);
 

@@ -32,7 +32,7 @@ check_ids (const char *what, const gint32 *ids, guint n, guint vocab, GError **e
     if (ids[i] < 0 || (guint) ids[i] >= vocab) {
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
           "%s's tokenizer has the id %d, but its weights have %u rows; the two do not belong "
-          "together: fetch both from one source",
+          "together: download both from one source",
           what, ids[i], vocab);
       return FALSE;
     }
@@ -54,7 +54,7 @@ check (const AvatarEncoding *self, const AvatarConfig *config, GError **error)
   if (t->ids[t->n - 1] != (gint32) config->llava.image_token) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
         "the tokenizer of LLaVA has the id %d for the token of the image, but image_token_index in "
-        "its config.json is %u; fetch both from one source",
+        "its config.json is %u; download both from one source",
         t->ids[t->n - 1], config->llava.image_token);
     return FALSE;
   }

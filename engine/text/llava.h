@@ -32,8 +32,7 @@ typedef struct
  * @weights: loaded weights
  * @params: handles, bound to @weights
  * @tensors: map from names to AvatarTensorSource; the embeddings of ids are read from it and are
- *   not in
- * @weights
+ *   not in @weights
  * @rope: precision of the rotary embedding
  * @group_done: (nullable): called after every weight group
  * @group_data: passed to @group_done
@@ -57,8 +56,8 @@ void avatar_llava_weights_free (AvatarLlavaWeights *self);
 AvatarWeightSchedule *avatar_llava_weight_schedule (const AvatarLlavaConfig *config);
 /* Computes the states of @n prompts: the first avatar_encoding_count_distinct() rows of their
  * @states.
- * @square: the portrait from avatar_vision_prepare(); NULL in a dry run Returns FALSE with @error;
- *   failures of the device are in @ops. */
+ * @square: the portrait from avatar_vision_prepare(); NULL in a dry run
+ * Returns FALSE with @error; failures of the device are in @ops. */
 gboolean avatar_llava_run (const AvatarLlava *self, AvatarOps *ops, const AvatarImage *square,
     AvatarEncoding *const *prompts, guint n, GError **error);
 

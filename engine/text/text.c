@@ -26,7 +26,7 @@ avatar_text_encode (AvatarModel *model, const char *prompt, float **states, guin
   if (!tables) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
         "%s: the configuration has text.kind \"bytes\", but text_stub.safetensors, which encodes "
-        "prompts, is missing; set text_states, or set text.kind to \"llava+clip\" and fetch the "
+        "prompts, is missing; set text_states, or set text.kind to \"llava+clip\" and download the "
         "text encoders",
         avatar_model_get_path (model));
     return FALSE;

@@ -24,7 +24,7 @@ read_merge (AvatarTokenizer *self, const char *line, gsize n, guint number, GErr
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH,
       "%s: merges.txt, line %u: \"%.*s\", \"%.*s\" or their concatenation is not a token of "
-      "vocab.json; the two files do not belong together: fetch both from one source",
+      "vocab.json; the two files do not belong together: download both from one source",
       self->name, number, (int) MIN (pair[0].n, 100), pair[0].text, (int) MIN (pair[1].n, 100),
       pair[1].text);
   return FALSE;

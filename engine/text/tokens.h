@@ -63,9 +63,9 @@ gint32 avatar_tokenizer_find (const AvatarTokenizer *self, const char *name);
 /* Returns the number of ids before the prompt, including BOS, which crop_start must equal. */
 guint avatar_tokens_count_head (const AvatarTokenizer *self, const AvatarTextConfig *config);
 /* Makes the ids of a prompt in its template.
- * @prompt: (nullable): UTF-8; NULL is the empty prompt Returns FALSE with AVATAR_ERROR_SETTINGS if
- *   the prompt is not UTF-8 or contains the token of the image, and with AVATAR_ERROR_MISMATCH if
- *   the tokenizer does not match @config. */
+ * @prompt: (nullable): UTF-8; NULL is the empty prompt
+ * Returns FALSE with AVATAR_ERROR_SETTINGS if the prompt is not UTF-8 or contains the token of the
+ * image, and with AVATAR_ERROR_MISMATCH if the tokenizer does not match @config. */
 gboolean avatar_tokens_llava (const AvatarTokenizer *self, const AvatarTextConfig *config,
     const char *prompt, AvatarPromptKind kind, AvatarLlavaTokens *out, GError **error);
 gboolean avatar_tokens_clip (const AvatarTokenizer *self, const AvatarTextConfig *config,

@@ -18,7 +18,7 @@ find (AvatarVaeSource *source, const char *prefix, const char *suffix)
   t = source->lookup (source->data, name, &source->error);
   if (!avatar_tensor_is_set (t) && !source->error)
     g_set_error (&source->error, AVATAR_ERROR, AVATAR_ERROR_NOT_FOUND,
-        "the tensor \"%s\" of the video VAE is missing; fetch the file of the VAE again", name);
+        "the tensor \"%s\" of the video VAE is missing; download the file of the VAE again", name);
   return t;
 }
 

@@ -18,7 +18,7 @@ typedef struct _AvatarWeightStore AvatarWeightStore;
  * @acquire: see avatar_weights_acquire(); without the LoRAs of 8-bit tensors
  * @release: see avatar_weights_release()
  * @get_memory: returns the packed buffer of @group, or %NULL if the group is not acquired; the
- *   group after the last one of the list stands for the fixed tensors, which are always there.
+ *   index after the last group of the list selects the fixed tensors, which are always there.
  *   @scratch: (out): memory of the group's expanded tensors, or %NULL
  * @get_stats: fills @stats, which is zeroed
  * @free: frees the store; operations of the device that read weights must be complete

@@ -9,7 +9,7 @@ G_BEGIN_DECLS
 /**
  * SECTION:audio
  * @title: AvatarAudioEncoder
- * @short_description: first stage, from sound to audio features
+ * @short_description: first stage, from speech to audio features
  *
  * The encoder takes mono samples at the rate of the model (16 kHz), and makes one tensor of audio
  * features for each video frame (40 ms). It always computes on the CPU.
@@ -155,7 +155,7 @@ AVATAR_API AvatarPull avatar_audio_encoder_pull (AvatarAudioEncoder *self, float
  * @self: an encoder
  * @error: return location for a #GError: #AVATAR_ERROR_CANCELLED
  *
- * Ends the sound. The rest is padded with silence to a whole video frame, and can be pulled.
+ * Ends the audio. The rest is padded with silence to a whole video frame, and can be pulled.
  * Nothing may be pushed before the next avatar_audio_encoder_reset().
  *
  * Returns: %TRUE, or %FALSE on error

@@ -100,7 +100,7 @@ struct _AvatarDecodeSettings
  * AvatarDecodeStats:
  * @index: index of the tile, from 0
  * @latents: number of latent frames that it was decoded from
- * @frames: number of video frames that it gave
+ * @frames: number of video frames that it produced
  * @seconds: wall-clock time that it took
  *
  * Statistics of the temporal tile that was decoded last.
@@ -169,7 +169,7 @@ AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *
 /**
  * avatar_decoder_push:
  * @self: a decoder
- * @latent: one latent frame as avatar_denoiser_pull() gives it (scaled),
+ * @latent: one latent frame as avatar_denoiser_pull() returns it (scaled),
  *   [channels, height / latent_scale, width / latent_scale] floats
  * @error: return location for a #GError: #AVATAR_ERROR_DATA after avatar_decoder_drain(),
  *   #AVATAR_ERROR_CANCELLED

@@ -28,14 +28,14 @@ typedef struct _AvatarDenoiser AvatarDenoiser;
 
 /**
  * AvatarDenoiseMode:
- * @AVATAR_DENOISE_MODE_AUTO: clip mode if the sound ends within one window, else stream mode
- * @AVATAR_DENOISE_MODE_CLIP: upstream's windows over the whole sound, which are shifted in each
- *   step (pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar). Latents come out after the sound
- *   ended
+ * @AVATAR_DENOISE_MODE_AUTO: clip mode if the audio ends within one window, else stream mode
+ * @AVATAR_DENOISE_MODE_CLIP: upstream's windows over the whole audio, which are shifted in each
+ *   step (pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar). Latents come out after the audio
+ *   has ended
  * @AVATAR_DENOISE_MODE_STREAM: one window after another. The first latents of a window are held to
  *   the last ones of the window before. Memory and latency do not depend on the length
  *
- * Division of the sound into windows.
+ * Division of the audio into windows.
  *
  * Since: 0.1
  */
@@ -122,7 +122,7 @@ struct _AvatarLoraSetting
  * @pooled: pooled vector of CLIP
  * @mask: (nullable): [@n], non-zero for the rows that the token refiner uses; %NULL: all rows
  * @n: number of rows
- * @used: number of rows, from the first, that the blocks see; 1 to @n
+ * @used: number of rows, from the first, that the blocks receive; 1 to @n
  *
  * A prompt that was encoded elsewhere.
  *
@@ -196,7 +196,7 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   forwards of a step
  * @flow_shift: shift of the noise schedule, above 0 to 100
  * @seed: seed of the noise
- * @mode: division of the sound into windows
+ * @mode: division of the audio into windows
  * @window_latents: length of a window in stream mode in latent frames, 2 to window_latents of the
  *   model
  * @overlap: latent frames that a window of stream mode shares with the one before, 1 to
@@ -275,7 +275,7 @@ struct _AvatarDenoiseSettings
 /**
  * AvatarDenoiseStats:
  * @index: index of the window, from 0
- * @latents: number of latent frames that it gave
+ * @latents: number of latent frames that it produced
  * @steps: number of steps
  * @forwards: number of forwards of the transformer
  * @seconds: wall-clock time that it took
@@ -338,7 +338,7 @@ AVATAR_API AvatarDenoiser *avatar_denoiser_new (AvatarModel *model, AvatarDevice
  * @error: return location for a #GError: #AVATAR_ERROR_DATA, #AVATAR_ERROR_MEMORY,
  *   #AVATAR_ERROR_CANCELLED
  *
- * Encodes the portrait, and with it the prompts if the text encoder of the model sees the portrait.
+ * Encodes the portrait, and with it the prompts if the portrait is an input of the text encoder.
  * To be called once before avatar_denoiser_pull().
  *
  * Returns: %TRUE, or %FALSE on error
@@ -360,16 +360,17 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED
  *
- * Changes settings from the next window on. The best moment is when avatar_denoiser_is_due().
+ * Changes settings from the next window on. The best moment is when avatar_denoiser_is_due()
+ * returns %TRUE.
  * Encodes prompts and portrait again if needed, within the memory budget of the device, which may
  * wait for other stages; avatar_denoiser_cancel() ends the wait.
  *
- * The stream goes on. Latents that a window shares with the one before stay, and the noise of a
+ * The stream continues. Latents that a window shares with the one before stay, and the noise of a
  * latent frame depends on the seed and the number of the frame alone. A window therefore equals
- * that of a denoiser that was made with @settings and came to the same state; before the first
+ * that of a denoiser that was made with @settings and reached the same state; before the first
  * window the two are bit-identical.
  *
- * Returns: %TRUE, or %FALSE on error, when the denoiser goes on with the settings before
+ * Returns: %TRUE, or %FALSE on error; the denoiser then continues with the previous settings
  *
  * Since: 0.1
  */
@@ -512,8 +513,9 @@ typedef enum
 
 /**
  * AvatarPromptTruncation:
- * @language: tokens that the language model, or what replaces the text encoders, does not see
- * @clip: tokens that CLIP does not see
+ * @language: tokens beyond the limit of the language model, or of the byte embeddings that replace
+ *   the text encoders
+ * @clip: tokens beyond the limit of CLIP
  *
  * Number of tokens at the end of a prompt that are beyond the limits of the text encoders.
  *
@@ -531,10 +533,11 @@ struct _AvatarPromptTruncation
  * avatar_denoiser_get_prompt_truncation:
  * @self: a denoiser
  * @kind: the prompt, or the negative prompt
- * @truncation: (out caller-allocates): number of tokens that are not seen; 0 for a prompt that is
- *   not used
+ * @truncation: (out caller-allocates): number of tokens that are too many; 0 for a prompt
+ *   that is not used
  *
- * Gets how much of a prompt is too long to be seen. Known as soon as the denoiser is made.
+ * Gets the number of tokens by which a prompt is too long. It is known as soon as the denoiser is
+ * made.
  *
  * Since: 0.1
  */
@@ -545,8 +548,8 @@ AVATAR_API void avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, Ava
  * avatar_denoiser_get_warnings:
  * @self: a denoiser
  *
- * Gets the contents of LoRA and other files that are not used, although nothing failed. Known as
- * soon as the denoiser is made.
+ * Gets the contents of LoRA and other files that are not used, although nothing failed. They are
+ * known as soon as the denoiser is made.
  *
  * Returns: (transfer none) (array zero-terminated=1): sentences, valid as long as the denoiser
  *

@@ -126,8 +126,8 @@ AVATAR_API void avatar_device_get_memory (AvatarDevice *device, AvatarMemory *me
  *
  * Sets the memory budget. A stage that does not fit fails when it is made, with the smallest
  * sufficient budget in its message. The budget may be changed during a run: resident weights above
- * it are evicted before the next block, and restored when there is room again. A run that cannot go
- * on within the budget fails with #AVATAR_ERROR_MEMORY.
+ * it are evicted before the next block, and restored when there is enough memory again. A run that
+ * cannot continue within the budget fails with #AVATAR_ERROR_MEMORY.
  *
  * Since: 0.1
  */

@@ -147,7 +147,7 @@ AVATAR_API AvatarImage *avatar_image_fit (const AvatarImage *image, AvatarModel 
  * @model: the model
  * @width: width of the video in pixels; 0, with @height: the size that the model prefers
  * @height: height of the video in pixels; 0, with @width: the size that the model prefers
- * @face: (inout): on entry the face in pixels of @image, as avatar_image_find_face() gives it; on
+ * @face: (inout): on entry the face in pixels of @image, as avatar_image_find_face() returns it; on
  *   return in pixels of the result, neither rounded nor clipped. All zero: none
  * @error: return location for a #GError, as in avatar_image_fit()
  *

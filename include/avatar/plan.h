@@ -62,7 +62,7 @@ struct _AvatarPlanStage
  *   #AvatarPlan
  * @shares_tokens: the common part of the two branches of guidance is computed once
  * @keeps_tokens: %TRUE: the step cache is on the GPU; %FALSE: on the host
- * @decoder_bytes: memory of the decoder with its weights. If there is no room for both, the
+ * @decoder_bytes: memory of the decoder with its weights. If both do not fit, the
  *   denoiser releases all but @fixed_bytes while the decoder runs
  * @portrait_bytes: memory of the encoder of the portrait with its weights, likewise
  * @text_min_bytes: the smallest sufficient budget for the text encoders; 0: the model has none

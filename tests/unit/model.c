@@ -194,7 +194,7 @@ test_bad_configs (void)
   refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"template\": \"{} and {}\"", "text.template");
   refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"template\": \"{0}\"", "text.template");
   refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"suffix\": 3", "text.suffix");
-  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"max_length\": 96", "no room");
+  refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"max_length\": 96", "no ids");
   refuse_config ("\"max_length\": 32", LLAVA_CLIP "\"crop_start\": -1", "crop_start");
   refuse_config ("\"max_source_positions\": 1500", "\"max_source_positions\": 1501", "odd");
   refuse_config ("\"fps\": 25", "\"fps\": 30", "25");
