@@ -15,10 +15,11 @@
 
 static const char first_name[] = "0.stem_1.conv.weight";
 
-/* A convolution and the name of its module. */
+/* A convolution, the name of its module, and the name of the convolution in the module. */
 typedef struct
 {
   char *module;
+  const char *inner;
   AvatarYoloConv *conv;
 } Binding;
 
@@ -87,7 +88,7 @@ is_conv (const AvatarTensorSource *t, gint64 in, guint kernel)
 }
 
 /* Binds @c to a convolution with @in input channels, whose tensor names start with @module +
- * @inner. Returns the number of output channels, or 0 after a failure. */
+ * @inner, a static string. Returns the number of output channels, or 0 after a failure. */
 static gint64
 bind_conv_at (Loader *l, AvatarYoloConv *c, const char *module, const char *inner, gint64 in,
     guint kernel)
@@ -96,7 +97,7 @@ bind_conv_at (Loader *l, AvatarYoloConv *c, const char *module, const char *inne
   g_autofree char *bias = g_strconcat (inner, ".bias", NULL);
   const AvatarTensorSource *t = g_hash_table_lookup (l->tensors, name);
   gint64 out = t ? t->shape[0] : 0;
-  Binding binding = { NULL, c };
+  Binding binding = { NULL, inner, c };
 
   if (in > 0 && !t)
     fail (l, name, "is missing");
@@ -241,18 +242,18 @@ read_floats (Loader *l, const AvatarTensorSource *t)
   return avatar_tensor_source_read_all (t, l->error ? NULL : &l->error);
 }
 
-/* Computes the norm of @module, or only its bias, as y = x * factor + offset. */
+/* Computes the norm of a module, or only its bias, as y = x * factor + offset. */
 static gboolean
-read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset)
+read_norm (Loader *l, const Binding *binding, gint64 n, float *factor, float *offset)
 {
   static const char *const names[]
       = { ".bn.weight", ".bn.bias", ".bn.running_mean", ".bn.running_var" };
-  const AvatarTensorSource *bias = look_up (l, module, ".conv.bias");
+  const char *module = binding->module;
+  g_autofree char *bias_name = g_strconcat (binding->inner, ".bias", NULL);
+  const AvatarTensorSource *bias = look_up (l, module, bias_name);
   float *v[G_N_ELEMENTS (names) + 1] = { NULL };
   gboolean done, norm = look_up (l, module, ".bn.weight") != NULL;
 
-  if (!bias)
-    bias = look_up (l, module, ".bias"); /* a convolution of the detection layer */
   if (bias && bias->rank == 1 && bias->shape[0] == n && bias->dtype <= AVATAR_BF16)
     v[4] = read_floats (l, bias);
   for (guint i = 0; i < G_N_ELEMENTS (names) && norm && !l->error; i++) {
@@ -275,17 +276,17 @@ read_norm (Loader *l, const char *module, gint64 n, float *factor, float *offset
 /* Reads a convolution, permutes it from [out, in, kernel, kernel] to [out, kernel, kernel, in], and
  * folds the norm into it. */
 static void
-read_conv (Loader *l, const char *module, AvatarYoloConv *c)
+read_conv (Loader *l, const Binding *binding)
 {
-  const AvatarTensorSource *t = look_up (l, module, ".conv.weight");
+  const AvatarYoloConv *c = binding->conv;
+  g_autofree char *name = g_strconcat (binding->inner, ".weight", NULL);
+  const AvatarTensorSource *t = look_up (l, binding->module, name);
   gint64 out = c->w.shape[0], taps = (gint64) c->kernel * c->kernel, in = c->w.shape[1] / taps;
   g_autofree float *factor = g_new (float, out);
   g_autofree float *weights = NULL;
   float *w = c->w.data;
 
-  if (!t)
-    t = look_up (l, module, ".weight");
-  if (!read_norm (l, module, out, factor, c->b.data))
+  if (!read_norm (l, binding, out, factor, c->b.data))
     return;
   weights = read_floats (l, t);
   for (gint64 o = 0; o < out && weights; o++)
@@ -295,7 +296,7 @@ read_conv (Loader *l, const char *module, AvatarYoloConv *c)
   if (weights
       && (!avatar_is_finite (c->w.data, avatar_tensor_n (c->w))
           || !avatar_is_finite (c->b.data, out)))
-    fail (l, module, "has values that are NaN or infinite");
+    fail (l, binding->module, "has values that are NaN or infinite");
 }
 
 /* Allocates the memory of all convolutions from @arena, which may be a dry run. */
@@ -321,11 +322,8 @@ read_convs (Loader *l, AvatarDevice *device)
   if (!l->self->arena)
     return FALSE;
   alloc_convs (l, l->self->arena);
-  for (guint i = 0; i < l->bindings->len && !l->error; i++) {
-    const Binding *binding = &g_array_index (l->bindings, Binding, i);
-
-    read_conv (l, binding->module, binding->conv);
-  }
+  for (guint i = 0; i < l->bindings->len && !l->error; i++)
+    read_conv (l, &g_array_index (l->bindings, Binding, i));
   return !l->error;
 }
 

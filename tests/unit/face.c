@@ -230,6 +230,9 @@ main (int argc, char **argv)
   g_test_add_func ("/face/size", test_size);
   g_test_add_data_func ("/face/network", "detface.pt", test_network);
   g_test_add_data_func ("/face/network-fused", "detface_fused.pt", test_network);
+  /* the fused file with two more tensors, 23.m.0.conv.weight and .bias, which no module has */
+  g_test_add_data_func ("/face/network-two-weights", "detface_two_weights.safetensors",
+      test_network);
   g_test_add_func ("/face/select", test_select);
   g_test_add_func ("/face/many-candidates", test_many_candidates);
   g_test_add_func ("/face/largest", test_largest);
