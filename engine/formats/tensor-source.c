@@ -259,7 +259,14 @@ float *
 avatar_tensor_source_read_all (const AvatarTensorSource *self, GError **error)
 {
   guint64 n = avatar_tensor_source_n (self);
-  g_autofree float *out = g_new (float, MAX (n, 1));
+  g_autofree float *out = n <= G_MAXSIZE / sizeof (float) ? g_try_new (float, MAX (n, 1)) : NULL;
 
+  if (!out) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "%s: not enough memory for the %" G_GUINT64_FORMAT
+        " values of tensor \"%s\"; use a smaller file, or close other programs",
+        self->file ? self->file : "weights", n, self->name ? self->name : "");
+    return NULL;
+  }
   return avatar_tensor_source_read (self, 0, n, out, error) ? g_steal_pointer (&out) : NULL;
 }

@@ -10,6 +10,8 @@
 
 /* Maximum length of a name that is examined as the name of a scale factor. */
 #define MAX_SIBLING 512
+/* Number of scale factors that are read at a time. */
+#define FACTORS 1024
 
 /* Tensor by which a LLaVA file with a vision tower is recognised. */
 #define VISION_TOWER_TENSOR "vision_tower.vision_model.embeddings.class_embedding"
@@ -237,17 +239,24 @@ find_siblings (AvatarComponent *self, AvatarComponentKind kind, GArray *manifest
   return siblings;
 }
 
-/* Returns TRUE if each of @n factors is 1. */
+/* Returns TRUE if each factor is 1. Reads some factors at a time, since their number was not
+ * checked. */
 static gboolean
 are_ones (const AvatarTensorSource *scale)
 {
   guint64 n = avatar_tensor_source_n (scale);
-  g_autofree float *factors = avatar_tensor_source_read_all (scale, NULL);
+  float factors[FACTORS];
 
-  for (guint64 i = 0; factors && i < n; i++)
-    if (factors[i] != 1)
+  for (guint64 start = 0; start < n; start += FACTORS) {
+    guint64 count = MIN (FACTORS, n - start);
+
+    if (!avatar_tensor_source_read (scale, start, count, factors, NULL))
       return FALSE;
-  return factors != NULL;
+    for (guint64 i = 0; i < count; i++)
+      if (factors[i] != 1)
+        return FALSE;
+  }
+  return TRUE;
 }
 
 /* Drops the factor of a tensor that is not 8-bit, after checking that it is 1. */

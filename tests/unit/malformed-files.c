@@ -6,6 +6,8 @@
 #include "engine/model/config-text-encoder.h"
 #include "engine/formats/tensor-file.h"
 #include "engine/inspect/inspect.h"
+#include "engine/denoise/noise-file.h"
+#include "engine/model/component.h"
 #include "engine/model/lora.h"
 #include "engine/model/config-released.h"
 
@@ -55,6 +57,32 @@ open_lora (const char *path, GError **error)
   if (lora)
     avatar_lora_free (lora);
   return lora != NULL;
+}
+
+/* The speech encoder of a very small model. */
+static gboolean
+open_component (const char *path, GError **error)
+{
+  g_autoptr (AvatarConfig) config = avatar_config_released ();
+  AvatarComponent component = { 0 };
+  gboolean taken;
+
+  config->whisper = (AvatarWhisperConfig){ 2, 4, 1, 1, 8, 3 };
+  taken = avatar_component_open (&component, AVATAR_COMPONENT_WHISPER, path, NULL, config,
+      AVATAR_UNKNOWN_TENSORS_SKIP, error);
+  avatar_component_clear (&component);
+  return taken;
+}
+
+static gboolean
+open_noise (const char *path, GError **error)
+{
+  static const gint64 shape[4] = { 1, 1, 1, 1 };
+  AvatarNoiseFile noise = { 0 };
+  gboolean taken = avatar_noise_file_load (&noise, path, "noise", shape, error);
+
+  avatar_noise_file_clear (&noise);
+  return taken;
 }
 
 static gboolean
@@ -410,6 +438,37 @@ test_tables (void)
   }
 }
 
+/* Writes @table and @n bytes of zeros, which take no space on the disk. */
+static void
+write_sparse (const char *path, const char *table, guint64 n)
+{
+  guint64 length = GUINT64_TO_LE (strlen (table));
+  FILE *file = g_fopen (path, "wb");
+
+  g_assert_nonnull (file);
+  g_assert_cmpuint (fwrite (&length, 1, 8, file), ==, 8);
+  g_assert_cmpuint (fwrite (table, 1, strlen (table), file), ==, strlen (table));
+  g_assert_cmpint (fclose (file), ==, 0);
+  g_assert_cmpint (truncate (path, 8 + strlen (table) + n), ==, 0);
+}
+
+/* Tensors that are within the limit as float16, and above it as float32: scale factors of a tensor
+ * that needs none, and noise. */
+static void
+test_many_values (void)
+{
+  g_autofree char *path = g_build_filename (folder, "x.safetensors", NULL);
+
+  write_sparse (path,
+      "{\"conv1.weight\":" T ("F32", "4,2,3", "0", "96") ",\"conv1.weight_scale\":" T ("F16",
+          "25165824", "96", "50331744") "}",
+      50331744);
+  try (open_component, path, TRUE);
+  write_sparse (path, "{\"tensor\":" T ("F16", "1,25165824,1,1", "0", "50331648") "}", 50331648);
+  try (open_noise, path, TRUE);
+  g_remove (path);
+}
+
 /* ------------------------------------------------------------------------------- zip and pickle */
 
 /* Wrong sizes and offsets in the central directory, one field at a time. */
@@ -552,6 +611,7 @@ main (int argc, char **argv)
   g_test_add_func ("/malformed-files/recursion", test_recursion);
   g_test_add_func ("/malformed-files/colliding-names", test_colliding_names);
   g_test_add_func ("/malformed-files/tables", test_tables);
+  g_test_add_func ("/malformed-files/many-values", test_many_values);
   g_test_add_func ("/malformed-files/zip-lies", test_zip_lies);
   g_test_add_func ("/malformed-files/pickle-bombs", test_pickle_bombs);
   status = g_test_run ();
