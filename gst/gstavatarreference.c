@@ -2,8 +2,6 @@
 /* Portraits from files and pads: see the header. */
 #include "gst/gstavatarreference.h"
 
-#include "gst/gstavatarreport.h"
-
 #include <stdio.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 /* avatar-pack: writes a model as one folder of files that load fast, optionally quantised and with
  * LoRAs merged. Any model also runs without packing, which reduces the time of each start. */
 #include "engine/denoise/transformer.h"
-#include "engine/formats/json.h"
 #include "engine/model/layout.h"
 #include "engine/model/lora.h"
 #include "tools/pack-file.h"

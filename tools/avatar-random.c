@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-random: writes a folder of seeded random weights in the layout of the release or of
  * Wan2GP, for tests and measurements without the real weights. */
-#include "engine/text/tokens.h"
 #include "engine/formats/json.h"
 #include "engine/model/layout.h"
 #include "engine/model/manifest.h"

@@ -4,7 +4,6 @@
 #include "tools/pack-file.h"
 
 #include "engine/denoise/transformer.h"
-#include "engine/model/lora.h"
 #include "engine/model/manifest.h"
 #include "engine/formats/tensor-writer.h"
 

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 /* Largest value of e4m3. */
 #define LIMIT 448.f

@@ -10,7 +10,6 @@
 #include "engine/base/reserved.h"
 #include "engine/device/device.h"
 #include "engine/model/nan-search.h"
-#include "engine/model/model.h"
 #include "engine/weights/weights.h"
 
 #include <math.h>

@@ -5,8 +5,6 @@
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
-#include <string.h>
-
 /* Fills the rotary tables of all image tokens and the face mask of the video tokens.
  * @face: face mask of the latent grid, [h8, w8] */
 static void

@@ -3,8 +3,6 @@
  * and Wan2GP's ckpts/, in which the transformer and the VAE are in the top folder. */
 #include "engine/model/layout-table.h"
 
-#include <string.h>
-
 #define VIDEO "hunyuan-video-t2v-720p"
 /* Patterns of text encoder files of other projects (ComfyUI, llama.cpp). */
 #define OTHERS                \

@@ -6,7 +6,6 @@
 #include "engine/model/model.h"
 
 #include <math.h>
-#include <string.h>
 
 /* Number of values that are read at a time. */
 #define PIECE 65536

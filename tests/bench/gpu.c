@@ -9,7 +9,6 @@
  * then float32.
  *
  * PRECISION: bf16, fp8 (computed in), w8 (int8 weights), w8f (e4m3 weights); BUDGET 0: none. */
-#include "engine/denoise/sampler.h"
 #include "engine/denoise/window.h"
 #include "engine/device/device.h"
 #include "engine/model/model.h"

@@ -8,7 +8,6 @@
  * TOKENIZERS: a folder made by avatar-random --parts tokenizers. SINCE: start time, in seconds
  * since 1970. CHUNK: latent frames of the window. */
 #include "engine/text/tokens.h"
-#include "engine/model/model.h"
 #include "engine/model/random-weights.h"
 #include "tests/bench/watch.h"
 

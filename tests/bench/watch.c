@@ -3,7 +3,6 @@
 
 #include "engine/device/device.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define PAUSE 1000 /* microseconds */

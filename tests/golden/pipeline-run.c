@@ -9,7 +9,6 @@
 #include "engine/model/random-weights.h"
 #include "engine/formats/tensor-writer.h"
 
-#include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
 

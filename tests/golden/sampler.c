@@ -3,7 +3,6 @@
 #include "engine/denoise/sampler.h"
 
 #include <json-glib/json-glib.h>
-#include <math.h>
 
 static JsonObject *
 open_golden (JsonParser *parser)

@@ -8,7 +8,6 @@
 #include "engine/model/model.h"
 #include "tests/unit/tree-fixture.h"
 
-#include <math.h>
 #include <string.h>
 
 #define INT8 "ckpts/hunyuan_video_avatar_720_quanto_bf16_int8.safetensors"

@@ -7,7 +7,6 @@
 #include <avatar/avatar.h>
 
 #include <math.h>
-#include <string.h>
 
 #define MOST_STEPS 100
 

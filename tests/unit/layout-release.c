@@ -2,15 +2,12 @@
 /* Models in the tree of the release, made by avatar-random at the demo's sizes: found from every
  * folder, with the same weights as a plain folder; 8-bit weights with their scales; clear
  * errors. */
-#include "engine/denoise/denoiser.h"
 #include "engine/denoise/transformer-weights.h"
 #include "engine/text/text.h"
 #include "engine/model/manifest.h"
 #include "engine/model/model.h"
 #include "engine/weights/pack.h"
-#include "engine/weights/weights.h"
 #include "tests/named-weights.h"
-#include "engine/model/random-weights.h"
 #include "engine/formats/tensor-writer.h"
 #include "tests/unit/tree-fixture.h"
 

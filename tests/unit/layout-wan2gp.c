@@ -3,7 +3,6 @@
  * with the same weights as the tree of the release; int8 weights with their scales at odd
  * addresses; clear errors. */
 #include "engine/model/model.h"
-#include "engine/weights/weights.h"
 #include "tests/named-weights.h"
 #include "engine/formats/tensor-writer.h"
 #include "tests/unit/tree-fixture.h"

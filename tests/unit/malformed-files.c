@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Malicious files for every reader. Each must succeed or fail within about a second of work and
  * within 64 MiB of additional address space; if that is exceeded, GLib aborts the test. */
-#include "engine/image/load.h"
 #include "engine/text/tokenizer.h"
-#include "engine/model/config-text-encoder.h"
 #include "engine/formats/tensor-file.h"
 #include "engine/inspect/inspect.h"
 #include "engine/denoise/noise-file.h"

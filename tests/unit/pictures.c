@@ -5,7 +5,6 @@
 
 #include <glib/gstdio.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 

@@ -2,7 +2,6 @@
 /* Plans of the released model on simulated cards. tests/unit/residency.c compares plans with
  * runs. */
 #include "engine/device/device.h"
-#include "engine/backends/estimate/estimate.h"
 #include "engine/model/config.h"
 
 #include <avatar/plan.h>

@@ -4,7 +4,6 @@
 #include "engine/denoise/transformer-weights.h"
 #include "engine/device/device.h"
 #include "engine/device/scratch.h"
-#include "engine/vae/decoder.h"
 #include "engine/weights/weights.h"
 
 #include <avatar/avatar.h>

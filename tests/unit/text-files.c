@@ -4,7 +4,6 @@
 #include "tests/unit/text-tree.h"
 
 #include "engine/inspect/inspect.h"
-#include "engine/model/component.h"
 
 #include <math.h>
 

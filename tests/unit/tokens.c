@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Ids of texts and prompts, compared with Hugging Face's tokenizers (tools/goldens/tokens.py). */
 #include "engine/text/clip-text-normalize.h"
-#include "engine/text/pre-tokenizer.h"
 #include "engine/text/tokenizer.h"
 #include "engine/model/config-released.h"
 #include "tests/unit/growth.h"

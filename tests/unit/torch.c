@@ -4,10 +4,8 @@
 #include "engine/formats/tensor-file.h"
 #include "engine/formats/pickle.h"
 #include "engine/formats/tensor-writer.h"
-#include "engine/formats/zip.h"
 
 #include <glib/gstdio.h>
-#include <math.h>
 #include <string.h>
 
 static AvatarTensorFile *

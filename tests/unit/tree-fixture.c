@@ -5,7 +5,6 @@
 #include "engine/model/manifest.h"
 #include "engine/model/model.h"
 #include "engine/model/random-weights.h"
-#include "engine/weights/weights.h"
 #include "tests/named-weights.h"
 #include "engine/formats/tensor-writer.h"
 

@@ -5,7 +5,6 @@
 #include "engine/backends/fake/fake.h"
 #include "engine/formats/mapped-file.h"
 #include "engine/formats/safetensors.h"
-#include "engine/weights/weights.h"
 
 #include <avatar/avatar.h>
 
