@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rounding with the property parity, against upstream's loop in float16 and bfloat16
+/* Rounding with the property upstream-rounding, against upstream's loop in float16 and bfloat16
  * (tools/goldens/make_parity.py). The denoiser runs unchanged, except that a table of velocities
  * replaces the transformer (the linker's --wrap). Bit-identical except for exp(). */
 #include "engine/base/tensor.h"
@@ -208,13 +208,13 @@ test_posterior (void)
 
 /* Decoded values, 12 a cell, as RGB. */
 static void
-to_bytes (AvatarTensor frames, guint8 *bytes, gboolean parity)
+to_bytes (AvatarTensor frames, guint8 *bytes, gboolean upstream_rounding)
 {
   g_autoptr (GError) error = NULL;
   AvatarDevice *device = avatar_device_open ("cpu", &error);
   g_autoptr (AvatarOps) ops
       = avatar_ops_new (device, avatar_arena_new (device, 1 << 16, "the test", &error), &error);
-  AvatarPixels pixels = { .upstream_rounding = parity };
+  AvatarPixels pixels = { .upstream_rounding = upstream_rounding };
   gint64 n = avatar_tensor_n (frames);
   gint32 bad = 0;
 

@@ -61,7 +61,7 @@ test_automatic (void)
   avatar_fake_take_memory (500 * MIB);
   g_assert_cmpuint (budget_of (sim, "auto"), ==, 500 * MIB - reserve);
   avatar_fake_take_memory (2000 * MIB); /* more than there is: what we hold remains */
-  g_assert_cmpuint (budget_of (sim, "auto"), ==, 100 * MIB + AVATAR_SIM_OVERHEAD);
+  g_assert_cmpuint (budget_of (sim, "auto"), ==, 100 * MIB + AVATAR_FAKE_OVERHEAD);
   avatar_fake_take_memory (0);
   avatar_device_memory_free (sim, memory, 100 * MIB);
 }

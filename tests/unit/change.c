@@ -284,7 +284,7 @@ least_budget (Fixture *f, const AvatarDenoiseSettings *settings)
 
   avatar_denoiser_plan (f->model, device, settings, FRAMES, G_MAXUINT64, &plan, &error);
   g_assert_no_error (error);
-  return (AVATAR_SIM_OVERHEAD + plan.min_bytes + MIB - 1) / MIB;
+  return (AVATAR_FAKE_OVERHEAD + plan.min_bytes + MIB - 1) / MIB;
 }
 
 /* The minimum budget of a run with the new settings suffices for the change. */

@@ -129,14 +129,14 @@ test_run (gconstpointer device)
   g_autofree char *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   g_autofree char *path = write_seeded (folder, 1024, 0);
   g_autoptr (AvatarModel) model = folder_open (AVATAR_MODEL_DIR);
-  FolderRun seeded = { .device = device, .used = FOLDER_TEXT }, given = seeded, parity = seeded;
+  FolderRun seeded = { .device = device, .used = FOLDER_TEXT }, given = seeded, upstream = seeded;
   g_autofree float *a = denoise (model, &seeded), *b = NULL, *c = NULL;
 
   given.noise_file = path;
   b = denoise (model, &given);
   assert_same (a, b);
-  parity.parity = TRUE;
-  c = denoise (model, &parity);
+  upstream.upstream_rounding = TRUE;
+  c = denoise (model, &upstream);
   g_assert_cmpfloat (folder_difference (a, c, FOLDER_VALUES), <, 2e-2);
   g_assert_cmpfloat (folder_difference (a, c, FOLDER_VALUES), >, 1e-5);
   g_unlink (path);

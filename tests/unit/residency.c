@@ -111,7 +111,7 @@ run_on (Fixture *f, const char *name, guint64 budget, guint64 *peak)
   if (peak)
     *peak = memory.peak;
   if (strcmp (name, "cpu") != 0)
-    g_assert_cmpuint (memory.now, ==, AVATAR_SIM_OVERHEAD);
+    g_assert_cmpuint (memory.now, ==, AVATAR_FAKE_OVERHEAD);
   return out;
 }
 
@@ -384,7 +384,7 @@ test_failures (Fixture *f, gconstpointer data)
       out = run (f, device, &error);
       g_assert_true ((out == NULL) == (error != NULL));
       avatar_device_get_memory (device, &memory);
-      g_assert_cmpuint (memory.now, ==, AVATAR_SIM_OVERHEAD);
+      g_assert_cmpuint (memory.now, ==, AVATAR_FAKE_OVERHEAD);
       avatar_fake_fail_memory (0);
       avatar_fake_fail_upload (0);
     }
@@ -432,7 +432,8 @@ test_in_time (Fixture *f, gconstpointer data)
     named_weights_add (&names, name, i, AVATAR_WEIGHT_CLASS_ACTIVATION);
     g_hash_table_insert (table, g_steal_pointer (&name), g_memdup2 (&t, sizeof t));
   }
-  avatar_device_set_budget (device, AVATAR_SIM_OVERHEAD + 10 * MIB); /* the arena, and four slots */
+  avatar_device_set_budget (device,
+      AVATAR_FAKE_OVERHEAD + 10 * MIB); /* the arena, and four slots */
   ops = avatar_ops_new (device, avatar_arena_new (device, 1, "test", NULL), NULL);
   weights = avatar_weights_new_from_table (table, device, AVATAR_COMPONENT_TRANSFORMER, names.list,
       NULL, AVATAR_WEIGHTS_LOAD, NULL);

@@ -53,7 +53,7 @@ test_plan (Fixture *f, gconstpointer data)
   g_assert_cmpuint (least.weight_bytes, ==, least.min_weight_bytes);
   g_assert_cmpuint (all.weight_bytes, >, least.weight_bytes);
   job.device = "sim:512";
-  job.budget = AVATAR_SIM_OVERHEAD + avatar_device_get_allocation_size (device, all.arena_bytes)
+  job.budget = AVATAR_FAKE_OVERHEAD + avatar_device_get_allocation_size (device, all.arena_bytes)
       + all.min_weight_bytes;
   g_byte_array_unref (encode (f, &job, &parts));
   job.budget -= MIB;

@@ -123,7 +123,7 @@ folder_denoise (AvatarModel *model, const FolderRun *run, GError **error)
   settings.noise = run->noise;
   settings.noise_file = run->noise_file;
   settings.posterior_noise = run->posterior_noise;
-  settings.upstream_rounding = run->parity;
+  settings.upstream_rounding = run->upstream_rounding;
   self = avatar_denoiser_new (model, device, &settings, error);
   if (!self)
     return NULL;

@@ -37,7 +37,7 @@ typedef struct
   const AvatarLoraSetting *lora;
   const float *features, *noise;
   const char *noise_file, *posterior_noise;
-  gboolean parity;
+  gboolean upstream_rounding;
   AvatarWeightFormat weight_format;
 } FolderRun;
 

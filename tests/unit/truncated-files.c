@@ -70,7 +70,7 @@ teardown (Fixture *f, gconstpointer device)
   AvatarMemory memory;
 
   avatar_device_get_memory (f->device, &memory);
-  g_assert_cmpuint (memory.now, ==, strcmp (device, "cpu") == 0 ? 0 : AVATAR_SIM_OVERHEAD);
+  g_assert_cmpuint (memory.now, ==, strcmp (device, "cpu") == 0 ? 0 : AVATAR_FAKE_OVERHEAD);
   g_assert_cmpuint (avatar_fake_count_memory (), ==, 0); /* no leak */
   g_clear_pointer (&f->model, avatar_model_unref);
   avatar_device_unref (f->device);

@@ -14,12 +14,12 @@ round_to_half (float v)
   return v;
 }
 
-/* Maps a colour of -1 .. 1 to 0 .. 2, clamped. @parity: rounds as upstream does, which computes
- * (v / 2 + 0.5).clamp (0, 1) in float16 and truncates 255 v to uint8 */
+/* Maps a colour of -1 .. 1 to 0 .. 2, clamped. @upstream_rounding: rounds as upstream does, which
+ * computes (v / 2 + 0.5).clamp (0, 1) in float16 and truncates 255 v to uint8 */
 static float
-colour (float v, gboolean parity)
+colour (float v, gboolean upstream_rounding)
 {
-  if (parity) {
+  if (upstream_rounding) {
     v = round_to_half (round_to_half (round_to_half (v) / 2) + 0.5f);
     v = v > 0 ? v : 0;
     return floorf ((v < 1 ? v : 1) * 255.f) / 127.5f;
@@ -36,20 +36,20 @@ byte (float v)
 
 /* Returns the weighted sum of a pixel's three colours. */
 static float
-weigh (const float factors[3], const float *pixel, gboolean parity)
+weigh (const float factors[3], const float *pixel, gboolean upstream_rounding)
 {
   float sum = 0;
 
   for (guint i = 0; i < 3; i++)
-    sum += factors[i] * colour (pixel[i], parity);
+    sum += factors[i] * colour (pixel[i], upstream_rounding);
   return sum;
 }
 
 /* Returns the weighted sums of the pixel at @x and the pixel below, added. */
 static float
-weigh2 (const float factors[3], const float *x, gint64 width, gboolean parity)
+weigh2 (const float factors[3], const float *x, gint64 width, gboolean upstream_rounding)
 {
-  return weigh (factors, x, parity) + weigh (factors, x + 3 * width, parity);
+  return weigh (factors, x, upstream_rounding) + weigh (factors, x + 3 * width, upstream_rounding);
 }
 
 /* Returns the chroma value of the cell of 2 x 2 pixels at @x, which begins at @column of @width. */
@@ -68,10 +68,10 @@ chroma (const float factors[3], const float *x, gint64 column, gint64 width, con
 
 /* Converts one row of a frame to RGB. */
 static void
-to_rgb (guint8 *y, const float *x, gint64 row, gint64 width, gboolean parity)
+to_rgb (guint8 *y, const float *x, gint64 row, gint64 width, gboolean upstream_rounding)
 {
   for (gint64 i = row * 3 * width; i < (row + 1) * 3 * width; i++)
-    y[i] = (guint8) lrintf (colour (x[i], parity) * 127.5f);
+    y[i] = (guint8) lrintf (colour (x[i], upstream_rounding) * 127.5f);
 }
 
 /* Converts one row of a frame to luma; an even row, with the row below, also to chroma. */

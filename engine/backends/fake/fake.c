@@ -117,7 +117,7 @@ open_device (const char *name, GError **error)
   }
   self = g_new0 (AvatarBackendDevice, 1);
   self->total = mib << 20;
-  self->used = AVATAR_SIM_OVERHEAD;
+  self->used = AVATAR_FAKE_OVERHEAD;
   return self;
 }
 
@@ -145,7 +145,7 @@ memory_info (AvatarBackendDevice *self, guint64 *free_bytes, guint64 *total_byte
 static guint64
 overhead (AvatarBackendDevice *self)
 {
-  return AVATAR_SIM_OVERHEAD;
+  return AVATAR_FAKE_OVERHEAD;
 }
 
 static void *

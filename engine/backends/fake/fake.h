@@ -11,7 +11,7 @@ G_BEGIN_DECLS
 extern const AvatarBackend avatar_backend_fake;
 
 /* The memory that the simulated context occupies. */
-#define AVATAR_SIM_OVERHEAD ((guint64) 8 << 20)
+#define AVATAR_FAKE_OVERHEAD ((guint64) 8 << 20)
 
 /* The functions below simulate memory pressure and failures. They apply to all simulated devices
  * and are thread-safe, except avatar_fake_call_at(). */

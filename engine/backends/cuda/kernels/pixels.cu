@@ -64,7 +64,7 @@ struct Pixels
   int h, w;
   gint64 size; /* bytes of a frame */
   AvatarPixelFormat format;
-  bool cosited, parity;
+  bool cosited, upstream_rounding;
   AvatarPixelMatrix m;
   int *bad;
 };
@@ -92,7 +92,7 @@ read_colour (const Pixels &k, int x, int y, float colour[3])
 
     if (!isfinite (v))
       *k.bad = 1;
-    if (k.parity) {
+    if (k.upstream_rounding) {
       /* Rounds as upstream does: (v / 2 + 0.5).clamp (0, 1) in float16, 255 v truncated. */
       v = __half2float (__float2half_rn (v / 2));
       v = __half2float (__float2half_rn (v + 0.5f));
