@@ -223,7 +223,7 @@ print_gpu (const AvatarPlanGpu *gpu)
   line ("decoder, while the denoiser is suspended", gpu->decoder_bytes);
   line ("peak", gpu->peak_bytes);
   line ("minimum budget", gpu->min_bytes);
-  if (gpu->shares_tokens)
+  if (gpu->shares_prefix)
     g_print ("  Both guidance branches share the blocks before the first audio adapter.\n");
   if (gpu->text_min_bytes)
     g_print (

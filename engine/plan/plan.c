@@ -145,8 +145,8 @@ fill_gpu (AvatarPlan *plan, AvatarDevice *device, const AvatarDenoiserPlan *d,
     .streamed_bytes = d->streamed_bytes,
     .precompute_bytes = d->precompute_bytes,
     .pinned_bytes = d->pinned_bytes,
-    .shares_tokens = d->shares_prefix,
-    .keeps_tokens = d->cache_on_device,
+    .shares_prefix = d->shares_prefix,
+    .cache_on_device = d->cache_on_device,
     .text_min_bytes = d->text.groups
         ? overhead + avatar_device_get_allocation_size (device, d->text.arena_bytes)
             + d->text.min_weight_bytes

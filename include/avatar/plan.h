@@ -60,8 +60,8 @@ struct _AvatarPlanStage
  * @precompute_bytes: weights that are copied to the GPU once, before the first forward
  * @pinned_bytes: page-locked host memory that weights are copied from, included in host_bytes of
  *   #AvatarPlan
- * @shares_tokens: the common part of the two branches of guidance is computed once
- * @keeps_tokens: %TRUE: the step cache is on the GPU; %FALSE: on the host
+ * @shares_prefix: the common part of the two branches of guidance is computed once
+ * @cache_on_device: %TRUE: the step cache is on the GPU; %FALSE: on the host
  * @decoder_bytes: memory of the decoder with its weights. If both do not fit, the
  *   denoiser releases all but @fixed_bytes while the decoder runs
  * @portrait_bytes: memory of the encoder of the portrait with its weights, likewise
@@ -87,7 +87,7 @@ struct _AvatarPlanGpu
   guint64 overhead_bytes, fixed_bytes, arena_bytes, slots_bytes, expand_bytes, resident_bytes;
   guint slots, resident, groups;
   guint64 streamed_bytes, precompute_bytes, pinned_bytes;
-  gboolean shares_tokens, keeps_tokens;
+  gboolean shares_prefix, cache_on_device;
   guint64 decoder_bytes, portrait_bytes;
   guint64 text_min_bytes, text_read_bytes;
   guint64 forwards, cached_forwards;

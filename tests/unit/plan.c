@@ -87,7 +87,7 @@ test_small_cards (void)
     g_assert_true (plan.fits);
     g_assert_cmpuint (plan.gpu.slots, ==, 4);
     g_assert_cmpuint (plan.peak_bytes, <=, rows[i].budget * MIB);
-    g_assert_true (plan.gpu.shares_tokens);
+    g_assert_true (plan.gpu.shares_prefix);
   }
 }
 
