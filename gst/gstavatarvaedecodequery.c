@@ -68,13 +68,13 @@ get_position (GstAvatarVaeDecode *self, gint64 *position)
 static gboolean
 get_duration (GstAvatarVaeDecode *self, const GstVideoInfo *info, gint64 *duration)
 {
-  gint64 made = 0, sound;
+  gint64 made = 0, audio;
   guint64 frames;
 
-  if (!gst_pad_peer_query_duration (self->sinkpad, GST_FORMAT_TIME, &sound) || sound < 0)
+  if (!gst_pad_peer_query_duration (self->sinkpad, GST_FORMAT_TIME, &audio) || audio < 0)
     return FALSE;
   /* Tolerates rounding errors of a few nanoseconds, which do not start a frame. */
-  frames = gst_util_uint64_scale_ceil (MAX (sound, GST_USECOND) - GST_USECOND, info->fps_n,
+  frames = gst_util_uint64_scale_ceil (MAX (audio, GST_USECOND) - GST_USECOND, info->fps_n,
       GST_SECOND * info->fps_d);
   *duration = gst_util_uint64_scale (frames, GST_SECOND * info->fps_d, info->fps_n);
   if (get_position (self, &made))

@@ -9,7 +9,7 @@ G_BEGIN_DECLS
 /**
  * SECTION:audio
  * @title: AvatarAudioEncoder
- * @short_description: first stage, from speech to audio features
+ * @short_description: first stage, from audio to features
  *
  * The encoder takes mono samples at the rate of the model (16 kHz), and makes one tensor of audio
  * features for each video frame (40 ms). It always computes on the CPU.

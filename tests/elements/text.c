@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Prompts of a model with text encoders: they change the video, their encoding is reported and
- * stored at the location of the property text-cache, and the truncation of long ones is
+ * stored at the location of the property prompt-cache-location, and the truncation of long ones is
  * reported. */
 #include "support.h"
 

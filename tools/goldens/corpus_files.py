@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The corpora of the fuzz targets `part`, `inspect`, `cache`, `layout` and `tied`: configurations, indices and other files around the weights.
+"""The corpora of the fuzz targets `component`, `inspect`, `cache`, `layout` and `tied`: configurations, indices and other files around the weights.
 
     python3 tools/goldens/corpus_files.py     (torch >= 2.1; the files here are of torch 2.15)
 """
@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int8: "I8", torch.uint8: "U8",
           torch.float8_e4m3fn: "F8_E4M3"}
-PARTS = ["transformer", "vae", "whisper", "text", "llava", "clip"]
+COMPONENTS = ["transformer", "vae", "whisper", "text", "llava", "clip"]
 SCALES, STRICT = 1, 2
 
 
@@ -127,8 +127,8 @@ def tensors(shapes, dtype=torch.float16, prefix="", matrices=None):
     return out
 
 
-def part(name, kind, flags, weights, scales=b""):
-    write("part", name, struct.pack("<BBI", PARTS.index(kind), flags, len(weights)) + weights + scales)
+def component(name, kind, flags, weights, scales=b""):
+    write("component", name, struct.pack("<BBI", COMPONENTS.index(kind), flags, len(weights)) + weights + scales)
 
 
 def quanto(module, shape):
@@ -157,26 +157,26 @@ def shifted(module, shape):
             module + ".weight._shift": values((shape[0], 1))}
 
 
-def parts():
+def components():
     shapes = whisper()
     modules = [name[:-len(".weight")] for name, shape in shapes.items() if name.endswith("proj.weight")]
     eight_bit = safetensors(tensors(shapes, matrices=fp8))
     plain = tensors(shapes, prefix="model.encoder.")
-    part("whisper", "whisper", 0, safetensors({**plain, "model.decoder.x": values((1,))}))
-    part("whisper_strict", "whisper", STRICT, safetensors({**plain, "model.encoder.unknown": values((1,))}))
-    part("whisper_twice", "whisper", 0, safetensors({**plain, "layer_norm.bias": values((4,))}))
-    part("whisper_quanto", "whisper", STRICT, safetensors(tensors(shapes, torch.bfloat16, matrices=quanto)))
-    part("whisper_shift", "whisper", 0, safetensors(tensors(shapes, matrices=shifted)))
-    part("whisper_scaled", "whisper", STRICT, safetensors(tensors(shapes, matrices=scaled)))
-    part("whisper_inverse", "whisper", STRICT, safetensors(tensors(shapes, matrices=inverse)))
-    part("whisper_unnamed", "whisper", 0, safetensors(tensors(shapes, matrices=unnamed)))
-    part("whisper_map", "whisper", SCALES, eight_bit, torch_file({name: torch.tensor(0.5) for name in modules}))
-    part("whisper_rows", "whisper", SCALES, eight_bit, safetensors({name: values((4,)) for name in modules}))
-    part("whisper_few", "whisper", SCALES, eight_bit, safetensors({modules[0]: values((1,)), "layers.0.fc1": values((1,))}))
-    part("clip", "clip", 0, safetensors(tensors(clip(), prefix="text_model.")))
-    part("llava", "llava", 0, safetensors({**tensors(llava()), "lm_head.weight": values((4, 4))}))
-    part("text", "text", 0, safetensors(tensors({"byte_embed": (256, 4), "byte_embed_2": (256, 4), "pos_embed": (2, 4)},
-                                                torch.float8_e4m3fn)))
+    component("whisper", "whisper", 0, safetensors({**plain, "model.decoder.x": values((1,))}))
+    component("whisper_strict", "whisper", STRICT, safetensors({**plain, "model.encoder.unknown": values((1,))}))
+    component("whisper_twice", "whisper", 0, safetensors({**plain, "layer_norm.bias": values((4,))}))
+    component("whisper_quanto", "whisper", STRICT, safetensors(tensors(shapes, torch.bfloat16, matrices=quanto)))
+    component("whisper_shift", "whisper", 0, safetensors(tensors(shapes, matrices=shifted)))
+    component("whisper_scaled", "whisper", STRICT, safetensors(tensors(shapes, matrices=scaled)))
+    component("whisper_inverse", "whisper", STRICT, safetensors(tensors(shapes, matrices=inverse)))
+    component("whisper_unnamed", "whisper", 0, safetensors(tensors(shapes, matrices=unnamed)))
+    component("whisper_map", "whisper", SCALES, eight_bit, torch_file({name: torch.tensor(0.5) for name in modules}))
+    component("whisper_rows", "whisper", SCALES, eight_bit, safetensors({name: values((4,)) for name in modules}))
+    component("whisper_few", "whisper", SCALES, eight_bit, safetensors({modules[0]: values((1,)), "layers.0.fc1": values((1,))}))
+    component("clip", "clip", 0, safetensors(tensors(clip(), prefix="text_model.")))
+    component("llava", "llava", 0, safetensors({**tensors(llava()), "lm_head.weight": values((4, 4))}))
+    component("text", "text", 0, safetensors(tensors({"byte_embed": (256, 4), "byte_embed_2": (256, 4), "pos_embed": (2, 4)},
+                                                     torch.float8_e4m3fn)))
 
 
 def inspected():
@@ -241,7 +241,7 @@ def tied():
     write("tied", "odd", b'{"tied_weights_map_base64":"!!!!","x":{"y":[]},"z":1e9}')
 
 
-parts()
+components()
 inspected()
 cached()
 laid_out()

@@ -47,15 +47,15 @@ LLVMFuzzerInitialize (int *argc, char ***argv)
 
 /* Every tensor of the table in the memory of a stage. */
 static void
-load (const AvatarComponent *part, AvatarComponentKind kind)
+load (const AvatarComponent *component, AvatarComponentKind kind)
 {
   g_autoptr (GError) error = NULL;
   g_autoptr (AvatarWeights) weights = NULL;
   g_auto (NamedWeights) names = { 0 };
 
   named_weights_init (&names, 0);
-  named_weights_add_all (&names, part->tensors);
-  weights = avatar_weights_new_from_table (part->tensors, device, kind, names.list, NULL,
+  named_weights_add_all (&names, component->tensors);
+  weights = avatar_weights_new_from_table (component->tensors, device, kind, names.list, NULL,
       AVATAR_WEIGHTS_LOAD, &error);
   g_assert_no_error (error);
   for (guint k = 0; k < names.list->entries->len; k++) {
@@ -71,7 +71,7 @@ int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
   g_autoptr (GError) error = NULL;
-  AvatarComponent part = { 0 };
+  AvatarComponent component = { 0 };
   AvatarComponentKind kind;
   char path[64], scales_path[64];
   guint32 n;
@@ -85,12 +85,12 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   fd = avatar_fuzz_file (data + HEAD, n, path);
   if (data[1] & SCALES)
     scales = avatar_fuzz_file (data + HEAD + n, size - HEAD - n, scales_path);
-  if (avatar_component_open (&part, kind, path, scales >= 0 ? scales_path : NULL, config,
+  if (avatar_component_open (&component, kind, path, scales >= 0 ? scales_path : NULL, config,
           data[1] & STRICT ? AVATAR_UNKNOWN_TENSORS_REFUSE : AVATAR_UNKNOWN_TENSORS_SKIP, &error))
-    load (&part, kind);
+    load (&component, kind);
   else
     g_assert (error);
-  avatar_component_clear (&part);
+  avatar_component_clear (&component);
   close (fd);
   if (scales >= 0)
     close (scales);
