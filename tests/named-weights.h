@@ -55,14 +55,14 @@ named_weights_add_all (NamedWeights *self, GHashTable *tensors)
                                              : AVATAR_WEIGHT_CLASS_ACTIVATION);
 }
 
-/* All tensors of @part in the device's memory. Returns %NULL if they cannot be loaded. */
+/* All tensors of @component in the device's memory. Returns %NULL if they cannot be loaded. */
 static inline AvatarWeights *
 named_weights_open (NamedWeights *self, AvatarModel *model, AvatarDevice *device,
-    AvatarComponentKind part)
+    AvatarComponentKind component)
 {
   named_weights_init (self, 0);
-  named_weights_add_all (self, avatar_model_get_component (model, part, NULL));
-  return avatar_weights_new (model, device, part, self->list, NULL, AVATAR_WEIGHTS_LOAD, NULL);
+  named_weights_add_all (self, avatar_model_get_component (model, component, NULL));
+  return avatar_weights_new (model, device, component, self->list, NULL, AVATAR_WEIGHTS_LOAD, NULL);
 }
 
 static inline AvatarTensor

@@ -26,7 +26,7 @@
 /* Seconds after which a forward is not timed again. */
 #define ENOUGH 6
 
-/* All tensors of the part in one block of memory; scaled so that activations stay near one. */
+/* All tensors of the component in one block of memory; scaled so that activations stay near one. */
 static GHashTable *
 random_weights (AvatarModel *model, GBytes **memory)
 {

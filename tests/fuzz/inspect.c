@@ -14,21 +14,22 @@ int
 LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
   static AvatarConfig *config;
-  g_autoptr (AvatarInspectedComponent) part = NULL;
+  g_autoptr (AvatarInspectedComponent) component = NULL;
   guint64 n = 0, bytes = 0;
   char path[64];
   int fd = avatar_fuzz_file (data, size, path);
 
   if (!config)
     config = avatar_config_released ();
-  part = avatar_inspect_loose (path, config);
+  component = avatar_inspect_loose (path, config);
   close (fd);
-  g_assert (part->name && part->format && part->n_files == 1 && part->file_bytes == size);
-  g_assert ((part->state == AVATAR_INSPECT_FINE) == !part->problem);
+  g_assert (component->name && component->format && component->n_files == 1
+      && component->file_bytes == size);
+  g_assert ((component->state == AVATAR_INSPECT_FINE) == !component->problem);
   for (guint i = 0; i < AVATAR_N_DTYPES; i++) {
-    n += part->tallies[i].n;
-    bytes += part->tallies[i].bytes;
+    n += component->tallies[i].n;
+    bytes += component->tallies[i].bytes;
   }
-  g_assert (n == part->total.n && bytes == part->total.bytes);
+  g_assert (n == component->total.n && bytes == component->total.bytes);
   return 0;
 }

@@ -73,7 +73,7 @@ golden_compare (AvatarSafetensors *file, const char *name, const float *ours, gs
 /* The weights of @list under @prefix of a golden file. */
 static inline AvatarWeights *
 golden_weights (AvatarSafetensors *file, const char *prefix, AvatarDevice *device,
-    AvatarComponentKind part, const AvatarWeightList *list)
+    AvatarComponentKind component, const AvatarWeightList *list)
 {
   g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   g_autoptr (GError) error = NULL;
@@ -86,8 +86,8 @@ golden_weights (AvatarSafetensors *file, const char *prefix, AvatarDevice *devic
     if (g_str_has_prefix (name, prefix))
       g_hash_table_insert (table, g_strdup (name + strlen (prefix)), g_memdup2 (&t, sizeof t));
   }
-  weights = avatar_weights_new_from_table (table, device, part, list, NULL, AVATAR_WEIGHTS_LOAD,
-      &error);
+  weights = avatar_weights_new_from_table (table, device, component, list, NULL,
+      AVATAR_WEIGHTS_LOAD, &error);
   g_assert_no_error (error);
   return weights;
 }

@@ -87,7 +87,7 @@ add_weights (Fixture *f, const char *dtype, guint8 value, gsize size)
 }
 
 static gboolean
-open_part (Fixture *f, AvatarComponent *part, GError **error)
+open_component (Fixture *f, AvatarComponent *component, GError **error)
 {
   g_autoptr (GByteArray) out = g_byte_array_new ();
   guint64 length = GUINT64_TO_LE (f->table->len + 1);
@@ -98,8 +98,8 @@ open_part (Fixture *f, AvatarComponent *part, GError **error)
   g_byte_array_append (out, f->data->data, f->data->len);
   g_unlink (f->path);
   g_assert_true (g_file_set_contents (f->path, (char *) out->data, out->len, NULL));
-  *part = (AvatarComponent){ 0 };
-  return avatar_component_open (part, AVATAR_COMPONENT_WHISPER, f->path, NULL, f->config,
+  *component = (AvatarComponent){ 0 };
+  return avatar_component_open (component, AVATAR_COMPONENT_WHISPER, f->path, NULL, f->config,
       AVATAR_UNKNOWN_TENSORS_SKIP, error);
 }
 
@@ -107,14 +107,14 @@ static void
 refuse (Fixture *f, const char *first, const char *second)
 {
   g_autoptr (GError) error = NULL;
-  AvatarComponent part;
+  AvatarComponent component;
 
-  g_assert_false (open_part (f, &part, &error));
+  g_assert_false (open_component (f, &component, &error));
   g_assert_nonnull (error);
   if (!strstr (error->message, first) || !strstr (error->message, second)
       || !strstr (error->message, "whisper.safetensors"))
     g_error ("expected \"%s\" and \"%s\" in \"%s\"", first, second, error->message);
-  avatar_component_clear (&part);
+  avatar_component_clear (&component);
 }
 
 /* MODULE's weight must be @first in its first row, and @last in its last. */
@@ -124,15 +124,15 @@ expect (Fixture *f, float first, float last)
   g_autoptr (GError) error = NULL;
   g_autofree float *values = NULL;
   AvatarTensor t;
-  AvatarComponent part;
+  AvatarComponent component;
 
-  open_part (f, &part, &error);
+  open_component (f, &component, &error);
   g_assert_no_error (error);
-  g_assert_true (avatar_weights_read (part.tensors, MODULE ".weight", &t, &error));
+  g_assert_true (avatar_weights_read (component.tensors, MODULE ".weight", &t, &error));
   values = t.data;
   g_assert_cmpfloat (values[0], ==, first);
   g_assert_cmpfloat (values[ROWS * COLS - 1], ==, last);
-  avatar_component_clear (&part);
+  avatar_component_clear (&component);
 }
 
 static void

@@ -85,13 +85,13 @@ test_stored (Fixture *f, gconstpointer data)
 {
   g_autoptr (AvatarModel) model = folder_open (AVATAR_MODEL_DIR), packed = NULL;
   g_autofree guint8 *a = NULL, *b = NULL;
-  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_TRANSFORMER, AVATAR_COMPONENT_VAE,
-    AVATAR_COMPONENT_WHISPER, AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
+  static const AvatarComponentKind components[] = { AVATAR_COMPONENT_TRANSFORMER,
+    AVATAR_COMPONENT_VAE, AVATAR_COMPONENT_WHISPER, AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
 
   g_assert_null (pack (AVATAR_MODEL_DIR, f->packed, NULL));
   packed = folder_open (f->packed);
-  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
-    folder_compare (model, packed, parts[i]);
+  for (guint i = 0; i < G_N_ELEMENTS (components); i++)
+    folder_compare (model, packed, components[i]);
   a = folder_chain (model);
   b = folder_chain (packed);
   g_assert_cmpmem (a, FOLDER_BYTES, b, FOLDER_BYTES);
@@ -178,7 +178,7 @@ test_encoders (Fixture *f, gconstpointer data)
   g_autofree char *weights = g_build_filename (f->top, "weights", NULL);
   g_autoptr (AvatarModel) model = NULL, packed = NULL;
   const char *inspect[] = { AVATAR_INSPECT, "--no-memory", f->packed, NULL };
-  static const AvatarComponentKind parts[] = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
+  static const AvatarComponentKind components[] = { AVATAR_COMPONENT_LLAVA, AVATAR_COMPONENT_CLIP };
 
   if (data)
     folder_make_wan2gp (weights, "transformer,vae,whisper,llava,clip");
@@ -187,8 +187,8 @@ test_encoders (Fixture *f, gconstpointer data)
   g_assert_null (pack (weights, f->packed, NULL));
   model = folder_open (weights);
   packed = folder_open (f->packed);
-  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
-    folder_compare (model, packed, parts[i]);
+  for (guint i = 0; i < G_N_ELEMENTS (components); i++)
+    folder_compare (model, packed, components[i]);
   g_assert_cmpint (!avatar_model_get_detector (packed), ==, !avatar_model_get_detector (model));
   folder_run (inspect);
 }
