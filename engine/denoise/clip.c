@@ -4,6 +4,7 @@
  * 4.8). The latents of the clip are on the host, so that device memory does not grow with its
  * length. */
 #include "engine/denoise/denoiser-private.h"
+#include "engine/device/device.h"
 #include "engine/denoise/sampler.h"
 
 #include <string.h>
@@ -101,7 +102,7 @@ add_latents (Clip *clip, gint64 frames, guint shift, guint k, AvatarDType dtype)
   }
 }
 
-/* Computes step @i of window @k. x is on the host before and after. */
+/* Computes step @i of window @k in a turn. x is on the host before and after. */
 static gboolean
 step_window (AvatarDenoiser *self, Clip *clip, guint i, guint k, GError **error)
 {
@@ -109,16 +110,22 @@ step_window (AvatarDenoiser *self, Clip *clip, guint i, guint k, GError **error)
   guint shift = avatar_clip_shift (&clip->plan, i);
   AvatarWindowPosition position = { k, avatar_clip_latent (&clip->plan, shift, k, 0) };
   AvatarStepBuffers b;
+  gboolean ok;
 
+  if (!avatar_step_begin_turn (self, error))
+    return FALSE;
   avatar_ops_release (ops, self->memory.mark);
   avatar_window_set_audio (&self->window, ops, clip->audio);
   b = avatar_step_buffers_new (ops, &self->stream.shape);
   avatar_op_upload (ops, b.x, clip->x);
   self->stats.forwards += avatar_step_run (&self->window, ops, i, position, &b);
-  if (!avatar_step_check (self->model, ops, &b, i, self->settings.steps, k, error))
-    return FALSE;
-  avatar_op_download (ops, clip->x, b.x);
-  return avatar_ops_check (ops, error);
+  ok = avatar_step_check (self->model, ops, &b, i, self->settings.steps, k, error);
+  if (ok) {
+    avatar_op_download (ops, clip->x, b.x);
+    ok = avatar_ops_check (ops, error);
+  }
+  avatar_turns_end (avatar_device_get_turns (self->device));
+  return ok;
 }
 
 /* Computes step @i of all windows and averages them. */

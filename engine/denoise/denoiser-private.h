@@ -19,6 +19,7 @@ G_BEGIN_DECLS
  * @settings: copied; files that they name were read
  * @noise: initial noise from a file
  * @warnings: (element-type utf8): sentences, with a %NULL at the end
+ * @deadline: see avatar_denoiser_set_deadline()
  */
 struct _AvatarDenoiser
 {
@@ -35,6 +36,7 @@ struct _AvatarDenoiser
   GPtrArray *warnings;
   AvatarDenoiserProgress progress;
   AvatarDenoiseStats stats;
+  gint64 deadline;
 };
 
 /* Makes a denoiser without an arena, for avatar_denoiser_plan_memory(). Returns %NULL with the
@@ -96,6 +98,9 @@ avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint6
  * the number of forwards. Errors are kept in @ops. */
 guint avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition position,
     const AvatarStepBuffers *buffers);
+/* Waits for a turn on the device, which the caller ends with avatar_turns_end() after one step. A
+ * window holds its memory meanwhile. Returns FALSE with AVATAR_ERROR_CANCELLED. */
+gboolean avatar_step_begin_turn (AvatarDenoiser *self, GError **error);
 /* Waits for the device. Returns FALSE with @error if step @i of window @window failed, or if its
  * result has NaN or infinity; the error names the origin. */
 gboolean avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *buffers,

@@ -76,6 +76,12 @@ avatar_denoiser_new (AvatarModel *model, AvatarDevice *device,
 }
 
 void
+avatar_denoiser_set_deadline (AvatarDenoiser *self, gint64 deadline)
+{
+  self->deadline = deadline;
+}
+
+void
 avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *planned, gsize *peak)
 {
   *planned = self->memory.planned_bytes;

@@ -235,6 +235,7 @@ denoiser_alloc (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSet
   self->model = avatar_model_ref (model);
   self->device = avatar_device_ref (device);
   self->use = use;
+  self->deadline = AVATAR_NO_DEADLINE;
   copy_settings (&self->settings, settings);
   init_stream (&self->stream, settings, avatar_model_get_info (model));
   self->conditioning = (AvatarConditioning){

@@ -4,6 +4,7 @@
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
 #include "engine/denoise/upstream-rounding.h"
+#include "engine/device/device.h"
 #include "engine/model/nan-search.h"
 
 #include <string.h>
@@ -32,6 +33,16 @@ avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint6
 {
   return avatar_ops_alloc_as (ops, AVATAR_F32, 2, shape->channels,
       frames * (gint64) avatar_latent_shape_plane (shape));
+}
+
+gboolean
+avatar_step_begin_turn (AvatarDenoiser *self, GError **error)
+{
+  if (avatar_turns_begin (avatar_device_get_turns (self->device), self->deadline,
+          &self->memory.ops->cancelled))
+    return TRUE;
+  avatar_ops_check (self->memory.ops, error);
+  return FALSE;
 }
 
 /* Computes guidance and Euler step with upstream's roundings. */

@@ -3,6 +3,7 @@
  * previous window. In every step they are set to these, with noise added for the sigma of the step
  * (Lugmayr et al. 2022, without resampling), so that the further frames continue them. */
 #include "engine/denoise/denoiser-private.h"
+#include "engine/device/device.h"
 
 /* Overlap with the last window.
  * @frames: number of frames; 0: there is no last window
@@ -57,10 +58,16 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
   avatar_op_upload (ops, b.x, overlap->noise);
   avatar_denoiser_report (self, stream->n_windows, 0);
   for (guint i = 0; i < steps; i++) {
+    gboolean ok;
+
+    if (!avatar_step_begin_turn (self, error))
+      return FALSE;
     set_overlap (stream, ops, b.x, overlap, avatar_window_sigma (&self->window, i));
     self->stats.forwards
         += avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &b);
-    if (!avatar_step_check (self->model, ops, &b, i, steps, stream->n_windows, error))
+    ok = avatar_step_check (self->model, ops, &b, i, steps, stream->n_windows, error);
+    avatar_turns_end (avatar_device_get_turns (self->device));
+    if (!ok)
       return FALSE;
     if (self->settings.upstream_rounding)
       avatar_op_scale_round (ops, b.x, 1, AVATAR_F16);

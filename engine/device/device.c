@@ -12,6 +12,8 @@
 /* Memory kept for other programs: RESERVE bytes, but at most 1 / RESERVE_DIVISOR of the device. */
 #define RESERVE ((guint64) 256 << 20)
 #define RESERVE_DIVISOR 50
+/* Stages that compute at the same time: the denoiser and the decoder of one avatar overlap. */
+#define MAX_TURNS 2
 
 struct _AvatarDevice
 {
@@ -21,6 +23,7 @@ struct _AvatarDevice
   const AvatarBackend *backend;
   AvatarBackendDevice *handle;
   char *description;
+  AvatarTurns *turns;
   GMutex lock; /* protects the members below */
   AvatarMemory memory;
   gpointer attached;
@@ -46,6 +49,7 @@ device_new (const char *name, AvatarBackendFindFunc find, GError **error)
   self->backend = backend;
   self->handle = handle;
   self->description = backend->describe (handle);
+  self->turns = avatar_turns_new (MAX_TURNS);
   if (backend->discrete) {
     self->memory.now = self->memory.peak = backend->overhead (handle);
     self->key = g_strdup (name);
@@ -101,11 +105,18 @@ avatar_device_unref (AvatarDevice *self)
     return;
   if (self->attached)
     self->free_attached (self->attached);
+  avatar_turns_free (self->turns);
   self->backend->close (self->handle);
   g_mutex_clear (&self->lock);
   g_free (self->description);
   g_free (self->key);
   g_free (self);
+}
+
+AvatarTurns *
+avatar_device_get_turns (AvatarDevice *self)
+{
+  return self->turns;
 }
 
 gpointer

@@ -5,6 +5,7 @@
 
 #include "engine/device/ledger.h"
 #include "engine/device/backend.h"
+#include "engine/device/turns.h"
 
 G_BEGIN_DECLS
 
@@ -19,6 +20,8 @@ avatar_device_open_with (const char *name, AvatarBackendFindFunc find, GError **
 /* Returns: (transfer none): the back-end and its handle of @device. */
 const AvatarBackend *avatar_device_get_backend (AvatarDevice *device);
 AvatarBackendDevice *avatar_device_get_handle (AvatarDevice *device);
+/* Returns: (transfer none): the turns of stages that compute on @device. */
+AvatarTurns *avatar_device_get_turns (AvatarDevice *device);
 /* Returns: (transfer none): the object attached to @device. The first call makes it with @create;
  * it is destroyed with @free when the device is freed. A device has one such object. */
 gpointer avatar_device_get_attached (AvatarDevice *device,

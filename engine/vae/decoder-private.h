@@ -35,6 +35,7 @@ G_BEGIN_DECLS
  * @host_frames: (nullable): the frames of the last tile, page-locked on a discrete device; %NULL:
  *   they are in @frames
  * @host_frames_size: size of @host_frames in bytes, on a discrete device
+ * @deadline: see avatar_decoder_set_deadline()
  * @n_ready: number of frames of the last tile
  * @n_pulled: number of them that were pulled
  */
@@ -67,6 +68,7 @@ struct _AvatarDecoder
   gboolean drained;
   guint8 *host_frames;
   gsize host_frames_size;
+  gint64 deadline;
   gint64 n_ready, n_pulled;
   AvatarDecodeStats stats;
 };

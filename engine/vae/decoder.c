@@ -89,6 +89,7 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self->model = avatar_model_ref (model);
   self->device = avatar_device_ref (device);
   self->config = config;
+  self->deadline = AVATAR_NO_DEADLINE;
   self->pixels = settings->pixels;
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
@@ -228,6 +229,25 @@ check_frames (AvatarDecoder *self, GError **error)
   return FALSE;
 }
 
+/* Decodes the first @n latents of the queue when it is the decoder's turn. */
+static gboolean
+decode_in_turn (AvatarDecoder *self, gint64 n, AvatarVaeTileScope scope, GError **error)
+{
+  AvatarTurns *turns = avatar_device_get_turns (self->device);
+  gboolean ok;
+
+  self->n_pulled = 0;
+  if (!avatar_turns_begin (turns, self->deadline, &self->cancelled)) {
+    is_cancelled (self, error);
+    return FALSE;
+  }
+  self->stats.index = self->state.index;
+  self->n_ready = avatar_decoder_decode_tile (self, self->ops, n, scope);
+  ok = check_frames (self, error);
+  avatar_turns_end (turns);
+  return ok;
+}
+
 /* Decodes a tile of @n latents. Called with exec_lock. */
 static gboolean
 decode_next_locked (AvatarDecoder *self, gint64 n, GError **error)
@@ -237,11 +257,8 @@ decode_next_locked (AvatarDecoder *self, gint64 n, GError **error)
 
   if (!self->ops && !avatar_decoder_acquire_memory (self, tile_latents (self, n), error))
     return FALSE;
-  self->stats.index = self->state.index;
-  self->n_ready = avatar_decoder_decode_tile (self, self->ops, n,
-      whole ? AVATAR_VAE_TILE_WHOLE_STREAM : AVATAR_VAE_TILE_PART_OF_STREAM);
-  self->n_pulled = 0;
-  if (!check_frames (self, error)) {
+  if (!decode_in_turn (self, n,
+          whole ? AVATAR_VAE_TILE_WHOLE_STREAM : AVATAR_VAE_TILE_PART_OF_STREAM, error)) {
     self->n_ready = 0;
     return FALSE;
   }
@@ -299,6 +316,12 @@ copy_frame (AvatarDecoder *self, guint8 *const *planes, const gsize *strides)
       copy_plane (planes[2], strides[2], &bytes, height / 2, width / 2);
       break;
   }
+}
+
+void
+avatar_decoder_set_deadline (AvatarDecoder *self, gint64 deadline)
+{
+  self->deadline = deadline;
 }
 
 guint

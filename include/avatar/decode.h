@@ -207,6 +207,20 @@ AVATAR_API guint avatar_decoder_get_n_ready (AvatarDecoder *self);
 AVATAR_API gboolean avatar_decoder_is_due (AvatarDecoder *self);
 
 /**
+ * avatar_decoder_set_deadline:
+ * @self: a decoder
+ * @deadline: monotonic time in microseconds (g_get_monotonic_time()) at which the video frames are
+ *   needed; %G_MAXINT64, the default: nobody waits for them
+ *
+ * Sets the deadline for what is computed next. If several stages compute on one device, two at a
+ * time do so, in the order of their deadlines. A stage without a deadline comes after all that
+ * have one. Results do not depend on deadlines. Called by the thread that pulls.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_decoder_set_deadline (AvatarDecoder *self, gint64 deadline);
+
+/**
  * avatar_decoder_pull_planes:
  * @self: a decoder
  * @planes: memory for the planes of one frame, as many as the pixel format has

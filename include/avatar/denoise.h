@@ -402,6 +402,20 @@ AVATAR_API gboolean avatar_denoiser_is_due (AvatarDenoiser *self);
 AVATAR_API guint avatar_denoiser_get_n_ready (AvatarDenoiser *self);
 
 /**
+ * avatar_denoiser_set_deadline:
+ * @self: a denoiser
+ * @deadline: monotonic time in microseconds (g_get_monotonic_time()) at which the latent frames are
+ *   needed; %G_MAXINT64, the default: nobody waits for them
+ *
+ * Sets the deadline for what is computed next. If several stages compute on one device, two at a
+ * time do so, in the order of their deadlines. A stage without a deadline comes after all that
+ * have one. Results do not depend on deadlines. Called by the thread that pulls.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_denoiser_set_deadline (AvatarDenoiser *self, gint64 deadline);
+
+/**
  * avatar_denoiser_set_progress_func:
  * @self: a denoiser
  * @func: (nullable): the function; %NULL: none
