@@ -20,7 +20,8 @@
  * a new stream.
  *
  * The encoder processes windows of up to 30 s, so the features of a short file follow its EOS. Set
- * #GstAvatarAudioEnc:window-frames for live streams.
+ * #GstAvatarAudioEnc:align-windows and #GstAvatarAudioEnc:lookahead for live streams. Features of a
+ * window are then complete at the moment when the denoiser can begin its own.
  *
  * ## Example launch line
  * |[
@@ -42,6 +43,9 @@ enum
 {
   PROP_WINDOW_FRAMES = GST_AVATAR_PROP_LAST,
   PROP_CONTEXT,
+  PROP_LOOKAHEAD,
+  PROP_FIRST_WINDOW_FRAMES,
+  PROP_ALIGN_WINDOWS,
   PROP_UPSTREAM_ROUNDING,
 };
 
@@ -231,33 +235,76 @@ gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
   return trans_class->sink_event (trans, event);
 }
 
+/* Returns the lengths of the windows in frames. Whisper encodes at most 30 s at once. @lookahead:
+ * (out): frames after a window that its features wait for. */
+static GstAvatarPortions
+get_portions (GstAvatarAudioEnc *self, guint *lookahead)
+{
+  guint longest = 30 * self->client.engine->info->fps, further;
+  AvatarAudioSettings active;
+
+  GST_OBJECT_LOCK (self);
+  active = self->active;
+  GST_OBJECT_UNLOCK (self);
+  further = active.window_frames ?: longest;
+  *lookahead = MAX (active.lookahead_frames ?: (gint) active.context_frames, 0);
+  return (GstAvatarPortions){ active.first_window_frames ?: further, further };
+}
+
 static gboolean
 gst_avatar_audio_enc_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
 {
   GstAvatarAudioEnc *self = GST_AVATAR_AUDIO_ENC (trans);
+  GstAvatarPortions portions;
   GstClockTime min, max, own;
+  guint lookahead = 0;
   gboolean live;
-  guint frames;
 
   if (self->failed && direction == GST_PAD_SRC && gst_avatar_query_answer_failed (query))
     return TRUE;
   if (gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query))
     return TRUE;
+  if (direction == GST_PAD_SRC && self->client.engine) {
+    portions = get_portions (self, &lookahead);
+    if (gst_avatar_query_answer_portions (query, &portions))
+      return TRUE;
+  }
   if (!GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query))
     return FALSE;
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY
       && self->client.engine) {
     gst_query_parse_latency (query, &live, &min, &max);
-    GST_OBJECT_LOCK (self);
-    /* Whisper encodes 30 s at once. */
-    frames = (self->settings.window_frames ?: 30 * self->client.engine->info->fps)
-        + self->settings.context_frames;
-    GST_OBJECT_UNLOCK (self);
-    own = gst_avatar_audio_enc_frames_to_time (self, frames);
+    own = gst_avatar_audio_enc_frames_to_time (self,
+        MAX (portions.first, portions.further) + lookahead);
     gst_query_set_latency (query, live, min + own,
         GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);
   }
   return TRUE;
+}
+
+/* Returns the settings for an encoder: the properties, and windows that fit those of the
+ * denoiser. */
+static AvatarAudioSettings
+adopt_settings (GstAvatarAudioEnc *self)
+{
+  AvatarAudioSettings settings;
+  GstAvatarPortions portions;
+  gboolean align;
+
+  GST_OBJECT_LOCK (self);
+  settings = self->settings;
+  if (self->lookahead >= 0)
+    settings.lookahead_frames = self->lookahead ?: AVATAR_AUDIO_NO_LOOKAHEAD;
+  align = self->align_windows;
+  GST_OBJECT_UNLOCK (self);
+  if (align && gst_avatar_query_portions (GST_BASE_TRANSFORM_SRC_PAD (self), &portions)) {
+    settings.first_window_frames = portions.first;
+    settings.window_frames = portions.further;
+  }
+  GST_OBJECT_LOCK (self);
+  self->active = settings;
+  GST_OBJECT_UNLOCK (self);
+  return settings;
 }
 
 static gboolean
@@ -273,9 +320,7 @@ gst_avatar_audio_enc_start (GstBaseTransform *trans)
   self->n_batches = 0;
   if (!gst_avatar_engine_client_open (&self->client, GST_ELEMENT (self)))
     return FALSE;
-  GST_OBJECT_LOCK (self);
-  settings = self->settings;
-  GST_OBJECT_UNLOCK (self);
+  settings = adopt_settings (self);
   encoder = avatar_audio_encoder_new (self->client.engine->model, self->client.engine->device,
       &settings, &error);
   if (encoder && self->client.engine->info->sample_rate != 16000) {
@@ -354,6 +399,15 @@ gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *valu
     case PROP_CONTEXT:
       self->settings.context_frames = g_value_get_uint (value);
       break;
+    case PROP_LOOKAHEAD:
+      self->lookahead = g_value_get_int (value);
+      break;
+    case PROP_FIRST_WINDOW_FRAMES:
+      self->settings.first_window_frames = g_value_get_uint (value);
+      break;
+    case PROP_ALIGN_WINDOWS:
+      self->align_windows = g_value_get_boolean (value);
+      break;
     case PROP_UPSTREAM_ROUNDING:
       self->settings.upstream_rounding = g_value_get_boolean (value);
       break;
@@ -382,6 +436,15 @@ gst_avatar_audio_enc_get_property (GObject *object, guint id, GValue *value, GPa
     case PROP_CONTEXT:
       g_value_set_uint (value, self->settings.context_frames);
       break;
+    case PROP_LOOKAHEAD:
+      g_value_set_int (value, self->lookahead);
+      break;
+    case PROP_FIRST_WINDOW_FRAMES:
+      g_value_set_uint (value, self->settings.first_window_frames);
+      break;
+    case PROP_ALIGN_WINDOWS:
+      g_value_set_boolean (value, self->align_windows);
+      break;
     case PROP_UPSTREAM_ROUNDING:
       g_value_set_boolean (value, self->settings.upstream_rounding);
       break;
@@ -403,10 +466,59 @@ gst_avatar_audio_enc_finalize (GObject *object)
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
+#define FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
+
+/* Properties that shorten the latency of live streams. */
+static void
+install_live (GObjectClass *object_class)
+{
+  /**
+   * GstAvatarAudioEnc:lookahead:
+   *
+   * Audio after a window that is encoded with it, if it shall differ from
+   * #GstAvatarAudioEnc:context before the window. Features wait for it.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_LOOKAHEAD,
+      g_param_spec_int ("lookahead", "Look-ahead",
+          "Audio after a window that is encoded with it, in video frames (40 ms), which adds to the "
+          "latency; 0 = none, -1 = as context",
+          -1, 375, -1, FLAGS));
+  /**
+   * GstAvatarAudioEnc:first-window-frames:
+   *
+   * Length of the first window of a stream.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_FIRST_WINDOW_FRAMES,
+      g_param_spec_uint ("first-window-frames", "First window in video frames",
+          "Length of the first window of a stream, in video frames (40 ms), since a denoiser needs "
+          "more features for its first window; 0 = as window-frames",
+          0, 750, 0, FLAGS));
+  /**
+   * GstAvatarAudioEnc:align-windows:
+   *
+   * Encodes the windows that avatardenoise needs: 4 #GstAvatarDenoise:window-latents - 3 frames for
+   * the first one, 4 (#GstAvatarDenoise:window-latents - #GstAvatarDenoise:overlap) for each later
+   * one. No feature then waits for the end of a later window of the encoder. Replaces
+   * #GstAvatarAudioEnc:window-frames and #GstAvatarAudioEnc:first-window-frames, which are used if
+   * no denoiser in stream mode is linked when the element starts.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_ALIGN_WINDOWS,
+      g_param_spec_boolean ("align-windows", "Align windows",
+          "Encode the windows that avatardenoise needs, so that no feature waits; replaces "
+          "window-frames and first-window-frames, which are used if no denoiser in stream mode is "
+          "linked when the element starts",
+          FALSE, FLAGS));
+}
+
 static void
 install_properties (GObjectClass *object_class)
 {
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
   /**
    * GstAvatarAudioEnc:model:
@@ -450,11 +562,12 @@ install_properties (GObjectClass *object_class)
       g_param_spec_uint ("window-frames", "Window in video frames",
           "Length of the window that is encoded at once, in video frames (40 ms); smaller windows "
           "reduce the latency of live streams; 0 = the longest window (30 s)",
-          0, 750, 0, flags));
+          0, 750, 0, FLAGS));
   /**
    * GstAvatarAudioEnc:context:
    *
    * Audio on both sides of a window that is encoded with it, so that windows join without a seam.
+   * #GstAvatarAudioEnc:lookahead replaces it after the window.
    *
    * Since: 0.1
    */
@@ -462,7 +575,8 @@ install_properties (GObjectClass *object_class)
       g_param_spec_uint ("context", "Context",
           "Audio on both sides of a window that is encoded with it, in video frames (40 ms), so that "
           "windows join without a seam",
-          0, 375, AVATAR_AUDIO_CONTEXT_DEFAULT, flags));
+          0, 375, AVATAR_AUDIO_CONTEXT_DEFAULT, FLAGS));
+  install_live (object_class);
   /**
    * GstAvatarAudioEnc:upstream-rounding:
    *
@@ -473,7 +587,7 @@ install_properties (GObjectClass *object_class)
   g_object_class_install_property (object_class, PROP_UPSTREAM_ROUNDING,
       g_param_spec_boolean ("upstream-rounding", "Upstream rounding",
           "Round the spectrogram to 16 bits, as HunyuanVideo-Avatar does; for comparisons", FALSE,
-          flags));
+          FLAGS));
   gst_avatar_aliases_install (object_class, aliases);
 }
 
@@ -516,6 +630,7 @@ gst_avatar_audio_enc_init (GstAvatarAudioEnc *self)
 {
   gst_avatar_engine_client_init (&self->client);
   self->settings.context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT;
+  self->lookahead = -1;
   self->gaps = g_array_new (FALSE, FALSE, sizeof (GstAvatarGap));
   self->mono = gst_avatar_mono_new ();
 }

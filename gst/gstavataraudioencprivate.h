@@ -25,7 +25,10 @@ struct _GstAvatarAudioEnc
   GstBaseTransform parent;
 
   GstAvatarEngineClient client;
-  AvatarAudioSettings settings; /* object lock */
+  AvatarAudioSettings settings; /* object lock, like the next three */
+  gint lookahead;               /* frames; -1: as the context */
+  gboolean align_windows;
+  AvatarAudioSettings active; /* settings of the encoder */
 
   AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
   GstBufferPool *pool;         /* features */

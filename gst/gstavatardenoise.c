@@ -195,6 +195,7 @@ static gboolean
 gst_avatar_denoise_sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
+  GstAvatarPortions portions;
   GstCaps *caps;
 
   switch (GST_QUERY_TYPE (query)) {
@@ -211,6 +212,11 @@ gst_avatar_denoise_sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
     case GST_QUERY_CONTEXT:
       return gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query)
           || gst_pad_query_default (pad, parent, query);
+    case GST_QUERY_CUSTOM:
+      if (self->client.engine && gst_avatar_denoise_get_portions (self, &portions)
+          && gst_avatar_query_answer_portions (query, &portions))
+        return TRUE;
+      return !GST_QUERY_IS_SERIALIZED (query) && gst_pad_query_default (pad, parent, query);
     default:
       /* ALLOCATION and DRAIN would block for minutes while a window is computed. */
       if (GST_QUERY_IS_SERIALIZED (query))

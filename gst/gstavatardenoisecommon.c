@@ -16,6 +16,22 @@ gst_avatar_denoise_first_frame (guint64 latent)
   return latent ? 4 * latent - 3 : 0;
 }
 
+gboolean
+gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *portions)
+{
+  AvatarDenoiseSettings settings;
+
+  GST_OBJECT_LOCK (self);
+  gst_avatar_denoise_props_apply (self->has_active ? &self->active : &self->props,
+      self->client.engine->model, &settings);
+  GST_OBJECT_UNLOCK (self);
+  portions->first = gst_avatar_denoise_first_frame (settings.window_latents);
+  portions->further = settings.overlap < settings.window_latents
+      ? 4 * (settings.window_latents - settings.overlap)
+      : 0;
+  return settings.mode != AVATAR_DENOISE_MODE_CLIP && settings.window_latents > 0;
+}
+
 void
 gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, const gchar *text)
 {

@@ -11,6 +11,7 @@
 #include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarreference.h"
 #include "gst/gstavataritemqueue.h"
+#include "gst/gstavatarquery.h"
 
 G_BEGIN_DECLS
 
@@ -51,6 +52,9 @@ struct _GstAvatarDenoise
   gboolean failed;         /* an error has been posted */
 };
 
+/* Gets the numbers of video frames of the first window and of each later one. Returns %FALSE in
+ * clip mode, which has no windows. May be called from any thread while the engine is open. */
+gboolean gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *portions);
 /* Returns the index of the first video frame of a latent frame. */
 guint64 gst_avatar_denoise_first_frame (guint64 latent);
 GstClockTime gst_avatar_denoise_frames_to_time (GstAvatarDenoise *self, guint64 frames);

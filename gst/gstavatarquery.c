@@ -4,6 +4,7 @@
 
 #define NEED_QUERY "avatar-latents-needed"
 #define FAILED_QUERY "avatar-stream-failed"
+#define PORTIONS_QUERY "avatar-portions"
 
 static gboolean
 has_name (GstQuery *query, const gchar *name)
@@ -39,6 +40,28 @@ gst_avatar_query_get_need (GstQuery *query)
 
   gst_structure_get_uint (gst_query_get_structure (query), "latents", &latents);
   return latents;
+}
+
+gboolean
+gst_avatar_query_portions (GstPad *pad, GstAvatarPortions *portions)
+{
+  g_autoptr (GstQuery) query
+      = gst_query_new_custom (GST_QUERY_CUSTOM, gst_structure_new_empty (PORTIONS_QUERY));
+
+  return gst_pad_peer_query (pad, query)
+      && gst_structure_get (gst_query_get_structure (query), "first", G_TYPE_UINT, &portions->first,
+          "further", G_TYPE_UINT, &portions->further, NULL)
+      && portions->first > 0 && portions->further > 0;
+}
+
+gboolean
+gst_avatar_query_answer_portions (GstQuery *query, const GstAvatarPortions *portions)
+{
+  if (!has_name (query, PORTIONS_QUERY))
+    return FALSE;
+  gst_structure_set (gst_query_writable_structure (query), "first", G_TYPE_UINT, portions->first,
+      "further", G_TYPE_UINT, portions->further, NULL);
+  return TRUE;
 }
 
 gboolean

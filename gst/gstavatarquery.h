@@ -13,6 +13,18 @@ gboolean gst_avatar_query_is_need (GstQuery *query);
 void gst_avatar_query_set_need (GstQuery *query, guint latents);
 guint gst_avatar_query_get_need (GstQuery *query);
 
+/* Portions of a stream of features, in video frames: the first one, and each later one. */
+typedef struct
+{
+  guint first, further;
+} GstAvatarPortions;
+
+/* Downstream, from avataraudioenc: the features that a window of the denoiser needs. Upstream, from
+ * avatardenoise: the features that come at once. Returns %FALSE if nobody answers. */
+gboolean gst_avatar_query_portions (GstPad *pad, GstAvatarPortions *portions);
+/* Answers that query. %FALSE: another query. */
+gboolean gst_avatar_query_answer_portions (GstQuery *query, const GstAvatarPortions *portions);
+
 /**
  * gst_avatar_query_upstream_failed:
  * @sinkpad: sink pad of the element that asks

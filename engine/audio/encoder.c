@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Stage 1. Samples are collected until a window is complete and can be encoded. The hidden states
  * are the features of the frames in the middle of the window, ten steps of 20 ms for each frame. Up
- * to `context` frames on both sides are encoded as well, so windows overlap. The features depend on
- * the samples only, not on how they were split into pushes. */
+ * to `context` frames before and `lookahead` frames after it are encoded as well, so windows
+ * overlap. The features depend on the samples only, not on how they were split into pushes. */
 #include "engine/audio/encoder.h"
 
 #include "engine/audio/mel.h"
@@ -48,12 +48,15 @@ struct _AvatarAudioEncoder
   AvatarWeights *weights;
   AvatarWhisperWeights *params; /* bound to @weights */
   Net net;
-  guint window, context, max_frames; /* in frames; max_frames: at most encoded at once */
+  guint window, first_window; /* in frames, like the next two; 0: the longest */
+  guint context, lookahead;   /* before and after a window */
+  guint max_frames;           /* at most encoded at once */
   guint frame_samples;
 
   GArray *samples; /* float */
   gsize head;      /* index of the first sample of the next window */
   gboolean drained;
+  gboolean started;  /* the first window of the stream was encoded */
   guint first_frame; /* first frame of the next window without features yet */
   guint next, end;   /* range of frames of the last window that are ready */
   guint64 n_non_finite;
@@ -166,6 +169,38 @@ avatar_audio_settings_init (AvatarAudioSettings *settings, AvatarModel *model)
 }
 
 static gboolean
+check_window (const AvatarAudioEncoder *self, guint window, GError **error)
+{
+  if (window <= self->max_frames)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "an audio window of %u frames is longer than the %u frames that the model encodes at once; "
+      "choose 1 to %u, or 0 for the maximum",
+      window, self->max_frames, self->max_frames);
+  return FALSE;
+}
+
+static gboolean
+check_context (const AvatarAudioEncoder *self, GError **error)
+{
+  /* Each is checked before the sum, which may overflow. */
+  if (self->context < self->max_frames && self->lookahead < self->max_frames
+      && self->context + self->lookahead < self->max_frames)
+    return TRUE;
+  if (self->context == self->lookahead)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "an audio context of %u frames on both sides leaves none of the %u frames that the model "
+        "encodes at once; choose at most %u",
+        self->context, self->max_frames, (self->max_frames - 1) / 2);
+  else
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "an audio context of %u frames before a window and a look-ahead of %u frames after it leave "
+        "none of the %u frames that the model encodes at once; choose at most %u for both together",
+        self->context, self->lookahead, self->max_frames, self->max_frames - 1);
+  return FALSE;
+}
+
+static gboolean
 apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, GError **error)
 {
   AvatarAudioSettings defaults;
@@ -177,23 +212,14 @@ apply_settings (AvatarAudioEncoder *self, const AvatarAudioSettings *settings, G
     return FALSE;
   self->max_frames = count_positions (self->model);
   self->context = settings->context_frames;
+  self->lookahead = settings->lookahead_frames < 0
+      ? 0
+      : (guint) settings->lookahead_frames ?: settings->context_frames;
   self->window = settings->window_frames;
+  self->first_window = settings->first_window_frames ?: settings->window_frames;
   self->net.upstream_rounding = settings->upstream_rounding;
-  if (self->window > self->max_frames) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "an audio window of %u frames is longer than the %u frames that the model encodes at once; "
-        "choose 1 to %u, or 0 for the maximum",
-        self->window, self->max_frames, self->max_frames);
-    return FALSE;
-  }
-  if (self->context >= (self->max_frames + 1) / 2) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "an audio context of %u frames on both sides leaves none of the %u frames that the model "
-        "encodes at once; choose at most %u",
-        self->context, self->max_frames, (self->max_frames - 1) / 2);
-    return FALSE;
-  }
-  return TRUE;
+  return check_window (self, self->window, error) && check_window (self, self->first_window, error)
+      && check_context (self, error);
 }
 
 static gboolean
@@ -281,14 +307,22 @@ avatar_audio_encoder_push (AvatarAudioEncoder *self, const float *samples, gsize
   return TRUE;
 }
 
+/* Returns the wanted length of the next window; 0: the longest. */
+static guint
+get_wanted_frames (AvatarAudioEncoder *self)
+{
+  return self->started ? self->window : self->first_window;
+}
+
 /* Returns the length of the next window in frames, unless the audio ends in it: context, frames
- * that get features, context. */
+ * that get features, look-ahead. */
 static guint
 count_window_frames (AvatarAudioEncoder *self)
 {
-  guint around = self->first_frame + self->context, available = self->max_frames - around;
+  guint around = self->first_frame + self->lookahead, available = self->max_frames - around;
+  guint wanted = get_wanted_frames (self);
 
-  return around + (self->window ? MIN (self->window, available) : available);
+  return around + (wanted ? MIN (wanted, available) : available);
 }
 
 /* Returns TRUE if the next window is complete, and sets @window. */
@@ -298,7 +332,7 @@ get_next_window (AvatarAudioEncoder *self, Window *window)
   gsize waiting = self->samples->len - self->head;
   gsize whole = (gsize) count_window_frames (self) * self->frame_samples;
   /* a clip that fills the longest window exactly is one window: waits for a further sample */
-  gboolean full = self->window ? waiting >= whole : waiting > whole;
+  gboolean full = get_wanted_frames (self) ? waiting >= whole : waiting > whole;
 
   *window = (Window){ .n_samples = MIN (waiting, whole), .last = self->drained && !full };
   return full || (window->last && waiting > (gsize) self->first_frame * self->frame_samples);
@@ -336,7 +370,7 @@ encode_window (AvatarAudioEncoder *self, const Window *window, GError **error)
 {
   gsize n = window->n_samples;
   guint frames = (n + self->frame_samples - 1) / self->frame_samples;
-  guint end = window->last ? frames : frames - self->context;
+  guint end = window->last ? frames : frames - self->lookahead;
 
   net_run (&self->net, self->ops, &g_array_index (self->samples, float, self->head), n);
   if (!check_finite (self, error))
@@ -344,6 +378,7 @@ encode_window (AvatarAudioEncoder *self, const Window *window, GError **error)
   self->next = self->first_frame;
   self->end = end;
   self->first_frame = window->last ? 0 : MIN (end, self->context);
+  self->started = TRUE;
   consume_samples (self,
       window->last ? n : (gsize) (end - self->first_frame) * self->frame_samples);
   return TRUE;
@@ -397,7 +432,7 @@ avatar_audio_encoder_reset (AvatarAudioEncoder *self)
   g_clear_error (&self->ops->error);
   g_array_set_size (self->samples, 0);
   self->head = 0;
-  self->drained = FALSE;
+  self->drained = self->started = FALSE;
   self->first_frame = self->next = self->end = 0;
   self->n_non_finite = 0;
 }

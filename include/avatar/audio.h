@@ -30,12 +30,16 @@ typedef struct _AvatarAudioEncoder AvatarAudioEncoder;
 /**
  * AvatarAudioSettings:
  * @window_frames: length of a window in video frames (40 ms). Features come out a window at a time,
- *   when the window and @context_frames frames after it were pushed, so the latency is the sum of
- *   both. 0: the longest window, which with its context fills the 750 frames (30 s) that the model
- *   encodes at once, as upstream does
+ *   when the window and the look-ahead after it were pushed, so the latency is the sum of both. 0:
+ *   the longest window, which with its context fills the 750 frames (30 s) that the model encodes
+ *   at once, as upstream does
  * @context_frames: number of video frames before and after a window that are encoded with it, as
  *   far as they exist, so that windows join without a seam
  * @upstream_rounding: rounds the spectrogram to 16 bits, as upstream does
+ * @lookahead_frames: number of video frames after a window that are encoded with it, if it differs
+ *   from that before. 0: @context_frames; %AVATAR_AUDIO_NO_LOOKAHEAD: none
+ * @first_window_frames: length of the first window of a stream in video frames. 0: @window_frames.
+ *   A denoiser needs more features for its first window than for each later one
  *
  * Settings of an encoder. Fill them with avatar_audio_settings_init() first.
  *
@@ -47,8 +51,10 @@ struct _AvatarAudioSettings
   guint window_frames;
   guint context_frames;
   gboolean upstream_rounding;
+  gint lookahead_frames;
+  guint first_window_frames;
   /*< private >*/
-  gpointer _reserved[4];
+  gpointer _reserved[3];
 };
 
 /**
@@ -59,6 +65,15 @@ struct _AvatarAudioSettings
  * Since: 0.1
  */
 #define AVATAR_AUDIO_CONTEXT_DEFAULT 25
+
+/**
+ * AVATAR_AUDIO_NO_LOOKAHEAD:
+ *
+ * Look-ahead of #AvatarAudioSettings for windows that do not wait for audio after them.
+ *
+ * Since: 0.1
+ */
+#define AVATAR_AUDIO_NO_LOOKAHEAD (-1)
 
 /**
  * avatar_audio_settings_init:

@@ -146,14 +146,21 @@ read_speech (gsize *n)
 }
 
 static AvatarAudioEncoder *
-make_encoder (guint window, guint context)
+make_encoder_with (const AvatarAudioSettings *settings)
 {
-  const AvatarAudioSettings settings = { .window_frames = window, .context_frames = context };
   GError *error = NULL;
-  AvatarAudioEncoder *encoder = avatar_audio_encoder_new (model, device, &settings, &error);
+  AvatarAudioEncoder *encoder = avatar_audio_encoder_new (model, device, settings, &error);
 
   g_assert_no_error (error);
   return encoder;
+}
+
+static AvatarAudioEncoder *
+make_encoder (guint window, guint context)
+{
+  const AvatarAudioSettings settings = { .window_frames = window, .context_frames = context };
+
+  return make_encoder_with (&settings);
 }
 
 /* Pulls one feature tensor, and checks what the encoder says before and after. */
@@ -273,6 +280,68 @@ test_latency (void)
   avatar_audio_encoder_push (encoder, samples, n_frames * FRAME, NULL);
   early = encode (encoder, NULL, 0, 1);
   g_assert_cmpmem (early->data, early->len * 4, late->data, late->len * 4);
+}
+
+/* Features wait for the look-ahead, not for the context; the first window has its own length. The
+ * number of all features does not depend on it. */
+static void
+test_lookahead (void)
+{
+  static const struct
+  {
+    AvatarAudioSettings settings;
+    guint first, further, lookahead; /* expected, in frames */
+  } cases[] = {
+    { { .window_frames = 12, .context_frames = 25, .lookahead_frames = 3 }, 12, 12, 3 },
+    { { .window_frames = 12, .context_frames = 5, .lookahead_frames = AVATAR_AUDIO_NO_LOOKAHEAD },
+        12, 12, 0 },
+    { { .window_frames = 8, .context_frames = 4, .lookahead_frames = 9, .first_window_frames = 13 },
+        13, 8, 9 },
+    { { .window_frames = 8, .context_frames = 2, .first_window_frames = 13 }, 13, 8, 2 },
+  };
+  const guint n_frames = 50;
+  g_autofree float *samples = NULL;
+  gsize n;
+
+  samples = read_speech (&n);
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (AvatarAudioEncoder) encoder = make_encoder_with (&cases[i].settings);
+    g_autoptr (GArray) features = g_array_new (FALSE, FALSE, sizeof (float));
+
+    for (guint at = 0; at < n_frames; at++) {
+      guint expected = 0;
+
+      avatar_audio_encoder_push (encoder, samples + at * FRAME, FRAME, NULL);
+      g_assert_true (pull_all (encoder, features, NULL));
+      for (guint end = cases[i].first; end + cases[i].lookahead <= at + 1; end += cases[i].further)
+        expected = end;
+      g_assert_cmpuint (features->len, ==, expected * feature_floats);
+    }
+    avatar_audio_encoder_drain (encoder, NULL);
+    g_assert_true (pull_all (encoder, features, NULL));
+    g_assert_cmpuint (features->len, ==, n_frames * feature_floats);
+  }
+}
+
+/* A look-ahead as long as the context gives the same features as none that is set. */
+static void
+test_lookahead_default (void)
+{
+  const AvatarAudioSettings same = { .window_frames = 20,
+    .context_frames = 10,
+    .lookahead_frames = 10,
+    .first_window_frames = 20 };
+  g_autoptr (AvatarAudioEncoder) encoder = make_encoder (20, 10);
+  g_autoptr (AvatarAudioEncoder) explicit = make_encoder_with (&same);
+  g_autoptr (GArray) expected = NULL;
+  g_autoptr (GArray) found = NULL;
+  g_autofree float *samples = NULL;
+  gsize n;
+
+  samples = read_speech (&n);
+  expected = encode (encoder, samples, 90 * FRAME, 90 * FRAME);
+  found = encode (explicit, samples, 90 * FRAME, 90 * FRAME);
+  g_assert_cmpmem (found->data, found->len * 4, expected->data, expected->len * 4);
 }
 
 /* A window is due as soon as its samples are there; its features are ready once it is computed. */
@@ -412,7 +481,9 @@ static void
 test_errors (void)
 {
   const AvatarAudioSettings long_window = { .window_frames = 751, .context_frames = 25 },
-                            no_middle = { .window_frames = 50, .context_frames = 375 };
+                            no_middle = { .window_frames = 50, .context_frames = 375 },
+                            long_first = { .window_frames = 50, .first_window_frames = 751 },
+                            long_lookahead = { .context_frames = 25, .lookahead_frames = 725 };
   g_autoptr (AvatarAudioEncoder) encoder = make_encoder (0, 25);
   g_autofree float *one = g_new (float, feature_floats);
   GError *error = NULL;
@@ -423,6 +494,13 @@ test_errors (void)
   g_clear_error (&error);
   g_assert_null (avatar_audio_encoder_new (model, device, &no_middle, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_audio_encoder_new (model, device, &long_first, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_null (avatar_audio_encoder_new (model, device, &long_lookahead, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "look-ahead of 725"));
   g_clear_error (&error);
   g_assert_true (avatar_audio_encoder_drain (encoder, NULL));
   g_assert_false (avatar_audio_encoder_push (encoder, &sample, 1, &error));
@@ -509,6 +587,8 @@ main (int argc, char **argv)
   g_test_add_func ("/audio/demo", test_demo);
   g_test_add_func ("/audio/push-sizes", test_push_sizes);
   g_test_add_func ("/audio/latency", test_latency);
+  g_test_add_func ("/audio/lookahead", test_lookahead);
+  g_test_add_func ("/audio/lookahead-default", test_lookahead_default);
   g_test_add_func ("/audio/n-ready", test_n_ready);
   g_test_add_func ("/audio/longest", test_longest);
   g_test_add_func ("/audio/short", test_short);

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Latency: how much audio the elements need before something comes out, and what they answer to the
+ * LATENCY query. */
+#include "support.h"
+
+#define AUDIO_CAPS "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved"
+#define FRAME (40 * GST_MSECOND)
+
+/* Pushes the audio of video frame @i. */
+static void
+push_frame (GstHarness *h, guint i)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, 640 * sizeof (float), NULL);
+
+  gst_buffer_memset (buffer, 0, 0, 640 * sizeof (float));
+  GST_BUFFER_PTS (buffer) = i * FRAME;
+  GST_BUFFER_DURATION (buffer) = FRAME;
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+}
+
+static GstHarness *
+harness_new (const gchar *launch)
+{
+  g_autofree gchar *reference = sample_path ("portrait.png");
+  g_autofree gchar *whole = g_strdup_printf (launch, reference);
+  GstHarness *h = gst_harness_new_parse (whole);
+
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  return h;
+}
+
+static GstPadProbeReturn
+count_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  ++*(guint *) data;
+  return GST_PAD_PROBE_OK;
+}
+
+/* Pushes @n frames of audio from frame @from on, and expects features after the last one only. */
+static void
+expect_features (GstHarness *h, const guint *n_features, guint from, guint n, guint expected)
+{
+  guint before = *n_features;
+
+  for (guint i = 0; i < n; i++) {
+    fail_unless_equals_int (*n_features, before);
+    push_frame (h, from + i);
+  }
+  fail_unless_equals_int (*n_features, before + expected);
+}
+
+static void
+expect_latents (GstHarness *h, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    gst_buffer_unref (gst_harness_pull (h));
+}
+
+/* With aligned windows, latents come as soon as the audio of a window of the denoiser and the
+ * look-ahead are there: 4 x 4 - 3 and 3 frames for the first window, 4 x (4 - 1) for the next. */
+GST_START_TEST (test_aligned)
+{
+  GstHarness *h = harness_new ("avataraudioenc name=enc align-windows=true lookahead=3 "
+                               "! avatardenoise steps=1 window-latents=4 overlap=1 reference=%s "
+                               "! capsfilter caps=\"" SMALL_LATENTS "\"");
+  GstElement *enc = gst_harness_find_element (h, "avataraudioenc");
+  GstPad *pad = gst_element_get_static_pad (enc, "src");
+  guint n_features = 0;
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, count_buffer, &n_features, NULL);
+  expect_features (h, &n_features, 0, 16, 13);
+  expect_latents (h, 4);
+  expect_features (h, &n_features, 16, 12, 12);
+  expect_latents (h, 3);
+  expect_features (h, &n_features, 28, 12, 12);
+  expect_latents (h, 3);
+  gst_object_unref (pad);
+  gst_object_unref (enc);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Without a denoiser that tells its windows, the properties apply. */
+GST_START_TEST (test_not_aligned)
+{
+  GstHarness *h = harness_new ("avataraudioenc align-windows=true window-frames=5 "
+                               "first-window-frames=7 context=4 lookahead=0");
+
+  for (guint i = 0; i < 12; i++)
+    push_frame (h, i);
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), 12);
+  push_frame (h, 12);
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), 12);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* The encoder's latency is its longest window and the look-ahead. */
+GST_START_TEST (test_encoder_query)
+{
+  static const struct
+  {
+    const gchar *launch;
+    guint frames;
+  } cases[] = {
+    { "avataraudioenc window-frames=8 first-window-frames=13 context=25 lookahead=3", 13 + 3 },
+    { "avataraudioenc window-frames=25 context=5", 25 + 5 },
+    { "avataraudioenc window-frames=25 context=5 lookahead=0", 25 },
+    { "avataraudioenc", 750 + 25 },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    GstHarness *h = harness_new (cases[i].launch);
+
+    fail_unless_equals_uint64 (gst_harness_query_latency (h), cases[i].frames * FRAME);
+    gst_harness_teardown (h);
+  }
+}
+GST_END_TEST;
+
+static Suite *
+latency_suite (void)
+{
+  Suite *suite = suite_create ("latency");
+  TCase *tc = tcase_create ("general");
+
+  suite_add_tcase (suite, tc);
+  tcase_add_test (tc, test_aligned);
+  tcase_add_test (tc, test_not_aligned);
+  tcase_add_test (tc, test_encoder_query);
+  return suite;
+}
+
+GST_CHECK_MAIN (latency);
