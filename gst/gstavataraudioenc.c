@@ -209,6 +209,7 @@ gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
       break;
     case GST_EVENT_FLUSH_STOP:
       gst_avatar_audio_enc_restart (self);
+      gst_avatar_processing_element_restart (&self->client.processing, GST_ELEMENT (self));
       break;
     case GST_EVENT_GAP:
       if (self->encoder && self->pool)
@@ -276,6 +277,8 @@ gst_avatar_audio_enc_query (GstBaseTransform *trans, GstPadDirection direction, 
     gst_query_parse_latency (query, &live, &min, &max);
     own = gst_avatar_audio_enc_frames_to_time (self,
         MAX (portions.first, portions.further) + lookahead);
+    own += gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), live,
+        0);
     gst_query_set_latency (query, live, min + own,
         GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);
   }
@@ -546,6 +549,15 @@ install_properties (GObjectClass *object_class)
    *
    * Statistics of the newest window or tile: a #GstStructure with the fields of the element message
    * "avatar-window".
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarAudioEnc:processing-latency:
+   *
+   * Time for computing a window in the answer to the LATENCY query. If it is measured, the first
+   * window of a live stream sets it, later ones only raise it, and a LATENCY message tells each
+   * change. While nothing was measured, and if the pipeline is not live, it is 0.
    *
    * Since: 0.1
    */

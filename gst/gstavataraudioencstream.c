@@ -121,6 +121,8 @@ report_batch (GstAvatarAudioEnc *self)
     return;
   gst_avatar_engine_client_set_stats (&self->client, GST_ELEMENT (self),
       gst_avatar_report_window (GST_ELEMENT (self), self->client.engine->device, &window));
+  gst_avatar_processing_element_add (&self->client.processing, GST_ELEMENT (self),
+      window.compute_time, window.duration);
   self->n_batches++;
   self->batch_frames = 0;
   self->batch_time = 0;

@@ -117,6 +117,7 @@ flush_stop (GstAvatarDenoise *self)
   g_autoptr (GstCaps) caps = gst_pad_get_current_caps (self->sinkpad);
 
   gst_avatar_denoise_task_restart (self);
+  gst_avatar_processing_element_restart (&self->client.processing, GST_ELEMENT (self));
   start_computing (self);
   /* Repeats the caps event, which the flush may have dropped; upstream does not send it again. */
   if (caps && !(self->have_reference && gst_caps_is_equal (caps, self->caps)))
@@ -225,13 +226,56 @@ gst_avatar_denoise_sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
   }
 }
 
+/* Returns how many video frames a feature waits for the last one of its window. @arriving: features
+ * that come at once. They have waited for each other already; if each window ends with such a
+ * portion, they do not wait again. */
+static guint
+count_waiting (const GstAvatarPortions *windows, const GstAvatarPortions *arriving)
+{
+  guint longest = 0, begin = 0, end = windows->first, before;
+
+  for (guint i = 0; i <= arriving->further; i++) { /* then the pattern repeats */
+    guint portions = end > arriving->first
+        ? (end - arriving->first + arriving->further - 1) / arriving->further
+        : 0;
+
+    longest = MAX (longest, arriving->first + portions * arriving->further - begin);
+    begin = end;
+    end += windows->further;
+  }
+  before = MAX (arriving->first, arriving->further);
+  return longest > before ? longest - before : 0;
+}
+
+/* Adds the time that features wait, and the time to compute a window. Without measurement that is
+ * the duration of a window: slower devices cannot process live sources. */
+static void
+add_latency (GstAvatarDenoise *self, GstQuery *query)
+{
+  const AvatarModelInfo *info = self->client.engine->info;
+  GstClockTime min, max, own, queued, window;
+  GstAvatarPortions windows, arriving;
+  gboolean live;
+  guint waiting;
+
+  gst_query_parse_latency (query, &live, &min, &max);
+  gst_avatar_denoise_get_portions (self, &windows);
+  window = gst_util_uint64_scale_int (windows.first, GST_SECOND, info->fps);
+  waiting = windows.first;
+  if (live && windows.further > 0 && gst_avatar_query_portions (self->sinkpad, &arriving))
+    waiting = count_waiting (&windows, &arriving);
+  own = gst_util_uint64_scale_int (waiting, GST_SECOND, info->fps)
+      + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), live,
+          window);
+  queued = gst_util_uint64_scale_int (MAX_QUEUED_FEATURES, GST_SECOND, info->fps);
+  gst_query_set_latency (query, live, min + own,
+      GST_CLOCK_TIME_IS_VALID (max) ? max + own + queued : GST_CLOCK_TIME_NONE);
+}
+
 static gboolean
 gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
-  GstClockTime min, max, own, queued;
-  gboolean live;
-  guint window;
 
   if (gst_avatar_engine_client_query (&self->client, GST_ELEMENT (self), query))
     return TRUE;
@@ -239,21 +283,8 @@ gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
     return TRUE;
   if (!gst_pad_query_default (pad, parent, query))
     return FALSE;
-  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY && self->client.engine) {
-    const AvatarModelInfo *info = self->client.engine->info;
-    gst_query_parse_latency (query, &live, &min, &max);
-    GST_OBJECT_LOCK (self);
-    window = (self->has_active ? self->active.window_latents : self->props.window_latents)
-        ?: info->window_latents;
-    GST_OBJECT_UNLOCK (self);
-    /* The same time again for computing; slower devices cannot process live sources. */
-    own = 2
-        * gst_util_uint64_scale_int (gst_avatar_denoise_first_frame (window), GST_SECOND,
-            info->fps);
-    queued = gst_util_uint64_scale_int (MAX_QUEUED_FEATURES, GST_SECOND, info->fps);
-    gst_query_set_latency (query, live, min + own,
-        GST_CLOCK_TIME_IS_VALID (max) ? max + own + queued : GST_CLOCK_TIME_NONE);
-  }
+  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY && self->client.engine)
+    add_latency (self, query);
   return TRUE;
 }
 
@@ -477,6 +508,16 @@ gst_avatar_denoise_class_init (GstAvatarDenoiseClass *klass)
    *
    * Statistics of the newest window or tile: a #GstStructure with the fields of the element message
    * "avatar-window".
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarDenoise:processing-latency:
+   *
+   * Time for computing a window in the answer to the LATENCY query. If it is measured, the first
+   * window of a live stream sets it, later ones only raise it, and a LATENCY message tells each
+   * change. While nothing was measured, and if the pipeline is not live, it is the duration of a
+   * window.
    *
    * Since: 0.1
    */

@@ -254,6 +254,8 @@ report_window (GstAvatarDenoise *self)
   window.uploaded = stats.uploaded;
   gst_avatar_engine_client_set_stats (&self->client, GST_ELEMENT (self),
       gst_avatar_report_window (GST_ELEMENT (self), self->client.engine->device, &window));
+  gst_avatar_processing_element_add (&self->client.processing, GST_ELEMENT (self),
+      window.compute_time, window.duration);
 }
 
 /* Pushes the latents that were held back. */

@@ -34,6 +34,8 @@ gst_avatar_engine_install_properties (GObjectClass *klass)
           "Statistics of the newest window or tile, with the fields of the element message "
           "avatar-window; memory-now, memory-peak and budget are current values",
           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+  g_object_class_install_property (klass, GST_AVATAR_PROP_PROCESSING_LATENCY,
+      gst_avatar_processing_param_spec ());
 }
 
 void
@@ -41,6 +43,7 @@ gst_avatar_engine_client_init (GstAvatarEngineClient *client)
 {
   client->device = g_strdup (DEFAULT_DEVICE);
   client->budget = g_strdup (DEFAULT_BUDGET);
+  gst_avatar_processing_init (&client->processing);
 }
 
 void
@@ -83,7 +86,7 @@ gboolean
 gst_avatar_engine_client_set_property (GstAvatarEngineClient *client, GstElement *element,
     const GValue *value, GParamSpec *pspec)
 {
-  gboolean ours = TRUE, too_late = FALSE;
+  gboolean ours = TRUE, too_late = FALSE, latency_changed = FALSE;
   GError *error = NULL;
 
   if (gst_avatar_aliases_set (&client->aliases, element, pspec, value))
@@ -100,6 +103,10 @@ gst_avatar_engine_client_set_property (GstAvatarEngineClient *client, GstElement
     case GST_AVATAR_PROP_BUDGET:
       set_budget (client, g_value_get_string (value), &error);
       break;
+    case GST_AVATAR_PROP_PROCESSING_LATENCY:
+      latency_changed = client->engine && client->processing.fixed != g_value_get_uint64 (value);
+      client->processing.fixed = g_value_get_uint64 (value);
+      break;
     default:
       ours = FALSE;
       break;
@@ -107,6 +114,8 @@ gst_avatar_engine_client_set_property (GstAvatarEngineClient *client, GstElement
   GST_OBJECT_UNLOCK (element);
   if (too_late)
     gst_avatar_report_too_late (element, pspec->name);
+  if (latency_changed)
+    gst_element_post_message (element, gst_message_new_latency (GST_OBJECT (element)));
   if (error)
     gst_avatar_report_warning (element, error);
   return ours;
@@ -147,6 +156,9 @@ gst_avatar_engine_client_get_property (GstAvatarEngineClient *client, GstElement
       break;
     case GST_AVATAR_PROP_STATS:
       g_value_take_boxed (value, stats_now (client));
+      break;
+    case GST_AVATAR_PROP_PROCESSING_LATENCY:
+      g_value_set_uint64 (value, client->processing.fixed);
       break;
     default:
       ours = FALSE;
@@ -283,6 +295,7 @@ use_engine (GstAvatarEngineClient *client, GstElement *element, GstAvatarEngine 
   gboolean ok;
 
   GST_OBJECT_LOCK (element);
+  gst_avatar_processing_reset (&client->processing);
   ok = gst_avatar_engine_request_budget (engine, client, client->budget, error);
   if (ok)
     client->engine = engine;

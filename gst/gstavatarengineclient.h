@@ -6,6 +6,7 @@
 
 #include "gst/gstavataraliases.h"
 #include "gst/gstavatarengine.h"
+#include "gst/gstavatarprocessing.h"
 
 G_BEGIN_DECLS
 
@@ -19,6 +20,7 @@ typedef struct
   GstAvatarEngine *engine;
   GstStructure *stats;
   GstAvatarAliases aliases;
+  GstAvatarProcessing processing; /* time for computing, in the LATENCY query */
   /* from contexts */
   GstAvatarEngine *context_engine;
   gchar *context_model, *context_device;
@@ -31,10 +33,11 @@ enum
   GST_AVATAR_PROP_DEVICE,
   GST_AVATAR_PROP_BUDGET,
   GST_AVATAR_PROP_STATS,
+  GST_AVATAR_PROP_PROCESSING_LATENCY,
   GST_AVATAR_PROP_LAST
 };
 
-/* Installs model, device, vram-budget and stats. */
+/* Installs model, device, vram-budget, stats and processing-latency. */
 void gst_avatar_engine_install_properties (GObjectClass *klass);
 void gst_avatar_engine_client_init (GstAvatarEngineClient *client);
 void gst_avatar_engine_client_clear (GstAvatarEngineClient *client, GstElement *element);

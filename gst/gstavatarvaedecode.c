@@ -172,6 +172,7 @@ flush_stop (GstAvatarVaeDecode *self)
   g_autoptr (GstCaps) caps = gst_pad_get_current_caps (self->sinkpad);
 
   gst_avatar_vae_decode_task_restart (self);
+  gst_avatar_processing_element_restart (&self->client.processing, GST_ELEMENT (self));
   GST_OBJECT_LOCK (self);
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
   GST_OBJECT_UNLOCK (self);
@@ -445,6 +446,16 @@ install_properties (GObjectClass *object_class)
    *
    * Statistics of the newest window or tile: a #GstStructure with the fields of the element message
    * "avatar-window".
+   *
+   * Since: 0.1
+   */
+  /**
+   * GstAvatarVaeDecode:processing-latency:
+   *
+   * Time for computing a tile in the answer to the LATENCY query. If it is measured, the first
+   * tile of a live stream sets it, later ones only raise it, and a LATENCY message tells each
+   * change. While nothing was measured, and if the pipeline is not live, it is the duration of a
+   * tile.
    *
    * Since: 0.1
    */

@@ -146,8 +146,9 @@ query_seeking (GstAvatarVaeDecode *self, const GstVideoInfo *info, GstQuery *que
   return TRUE;
 }
 
-/* Adds the time until the last latent of a tile arrives, and the duration of a further tile for
- * computing. As much is also buffered: latents of a tile, and frames of the previous one. */
+/* Adds the time until the last latent of a tile arrives, and that for computing: the duration of a
+ * further tile, unless it was measured. As much is also buffered: latents of a tile, and frames of
+ * the previous one. */
 static void
 add_latency (GstAvatarVaeDecode *self, GstQuery *query)
 {
@@ -158,7 +159,9 @@ add_latency (GstAvatarVaeDecode *self, GstQuery *query)
 
   gst_query_parse_latency (query, &live, &min, &max);
   gst_avatar_vae_decode_get_tile (self, &tile, &further);
-  own = gst_util_uint64_scale_int (tile + further, GST_SECOND, info->fps);
+  own = gst_util_uint64_scale_int (tile, GST_SECOND, info->fps)
+      + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), live,
+          gst_util_uint64_scale_int (further, GST_SECOND, info->fps));
   gst_query_set_latency (query, live, min + own,
       GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);
 }

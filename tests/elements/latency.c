@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Latency: how much audio the elements need before something comes out, and what they answer to the
  * LATENCY query. */
+#include "gst/gstavatarprocessing.h"
 #include "support.h"
 
 #define AUDIO_CAPS "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved"
@@ -118,6 +119,124 @@ GST_START_TEST (test_encoder_query)
 }
 GST_END_TEST;
 
+/* The first window sets the time, with a margin of a half, in video frames. Later ones only raise
+ * it, and only if two of the last eight are longer. */
+GST_START_TEST (test_measured)
+{
+  const GstClockTime longest = 20 * FRAME, assumed = 13 * FRAME;
+  GstAvatarProcessing p;
+
+  gst_avatar_processing_init (&p);
+  p.live = TRUE;
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), assumed);
+  fail_unless (gst_avatar_processing_add (&p, 3 * FRAME + 1, longest)); /* x 1.5, rounded up */
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), 5 * FRAME);
+  for (guint i = 0; i < 20; i++)
+    fail_if (gst_avatar_processing_add (&p, FRAME, longest));
+  fail_if (gst_avatar_processing_add (&p, 9 * FRAME, longest));
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), 5 * FRAME);
+  fail_unless (gst_avatar_processing_add (&p, 8 * FRAME, longest));
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), 12 * FRAME);
+  /* more latency does not help a stage that is slower than real time */
+  gst_avatar_processing_add (&p, 50 * FRAME, longest);
+  fail_unless (gst_avatar_processing_add (&p, 50 * FRAME, longest));
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), longest);
+  fail_if (gst_avatar_processing_add (&p, 50 * FRAME, longest));
+  gst_avatar_processing_restart (&p);
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), longest);
+  fail_unless (gst_avatar_processing_add (&p, FRAME, longest));
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, assumed), 2 * FRAME);
+}
+GST_END_TEST;
+
+/* Pipelines that are not live keep the assumption; the property replaces both. */
+GST_START_TEST (test_not_measured)
+{
+  GstAvatarProcessing p;
+
+  gst_avatar_processing_init (&p);
+  fail_if (gst_avatar_processing_add (&p, FRAME, 20 * FRAME));
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, 13 * FRAME), 13 * FRAME);
+  p.fixed = 7;
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, 13 * FRAME), 7);
+  p.live = TRUE;
+  fail_if (gst_avatar_processing_add (&p, 50 * FRAME, 60 * FRAME));
+  fail_unless_equals_uint64 (gst_avatar_processing_get (&p, 13 * FRAME), 7);
+}
+GST_END_TEST;
+
+#define CHAIN(encoder, denoiser)                                              \
+  "avataraudioenc " encoder " ! avatardenoise steps=1 reference=%s " denoiser \
+  " ! capsfilter caps=\"" SMALL_LATENTS "\""
+#define FIXED " processing-latency=100000000 "
+
+/* Window and look-ahead, the wait for the end of a later window of the encoder, and computing. */
+GST_START_TEST (test_chain_query)
+{
+  static const struct
+  {
+    const gchar *launch;
+    GstClockTime latency;
+  } cases[] = {
+    { CHAIN ("align-windows=true lookahead=3", "window-latents=4 overlap=1"),
+        (13 + 3 + 13) * FRAME },
+    { CHAIN ("align-windows=true lookahead=3" FIXED, "window-latents=4 overlap=1" FIXED),
+        (13 + 3 + 5) * FRAME },
+    { CHAIN ("window-frames=25 context=5" FIXED, "window-latents=7 overlap=2" FIXED),
+        (25 + 5 + 15 + 5) * FRAME },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    GstHarness *h = harness_new (cases[i].launch);
+
+    fail_unless_equals_uint64 (gst_harness_query_latency (h), cases[i].latency);
+    gst_harness_teardown (h);
+  }
+}
+GST_END_TEST;
+
+static guint
+count_latency_messages (GstBus *bus, GstElement *from)
+{
+  GstMessage *message;
+  guint n = 0;
+
+  while ((message = gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY))) {
+    n += GST_MESSAGE_SRC (message) == GST_OBJECT (from) ? 1 : 0;
+    gst_message_unref (message);
+  }
+  return n;
+}
+
+/* A message tells that the first window has changed the answer, which is then at most the
+ * assumption and in whole frames, whatever the speed of the machine. */
+GST_START_TEST (test_reposted)
+{
+  GstHarness *h
+      = harness_new (CHAIN ("align-windows=true lookahead=3" FIXED, "window-latents=4 overlap=1"));
+  GstElement *denoise = gst_harness_find_element (h, "avatardenoise");
+  g_autoptr (GstBus) bus = gst_bus_new ();
+  const GstClockTime fixed = (13 + 3) * FRAME + 100 * GST_MSECOND;
+  GstClockTime before, after;
+
+  gst_element_set_bus (h->element, bus);
+  before = gst_harness_query_latency (h);
+  fail_unless_equals_uint64 (before, fixed + 13 * FRAME);
+  for (guint i = 0; i < 16; i++)
+    push_frame (h, i);
+  expect_latents (h, 4);
+  after = gst_harness_query_latency (h);
+  fail_unless (after > fixed && after <= before && (after - fixed) % FRAME == 0);
+  fail_unless_equals_int (count_latency_messages (bus, denoise), 1);
+  g_object_set (denoise, "processing-latency", (guint64) 80 * GST_MSECOND, NULL);
+  fail_unless_equals_int (count_latency_messages (bus, denoise), 1);
+  fail_unless_equals_uint64 (gst_harness_query_latency (h), fixed + 2 * FRAME);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (denoise);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 static Suite *
 latency_suite (void)
 {
@@ -128,6 +247,10 @@ latency_suite (void)
   tcase_add_test (tc, test_aligned);
   tcase_add_test (tc, test_not_aligned);
   tcase_add_test (tc, test_encoder_query);
+  tcase_add_test (tc, test_measured);
+  tcase_add_test (tc, test_not_measured);
+  tcase_add_test (tc, test_chain_query);
+  tcase_add_test (tc, test_reposted);
   return suite;
 }
 
