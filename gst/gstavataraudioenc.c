@@ -277,7 +277,7 @@ gst_avatar_audio_enc_query (GstBaseTransform *trans, GstPadDirection direction, 
     gst_query_parse_latency (query, &live, &min, &max);
     own = gst_avatar_audio_enc_frames_to_time (self,
         MAX (portions.first, portions.further) + lookahead);
-    own += gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), live,
+    own += gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), query,
         0);
     gst_query_set_latency (query, live, min + own,
         GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);

@@ -265,7 +265,7 @@ add_latency (GstAvatarDenoise *self, GstQuery *query)
   if (live && windows.further > 0 && gst_avatar_query_portions (self->sinkpad, &arriving))
     waiting = count_waiting (&windows, &arriving);
   own = gst_util_uint64_scale_int (waiting, GST_SECOND, info->fps)
-      + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), live,
+      + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), query,
           window);
   queued = gst_util_uint64_scale_int (MAX_QUEUED_FEATURES, GST_SECOND, info->fps);
   gst_query_set_latency (query, live, min + own,

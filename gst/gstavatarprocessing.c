@@ -97,11 +97,13 @@ gst_avatar_processing_element_restart (GstAvatarProcessing *self, GstElement *el
 }
 
 GstClockTime
-gst_avatar_processing_element_get (GstAvatarProcessing *self, GstElement *element, gboolean live,
+gst_avatar_processing_element_get (GstAvatarProcessing *self, GstElement *element, GstQuery *query,
     GstClockTime assumed)
 {
   GstClockTime time;
+  gboolean live;
 
+  gst_query_parse_latency (query, &live, NULL, NULL);
   GST_OBJECT_LOCK (element);
   self->live = live;
   time = gst_avatar_processing_get (self, assumed);

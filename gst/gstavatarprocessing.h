@@ -59,9 +59,9 @@ GstClockTime gst_avatar_processing_get (const GstAvatarProcessing *self, GstCloc
 void gst_avatar_processing_element_add (GstAvatarProcessing *self, GstElement *element,
     GstClockTime time, GstClockTime longest);
 void gst_avatar_processing_element_restart (GstAvatarProcessing *self, GstElement *element);
-/* @live: the pipeline is live, as the query says */
+/* @query: the LATENCY query as upstream has answered it, which says if the pipeline is live */
 GstClockTime gst_avatar_processing_element_get (GstAvatarProcessing *self, GstElement *element,
-    gboolean live, GstClockTime assumed);
+    GstQuery *query, GstClockTime assumed);
 
 /* Creates the property processing-latency. */
 GParamSpec *gst_avatar_processing_param_spec (void);

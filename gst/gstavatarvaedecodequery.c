@@ -160,7 +160,7 @@ add_latency (GstAvatarVaeDecode *self, GstQuery *query)
   gst_query_parse_latency (query, &live, &min, &max);
   gst_avatar_vae_decode_get_tile (self, &tile, &further);
   own = gst_util_uint64_scale_int (tile, GST_SECOND, info->fps)
-      + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), live,
+      + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), query,
           gst_util_uint64_scale_int (further, GST_SECOND, info->fps));
   gst_query_set_latency (query, live, min + own,
       GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);
