@@ -190,6 +190,18 @@ avatar_denoiser_is_due (AvatarDenoiser *self)
   return avatar_denoiser_get_n_ready (self) == 0 && has_window (self);
 }
 
+guint
+avatar_denoiser_skip (AvatarDenoiser *self)
+{
+  guint n = self->stream.shape.frames - self->settings.overlap;
+
+  if (!avatar_denoiser_is_due (self) || !self->stream.last_window || self->stream.drained
+      || self->settings.mode == AVATAR_DENOISE_MODE_CLIP)
+    return 0;
+  avatar_latent_stream_skip (&self->stream, n);
+  return n;
+}
+
 AvatarPull
 avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 {

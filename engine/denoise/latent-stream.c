@@ -109,16 +109,31 @@ avatar_latent_stream_emit (AvatarLatentStream *self, const float *z, gint64 fram
   self->emitted++;
 }
 
-void
-avatar_latent_stream_finish_window (AvatarLatentStream *self, float *z, guint64 start)
+/* Sets the start of the last window, and drops the features before it. */
+static void
+set_start (AvatarLatentStream *self, guint64 start)
 {
-  g_free (self->last_window);
-  self->last_window = z;
   self->start = start;
   if (4 * start > self->first_frame) {
     g_array_remove_range (self->features, 0, (4 * start - self->first_frame) * self->n_features);
     self->first_frame = 4 * start;
   }
+}
+
+void
+avatar_latent_stream_finish_window (AvatarLatentStream *self, float *z, guint64 start)
+{
+  g_free (self->last_window);
+  self->last_window = z;
+  set_start (self, start);
+}
+
+void
+avatar_latent_stream_skip (AvatarLatentStream *self, guint n)
+{
+  g_assert (self->last_window && self->pushed >= 4 * (self->start + n));
+  self->emitted += n;
+  set_start (self, self->start + n);
 }
 
 guint

@@ -73,6 +73,9 @@ void avatar_latent_stream_emit (AvatarLatentStream *self, const float *z, gint64
 /* Sets the last window, at @start, and drops the features before it. @z: (transfer full):
  * [channels, frames, h8, w8] */
 void avatar_latent_stream_finish_window (AvatarLatentStream *self, float *z, guint64 start);
+/* Advances the stream by @n latent frames, as if the last window had been that many frames later,
+ * and drops the features before it. There must be a last window, and features up to its end. */
+void avatar_latent_stream_skip (AvatarLatentStream *self, guint n);
 /* Returns the number of ready latent frames. */
 guint avatar_latent_stream_n_ready (const AvatarLatentStream *self);
 /* Copies the next ready latent frame, of which there must be at least one. @latent: (out):

@@ -464,6 +464,23 @@ AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *fea
 AVATAR_API AvatarPull avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error);
 
 /**
+ * avatar_denoiser_skip:
+ * @self: a denoiser
+ *
+ * Skips the window that is due, for a live stream that is too late: drops its features without
+ * computing, and advances the stream as if its new latent frames had been pulled. The next window
+ * continues from the last latent frames that were denoised, as if they were those before it.
+ *
+ * Nothing is skipped if no window is due, before the first window, in clip mode, and after
+ * avatar_denoiser_drain().
+ *
+ * Returns: number of latent frames that were skipped
+ *
+ * Since: 0.1
+ */
+AVATAR_API guint avatar_denoiser_skip (AvatarDenoiser *self);
+
+/**
  * avatar_denoiser_drain:
  * @self: a denoiser
  * @error: return location for a #GError: #AVATAR_ERROR_CANCELLED

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A stream of windows: latent frames that are ready, and copies from the device in a window. */
 #include "engine/backends/fake/fake.h"
+#include "engine/denoise/denoiser-private.h"
 
 #include <avatar/avatar.h>
 #include <math.h>
+#include <string.h>
 
 #define SIZE 64
 #define CHUNK 3
@@ -79,6 +81,84 @@ test_n_ready (void)
   g_assert_cmpuint (avatar_denoiser_get_n_ready (self), ==, 0);
 }
 
+/* Returns a denoiser that gets features with the number of their frame in all values. */
+static AvatarDenoiser *
+start_counting (AvatarModel *model, guint frames)
+{
+  AvatarDenoiser *self = start (model, "cpu", AVATAR_DENOISE_MODE_STREAM, 1);
+  const AvatarModelInfo *info = avatar_model_get_info (model);
+  gsize n = info->feature_steps * info->feature_states * info->feature_channels;
+  g_autofree float *features = g_new (float, n);
+
+  avatar_denoiser_reset (self);
+  for (guint i = 0; i < frames; i++) {
+    for (gsize j = 0; j < n; j++)
+      features[j] = i;
+    g_assert_true (avatar_denoiser_push (self, features, NULL));
+  }
+  return self;
+}
+
+/* Asserts that the first frames of the last window are the last ones of @before. */
+static void
+expect_continued (const AvatarLatentStream *stream, const float *before)
+{
+  gsize plane = avatar_latent_shape_plane (&stream->shape);
+
+  for (gint64 c = 0; c < stream->shape.channels; c++) {
+    const float *first = stream->last_window + c * CHUNK * plane;
+
+    g_assert_cmpmem (first, OVERLAP * plane * sizeof (float),
+        before + (c * CHUNK + CHUNK - OVERLAP) * plane, OVERLAP * plane * sizeof (float));
+  }
+}
+
+/* A skipped window advances the stream; the next one has its own audio, and continues from the
+ * latents of the last one that was denoised. */
+static void
+test_skip (void)
+{
+  const guint step = CHUNK - OVERLAP, n_skipped = 3;
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarDenoiser) self = start_counting (model, FRAMES + 4 * n_skipped * step);
+  const AvatarLatentStream *stream = &self->stream;
+  g_autofree float *before = NULL, *audio = NULL;
+
+  g_assert_true (avatar_denoiser_is_due (self));
+  g_assert_cmpuint (avatar_denoiser_skip (self), ==, 0); /* nothing to continue from */
+  pull (self, 1);
+  g_assert_cmpuint (avatar_denoiser_skip (self), ==, 0); /* latents are ready: not due */
+  pull (self, CHUNK - 1);
+  before = g_memdup2 (stream->last_window, avatar_latent_shape_n (&stream->shape) * sizeof (float));
+  for (guint i = 0; i < n_skipped; i++)
+    g_assert_cmpuint (avatar_denoiser_skip (self), ==, step);
+  g_assert_true (avatar_denoiser_is_due (self));
+  audio = avatar_latent_stream_audio (stream, (n_skipped + 1) * step);
+  g_assert_cmpfloat (audio[0], ==, 4 * (n_skipped + 1) * step);
+  pull (self, step);
+  expect_continued (stream, before);
+  pull (self, LATENTS - CHUNK - step);
+  g_assert_false (avatar_denoiser_is_due (self));
+  g_assert_cmpuint (avatar_denoiser_skip (self), ==, 0);
+  avatar_denoiser_drain (self, NULL);
+  g_assert_false (avatar_denoiser_is_due (self));
+  g_assert_cmpuint (stream->emitted, ==, LATENTS + n_skipped * step);
+}
+
+/* The end of a stream is never skipped, and clip mode has no windows. */
+static void
+test_skip_end (void)
+{
+  g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
+  g_autoptr (AvatarDenoiser) stream = start (model, "cpu", AVATAR_DENOISE_MODE_STREAM, 1);
+  g_autoptr (AvatarDenoiser) clip = start (model, "cpu", AVATAR_DENOISE_MODE_CLIP, 1);
+
+  pull (stream, CHUNK);
+  g_assert_true (avatar_denoiser_is_due (stream));
+  g_assert_cmpuint (avatar_denoiser_skip (stream), ==, 0);
+  g_assert_cmpuint (avatar_denoiser_skip (clip), ==, 0);
+}
+
 /* A window downloads its latents once, and one number of 32 bits after each step. */
 static void
 test_downloads (void)
@@ -137,6 +217,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/denoiser/n-ready", test_n_ready);
+  g_test_add_func ("/denoiser/skip", test_skip);
+  g_test_add_func ("/denoiser/skip-end", test_skip_end);
   g_test_add_func ("/denoiser/downloads", test_downloads);
   g_test_add_func ("/denoiser/settings", test_settings);
   return g_test_run ();
