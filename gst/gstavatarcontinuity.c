@@ -49,6 +49,14 @@ gst_avatar_continuity_take (GstAvatarContinuity *self, GstBuffer *buffer, GstClo
 }
 
 void
+gst_avatar_continuity_skip_gap (GstAvatarContinuity *self, GstClockTime duration)
+{
+  self->offset = GST_BUFFER_OFFSET_NONE;
+  if (GST_CLOCK_TIME_IS_VALID (self->pts))
+    self->pts += duration;
+}
+
+void
 gst_avatar_continuity_skip (GstAvatarContinuity *self, guint64 n, GstClockTime duration)
 {
   if (self->offset != GST_BUFFER_OFFSET_NONE)

@@ -26,5 +26,7 @@ void
 gst_avatar_continuity_take (GstAvatarContinuity *self, GstBuffer *buffer, GstClockTime duration);
 /* Takes note of @n buffers that were inserted for missing ones; they last for @duration in all. */
 void gst_avatar_continuity_skip (GstAvatarContinuity *self, guint64 n, GstClockTime duration);
+/* Takes note of a gap that lasts for @duration. The buffers in it may have been numbered or not. */
+void gst_avatar_continuity_skip_gap (GstAvatarContinuity *self, GstClockTime duration);
 
 G_END_DECLS

@@ -41,6 +41,7 @@ struct _GstAvatarDenoise
   GstBufferPool *pool;    /* latents */
   GstBufferList *held;    /* first latents of a stream, until a decoder can begin with them */
   guint n_needed;         /* number of latents that the decoder needs to begin */
+  gboolean needs_window;  /* the decoder also needs a whole window to begin */
   GstClockTime base;      /* PTS of the first feature */
   guint64 n_features, n_latents;
   GstAvatarContinuity continuity;

@@ -273,22 +273,28 @@ push_held (GstAvatarDenoise *self)
 static GstFlowReturn
 push_or_hold (GstAvatarDenoise *self, GstBuffer *buffer)
 {
+  gboolean ends_window = GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_MARKER);
+
   if (self->n_latents == 1) {
     g_autoptr (GstQuery) query = gst_avatar_query_new_need ();
 
     gst_pad_peer_query (self->srcpad, query);
     self->n_needed = gst_avatar_query_get_need (query);
-    if (self->n_needed > 1)
+    self->needs_window = gst_avatar_query_needs_window (query);
+    if (self->n_needed > 1 || (self->needs_window && !ends_window))
       self->held = gst_buffer_list_new ();
   }
   if (!self->held)
     return gst_pad_push (self->srcpad, buffer);
   gst_buffer_list_add (self->held, buffer);
-  return self->n_latents < self->n_needed ? GST_FLOW_OK : push_held (self);
+  if (self->n_latents < self->n_needed || (self->needs_window && !ends_window))
+    return GST_FLOW_OK;
+  return push_held (self);
 }
 
 /* Stamps @buffer as the next latent frame. The last one may represent fewer than four video
- * frames; the decoder derives their number from its duration. */
+ * frames; the decoder derives their number from its duration. The last one of a window has the flag
+ * MARKER: no further one follows before the next window is denoised. */
 static void
 stamp_latent (GstAvatarDenoise *self, GstBuffer *buffer)
 {
@@ -297,6 +303,8 @@ stamp_latent (GstAvatarDenoise *self, GstBuffer *buffer)
 
   gst_avatar_output_stamp (buffer, k, self->base + gst_avatar_denoise_frames_to_time (self, first),
       self->base + gst_avatar_denoise_frames_to_time (self, end), &self->discont);
+  if (avatar_denoiser_get_n_ready (self->denoiser) == 0)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_MARKER);
 }
 
 /* Pulls the next latent frame; denoises a window if one is due. */

@@ -26,6 +26,9 @@ gst_avatar_tiling_get_type (void)
     { GST_AVATAR_TILING_FAST, "Fewer, larger tiles that overlap less; the picture differs a little",
         "fast" },
     { GST_AVATAR_TILING_OFF, "The whole stream at once, after its end", "off" },
+    { GST_AVATAR_TILING_STREAM,
+        "Window by window, for live use: no frame waits for later latents; the picture differs a little",
+        "stream" },
     { 0, NULL, NULL },
   };
 

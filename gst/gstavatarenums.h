@@ -11,6 +11,7 @@ G_BEGIN_DECLS
  * @GST_AVATAR_TILING_EXACT: the model's own tiles; a smaller video is decoded whole
  * @GST_AVATAR_TILING_FAST: fewer and larger tiles that overlap less; the picture differs a little
  * @GST_AVATAR_TILING_OFF: the whole stream at once, after its end
+ * @GST_AVATAR_TILING_STREAM: window by window, for live use; no frame waits for later latents
  *
  * Since: 0.1
  */
@@ -19,6 +20,7 @@ typedef enum
   GST_AVATAR_TILING_EXACT,
   GST_AVATAR_TILING_FAST,
   GST_AVATAR_TILING_OFF,
+  GST_AVATAR_TILING_STREAM,
 } GstAvatarTiling;
 
 #define GST_TYPE_AVATAR_TILING (gst_avatar_tiling_get_type ())

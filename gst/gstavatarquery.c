@@ -42,6 +42,21 @@ gst_avatar_query_get_need (GstQuery *query)
   return latents;
 }
 
+void
+gst_avatar_query_set_need_window (GstQuery *query)
+{
+  gst_structure_set (gst_query_writable_structure (query), "window", G_TYPE_BOOLEAN, TRUE, NULL);
+}
+
+gboolean
+gst_avatar_query_needs_window (GstQuery *query)
+{
+  gboolean window = FALSE;
+
+  gst_structure_get_boolean (gst_query_get_structure (query), "window", &window);
+  return window;
+}
+
 gboolean
 gst_avatar_query_portions (GstPad *pad, GstAvatarPortions *portions)
 {

@@ -12,6 +12,9 @@ GstQuery *gst_avatar_query_new_need (void);
 gboolean gst_avatar_query_is_need (GstQuery *query);
 void gst_avatar_query_set_need (GstQuery *query, guint latents);
 guint gst_avatar_query_get_need (GstQuery *query);
+/* Says that the decoder makes no frame before the end of the window either. */
+void gst_avatar_query_set_need_window (GstQuery *query);
+gboolean gst_avatar_query_needs_window (GstQuery *query);
 
 /* Portions of a stream of features, in video frames: the first one, and each later one. */
 typedef struct

@@ -38,6 +38,7 @@ GST_DEBUG_CATEGORY (avatar_vae_decode_debug);
 /* Largest number of queued latents, a window of the released model. The queue of frames holds the
  * frames of a further tile. */
 #define MAX_QUEUED_LATENTS 33
+#define DEFAULT_CONTEXT_LATENTS 2
 
 enum
 {
@@ -45,6 +46,7 @@ enum
   PROP_TILE_SIZE,
   PROP_TILE_FRAMES,
   PROP_UPSTREAM_ROUNDING,
+  PROP_CONTEXT_LATENTS,
 };
 
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
@@ -237,21 +239,24 @@ query_sink_caps (GstAvatarVaeDecode *self, GstCaps *filter)
   return filtered (caps, filter);
 }
 
-/* Returns the number of latents that are needed for the first frame: a tile's frames / 4, and
- * one. */
-static guint
-latents_needed (GstAvatarVaeDecode *self)
+/* Answers how many latents are needed for the first frame: a tile's frames / 4, and one. A group
+ * ends with a window. */
+static void
+answer_need (GstAvatarVaeDecode *self, GstQuery *query)
 {
   guint tile, further;
-  gboolean tiling;
+  GstAvatarTiling tiling;
 
   GST_OBJECT_LOCK (self);
-  tiling = self->tiling != GST_AVATAR_TILING_OFF;
+  tiling = self->tiling;
   GST_OBJECT_UNLOCK (self);
-  if (!tiling)
-    return G_MAXUINT;
   gst_avatar_vae_decode_get_tile (self, &tile, &further);
-  return tile / 4 + 1;
+  if (tiling == GST_AVATAR_TILING_OFF)
+    gst_avatar_query_set_need (query, G_MAXUINT);
+  else if (tiling != GST_AVATAR_TILING_STREAM)
+    gst_avatar_query_set_need (query, tile / 4 + 1);
+  else
+    gst_avatar_query_set_need_window (query);
 }
 
 static gboolean
@@ -282,7 +287,7 @@ gst_avatar_vae_decode_sink_query (GstPad *pad, GstObject *parent, GstQuery *quer
       return TRUE;
     case GST_QUERY_CUSTOM:
       if (gst_avatar_query_is_need (query) && self->client.engine) {
-        gst_avatar_query_set_need (query, latents_needed (self));
+        answer_need (self, query);
         return TRUE;
       }
       return gst_pad_query_default (pad, parent, query);
@@ -363,6 +368,9 @@ gst_avatar_vae_decode_set_property (GObject *object, guint id, const GValue *val
     case PROP_UPSTREAM_ROUNDING:
       self->upstream_rounding = g_value_get_boolean (value);
       break;
+    case PROP_CONTEXT_LATENTS:
+      self->context_latents = g_value_get_uint (value);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
@@ -393,6 +401,9 @@ gst_avatar_vae_decode_get_property (GObject *object, guint id, GValue *value, GP
       break;
     case PROP_UPSTREAM_ROUNDING:
       g_value_set_boolean (value, self->upstream_rounding);
+      break;
+    case PROP_CONTEXT_LATENTS:
+      g_value_set_uint (value, self->context_latents);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -490,8 +501,22 @@ install_properties (GObjectClass *object_class)
    */
   g_object_class_install_property (object_class, PROP_TILE_FRAMES,
       g_param_spec_uint ("tile-frames", "Tile frames",
-          "Length of a tile in video frames (40 ms), a multiple of 16; 0 = the model's", 0, 4096, 0,
-          flags));
+          "Length of a tile in video frames (40 ms), a multiple of 16; 0 = the model's. With "
+          "tiling=stream, most frames that are decoded together, a multiple of 4",
+          0, 4096, 0, flags));
+  /**
+   * GstAvatarVaeDecode:context-latents:
+   *
+   * Latents before those of a window that are decoded again with it, with tiling=stream. More of
+   * them make the picture steadier from window to window, and cost time.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_CONTEXT_LATENTS,
+      g_param_spec_uint ("context-latents", "Context latents",
+          "Latents (4 video frames) before a window that are decoded again with it, with "
+          "tiling=stream",
+          1, 16, DEFAULT_CONTEXT_LATENTS, flags));
   /**
    * GstAvatarVaeDecode:upstream-rounding:
    *
@@ -533,6 +558,7 @@ static void
 gst_avatar_vae_decode_init (GstAvatarVaeDecode *self)
 {
   gst_avatar_engine_client_init (&self->client);
+  self->context_latents = DEFAULT_CONTEXT_LATENTS;
   gst_avatar_item_queue_init (&self->latents, MAX_QUEUED_LATENTS);
   gst_avatar_item_queue_init (&self->frames, 1);
   g_rec_mutex_init (&self->task_lock);

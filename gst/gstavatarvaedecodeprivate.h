@@ -25,8 +25,9 @@ struct _GstAvatarVaeDecode
 
   GstPad *sinkpad, *srcpad;
   GstAvatarEngineClient client;
-  GstAvatarTiling tiling;       /* object lock, like the next three */
+  GstAvatarTiling tiling;       /* object lock, like the next four */
   guint tile_size, tile_frames; /* in pixels and video frames; 0: the model's */
+  guint context_latents;        /* with tiling=stream */
   gboolean upstream_rounding;
 
   GstAvatarItemQueue latents, frames;
@@ -43,6 +44,8 @@ struct _GstAvatarVaeDecode
   GstStream *stream;
   GstClockTime base; /* PTS of the first frame */
   guint64 n_latents, n_frames, frames_wanted;
+  gboolean groups;       /* the decoder decodes groups of latents: tiling=stream */
+  GstBuffer *shown_last; /* with groups, the last frame of the stream, or %NULL */
   GstAvatarContinuity continuity;
   guint last_tile;
   gboolean discont;
@@ -64,7 +67,7 @@ void gst_avatar_vae_decode_task_loop (gpointer data);
 void gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint height,
     AvatarDecodeSettings *settings);
 /* @frames: (out): video frames of the first temporal tile; @further: (out): video frames of each
- * later tile. */
+ * later tile. With tiling=stream, both are those of the largest group. */
 void gst_avatar_vae_decode_get_tile (GstAvatarVaeDecode *self, guint *frames, guint *further);
 
 /* Functions of the source pad: position, duration, conversion, seeking and latency of the video. */

@@ -148,18 +148,25 @@ query_seeking (GstAvatarVaeDecode *self, const GstVideoInfo *info, GstQuery *que
 
 /* Adds the time until the last latent of a tile arrives, and that for computing: the duration of a
  * further tile, unless it was measured. As much is also buffered: latents of a tile, and frames of
- * the previous one. */
+ * the previous one. The latents of a group arrive together, with a window of the denoiser: none of
+ * them waits, and the group is not longer than the window. */
 static void
 add_latency (GstAvatarVaeDecode *self, GstQuery *query)
 {
   const AvatarModelInfo *info = self->client.engine->info;
   GstClockTime min, max, own;
   guint tile, further;
-  gboolean live;
+  GstAvatarPortions windows;
+  gboolean live, groups;
 
   gst_query_parse_latency (query, &live, &min, &max);
   gst_avatar_vae_decode_get_tile (self, &tile, &further);
-  own = gst_util_uint64_scale_int (tile, GST_SECOND, info->fps)
+  GST_OBJECT_LOCK (self);
+  groups = self->tiling == GST_AVATAR_TILING_STREAM;
+  GST_OBJECT_UNLOCK (self);
+  if (groups && gst_avatar_query_portions (self->sinkpad, &windows))
+    further = MIN (further, MAX (windows.first, windows.further));
+  own = gst_util_uint64_scale_int (groups ? 0 : tile, GST_SECOND, info->fps)
       + gst_avatar_processing_element_get (&self->client.processing, GST_ELEMENT (self), query,
           gst_util_uint64_scale_int (further, GST_SECOND, info->fps));
   gst_query_set_latency (query, live, min + own,

@@ -12,6 +12,9 @@
 
 #define GST_CAT_DEFAULT avatar_vae_decode_debug
 
+/* Longer gaps are not filled with frames. */
+#define MAX_GAP (60 * GST_SECOND)
+
 static GstClockTime
 frames_to_time (GstAvatarVaeDecode *self, guint64 frames)
 {
@@ -28,6 +31,7 @@ gst_avatar_vae_decode_task_restart (GstAvatarVaeDecode *self)
   gst_avatar_continuity_reset (&self->continuity);
   self->last_tile = G_MAXUINT;
   self->discont = TRUE;
+  gst_clear_buffer (&self->shown_last);
 }
 
 static void
@@ -49,6 +53,7 @@ gst_avatar_vae_decode_task_close (GstAvatarVaeDecode *self)
   gst_avatar_output_pool_close (&self->pool);
   gst_clear_caps (&self->caps);
   gst_clear_object (&self->stream);
+  gst_clear_buffer (&self->shown_last);
 }
 
 void
@@ -124,6 +129,21 @@ pull_frame (GstAvatarVaeDecode *self, GstBuffer **frame)
                                    : GST_FLOW_OK;
 }
 
+/* Stamps @frame as the next video frame, and queues it. */
+static GstFlowReturn
+queue_frame (GstAvatarVaeDecode *self, GstBuffer *frame)
+{
+  gst_avatar_output_stamp (frame, self->n_frames,
+      self->base + frames_to_time (self, self->n_frames),
+      self->base + frames_to_time (self, self->n_frames + 1), &self->discont);
+  self->n_frames++;
+  /* No other frame is kept: downstream can write only to those that are not shared. */
+  if (self->groups
+      && (self->n_frames == self->frames_wanted || avatar_decoder_get_n_ready (self->decoder) == 0))
+    gst_buffer_replace (&self->shown_last, frame);
+  return gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (frame));
+}
+
 static GstFlowReturn
 push_frame (GstAvatarVaeDecode *self)
 {
@@ -133,11 +153,7 @@ push_frame (GstAvatarVaeDecode *self)
   if (!frame)
     return ret;
   report_tile (self);
-  gst_avatar_output_stamp (frame, self->n_frames,
-      self->base + frames_to_time (self, self->n_frames),
-      self->base + frames_to_time (self, self->n_frames + 1), &self->discont);
-  self->n_frames++;
-  return gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (frame));
+  return queue_frame (self, frame);
 }
 
 /* Decodes complete tiles, and queues their frames; waits while the queue is full. */
@@ -200,6 +216,8 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
     return gst_avatar_report_failure (self, error, &self->failed);
   }
   ok = avatar_decoder_push (self->decoder, (const float *) map.data, &error);
+  if (ok && GST_BUFFER_FLAG_IS_SET (latent, GST_BUFFER_FLAG_MARKER))
+    ok = avatar_decoder_end_group (self->decoder, &error);
   gst_buffer_unmap (latent, &map);
   if (!ok)
     return gst_avatar_report_failure (self, error, &self->failed);
@@ -244,6 +262,10 @@ gst_avatar_vae_decode_get_settings (GstAvatarVaeDecode *self, guint width, guint
   settings->tiling = self->tiling != GST_AVATAR_TILING_OFF;
   if (self->tiling == GST_AVATAR_TILING_FAST)
     avatar_decode_settings_fast (settings, self->client.engine->model, width, height);
+  if (self->tiling == GST_AVATAR_TILING_STREAM) {
+    avatar_decode_settings_stream (settings, self->client.engine->model, width, height);
+    settings->context_latents = self->context_latents;
+  }
   if (self->tile_size)
     settings->tile_size = self->tile_size;
   if (self->tile_frames)
@@ -260,7 +282,9 @@ gst_avatar_vae_decode_get_tile (GstAvatarVaeDecode *self, guint *frames, guint *
 
   gst_avatar_vae_decode_get_settings (self, info->width, info->height, &settings);
   *frames = settings.tile_frames ?: info->tile_frames;
-  *further = *frames - *frames / (settings.overlap ?: 4);
+  *further = *frames;
+  if (settings.temporal_tiles == AVATAR_TEMPORAL_TILES_OVERLAP)
+    *further -= *frames / (settings.overlap ?: 4);
 }
 
 static AvatarDecoder *
@@ -282,6 +306,7 @@ create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
   rounding = settings.pixels.upstream_rounding;
   settings.pixels = *pixels;
   settings.pixels.upstream_rounding = rounding;
+  self->groups = settings.tiling && settings.temporal_tiles == AVATAR_TEMPORAL_TILES_GROUPS;
   return avatar_decoder_new (self->client.engine->model, self->client.engine->device, width, height,
       &settings, error);
 }
@@ -461,6 +486,80 @@ take_buffer (GstAvatarVaeDecode *self, GstBuffer *input)
   return ret == GST_FLOW_OK ? push_ready (self) : ret;
 }
 
+/* Queues the last frame again until the time @end. The copies share its memory. The number of
+ * frames follows from times since the start, so that rounding does not add up. */
+static GstFlowReturn
+repeat_last (GstAvatarVaeDecode *self, GstClockTime end)
+{
+  g_autoptr (GstBuffer) last = gst_buffer_ref (self->shown_last);
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  self->frames_wanted = MAX (self->frames_wanted,
+      gst_util_uint64_scale_round (end - self->base, self->latent.fps_n,
+          GST_SECOND * self->latent.fps_d));
+  while (ret == GST_FLOW_OK && self->n_frames < self->frames_wanted) {
+    GstBuffer *frame = gst_buffer_copy (last);
+
+    GST_BUFFER_FLAG_UNSET (frame, GST_BUFFER_FLAG_DISCONT);
+    ret = queue_frame (self, frame);
+  }
+  return ret;
+}
+
+/* Decodes the latents of a group that ends early. The last one may have fewer frames than were
+ * decoded; the others are dropped. */
+static GstFlowReturn
+end_group (GstAvatarVaeDecode *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GError *error = NULL;
+
+  if (!avatar_decoder_end_group (self->decoder, &error))
+    return gst_avatar_report_failure (self, error, &self->failed);
+  ret = push_ready (self);
+  while (ret == GST_FLOW_OK && avatar_decoder_get_n_ready (self->decoder) > 0) {
+    g_autoptr (GstBuffer) dropped = NULL;
+
+    ret = pull_frame (self, &dropped);
+  }
+  return ret;
+}
+
+/* Returns %TRUE if the decoder can continue after a gap. */
+static gboolean
+bridges_gap (GstAvatarVaeDecode *self, GstClockTime pts, GstClockTime duration)
+{
+  GstClockTime end = self->base + frames_to_time (self, self->frames_wanted);
+
+  return self->groups && duration <= MAX_GAP
+      && ABS (GST_CLOCK_DIFF (end, pts)) < (GstClockTimeDiff) frames_to_time (self, 1);
+}
+
+/* Shows the last frame during a gap between two latents. The decoder then continues as if there had
+ * been none: the next latent need not be the first of a stream. A gap that is too long or elsewhere
+ * ends the stream, as do all gaps with other tilings. */
+static GstFlowReturn
+take_gap (GstAvatarVaeDecode *self, GstEvent *event)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+  GstClockTime pts, duration;
+  gboolean bridges;
+
+  gst_event_parse_gap (event, &pts, &duration);
+  if (self->n_latents == 0 || self->failed || !GST_CLOCK_TIME_IS_VALID (duration)
+      || duration < frames_to_time (self, 1))
+    return gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (event));
+  bridges = bridges_gap (self, pts, duration);
+  ret = bridges ? end_group (self) : drain (self);
+  if (ret == GST_FLOW_OK && !bridges)
+    return gst_avatar_item_queue_push (&self->frames, GST_MINI_OBJECT (event));
+  gst_event_unref (event);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  gst_avatar_continuity_skip_gap (&self->continuity, duration);
+  return repeat_last (self, pts + duration);
+}
+
 /* Creates the STREAM_START of the video, which is another stream than the audio. */
 static GstEvent *
 video_stream_start (GstAvatarVaeDecode *self, GstEvent *event)
@@ -566,6 +665,8 @@ take_event (GstAvatarVaeDecode *self, GstEvent *event)
     gst_event_unref (event);
     return ret;
   }
+  if (GST_EVENT_TYPE (event) == GST_EVENT_GAP)
+    return take_gap (self, event);
   if (GST_EVENT_TYPE (event) == GST_EVENT_STREAM_START)
     event = video_stream_start (self, event);
   else if (GST_EVENT_TYPE (event) == GST_EVENT_TAG)

@@ -21,8 +21,11 @@ measure_tile (AvatarDecoder *self, gint64 latents)
   AvatarVaeTimeState state = self->state;
 
   avatar_decoder_alloc_state (self, ops, latents);
-  avatar_decoder_decode_tile (self, ops, latents,
-      self->tiles.tiling ? AVATAR_VAE_TILE_PART_OF_STREAM : AVATAR_VAE_TILE_WHOLE_STREAM);
+  if (self->tiles.groups)
+    avatar_decoder_decode_group (self, ops, latents, latents - self->tiles.time.length);
+  else
+    avatar_decoder_decode_tile (self, ops, latents,
+        self->tiles.tiling ? AVATAR_VAE_TILE_PART_OF_STREAM : AVATAR_VAE_TILE_WHOLE_STREAM);
   self->state = state;
   return avatar_arena_peak (ops->arena);
 }

@@ -30,7 +30,12 @@ G_BEGIN_DECLS
  * @state: state between two tiles
  * @frames: uint8 [n, frame size], the frames of the last tile; on a discrete device, some of them
  * @non_finite: int32 [1], not 0 if @frames were converted from NaN or infinity
- * @latents: floats [n, C, h, w], the queue of latents
+ * @context_latents: with groups: number of latents before a group that are decoded again
+ * @latents: floats [n, C, h, w], the queue of latents; with groups, it begins with the context of
+ *   the next group
+ * @n_pushed, @n_decoded: with groups: number of latents of the stream that were pushed, and that
+ *   were decoded
+ * @group_ends: guint64, the values of @n_pushed at which groups end that were not decoded yet
  * @drained: %TRUE after avatar_decoder_drain()
  * @host_frames: (nullable): the frames of the last tile, page-locked on a discrete device; %NULL:
  *   they are in @frames
@@ -64,7 +69,10 @@ struct _AvatarDecoder
   AvatarTensor frames;
   AvatarTensor non_finite;
 
+  gint64 context_latents;
   GArray *latents;
+  guint64 n_pushed, n_decoded;
+  GArray *group_ends;
   gboolean drained;
   guint8 *host_frames;
   gsize host_frames_size;
@@ -80,6 +88,9 @@ void avatar_decoder_alloc_state (AvatarDecoder *self, AvatarOps *ops, gint64 lat
 /* Decodes the first @n latents of the queue. Returns the number of frames that are final. */
 gint64 avatar_decoder_decode_tile (AvatarDecoder *self, AvatarOps *ops, gint64 n,
     AvatarVaeTileScope scope);
+/* Decodes the first @n latents of the queue, of which @context belong to groups before. Returns the
+ * number of frames of the others. */
+gint64 avatar_decoder_decode_group (AvatarDecoder *self, AvatarOps *ops, gint64 n, gint64 context);
 /* Chooses how much of the last level is stored, so that tiles of up to @latents fit in
  * @available_bytes. Returns the size of the arena; it is the minimum, and larger than
  * @available_bytes, if nothing fits. */

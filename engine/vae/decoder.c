@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The decoding stage. Latents are queued until a temporal tile is complete. All frames of a tile
- * are pulled before the next tile is decoded. Without tiling, the whole stream is one tile. */
+/* The decoding stage. Latents are queued until a temporal tile or a group is complete. All frames
+ * of a tile are pulled before the next tile is decoded. Without tiling, the whole stream is one
+ * tile. */
 #include "engine/vae/decoder-private.h"
 
 #include "engine/base/reserved.h"
@@ -8,6 +9,12 @@
 #include "engine/model/nan-search.h"
 
 #include <string.h>
+
+/* Chosen by measurement. */
+#define DEFAULT_CONTEXT_LATENTS 2
+#define DEFAULT_FADE_FRAMES 4
+#define MAX_CONTEXT_LATENTS 16
+#define MAX_FADE_FRAMES 64
 
 void
 avatar_decode_settings_init (AvatarDecodeSettings *settings, AvatarModel *model)
@@ -48,14 +55,49 @@ avatar_decode_settings_fast (AvatarDecodeSettings *settings, AvatarModel *model,
   settings->tile_frames = 8 * config->temporal_ratio * MAX (1, config->sample_tsize / 32);
 }
 
+void
+avatar_decode_settings_stream (AvatarDecodeSettings *settings, AvatarModel *model, guint width,
+    guint height)
+{
+  avatar_decode_settings_fast (settings, model, width, height);
+  settings->temporal_tiles = AVATAR_TEMPORAL_TILES_GROUPS;
+  settings->context_latents = DEFAULT_CONTEXT_LATENTS;
+  settings->fade_frames = DEFAULT_FADE_FRAMES;
+}
+
+/* Groups do not overlap, so that they may have any number of latents. */
+static gboolean
+check_groups (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GError **error)
+{
+  if (s->temporal_tiles != AVATAR_TEMPORAL_TILES_OVERLAP
+      && s->temporal_tiles != AVATAR_TEMPORAL_TILES_GROUPS) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "temporal tiles of kind %u; expected a value of AvatarTemporalTiles", s->temporal_tiles);
+    return FALSE;
+  }
+  if (s->temporal_tiles == AVATAR_TEMPORAL_TILES_OVERLAP
+      || (s->context_latents <= MAX_CONTEXT_LATENTS && s->fade_frames <= MAX_FADE_FRAMES))
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "the decoder decodes %u latents of context again and fades over %u frames; expected at most %u "
+      "latents and %u frames",
+      s->context_latents, s->fade_frames, MAX_CONTEXT_LATENTS, MAX_FADE_FRAMES);
+  return FALSE;
+}
+
 static gboolean
 check_settings (const AvatarDecodeSettings *s, const AvatarVaeConfig *config, GError **error)
 {
   guint overlap = s->overlap ? s->overlap : AVATAR_VAE_OVERLAP;
-  guint size = overlap * config->spatial_ratio, frames = overlap * config->temporal_ratio;
+  guint size = overlap * config->spatial_ratio, frames = config->temporal_ratio;
+
+  if (s->temporal_tiles == AVATAR_TEMPORAL_TILES_OVERLAP)
+    frames *= overlap;
 
   if (!AVATAR_CHECK_RESERVED (s, "AvatarDecodeSettings", error)
       || !AVATAR_CHECK_RESERVED (&s->pixels, "AvatarPixels", error))
+    return FALSE;
+  if (!check_groups (s, config, error))
     return FALSE;
   if (overlap < 2 || overlap > 16) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -93,12 +135,16 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self->pixels = settings->pixels;
   self->w = width / config->spatial_ratio;
   self->h = height / config->spatial_ratio;
+  self->context_latents = settings->context_latents ?: DEFAULT_CONTEXT_LATENTS;
   self->latents = g_array_new (FALSE, FALSE, sizeof (float));
+  self->group_ends = g_array_new (FALSE, FALSE, sizeof (guint64));
   avatar_vae_tiles_init (&self->tiles, config, AVATAR_VAE_DECODER,
       &(AvatarVaeTileSettings){ .tiling = settings->tiling,
           .tile_size = settings->tile_size ? settings->tile_size : config->sample_size,
           .tile_frames = settings->tile_frames ? settings->tile_frames : config->sample_tsize,
-          .overlap = settings->overlap ? settings->overlap : AVATAR_VAE_OVERLAP });
+          .overlap = settings->overlap ? settings->overlap : AVATAR_VAE_OVERLAP,
+          .groups = settings->temporal_tiles == AVATAR_TEMPORAL_TILES_GROUPS,
+          .fade_frames = settings->fade_frames });
   if (!avatar_vae_model_init (&self->vae, model, self->device, AVATAR_VAE_DECODER, mode, error))
     return NULL;
   self->tiles.network = self->vae.network;
@@ -115,7 +161,9 @@ latent_floats (AvatarDecoder *self)
 static gint64
 tile_latents (AvatarDecoder *self, gint64 latents)
 {
-  return self->tiles.tiling ? self->tiles.time.length + 1 : latents;
+  if (!self->tiles.tiling)
+    return latents;
+  return self->tiles.time.length + (self->tiles.groups ? self->context_latents : 1);
 }
 
 AvatarDecoder *
@@ -153,6 +201,8 @@ avatar_decoder_free (AvatarDecoder *self)
     avatar_decoder_free_host_frames (self);
   if (self->latents)
     g_array_unref (self->latents);
+  if (self->group_ends)
+    g_array_unref (self->group_ends);
   g_free (self->saved_tail);
   g_clear_pointer (&self->device, avatar_device_unref);
   avatar_model_unref (self->model);
@@ -181,7 +231,34 @@ avatar_decoder_push (AvatarDecoder *self, const float *latent, GError **error)
     return FALSE;
   }
   g_array_append_vals (self->latents, latent, latent_floats (self));
+  self->n_pushed++;
   return TRUE;
+}
+
+gboolean
+avatar_decoder_end_group (AvatarDecoder *self, GError **error)
+{
+  GArray *ends = self->group_ends;
+
+  if (is_cancelled (self, error))
+    return FALSE;
+  if (self->tiles.groups && self->n_pushed > self->n_decoded
+      && (ends->len == 0 || self->n_pushed > g_array_index (ends, guint64, ends->len - 1)))
+    g_array_append_val (ends, self->n_pushed);
+  return TRUE;
+}
+
+/* Returns the number of latents of the next group with its context, or 0 if it is not complete. */
+static gint64
+count_next_group (AvatarDecoder *self)
+{
+  gint64 n = self->n_pushed - self->n_decoded, full = self->tiles.time.length;
+
+  if (self->group_ends->len > 0)
+    n = g_array_index (self->group_ends, guint64, 0) - self->n_decoded;
+  else if (n < full && !self->drained)
+    n = 0;
+  return n > 0 ? MIN (n, full) + MIN ((gint64) self->n_decoded, self->context_latents) : 0;
 }
 
 /* Returns the number of latents of the next tile, or 0 if it is not complete. */
@@ -190,6 +267,8 @@ count_next_latents (AvatarDecoder *self)
 {
   gint64 n = self->latents->len / latent_floats (self), full = self->tiles.time.length + 1;
 
+  if (self->tiles.groups)
+    return count_next_group (self);
   if (self->tiles.tiling && n >= full)
     return full;
   /* after the first tile, a latent of context has no frames of its own */
@@ -229,9 +308,27 @@ check_frames (AvatarDecoder *self, GError **error)
   return FALSE;
 }
 
-/* Decodes the first @n latents of the queue when it is the decoder's turn. */
+/* Decodes the next @n latents. Returns the number of frames. @n_done: (out): number of latents that
+ * no later tile needs. */
+static gint64
+decode (AvatarDecoder *self, gint64 n, gint64 *n_done)
+{
+  gint64 context = MIN ((gint64) self->n_decoded, self->context_latents);
+  gboolean whole = !self->tiles.tiling
+      || (self->state.index == 0 && self->drained && n <= self->tiles.time.length);
+
+  if (self->tiles.groups) {
+    *n_done = MAX (0, n - self->context_latents);
+    return avatar_decoder_decode_group (self, self->ops, n, context);
+  }
+  *n_done = whole ? n : MIN (n, self->tiles.time.step);
+  return avatar_decoder_decode_tile (self, self->ops, n,
+      whole ? AVATAR_VAE_TILE_WHOLE_STREAM : AVATAR_VAE_TILE_PART_OF_STREAM);
+}
+
+/* Decodes the next @n latents when it is the decoder's turn. @n_done: (out): see decode() */
 static gboolean
-decode_in_turn (AvatarDecoder *self, gint64 n, AvatarVaeTileScope scope, GError **error)
+decode_in_turn (AvatarDecoder *self, gint64 n, gint64 *n_done, GError **error)
 {
   AvatarTurns *turns = avatar_device_get_turns (self->device);
   gboolean ok;
@@ -242,31 +339,43 @@ decode_in_turn (AvatarDecoder *self, gint64 n, AvatarVaeTileScope scope, GError 
     return FALSE;
   }
   self->stats.index = self->state.index;
-  self->n_ready = avatar_decoder_decode_tile (self, self->ops, n, scope);
+  self->n_ready = decode (self, n, n_done);
   ok = check_frames (self, error);
   avatar_turns_end (turns);
   return ok;
+}
+
+/* Removes latents that were decoded from the queue.
+ * @n: number of latents that were decoded, with context
+ * @n_done: number of latents that are not needed again */
+static void
+remove_decoded (AvatarDecoder *self, gint64 n, gint64 n_done)
+{
+  GArray *ends = self->group_ends;
+
+  g_array_remove_range (self->latents, 0, n_done * latent_floats (self));
+  if (!self->tiles.groups)
+    return;
+  self->n_decoded += n - MIN ((gint64) self->n_decoded, self->context_latents);
+  while (ends->len > 0 && g_array_index (ends, guint64, 0) <= self->n_decoded)
+    g_array_remove_index (ends, 0);
 }
 
 /* Decodes a tile of @n latents. Called with exec_lock. */
 static gboolean
 decode_next_locked (AvatarDecoder *self, gint64 n, GError **error)
 {
-  gboolean whole = !self->tiles.tiling
-      || (self->state.index == 0 && self->drained && n <= self->tiles.time.length);
+  gint64 n_done;
 
   if (!self->ops && !avatar_decoder_acquire_memory (self, tile_latents (self, n), error))
     return FALSE;
-  if (!decode_in_turn (self, n,
-          whole ? AVATAR_VAE_TILE_WHOLE_STREAM : AVATAR_VAE_TILE_PART_OF_STREAM, error)) {
+  if (!decode_in_turn (self, n, &n_done, error)) {
     self->n_ready = 0;
     return FALSE;
   }
   self->stats.latents = n;
   self->stats.frames = self->n_ready;
-  g_array_remove_range (self->latents, 0,
-      whole ? self->latents->len
-            : MIN (self->latents->len, self->tiles.time.step * latent_floats (self)));
+  remove_decoded (self, n, n_done);
   if (self->memory_client && avatar_memory_client_has_waiters (self->memory_client))
     avatar_decoder_release_memory (self);
   return TRUE;
@@ -392,6 +501,8 @@ avatar_decoder_reset (AvatarDecoder *self)
   self->state.n_tail = 0;
   g_mutex_unlock (&self->exec_lock);
   g_array_set_size (self->latents, 0);
+  g_array_set_size (self->group_ends, 0);
+  self->n_pushed = self->n_decoded = 0;
   self->drained = FALSE;
   self->n_ready = self->n_pulled = 0;
 }
@@ -437,6 +548,27 @@ decode_tiles (AvatarDecoder *self, AvatarOps *ops, gint64 latents, gint64 larges
     avatar_decoder_decode_tile (self, ops, latents - i, part);
 }
 
+/* Decodes all groups in a dry run, as if only the setting of their length divided them. Groups of
+ * equal cost are run once and counted for all. */
+static void
+decode_groups (AvatarDecoder *self, AvatarOps *ops, gint64 latents)
+{
+  gint64 length = self->tiles.time.length, n;
+
+  for (gint64 done = 0; done < latents; done += n) {
+    gint64 context = MIN (done, self->context_latents), more;
+    double flops = ops->flops, bytes = ops->bytes;
+
+    n = MIN (length, latents - done);
+    avatar_decoder_decode_group (self, ops, context + n, context);
+    more = (latents - done) / length - 1;
+    if (context < self->context_latents || more <= 0)
+      continue;
+    avatar_ops_count (ops, more * (ops->flops - flops), more * (ops->bytes - bytes));
+    done += more * length;
+  }
+}
+
 /* Sets the bytes of @cost for tiles of up to @largest latents, within @available_bytes. */
 static void
 plan_memory (AvatarDecoder *self, gint64 largest, guint64 available_bytes, AvatarStageCost *cost)
@@ -469,7 +601,9 @@ avatar_decoder_plan (AvatarModel *model, AvatarDevice *device,
   plan_memory (self, largest, params->available_bytes, cost);
   ops = avatar_vae_ops_new (self->device, avatar_arena_new_dry_run (), NULL);
   avatar_decoder_alloc_state (self, ops, largest);
-  if (!self->tiles.tiling || latents <= self->tiles.time.length)
+  if (self->tiles.groups)
+    decode_groups (self, ops, latents);
+  else if (!self->tiles.tiling || latents <= self->tiles.time.length)
     avatar_decoder_decode_tile (self, ops, latents, AVATAR_VAE_TILE_WHOLE_STREAM);
   else
     decode_tiles (self, ops, latents, largest);

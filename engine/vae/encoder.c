@@ -58,8 +58,10 @@ encoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   self->width = width;
   self->height = height;
   avatar_vae_tiles_init (&self->tiles, &config->vae, AVATAR_VAE_ENCODER,
-      &(AvatarVaeTileSettings){ config->vae_tiling, config->vae.sample_size,
-          config->vae.sample_tsize, AVATAR_VAE_OVERLAP });
+      &(AvatarVaeTileSettings){ .tiling = config->vae_tiling,
+          .tile_size = config->vae.sample_size,
+          .tile_frames = config->vae.sample_tsize,
+          .overlap = AVATAR_VAE_OVERLAP });
   if (!avatar_vae_model_init (&self->vae, model, self->device, AVATAR_VAE_ENCODER, mode, error))
     return NULL;
   self->tiles.network = self->vae.network;

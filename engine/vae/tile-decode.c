@@ -64,18 +64,40 @@ to_bytes (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
   }
 }
 
-gint64
-avatar_decoder_decode_tile (AvatarDecoder *self, AvatarOps *ops, gint64 n, AvatarVaeTileScope scope)
+/* Uploads the first @n latents of the queue. */
+static AvatarTensor
+upload (AvatarDecoder *self, AvatarOps *ops, gint64 n)
 {
   g_autofree float *host = ops->dry_run ? NULL : unscaled (self, n);
   AvatarTensor z
       = avatar_ops_alloc (ops, 4, n, self->h, self->w, (gint64) self->config->latent_channels);
-  AvatarTensor frames;
 
   avatar_op_upload (ops, z, host);
-  frames = avatar_vae_time_tile (&self->tiles, ops, &self->state, z, scope);
+  return z;
+}
+
+/* Converts the final frames of a tile, and releases its memory. Returns their number. */
+static gint64
+finish (AvatarDecoder *self, AvatarOps *ops, AvatarTensor frames)
+{
   avatar_op_clear (ops, self->non_finite);
   to_bytes (self, ops, frames);
   avatar_ops_release (ops, self->state_mark);
   return frames.shape[0];
+}
+
+gint64
+avatar_decoder_decode_tile (AvatarDecoder *self, AvatarOps *ops, gint64 n, AvatarVaeTileScope scope)
+{
+  AvatarTensor z = upload (self, ops, n);
+
+  return finish (self, ops, avatar_vae_time_tile (&self->tiles, ops, &self->state, z, scope));
+}
+
+gint64
+avatar_decoder_decode_group (AvatarDecoder *self, AvatarOps *ops, gint64 n, gint64 context)
+{
+  AvatarTensor z = upload (self, ops, n);
+
+  return finish (self, ops, avatar_vae_time_group (&self->tiles, ops, &self->state, z, context));
 }

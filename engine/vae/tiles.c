@@ -22,6 +22,8 @@ avatar_vae_tiles_init (AvatarVaeTiles *self, const AvatarVaeConfig *config, Avat
 
   self->kind = kind;
   self->tiling = settings->tiling;
+  self->groups = settings->tiling && settings->groups;
+  self->fade_frames = self->groups ? settings->fade_frames : 0;
   self->spatial_ratio = config->spatial_ratio;
   self->temporal_ratio = config->temporal_ratio;
   self->channels_out = decoder ? config->out_channels : 2 * config->latent_channels;
@@ -147,11 +149,12 @@ avatar_vae_time_state_new (const AvatarVaeTiles *self, AvatarOps *ops, gint64 fr
 {
   AvatarVaeTimeState state = { 0 };
   gint64 h_out = avatar_vae_tiles_size_out (self, h), w_out = avatar_vae_tiles_size_out (self, w);
+  gint64 n_tail = self->groups ? (self->fade_frames > 0 ? 1 : 0) : self->time.blend;
 
   state.tile = avatar_ops_alloc (ops, 4, avatar_vae_tiles_frames_out (self, frames), h_out, w_out,
       self->channels_out);
-  if (self->tiling)
-    state.tail = avatar_ops_alloc (ops, 4, self->time.blend, h_out, w_out, self->channels_out);
+  if (self->tiling && n_tail > 0)
+    state.tail = avatar_ops_alloc (ops, 4, n_tail, h_out, w_out, self->channels_out);
   return state;
 }
 
@@ -176,6 +179,38 @@ avatar_vae_time_tile (const AvatarVaeTiles *self, AvatarOps *ops, AvatarVaeTimeS
   avatar_op_copy (ops, avatar_tensor_rows (state->tail, 0, state->n_tail),
       last (tile, 0, state->n_tail));
   return avatar_tensor_rows (tile, 0, MIN (n, self->time.keep + 1 - first));
+}
+
+/* Adds what is missing in frame @first - 1 of @tile to be equal to @before, to the @n frames from
+ * @first on, with a weight that decays to 0. Overwrites frame @first - 1. */
+static void
+fade (AvatarOps *ops, AvatarTensor tile, gint64 first, AvatarTensor before, gint64 n)
+{
+  AvatarTensor difference = avatar_tensor_rows (tile, first - 1, 1);
+
+  avatar_op_axpby (ops, difference, 1, before, -1);
+  for (gint64 i = 0; i < MIN (n, tile.shape[0] - first); i++)
+    avatar_op_axpby (ops, avatar_tensor_rows (tile, first + i, 1), 1 - (i + 1.) / (n + 1),
+        difference, 1);
+}
+
+AvatarTensor
+avatar_vae_time_group (const AvatarVaeTiles *self, AvatarOps *ops, AvatarVaeTimeState *state,
+    AvatarTensor x, gint64 context)
+{
+  gint64 n = avatar_vae_tiles_frames_out (self, x.shape[0]);
+  gint64 first = context > 0 ? avatar_vae_tiles_frames_out (self, context) : 0;
+  AvatarTensor tile = avatar_tensor_rows (state->tile, 0, n);
+
+  run_space (self, ops, tile, x);
+  state->index++;
+  if (self->fade_frames > 0) {
+    if (first > 0 && state->n_tail > 0)
+      fade (ops, tile, first, state->tail, self->fade_frames);
+    state->n_tail = 1;
+    avatar_op_copy (ops, state->tail, last (tile, 0, 1));
+  }
+  return avatar_tensor_rows (tile, first, n - first);
 }
 
 void

@@ -31,28 +31,34 @@ typedef struct
  * @tile_size: side of a spatial tile in pixels
  * @tile_frames: length of a temporal tile in video frames
  * @overlap: neighbouring tiles share 1 / @overlap of their length
+ * @groups: decodes groups of latents that do not overlap in time; not used without @tiling
+ * @fade_frames: number of frames over which a jump between two groups is faded out; 0: it is not
  */
 typedef struct
 {
   gboolean tiling;
   guint tile_size, tile_frames, overlap;
+  gboolean groups;
+  guint fade_frames;
 } AvatarVaeTileSettings;
 
 /**
  * AvatarVaeTiles:
  * @network: the network that processes a tile; set by the caller
  * @kind: its kind
- * @tiling: see #AvatarVaeTileSettings
+ * @tiling, @groups, @fade_frames: see #AvatarVaeTileSettings
  * @spatial_ratio, @temporal_ratio: pixels per latent cell, video frames per latent frame
  * @space: spatial tiles, the same for rows and columns
- * @time: temporal tiles; its length does not count the frame of context before a tile
+ * @time: temporal tiles; its length does not count the frames of context before a tile, and is all
+ *   that groups use
  * @channels_out: channels of the result
  */
 typedef struct
 {
   AvatarVaeNetwork *network;
   AvatarVaeKind kind;
-  gboolean tiling;
+  gboolean tiling, groups;
+  gint64 fade_frames;
   gint64 spatial_ratio, temporal_ratio;
   AvatarVaeAxis space, time;
   gint64 channels_out;
@@ -61,7 +67,8 @@ typedef struct
 /**
  * AvatarVaeTimeState:
  * @tile: [frames, H', W', C'], the result of the current tile
- * @tail: [blend, H', W', C'], the last frames of the tile before
+ * @tail: [blend, H', W', C'], the last frames of the tile before; [1, H', W', C'] with groups that
+ *   are faded
  * @n_tail: number of frames in @tail
  * @index: number of tiles that were processed
  *
@@ -93,6 +100,13 @@ AvatarVaeTimeState avatar_vae_time_state_new (const AvatarVaeTiles *self, Avatar
  * final. */
 AvatarTensor avatar_vae_time_tile (const AvatarVaeTiles *self, AvatarOps *ops,
     AvatarVaeTimeState *state, AvatarTensor x, AvatarVaeTileScope scope);
+/* Decodes the next group @x [t, h, w, C], whose first @context latents belong to groups before.
+ * Returns the frames of the other latents, as a view [n, H', W', C'] of state->tile. They depend on
+ * no later latent. The difference between the last frame before the group and the same frame as
+ * decoded here decays to 0 over the first fade_frames frames, since the group norms of two groups
+ * differ. */
+AvatarTensor avatar_vae_time_group (const AvatarVaeTiles *self, AvatarOps *ops,
+    AvatarVaeTimeState *state, AvatarTensor x, gint64 context);
 /* Processes all tiles of @x [T, h, w, C] into @out [T', H', W', C']. */
 void
 avatar_vae_tiles_run (const AvatarVaeTiles *self, AvatarOps *ops, AvatarTensor out, AvatarTensor x);

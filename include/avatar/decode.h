@@ -70,15 +70,39 @@ struct _AvatarPixels
 };
 
 /**
+ * AvatarTemporalTiles:
+ * @AVATAR_TEMPORAL_TILES_OVERLAP: tiles of one length that overlap and are blended, as upstream's.
+ *   A frame is complete when all latents of its tile have arrived
+ * @AVATAR_TEMPORAL_TILES_GROUPS: groups of latents that do not overlap, each decoded at once after
+ *   some latents of context from before it. A group ends at avatar_decoder_end_group(), or when it
+ *   has the length of a tile. No frame waits for latents after its group
+ *
+ * Division of a stream of latents in time.
+ *
+ * Since: 0.1
+ */
+typedef enum
+{
+  AVATAR_TEMPORAL_TILES_OVERLAP,
+  AVATAR_TEMPORAL_TILES_GROUPS,
+} AvatarTemporalTiles;
+
+/**
  * AvatarDecodeSettings:
  * @tiling: decodes in overlapping tiles, as upstream's autoencoder_kl_causal_3d.py does. Without
  *   tiling, the whole stream is decoded at once after avatar_decoder_drain()
  * @tile_size: side of a spatial tile in pixels, a multiple of 8 latents; 0: the default of the
  *   model
  * @tile_frames: length of a temporal tile in video frames, a multiple of 16; 0: the default of the
- *   model
- * @overlap: neighbouring tiles share 1 / @overlap of their length; 0: 4, as upstream
+ *   model. With groups: the largest length of a group without its context, a multiple of 4
+ * @overlap: neighbouring tiles share 1 / @overlap of their length; 0: 4, as upstream. Groups
+ *   overlap in space only
  * @pixels: the pixel format of the frames; RGB by default
+ * @temporal_tiles: division in time, if @tiling is %TRUE
+ * @context_latents: number of latents before a group that are decoded again with it, at most 16;
+ *   0: 2
+ * @fade_frames: number of frames, at most 64, over which a jump of the picture at the start of a
+ *   group is faded out; 0: it is not
  *
  * Settings of a decoder. Fill them with avatar_decode_settings_init() first.
  *
@@ -92,18 +116,21 @@ struct _AvatarDecodeSettings
   guint tile_frames;
   guint overlap;
   AvatarPixels pixels;
+  AvatarTemporalTiles temporal_tiles;
+  guint context_latents;
+  guint fade_frames;
   /*< private >*/
-  gpointer _reserved[4];
+  gpointer _reserved[2];
 };
 
 /**
  * AvatarDecodeStats:
- * @index: index of the tile, from 0
- * @latents: number of latent frames that it was decoded from
+ * @index: index of the tile or group, from 0
+ * @latents: number of latent frames that it was decoded from, with context
  * @frames: number of video frames that it produced
  * @seconds: wall-clock time that it took
  *
- * Statistics of the temporal tile that was decoded last.
+ * Statistics of the temporal tile or group that was decoded last.
  *
  * Since: 0.1
  */
@@ -145,6 +172,23 @@ AVATAR_API void avatar_decode_settings_fast (AvatarDecodeSettings *settings, Ava
     guint width, guint height);
 
 /**
+ * avatar_decode_settings_stream:
+ * @settings: (inout): settings that avatar_decode_settings_init() filled
+ * @model: the model
+ * @width: width of the video in pixels
+ * @height: height of the video in pixels
+ *
+ * Chooses groups of latents instead of temporal tiles, for live use: no frame waits for latents
+ * after its group. Spatial tiles are those of avatar_decode_settings_fast(). Group normalisation
+ * covers a group and its context, so that the picture may change a little from group to group. May
+ * be called from any thread.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_decode_settings_stream (AvatarDecodeSettings *settings, AvatarModel *model,
+    guint width, guint height);
+
+/**
  * avatar_decoder_new:
  * @model: the model
  * @device: the device to compute on
@@ -183,6 +227,22 @@ AVATAR_API AvatarDecoder *avatar_decoder_new (AvatarModel *model, AvatarDevice *
 AVATAR_API gboolean avatar_decoder_push (AvatarDecoder *self, const float *latent, GError **error);
 
 /**
+ * avatar_decoder_end_group:
+ * @self: a decoder
+ * @error: return location for a #GError: #AVATAR_ERROR_CANCELLED
+ *
+ * Ends a group: the latents that were pushed since the last end of a group are decoded without
+ * waiting for more. Frames depend on the latents and on these calls, not on when frames are pulled.
+ * Computes nothing, and has no effect with overlapping tiles, without tiling, or if nothing was
+ * pushed.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_decoder_end_group (AvatarDecoder *self, GError **error);
+
+/**
  * avatar_decoder_get_n_ready:
  * @self: a decoder
  *
@@ -200,7 +260,8 @@ AVATAR_API guint avatar_decoder_get_n_ready (AvatarDecoder *self);
  *
  * Called by the thread that pulls.
  *
- * Returns: %TRUE if no frames are ready and the next avatar_decoder_pull_planes() decodes a tile
+ * Returns: %TRUE if no frames are ready and the next avatar_decoder_pull_planes() decodes a tile or
+ * a group
  *
  * Since: 0.1
  */
@@ -228,9 +289,9 @@ AVATAR_API void avatar_decoder_set_deadline (AvatarDecoder *self, gint64 deadlin
  * @error: return location for a #GError: #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_DEVICE,
  *   #AVATAR_ERROR_DATA, #AVATAR_ERROR_CANCELLED
  *
- * Takes the next video frame in the pixel format of the settings. Decodes a temporal tile if one is
- * complete and all frames before it were taken. A frame with NaN or infinities, of which latents
- * are the usual cause, is #AVATAR_ERROR_DATA.
+ * Takes the next video frame in the pixel format of the settings. Decodes a temporal tile or group
+ * if one is complete and all frames before it were taken. A frame with NaN or infinities, of which
+ * latents are the usual cause, is #AVATAR_ERROR_DATA.
  *
  * Returns: %AVATAR_PULL_OK, %AVATAR_PULL_EMPTY if no frame is ready, or %AVATAR_PULL_ERROR
  *
@@ -318,7 +379,7 @@ AVATAR_API AvatarDevice *avatar_decoder_get_device (AvatarDecoder *self);
  * @self: a decoder
  * @stats: (out caller-allocates): the statistics
  *
- * Gets the statistics of the temporal tile that was decoded last.
+ * Gets the statistics of the temporal tile or group that was decoded last.
  *
  * Since: 0.1
  */

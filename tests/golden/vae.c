@@ -141,8 +141,10 @@ check_case (gconstpointer data)
     g_assert_cmpuint (avatar_arena_peak (packed->arena), ==,
         avatar_arena_peak (dry_weights->arena));
     avatar_vae_tiles_init (&tiles, &config, kind,
-        &(AvatarVaeTileSettings){ TRUE, config.sample_size, config.sample_tsize,
-            AVATAR_VAE_OVERLAP });
+        &(AvatarVaeTileSettings){ .tiling = TRUE,
+            .tile_size = config.sample_size,
+            .tile_frames = config.sample_tsize,
+            .overlap = AVATAR_VAE_OVERLAP });
     tiles.network = network;
     avatar_vae_tiles_run (&tiles, dry_run, y, x);
     ops = avatar_ops_new (device,

@@ -20,6 +20,18 @@
 /* Latent tiles of 4 x 4 cells and 4 + 1 frames, a new one every 3. */
 static const AvatarDecodeSettings tiled = { .tiling = TRUE, .tile_size = 32, .tile_frames = 16 };
 static const AvatarDecodeSettings whole = { .tiling = FALSE };
+/* Groups of at most 4 latents after 2 of context, in tiles and each in one tile. */
+static const AvatarDecodeSettings groups = { .tiling = TRUE,
+  .tile_size = 32,
+  .tile_frames = 16,
+  .temporal_tiles = AVATAR_TEMPORAL_TILES_GROUPS,
+  .context_latents = 2,
+  .fade_frames = 6 };
+static const AvatarDecodeSettings whole_groups = { .tiling = TRUE,
+  .tile_size = 64,
+  .tile_frames = 16,
+  .temporal_tiles = AVATAR_TEMPORAL_TILES_GROUPS,
+  .context_latents = 2 };
 
 typedef struct
 {
@@ -190,7 +202,10 @@ test_against_tiles (Fixture *f, gconstpointer data)
   g_assert_true (avatar_vae_model_init (&vae, f->model, f->device, AVATAR_VAE_DECODER,
       AVATAR_WEIGHTS_LOAD, &error));
   avatar_vae_tiles_init (&tiles, config, AVATAR_VAE_DECODER,
-      &(AvatarVaeTileSettings){ TRUE, tiled.tile_size, tiled.tile_frames, AVATAR_VAE_OVERLAP });
+      &(AvatarVaeTileSettings){ .tiling = TRUE,
+          .tile_size = tiled.tile_size,
+          .tile_frames = tiled.tile_frames,
+          .overlap = AVATAR_VAE_OVERLAP });
   tiles.network = vae.network;
   ops = avatar_ops_new (f->device, avatar_arena_new (f->device, 64 << 20, "the test", &error),
       &error);
@@ -200,6 +215,180 @@ test_against_tiles (Fixture *f, gconstpointer data)
   for (guint i = 0; i < frames->len; i++)
     g_assert_cmpint (frames->data[i], ==, lrintf ((CLAMP (expected[i], -1, 1) + 1) * 127.5f));
   avatar_vae_model_clear (&vae);
+}
+
+/* Decodes groups that end after the latents that @ends counts, up to 0. @every: pull after so many
+ * latents. */
+static GByteArray *
+decode_groups (AvatarDecoder *self, const float *z, const guint *ends, guint every)
+{
+  GByteArray *frames = g_byte_array_new ();
+  g_autoptr (GError) error = NULL;
+
+  for (guint i = 0; *ends > 0; i++) {
+    g_assert_true (avatar_decoder_push (self, z + i * LATENT, &error));
+    if (i + 1 == *ends) {
+      /* a second call ends nothing */
+      g_assert_true (avatar_decoder_end_group (self, &error));
+      g_assert_true (avatar_decoder_end_group (self, &error));
+      ends++;
+    }
+    if (i % every == every - 1)
+      pull_all (self, frames);
+  }
+  pull_all (self, frames);
+  return frames;
+}
+
+/* The frames of each group are those of a whole decoding of its context and its latents. */
+static void
+test_groups (Fixture *f, gconstpointer data)
+{
+  /* longer than the context, one, the longest, shorter than the context */
+  static const guint ends[] = { 3, 4, 8, 9, 11, 0 };
+  g_autofree float *z = random_latents (11);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, &whole_groups);
+  g_autoptr (AvatarDecoder) reference = new_decoder (f, &whole);
+  g_autoptr (GByteArray) frames = decode_groups (self, z, ends, 1);
+  const guint8 *next = frames->data;
+  guint start = 0;
+
+  g_assert_cmpuint (frames->len, ==, (4 * 10 + 1) * FRAME);
+  for (guint i = 0; ends[i] > 0; i++) {
+    guint context = MIN (start, 2), known = context ? 4 * context - 3 : 0;
+    guint n = ends[i] - start + context;
+    g_autoptr (GByteArray) expected = decode (reference, z + (start - context) * LATENT, n, n);
+    gsize size = expected->len - known * FRAME;
+
+    g_assert_cmpmem (next, size, expected->data + known * FRAME, size);
+    next += size;
+    start = ends[i];
+    avatar_decoder_reset (reference);
+  }
+}
+
+/* Groups do not depend on when frames are pulled. One that is too long is cut. */
+static void
+test_group_ends (Fixture *f, gconstpointer data)
+{
+  static const guint ends[] = { 1, 3, 7, 13, 15, 0 }, cut[] = { 1, 3, 7, 11, 13, 15, 0 };
+  g_autofree float *z = random_latents (15);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, data);
+  g_autoptr (GByteArray) expected = decode_groups (self, z, cut, 1);
+
+  g_assert_cmpuint (expected->len, ==, (4 * 14 + 1) * FRAME);
+  for (guint every = 1; every <= 16; every += 5) {
+    g_autoptr (GByteArray) frames = NULL;
+
+    avatar_decoder_reset (self);
+    frames = decode_groups (self, z, ends, every);
+    g_assert_cmpmem (expected->data, expected->len, frames->data, frames->len);
+  }
+  /* without the last end */
+  avatar_decoder_reset (self);
+  for (guint i = 0; i < 2; i++)
+    g_assert_true (avatar_decoder_push (self, z + i * LATENT, NULL));
+  g_assert_false (avatar_decoder_is_due (self));
+  g_assert_true (avatar_decoder_drain (self, NULL));
+  g_assert_true (avatar_decoder_is_due (self));
+}
+
+/* The difference between the last frame of a group and the same frame decoded with the next one
+ * decays to 0. */
+static void
+test_fade (Fixture *f, gconstpointer data)
+{
+  enum
+  {
+    FADE = 3
+  };
+  static const guint ends[] = { 3, 5, 0 };
+  AvatarDecodeSettings settings = whole_groups;
+  g_autofree float *z = random_latents (5);
+  g_autoptr (AvatarDecoder) plain = new_decoder (f, &whole_groups);
+  g_autoptr (AvatarDecoder) reference = new_decoder (f, &whole);
+  g_autoptr (AvatarDecoder) faded = NULL;
+  g_autoptr (GByteArray) before = decode_groups (plain, z, ends, 1);
+  g_autoptr (GByteArray) again = decode (reference, z + LATENT, 4, 4);
+  g_autoptr (GByteArray) after = NULL;
+  const guint8 *last = before->data + 8 * FRAME, *same = again->data + 4 * FRAME;
+  guint n_compared = 0;
+  double largest = 0;
+
+  settings.fade_frames = FADE;
+  faded = new_decoder (f, &settings);
+  after = decode_groups (faded, z, ends, 1);
+  g_assert_cmpuint (after->len, ==, before->len);
+  g_assert_cmpmem (after->data, 9 * FRAME, before->data, 9 * FRAME);
+  for (guint k = 0; k < 8; k++)
+    for (guint i = 0; i < FRAME; i++) {
+      double was = before->data[(9 + k) * FRAME + i], weight = MAX (0, 1 - (k + 1.) / (FADE + 1));
+      double expected = was + weight * (last[i] - same[i]);
+
+      /* bytes do not show how far a colour was out of range */
+      if (was == 0 || was == 255 || last[i] % 255 == 0 || same[i] % 255 == 0)
+        continue;
+      n_compared++;
+      /* the bytes were rounded */
+      g_assert_cmpfloat (fabs (after->data[(9 + k) * FRAME + i] - CLAMP (expected, 0, 255)), <=,
+          weight + 1.01);
+      largest = MAX (largest, weight * fabs ((double) last[i] - same[i]));
+    }
+  g_assert_cmpuint (n_compared, >, FRAME);
+  g_assert_cmpfloat (largest, >, 8);
+}
+
+/* A group depends on its context, and on nothing later or earlier. */
+static void
+test_group_reach (Fixture *f, gconstpointer data)
+{
+  static const guint ends[] = { 2, 4, 6, 0 };
+  g_autofree float *z = random_latents (6);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, &whole_groups);
+  g_autoptr (GByteArray) before = decode_groups (self, z, ends, 1);
+  /* latent that changes: first and last frame that do */
+  static const guint changes[][3] = { { 1, 0, 13 }, { 2, 5, 21 }, { 5, 13, 21 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (changes); i++) {
+    g_autofree float *changed = g_memdup2 (z, 6 * LATENT * sizeof (float));
+    gsize begin = changes[i][1] * FRAME, end = changes[i][2] * FRAME;
+    g_autoptr (GByteArray) after = NULL;
+
+    for (guint k = 0; k < LATENT; k++)
+      changed[changes[i][0] * LATENT + k] += 1;
+    avatar_decoder_reset (self);
+    after = decode_groups (self, changed, ends, 1);
+    g_assert_cmpmem (before->data, begin, after->data, begin);
+    g_assert_cmpmem (before->data + end, before->len - end, after->data + end, after->len - end);
+    for (gsize k = begin; k < end; k += FRAME)
+      g_assert_true (memcmp (before->data + k, after->data + k, FRAME) != 0);
+  }
+}
+
+/* A cancellation or a reset in the middle of a group leaves nothing behind. */
+static void
+test_group_reset (Fixture *f, gconstpointer data)
+{
+  static const guint ends[] = { 3, 5, 0 };
+  g_autofree float *z = random_latents (5);
+  g_autoptr (AvatarDecoder) self = new_decoder (f, &groups);
+  g_autoptr (GByteArray) before = decode_groups (self, z, ends, 1);
+  g_autoptr (GByteArray) after = NULL;
+  g_autoptr (GError) error = NULL;
+  guint8 rgb[FRAME];
+
+  g_assert_true (avatar_decoder_push (self, z, &error));
+  g_assert_true (avatar_decoder_end_group (self, &error));
+  g_assert_true (avatar_decoder_push (self, z, &error));
+  g_assert_cmpint (pull_one (self, rgb, &error), ==, AVATAR_PULL_OK);
+  avatar_decoder_cancel (self);
+  g_assert_false (avatar_decoder_end_group (self, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+  avatar_decoder_reset (self);
+  g_assert_false (avatar_decoder_is_due (self));
+  g_assert_cmpuint (avatar_decoder_get_n_ready (self), ==, 0);
+  after = decode_groups (self, z, ends, 2);
+  g_assert_cmpmem (before->data, before->len, after->data, after->len);
 }
 
 static void
@@ -337,11 +526,18 @@ static void
 test_refusals (Fixture *f, gconstpointer data)
 {
   AvatarDecodeSettings odd = { .tiling = TRUE, .tile_size = 40, .tile_frames = 16 };
+  AvatarDecodeSettings far = groups, slow = groups, unknown = groups;
+  const AvatarDecodeSettings *const refused[] = { &odd, &far, &slow, &unknown };
   g_autoptr (GError) error = NULL;
 
-  g_assert_null (avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, &odd, &error));
-  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
-  g_clear_error (&error);
+  far.context_latents = 17;
+  slow.fade_frames = 65;
+  unknown.temporal_tiles = 2;
+  for (guint i = 0; i < G_N_ELEMENTS (refused); i++) {
+    g_assert_null (avatar_decoder_new (f->model, f->device, WIDTH, HEIGHT, refused[i], &error));
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
+    g_clear_error (&error);
+  }
   g_assert_null (avatar_decoder_new (f->model, f->device, 50, HEIGHT, &tiled, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_clear_error (&error);
@@ -408,13 +604,21 @@ main (int argc, char **argv)
   g_test_add ("/decoder/" name, Fixture, data, setup, function, teardown)
   ADD ("coverage/tiled", &tiled, test_coverage);
   ADD ("coverage/whole", &whole, test_coverage);
+  ADD ("coverage/groups", &groups, test_coverage);
   ADD ("n-ready", &whole, test_n_ready);
   ADD ("against-tiles", NULL, test_against_tiles);
+  ADD ("groups/against-whole", NULL, test_groups);
+  ADD ("groups/ends", &groups, test_group_ends);
+  ADD ("groups/fade", NULL, test_fade);
+  ADD ("groups/reach", NULL, test_group_reach);
+  ADD ("groups/reset", NULL, test_group_reset);
   ADD ("memory/tiled", &tiled, test_memory);
+  ADD ("memory/groups", &groups, test_memory);
   ADD ("memory/whole", &whole, test_memory);
   ADD ("reach", NULL, test_reach);
   ADD ("cancel/tiled", &tiled, test_cancel);
   ADD ("cancel/whole", &whole, test_cancel);
+  ADD ("cancel/groups", &groups, test_cancel);
   ADD ("cancel/running", NULL, test_cancel_running);
   ADD ("refusals", NULL, test_refusals);
   ADD ("still", NULL, test_still);
