@@ -205,12 +205,15 @@ test_operations (void)
 #define LATENT (16 * (WIDTH / 8) * (HEIGHT / 8))
 
 static GByteArray *
-decode (AvatarModel *model, AvatarDevice *device, AvatarPixelFormat format, guint64 budget)
+decode (AvatarModel *model, AvatarDevice *device, AvatarTemporalTiles temporal,
+    AvatarPixelFormat format, guint64 budget)
 {
   AvatarDecodeSettings settings = {
     .tiling = TRUE,
     .tile_size = 96,
     .tile_frames = 32,
+    .temporal_tiles = temporal,
+    .fade_frames = 4,
     .pixels
     = { .format = format, .kr = 0.299, .kb = 0.114, .cosited = format == AVATAR_PIXEL_FORMAT_NV12 }
   };
@@ -258,7 +261,9 @@ test_decoder (void)
 
   g_assert_no_error (error);
   for (AvatarPixelFormat f = AVATAR_PIXEL_FORMAT_RGB; f <= AVATAR_PIXEL_FORMAT_NV12; f++) {
-    g_autoptr (GByteArray) a = decode (model, cpu, f, 0), b = decode (model, gpu, f, 0);
+    const AvatarTemporalTiles overlap = AVATAR_TEMPORAL_TILES_OVERLAP;
+    g_autoptr (GByteArray) a = decode (model, cpu, overlap, f, 0),
+                           b = decode (model, gpu, overlap, f, 0);
     guint64 least = G_MAXUINT64;
 
     g_print ("# decoder, format %d: PSNR %.1f dB\n", f, psnr (a, b));
@@ -279,13 +284,35 @@ test_decoder (void)
       if (!fits)
         break;
       g_clear_pointer (&fits, avatar_decoder_free);
-      c = decode (model, gpu, f, budget);
+      c = decode (model, gpu, overlap, f, budget);
       g_assert_cmpmem (b->data, b->len, c->data, c->len);
       least = mib;
     }
     g_print ("# the same bits down to %" G_GUINT64_FORMAT " MiB\n", least);
     g_assert_cmpuint (least, <=, 92);
   }
+  avatar_model_unref (model);
+}
+
+/* Groups of latents, whose jumps are faded out, agree with the CPU and do not depend on the budget. */
+static void
+test_groups (void)
+{
+  const AvatarTemporalTiles groups = AVATAR_TEMPORAL_TILES_GROUPS;
+  const AvatarPixelFormat rgb = AVATAR_PIXEL_FORMAT_RGB;
+  g_autoptr (GError) error = NULL;
+  AvatarModel *model = avatar_model_open (g_getenv ("AVATAR_MODEL"), &error);
+  g_autoptr (GByteArray) a = NULL, b = NULL, c = NULL;
+  AvatarMemory memory;
+
+  g_assert_no_error (error);
+  a = decode (model, cpu, groups, rgb, 0);
+  b = decode (model, gpu, groups, rgb, 0);
+  g_print ("# decoder, groups: PSNR %.1f dB\n", psnr (a, b));
+  g_assert_cmpfloat (psnr (a, b), >=, 50);
+  avatar_device_get_memory (gpu, &memory);
+  c = decode (model, gpu, groups, rgb, memory.now + (128 << 20));
+  g_assert_cmpmem (b->data, b->len, c->data, c->len);
   avatar_model_unref (model);
 }
 
@@ -335,6 +362,7 @@ main (int argc, char **argv)
   g_test_add_func ("/gpu/vae/operations", test_operations);
   g_test_add_func ("/gpu/vae/encoder", test_encoder);
   g_test_add_func ("/gpu/vae/decoder", test_decoder);
+  g_test_add_func ("/gpu/vae/groups", test_groups);
   status = g_test_run ();
   avatar_device_unref (gpu);
   avatar_device_unref (cpu);

@@ -2,9 +2,10 @@
 /* The decoding stage and the portrait's encoder on the demo model: streaming, coverage, memory,
  * cancelling. What the networks compute is tested in tests/golden/vae.c. */
 #include "engine/backends/fake/fake.h"
+#include "engine/device/device.h"
 #include "engine/vae/encoder.h"
 #include "engine/vae/model.h"
-#include "engine/vae/decoder.h"
+#include "engine/vae/decoder-private.h"
 #include "engine/vae/tiles.h"
 
 #include <math.h>
@@ -522,6 +523,71 @@ test_cancel_running (Fixture *f, gconstpointer data)
   g_assert_cmpuint (avatar_fake_count_operations (), ==, n + BEGUN);
 }
 
+/* Decodes 9 latents in groups on @device. @reclaim: other stages take all memory after each frame. */
+static GByteArray *
+decode_on (Fixture *f, AvatarDevice *device, const float *z, gboolean reclaim)
+{
+  Fixture there = { f->model, device };
+  g_autoptr (AvatarDecoder) self = new_decoder (&there, &groups);
+  GByteArray *frames = g_byte_array_new ();
+  g_autoptr (GError) error = NULL;
+  guint8 rgb[FRAME];
+
+  for (guint i = 0; i < 9; i++) {
+    g_assert_true (avatar_decoder_push (self, z + i * LATENT, &error));
+    if (i == 2)
+      g_assert_true (avatar_decoder_end_group (self, &error));
+    while (pull_one (self, rgb, &error) == AVATAR_PULL_OK) {
+      g_byte_array_append (frames, rgb, FRAME);
+      if (reclaim)
+        g_assert_cmpint (avatar_decoder_reclaim (self, AVATAR_RECLAIM_ALL), ==,
+            AVATAR_RECLAIM_DONE);
+    }
+    g_assert_no_error (error);
+  }
+  g_assert_true (avatar_decoder_drain (self, &error));
+  pull_all (self, frames);
+  return frames;
+}
+
+/* Groups are the same under the smallest budget, which the plan knows, and if other stages use the
+ * memory between two groups. */
+static void
+test_group_budget (Fixture *f, gconstpointer data)
+{
+  const AvatarDecoderPlanParams params = { .width = WIDTH,
+    .height = HEIGHT,
+    .frames = 33,
+    .settings = &groups,
+    .available_bytes = G_MAXUINT64 };
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:4096", &error);
+  const AvatarBackend *backend = avatar_device_get_backend (device);
+  g_autofree float *z = random_latents (9);
+  g_autoptr (GByteArray) expected = decode_on (f, device, z, FALSE);
+  g_autoptr (GByteArray) reclaimed = decode_on (f, device, z, TRUE);
+  g_autoptr (GByteArray) least = NULL;
+  AvatarStageCost cost;
+  AvatarMemory memory;
+  guint64 budget;
+
+  g_assert_cmpuint (expected->len, ==, 33 * FRAME);
+  g_assert_cmpmem (expected->data, expected->len, reclaimed->data, reclaimed->len);
+  g_assert_true (avatar_decoder_plan (f->model, device, &params, &cost, &error));
+  g_assert_cmpuint (cost.min_arena_bytes, <, cost.arena_bytes);
+  budget = backend->overhead (avatar_device_get_handle (device))
+      + avatar_device_get_allocation_size (device, cost.weight_bytes)
+      + avatar_device_get_allocation_size (device, cost.min_arena_bytes);
+  avatar_device_set_budget (device, budget - 1);
+  g_assert_null (avatar_decoder_new (f->model, device, WIDTH, HEIGHT, &groups, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+  avatar_device_set_budget (device, budget);
+  least = decode_on (f, device, z, FALSE);
+  g_assert_cmpmem (expected->data, expected->len, least->data, least->len);
+  avatar_device_get_memory (device, &memory);
+  g_assert_cmpuint (memory.now, <=, budget);
+}
+
 static void
 test_refusals (Fixture *f, gconstpointer data)
 {
@@ -612,6 +678,7 @@ main (int argc, char **argv)
   ADD ("groups/fade", NULL, test_fade);
   ADD ("groups/reach", NULL, test_group_reach);
   ADD ("groups/reset", NULL, test_group_reset);
+  ADD ("groups/budget", NULL, test_group_budget);
   ADD ("memory/tiled", &tiled, test_memory);
   ADD ("memory/groups", &groups, test_memory);
   ADD ("memory/whole", &whole, test_memory);
