@@ -118,6 +118,7 @@ flush_stop (GstAvatarDenoise *self)
 
   gst_avatar_denoise_task_restart (self);
   gst_avatar_processing_element_restart (&self->client.processing, GST_ELEMENT (self));
+  gst_avatar_lateness_flush (&self->late.lateness, GST_ELEMENT (self));
   start_computing (self);
   /* Repeats the caps event, which the flush may have dropped; upstream does not send it again. */
   if (caps && !(self->have_reference && gst_caps_is_equal (caps, self->caps)))
@@ -270,6 +271,7 @@ add_latency (GstAvatarDenoise *self, GstQuery *query)
   queued = gst_util_uint64_scale_int (MAX_QUEUED_FEATURES, GST_SECOND, info->fps);
   gst_query_set_latency (query, live, min + own,
       GST_CLOCK_TIME_IS_VALID (max) ? max + own + queued : GST_CLOCK_TIME_NONE);
+  gst_avatar_lateness_take_query (&self->late.lateness, GST_ELEMENT (self), query);
 }
 
 static gboolean
@@ -286,6 +288,15 @@ gst_avatar_denoise_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
   if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY && self->client.engine)
     add_latency (self, query);
   return TRUE;
+}
+
+static gboolean
+gst_avatar_denoise_src_event (GstPad *pad, GstObject *parent, GstEvent *event)
+{
+  GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
+
+  gst_avatar_lateness_take_event (&self->late.lateness, GST_ELEMENT (self), event);
+  return gst_pad_event_default (pad, parent, event);
 }
 
 /* Keeps seeks and queries of the stream from the reference pad. */
@@ -365,6 +376,7 @@ open_all (GstAvatarDenoise *self)
   self->failed = FALSE;
   self->n_features_total = 0;
   GST_OBJECT_LOCK (self);
+  gst_avatar_lateness_reset (&self->late.lateness);
   self->has_active = FALSE;
   self->changed = 0;
   ok = gst_avatar_denoise_props_check (&self->props, &error);
@@ -547,6 +559,9 @@ gst_avatar_denoise_init (GstAvatarDenoise *self)
   gst_avatar_reference_init (&self->reference);
   gst_avatar_item_queue_init (&self->items, MAX_QUEUED_FEATURES);
   gst_avatar_denoise_task_restart (self);
+  gst_avatar_denoise_late_reset (self);
+  gst_avatar_lateness_reset (&self->late.lateness);
+  gst_segment_init (&self->late.segment, GST_FORMAT_TIME);
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
   gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_chain));
@@ -559,6 +574,7 @@ gst_avatar_denoise_init (GstAvatarDenoise *self)
   self->srcpad = gst_pad_new_from_static_template (&src_template, "src");
   gst_pad_set_activatemode_function (self->srcpad,
       GST_DEBUG_FUNCPTR (gst_avatar_denoise_src_activate_mode));
+  gst_pad_set_event_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_src_event));
   gst_pad_set_query_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_src_query));
   gst_pad_set_iterate_internal_links_function (self->srcpad,
       GST_DEBUG_FUNCPTR (gst_avatar_denoise_links));

@@ -113,6 +113,7 @@ apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError
   if (!gst_avatar_denoise_props_check (&change->props, error))
     return FALSE;
   gst_avatar_denoise_props_apply (&change->props, self->client.engine->model, &settings);
+  settings.steps = gst_avatar_denoise_limit_steps (self, settings.steps);
   settings.width = self->width;
   settings.height = self->height;
   *face = self->face_box;
@@ -126,6 +127,19 @@ apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError
   }
   settings.face_box = *face;
   return avatar_denoiser_change (self->denoiser, &settings, change->picture ? fitted : NULL, error);
+}
+
+gboolean
+gst_avatar_denoise_change_steps (GstAvatarDenoise *self, GError **error)
+{
+  AvatarDenoiseSettings settings;
+
+  gst_avatar_denoise_props_apply (&self->active, self->client.engine->model, &settings);
+  settings.steps = gst_avatar_denoise_limit_steps (self, settings.steps);
+  settings.width = self->width;
+  settings.height = self->height;
+  settings.face_box = self->face_box;
+  return avatar_denoiser_change (self->denoiser, &settings, NULL, error);
 }
 
 /* Posts the settings of the next window. */

@@ -32,6 +32,20 @@ gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *port
   return settings.mode != AVATAR_DENOISE_MODE_CLIP && settings.window_latents > 0;
 }
 
+guint
+gst_avatar_denoise_limit_steps (GstAvatarDenoise *self, guint steps)
+{
+  return self->late.max_steps ? MIN (steps, self->late.max_steps) : steps;
+}
+
+GstFlowReturn
+gst_avatar_denoise_push_held (GstAvatarDenoise *self)
+{
+  GstBufferList *held = g_steal_pointer (&self->held);
+
+  return held ? gst_pad_push_list (self->srcpad, held) : GST_FLOW_OK;
+}
+
 void
 gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, const gchar *text)
 {

@@ -10,10 +10,38 @@
 #include "gst/gstavatardenoiseprops.h"
 #include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarreference.h"
+#include "gst/gstavatarenums.h"
 #include "gst/gstavataritemqueue.h"
+#include "gst/gstavatarlateness.h"
 #include "gst/gstavatarquery.h"
 
 G_BEGIN_DECLS
+
+/**
+ * GstAvatarDenoiseLate:
+ * @lateness: clock and sinks; object lock. The rest is used by the task alone
+ * @segment: the segment of the features
+ * @max_steps: limit of the steps; 0: none
+ * @step_time: time of a step of the last window, in ns; 0: not known
+ * @begin: running time at which the last window began, or %GST_CLOCK_TIME_NONE
+ * @n_in_time: windows in time since the last change of the steps
+ * @patience: windows in time before another step is tried
+ * @probing: the last change of the steps has added one
+ * @skipping: the last window was skipped
+ * @n_processed, @n_dropped: video frames
+ *
+ * State of the late policy.
+ */
+typedef struct
+{
+  GstAvatarLateness lateness;
+  GstSegment segment;
+  guint max_steps;
+  GstClockTime step_time, begin;
+  guint n_in_time, patience;
+  gboolean probing, skipping;
+  guint64 n_processed, n_dropped;
+} GstAvatarDenoiseLate;
 
 struct _GstAvatarDenoise
 {
@@ -49,6 +77,7 @@ struct _GstAvatarDenoise
   guint n_features_total;
   guint last_window;
   gboolean discont;
+  GstAvatarDenoiseLate late;
   const gchar *working_on; /* code of the progress that has not ended */
   gboolean failed;         /* an error has been posted */
 };
@@ -85,5 +114,21 @@ gboolean gst_avatar_denoise_adopt_all (GstAvatarDenoise *self, GError **error);
 /* Applies changed properties before a window. An invalid value causes a warning. Returns
  * FLUSHING if cancelled. */
 GstFlowReturn gst_avatar_denoise_apply_changes (GstAvatarDenoise *self);
+
+/* Changes the denoiser to the number of steps that the late policy allows. */
+gboolean gst_avatar_denoise_change_steps (GstAvatarDenoise *self, GError **error);
+
+/* Pushes the first latents of a stream, if they were held back. */
+GstFlowReturn gst_avatar_denoise_push_held (GstAvatarDenoise *self);
+
+/* Forgets all decisions. */
+void gst_avatar_denoise_late_reset (GstAvatarDenoise *self);
+/* Returns @steps, or fewer if the late policy says so. */
+guint gst_avatar_denoise_limit_steps (GstAvatarDenoise *self, guint steps);
+/* Applies the late policy to the window that is due. @skipped: (out): it was skipped. */
+GstFlowReturn gst_avatar_denoise_keep_up (GstAvatarDenoise *self, gboolean *skipped);
+/* Takes note of the time that a window of @n_frames new video frames took. */
+void gst_avatar_denoise_note_window (GstAvatarDenoise *self, const AvatarDenoiseStats *stats,
+    guint n_frames);
 
 G_END_DECLS

@@ -32,6 +32,7 @@ enum
   PROP_POSTERIOR_NOISE,
   PROP_UPSTREAM_ROUNDING,
   PROP_EXACT_ROPE,
+  PROP_LATE_POLICY,
   PROP_LAST,
 };
 
@@ -401,6 +402,20 @@ install_windows (GObjectClass *klass)
   install_uint (klass, PROP_OVERLAP, "overlap", "Overlap",
       "Overlap of consecutive windows in stream mode, in latent frames (160 ms), shorter than a window; 0 = 5, or half of a window of at most 5",
       4095);
+  /**
+   * GstAvatarDenoise:late-policy:
+   *
+   * Handling of windows that cannot be shown in time: by clock and latency of a live pipeline, and
+   * by QOS events of sinks. Each decision is told by the element message
+   * "avatar-late". A decoder with #GstAvatarVaeDecode:tiling=stream shows the last frame instead of
+   * a window that is skipped.
+   *
+   * Since: 0.1
+   */
+  install_enum (klass, PROP_LATE_POLICY, "late-policy", "Late policy",
+      "Handling of windows that cannot be shown in time in a live pipeline, or that sinks report as "
+      "late",
+      GST_TYPE_AVATAR_LATE_POLICY);
 }
 
 void
@@ -514,6 +529,8 @@ enum_of (GstAvatarDenoiseProps *props, guint id)
       return &props->weight_format;
     case PROP_STEP_CACHE:
       return &props->step_cache;
+    case PROP_LATE_POLICY:
+      return &props->late_policy;
     default:
       return NULL;
   }

@@ -217,6 +217,7 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
   GST_OBJECT_UNLOCK (self);
   gst_avatar_denoise_report_truncations (self);
   gst_avatar_denoise_task_restart (self);
+  gst_avatar_denoise_late_reset (self);
   /* A flush before this point could not cancel the denoiser. */
   if (GST_PAD_IS_FLUSHING (self->srcpad))
     return GST_FLOW_FLUSHING;
@@ -256,15 +257,7 @@ report_window (GstAvatarDenoise *self)
       gst_avatar_report_window (GST_ELEMENT (self), self->client.engine->device, &window));
   gst_avatar_processing_element_add (&self->client.processing, GST_ELEMENT (self),
       window.compute_time, window.duration);
-}
-
-/* Pushes the latents that were held back. */
-static GstFlowReturn
-push_held (GstAvatarDenoise *self)
-{
-  GstBufferList *held = g_steal_pointer (&self->held);
-
-  return held ? gst_pad_push_list (self->srcpad, held) : GST_FLOW_OK;
+  gst_avatar_denoise_note_window (self, &stats, window.frames);
 }
 
 /* Pushes the first latents, as many as a decoder needs for its first frame, as one list, which a
@@ -289,7 +282,7 @@ push_or_hold (GstAvatarDenoise *self, GstBuffer *buffer)
   gst_buffer_list_add (self->held, buffer);
   if (self->n_latents < self->n_needed || (self->needs_window && !ends_window))
     return GST_FLOW_OK;
-  return push_held (self);
+  return gst_avatar_denoise_push_held (self);
 }
 
 /* Stamps @buffer as the next latent frame. The last one may represent fewer than four video
@@ -347,14 +340,19 @@ static GstFlowReturn
 push_ready (GstAvatarDenoise *self)
 {
   GstFlowReturn ret = GST_FLOW_OK;
+  gboolean skipped = FALSE;
 
   while (ret == GST_FLOW_OK) {
-    if (avatar_denoiser_is_due (self->denoiser))
+    if (avatar_denoiser_is_due (self->denoiser)) {
       ret = gst_avatar_denoise_apply_changes (self);
-    else if (avatar_denoiser_get_n_ready (self->denoiser) == 0)
+      if (ret == GST_FLOW_OK)
+        ret = gst_avatar_denoise_keep_up (self, &skipped);
+    } else if (avatar_denoiser_get_n_ready (self->denoiser) == 0) {
       break;
-    if (ret == GST_FLOW_OK)
+    }
+    if (ret == GST_FLOW_OK && !skipped)
       ret = push_latent (self);
+    skipped = FALSE;
   }
   return ret;
 }
@@ -372,7 +370,7 @@ drain (GstAvatarDenoise *self)
   else
     ret = fail (self, error);
   if (ret == GST_FLOW_OK)
-    ret = push_held (self);
+    ret = gst_avatar_denoise_push_held (self);
   /* Not after a flush has begun: a reset would undo the cancel before FLUSH_STOP. */
   if (ret == GST_FLOW_OK)
     gst_avatar_denoise_task_restart (self);
@@ -472,11 +470,13 @@ take_segment (GstAvatarDenoise *self, GstEvent **event)
 
   gst_event_copy_segment (*event, &segment);
   self->position = 0;
+  self->late.segment = segment;
   if (segment.format == GST_FORMAT_TIME) {
     self->position = segment.start;
     return ret;
   }
   gst_segment_init (&segment, GST_FORMAT_TIME);
+  self->late.segment = segment;
   in_time = gst_event_new_segment (&segment);
   gst_event_set_seqnum (in_time, gst_event_get_seqnum (*event));
   gst_event_unref (*event);

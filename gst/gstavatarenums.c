@@ -36,6 +36,21 @@ gst_avatar_tiling_get_type (void)
 }
 
 GType
+gst_avatar_late_policy_get_type (void)
+{
+  static gsize type;
+  static const GEnumValue values[] = {
+    { GST_AVATAR_LATE_BLOCK, "Every window is computed; the delay grows", "block" },
+    { GST_AVATAR_LATE_ADAPT, "Fewer steps; if 1 is too slow, windows are skipped", "adapt" },
+    { GST_AVATAR_LATE_HOLD, "Windows that are late are skipped; the last frame is held meanwhile",
+        "hold" },
+    { 0, NULL, NULL },
+  };
+
+  return get_type (&type, "GstAvatarLatePolicy", values);
+}
+
+GType
 gst_avatar_denoise_mode_get_type (void)
 {
   static gsize type;

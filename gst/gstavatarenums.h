@@ -23,6 +23,24 @@ typedef enum
   GST_AVATAR_TILING_STREAM,
 } GstAvatarTiling;
 
+/**
+ * GstAvatarLatePolicy:
+ * @GST_AVATAR_LATE_BLOCK: every window is computed; the delay grows
+ * @GST_AVATAR_LATE_ADAPT: fewer steps; if 1 is too slow, windows are skipped
+ * @GST_AVATAR_LATE_HOLD: windows that are late are skipped; the last frame is shown meanwhile
+ *
+ * Since: 0.1
+ */
+typedef enum
+{
+  GST_AVATAR_LATE_BLOCK,
+  GST_AVATAR_LATE_ADAPT,
+  GST_AVATAR_LATE_HOLD,
+} GstAvatarLatePolicy;
+
+#define GST_TYPE_AVATAR_LATE_POLICY (gst_avatar_late_policy_get_type ())
+GType gst_avatar_late_policy_get_type (void);
+
 #define GST_TYPE_AVATAR_TILING (gst_avatar_tiling_get_type ())
 GType gst_avatar_tiling_get_type (void);
 
