@@ -17,15 +17,13 @@ alias_of (GParamSpec *pspec)
   return g_param_spec_get_qdata (pspec, alias_quark ());
 }
 
-/* Creates a property of the type, range and default of @target. */
-static GParamSpec *
-pspec_new (const GstAvatarAlias *alias, GParamSpec *target)
+GParamSpec *
+gst_avatar_pspec_copy (GParamSpec *target, const gchar *name, const gchar *blurb, GParamFlags flags)
 {
-  GParamFlags flags = (target->flags & ~G_PARAM_STATIC_STRINGS) | G_PARAM_DEPRECATED;
   const GValue *value = g_param_spec_get_default_value (target);
-  g_autofree gchar *blurb = g_strdup_printf ("Deprecated: use %s", alias->target);
-  const gchar *name = alias->name, *nick = alias->name;
+  const gchar *nick = g_param_spec_get_nick (target);
 
+  flags &= ~G_PARAM_STATIC_STRINGS;
   if (G_IS_PARAM_SPEC_STRING (target))
     return g_param_spec_string (name, nick, blurb, g_value_get_string (value), flags);
   if (G_IS_PARAM_SPEC_BOOLEAN (target))
@@ -33,10 +31,30 @@ pspec_new (const GstAvatarAlias *alias, GParamSpec *target)
   if (G_IS_PARAM_SPEC_ENUM (target))
     return g_param_spec_enum (name, nick, blurb, target->value_type, g_value_get_enum (value),
         flags);
+  if (G_IS_PARAM_SPEC_INT (target))
+    return g_param_spec_int (name, nick, blurb, G_PARAM_SPEC_INT (target)->minimum,
+        G_PARAM_SPEC_INT (target)->maximum, g_value_get_int (value), flags);
   if (G_IS_PARAM_SPEC_UINT (target))
     return g_param_spec_uint (name, nick, blurb, G_PARAM_SPEC_UINT (target)->minimum,
         G_PARAM_SPEC_UINT (target)->maximum, g_value_get_uint (value), flags);
+  if (G_IS_PARAM_SPEC_INT64 (target))
+    return g_param_spec_int64 (name, nick, blurb, G_PARAM_SPEC_INT64 (target)->minimum,
+        G_PARAM_SPEC_INT64 (target)->maximum, g_value_get_int64 (value), flags);
+  if (G_IS_PARAM_SPEC_UINT64 (target))
+    return g_param_spec_uint64 (name, nick, blurb, G_PARAM_SPEC_UINT64 (target)->minimum,
+        G_PARAM_SPEC_UINT64 (target)->maximum, g_value_get_uint64 (value), flags);
+  if (G_IS_PARAM_SPEC_DOUBLE (target))
+    return g_param_spec_double (name, nick, blurb, G_PARAM_SPEC_DOUBLE (target)->minimum,
+        G_PARAM_SPEC_DOUBLE (target)->maximum, g_value_get_double (value), flags);
   g_return_val_if_reached (NULL);
+}
+
+static GParamSpec *
+pspec_new (const GstAvatarAlias *alias, GParamSpec *target)
+{
+  g_autofree gchar *blurb = g_strdup_printf ("Deprecated: use %s", alias->target);
+
+  return gst_avatar_pspec_copy (target, alias->name, blurb, target->flags | G_PARAM_DEPRECATED);
 }
 
 void

@@ -25,6 +25,10 @@ typedef struct
   gboolean warned;
 } GstAvatarAliases;
 
+/* Creates a property of the type, range and default of @target. Strings of @flags are not static.
+ * Returns: (transfer full) */
+GParamSpec *gst_avatar_pspec_copy (GParamSpec *target, const gchar *name, const gchar *blurb,
+    GParamFlags flags);
 /* Installs @aliases, which is static and ends with a %NULL name, after their targets. */
 void gst_avatar_aliases_install (GObjectClass *klass, const GstAvatarAlias *aliases);
 /* Handle set_property and get_property. Return %FALSE if @pspec is not an alias. */

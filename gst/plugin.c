@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Registers the three elements. This never depends on devices or models, which are opened in
+/* Registers the elements. This never depends on devices or models, which are opened in
  * READY to PAUSED: the registry caches the result. */
 #include <gst/gst.h>
 
 #include "gst/gstavataraudioenc.h"
+#include "gst/gstavatarbin.h"
 #include "gst/gstavatardenoise.h"
 #include "gst/gstavatarvaedecode.h"
 
@@ -15,6 +16,7 @@ plugin_init (GstPlugin *plugin)
   ret |= GST_ELEMENT_REGISTER (avataraudioenc, plugin);
   ret |= GST_ELEMENT_REGISTER (avatardenoise, plugin);
   ret |= GST_ELEMENT_REGISTER (avatarvaedecode, plugin);
+  ret |= GST_ELEMENT_REGISTER (avatarbin, plugin);
   return ret;
 }
 
