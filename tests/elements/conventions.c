@@ -168,10 +168,10 @@ GST_START_TEST (test_warning_once)
 }
 GST_END_TEST;
 
-/* Every element has the four presets, each of which sets all properties that another one sets. */
+/* Every element has the five presets, each of which sets all properties that another one sets. */
 GST_START_TEST (test_presets)
 {
-  static const gchar *const names[] = { "Quality", "Fast", "Low memory", "Live" };
+  static const gchar *const names[] = { "Quality", "Fast", "Low memory", "Live", "Realtime" };
 
   for (guint i = 0; i < G_N_ELEMENTS (factories); i++) {
     GstElement *element = gst_element_factory_make (factories[i], NULL);
@@ -182,13 +182,20 @@ GST_START_TEST (test_presets)
     for (guint j = 0; j < G_N_ELEMENTS (names); j++)
       fail_unless (gst_preset_load_preset (GST_PRESET (element), names[j]), "%s: %s", factories[i],
           names[j]);
+    fail_unless (gst_preset_load_preset (GST_PRESET (element), "Realtime"));
+    if (i == 0)
+      expect_value (element, "lookahead", "1");
+    else if (i == 1)
+      expect_value (element, "overlap", "1");
+    else
+      expect_value (element, "context-latents", "1");
     fail_unless (gst_preset_load_preset (GST_PRESET (element), "Live"));
     if (i == 0)
-      expect_value (element, "window-frames", "25");
+      expect_value (element, "align-windows", "true");
     else if (i == 1)
       expect_value (element, "window-latents", "7");
     else
-      expect_value (element, "tile-frames", "16");
+      expect_value (element, "tiling", "stream");
     fail_unless (gst_preset_load_preset (GST_PRESET (element), "Low memory"));
     if (i > 0)
       expect_value (element, "vram-budget", "4096");

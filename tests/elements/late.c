@@ -66,14 +66,15 @@ feature_caps (gsize *size)
   return gst_caps_fixate (gst_avatar_caps_new_features (&features, info->hash));
 }
 
+/* @decoder: elements after avatardenoise */
 static void
-live_start (Live *live, const gchar *policy, gboolean is_live)
+live_start_with (Live *live, const gchar *policy, const gchar *decoder, gboolean is_live)
 {
   g_autofree gchar *reference = sample_path ("portrait.png");
   g_autofree gchar *launch = g_strdup_printf (
       "avatardenoise window-latents=3 overlap=1 mode=stream steps=%u late-policy=%s reference=%s "
-      "processing-latency=%" G_GUINT64_FORMAT " ! capsfilter caps=\"" SMALL_LATENTS "\"",
-      STEPS, policy, reference, COMPUTE);
+      "processing-latency=%" G_GUINT64_FORMAT " ! capsfilter caps=\"" SMALL_LATENTS "\" %s",
+      STEPS, policy, reference, COMPUTE, decoder);
   g_autoptr (GstBus) bus = gst_bus_new ();
   gsize size;
 
@@ -89,7 +90,14 @@ live_start (Live *live, const gchar *policy, gboolean is_live)
   live->feature = gst_buffer_new_allocate (NULL, size, NULL);
   gst_buffer_memset (live->feature, 0, 0, size);
   if (is_live)
-    fail_unless_equals_uint64 (gst_harness_query_latency (live->h), LATENCY);
+    fail_unless_equals_uint64 (gst_harness_query_latency (live->h),
+        LATENCY + (*decoder ? COMPUTE : 0));
+}
+
+static void
+live_start (Live *live, const gchar *policy, gboolean is_live)
+{
+  live_start_with (live, policy, "", is_live);
 }
 
 static void
@@ -304,6 +312,26 @@ GST_START_TEST (test_adapt)
 }
 GST_END_TEST;
 
+/* After the decoder, there is a frame for each feature, without a hole: the last one before a gap
+ * is repeated. The event goes no further. */
+GST_START_TEST (test_frames)
+{
+  g_autofree gchar *decoder
+      = g_strdup_printf ("! avatarvaedecode tiling=stream processing-latency=%" G_GUINT64_FORMAT,
+          COMPUTE);
+  const guint n_windows = 8;
+  Live live;
+
+  live_start_with (&live, "hold", decoder, TRUE);
+  live.step_cost = 140 * GST_MSECOND;
+  play_to (&live, n_windows);
+  fail_unless_equals_int (count_actions (&live, "skip"), n_windows / 2);
+  fail_unless_equals_int (live.n_gaps, 0);
+  fail_unless_equals_int (live.n_latents, live.n_frames); /* frames of the video */
+  live_end (&live);
+}
+GST_END_TEST;
+
 /* If one step is too slow, windows are skipped as well. */
 GST_START_TEST (test_adapt_skips)
 {
@@ -360,6 +388,7 @@ late_suite (void)
   tcase_add_test (tc, test_hold_stall);
   tcase_add_test (tc, test_adapt);
   tcase_add_test (tc, test_adapt_skips);
+  tcase_add_test (tc, test_frames);
   tcase_add_test (tc, test_qos);
   return suite;
 }
