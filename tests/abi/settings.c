@@ -78,7 +78,7 @@ test_reserved_audio (void)
   Settings s;
 
   settings_init (&s);
-  s.audio._reserved[3] = &s;
+  s.audio._reserved[G_N_ELEMENTS (s.audio._reserved) - 1] = &s;
   g_assert_null (avatar_audio_encoder_new (s.model, s.device, &s.audio, &error));
   g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS);
   g_assert_nonnull (g_strstr_len (error->message, -1, "AvatarAudioSettings"));
