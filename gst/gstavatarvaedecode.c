@@ -9,6 +9,11 @@
  * and the next tile is decoded meanwhile, so no queue is needed before or after the element. It
  * holds at most the latents of a window and the frames of a tile.
  *
+ * With tiling=stream, for live use, the latents of a window are decoded together as soon as the
+ * last one has arrived, which has the flag GST_BUFFER_FLAG_MARKER: no frame waits for the next
+ * window. Without that flag, tile-frames divides the latents into groups. A GAP event of up to a
+ * minute between two latents repeats the last frame for its duration.
+ *
  * Downstream's caps choose the size of the video if they leave no choice: a caps filter, or a range
  * without the model's own size. avatardenoise then makes latents of that size. videoscale leaves
  * the choice to the model.
@@ -474,13 +479,14 @@ install_properties (GObjectClass *object_class)
   /**
    * GstAvatarVaeDecode:tiling:
    *
-   * Decoding in overlapping tiles, which bounds memory and lets frames leave early.
+   * Decoding in tiles, which bounds memory and lets frames leave early. With "stream", the latents
+   * of each window are decoded together.
    *
    * Since: 0.1
    */
   g_object_class_install_property (object_class, PROP_TILING,
       g_param_spec_enum ("tiling", "Tiling",
-          "Decoding in overlapping tiles, which bounds memory and lets frames leave early",
+          "Decoding in tiles, which bounds memory and lets frames leave early",
           GST_TYPE_AVATAR_TILING, GST_AVATAR_TILING_EXACT, flags));
   /**
    * GstAvatarVaeDecode:tile-size:

@@ -10,7 +10,7 @@
 #define FRAME (40 * GST_MSECOND)
 #define SIZE (3 * 64 * 64)
 
-/* What came out of the decoder, in order. */
+/* The output of a decoder, in order. */
 typedef struct
 {
   GstHarness *h;
@@ -245,8 +245,8 @@ GST_START_TEST (test_short)
 }
 GST_END_TEST;
 
-/* Checks a gap of 24 frames after 3 latents. @flags: of the latent before it; @skipped: number of
- * latents that are left out in the count of OFFSET. */
+/* Checks a gap of 24 frames after 3 latents. @flags: flags of the latent before it; @skipped:
+ * number of latents that are left out in the count of OFFSET. */
 static void
 check_gap (const Output *expected, GstBufferFlags flags, guint skipped)
 {

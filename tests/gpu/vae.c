@@ -294,7 +294,8 @@ test_decoder (void)
   avatar_model_unref (model);
 }
 
-/* Groups of latents, whose jumps are faded out, agree with the CPU and do not depend on the budget. */
+/* Groups of latents, whose jumps are faded out, agree with the CPU and do not depend on the
+ * budget. */
 static void
 test_groups (void)
 {

@@ -523,7 +523,8 @@ test_cancel_running (Fixture *f, gconstpointer data)
   g_assert_cmpuint (avatar_fake_count_operations (), ==, n + BEGUN);
 }
 
-/* Decodes 9 latents in groups on @device. @reclaim: other stages take all memory after each frame. */
+/* Decodes 9 latents in groups on @device. @reclaim: other stages take all memory after each
+ * frame. */
 static GByteArray *
 decode_on (Fixture *f, AvatarDevice *device, const float *z, gboolean reclaim)
 {
