@@ -186,18 +186,32 @@ drain (GstAvatarVaeDecode *self)
   return ret;
 }
 
-/* Returns the number of video frames of a latent. At the end of a clip its duration is shorter. */
+/* Returns the number of video frames that a latent represents. At the end of a clip its duration is
+ * shorter. */
 static guint
 frames_of_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
 {
-  guint most = self->n_latents ? 4 : 1;
   guint64 frames;
 
   if (!GST_BUFFER_DURATION_IS_VALID (latent))
-    return most;
+    return self->n_latents ? 4 : 1;
   frames = gst_util_uint64_scale_round (GST_BUFFER_DURATION (latent), self->latent.fps_n,
       GST_SECOND * self->latent.fps_d);
-  return CLAMP (frames, 1, most);
+  return CLAMP (frames, 1, 4);
+}
+
+/* Notes the frames of a latent that was pushed. The first latent of a stream gives one frame. If it
+ * represents more, because the latents before it are lost, that is the last of them. */
+static void
+note_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
+{
+  guint frames = frames_of_latent (self, latent), given = self->n_latents ? frames : 1;
+
+  if (!GST_CLOCK_TIME_IS_VALID (self->base))
+    self->base = (GST_BUFFER_PTS_IS_VALID (latent) ? GST_BUFFER_PTS (latent) : 0)
+        + frames_to_time (self, frames - given);
+  self->frames_wanted += given;
+  self->n_latents++;
 }
 
 static GstFlowReturn
@@ -221,10 +235,7 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
   gst_buffer_unmap (latent, &map);
   if (!ok)
     return gst_avatar_report_failure (self, error, &self->failed);
-  if (!GST_CLOCK_TIME_IS_VALID (self->base))
-    self->base = GST_BUFFER_PTS_IS_VALID (latent) ? GST_BUFFER_PTS (latent) : 0;
-  self->frames_wanted += frames_of_latent (self, latent);
-  self->n_latents++;
+  note_latent (self, latent);
   return GST_FLOW_OK;
 }
 

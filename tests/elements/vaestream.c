@@ -343,6 +343,31 @@ GST_START_TEST (test_gap_ends)
 }
 GST_END_TEST;
 
+/* After lost latents, the first one gives one frame, the last of those that it represents. The
+ * frames of later ones have the right times, and the stream is not divided again. */
+GST_START_TEST (test_lost)
+{
+  static const gchar *const elements[]
+      = { "avatarvaedecode tiling=stream", "avatarvaedecode tile-frames=16" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (elements); i++) {
+    Output out;
+
+    output_init (&out, elements[i]);
+    push_latents (&out, 0, 3, 0);
+    push_latents (&out, 5, 3, 0);
+    finish (&out);
+    fail_unless_equals_int (out.pts->len, 9 + 9);
+    fail_unless_equals_int (out.n_disconts, 2);
+    for (guint k = 0; k < 9; k++) {
+      fail_unless_equals_uint64 (g_array_index (out.pts, GstClockTime, k), k * FRAME);
+      fail_unless_equals_uint64 (g_array_index (out.pts, GstClockTime, 9 + k), (20 + k) * FRAME);
+    }
+    output_clear (&out);
+  }
+}
+GST_END_TEST;
+
 /* No latent waits: the latency is the time to decode the longest group. */
 GST_START_TEST (test_queries)
 {
@@ -424,6 +449,7 @@ vaestream_suite (void)
   tcase_add_test (tc, test_gap);
   tcase_add_test (tc, test_gaps);
   tcase_add_test (tc, test_gap_ends);
+  tcase_add_test (tc, test_lost);
   tcase_add_test (tc, test_queries);
   tcase_add_test (tc, test_windows);
   tcase_add_test (tc, test_tee);
