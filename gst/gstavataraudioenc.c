@@ -19,6 +19,9 @@
  * A flush, a new segment, a hole of more than a minute, and a jump back by more than a second start
  * a new stream.
  *
+ * The custom event avatar-clear (downstream, out of band or serialized) drops the audio that was
+ * received and is not yet in the video: see the element avatardenoise.
+ *
  * The encoder processes windows of up to 30 s, so the features of a short file follow its EOS. Set
  * #GstAvatarAudioEnc:align-windows and #GstAvatarAudioEnc:lookahead for live streams. Features of a
  * window are then complete at the moment when the denoiser can begin its own.
@@ -32,9 +35,12 @@
  * Since: 0.1
  */
 #include "gst/gstavataraudioencprivate.h"
+#include "gst/gstavatarclear.h"
 #include "gst/gstavataroutput.h"
 #include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
+
+#include <math.h>
 
 GST_DEBUG_CATEGORY (avatar_audio_enc_debug);
 #define GST_CAT_DEFAULT avatar_audio_enc_debug
@@ -47,7 +53,10 @@ enum
   PROP_FIRST_WINDOW_FRAMES,
   PROP_ALIGN_WINDOWS,
   PROP_UPSTREAM_ROUNDING,
+  PROP_SILENCE_LEVEL,
 };
+
+#define DEFAULT_SILENCE_LEVEL -60.
 
 static const GstAvatarAlias aliases[]
     = { { "window", "window-frames" }, { "parity", "upstream-rounding" }, { NULL, NULL } };
@@ -215,6 +224,11 @@ gst_avatar_audio_enc_sink_event (GstBaseTransform *trans, GstEvent *event)
       if (self->encoder && self->pool)
         return handle_gap (self, event);
       break;
+    case GST_EVENT_CUSTOM_DOWNSTREAM:
+    case GST_EVENT_CUSTOM_DOWNSTREAM_OOB:
+      if (gst_avatar_clear_is (event))
+        return gst_avatar_audio_enc_take_clear (self, event);
+      break;
     case GST_EVENT_SEGMENT:
       if (!handle_segment (self, event)) {
         gst_event_unref (event);
@@ -299,6 +313,7 @@ adopt_settings (GstAvatarAudioEnc *self)
   if (self->lookahead >= 0)
     settings.lookahead_frames = self->lookahead ?: AVATAR_AUDIO_NO_LOOKAHEAD;
   align = self->align_windows;
+  self->quiet_level = (float) pow (10, self->silence_level / 20);
   GST_OBJECT_UNLOCK (self);
   if (align && gst_avatar_query_portions (GST_BASE_TRANSFORM_SRC_PAD (self), &portions)) {
     settings.first_window_frames = portions.first;
@@ -378,6 +393,15 @@ gst_avatar_audio_enc_change_state (GstElement *element, GstStateChange transitio
   return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
 }
 
+/* The default function sends events from the source pad, past the element. */
+static gboolean
+gst_avatar_audio_enc_send_event (GstElement *element, GstEvent *event)
+{
+  if (gst_avatar_clear_is (event))
+    return gst_pad_send_event (GST_BASE_TRANSFORM_SINK_PAD (element), event);
+  return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
+}
+
 static void
 gst_avatar_audio_enc_set_context (GstElement *element, GstContext *context)
 {
@@ -413,6 +437,9 @@ gst_avatar_audio_enc_set_property (GObject *object, guint id, const GValue *valu
       break;
     case PROP_UPSTREAM_ROUNDING:
       self->settings.upstream_rounding = g_value_get_boolean (value);
+      break;
+    case PROP_SILENCE_LEVEL:
+      self->silence_level = g_value_get_double (value);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -450,6 +477,9 @@ gst_avatar_audio_enc_get_property (GObject *object, guint id, GValue *value, GPa
       break;
     case PROP_UPSTREAM_ROUNDING:
       g_value_set_boolean (value, self->settings.upstream_rounding);
+      break;
+    case PROP_SILENCE_LEVEL:
+      g_value_set_double (value, self->silence_level);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -600,6 +630,20 @@ install_properties (GObjectClass *object_class)
       g_param_spec_boolean ("upstream-rounding", "Upstream rounding",
           "Round the spectrogram to 16 bits, as HunyuanVideo-Avatar does; for comparisons", FALSE,
           FLAGS));
+  /**
+   * GstAvatarAudioEnc:silence-level:
+   *
+   * Level up to which audio counts as silence. Features of video frames in silence have the flag
+   * GAP, and #GstAvatarDenoise:idle-steps acts on them.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_SILENCE_LEVEL,
+      g_param_spec_double ("silence-level", "Silence level",
+          "Peak level up to which audio counts as silence, in dB below full scale (dBFS). Features of "
+          "video frames (40 ms) in silence have the flag GAP, on which idle-steps of avatardenoise acts; "
+          "the features themselves do not depend on it",
+          -200, 0, DEFAULT_SILENCE_LEVEL, FLAGS));
   gst_avatar_aliases_install (object_class, aliases);
 }
 
@@ -622,6 +666,7 @@ gst_avatar_audio_enc_class_init (GstAvatarAudioEncClass *klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_avatar_audio_enc_change_state);
   element_class->set_context = GST_DEBUG_FUNCPTR (gst_avatar_audio_enc_set_context);
+  element_class->send_event = GST_DEBUG_FUNCPTR (gst_avatar_audio_enc_send_event);
 
   trans_class->start = GST_DEBUG_FUNCPTR (gst_avatar_audio_enc_start);
   trans_class->stop = GST_DEBUG_FUNCPTR (gst_avatar_audio_enc_stop);
@@ -643,6 +688,7 @@ gst_avatar_audio_enc_init (GstAvatarAudioEnc *self)
   gst_avatar_engine_client_init (&self->client);
   self->settings.context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT;
   self->lookahead = -1;
+  self->silence_level = DEFAULT_SILENCE_LEVEL;
   self->gaps = g_array_new (FALSE, FALSE, sizeof (GstAvatarGap));
   self->mono = gst_avatar_mono_new ();
 }

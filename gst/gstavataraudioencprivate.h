@@ -25,17 +25,24 @@ struct _GstAvatarAudioEnc
   GstBaseTransform parent;
 
   GstAvatarEngineClient client;
-  AvatarAudioSettings settings; /* object lock, like the next three */
+  AvatarAudioSettings settings; /* object lock, like the next four */
   gint lookahead;               /* frames; -1: as the context */
   gboolean align_windows;
+  gdouble silence_level;      /* in dBFS */
   AvatarAudioSettings active; /* settings of the encoder */
 
   AvatarAudioEncoder *encoder; /* set and freed under the object lock, for cancel */
-  GstBufferPool *pool;         /* features */
+  /* Times of the first sample of the stream and of the end of its last one, and a request to drop
+   * the samples so far; object lock. */
+  GstClockTime heard_from, heard_to;
+  gboolean clear_pending;
+  GstBufferPool *pool; /* features */
   GstAvatarMono *mono;
   GstAvatarSampleClock clock;
   GstEvent *stream_start;  /* held back until the next segment */
   GArray *gaps;            /* GstAvatarGap that later frames may lie in */
+  guint64 quiet_from;      /* start of the silent range that lasts until the last sample */
+  float quiet_level;       /* largest amplitude of silence */
   guint64 n_frames;        /* since the base of the clock */
   guint64 n_samples_total; /* since the start of the element */
   gboolean discont;
@@ -58,6 +65,9 @@ GstFlowReturn gst_avatar_audio_enc_take_gap (GstAvatarAudioEnc *self, GstEvent *
 /* Pulls the next features, and computes a window if one is due. %NULL with OK: more audio is
  * needed. */
 GstFlowReturn gst_avatar_audio_enc_pull (GstAvatarAudioEnc *self, GstBuffer **buffer);
+/* Drops the audio before the event avatar-clear @event, which is taken and passed on with its
+ * position. May be called from any thread. */
+gboolean gst_avatar_audio_enc_take_clear (GstAvatarAudioEnc *self, GstEvent *event);
 /* Pushes the features of all samples so far. The next sample starts a new stream. */
 GstFlowReturn gst_avatar_audio_enc_drain (GstAvatarAudioEnc *self);
 

@@ -2,8 +2,11 @@
 /* The stream of avataraudioenc: aligns samples with their time stamps, fills gaps with silence,
  * mixes to mono, and pulls features. */
 #include "gst/gstavataraudioencprivate.h"
+#include "gst/gstavatarclear.h"
 #include "gst/gstavataroutput.h"
 #include "gst/gstavatarreport.h"
+
+#include <math.h>
 
 GST_DEBUG_CATEGORY_EXTERN (avatar_audio_enc_debug);
 #define GST_CAT_DEFAULT avatar_audio_enc_debug
@@ -13,6 +16,8 @@ GST_DEBUG_CATEGORY_EXTERN (avatar_audio_enc_debug);
 /* Amounts of audio after which wrong time stamps and cancelling channels cause a warning. */
 #define CLOCK_PATIENCE (10 * GST_SECOND)
 #define MONO_PATIENCE (500 * GST_MSECOND)
+/* No silent range lasts. */
+#define NOT_QUIET G_MAXUINT64
 
 static guint
 samples_per_frame (GstAvatarAudioEnc *self)
@@ -41,7 +46,12 @@ gst_avatar_audio_enc_restart (GstAvatarAudioEnc *self)
   if (self->encoder)
     avatar_audio_encoder_reset (self->encoder);
   g_array_set_size (self->gaps, 0);
+  self->quiet_from = NOT_QUIET;
   gst_avatar_sample_clock_init (&self->clock, self->client.engine->info->sample_rate);
+  GST_OBJECT_LOCK (self);
+  self->heard_from = self->heard_to = GST_CLOCK_TIME_NONE;
+  self->clear_pending = FALSE;
+  GST_OBJECT_UNLOCK (self);
   self->n_frames = 0;
   self->discont = TRUE;
   self->batch_frames = 0;
@@ -56,37 +66,89 @@ frame_is_gap (GstAvatarAudioEnc *self, guint64 frame)
 
   while (self->gaps->len > 0 && g_array_index (self->gaps, GstAvatarGap, 0).end <= start)
     g_array_remove_index (self->gaps, 0);
+  if (self->quiet_from <= start)
+    return TRUE;
   if (self->gaps->len == 0)
     return FALSE;
   return g_array_index (self->gaps, GstAvatarGap, 0).start <= start
       && g_array_index (self->gaps, GstAvatarGap, 0).end >= end;
 }
 
+/* Begins a silent range at the next sample, unless one lasts. */
 static void
-add_gap (GstAvatarAudioEnc *self, guint64 n)
+begin_quiet (GstAvatarAudioEnc *self)
 {
-  GstAvatarGap gap = { self->clock.n_samples, self->clock.n_samples + n };
+  if (self->quiet_from == NOT_QUIET)
+    self->quiet_from = self->clock.n_samples;
+}
 
-  if (self->gaps->len > 0) {
-    GstAvatarGap *last = &g_array_index (self->gaps, GstAvatarGap, self->gaps->len - 1);
-    if (last->end == gap.start) {
-      last->end = gap.end;
-      return;
-    }
+/* Ends the silent range before sample @end. A range shorter than a frame covers none. */
+static void
+end_quiet (GstAvatarAudioEnc *self, guint64 end)
+{
+  GstAvatarGap gap = { self->quiet_from, end };
+
+  if (self->quiet_from == NOT_QUIET)
+    return;
+  self->quiet_from = NOT_QUIET;
+  if (gap.end >= gap.start + samples_per_frame (self))
+    g_array_append_val (self->gaps, gap);
+}
+
+/* Replaces the samples before an event avatar-clear by silence, if one came. The frames that are
+ * encoded later become gaps. The object lock is held. */
+static void
+apply_clear (GstAvatarAudioEnc *self)
+{
+  guint64 first = (self->n_frames + avatar_audio_encoder_get_n_ready (self->encoder))
+      * samples_per_frame (self);
+
+  if (!self->clear_pending)
+    return;
+  self->clear_pending = FALSE;
+  avatar_audio_encoder_clear (self->encoder);
+  self->quiet_from = MIN (self->quiet_from, first);
+  while (self->gaps->len > 0) {
+    const GstAvatarGap *last = &g_array_index (self->gaps, GstAvatarGap, self->gaps->len - 1);
+
+    if (last->end < first)
+      break;
+    self->quiet_from = MIN (self->quiet_from, last->start);
+    g_array_set_size (self->gaps, self->gaps->len - 1);
   }
-  g_array_append_val (self->gaps, gap);
 }
 
 static gboolean
 push_samples (GstAvatarAudioEnc *self, const float *samples, gsize n, GError **error)
 {
   gint64 begin = g_get_monotonic_time ();
-  gboolean ok = avatar_audio_encoder_push (self->encoder, samples, n, error);
+  gboolean ok;
 
-  self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
+  GST_OBJECT_LOCK (self);
+  apply_clear (self);
+  ok = avatar_audio_encoder_push (self->encoder, samples, n, error);
   gst_avatar_sample_clock_advance (&self->clock, n);
+  self->heard_from = self->clock.base;
+  self->heard_to = gst_avatar_sample_clock_time (&self->clock, self->clock.n_samples);
+  GST_OBJECT_UNLOCK (self);
+  self->batch_time += (g_get_monotonic_time () - begin) * GST_USECOND;
   self->n_samples_total += n;
   return ok;
+}
+
+gboolean
+gst_avatar_audio_enc_take_clear (GstAvatarAudioEnc *self, GstEvent *event)
+{
+  GstClockTime from, to;
+
+  GST_OBJECT_LOCK (self);
+  from = self->heard_from;
+  to = self->heard_to;
+  self->clear_pending = self->encoder != NULL;
+  GST_OBJECT_UNLOCK (self);
+  GST_INFO_OBJECT (self, "dropping audio before %" GST_TIME_FORMAT, GST_TIME_ARGS (to));
+  event = gst_avatar_clear_set_audio (event, from, to);
+  return gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), event);
 }
 
 static gboolean
@@ -94,7 +156,7 @@ push_silence (GstAvatarAudioEnc *self, guint64 n, GError **error)
 {
   static const float silence[1024];
 
-  add_gap (self, n);
+  begin_quiet (self);
   while (n > 0) {
     gsize piece = MIN (n, G_N_ELEMENTS (silence));
     if (!push_samples (self, silence, piece, error))
@@ -170,6 +232,9 @@ gst_avatar_audio_enc_pull (GstAvatarAudioEnc *self, GstBuffer **buffer)
   GstFlowReturn ret;
 
   *buffer = NULL;
+  GST_OBJECT_LOCK (self);
+  apply_clear (self);
+  GST_OBJECT_UNLOCK (self);
   if (avatar_audio_encoder_get_n_ready (self->encoder) == 0
       && !avatar_audio_encoder_is_due (self->encoder)) {
     report_batch (self);
@@ -283,6 +348,19 @@ align_time (GstAvatarAudioEnc *self, GstBuffer *buffer, guint64 n, guint64 *skip
   return ret;
 }
 
+/* Follows the silent ranges in @samples [@n], which are pushed next. Values that are not finite
+ * become silence. */
+static void
+find_quiet (GstAvatarAudioEnc *self, const float *samples, gsize n)
+{
+  for (gsize i = 0; i < n; i++) {
+    if (fabsf (samples[i]) > self->quiet_level)
+      end_quiet (self, self->clock.n_samples + i);
+    else if (self->quiet_from == NOT_QUIET)
+      self->quiet_from = self->clock.n_samples + i;
+  }
+}
+
 /* Adds the samples after the first @skip of the mapped @input. */
 static GstFlowReturn
 push_input (GstAvatarAudioEnc *self, GstBuffer *input, const GstMapInfo *map, guint64 skip)
@@ -297,7 +375,9 @@ push_input (GstAvatarAudioEnc *self, GstBuffer *input, const GstMapInfo *map, gu
   samples = gst_avatar_mono_run (self->mono, map->data, n, &allocated);
   warn_once (self, &self->warned_mono, gst_avatar_mono_check (self->mono, MONO_PATIENCE));
   if (GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP))
-    add_gap (self, n - skip);
+    begin_quiet (self);
+  else
+    find_quiet (self, samples + skip, n - skip);
   if (push_samples (self, samples + skip, n - skip, &error))
     return GST_FLOW_OK;
   return gst_avatar_report_failure (self, error, &self->failed);

@@ -14,6 +14,12 @@
  * portrait also by another picture on the request pad. Changes take effect with the next window,
  * which the element message "avatar-settings" announces. The size of the video does not change.
  *
+ * The custom event avatar-clear (downstream, out of band or serialized; sent to this element, or to
+ * avataraudioenc or an element before it) drops the speech that was received and is not yet
+ * denoised. The face becomes idle, the stream continues without a gap, and portrait, held latents
+ * and settings stay. The element message avatar-cleared answers at once; it has the event's own
+ * fields and its number, and the position up to which the video follows the speech.
+ *
  * On a GPU the weights need not fit into memory: within #GstAvatarDenoise:vram-budget as many as
  * possible stay there, the others are streamed in every step. The video is the same.
  *
@@ -28,6 +34,7 @@
  */
 #include "gst/gstavatardenoise.h"
 
+#include "gst/gstavatarclear.h"
 #include "gst/gstavatardenoiseprivate.h"
 #include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
@@ -89,6 +96,7 @@ gst_avatar_denoise_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
 
+  gst_avatar_denoise_clear_arrive (self, buffer);
   return gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (buffer));
 }
 
@@ -119,6 +127,7 @@ flush_stop (GstAvatarDenoise *self)
   gst_avatar_denoise_task_restart (self);
   gst_avatar_processing_element_restart (&self->client.processing, GST_ELEMENT (self));
   gst_avatar_lateness_flush (&self->late.lateness, GST_ELEMENT (self));
+  gst_avatar_denoise_clear_flushed (self);
   start_computing (self);
   /* Repeats the caps event, which the flush may have dropped; upstream does not send it again. */
   if (caps && !(self->have_reference && gst_caps_is_equal (caps, self->caps)))
@@ -146,6 +155,12 @@ gst_avatar_denoise_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
         gst_event_unref (event);
         return FALSE;
       }
+      gst_avatar_denoise_clear_arrive_segment (self, event);
+      break;
+    case GST_EVENT_CUSTOM_DOWNSTREAM:
+    case GST_EVENT_CUSTOM_DOWNSTREAM_OOB:
+      if (gst_avatar_clear_is (event))
+        return gst_avatar_denoise_clear_take_event (self, event);
       break;
     default:
       break;
@@ -406,6 +421,7 @@ close_all (GstAvatarDenoise *self)
   self->has_active = FALSE;
   GST_OBJECT_UNLOCK (self);
   gst_avatar_reference_reset (&self->reference);
+  g_clear_pointer (&self->silence, g_free);
   gst_avatar_engine_client_close (&self->client, GST_ELEMENT (self));
 }
 
@@ -417,6 +433,7 @@ gst_avatar_denoise_change_state (GstElement *element, GstStateChange transition)
 
   if (transition == GST_STATE_CHANGE_READY_TO_PAUSED) {
     gst_avatar_denoise_task_restart (self);
+    gst_avatar_denoise_clear_init (self);
     if (!open_all (self)) {
       close_all (self);
       return GST_STATE_CHANGE_FAILURE;
@@ -430,6 +447,15 @@ gst_avatar_denoise_change_state (GstElement *element, GstStateChange transition)
       || (transition == GST_STATE_CHANGE_READY_TO_PAUSED && ret == GST_STATE_CHANGE_FAILURE))
     close_all (self);
   return ret;
+}
+
+/* The default function sends events from the source pad, past the element. */
+static gboolean
+gst_avatar_denoise_send_event (GstElement *element, GstEvent *event)
+{
+  if (gst_avatar_clear_is (event))
+    return gst_pad_send_event (GST_AVATAR_DENOISE (element)->sinkpad, event);
+  return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
 }
 
 static void
@@ -545,6 +571,7 @@ gst_avatar_denoise_class_init (GstAvatarDenoiseClass *klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_avatar_denoise_change_state);
   element_class->set_context = GST_DEBUG_FUNCPTR (gst_avatar_denoise_set_context);
+  element_class->send_event = GST_DEBUG_FUNCPTR (gst_avatar_denoise_send_event);
   element_class->request_new_pad = GST_DEBUG_FUNCPTR (gst_avatar_denoise_request_new_pad);
   element_class->release_pad = GST_DEBUG_FUNCPTR (gst_avatar_denoise_release_pad);
 
@@ -558,6 +585,7 @@ gst_avatar_denoise_init (GstAvatarDenoise *self)
   gst_avatar_denoise_props_init (&self->props);
   gst_avatar_reference_init (&self->reference);
   gst_avatar_item_queue_init (&self->items, MAX_QUEUED_FEATURES);
+  gst_avatar_denoise_clear_init (self);
   gst_avatar_denoise_task_restart (self);
   gst_avatar_denoise_late_reset (self);
   gst_avatar_lateness_reset (&self->late.lateness);

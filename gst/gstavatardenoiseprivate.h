@@ -7,6 +7,7 @@
 #include "gst/gstavatarcaps.h"
 #include "gst/gstavatarcontinuity.h"
 #include "gst/gstavatardenoise.h"
+#include "gst/gstavatardenoiseclear.h"
 #include "gst/gstavatardenoiseprops.h"
 #include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarreference.h"
@@ -57,6 +58,7 @@ struct _GstAvatarDenoise
   guint64 changed; /* bits: properties that were set since they were last applied */
   GstAvatarReference reference;
   GstAvatarItemQueue items;
+  GstAvatarDenoiseClear clear; /* object lock */
 
   /* Used by the task alone; the pointer is set and cleared under the object lock. */
   AvatarDenoiser *denoiser;
@@ -78,6 +80,7 @@ struct _GstAvatarDenoise
   guint last_window;
   gboolean discont;
   GstAvatarDenoiseLate late;
+  float *silence;          /* features of silence, or %NULL if not needed yet */
   const gchar *working_on; /* code of the progress that has not ended */
   gboolean failed;         /* an error has been posted */
 };

@@ -20,6 +20,7 @@ gst_avatar_denoise_task_restart (GstAvatarDenoise *self)
     avatar_denoiser_reset (self->denoiser);
   self->base = GST_CLOCK_TIME_NONE;
   self->n_features = self->n_latents = 0;
+  gst_avatar_denoise_clear_end_stream (self);
   gst_avatar_continuity_reset (&self->continuity);
   self->last_window = G_MAXUINT;
   self->discont = TRUE;
@@ -62,6 +63,11 @@ on_progress (const AvatarProgress *progress, gpointer user_data)
       : g_strdup_printf ("window %u, step %u/%u", progress->window + 1, progress->step,
           progress->steps);
 
+  if (!prompts && gst_avatar_denoise_clear_step (self, progress->step, progress->steps)) {
+    avatar_denoiser_abandon_window (self->denoiser);
+    gst_avatar_denoise_end_progress (self, GST_PROGRESS_TYPE_CANCELED, "abandoned");
+    return;
+  }
   /* Each window ends with COMPLETE, because an application may wait for it before it plays. */
   if (progress->step == 0)
     type = GST_PROGRESS_TYPE_START;
@@ -305,6 +311,7 @@ static GstFlowReturn
 pull_latent (GstAvatarDenoise *self, GstBuffer **latent)
 {
   GstFlowReturn ret = gst_buffer_pool_acquire_buffer (self->pool, latent, NULL);
+  gboolean is_due = avatar_denoiser_is_due (self->denoiser);
   GError *error = NULL;
   GstMapInfo map;
   AvatarPull pull = AVATAR_PULL_ERROR;
@@ -312,7 +319,10 @@ pull_latent (GstAvatarDenoise *self, GstBuffer **latent)
   if (ret != GST_FLOW_OK)
     return ret;
   if (gst_avatar_output_map (*latent, &map, &error)) {
-    pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
+    if (!is_due || gst_avatar_denoise_clear_begin_window (self, &error))
+      pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
+    if (is_due && pull == AVATAR_PULL_OK)
+      gst_avatar_denoise_clear_end_window (self);
     gst_buffer_unmap (*latent, &map);
   }
   if (pull == AVATAR_PULL_OK)
@@ -377,13 +387,18 @@ drain (GstAvatarDenoise *self)
   return ret;
 }
 
+/* Pushes the features of @buffer, or those of silence for a part of a gap if it is %NULL. */
 static GstFlowReturn
-push_feature (GstAvatarDenoise *self, const float *feature, GstClockTime pts)
+push_feature (GstAvatarDenoise *self, GstBuffer *buffer, const float *feature, GstClockTime pts)
 {
+  const float *silence;
   GError *error = NULL;
 
   if (!GST_CLOCK_TIME_IS_VALID (self->base))
     self->base = GST_CLOCK_TIME_IS_VALID (pts) ? pts : self->position;
+  silence = gst_avatar_denoise_clear_take_feature (self, buffer);
+  if (silence)
+    feature = silence;
   if (!avatar_denoiser_push (self->denoiser, feature, &error))
     return fail (self, error);
   self->n_features++;
@@ -414,28 +429,26 @@ take_buffer (GstAvatarDenoise *self, GstBuffer *buffer)
         gst_buffer_get_size (buffer), expected);
     return fail (self, error);
   }
-  ret = push_feature (self, (const float *) map.data, GST_BUFFER_PTS (buffer));
+  ret = push_feature (self, buffer, (const float *) map.data, GST_BUFFER_PTS (buffer));
   gst_buffer_unmap (buffer, &map);
   return ret;
 }
 
-/* Fills a gap with features of zeros, so that the video continues. */
+/* Fills a gap with features of silence, so that the video continues. */
 static GstFlowReturn
 take_gap (GstAvatarDenoise *self, GstEvent *event)
 {
   GstClockTime pts, duration;
   GstFlowReturn ret = GST_FLOW_OK;
-  g_autofree float *silence = NULL;
   guint64 n;
 
   gst_event_parse_gap (event, &pts, &duration);
   if (!self->have_reference || !GST_CLOCK_TIME_IS_VALID (duration) || duration > MAX_GAP)
     return GST_FLOW_OK;
-  silence = g_malloc0 (gst_avatar_feature_info_get_size (&self->features));
   n = gst_util_uint64_scale_round (duration, self->features.fps_n,
       GST_SECOND * self->features.fps_d);
   for (guint64 i = 0; i < n && ret == GST_FLOW_OK; i++)
-    ret = push_feature (self, silence, pts);
+    ret = push_feature (self, NULL, NULL, pts);
   gst_avatar_continuity_skip (&self->continuity, n, duration);
   return ret;
 }
@@ -473,10 +486,12 @@ take_segment (GstAvatarDenoise *self, GstEvent **event)
   self->late.segment = segment;
   if (segment.format == GST_FORMAT_TIME) {
     self->position = segment.start;
+    gst_avatar_denoise_clear_set_segment (self, &segment);
     return ret;
   }
   gst_segment_init (&segment, GST_FORMAT_TIME);
   self->late.segment = segment;
+  gst_avatar_denoise_clear_set_segment (self, &segment);
   in_time = gst_event_new_segment (&segment);
   gst_event_set_seqnum (in_time, gst_event_get_seqnum (*event));
   gst_event_unref (*event);

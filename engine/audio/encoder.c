@@ -22,6 +22,8 @@
 #define HOPS_PER_STEP 2
 /* Limit of samples, whose squares must remain finite. Larger values come from a damaged source. */
 #define MAX_SAMPLE 32768.f
+/* Length of the silence whose middle frame gives the features of silence, in frames. */
+#define SILENT_FRAMES 25
 
 /* The network and its tensors in the arena. */
 typedef struct
@@ -435,6 +437,34 @@ avatar_audio_encoder_reset (AvatarAudioEncoder *self)
   self->drained = self->started = FALSE;
   self->first_frame = self->next = self->end = 0;
   self->n_non_finite = 0;
+}
+
+void
+avatar_audio_encoder_clear (AvatarAudioEncoder *self)
+{
+  if (self->samples->len > 0)
+    memset (self->samples->data, 0, self->samples->len * sizeof (float));
+}
+
+gboolean
+avatar_audio_compute_silence (AvatarModel *model, AvatarDevice *device, float *features,
+    GError **error)
+{
+  g_autoptr (AvatarAudioEncoder) self = avatar_audio_encoder_new (model, device, NULL, error);
+  g_autofree float *samples = NULL;
+  gsize n;
+
+  if (!self)
+    return FALSE;
+  n = (gsize) SILENT_FRAMES * self->frame_samples;
+  samples = g_new0 (float, n);
+  if (!avatar_audio_encoder_push (self, samples, n, error)
+      || !avatar_audio_encoder_drain (self, error))
+    return FALSE;
+  for (guint i = 0; i <= SILENT_FRAMES / 2; i++)
+    if (avatar_audio_encoder_pull (self, features, error) != AVATAR_PULL_OK)
+      return FALSE;
+  return TRUE;
 }
 
 void

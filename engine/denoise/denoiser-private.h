@@ -20,6 +20,7 @@ G_BEGIN_DECLS
  * @noise: initial noise from a file
  * @warnings: (element-type utf8): sentences, with a %NULL at the end
  * @deadline: see avatar_denoiser_set_deadline()
+ * @abandoned: atomic: the running window is to end without latents
  */
 struct _AvatarDenoiser
 {
@@ -37,6 +38,7 @@ struct _AvatarDenoiser
   AvatarDenoiserProgress progress;
   AvatarDenoiseStats stats;
   gint64 deadline;
+  gint abandoned;
 };
 
 /* Makes a denoiser without an arena, for avatar_denoiser_plan_memory(). Returns %NULL with the
@@ -113,7 +115,8 @@ gboolean avatar_step_noise (const AvatarDenoiseSettings *s, const AvatarNoiseFil
     const AvatarLatentShape *shape, float *z, gint64 j, guint64 frame, GError **error);
 
 /* Denoise the next window, or all windows of the clip, and add the latent frames to the stream's
- * ready ones. Return AVATAR_PULL_OK, or AVATAR_PULL_ERROR with @error. */
+ * ready ones. Return AVATAR_PULL_OK, AVATAR_PULL_EMPTY if the window was abandoned, or
+ * AVATAR_PULL_ERROR with @error. */
 AvatarPull avatar_denoiser_run_window (AvatarDenoiser *self, GError **error);
 AvatarPull avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error);
 

@@ -103,6 +103,28 @@ avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **erro
 }
 
 gboolean
+avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n, const float *features,
+    GError **error)
+{
+  if (!avatar_is_finite (features, self->stream.n_features)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
+        "the audio features that replace those of video frame %" G_GUINT64_FORMAT
+        " are NaN or infinite; check the encoder that computed them",
+        first);
+    return FALSE;
+  }
+  avatar_latent_stream_replace (&self->stream, first, n, features,
+      self->settings.upstream_rounding ? AVATAR_F16 : AVATAR_F32);
+  return TRUE;
+}
+
+void
+avatar_denoiser_abandon_window (AvatarDenoiser *self)
+{
+  g_atomic_int_set (&self->abandoned, TRUE);
+}
+
+gboolean
 avatar_denoiser_drain (AvatarDenoiser *self, GError **error)
 {
   self->stream.drained = TRUE;

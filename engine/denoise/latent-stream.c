@@ -57,6 +57,22 @@ avatar_latent_stream_push (AvatarLatentStream *self, const float *features, Avat
   return TRUE;
 }
 
+void
+avatar_latent_stream_replace (AvatarLatentStream *self, guint64 first, guint64 n,
+    const float *features, AvatarDType dtype)
+{
+  gsize row = self->n_features;
+  guint64 end = MIN (n, self->pushed - MIN (first, self->pushed)) + first;
+
+  for (guint64 i = MAX (first, self->first_frame); i < end; i++) {
+    float *to = (float *) self->features->data + (i - self->first_frame) * row;
+
+    memcpy (to, features, row * sizeof (float));
+    if (dtype != AVATAR_F32)
+      avatar_dtype_round (to, row, dtype);
+  }
+}
+
 guint64
 avatar_latent_stream_total (const AvatarLatentStream *self)
 {

@@ -57,6 +57,10 @@ void avatar_latent_stream_reset (AvatarLatentStream *self);
  * AVATAR_ERROR_DATA if they are not finite or if the stream is drained. */
 gboolean avatar_latent_stream_push (AvatarLatentStream *self, const float *features,
     AvatarDType dtype, GError **error);
+/* Replaces the features of @n video frames from @first on, as far as they are here, by @features
+ * [n_features], rounded to @dtype. */
+void avatar_latent_stream_replace (AvatarLatentStream *self, guint64 first, guint64 n,
+    const float *features, AvatarDType dtype);
 /* Returns the number of latent frames that cover the video frames pushed. */
 guint64 avatar_latent_stream_total (const AvatarLatentStream *self);
 /* Returns the first latent frame of the next window, which shares @overlap frames with the last

@@ -41,8 +41,14 @@ set_overlap (const AvatarLatentStream *stream, AvatarOps *ops, AvatarTensor x,
   avatar_ops_release (ops, mark);
 }
 
-/* Runs all steps of a window; the latents stay on the device meanwhile. @z: (out): latents,
- * [C, frames, h8, w8]; @audio: features, [4 frames - 3, n_features] */
+static gboolean
+is_abandoned (AvatarDenoiser *self)
+{
+  return g_atomic_int_get (&self->abandoned);
+}
+
+/* Runs all steps of a window, unless it is abandoned; the latents stay on the device meanwhile. @z:
+ * (out): latents, [C, frames, h8, w8]; @audio: features, [4 frames - 3, n_features] */
 static gboolean
 sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *audio, GError **error)
 {
@@ -57,7 +63,7 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
   b = avatar_step_buffers_new (ops, &stream->shape);
   avatar_op_upload (ops, b.x, overlap->noise);
   avatar_denoiser_report (self, stream->n_windows, 0);
-  for (guint i = 0; i < steps; i++) {
+  for (guint i = 0; i < steps && !is_abandoned (self); i++) {
     gboolean ok;
 
     if (!avatar_step_begin_turn (self, error))
@@ -103,6 +109,7 @@ avatar_denoiser_run_window (AvatarDenoiser *self, GError **error)
   g_autofree float *audio = avatar_latent_stream_audio (stream, start);
   Overlap overlap = { .noise = noise, .offset = start - stream->start };
 
+  g_atomic_int_set (&self->abandoned, FALSE);
   if (stream->last_window)
     overlap.frames = stream->shape.frames - overlap.offset;
   for (gint64 j = 0; j < stream->shape.frames; j++)
@@ -111,6 +118,8 @@ avatar_denoiser_run_window (AvatarDenoiser *self, GError **error)
       return AVATAR_PULL_ERROR;
   if (!sample (self, z, &overlap, audio, error))
     return AVATAR_PULL_ERROR;
+  if (is_abandoned (self))
+    return AVATAR_PULL_EMPTY;
   emit_window (stream, z, start, &self->stats);
   avatar_latent_stream_finish_window (stream, g_steal_pointer (&z), start);
   self->stats.seconds = (g_get_monotonic_time () - begin_time) * 1e-6;

@@ -191,6 +191,36 @@ AVATAR_API gboolean avatar_audio_encoder_drain (AvatarAudioEncoder *self, GError
 AVATAR_API void avatar_audio_encoder_reset (AvatarAudioEncoder *self);
 
 /**
+ * avatar_audio_encoder_clear:
+ * @self: an encoder
+ *
+ * Replaces all samples that were pushed and are still needed by silence of the same length,
+ * including those that were encoded and serve as context. Features that are ready stay.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_audio_encoder_clear (AvatarAudioEncoder *self);
+
+/**
+ * avatar_audio_compute_silence:
+ * @model: the model
+ * @device: the device of the other stages
+ * @features: (out caller-allocates): the features of one video frame,
+ *   [feature_steps, feature_states, feature_channels] floats
+ * @error: return location for a #GError: #AVATAR_ERROR_MEMORY, or #AVATAR_ERROR_READ if the weights
+ *   of the audio encoder cannot be read
+ *
+ * Computes the features of a video frame within silence. They close the mouth; features of zeros do
+ * not. Makes an encoder and frees it. May be called from any thread.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_audio_compute_silence (AvatarModel *model, AvatarDevice *device,
+    float *features, GError **error);
+
+/**
  * avatar_audio_encoder_cancel:
  * @self: an encoder
  *

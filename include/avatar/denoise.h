@@ -179,7 +179,8 @@ struct _AvatarProgress
  * @user_data: data of avatar_denoiser_set_progress_func()
  *
  * Function that is called at the start of a window and after each step, in the thread that calls
- * the denoiser. Of the functions of the denoiser it may call avatar_denoiser_cancel() only.
+ * the denoiser. Of the functions of the denoiser it may call avatar_denoiser_cancel() and
+ * avatar_denoiser_abandon_window() only.
  *
  * Since: 0.1
  */
@@ -446,6 +447,41 @@ AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *fea
     GError **error);
 
 /**
+ * avatar_denoiser_replace:
+ * @self: a denoiser
+ * @first: number of a video frame, counted from 0 since the last reset
+ * @n: number of video frames
+ * @features: the features of one video frame,
+ *   [feature_steps, feature_states, feature_channels] floats, all finite
+ * @error: return location for a #GError: #AVATAR_ERROR_DATA if a value is not finite
+ *
+ * Replaces the features of the video frames from @first on by @features, which are copied, as far
+ * as they were pushed and a later window uses them. Latents that were denoised stay. With the
+ * features of silence (avatar_audio_compute_silence()) this drops speech that is not yet in the
+ * video.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n,
+    const float *features, GError **error);
+
+/**
+ * avatar_denoiser_abandon_window:
+ * @self: a denoiser
+ *
+ * Ends the window that is being denoised after its current step, without latents.
+ * avatar_denoiser_pull() then returns %AVATAR_PULL_EMPTY, and the window is still due: the next
+ * call denoises it from its first step. Has no effect if no window is being denoised, and none in
+ * clip mode; after the last step was reported it may come too late. May be called from any thread,
+ * and from the progress function.
+ *
+ * Since: 0.1
+ */
+AVATAR_API void avatar_denoiser_abandon_window (AvatarDenoiser *self);
+
+/**
  * avatar_denoiser_pull:
  * @self: a denoiser with a reference
  * @latent: (out caller-allocates): the next latent frame,
@@ -457,7 +493,8 @@ AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *fea
  * taken. After avatar_denoiser_drain() there are latents for all video frames that were pushed:
  * (frames + 3) / 4, rounded up.
  *
- * Returns: %AVATAR_PULL_OK, %AVATAR_PULL_EMPTY if no latent frame is ready, or %AVATAR_PULL_ERROR
+ * Returns: %AVATAR_PULL_OK, %AVATAR_PULL_EMPTY if no latent frame is ready or the window was
+ * abandoned, or %AVATAR_PULL_ERROR
  *
  * Since: 0.1
  */
