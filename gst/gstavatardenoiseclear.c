@@ -35,6 +35,22 @@ frames_to_time (const GstAvatarDenoiseClear *clear, guint64 frames)
   return gst_util_uint64_scale (frames, GST_SECOND * clear->fps_d, clear->fps_n);
 }
 
+/* Returns the number of steps of a window with speech. */
+static guint
+get_steps (GstAvatarDenoise *self)
+{
+  return self->active.steps > 0 ? (guint) self->active.steps : self->client.engine->info->steps;
+}
+
+/* Returns the number of steps of a window in silence. */
+static guint
+get_idle_steps (GstAvatarDenoise *self)
+{
+  gboolean is_clip = self->active.mode == AVATAR_DENOISE_MODE_CLIP;
+
+  return self->active.idle_steps > 0 && !is_clip ? self->active.idle_steps : get_steps (self);
+}
+
 /* Returns TRUE if the window under way can be replaced by an idle one without more steps than it
  * has, the step under way included. */
 static gboolean
@@ -44,7 +60,7 @@ can_abandon (GstAvatarDenoise *self)
 
   if (self->active.mode == AVATAR_DENOISE_MODE_CLIP)
     return FALSE;
-  return clear->started == 0;
+  return clear->started == 0 || clear->started + get_idle_steps (self) <= clear->steps;
 }
 
 /* Drops the features that are not denoised, and returns the position. The object lock is held.
@@ -202,6 +218,7 @@ gst_avatar_denoise_clear_begin_window (GstAvatarDenoise *self, GError **error)
 {
   GstAvatarDenoiseClear *clear = &self->clear;
   guint64 from, to;
+  guint steps;
 
   GST_OBJECT_LOCK (self);
   from = clear->replace_from;
@@ -209,10 +226,13 @@ gst_avatar_denoise_clear_begin_window (GstAvatarDenoise *self, GError **error)
   clear->replace_from = clear->replace_to = 0;
   if (clear->speech_to > from && clear->speech_to <= to)
     clear->speech_to = from;
+  steps = clear->speech_to <= clear->done ? get_idle_steps (self) : get_steps (self);
   clear->in_window = TRUE;
   clear->abandon = FALSE;
   clear->started = clear->steps = 0;
   GST_OBJECT_UNLOCK (self);
+  if (!avatar_denoiser_use_steps (self->denoiser, steps, error))
+    return FALSE;
   return from == to
       || avatar_denoiser_replace (self->denoiser, from, to - from,
           gst_avatar_denoise_clear_get_silence (self), error);

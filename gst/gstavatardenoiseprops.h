@@ -16,6 +16,7 @@ typedef struct
   gboolean upstream_rounding, exact_rope;
   GArray *loras; /* AvatarLoraSetting: @lora, parsed */
   gint steps;
+  guint idle_steps;
   gdouble guidance_scale, flow_shift;
   gint64 seed;
   guint window_latents, overlap;

@@ -254,6 +254,7 @@ report_window (GstAvatarDenoise *self)
   window.duration = gst_avatar_denoise_frames_to_time (self, end)
       - gst_avatar_denoise_frames_to_time (self, begin);
   window.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
+  window.steps = stats.steps;
   window.resident = stats.resident;
   window.streamed = stats.streamed;
   window.evicted = stats.evicted;

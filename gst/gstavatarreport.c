@@ -152,6 +152,8 @@ gst_avatar_report_window (GstElement *element, AvatarDevice *device, const GstAv
       "computed-on", G_TYPE_STRING, avatar_device_get_name (window->computed_on), "bad-samples",
       G_TYPE_UINT64, window->bad_samples, NULL);
   gst_avatar_report_memory (structure, device);
+  if (window->steps > 0)
+    gst_structure_set (structure, "steps", G_TYPE_UINT, window->steps, NULL);
   if (window->resident + window->streamed > 0)
     set_weights (structure, window);
   post (element, structure, GST_AVATAR_WINDOW_MESSAGE);

@@ -19,6 +19,7 @@ G_BEGIN_DECLS
  * @timestamp, @duration: position in the stream, in ns
  * @compute_time: wall-clock time, in ns
  * @computed_on: the device
+ * @steps: number of denoising steps; left out if 0
  * @bad_samples: number of audio samples so far that were not finite and were replaced by silence
  * @resident, @streamed, @evicted, @restored: numbers of weight groups, see AvatarDenoiseStats; left
  *   out if all are 0
@@ -35,6 +36,7 @@ typedef struct
   GstClockTime timestamp, duration;
   GstClockTime compute_time;
   AvatarDevice *computed_on;
+  guint steps;
   guint64 bad_samples;
   guint resident, streamed, evicted, restored;
   guint64 uploaded;

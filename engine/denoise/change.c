@@ -125,7 +125,8 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
   a.latent = a.portrait || (self->conditioning.seeded_posterior && s->seed != now->seed);
   a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
   a.texts = a.prompts || (a.portrait && self->conditioning.text);
-  a.memory = a.texts || s->steps != now->steps || guided != was_guided;
+  a.memory = a.texts || s->steps != now->steps || s->idle_steps != now->idle_steps
+      || guided != was_guided;
   a.step_conditioning = a.memory || s->motion_pose != now->motion_pose
       || s->motion_exp != now->motion_exp || s->flow_shift != now->flow_shift
       || s->guidance_scale != now->guidance_scale;
@@ -138,6 +139,7 @@ set_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   self->settings.prompt = g_strdup (s->prompt);
   self->settings.negative_prompt = g_strdup (s->negative_prompt);
   self->settings.steps = s->steps;
+  self->settings.idle_steps = s->idle_steps;
   self->settings.guidance_scale = s->guidance_scale;
   self->settings.flow_shift = s->flow_shift;
   self->settings.seed = s->seed;
@@ -309,6 +311,7 @@ avatar_denoiser_change (AvatarDenoiser *self, const AvatarDenoiseSettings *setti
     return FALSE;
   }
   g_mutex_lock (&self->memory.exec_lock);
+  avatar_window_use_steps (&self->window, self->settings.steps);
   ok = try_change (self, settings, image, error);
   g_mutex_unlock (&self->memory.exec_lock);
   return ok;

@@ -118,6 +118,24 @@ avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n, const f
   return TRUE;
 }
 
+gboolean
+avatar_denoiser_use_steps (AvatarDenoiser *self, guint steps, GError **error)
+{
+  guint idle = self->settings.idle_steps ?: self->settings.steps;
+
+  if (steps != self->settings.steps
+      && (steps != idle || self->settings.mode == AVATAR_DENOISE_MODE_CLIP)) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "a window cannot have %u steps: expected steps, %u, or, except in clip mode, idle-steps, %u",
+        steps, self->settings.steps, idle);
+    return FALSE;
+  }
+  g_mutex_lock (&self->memory.exec_lock);
+  avatar_window_use_steps (&self->window, steps);
+  g_mutex_unlock (&self->memory.exec_lock);
+  return TRUE;
+}
+
 void
 avatar_denoiser_abandon_window (AvatarDenoiser *self)
 {
@@ -184,7 +202,7 @@ denoise (AvatarDenoiser *self, GError **error)
   if (!check_host_budget (self->device, error) || !ensure_constants (memory, error))
     return AVATAR_PULL_ERROR;
   self->stats.forwards = 0;
-  self->stats.steps = self->settings.steps;
+  self->stats.steps = self->window.steps;
   pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
                                                          : avatar_denoiser_run_window (self, error);
   avatar_ops_release (memory->ops, memory->mark);

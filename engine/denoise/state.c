@@ -49,6 +49,9 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "steps is %u; at least 1 and at most 1000 are possible (this model's default is %u)",
         s->steps, info->steps);
+  else if (s->idle_steps > 1000)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "idle-steps is %u; at most 1000 are possible (0: as steps)", s->idle_steps);
   else if (s->width < multiple || s->height < multiple || s->width > 4096 || s->height > 4096
       || s->width % multiple || s->height % multiple)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -134,6 +137,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.flow_shift = s->flow_shift;
   self->window.upstream_rounding = s->upstream_rounding;
   self->window.steps = s->steps;
+  self->window.other.steps = s->idle_steps == s->steps ? 0 : s->idle_steps;
   self->window.step_cache_mode = s->step_cache;
   self->window.step_cache_threshold = s->step_cache_threshold;
   self->window.frames = self->stream.shape.frames;
@@ -288,7 +292,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
 void
 avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step)
 {
-  AvatarProgress progress = { AVATAR_PROGRESS_DENOISE, window, step, self->settings.steps };
+  AvatarProgress progress = { AVATAR_PROGRESS_DENOISE, window, step, self->window.steps };
 
   if (self->progress.func)
     self->progress.func (&progress, self->progress.data);

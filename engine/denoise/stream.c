@@ -54,7 +54,7 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
 {
   const AvatarLatentStream *stream = &self->stream;
   AvatarOps *ops = self->memory.ops;
-  guint steps = self->settings.steps;
+  guint steps = self->window.steps;
   AvatarStepBuffers b;
 
   avatar_window_set_audio (&self->window, ops, audio);

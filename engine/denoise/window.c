@@ -42,6 +42,26 @@ needs_negative (const AvatarWindow *self, guint i)
   return is_guided (self) && avatar_guidance (i, self->steps, self->guidance_scale).negative;
 }
 
+/* Exchanges the two schedules. */
+static void
+swap_schedules (AvatarWindow *self)
+{
+  AvatarSchedule used = { self->steps, self->step_conditioning, self->is_full };
+
+  self->steps = self->other.steps;
+  self->step_conditioning = self->other.step_conditioning;
+  self->is_full = self->other.is_full;
+  self->other = used;
+}
+
+void
+avatar_window_use_steps (AvatarWindow *self, guint steps)
+{
+  g_assert (steps == self->steps || steps == self->other.steps);
+  if (steps != self->steps)
+    swap_schedules (self);
+}
+
 /* Sets times and prompts of all steps. Allocates the modulation, except in a dry run. */
 static void
 init_step_conditioning (AvatarWindow *self, const AvatarOps *ops)
@@ -109,13 +129,13 @@ choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
       avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
 }
 
-gboolean
-avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error)
+/* Computes the step conditioning of the schedule in use. */
+static void
+precompute_schedule (AvatarWindow *self, AvatarOps *ops)
 {
   g_autoptr (GArray) all = NULL;
   g_autoptr (GArray) full = NULL;
 
-  avatar_window_clear (self);
   self->step_conditioning = g_new0 (AvatarStepConditioning, 2 * self->steps);
   self->is_full = g_new0 (gboolean, self->steps);
   init_step_conditioning (self, ops);
@@ -126,6 +146,18 @@ avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error)
   full = collect_full (self, ops);
   avatar_transformer_refine (self->transformer, ops, (AvatarStepConditioning *) full->data,
       full->len);
+}
+
+/* Each schedule is computed alone, so that its values do not depend on the other one. */
+gboolean
+avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error)
+{
+  avatar_window_clear (self);
+  for (guint i = 0; i < 2; i++) {
+    if (self->steps > 0)
+      precompute_schedule (self, ops);
+    swap_schedules (self);
+  }
   return ops->dry_run || avatar_ops_check (ops, error);
 }
 
@@ -285,25 +317,37 @@ avatar_window_kind (const AvatarWindow *self, guint i)
       | (needs_negative (self, i) ? 4 : 0);
 }
 
-guint64
-avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents, guint windows)
+/* Returns the bytes of the schedule in use. @row: bytes of a token */
+static guint64
+schedule_bytes (const AvatarWindow *self, guint64 row)
 {
-  const AvatarTransformerConfig *c = self->transformer->config;
-  guint64 row = c->hidden * avatar_dtype_size (dtype),
-          s = self->reference_tokens.h * self->reference_tokens.w;
-  guint64 modulation = avatar_transformer_modulation_n (c) * sizeof (float), bytes = 0;
-  guint64 text = MAX (self->conditions->text[0].used, self->conditions->text[1].used);
+  guint64 bytes = 0,
+          modulation = avatar_transformer_modulation_n (self->transformer->config) * sizeof (float);
 
   for (guint i = 0; i < self->steps; i++)
     for (guint b = 0; b < (needs_negative (self, i) ? 2 : 1); b++)
       bytes += modulation + (self->is_full[i] ? self->conditions->text[b].used * row : 0);
+  return bytes;
+}
+
+guint64
+avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents, guint windows)
+{
+  AvatarWindow swapped = *self;
+  const AvatarTransformerConfig *c = self->transformer->config;
+  guint64 row = c->hidden * avatar_dtype_size (dtype),
+          s = self->reference_tokens.h * self->reference_tokens.w;
+  guint64 text = MAX (self->conditions->text[0].used, self->conditions->text[1].used), bytes;
+
+  swap_schedules (&swapped);
+  bytes = schedule_bytes (self, row) + schedule_bytes (&swapped, row);
   if (self->step_cache && self->storage == AVATAR_TOKEN_STORAGE_HOST)
     bytes += (is_guided (self) ? 2 : 1) * (latents * s + windows * (s + text)) * row;
   return bytes;
 }
 
-void
-avatar_window_clear (AvatarWindow *self)
+static void
+clear_schedule (AvatarWindow *self)
 {
   for (guint i = 0; self->step_conditioning && i < 2 * self->steps; i++) {
     g_free (self->step_conditioning[i].modulation);
@@ -311,5 +355,14 @@ avatar_window_clear (AvatarWindow *self)
   }
   g_clear_pointer (&self->step_conditioning, g_free);
   g_clear_pointer (&self->is_full, g_free);
+}
+
+void
+avatar_window_clear (AvatarWindow *self)
+{
+  for (guint i = 0; i < 2; i++) {
+    clear_schedule (self);
+    swap_schedules (self);
+  }
   g_clear_pointer (&self->step_cache, avatar_step_cache_free);
 }

@@ -27,6 +27,19 @@ typedef struct
 } AvatarConditions;
 
 /**
+ * AvatarSchedule: steps of a window and what depends on them and on the prompts only
+ * @steps: number of steps; 0: not used
+ * @step_conditioning: [steps, 2]: positive, negative prompt; on the host
+ * @is_full: [steps], FALSE for cached steps
+ */
+typedef struct
+{
+  guint steps;
+  AvatarStepConditioning *step_conditioning;
+  gboolean *is_full;
+} AvatarSchedule;
+
+/**
  * AvatarWindow:
  * @transformer, @conditions: not owned
  * @motion_exp, @motion_pose, @fps, @guidance_scale, @flow_shift, @steps: the settings
@@ -35,8 +48,8 @@ typedef struct
  * @share_prefix: computes the shared prefix of both branches of guidance once
  * @storage: storage of the step cache
  * @frames, @channels, @h8, @w8: shape of the latents
- * @step_conditioning: [steps, 2]: positive, negative prompt; on the host
- * @is_full: [steps], FALSE for cached steps
+ * @step_conditioning, @is_full: with @steps, the schedule in use
+ * @other: the schedule that is not in use
  * @reference_tokens: reference of all windows, in the arena
  * @audio_kv: branches with and without audio, in the arena; the latter with guidance only
  * @step_cache: (nullable): tokens of the last full step; %NULL: no step is cached
@@ -58,15 +71,18 @@ typedef struct
   gint64 frames, channels, h8, w8;
   AvatarStepConditioning *step_conditioning;
   gboolean *is_full;
+  AvatarSchedule other;
   AvatarReferenceTokens reference_tokens;
   AvatarAudioKV audio_kv[2];
   AvatarStepCache *step_cache;
   AvatarTensor velocity_without_audio, shared_prefix;
 } AvatarWindow;
 
-/* Computes the step conditioning of all steps, which depends on settings and prompts only, and
- * stores it on the host. Uses the arena and releases it. Waits for the device. Returns FALSE with
- * @error if an operation failed or was cancelled. */
+/* Uses the schedule of @steps steps from now on, which must be one of the two. */
+void avatar_window_use_steps (AvatarWindow *self, guint steps);
+/* Computes the step conditioning of all steps of both schedules, which depends on settings and
+ * prompts only, and stores it on the host. Uses the arena and releases it. Waits for the device.
+ * Returns FALSE with @error if an operation failed or was cancelled. */
 gboolean avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error);
 /* Computes the constants of all windows in the arena, after avatar_window_precompute(). */
 void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);

@@ -232,6 +232,8 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   of a tensor file with noise for the samples, as @noise_file. Samples need as much more memory
  *   on a GPU as the tokens of the latents
  * @upstream_rounding: rounds to 16 bits between the networks where upstream does
+ * @idle_steps: number of steps of windows for which avatar_denoiser_use_steps() chooses it, at most
+ *   1000; 0: as @steps. Both are prepared at once, so that changing between them costs nothing
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -269,6 +271,7 @@ struct _AvatarDenoiseSettings
   const char *noise_file;
   const char *posterior_noise;
   gboolean upstream_rounding;
+  guint idle_steps;
   /*< private >*/
   gpointer _reserved[16];
 };
@@ -353,10 +356,10 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * avatar_denoiser_change:
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
- *   negative_prompt, steps, guidance_scale, flow_shift, seed, motion_pose, motion_exp, face_box. A
- *   different size, mode, window_latents, overlap, step_cache, precision, weight_format,
- *   upstream_rounding or exact_rope is an error. Other fields are ignored, and so are prompts if
- *   the denoiser has text_states. Nothing of it is kept
+ *   negative_prompt, steps, idle_steps, guidance_scale, flow_shift, seed, motion_pose, motion_exp,
+ *   face_box. A different size, mode, window_latents, overlap, step_cache, precision,
+ *   weight_format, upstream_rounding or exact_rope is an error. Other fields are ignored, and so are
+ *   prompts if the denoiser has text_states. Nothing of it is kept
  * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED
@@ -466,6 +469,22 @@ AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *fea
  */
 AVATAR_API gboolean avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n,
     const float *features, GError **error);
+
+/**
+ * avatar_denoiser_use_steps:
+ * @self: a denoiser
+ * @steps: number of steps: that of the settings, or their idle_steps
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS for another number, or for
+ *   idle_steps in clip mode
+ *
+ * Sets the number of steps of the next window and of all after it. avatar_denoiser_change() sets it
+ * to that of the new settings. Fewer steps are enough for a face in silence.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_denoiser_use_steps (AvatarDenoiser *self, guint steps, GError **error);
 
 /**
  * avatar_denoiser_abandon_window:

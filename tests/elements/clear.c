@@ -11,10 +11,16 @@
 #define FRAME_SAMPLES 640
 #define DEVICE "device=sim:4096"
 #define ENCODER "avataraudioenc name=enc window-frames=10 context=2 device=cpu"
-#define DENOISER                                                                      \
-  "avatardenoise name=denoise steps=2 mode=stream window-latents=3 overlap=1 " DEVICE \
+/* Windows of 9 video frames, then 8. */
+#define DENOISER(settings)                                                                 \
+  "avatardenoise name=denoise mode=stream window-latents=3 overlap=1 " settings " " DEVICE \
   " ! " SMALL_LATENTS " ! fakesink name=sink async=false"
+#define FIRST_FRAMES 9
+#define STEPS 3
+#define WITH_IDLE_STEPS DENOISER ("steps=3 idle-steps=1")
+#define WITHOUT_IDLE_STEPS DENOISER ("steps=3")
 #define N_CLEARS 200
+#define MAX_WINDOWS 1000
 
 /* An answer. Frames are counted from the start of the stream. */
 typedef struct
@@ -33,13 +39,17 @@ typedef struct
 
   GMutex lock;
   GByteArray *features, *latents;
+  GByteArray *gaps; /* TRUE for each of the features that has the flag GAP */
   GstCaps *feature_caps;
-  guint n_features, n_gaps, n_latents, n_cancelled;
+  guint n_features, n_latents, n_cancelled;
   GstClockTime end; /* end of the last latent */
   guint breaks;     /* latents that do not follow the one before */
   GArray *cleared;  /* Cleared */
   guint n_sent;
   gboolean clear_in_step; /* the next step of a window sends an event */
+  guint n_windows;
+  guint steps[MAX_WINDOWS];       /* steps of each window */
+  GstClockTime ends[MAX_WINDOWS]; /* end of each window */
 } Talk;
 
 static void
@@ -57,13 +67,14 @@ on_feature (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
   Talk *talk = data;
   GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER (info);
+  guint8 is_gap = GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP);
 
   g_mutex_lock (&talk->lock);
   if (!talk->feature_caps)
     talk->feature_caps = gst_pad_get_current_caps (pad);
   append (talk->features, buffer);
   talk->n_features++;
-  talk->n_gaps += GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP);
+  g_byte_array_append (talk->gaps, &is_gap, 1);
   g_mutex_unlock (&talk->lock);
   return GST_PAD_PROBE_OK;
 }
@@ -118,6 +129,21 @@ send_clear (Talk *talk, GstEventType type)
   fail_unless (gst_element_send_event (to, gst_event_new_custom (type, s)));
 }
 
+static void
+take_window (Talk *talk, const GstStructure *s)
+{
+  guint *steps = &talk->steps[talk->n_windows];
+  GstClockTime *end = &talk->ends[talk->n_windows], duration;
+
+  if (!g_str_equal (gst_structure_get_string (s, "stage"), "denoise"))
+    return;
+  fail_unless (gst_structure_get (s, "steps", G_TYPE_UINT, steps, "timestamp", GST_TYPE_CLOCK_TIME,
+      end, "duration", GST_TYPE_CLOCK_TIME, &duration, NULL));
+  *end += duration;
+  talk->n_windows++;
+  fail_unless (talk->n_windows < MAX_WINDOWS);
+}
+
 static GstBusSyncReply
 on_message (GstBus *bus, GstMessage *message, gpointer data)
 {
@@ -128,6 +154,8 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
 
   if (gst_message_has_name (message, "avatar-cleared"))
     take_answer (talk, message);
+  if (gst_message_has_name (message, "avatar-window"))
+    take_window (talk, gst_message_get_structure (message));
   if (GST_MESSAGE_TYPE (message) != GST_MESSAGE_PROGRESS)
     return GST_BUS_PASS;
   gst_message_parse_progress (message, &type, &code, NULL);
@@ -169,6 +197,7 @@ talk_init (Talk *talk, const gchar *chain, const gchar *caps)
   talk->denoise = gst_bin_get_by_name (GST_BIN (talk->pipeline), "denoise");
   talk->features = g_byte_array_new ();
   talk->latents = g_byte_array_new ();
+  talk->gaps = g_byte_array_new ();
   talk->cleared = g_array_new (FALSE, FALSE, sizeof (Cleared));
   g_mutex_init (&talk->lock);
   watch (talk);
@@ -186,6 +215,7 @@ talk_clear (Talk *talk)
   g_rand_free (talk->random);
   g_byte_array_unref (talk->features);
   g_byte_array_unref (talk->latents);
+  g_byte_array_unref (talk->gaps);
   g_array_unref (talk->cleared);
   gst_clear_caps (&talk->feature_caps);
   g_mutex_clear (&talk->lock);
@@ -266,8 +296,10 @@ replace_dropped (Talk *talk)
   for (guint i = 0; i < talk->cleared->len; i++) {
     const Cleared *c = &g_array_index (talk->cleared, Cleared, i);
 
-    for (guint64 frame = c->from; frame < MIN (c->to, talk->n_features); frame++)
+    for (guint64 frame = c->from; frame < MIN (c->to, talk->n_features); frame++) {
       memcpy (talk->features->data + frame * size, silence, size);
+      talk->gaps->data[frame] = TRUE;
+    }
   }
 }
 
@@ -281,8 +313,13 @@ expect_latents (Talk *talk, const gchar *denoiser)
   g_auto (Talk) expected;
 
   talk_init (&expected, denoiser, quoted);
-  for (guint i = 0; i < talk->n_features; i++)
-    push (&expected, gst_buffer_new_memdup (talk->features->data + i * size, size), i);
+  for (guint i = 0; i < talk->n_features; i++) {
+    GstBuffer *buffer = gst_buffer_new_memdup (talk->features->data + i * size, size);
+
+    if (talk->gaps->data[i])
+      GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
+    push (&expected, buffer, i);
+  }
   end_stream (&expected);
   fail_unless_equals_int (talk->n_latents, expected.n_latents);
   fail_unless_equals_int (talk->latents->len, expected.latents->len);
@@ -341,9 +378,8 @@ clear_at_random (Talk *talk)
 GST_START_TEST (test_random_points)
 {
   g_auto (Talk) talk;
-  const gchar *denoiser = DENOISER;
 
-  talk_init (&talk, ENCODER " ! " DENOISER, AUDIO_CAPS);
+  talk_init (&talk, ENCODER " ! " WITH_IDLE_STEPS, AUDIO_CAPS);
   clear_at_random (&talk);
   push_speech (&talk, 20);
   end_stream (&talk);
@@ -352,7 +388,152 @@ GST_START_TEST (test_random_points)
   fail_unless_equals_uint64 (talk.end, talk.n_pushed * FRAME);
   fail_unless_equals_int (talk.n_features, talk.n_pushed);
   replace_dropped (&talk);
-  expect_latents (&talk, denoiser);
+  expect_latents (&talk, WITH_IDLE_STEPS);
+}
+GST_END_TEST;
+
+/* Sends an event within the first window, which has speech, and silence after it. */
+static void
+clear_in_first_window (Talk *talk, const gchar *chain)
+{
+  talk_init (talk, chain, AUDIO_CAPS);
+  talk->clear_in_step = TRUE;
+  push_speech (talk, 12);
+  settle (talk);
+  while (value_of (talk, &talk->n_windows) == 0)
+    g_usleep (1000);
+}
+
+/* A window in its first step gives way to silence, if this takes no more steps than it has. */
+GST_START_TEST (test_abandon)
+{
+  g_auto (Talk) talk;
+  const Cleared *cleared;
+
+  clear_in_first_window (&talk, ENCODER " ! " WITH_IDLE_STEPS);
+  fail_unless_equals_int (talk.cleared->len, 1);
+  cleared = &g_array_index (talk.cleared, Cleared, 0);
+  fail_unless_equals_uint64 (cleared->from, 0);
+  fail_unless_equals_uint64 (cleared->to, 12);
+  fail_unless_equals_int (talk.n_cancelled, 1);
+  fail_unless_equals_int (talk.steps[0], 1);
+  push_speech (&talk, 28);
+  end_stream (&talk);
+  for (guint i = 1; i < talk.n_windows; i++)
+    fail_unless_equals_int (talk.steps[i], STEPS);
+  fail_unless_equals_int (talk.n_cancelled, 1);
+  replace_dropped (&talk);
+  expect_latents (&talk, WITH_IDLE_STEPS);
+}
+GST_END_TEST;
+
+/* Else it is completed, and the position is its end. */
+GST_START_TEST (test_complete)
+{
+  g_auto (Talk) talk;
+  const Cleared *cleared;
+
+  clear_in_first_window (&talk, ENCODER " ! " WITHOUT_IDLE_STEPS);
+  fail_unless_equals_int (talk.cleared->len, 1);
+  cleared = &g_array_index (talk.cleared, Cleared, 0);
+  fail_unless_equals_uint64 (cleared->from, FIRST_FRAMES);
+  fail_unless_equals_uint64 (cleared->to, 12);
+  fail_unless_equals_uint64 (talk.ends[0], FIRST_FRAMES * FRAME);
+  push_speech (&talk, 28);
+  end_stream (&talk);
+  for (guint i = 0; i < talk.n_windows; i++)
+    fail_unless_equals_int (talk.steps[i], STEPS);
+  fail_unless_equals_int (talk.n_cancelled, 0);
+  replace_dropped (&talk);
+  expect_latents (&talk, WITHOUT_IDLE_STEPS);
+}
+GST_END_TEST;
+
+/* With nothing to drop: before the first audio, and after all of it. */
+GST_START_TEST (test_nothing_waits)
+{
+  g_auto (Talk) talk;
+  g_autoptr (GstBus) bus = NULL;
+  g_autoptr (GstMessage) message = NULL;
+  GstClockTime position, dropped;
+  GstPad *pad;
+
+  talk_init (&talk, ENCODER " ! " WITH_IDLE_STEPS, AUDIO_CAPS);
+  send_clear (&talk, GST_EVENT_CUSTOM_DOWNSTREAM_OOB);
+  fail_unless_equals_int (talk.cleared->len, 1);
+  push_speech (&talk, 20);
+  end_stream (&talk);
+  bus = gst_element_get_bus (talk.pipeline);
+  gst_bus_set_sync_handler (bus, NULL, NULL, NULL);
+  pad = gst_element_get_static_pad (talk.enc, "sink");
+  fail_unless (gst_pad_send_event (pad,
+      gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM_OOB,
+          gst_structure_new_empty ("avatar-clear"))));
+  gst_object_unref (pad);
+  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  while (!gst_message_has_name (message, "avatar-cleared")) {
+    gst_message_unref (message);
+    message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  }
+  fail_unless (gst_structure_get (gst_message_get_structure (message), "position",
+      GST_TYPE_CLOCK_TIME, &position, "dropped", GST_TYPE_CLOCK_TIME, &dropped, NULL));
+  fail_unless_equals_uint64 (position, 20 * FRAME);
+  fail_unless_equals_uint64 (dropped, 0);
+}
+GST_END_TEST;
+
+/* The event goes on downstream with the position. */
+static GstPadProbeReturn
+on_event (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  GstEvent *event = GST_PAD_PROBE_INFO_EVENT (info);
+  GstClockTime *position = data;
+
+  if (gst_event_has_name (event, "avatar-clear"))
+    fail_unless (
+        gst_structure_get_clock_time (gst_event_get_structure (event), "position", position));
+  return GST_PAD_PROBE_OK;
+}
+
+GST_START_TEST (test_downstream)
+{
+  g_auto (Talk) talk;
+  GstClockTime position = 0;
+  g_autoptr (GstElement) sink = NULL;
+  g_autoptr (GstPad) pad = NULL;
+
+  talk_init (&talk, ENCODER " ! " WITHOUT_IDLE_STEPS, AUDIO_CAPS);
+  sink = gst_bin_get_by_name (GST_BIN (talk.pipeline), "sink");
+  pad = gst_element_get_static_pad (sink, "sink");
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_event, &position, NULL);
+  push_speech (&talk, 12);
+  while (value_of (&talk, &talk.n_latents) < 3)
+    g_usleep (1000);
+  send_clear (&talk, GST_EVENT_CUSTOM_DOWNSTREAM_OOB);
+  fail_unless_equals_uint64 (position, FIRST_FRAMES * FRAME);
+}
+GST_END_TEST;
+
+/* A flush drops all, and begins at the portrait again. */
+GST_START_TEST (test_flush)
+{
+  g_auto (Talk) talk;
+
+  talk_init (&talk, ENCODER " ! " WITH_IDLE_STEPS, AUDIO_CAPS);
+  push_speech (&talk, 30);
+  settle (&talk);
+  fail_unless (gst_element_send_event (talk.src, gst_event_new_flush_start ()));
+  g_mutex_lock (&talk.lock);
+  g_byte_array_set_size (talk.features, 0);
+  g_byte_array_set_size (talk.latents, 0);
+  g_byte_array_set_size (talk.gaps, 0);
+  talk.n_features = talk.n_latents = 0;
+  g_mutex_unlock (&talk.lock);
+  fail_unless (gst_element_send_event (talk.src, gst_event_new_flush_stop (TRUE)));
+  push_speech (&talk, 30);
+  end_stream (&talk);
+  fail_unless_equals_int (talk.n_features, 30);
+  expect_latents (&talk, WITH_IDLE_STEPS);
 }
 GST_END_TEST;
 
@@ -364,6 +545,11 @@ clear_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_random_points);
+  tcase_add_test (tc, test_abandon);
+  tcase_add_test (tc, test_complete);
+  tcase_add_test (tc, test_nothing_waits);
+  tcase_add_test (tc, test_downstream);
+  tcase_add_test (tc, test_flush);
   return suite;
 }
 
