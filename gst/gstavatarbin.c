@@ -32,6 +32,7 @@
 #include "gst/gstavatarreference.h"
 #include "gst/gstavatarreport.h"
 #include "gst/gstavatarsync.h"
+#include "gst/gstavatartimeline.h"
 #include "gst/gstavatarvideocaps.h"
 
 GST_DEBUG_CATEGORY_STATIC (avatar_bin_debug);
@@ -40,6 +41,7 @@ GST_DEBUG_CATEGORY_STATIC (avatar_bin_debug);
 enum
 {
   PROP_PROFILE = 1,
+  PROP_CONTINUOUS,
   PROP_MAX_AUDIO_LEAD,
   PROP_STATS,
 };
@@ -51,7 +53,6 @@ enum
   DENOISE,
   DECODER,
   TEE,
-  QUEUE,
   CONVERT,
   RESAMPLE,
   AUDIO_QUEUE,
@@ -66,7 +67,6 @@ static const struct
   { "avatardenoise", "denoise" },
   { "avatarvaedecode", "decode" },
   { "tee", "tee" },
-  { "queue", "queue" },
   { "audioconvert", "convert" },
   { "audioresample", "resample" },
   { "queue", "audioqueue" },
@@ -79,6 +79,7 @@ struct _GstAvatarBin
   GstAvatarSync *sync;
   GstPad *sink;
   GstAvatarProfile profile; /* guarded by the object lock */
+  GstElement *timeline;     /* (nullable): if continuous; owned by the bin */
 };
 
 static GstStaticPadTemplate audio_sink_template = GST_STATIC_PAD_TEMPLATE ("audio_sink",
@@ -129,19 +130,42 @@ static void
 gst_avatar_bin_release_pad (GstElement *element, GstPad *pad)
 {
   g_autoptr (GstPad) target = gst_ghost_pad_get_target (GST_GHOST_PAD (pad));
+  g_autoptr (GstElement) denoise = target ? gst_pad_get_parent_element (target) : NULL;
 
   gst_pad_set_active (pad, FALSE);
   gst_element_remove_pad (element, pad);
-  gst_element_release_request_pad (GST_AVATAR_BIN (element)->children[DENOISE], target);
+  if (denoise) /* while the bin is disposed of, the children are already gone */
+    gst_element_release_request_pad (denoise, target);
 }
 
-/* Sends downstream events to the audio, so that flushes and custom events pass all stages. */
+/* Sends downstream events to the audio, so that flushes and custom events pass all stages. The end
+ * of continuous audio begins after the mixer. */
 static gboolean
 gst_avatar_bin_send_event (GstElement *element, GstEvent *event)
 {
-  if (GST_EVENT_IS_DOWNSTREAM (event))
-    return gst_pad_send_event (GST_AVATAR_BIN (element)->sink, event);
+  GstAvatarBin *self = GST_AVATAR_BIN (element);
+  g_autoptr (GstPad) tee_sink = NULL;
+
+  if (GST_EVENT_TYPE (event) == GST_EVENT_EOS && self->timeline) {
+    tee_sink = gst_element_get_static_pad (self->children[TEE], "sink");
+    return gst_pad_send_event (tee_sink, event);
+  }
+  if (GST_EVENT_IS_DOWNSTREAM (event) && self->sink)
+    return gst_pad_send_event (self->sink, event);
   return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
+}
+
+/* Returns the time that the clock shows since the pipeline plays, or 0 without a clock. */
+static GstClockTime
+running_time (GstElement *element)
+{
+  g_autoptr (GstClock) clock = gst_element_get_clock (element);
+  GstClockTime base = gst_element_get_base_time (element), now;
+
+  if (!clock || !GST_CLOCK_TIME_IS_VALID (base))
+    return 0;
+  now = gst_clock_get_time (clock);
+  return now > base ? now - base : 0;
 }
 
 static GstStateChangeReturn
@@ -149,6 +173,7 @@ gst_avatar_bin_change_state (GstElement *element, GstStateChange transition)
 {
   GstAvatarBin *self = GST_AVATAR_BIN (element);
   const gchar *missing = missing_factory (self);
+  GstStateChangeReturn ret;
 
   if (transition == GST_STATE_CHANGE_NULL_TO_READY && missing) {
     GST_ELEMENT_ERROR (self, CORE, MISSING_PLUGIN,
@@ -156,7 +181,52 @@ gst_avatar_bin_change_state (GstElement *element, GstStateChange transition)
         (NULL));
     return GST_STATE_CHANGE_FAILURE;
   }
-  return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED && self->timeline)
+    gst_avatar_timeline_prepare (self->timeline);
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_PLAYING && self->timeline)
+    gst_avatar_timeline_play (self->timeline, running_time (element));
+  ret = GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+  /* A live mixer has no output in PAUSED. */
+  if (self->timeline && ret != GST_STATE_CHANGE_FAILURE
+      && (transition == GST_STATE_CHANGE_READY_TO_PAUSED
+          || transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED))
+    ret = GST_STATE_CHANGE_NO_PREROLL;
+  return ret;
+}
+
+/* Adds the mixer before the tee, or removes it. */
+static void
+set_continuous (GstAvatarBin *self, gboolean continuous)
+{
+  g_autoptr (GstPad) target = NULL;
+  GError *error = NULL;
+
+  if (continuous == (self->timeline != NULL))
+    return;
+  if (GST_STATE (self) > GST_STATE_READY) {
+    gst_avatar_report_too_late (GST_ELEMENT (self), "continuous");
+    return;
+  }
+  gst_ghost_pad_set_target (GST_GHOST_PAD (self->sink), NULL);
+  if (continuous) {
+    self->timeline = gst_avatar_timeline_new (&error);
+    if (!self->timeline) {
+      gst_avatar_report_error (self, error);
+      return;
+    }
+    gst_bin_add (GST_BIN (self), self->timeline);
+    gst_element_link_pads (self->timeline, "src", self->children[TEE], "sink");
+    gst_element_sync_state_with_parent (self->timeline);
+    target = gst_element_get_static_pad (self->timeline, "sink");
+    GST_OBJECT_FLAG_SET (self, GST_ELEMENT_FLAG_SOURCE);
+  } else {
+    gst_element_set_state (self->timeline, GST_STATE_NULL);
+    gst_bin_remove (GST_BIN (self), self->timeline);
+    self->timeline = NULL;
+    target = gst_element_get_static_pad (self->children[TEE], "sink");
+    GST_OBJECT_FLAG_UNSET (self, GST_ELEMENT_FLAG_SOURCE);
+  }
+  gst_ghost_pad_set_target (GST_GHOST_PAD (self->sink), target);
 }
 
 static void
@@ -187,6 +257,9 @@ gst_avatar_bin_set_property (GObject *object, guint id, const GValue *value, GPa
   switch (id) {
     case PROP_PROFILE:
       set_profile (self, g_value_get_enum (value));
+      break;
+    case PROP_CONTINUOUS:
+      set_continuous (self, g_value_get_boolean (value));
       break;
     case PROP_MAX_AUDIO_LEAD:
       gst_avatar_sync_set_max_lead (self->sync, g_value_get_uint64 (value));
@@ -226,6 +299,9 @@ gst_avatar_bin_get_property (GObject *object, guint id, GValue *value, GParamSpe
       g_value_set_enum (value, self->profile);
       GST_OBJECT_UNLOCK (self);
       break;
+    case PROP_CONTINUOUS:
+      g_value_set_boolean (value, self->timeline != NULL);
+      break;
     case PROP_MAX_AUDIO_LEAD:
       g_value_set_uint64 (value, gst_avatar_sync_get_max_lead (self->sync));
       break;
@@ -255,6 +331,22 @@ install_properties (GObjectClass *object_class)
           "override them; quality has the values of a new element",
           GST_TYPE_AVATAR_PROFILE, GST_AVATAR_PROFILE_QUALITY,
           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
+  /**
+   * GstAvatarBin:continuous:
+   *
+   * Makes continuous audio from a source that pauses, ends, starts again or jumps in time, by the
+   * clock of the pipeline. The pipeline becomes live. Audio plays when it arrives, the rest is
+   * silence. The end of a source does not end the stream; EOS that is sent to the bin or to the
+   * pipeline does. The audio is converted to 48 kHz and two channels.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (object_class, PROP_CONTINUOUS,
+      g_param_spec_boolean ("continuous", "Continuous",
+          "Make a live stream without gaps from a source that may pause, end, start again or jump in "
+          "time: audio plays when it arrives, with silence between; only EOS that is sent to the bin "
+          "or to the pipeline ends the stream",
+          FALSE, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   /**
    * GstAvatarBin:max-audio-lead:
    *
@@ -347,12 +439,20 @@ link_children (GstAvatarBin *self)
       G_GUINT64_CONSTANT (0), NULL);
   gst_pad_add_probe (tee_sink, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, refuse_serialized_query, NULL,
       NULL);
-  ok = gst_element_link_many (child[TEE], child[QUEUE], child[CONVERT], child[RESAMPLE],
-      child[ENCODER], child[DENOISE], child[DECODER], NULL);
+  ok = gst_element_link_many (child[TEE], child[CONVERT], child[RESAMPLE], child[ENCODER],
+      child[DENOISE], child[DECODER], NULL);
   ok = gst_element_link_pads (child[DECODER], "src", sync, "video_sink") && ok;
   ok = gst_element_link_pads (child[TEE], NULL, child[AUDIO_QUEUE], "sink") && ok;
   ok = gst_element_link_pads (child[AUDIO_QUEUE], "src", sync, "audio_sink") && ok;
   g_assert (ok);
+}
+
+/* Announces a change of a stage's property as one of the bin. */
+static void
+on_notify (GObject *stage, GParamSpec *pspec, gpointer self)
+{
+  if (gst_avatar_bin_props_has (self, pspec->name))
+    g_object_notify (self, pspec->name);
 }
 
 static void
@@ -367,6 +467,8 @@ gst_avatar_bin_init (GstAvatarBin *self)
   }
   if (missing_factory (self))
     return;
+  for (guint i = 0; i < GST_AVATAR_BIN_STAGES; i++)
+    g_signal_connect_object (self->children[i], "notify", G_CALLBACK (on_notify), self, 0);
   link_children (self);
   self->sink = add_ghost (self, self->children[TEE], "sink", &audio_sink_template);
   add_ghost (self, GST_ELEMENT (self->sync), "video_src", &video_template);

@@ -94,7 +94,7 @@ install_one (GObjectClass *klass, guint *id, guint stage, GParamSpec *target)
     return;
   }
   pspec = gst_avatar_pspec_copy (target, target->name, blurb ?: g_param_spec_get_blurb (target),
-      target->flags);
+      target->flags | G_PARAM_EXPLICIT_NOTIFY);
   entry = g_new0 (Entry, 1);
   entry->stages = 1u << stage;
   g_param_spec_set_qdata_full (pspec, entry_quark (), entry, g_free);
@@ -118,6 +118,14 @@ gst_avatar_bin_props_install (GObjectClass *klass)
         install_one (klass, &id, stage, pspecs[i]);
     g_type_class_unref (stage_class);
   }
+}
+
+gboolean
+gst_avatar_bin_props_has (GObject *bin, const gchar *name)
+{
+  GParamSpec *pspec = g_object_class_find_property (G_OBJECT_GET_CLASS (bin), name);
+
+  return pspec && entry_of (pspec);
 }
 
 gboolean

@@ -23,6 +23,9 @@ GType gst_avatar_profile_get_type (void);
 
 /* Installs the properties of the stages. */
 void gst_avatar_bin_props_install (GObjectClass *klass);
+/* Returns %TRUE if @name is one of them. Their changes are announced by the bin (notify) when the
+ * stage announces them. */
+gboolean gst_avatar_bin_props_has (GObject *bin, const gchar *name);
 /* @stages: the elements, in the order of the data flow. Return %FALSE for other properties. */
 gboolean
 gst_avatar_bin_props_set (GstElement *const *stages, const GValue *value, const GParamSpec *pspec);

@@ -5,14 +5,25 @@
  *
  * An audio encoder before the muxer may need more audio than that before it outputs any. Then the
  * push of a frame does not return and the audio waits here. If this state lasts for PATIENCE, the
- * buffer is released, and the lead that it has is granted to all later ones. */
+ * buffer is released, and the lead that it has is granted to all later ones.
+ *
+ * The custom event avatar-clear reaches the video with the fields "position" and "audio-to". Audio
+ * between these times that still waits becomes silence. */
 #include "gst/gstavatarsync.h"
+
+#include <gst/audio/audio.h>
 
 GST_DEBUG_CATEGORY_STATIC (avatar_sync_debug);
 #define GST_CAT_DEFAULT avatar_sync_debug
 
 /* More than the time that a sink waits between two frames (us). */
 #define PATIENCE (100 * G_TIME_SPAN_MILLISECOND)
+
+/* PTS of audio that is replaced by silence. */
+typedef struct
+{
+  GstClockTime begin, end;
+} Mute;
 
 struct _GstAvatarSync
 {
@@ -29,8 +40,10 @@ struct _GstAvatarSync
   gboolean video_ended;
   gboolean flushing; /* audio must not wait */
   gboolean paused;   /* after PLAYING: sinks hold frames back */
+  GArray *mutes;     /* Mute, in the order of the events */
   guint32 seek_seqnum;
   gboolean seek_result;
+  GstAudioInfo info; /* used by the audio's streaming thread */
 };
 
 static GstStaticPadTemplate video_sink_template = GST_STATIC_PAD_TEMPLATE ("video_sink",
@@ -89,6 +102,19 @@ gst_avatar_sync_video_chain (GstPad *pad, GstObject *parent, GstBuffer *frame)
   return ret;
 }
 
+/* Called with the lock held. */
+static void
+add_mute (GstAvatarSync *self, GstEvent *event)
+{
+  const GstStructure *s = gst_event_get_structure (event);
+  Mute mute;
+
+  if (gst_structure_get_clock_time (s, "position", &mute.begin)
+      && gst_structure_get_clock_time (s, "audio-to", &mute.end)
+      && GST_CLOCK_TIME_IS_VALID (mute.begin) && GST_CLOCK_TIME_IS_VALID (mute.end))
+    g_array_append_val (self->mutes, mute);
+}
+
 static gboolean
 gst_avatar_sync_video_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {
@@ -110,6 +136,11 @@ gst_avatar_sync_video_event (GstPad *pad, GstObject *parent, GstEvent *event)
     case GST_EVENT_EOS:
       self->video_ended = TRUE;
       g_cond_broadcast (&self->cond);
+      break;
+    case GST_EVENT_CUSTOM_DOWNSTREAM:
+    case GST_EVENT_CUSTOM_DOWNSTREAM_OOB:
+      if (gst_event_has_name (event, "avatar-clear"))
+        add_mute (self, event);
       break;
     default:
       break;
@@ -157,12 +188,65 @@ static GstFlowReturn
 wait_until_released (GstAvatarSync *self, GstClockTime time)
 {
   GstClockTime start = running_time (&self->audio_segment, time);
-  GstFlowReturn ret;
 
   while (!self->flushing && !may_leave (self, start))
     wait_for_video (self, start);
-  ret = self->flushing ? GST_FLOW_FLUSHING : GST_FLOW_OK;
-  return ret;
+  return self->flushing ? GST_FLOW_FLUSHING : GST_FLOW_OK;
+}
+
+/* Replaces the samples [@first, @end) of @buffer by silence. */
+static GstBuffer *
+silence_samples (GstAvatarSync *self, GstBuffer *buffer, gsize first, gsize end)
+{
+  GstAudioBuffer audio;
+  gsize sample;
+
+  buffer = gst_buffer_make_writable (buffer);
+  if (first == 0 && end * GST_AUDIO_INFO_BPF (&self->info) >= gst_buffer_get_size (buffer))
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
+  if (!gst_audio_buffer_map (&audio, &self->info, buffer, GST_MAP_READWRITE))
+    return buffer;
+  sample = GST_AUDIO_INFO_BPS (&self->info);
+  if (GST_AUDIO_INFO_LAYOUT (&self->info) == GST_AUDIO_LAYOUT_INTERLEAVED)
+    sample *= GST_AUDIO_INFO_CHANNELS (&self->info);
+  for (gint i = 0; i < audio.n_planes; i++)
+    gst_audio_format_info_fill_silence (self->info.finfo,
+        (guint8 *) audio.planes[i] + first * sample, (MIN (end, audio.n_samples) - first) * sample);
+  gst_audio_buffer_unmap (&audio);
+  return buffer;
+}
+
+static gsize
+to_samples (GstAvatarSync *self, GstClockTimeDiff time)
+{
+  return gst_util_uint64_scale_int (MAX (time, 0), GST_AUDIO_INFO_RATE (&self->info), GST_SECOND);
+}
+
+/* Called with the lock held. Applies the ranges of silence to @buffer, which begins at @start, and
+ * forgets those before it. */
+static GstBuffer *
+apply_mutes (GstAvatarSync *self, GstBuffer *buffer, GstClockTime start)
+{
+  gsize n_samples;
+
+  if (self->mutes->len == 0 || !GST_AUDIO_INFO_IS_VALID (&self->info)
+      || !GST_CLOCK_TIME_IS_VALID (start))
+    return buffer;
+  n_samples = gst_buffer_get_size (buffer) / GST_AUDIO_INFO_BPF (&self->info);
+  for (guint i = 0; i < self->mutes->len;) {
+    Mute *mute = &g_array_index (self->mutes, Mute, i);
+    gsize first = to_samples (self, GST_CLOCK_DIFF (start, mute->begin));
+    gsize end = MIN (to_samples (self, GST_CLOCK_DIFF (start, mute->end)), n_samples);
+
+    if (mute->end <= start) {
+      g_array_remove_index (self->mutes, i);
+      continue;
+    }
+    if (first < end)
+      buffer = silence_samples (self, buffer, first, end);
+    i++;
+  }
+  return buffer;
 }
 
 static GstFlowReturn
@@ -178,6 +262,8 @@ gst_avatar_sync_audio_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
   ret = wait_until_released (self, start);
   if (GST_CLOCK_TIME_IS_VALID (start) && GST_BUFFER_DURATION_IS_VALID (buffer))
     self->audio_end = start + GST_BUFFER_DURATION (buffer);
+  if (ret == GST_FLOW_OK)
+    buffer = apply_mutes (self, buffer, start);
   g_mutex_unlock (&self->lock);
   if (ret != GST_FLOW_OK) {
     gst_buffer_unref (buffer);
@@ -192,6 +278,7 @@ static gboolean
 take_audio_event (GstAvatarSync *self, GstEvent *event)
 {
   GstClockTime time;
+  GstCaps *caps;
 
   switch (GST_EVENT_TYPE (event)) {
     case GST_EVENT_FLUSH_START:
@@ -201,11 +288,17 @@ take_audio_event (GstAvatarSync *self, GstEvent *event)
     case GST_EVENT_FLUSH_STOP:
       gst_segment_init (&self->audio_segment, GST_FORMAT_UNDEFINED);
       self->audio_end = GST_CLOCK_TIME_NONE;
+      g_array_set_size (self->mutes, 0);
       self->flushing = FALSE;
       return TRUE;
     case GST_EVENT_SEGMENT:
       gst_event_copy_segment (event, &self->audio_segment);
       self->audio_end = GST_CLOCK_TIME_NONE;
+      return TRUE;
+    case GST_EVENT_CAPS:
+      gst_event_parse_caps (event, &caps);
+      if (!gst_audio_info_from_caps (&self->info, caps))
+        gst_audio_info_init (&self->info);
       return TRUE;
     case GST_EVENT_GAP:
       gst_event_parse_gap (event, &time, NULL);
@@ -295,6 +388,8 @@ reset (GstAvatarSync *self)
   self->push_began = 0;
   self->video_ended = self->flushing = self->paused = FALSE;
   self->seek_seqnum = GST_SEQNUM_INVALID;
+  g_array_set_size (self->mutes, 0);
+  gst_audio_info_init (&self->info);
 }
 
 static GstStateChangeReturn
@@ -352,6 +447,7 @@ gst_avatar_sync_finalize (GObject *object)
 {
   GstAvatarSync *self = GST_AVATAR_SYNC (object);
 
+  g_array_unref (self->mutes);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->cond);
   G_OBJECT_CLASS (gst_avatar_sync_parent_class)->finalize (object);
@@ -391,6 +487,7 @@ gst_avatar_sync_init (GstAvatarSync *self)
   g_mutex_init (&self->lock);
   g_cond_init (&self->cond);
   self->max_lead = GST_AVATAR_SYNC_MAX_LEAD_DEFAULT;
+  self->mutes = g_array_new (FALSE, FALSE, sizeof (Mute));
   reset (self);
 
   self->video_sink = add_pad (self, &video_sink_template);

@@ -12,13 +12,14 @@
 
 GST_START_TEST (test_up_down)
 {
-  static const gchar *const names[] = { "avataraudioenc", "avatardenoise", "avatarvaedecode" };
+  static const gchar *const names[]
+      = { "avataraudioenc", "avatardenoise", "avatarvaedecode", "avatarbin" };
   g_autofree gchar *portrait = sample_path ("portrait.png");
 
   for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
     GstElement *element = gst_element_factory_make (names[i], NULL);
     fail_unless (element != NULL);
-    if (i == 1)
+    if (i % 2 == 1)
       g_object_set (element, "reference", portrait, NULL);
     for (guint round = 0; round < 3; round++) {
       fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PLAYING),
