@@ -164,7 +164,7 @@ gst_avatar_timeline_new (GError **error)
 {
   GstElement *bin = gst_parse_bin_from_description (MIXER, TRUE, error);
   g_autoptr (GstElement) mixer = NULL;
-  g_autoptr (GstPad) sink = NULL, mixer_sink = NULL, mixer_src = NULL;
+  g_autoptr (GstPad) sink = NULL, mixer_sink = NULL, mixer_src = NULL, idle = NULL;
   Timeline *self;
 
   GST_DEBUG_CATEGORY_INIT (avatar_timeline_debug, "avatartimeline", 0, "Continuous audio");
@@ -173,6 +173,9 @@ gst_avatar_timeline_new (GError **error)
   mixer = gst_bin_get_by_name (GST_BIN (bin), "mixer");
   sink = gst_element_get_static_pad (bin, "sink");
   mixer_sink = gst_element_get_static_pad (mixer, "sink_0");
+  /* Never has data: the mixer waits until the time of each output, so that bursts of input play at
+   * the speed of the clock, and does not forward the flush of its only input. */
+  idle = gst_element_request_pad_simple (mixer, "sink_%u");
   self = g_new0 (Timeline, 1);
   self->mixer = mixer;
   self->in_end = self->out_end = self->begin = GST_CLOCK_TIME_NONE;

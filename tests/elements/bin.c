@@ -694,8 +694,8 @@ live_count (Live *live, guint *n_ranges)
   return n;
 }
 
-/* Wrong times of the source, another format, and the end of a source: all audio is played, silence
- * fills the rest, and EOS to the pipeline ends it. */
+/* Wrong times of the source, another format, a flush, and the end of a source: all other audio is
+ * played, silence fills the rest, and EOS to the pipeline ends it. */
 GST_START_TEST (test_continuous)
 {
   Live live = { 0 };
@@ -709,6 +709,9 @@ GST_START_TEST (test_continuous)
   live_run (&live, 700 * GST_MSECOND);
   live_push (&live, GST_SECOND, 100 * GST_MSECOND, 9600); /* back in time */
   live_run (&live, 1100 * GST_MSECOND);
+  live_push (&live, 2 * GST_SECOND, 100 * GST_MSECOND, 9600);
+  gst_pad_push_event (live.src, gst_event_new_flush_start ()); /* drops what was pushed last */
+  gst_pad_push_event (live.src, gst_event_new_flush_stop (FALSE));
   gst_pad_push_event (live.src, gst_event_new_eos ());
   live_run (&live, 1300 * GST_MSECOND);
   live_begin_stream (&live, "audio/x-raw,format=F32LE,rate=24000,channels=2,layout=interleaved");
