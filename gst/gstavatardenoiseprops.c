@@ -20,6 +20,7 @@ enum
   PROP_MODE,
   PROP_WINDOW_LATENTS,
   PROP_OVERLAP,
+  PROP_CONTINUATION,
   PROP_MOTION_POSE,
   PROP_MOTION_EXP,
   PROP_PRECISION,
@@ -431,6 +432,18 @@ install_windows (GObjectClass *klass)
       "Handling of windows that cannot be shown in time in a live pipeline, or that sinks report as "
       "late",
       GST_TYPE_AVATAR_LATE_POLICY);
+  /**
+   * GstAvatarDenoise:continuation:
+   *
+   * Continuation of the window before in stream mode. With "held", head and eyes may jump where
+   * windows join; "corrected" continues their motion.
+   *
+   * Since: 0.1
+   */
+  install_enum (klass, PROP_CONTINUATION, "continuation", "Continuation",
+      "Continuation of the window before in stream mode: corrected avoids that head and eyes jump "
+      "where windows join",
+      GST_TYPE_AVATAR_CONTINUATION);
 }
 
 void
@@ -538,6 +551,8 @@ enum_of (GstAvatarDenoiseProps *props, guint id)
   switch (id) {
     case PROP_MODE:
       return &props->mode;
+    case PROP_CONTINUATION:
+      return &props->continuation;
     case PROP_PRECISION:
       return &props->precision;
     case PROP_WEIGHT_FORMAT:
@@ -766,6 +781,7 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->motion_pose = props->motion_pose;
   if (props->motion_exp >= 0.0)
     settings->motion_exp = props->motion_exp;
+  settings->continuation = (AvatarContinuation) props->continuation;
   settings->precision = (AvatarPrecision) props->precision;
   settings->weight_format = (AvatarWeightFormat) props->weight_format;
   settings->step_cache = (AvatarStepCacheMode) props->step_cache;

@@ -21,7 +21,7 @@ typedef struct
   gint64 seed;
   guint window_latents, overlap;
   gdouble motion_pose, motion_exp, cache_threshold;
-  gint mode, precision, weight_format, step_cache, late_policy;
+  gint mode, continuation, precision, weight_format, step_cache, late_policy;
 } GstAvatarDenoiseProps;
 
 /* Sets of properties are bit masks. */

@@ -66,6 +66,20 @@ gst_avatar_denoise_mode_get_type (void)
 }
 
 GType
+gst_avatar_continuation_get_type (void)
+{
+  static gsize type;
+  static const GEnumValue values[] = {
+    { AVATAR_CONTINUATION_HELD, "The shared latents are held, the others follow freely", "held" },
+    { AVATAR_CONTINUATION_CORRECTED,
+        "The error of the last shared latent also corrects those after it", "corrected" },
+    { 0, NULL, NULL },
+  };
+
+  return get_type (&type, "GstAvatarContinuation", values);
+}
+
+GType
 gst_avatar_precision_get_type (void)
 {
   static gsize type;

@@ -44,10 +44,12 @@ GType gst_avatar_late_policy_get_type (void);
 #define GST_TYPE_AVATAR_TILING (gst_avatar_tiling_get_type ())
 GType gst_avatar_tiling_get_type (void);
 
-/* The engine's enumerations: AvatarDenoiseMode, AvatarPrecision, AvatarWeightFormat and
- * AvatarStepCacheMode. */
+/* The engine's enumerations: AvatarDenoiseMode, AvatarContinuation, AvatarPrecision,
+ * AvatarWeightFormat and AvatarStepCacheMode. */
 #define GST_TYPE_AVATAR_DENOISE_MODE (gst_avatar_denoise_mode_get_type ())
 GType gst_avatar_denoise_mode_get_type (void);
+#define GST_TYPE_AVATAR_CONTINUATION (gst_avatar_continuation_get_type ())
+GType gst_avatar_continuation_get_type (void);
 #define GST_TYPE_AVATAR_PRECISION (gst_avatar_precision_get_type ())
 GType gst_avatar_precision_get_type (void);
 #define GST_TYPE_AVATAR_WEIGHT_FORMAT (gst_avatar_weight_format_get_type ())

@@ -96,8 +96,8 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
   if (s->width != now->width || s->height != now->height)
     what = "the size of the video";
   else if (s->mode != now->mode || s->window_latents != now->window_latents
-      || s->overlap != now->overlap)
-    what = "mode, window-latents or overlap";
+      || s->overlap != now->overlap || s->continuation != now->continuation)
+    what = "mode, window-latents, overlap or continuation";
   else if (s->step_cache != now->step_cache || s->step_cache_threshold != now->step_cache_threshold)
     what = "the step cache";
   else if (s->precision != now->precision || s->weight_format != now->weight_format)
@@ -285,10 +285,12 @@ try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarIm
   Saved before = save (self);
   gboolean done = change (self, s, image, error);
 
-  if (done)
+  if (done) {
     free_replaced (&before, self);
-  else
+    self->stream.is_cut |= image != NULL;
+  } else {
     roll_back (self, &before);
+  }
   /* the next window acquires its memory, and waits for other stages if necessary */
   if (!self->memory.has_constants)
     avatar_denoiser_memory_release (&self->memory);

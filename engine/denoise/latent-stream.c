@@ -28,7 +28,7 @@ avatar_latent_stream_reset (AvatarLatentStream *self)
   self->ready_next = 0;
   self->first_frame = self->pushed = self->start = self->emitted = 0;
   self->n_windows = 0;
-  self->drained = FALSE;
+  self->drained = self->is_cut = FALSE;
   g_clear_pointer (&self->last_window, g_free);
 }
 
@@ -130,6 +130,7 @@ static void
 set_start (AvatarLatentStream *self, guint64 start)
 {
   self->start = start;
+  self->is_cut = FALSE;
   if (4 * start > self->first_frame) {
     g_array_remove_range (self->features, 0, (4 * start - self->first_frame) * self->n_features);
     self->first_frame = 4 * start;

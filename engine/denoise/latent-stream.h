@@ -31,6 +31,7 @@ typedef struct
  * @emitted: latent frames added to @ready since the last reset
  * @n_windows: windows denoised since the last reset
  * @last_window: (nullable): latents of the last window, [channels, frames, h8, w8]; owned
+ * @is_cut: the portrait has changed since the last window
  * @ready: latent frames [n, channels, h8, w8]; the first @ready_next were pulled
  */
 typedef struct
@@ -43,6 +44,7 @@ typedef struct
   guint64 start, emitted;
   guint n_windows;
   float *last_window;
+  gboolean is_cut;
   GArray *ready;
   gsize ready_next;
 } AvatarLatentStream;

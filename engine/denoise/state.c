@@ -66,6 +66,9 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "overlap is %u latent frames; it must be at least 1 and less than window-latents, which is %u",
         s->overlap, s->window_latents);
+  else if ((guint) s->continuation > AVATAR_CONTINUATION_CORRECTED)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "continuation is %u; 0 (held) and 1 (corrected) are possible", (guint) s->continuation);
   else if (!(s->flow_shift > 0 && s->flow_shift <= 100))
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "flow-shift is %g; it must be above 0 and at most 100 (this model's default is %g)",

@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Denoises one window after the other. The first frames of a window overlap the last ones of the
  * previous window. In every step they are set to these, with noise added for the sigma of the step
- * (Lugmayr et al. 2022, without resampling), so that the further frames continue them. */
+ * (Lugmayr et al. 2022, without resampling), so that the further frames continue them.
+ *
+ * The first steps decide where head and eyes are in the further frames. The noise of these steps
+ * hides it in the shared frames, so that motion jumps where the further frames begin. The velocity
+ * of the last shared frame is known, however. AVATAR_CONTINUATION_CORRECTED takes the error that
+ * the transformer makes in it for an estimate of that in the next frames, and removes it there. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Latent frames (160 ms) after which a correction has decayed to 1 / e. */
+#define CORRECTION_LENGTH 4.0
 
 /* Overlap with the last window.
  * @frames: number of frames; 0: there is no last window
@@ -47,6 +58,35 @@ is_abandoned (AvatarDenoiser *self)
   return g_atomic_int_get (&self->abandoned);
 }
 
+/* Corrects the frames of x that follow the overlap, after a step by @dt. The error of the velocity
+ * of the last frame of the overlap, v - (noise - latents), is subtracted from the velocity of the
+ * k-th frame after it, times exp (-k / CORRECTION_LENGTH). Overwrites v. */
+static void
+correct_velocity (const AvatarLatentStream *stream, AvatarOps *ops, const AvatarStepBuffers *b,
+    const Overlap *overlap, double dt)
+{
+  const AvatarLatentShape *shape = &stream->shape;
+  gint64 n = avatar_latent_shape_plane (shape), last = overlap->frames - 1;
+  g_autofree float *v = g_new (float, avatar_latent_shape_n (shape));
+
+  avatar_op_download (ops, v, b->v);
+  for (gint64 c = 0; c < shape->channels; c++) {
+    gsize first = c * shape->frames * n;
+    const float *noise = overlap->noise + first + last * n;
+    const float *latents = stream->last_window + first + (overlap->offset + last) * n;
+    float *error = v + first + last * n;
+
+    for (gint64 i = 0; i < n; i++)
+      error[i] -= noise[i] - latents[i];
+    for (gint64 j = last + 1; j < shape->frames; j++)
+      for (gint64 i = 0; i < n; i++)
+        v[first + j * n + i] = -dt * exp ((last - j) / CORRECTION_LENGTH) * error[i];
+    memset (v + first, 0, overlap->frames * n * sizeof (float));
+  }
+  avatar_op_upload (ops, b->v, v);
+  avatar_op_axpby (ops, b->x, 1, b->v, 1);
+}
+
 /* Runs all steps of a window, unless it is abandoned; the latents stay on the device meanwhile. @z:
  * (out): latents, [C, frames, h8, w8]; @audio: features, [4 frames - 3, n_features] */
 static gboolean
@@ -55,6 +95,8 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
   const AvatarLatentStream *stream = &self->stream;
   AvatarOps *ops = self->memory.ops;
   guint steps = self->window.steps;
+  gboolean is_corrected = overlap->frames > 0 && !stream->is_cut
+      && self->settings.continuation == AVATAR_CONTINUATION_CORRECTED;
   AvatarStepBuffers b;
 
   avatar_window_set_audio (&self->window, ops, audio);
@@ -75,6 +117,9 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
     avatar_turns_end (avatar_device_get_turns (self->device));
     if (!ok)
       return FALSE;
+    if (is_corrected)
+      correct_velocity (stream, ops, &b, overlap,
+          avatar_window_sigma (&self->window, i + 1) - avatar_window_sigma (&self->window, i));
     if (self->settings.upstream_rounding)
       avatar_op_scale_round (ops, b.x, 1, AVATAR_F16);
     avatar_denoiser_report (self, stream->n_windows, i + 1);

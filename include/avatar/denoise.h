@@ -47,6 +47,25 @@ typedef enum
 } AvatarDenoiseMode;
 
 /**
+ * AvatarContinuation:
+ * @AVATAR_CONTINUATION_HELD: the shared latents are held: in each step they are those of the window
+ *   before, with noise
+ * @AVATAR_CONTINUATION_CORRECTED: held in the same way. In addition, the error that the transformer
+ *   makes in the velocity of the last shared latent, which is known, is subtracted from the
+ *   velocities of the new latents, less with each further latent. Motion continues where windows
+ *   join. The first window after a new portrait is not corrected
+ *
+ * Continuation of the window before in stream mode.
+ *
+ * Since: 0.1
+ */
+typedef enum
+{
+  AVATAR_CONTINUATION_HELD,
+  AVATAR_CONTINUATION_CORRECTED,
+} AvatarContinuation;
+
+/**
  * AvatarStepCacheMode:
  * @AVATAR_STEP_CACHE_NONE: each step runs the whole transformer
  * @AVATAR_STEP_CACHE_UPSTREAM: the steps of upstream's table for 50 steps
@@ -234,6 +253,7 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @upstream_rounding: rounds to 16 bits between the networks where upstream does
  * @idle_steps: number of steps of windows for which avatar_denoiser_use_steps() chooses it, at most
  *   1000; 0: as @steps. Both are prepared at once, so that changing between them costs nothing
+ * @continuation: continuation of the window before in stream mode
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -272,8 +292,9 @@ struct _AvatarDenoiseSettings
   const char *posterior_noise;
   gboolean upstream_rounding;
   guint idle_steps;
+  AvatarContinuation continuation;
   /*< private >*/
-  gpointer _reserved[16];
+  gpointer _reserved[15];
 };
 
 /**
@@ -357,9 +378,9 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
  *   negative_prompt, steps, idle_steps, guidance_scale, flow_shift, seed, motion_pose, motion_exp,
- *   face_box. A different size, mode, window_latents, overlap, step_cache, precision,
- *   weight_format, upstream_rounding or exact_rope is an error. Other fields are ignored, and so are
- *   prompts if the denoiser has text_states. Nothing of it is kept
+ *   face_box. A different size, mode, window_latents, overlap, continuation, step_cache, precision,
+ *   weight_format, upstream_rounding or exact_rope is an error. Other fields are ignored, and so
+ *   are prompts if the denoiser has text_states. Nothing of it is kept
  * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED

@@ -44,6 +44,26 @@ GST_START_TEST (test_seed)
 }
 GST_END_TEST;
 
+/* The element passes the property on: windows after the first one differ. */
+GST_START_TEST (test_continuation)
+{
+  static const gchar *const stream
+      = AUDIO (11) " ! " DENOISE " mode=stream window-latents=3 overlap=1";
+  g_autofree gchar *held = g_strconcat (stream, " continuation=held" LATENTS, NULL);
+  g_autofree gchar *corrected = g_strconcat (stream, " continuation=corrected" LATENTS, NULL);
+  g_autofree gchar *unset = g_strconcat (stream, LATENTS, NULL);
+  g_autoptr (Run) a = run_pipeline (held, TRUE);
+  g_autoptr (Run) b = run_pipeline (corrected, TRUE);
+  g_autoptr (Run) c = run_pipeline (unset, TRUE);
+  gsize latent = a->bytes->len / 4; /* 11 frames are 4 latents, 3 of them in the first window */
+
+  fail_unless (a->bytes->len == b->bytes->len && a->bytes->len == c->bytes->len);
+  fail_unless (memcmp (a->bytes->data, c->bytes->data, a->bytes->len) == 0);
+  fail_unless (memcmp (a->bytes->data, b->bytes->data, 3 * latent) == 0);
+  fail_if (memcmp (a->bytes->data + 3 * latent, b->bytes->data + 3 * latent, latent) == 0);
+}
+GST_END_TEST;
+
 #define NOISE_FRAMES 33
 
 static void
@@ -499,6 +519,7 @@ denoise_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_counts);
   tcase_add_test (tc, test_seed);
+  tcase_add_test (tc, test_continuation);
   tcase_add_test (tc, test_noise);
   tcase_add_test (tc, test_offsets);
   tcase_add_test (tc, test_bytes);
