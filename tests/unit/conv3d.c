@@ -299,6 +299,36 @@ test_silu (void)
   }
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* Computes one pixel into memory that has no space for its last channel: the inner loops are
+ * compiled without checks of every access, and must check their memory themselves. */
+static void
+test_short_row (void)
+{
+  static const float x[4] = { 1, 2, 3, 4 }, weights[4 * 16], bias[16];
+  g_autofree float *y = g_new (float, 15);
+  const AvatarConvRow job = { .rows = { x },
+    .n_rows = 1,
+    .taps_x = 1,
+    .channels_in = 4,
+    .channels_out = 16,
+    .x_step = 4,
+    .y_step = 16,
+    .width = 1,
+    .y = y,
+    .weights = weights,
+    .bias = bias };
+
+  if (g_test_subprocess ()) {
+    avatar_conv_loops_any.conv_row (&job);
+    return;
+  }
+  g_test_trap_subprocess (NULL, 0, 0);
+  g_test_trap_assert_failed ();
+  g_test_trap_assert_stderr ("*heap-buffer-overflow*avatar_check_read*conv_row*");
+}
+#endif
+
 int
 main (int argc, char **argv)
 {
@@ -313,5 +343,8 @@ main (int argc, char **argv)
   }
   g_test_add_func ("/conv3d/loops", test_loops);
   g_test_add_func ("/conv3d/silu", test_silu);
+#ifdef __SANITIZE_ADDRESS__
+  g_test_add_func ("/conv3d/short-row", test_short_row);
+#endif
   return g_test_run ();
 }

@@ -2,6 +2,7 @@
 /* Attention in blocks that fit into the second-level cache, with an online softmax (Milakov and
  * Gimelshein 2018; Dao et al. 2022), so that the score matrix is never stored as a whole. */
 #include "engine/backends/cpu/cpu.h"
+#include "engine/backends/cpu/memory-check.h"
 
 #include <math.h>
 #include <omp.h>
@@ -11,7 +12,7 @@
 #define LANES 16 /* floats processed at a time: one AVX-512 register, two of AVX2, four of SSE2 */
 #define LOG2_E 1.44269504088896341f
 
-static gint64
+AVATAR_CHECKED_ONCE static gint64
 padded (gint64 n)
 {
   return (n + LANES - 1) / LANES * LANES;
@@ -34,7 +35,7 @@ avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor q, Ava
 /* Returns the maximum of @max and s [n], n a multiple of LANES. NaN is ignored here and propagates
  * through the sum. Keeps one maximum per lane, because the compiler may not reorder comparisons of
  * floats that could be NaN. */
-static inline float
+AVATAR_CHECKED_ONCE static inline float
 row_max (const float *s, gint64 n, float max)
 {
   float m[LANES];
@@ -52,7 +53,7 @@ row_max (const float *s, gint64 n, float max)
 }
 
 /* s [n] := 2^((s - max) scale), n a multiple of LANES. Returns the sum of s. */
-static inline float
+AVATAR_CHECKED_ONCE static inline float
 row_exp2 (float *s, gint64 n, float max, float scale)
 {
   float sum[LANES] = { 0 };
@@ -74,11 +75,14 @@ row_exp2 (float *s, gint64 n, float max, float scale)
 /* One step of the online softmax: s [n] := exp ((s - max) scale), and *@sum and @acc [d], which
  * belong to the keys before, are rescaled to the new maximum. Returns that maximum. @s has space
  * for n rounded up to whole lanes; the values after n get a weight of 0. */
-AVATAR_SIMD static float
+AVATAR_SIMD AVATAR_CHECKED_ONCE static float
 softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *acc, gint64 d)
 {
   float scale2 = scale * LOG2_E, max, total, rescale;
 
+  avatar_check_write (s, padded (n));
+  avatar_check_write (acc, d);
+  avatar_check_write (sum, 1);
   for (gint64 j = n; j < padded (n); j++)
     s[j] = -INFINITY;
   max = row_max (s, padded (n), old_max);
@@ -95,9 +99,11 @@ softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *
   return max;
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 scale_row (float *o, const float *acc, float factor, gint64 d)
 {
+  avatar_check_write (o, d);
+  avatar_check_read (acc, d);
   for (gint64 j = 0; j < d; j++)
     o[j] = acc[j] * factor;
 }
@@ -185,12 +191,16 @@ avatar_cpu_attention (AvatarQueue *queue, const AvatarAttention *self, void *ws,
 }
 
 /* Computes the output o [d] of one query q [d] for @n keys and values of width @d. */
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 attend_few (float *o, const float *q, const float *k, gint64 ldk, const float *v, gint64 ldv,
     gint64 n, gint64 d, float scale)
 {
   float s[1024], max = -INFINITY, sum = 0.f;
 
+  avatar_check_write (o, d);
+  avatar_check_read (q, d);
+  avatar_check_read (k, (n - 1) * ldk + d);
+  avatar_check_read (v, (n - 1) * ldv + d);
   for (gint64 j = 0; j < n; j++) {
     float dot = 0.f;
 

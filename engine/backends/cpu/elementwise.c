@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Operations on single elements or rows: activations, norms, sums, copies and layouts. */
 #include "engine/backends/cpu/cpu.h"
+#include "engine/backends/cpu/memory-check.h"
 
 #include <math.h>
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 silu_row (float *x, gint64 n)
 {
+  avatar_check_write (x, n);
   for (gint64 i = 0; i < n; i++)
     x[i] = x[i] / (1.f + avatar_expf (-x[i]));
 }
 
 /* Propagates NaN, so that the check of the result finds a broken weight. */
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 relu_row (float *x, gint64 n)
 {
+  avatar_check_write (x, n);
   for (gint64 i = 0; i < n; i++)
     x[i] = x[i] < 0.f ? 0.f : x[i];
 }
@@ -22,9 +25,10 @@ relu_row (float *x, gint64 n)
 /* x Phi (x) = max (x, 0) - |x| Phi (-|x|), where Phi (-a) is exp (-a^2 / 2) times a minimax
  * polynomial in 1 / (1 + 0.28 a). The absolute error is below 2.5e-7; with libm's erff(), which
  * does not vectorise, it is 4.5e-7. */
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 gelu_row (float *x, gint64 n)
 {
+  avatar_check_write (x, n);
   for (gint64 i = 0; i < n; i++) {
     float a = x[i] < 0.f ? -x[i] : x[i], t = 1.f / (1.f + 0.28f * a), p;
 
@@ -40,9 +44,10 @@ gelu_row (float *x, gint64 n)
 }
 
 /* 0.5 x (1 + tanh u) = x / (1 + exp (-2 u)) */
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 gelu_tanh_row (float *x, gint64 n)
 {
+  avatar_check_write (x, n);
   for (gint64 i = 0; i < n; i++) {
     float u = 0.7978845608028654f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
 
@@ -50,9 +55,10 @@ gelu_tanh_row (float *x, gint64 n)
   }
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 quick_gelu_row (float *x, gint64 n)
 {
+  avatar_check_write (x, n);
   for (gint64 i = 0; i < n; i++)
     x[i] = x[i] / (1.f + avatar_expf (-1.702f * x[i]));
 }
@@ -91,12 +97,16 @@ avatar_cpu_act (AvatarQueue *queue, AvatarTensor x, AvatarAct act)
     avatar_cpu_act_row (avatar_tensor_f32 (x) + (x.rank == 2 ? i * x.stride[0] : 0), n, act);
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 layer_norm_row (float *y, const float *x, const float *scale, const float *shift, float one,
     gint64 n, float eps)
 {
   float mean = 0.f, var = 0.f, r;
 
+  avatar_check_write (y, n);
+  avatar_check_read (x, n);
+  avatar_check_read (scale, n);
+  avatar_check_read (shift, n);
 #pragma omp simd reduction(+ : mean)
   for (gint64 i = 0; i < n; i++)
     mean += x[i];
@@ -124,11 +134,13 @@ avatar_cpu_layer_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Avata
         factor == AVATAR_NORM_ONE_PLUS_SCALE ? 1.f : 0.f, x.shape[1], eps);
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 rms_norm_row (float *x, const float *w, gint64 d, float eps)
 {
   float sum = 0.f, r;
 
+  avatar_check_write (x, d);
+  avatar_check_read (w, d);
 #pragma omp simd reduction(+ : sum)
   for (gint64 i = 0; i < d; i++)
     sum += x[i] * x[i];
@@ -137,9 +149,12 @@ rms_norm_row (float *x, const float *w, gint64 d, float eps)
     x[i] *= r * w[i];
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 rotate_row (float *x, const float *cos, const float *sin, gint64 pairs)
 {
+  avatar_check_write (x, 2 * pairs);
+  avatar_check_read (cos, pairs);
+  avatar_check_read (sin, pairs);
   for (gint64 i = 0; i < pairs; i++) {
     float a = x[2 * i], b = x[2 * i + 1];
 
@@ -164,9 +179,11 @@ avatar_cpu_rms_norm_rope (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, Av
     }
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 silu_product_row (float *y, const float *x, gint64 n)
 {
+  avatar_check_write (y, n);
+  avatar_check_read (x, n);
   for (gint64 i = 0; i < n; i++)
     y[i] = y[i] / (1.f + avatar_expf (-y[i])) * x[i];
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Linear layers: oneDNN's matrix product, followed by bias, activation or gated sum per row. */
 #include "engine/backends/cpu/cpu.h"
+#include "engine/backends/cpu/memory-check.h"
 
 #include <oneapi/dnnl/dnnl.h>
 
@@ -16,17 +17,23 @@ avatar_cpu_gemm (const AvatarCpuGemm *g)
         g->m, g->n, g->k, status);
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 add_bias (float *y, const float *b, gint64 n)
 {
+  avatar_check_write (y, n);
+  avatar_check_read (b, n);
   for (gint64 i = 0; i < n; i++)
     y[i] += b[i];
 }
 
 /* y [n] += (s + b) * gate * scale; @b and @gate [n] may be NULL. */
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 add_gated (float *y, const float *s, const float *b, const float *gate, float scale, gint64 n)
 {
+  avatar_check_write (y, n);
+  avatar_check_read (s, n);
+  avatar_check_read (b, n);
+  avatar_check_read (gate, n);
   if (b && gate)
     for (gint64 i = 0; i < n; i++)
       y[i] += (s[i] + b[i]) * gate[i] * scale;

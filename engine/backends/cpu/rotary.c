@@ -2,14 +2,18 @@
 /* Operations of language models: RMS norm of whole rows, and rotary embedding of the two halves of
  * a head. */
 #include "engine/backends/cpu/cpu.h"
+#include "engine/backends/cpu/memory-check.h"
 
 #include <math.h>
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 norm_row (float *y, const float *x, const float *w, gint64 n, float eps)
 {
   float sum = 0.f, r;
 
+  avatar_check_write (y, n);
+  avatar_check_read (x, n);
+  avatar_check_read (w, n);
 #pragma omp simd reduction(+ : sum)
   for (gint64 i = 0; i < n; i++)
     sum += x[i] * x[i];
@@ -27,9 +31,12 @@ avatar_cpu_rms_norm (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarT
         w.data, x.shape[1], eps);
 }
 
-AVATAR_SIMD static void
+AVATAR_SIMD AVATAR_CHECKED_ONCE static void
 rotate_halves (float *x, const float *cos, const float *sin, gint64 half)
 {
+  avatar_check_write (x, 2 * half);
+  avatar_check_read (cos, half);
+  avatar_check_read (sin, half);
   for (gint64 i = 0; i < half; i++) {
     float a = x[i], b = x[half + i];
 

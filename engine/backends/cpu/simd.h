@@ -4,6 +4,8 @@
  * the compiler can vectorise. */
 #pragma once
 
+#include "engine/backends/cpu/memory-check.h"
+
 #include <glib.h>
 #include <string.h>
 
@@ -16,7 +18,7 @@
 
 /* Returns e^x within 2 ulp for x in -87 .. 88, 0 below and at most e^88 above. The polynomial is
  * that of the Cephes library. */
-static inline float
+AVATAR_CHECKED_ONCE static inline float
 avatar_expf (float x)
 {
   float n, r, p;
@@ -46,7 +48,7 @@ avatar_expf (float x)
 /* Returns 2^t within 2 ulp for t in -126 .. 0, and 2^-126 below; wrong for t of 128 and above. The
  * polynomial is that of the Cephes library. A softmax subtracts its maximum first, so t is at most
  * 0 and needs no upper bound. That makes it a third faster than avatar_expf(). */
-static inline float
+AVATAR_CHECKED_ONCE static inline float
 avatar_exp2f_down (float t)
 {
   float n, r, p;
