@@ -30,7 +30,9 @@ struct _AvatarLiveGate
   GMutex lock;
   GCond moved; /* the video has advanced, ended, or is flushed */
   gboolean open;
-  GstClockTime key; /* running time of the video's first key frame since the gate was opened */
+  gboolean used;     /* the gate has been opened or closed: until then, buffers wait */
+  gboolean has_data; /* a buffer waits or has passed */
+  GstClockTime key;  /* running time of the video's first key frame since the gate was opened */
   Stream streams[N_STREAMS];
 };
 
@@ -70,6 +72,22 @@ wait_for_video (AvatarLiveGate *self, Stream *stream, GstClockTime start)
       && (!GST_CLOCK_TIME_IS_VALID (video->end) || video->end <= start))
     g_cond_wait (&self->moved, &self->lock);
   return !stream->flushing;
+}
+
+/* Holds the first buffers until there is an output, so that it gets the stream from its start. */
+static void
+wait_for_use (AvatarLiveGate *self, Stream *stream)
+{
+  gboolean first = !self->has_data;
+
+  self->has_data = TRUE;
+  if (first) {
+    g_mutex_unlock (&self->lock);
+    post (self, gst_structure_new_empty ("live-gate-data"));
+    g_mutex_lock (&self->lock);
+  }
+  while (!self->used && !stream->flushing)
+    g_cond_wait (&self->moved, &self->lock);
 }
 
 /* Decides if a buffer passes: from the first key frame on if there is video. */
@@ -124,9 +142,10 @@ chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
     gst_buffer_unref (buffer);
     return GST_FLOW_FLUSHING;
   }
+  wait_for_use (self, stream);
+  pass = passes (self, stream, buffer, start);
   stream->end = start + MAX (duration, 1);
   g_cond_broadcast (&self->moved);
-  pass = passes (self, stream, buffer, start);
   if (pass && !stream->started) {
     buffer = gst_buffer_make_writable (buffer);
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
@@ -208,9 +227,14 @@ src_query (GstPad *pad, GstObject *parent, GstQuery *query)
   return TRUE;
 }
 
+/* A new output does not change the format of the streams. */
 static gboolean
 src_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {
+  if (GST_EVENT_TYPE (event) == GST_EVENT_RECONFIGURE) {
+    gst_event_unref (event);
+    return TRUE;
+  }
   return gst_pad_push_event (stream_of ((AvatarLiveGate *) parent, pad)->sink, event);
 }
 
@@ -242,9 +266,11 @@ set_open (AvatarLiveGate *self, gboolean open)
 {
   g_mutex_lock (&self->lock);
   self->open = open;
+  self->used = TRUE;
   self->key = GST_CLOCK_TIME_NONE;
   for (int i = 0; i < N_STREAMS; i++)
     self->streams[i].started = FALSE;
+  g_cond_broadcast (&self->moved);
   g_mutex_unlock (&self->lock);
 }
 
@@ -288,19 +314,20 @@ avatar_live_gate_get_blocked (AvatarLiveGate *self)
   return longest;
 }
 
-GstClockTime
-avatar_live_gate_get_running_time (AvatarLiveGate *self)
+gboolean
+avatar_live_gate_has_data (AvatarLiveGate *self)
 {
   g_mutex_lock (&self->lock);
-  GstClockTime time = self->streams[self->streams[VIDEO].sink ? VIDEO : AUDIO].end;
+  gboolean has_data = self->has_data;
   g_mutex_unlock (&self->lock);
-  return time;
+  return has_data;
 }
 
 static void
 set_flushing (AvatarLiveGate *self, gboolean flushing)
 {
   g_mutex_lock (&self->lock);
+  self->used = self->has_data = FALSE;
   for (int i = 0; i < N_STREAMS; i++) {
     Stream *stream = &self->streams[i];
     stream->flushing = flushing;

@@ -24,7 +24,7 @@ gboolean avatar_live_gate_is_eos (AvatarLiveGate *self);
 /* Returns for how long the longest push in progress has waited (us), or 0. */
 gint64 avatar_live_gate_get_blocked (AvatarLiveGate *self);
 
-/* Returns the running time of the newest video, or of the audio if there is no video. */
-GstClockTime avatar_live_gate_get_running_time (AvatarLiveGate *self);
+/* Returns TRUE if a buffer has arrived. The first ones wait until the gate is opened or closed. */
+gboolean avatar_live_gate_has_data (AvatarLiveGate *self);
 
 G_END_DECLS

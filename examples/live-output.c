@@ -2,8 +2,8 @@
 #include "live-output.h"
 #include "live-gate.h"
 
-/* The first two buffers are enough to know: a sink asks for the second one when it has written the
- * first. */
+/* Two buffers prove a connection: a sink asks for the second one when it has written the first.
+ * rtmp2sink takes headers without one. */
 #define N_PROOF 2
 /* Times (us): between looks for a blocked sink, and until the last connection must have ended. */
 #define LOOK (500 * G_TIME_SPAN_MILLISECOND)
@@ -75,6 +75,9 @@ count_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
   AvatarLiveOutput *self = data;
 
+  if ((info->type & GST_PAD_PROBE_TYPE_BUFFER)
+      && GST_BUFFER_FLAG_IS_SET (GST_PAD_PROBE_INFO_BUFFER (info), GST_BUFFER_FLAG_HEADER))
+    return GST_PAD_PROBE_OK;
   g_mutex_lock (&self->lock);
   if (self->n_buffers < N_PROOF && ++self->n_buffers == N_PROOF)
     g_cond_signal (&self->wake);
@@ -259,13 +262,25 @@ wait_for_retry (AvatarLiveOutput *self, GstClockTime wait)
   return retry;
 }
 
+/* Waits for data before the first attempt, because a server may end a connection without any. */
+static void
+wait_for_data (AvatarLiveOutput *self)
+{
+  g_mutex_lock (&self->lock);
+  while (!self->stopping && !avatar_live_gate_has_data (self->gate)
+      && !avatar_live_gate_is_eos (self->gate))
+    g_cond_wait (&self->wake, &self->lock);
+  g_mutex_unlock (&self->lock);
+}
+
 static gpointer
 work (gpointer data)
 {
   AvatarLiveOutput *self = data;
   GstClockTime wait = self->min_wait;
-  gboolean retry = TRUE;
 
+  wait_for_data (self);
+  gboolean retry = !self->stopping && avatar_live_gate_has_data (self->gate);
   while (retry) {
     guint connections = self->n_connections;
     g_autoptr (GError) error = NULL;

@@ -105,3 +105,11 @@ read_options ()
     esac
   done
 }
+
+# Sets host and port.
+read_address () # NAME URL
+{
+  [[ $2 =~ ^[a-z]+://(\[[0-9A-Fa-f:]+\]|[^/:?]*):([0-9]{1,5})(/|\?.*)?$ ]] ||
+    die "$1 is '$2', expected ${2%%:*}://HOST:PORT"
+  host=${BASH_REMATCH[1]//[\[\]]/} port=${BASH_REMATCH[2]}
+}
