@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# Sourced by pipelines/live and pipelines/two-hosts: the words of a pipeline from raw video and audio
-# to servers and files. Needs words.sh.
+# Sourced by pipelines/live and pipelines/two-hosts: the words of a pipeline from raw video and
+# audio to servers and files. Needs words.sh.
 
 # An output: the muxer and the sink of the video and the sound, as gst-launch-1.0 takes them.
-# Sets mux, and prefix, which comes before the muxer on the branch of the video. The array inputs has
-# the files that must not be overwritten.
+# Sets mux, pads, the names of its pads, and prefix, which comes before it on the branch of the
+# video. The array inputs has the files that must not be overwritten.
 choose_output () # NAME VALUE
 {
   local input_file
-  prefix=()
+  prefix=() pads=(video audio)
   case $2 in
     rtmp://* | rtmps://*)
       [[ $2 =~ ^rtmps?://[^/]+/[^/]+/.+ ]] || die "$1 is '$2', expected rtmp://HOST/APP/KEY"
@@ -17,7 +17,7 @@ choose_output () # NAME VALUE
       ;;
     srt://*)
       read_address "$1" "$2"
-      prefix=(h264parse name=video config-interval=-1)
+      prefix=(h264parse name=video config-interval=-1) pads=('' '')
       mux=(mpegtsmux name=mux alignment=7 ! srtsink "uri=$(gst_quote "$2")" auto-reconnect=false
         wait-for-connection=false)
       ;;
@@ -39,6 +39,7 @@ choose_output () # NAME VALUE
         *.mp4) mux=(mp4mux name=mux fragment-duration=1000) ;;
         *) mux=(matroskamux name=mux min-cluster-duration=500000000 max-cluster-duration=1000000000) ;;
       esac
+      pads=(video_0 audio_0)
       mux+=(! filesink "location=$(gst_quote "$(plain_path "$2")")" buffer-mode=unbuffered)
       ;;
     *) die "$1 is '$2', expected rtmp://HOST/APP/KEY, srt://HOST:PORT, NAME.mp4, NAME.mkv, FOLDER/ or preview" ;;
@@ -59,8 +60,8 @@ choose_aac ()
 # Audio waits in its queue until the video of the same time is there, so the queue has no limit.
 waiting=(queue max-size-time=0 max-size-bytes=0 max-size-buffers=0)
 
-# encode_video KBIT-PER-SECOND, encode_audio: append the encoders to command, each with a tee, "v" or
-# "a", behind it.
+# encode_video KBIT-PER-SECOND, encode_audio: append the encoders to command, each with a tee, "v"
+# or "a", behind it.
 encode_video ()
 {
   command+=(! 'video/x-raw,format=I420' ! x264enc tune=zerolatency speed-preset=veryfast
@@ -84,11 +85,11 @@ add_outputs ()
     if [ "$1" = gst-launch-1.0 ]; then
       command+=("${mux[@]/#name=mux/name=$name}")
       if [ ${#prefix[@]} -gt 0 ]; then
-        command+=(v. ! queue ! "${prefix[0]}" "${prefix[@]:2}" ! "$name.")
+        command+=(v. ! queue ! "${prefix[0]}" "${prefix[@]:2}" ! "$name.${pads[0]}")
       else
-        command+=(v. ! queue ! "$name.video")
+        command+=(v. ! queue ! "$name.${pads[0]}")
       fi
-      command+=(a. ! "${waiting[@]}" ! "$name.audio")
+      command+=(a. ! "${waiting[@]}" ! "$name.${pads[1]}")
     else
       retry=()
       [[ ${option[$name]} == *://* ]] || retry=(retry=false)
