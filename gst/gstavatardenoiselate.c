@@ -24,11 +24,13 @@ GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 #define MAX_LOAD 80
 
 /* The window that is due. Times in ns.
- * @excess: time for computing beyond that in the latency; 0: none */
+ * @lateness: lateness of its first frame, if it is computed
+ * @backlog: the same, as if it took no longer than the latency allows
+ * @excess: time for computing beyond that, by the clock of a live pipeline */
 typedef struct
 {
   GstClockTime pts, running_time, duration;
-  GstClockTimeDiff lateness, excess;
+  GstClockTimeDiff lateness, backlog, excess;
   guint n_frames; /* new video frames */
 } Due;
 
@@ -63,19 +65,24 @@ gst_avatar_denoise_note_window (GstAvatarDenoise *self, const AvatarDenoiseStats
   self->late.n_processed += n_frames;
 }
 
-/* Sets @lateness and @excess. Returns %FALSE if they are not known. */
+/* Sets lateness, backlog and excess. Returns %FALSE if they are not known. */
 static gboolean
 measure (GstAvatarDenoise *self, Due *due)
 {
   guint steps = gst_avatar_denoise_limit_steps (self, get_wanted_steps (self));
   GstClockTime compute = steps * self->late.step_time, allowed;
+  GstAvatarLateness *lateness = &self->late.lateness;
+  GstElement *element = GST_ELEMENT (self);
+  gboolean live;
 
   GST_OBJECT_LOCK (self);
   allowed = gst_avatar_processing_get (&self->client.processing, due->duration);
   GST_OBJECT_UNLOCK (self);
-  due->excess = compute > allowed ? compute - allowed : 0;
-  return gst_avatar_lateness_get (&self->late.lateness, GST_ELEMENT (self), due->running_time,
-      compute, &due->lateness);
+  live = GST_CLOCK_TIME_IS_VALID (gst_avatar_lateness_now (lateness, element));
+  due->excess = live && compute > allowed ? compute - allowed : 0;
+  return gst_avatar_lateness_get (lateness, element, due->running_time, compute, &due->lateness)
+      && gst_avatar_lateness_get (lateness, element, due->running_time, compute - due->excess,
+          &due->backlog);
 }
 
 /* Gets the window that is due. Returns %FALSE if its lateness is not known. */
@@ -233,7 +240,7 @@ is_too_late (GstAvatarDenoise *self, const Due *due)
 
   /* half a frame of jitter is normal */
   most = MAX (most, (GstClockTimeDiff) gst_avatar_denoise_frames_to_time (self, 1) / 2);
-  return due->lateness - due->excess > MIN (most, duration / 2);
+  return due->backlog > MIN (most, duration / 2);
 }
 
 GstFlowReturn
