@@ -40,9 +40,6 @@
 GST_DEBUG_CATEGORY (avatar_vae_decode_debug);
 #define GST_CAT_DEFAULT avatar_vae_decode_debug
 
-/* Largest number of queued latents, a window of the released model. The queue of frames holds the
- * frames of a further tile. */
-#define MAX_QUEUED_LATENTS 33
 #define DEFAULT_CONTEXT_LATENTS 2
 
 enum
@@ -565,7 +562,7 @@ gst_avatar_vae_decode_init (GstAvatarVaeDecode *self)
 {
   gst_avatar_engine_client_init (&self->client);
   self->context_latents = DEFAULT_CONTEXT_LATENTS;
-  gst_avatar_item_queue_init (&self->latents, MAX_QUEUED_LATENTS);
+  gst_avatar_item_queue_init (&self->latents, GST_AVATAR_MAX_QUEUED_LATENTS);
   gst_avatar_item_queue_init (&self->frames, 1);
   g_rec_mutex_init (&self->task_lock);
   self->task = gst_task_new (gst_avatar_vae_decode_task_loop, self, NULL);

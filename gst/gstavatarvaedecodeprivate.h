@@ -19,6 +19,10 @@ G_BEGIN_DECLS
 
 GST_DEBUG_CATEGORY_EXTERN (avatar_vae_decode_debug);
 
+/* Largest number of queued latents, a window of the released model. The queue of frames holds the
+ * frames of a further tile. */
+#define GST_AVATAR_MAX_QUEUED_LATENTS 33
+
 struct _GstAvatarVaeDecode
 {
   GstElement parent;

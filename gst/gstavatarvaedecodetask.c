@@ -322,6 +322,25 @@ create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
       &settings, error);
 }
 
+/* Bounds the queues. The queue of frames holds those of a tile, which are shown while the next one
+ * is decoded. In a live pipeline a queue of latents that come a window at a time would only add to
+ * the delay of a decoder that is too slow: the denoiser computes the next window meanwhile, and
+ * sees at once that it has to wait. */
+static void
+bound_queues (GstAvatarVaeDecode *self)
+{
+  guint tile, further;
+  gboolean live;
+
+  GST_OBJECT_LOCK (self);
+  live = self->client.processing.live;
+  GST_OBJECT_UNLOCK (self);
+  gst_avatar_vae_decode_get_tile (self, &tile, &further);
+  gst_avatar_item_queue_set_max_buffers (&self->frames, further);
+  gst_avatar_item_queue_set_max_buffers (&self->latents,
+      live && self->groups ? 1 : GST_AVATAR_MAX_QUEUED_LATENTS);
+}
+
 /* Creates a decoder, unless the present one has the same input and output. */
 static GstFlowReturn
 set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
@@ -329,7 +348,6 @@ set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
 {
   AvatarDecoder *decoder;
   GError *error = NULL;
-  guint tile, further;
 
   if (self->decoder && latent->width == self->latent.width && latent->height == self->latent.height
       && latent->channels == self->latent.channels
@@ -345,9 +363,7 @@ set_up_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
   self->decoder = decoder;
   GST_OBJECT_UNLOCK (self);
   gst_avatar_vae_decode_task_restart (self);
-  /* The queue holds the frames of a tile, which are shown while the next one is decoded. */
-  gst_avatar_vae_decode_get_tile (self, &tile, &further);
-  gst_avatar_item_queue_set_max_buffers (&self->frames, further);
+  bound_queues (self);
   return GST_FLOW_OK;
 }
 
