@@ -204,7 +204,8 @@ set_continuous (GstAvatarBin *self, gboolean continuous)
   if (continuous == (self->timeline != NULL))
     return;
   if (GST_STATE (self) > GST_STATE_READY) {
-    gst_avatar_report_too_late (GST_ELEMENT (self), "continuous");
+    GST_ELEMENT_WARNING (self, RESOURCE, SETTINGS,
+        ("continuous was set while playing and is ignored: set it in state NULL or READY"), (NULL));
     return;
   }
   gst_ghost_pad_set_target (GST_GHOST_PAD (self->sink), NULL);
@@ -237,11 +238,13 @@ set_profile (GstAvatarBin *self, GstAvatarProfile profile)
 
   GST_OBJECT_LOCK (self);
   running = GST_STATE (self) > GST_STATE_READY;
-  self->profile = profile;
+  if (!running)
+    self->profile = profile;
   GST_OBJECT_UNLOCK (self);
   if (running)
-    gst_avatar_report_too_late (GST_ELEMENT (self), "profile");
-  if (!gst_avatar_bin_props_load (self->children, profile, &error))
+    GST_ELEMENT_WARNING (self, RESOURCE, SETTINGS,
+        ("profile was set while playing and is ignored: set it in state NULL or READY"), (NULL));
+  else if (!gst_avatar_bin_props_load (self->children, profile, &error))
     gst_avatar_report_warning (self, error);
 }
 

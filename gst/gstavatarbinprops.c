@@ -29,7 +29,7 @@ static const struct
 };
 
 /* Presets of the stages, in the order of GstAvatarProfile. */
-static const gchar *const preset_names[] = { "Quality", "Live" };
+static const gchar *const preset_names[] = { "Quality", "Live", "Realtime" };
 
 GType
 gst_avatar_profile_get_type (void)
@@ -38,6 +38,7 @@ gst_avatar_profile_get_type (void)
   static const GEnumValue values[] = {
     { GST_AVATAR_PROFILE_QUALITY, "Long windows, for the best picture: preset Quality", "quality" },
     { GST_AVATAR_PROFILE_LIVE, "Short windows, for live sources: preset Live", "live" },
+    { GST_AVATAR_PROFILE_REALTIME, "The shortest latency: preset Realtime", "realtime" },
     { 0, NULL, NULL },
   };
 

@@ -16,6 +16,7 @@ typedef enum
 {
   GST_AVATAR_PROFILE_QUALITY,
   GST_AVATAR_PROFILE_LIVE,
+  GST_AVATAR_PROFILE_REALTIME,
 } GstAvatarProfile;
 
 #define GST_TYPE_AVATAR_PROFILE (gst_avatar_profile_get_type ())

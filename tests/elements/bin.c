@@ -224,7 +224,8 @@ GST_END_TEST;
 /* A profile sets what the presets of its name set. */
 GST_START_TEST (test_profiles)
 {
-  static const gchar *const profiles[][2] = { { "live", "Live" }, { "quality", "Quality" } };
+  static const gchar *const profiles[][2]
+      = { { "live", "Live" }, { "realtime", "Realtime" }, { "quality", "Quality" } };
 
   for (guint i = 0; i < G_N_ELEMENTS (profiles); i++) {
     GstElement *bin = gst_element_factory_make ("avatarbin", NULL);
