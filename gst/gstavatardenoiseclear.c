@@ -39,16 +39,20 @@ frames_to_time (const GstAvatarDenoiseClear *clear, guint64 frames)
 static guint
 get_steps (GstAvatarDenoise *self)
 {
-  return self->active.steps > 0 ? (guint) self->active.steps : self->client.engine->info->steps;
+  return gst_avatar_denoise_limit_steps (self,
+      self->active.steps > 0 ? (guint) self->active.steps : self->client.engine->info->steps);
 }
 
-/* Returns the number of steps of a window in silence. */
+/* Returns the number of steps of a window in silence. The late policy limits both numbers. */
 static guint
 get_idle_steps (GstAvatarDenoise *self)
 {
-  gboolean is_clip = self->active.mode == AVATAR_DENOISE_MODE_CLIP;
+  guint steps = self->active.idle_steps;
 
-  return self->active.idle_steps > 0 && !is_clip ? self->active.idle_steps : get_steps (self);
+  if (steps == 0 || self->active.mode == AVATAR_DENOISE_MODE_CLIP
+      || gst_avatar_denoise_limit_steps (self, steps) < steps)
+    return get_steps (self);
+  return steps;
 }
 
 /* Returns TRUE if the window under way can be replaced by an idle one without more steps than it
@@ -60,7 +64,7 @@ can_abandon (GstAvatarDenoise *self)
 
   if (self->active.mode == AVATAR_DENOISE_MODE_CLIP)
     return FALSE;
-  return clear->started == 0 || clear->started + get_idle_steps (self) <= clear->steps;
+  return clear->started == 0 || clear->started + clear->idle_steps <= clear->steps;
 }
 
 /* Drops the features that are not denoised, and returns the position. The object lock is held.
@@ -226,7 +230,8 @@ gst_avatar_denoise_clear_begin_window (GstAvatarDenoise *self, GError **error)
   clear->replace_from = clear->replace_to = 0;
   if (clear->speech_to > from && clear->speech_to <= to)
     clear->speech_to = from;
-  steps = clear->speech_to <= clear->done ? get_idle_steps (self) : get_steps (self);
+  clear->idle_steps = get_idle_steps (self);
+  steps = clear->speech_to <= clear->done ? clear->idle_steps : get_steps (self);
   clear->in_window = TRUE;
   clear->abandon = FALSE;
   clear->started = clear->steps = 0;

@@ -312,6 +312,26 @@ GST_START_TEST (test_adapt)
 }
 GST_END_TEST;
 
+/* The limit holds for windows in silence as well, whose steps are another number. */
+GST_START_TEST (test_adapt_idle)
+{
+  GstElement *denoise;
+  Live live;
+
+  live_start (&live, "adapt", TRUE);
+  denoise = gst_harness_find_element (live.h, "avatardenoise");
+  g_object_set (denoise, "idle-steps", 2, NULL);
+  live.step_cost = 140 * GST_MSECOND;
+  play_to (&live, 4); /* with speech */
+  expect_late (&live, 0, "steps", 1, 0);
+  GST_BUFFER_FLAG_SET (live.feature, GST_BUFFER_FLAG_GAP);
+  play_to (&live, 12);
+  fail_unless (live.latest <= (GstClockTimeDiff) WINDOW, "late by %" G_GINT64_FORMAT, live.latest);
+  gst_object_unref (denoise);
+  live_end (&live);
+}
+GST_END_TEST;
+
 /* After the decoder, there is a frame for each feature, without a hole: the last one before a gap
  * is repeated. The event goes no further. */
 GST_START_TEST (test_frames)
@@ -388,6 +408,7 @@ late_suite (void)
   tcase_add_test (tc, test_hold_stall);
   tcase_add_test (tc, test_adapt);
   tcase_add_test (tc, test_adapt_skips);
+  tcase_add_test (tc, test_adapt_idle);
   tcase_add_test (tc, test_frames);
   tcase_add_test (tc, test_qos);
   return suite;
