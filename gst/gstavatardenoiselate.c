@@ -85,6 +85,24 @@ measure (GstAvatarDenoise *self, Due *due)
           &due->backlog);
 }
 
+static GstClockTime
+get_running_time (GstAvatarDenoise *self, GstClockTime pts)
+{
+  return gst_segment_to_running_time (&self->late.segment, GST_FORMAT_TIME, pts);
+}
+
+/* Tells the denoiser when the first new frame of the window that is due has to leave. */
+static void
+set_deadline (GstAvatarDenoise *self)
+{
+  guint64 first = gst_avatar_denoise_first_frame (self->n_latents);
+  GstClockTime pts = self->base + gst_avatar_denoise_frames_to_time (self, first);
+
+  avatar_denoiser_set_deadline (self->denoiser,
+      gst_avatar_lateness_get_deadline (&self->late.lateness, GST_ELEMENT (self),
+          get_running_time (self, pts)));
+}
+
 /* Gets the window that is due. Returns %FALSE if its lateness is not known. */
 static gboolean
 get_due (GstAvatarDenoise *self, Due *due)
@@ -98,7 +116,7 @@ get_due (GstAvatarDenoise *self, Due *due)
   due->pts = self->base + gst_avatar_denoise_frames_to_time (self, first);
   due->duration
       = self->base + gst_avatar_denoise_frames_to_time (self, first + due->n_frames) - due->pts;
-  due->running_time = gst_segment_to_running_time (&self->late.segment, GST_FORMAT_TIME, due->pts);
+  due->running_time = get_running_time (self, due->pts);
   return GST_CLOCK_TIME_IS_VALID (due->running_time) && measure (self, due);
 }
 
@@ -261,6 +279,7 @@ gst_avatar_denoise_keep_up (GstAvatarDenoise *self, gboolean *skipped)
         report_late (self, &due, "recovered", 0);
     }
   }
+  set_deadline (self);
   self->late.begin = gst_avatar_lateness_now (&self->late.lateness, GST_ELEMENT (self));
   return ret;
 }

@@ -76,3 +76,18 @@ gst_avatar_lateness_get (GstAvatarLateness *self, GstElement *element, GstClockT
     *lateness = MAX (*lateness, GST_CLOCK_DIFF (running_time, earliest));
   return *lateness != G_MININT64;
 }
+
+gint64
+gst_avatar_lateness_get_deadline (GstAvatarLateness *self, GstElement *element,
+    GstClockTime running_time)
+{
+  GstClockTime now = gst_avatar_lateness_now (self, element), latency;
+
+  if (!GST_CLOCK_TIME_IS_VALID (now) || !GST_CLOCK_TIME_IS_VALID (running_time))
+    return G_MAXINT64;
+  GST_OBJECT_LOCK (element);
+  latency = self->answered;
+  GST_OBJECT_UNLOCK (element);
+  return g_get_monotonic_time ()
+      + GST_CLOCK_DIFF (now, running_time + latency) / (GstClockTimeDiff) GST_USECOND;
+}

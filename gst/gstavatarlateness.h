@@ -47,4 +47,9 @@ GstClockTime gst_avatar_lateness_now (GstAvatarLateness *self, GstElement *eleme
 gboolean gst_avatar_lateness_get (GstAvatarLateness *self, GstElement *element,
     GstClockTime running_time, GstClockTime compute, GstClockTimeDiff *lateness);
 
+/* Returns the monotonic time in microseconds until which output with @running_time is in time, by
+ * the clock of a live pipeline that plays; else %G_MAXINT64. */
+gint64 gst_avatar_lateness_get_deadline (GstAvatarLateness *self, GstElement *element,
+    GstClockTime running_time);
+
 G_END_DECLS

@@ -309,6 +309,7 @@ open_all (GstAvatarVaeDecode *self)
   GST_OBJECT_LOCK (self);
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
   gst_video_info_init (&self->shown);
+  gst_avatar_lateness_reset (&self->lateness);
   GST_OBJECT_UNLOCK (self);
   return gst_avatar_engine_client_open (&self->client, GST_ELEMENT (self));
 }
@@ -568,6 +569,7 @@ gst_avatar_vae_decode_init (GstAvatarVaeDecode *self)
   self->task = gst_task_new (gst_avatar_vae_decode_task_loop, self, NULL);
   gst_task_set_lock (self->task, &self->task_lock);
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
+  gst_avatar_lateness_reset (&self->lateness);
   gst_avatar_vae_decode_task_restart (self);
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");

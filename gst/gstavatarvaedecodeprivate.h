@@ -12,6 +12,7 @@
 #include "gst/gstavatarcontinuity.h"
 #include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarenums.h"
+#include "gst/gstavatarlateness.h"
 #include "gst/gstavatarvaedecode.h"
 #include "gst/gstavataritemqueue.h"
 
@@ -58,6 +59,7 @@ struct _GstAvatarVaeDecode
   /* Used for answers to queries; object lock. */
   GstSegment segment; /* its position is the end of the frame that was pushed last */
   GstVideoInfo shown;
+  GstAvatarLateness lateness;
 };
 
 /* Starts a new stream with the next latent. */

@@ -171,6 +171,7 @@ add_latency (GstAvatarVaeDecode *self, GstQuery *query)
           gst_util_uint64_scale_int (further, GST_SECOND, info->fps));
   gst_query_set_latency (query, live, min + own,
       GST_CLOCK_TIME_IS_VALID (max) ? max + own : GST_CLOCK_TIME_NONE);
+  gst_avatar_lateness_take_query (&self->lateness, GST_ELEMENT (self), query);
 }
 
 static GstCaps *

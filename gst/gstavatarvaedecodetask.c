@@ -111,6 +111,21 @@ pull_planes (GstAvatarVaeDecode *self, GstBuffer *out, GError **error)
   return pull;
 }
 
+/* Tells the decoder when the next frame has to leave. */
+static void
+set_deadline (GstAvatarVaeDecode *self)
+{
+  GstClockTime pts = self->base + frames_to_time (self, self->n_frames), running_time;
+
+  GST_OBJECT_LOCK (self);
+  running_time = self->segment.format == GST_FORMAT_TIME
+      ? gst_segment_to_running_time (&self->segment, GST_FORMAT_TIME, pts)
+      : GST_CLOCK_TIME_NONE;
+  GST_OBJECT_UNLOCK (self);
+  avatar_decoder_set_deadline (self->decoder,
+      gst_avatar_lateness_get_deadline (&self->lateness, GST_ELEMENT (self), running_time));
+}
+
 /* Pulls the next video frame; decodes a tile if one is due. */
 static GstFlowReturn
 pull_frame (GstAvatarVaeDecode *self, GstBuffer **frame)
@@ -121,6 +136,8 @@ pull_frame (GstAvatarVaeDecode *self, GstBuffer **frame)
 
   if (ret != GST_FLOW_OK)
     return ret;
+  if (avatar_decoder_is_due (self->decoder))
+    set_deadline (self);
   pull = pull_planes (self, *frame, &error);
   if (pull == AVATAR_PULL_OK)
     return GST_FLOW_OK;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Latency: how much audio the elements need before something comes out, and what they answer to the
  * LATENCY query. */
+#include "gst/gstavatarlateness.h"
 #include "gst/gstavatarprocessing.h"
 #include "support.h"
+
+#include <gst/check/gsttestclock.h>
 
 #define AUDIO_CAPS "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved"
 #define FRAME (40 * GST_MSECOND)
@@ -237,6 +240,41 @@ GST_START_TEST (test_reposted)
 }
 GST_END_TEST;
 
+/* The deadline of output: known by the clock of a live pipeline that plays. */
+GST_START_TEST (test_deadline)
+{
+  GstElement *bin = gst_bin_new (NULL);
+  GstClock *clock = gst_test_clock_new_with_start_time (10 * GST_SECOND);
+  g_autoptr (GstQuery) query = gst_query_new_latency ();
+  GstAvatarLateness lateness;
+  gint64 before, deadline, after;
+
+  gst_avatar_lateness_reset (&lateness);
+  gst_element_set_clock (bin, clock);
+  gst_element_set_base_time (bin, 9 * GST_SECOND);
+  gst_query_set_latency (query, TRUE, 2 * GST_SECOND, GST_CLOCK_TIME_NONE);
+  gst_avatar_lateness_take_query (&lateness, bin, query);
+  fail_unless_equals_int64 (gst_avatar_lateness_get_deadline (&lateness, bin, 3 * GST_SECOND),
+      G_MAXINT64);
+  gst_element_set_state (bin, GST_STATE_PLAYING);
+  /* now is 1 s, and output of 3 s has to leave at 5 s */
+  before = g_get_monotonic_time ();
+  deadline = gst_avatar_lateness_get_deadline (&lateness, bin, 3 * GST_SECOND);
+  after = g_get_monotonic_time ();
+  fail_unless (deadline >= before + 4 * G_TIME_SPAN_SECOND);
+  fail_unless (deadline <= after + 4 * G_TIME_SPAN_SECOND);
+  fail_unless_equals_int64 (gst_avatar_lateness_get_deadline (&lateness, bin, GST_CLOCK_TIME_NONE),
+      G_MAXINT64);
+  gst_query_set_latency (query, FALSE, 0, GST_CLOCK_TIME_NONE);
+  gst_avatar_lateness_take_query (&lateness, bin, query);
+  fail_unless_equals_int64 (gst_avatar_lateness_get_deadline (&lateness, bin, 3 * GST_SECOND),
+      G_MAXINT64);
+  gst_element_set_state (bin, GST_STATE_NULL);
+  gst_object_unref (bin);
+  gst_object_unref (clock);
+}
+GST_END_TEST;
+
 static Suite *
 latency_suite (void)
 {
@@ -251,6 +289,7 @@ latency_suite (void)
   tcase_add_test (tc, test_not_measured);
   tcase_add_test (tc, test_chain_query);
   tcase_add_test (tc, test_reposted);
+  tcase_add_test (tc, test_deadline);
   return suite;
 }
 
