@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Runs a live pipeline, as gst-launch-1.0 does, with the element "liveoutput" and a source of raw
- * audio that may pause. Used by pipelines/live. */
+/* Runs a live pipeline, as gst-launch-1.0 does, with the element "liveoutput". Used by
+ * pipelines/live and pipelines/two-hosts. */
 #include "examples/live-output.h"
-#include "tools/live-pace.h"
 #include <glib-unix.h>
 #include <stdlib.h>
+
+/* Time for what a source has sent before its end to leave the mixer of avatarbin (ms). */
+#define END_DELAY 500
 
 typedef struct
 {
@@ -132,17 +134,29 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
   return G_SOURCE_CONTINUE;
 }
 
-/* Connects the options that name an element of the pipeline. */
-static gboolean
-prepare (Live *self, const char *pace)
+static GstPadProbeReturn
+on_end (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
-  if (!pace)
+  Live *self = data;
+
+  if (GST_EVENT_TYPE (info->data) == GST_EVENT_EOS)
+    g_timeout_add (END_DELAY, on_time_over, self);
+  return GST_PAD_PROBE_OK;
+}
+
+/* Ends the pipeline when the element of this name has ended. */
+static gboolean
+end_with (Live *self, const char *name)
+{
+  if (!name)
     return TRUE;
-  g_autoptr (GstElement) element = gst_bin_get_by_name (GST_BIN (self->pipeline), pace);
-  if (!element || !avatar_live_pace (element, self->pipeline)) {
-    say ("error: --pace is '%s', expected the name of an element with a pad 'src'", pace);
+  g_autoptr (GstElement) element = gst_bin_get_by_name (GST_BIN (self->pipeline), name);
+  g_autoptr (GstPad) pad = element ? gst_element_get_static_pad (element, "src") : NULL;
+  if (!pad) {
+    say ("error: --end-with is '%s', expected the name of an element with a pad 'src'", name);
     return FALSE;
   }
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_end, self, NULL);
   return TRUE;
 }
 
@@ -173,14 +187,13 @@ int
 main (int argc, char **argv)
 {
   double seconds = 0;
-  g_autofree char *pace = NULL;
+  g_autofree char *last = NULL;
   g_auto (GStrv) words = NULL;
   g_autoptr (GError) error = NULL;
   const GOptionEntry entries[] = {
     { "seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "End after this time (s)", "S" },
-    { "pace", 0, 0, G_OPTION_ARG_STRING, &pace,
-        "Element whose audio has no times: it is stamped as it arrives, and its end ends the pipeline",
-        "NAME" },
+    { "end-with", 0, 0, G_OPTION_ARG_STRING, &last,
+        "End when this element has ended, although others go on", "NAME" },
     { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &words, NULL, "PIPELINE" },
     { NULL },
   };
@@ -203,7 +216,7 @@ main (int argc, char **argv)
       = gst_parse_launchv_full ((const char **) words, NULL, GST_PARSE_FLAG_FATAL_ERRORS, &error);
   if (!self.pipeline || !GST_IS_PIPELINE (self.pipeline))
     say ("error: %s", error ? error->message : "expected a pipeline of several elements");
-  else if (prepare (&self, pace))
+  else if (end_with (&self, last))
     status = play (&self, seconds);
   gst_clear_object (&self.pipeline);
   return status;

@@ -3,8 +3,8 @@
 # Sourced by the tests of pipelines/live after common.sh. The tests of outputs use a picture that
 # turns white and black every 0.8 s instead of the avatar, which needs little time on any machine.
 # The sound beeps while it is white, so that both can be compared in what arrives.
-blink='fakesink async=false sync=false videotestsrc is-live=true pattern=blink
-  ! video/x-raw,format=I420,width=64,height=64,framerate=5/4 ! videorate ! video/x-raw,framerate=25/1'
+blink='fakesink async=false sync=false videotestsrc pattern=blink
+  ! video/x-raw,format=I420,width=64,height=64,framerate=5/4 ! videorate ! video/x-raw,framerate=25/1 ! clocksync'
 blink=$(tr '\n' ' ' <<<"$blink")
 
 live ()
