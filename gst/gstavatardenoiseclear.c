@@ -56,9 +56,9 @@ get_idle_steps (GstAvatarDenoise *self)
 }
 
 /* Returns TRUE if the window under way can be replaced by an idle one without more steps than it
- * has, the step under way included. */
+ * has, the step under way included. The engine may be closed. */
 static gboolean
-can_abandon (GstAvatarDenoise *self)
+can_abandon (const GstAvatarDenoise *self)
 {
   const GstAvatarDenoiseClear *clear = &self->clear;
 

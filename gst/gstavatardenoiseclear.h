@@ -27,7 +27,7 @@ typedef struct _GstAvatarDenoise GstAvatarDenoise;
  * @speech_to: end of the last frame with speech
  * @in_window: a window of the frames @done to @pushed is being denoised
  * @started, @steps: steps of it that have begun, and all of them; 0: none has begun
- * @idle_steps: steps of the next window in silence, as it was when the one under way began
+ * @idle_steps: steps that an idle window in its place has
  * @abandon: it is to be abandoned
  *
  * State that all threads share, under the object lock.
@@ -46,8 +46,7 @@ typedef struct
   guint64 replace_from, replace_to;
   guint64 speech_to;
   gboolean in_window;
-  guint started, steps;
-  guint idle_steps;
+  guint started, steps, idle_steps;
   gboolean abandon;
 } GstAvatarDenoiseClear;
 

@@ -166,3 +166,15 @@ EXPORT GstMessage *(
   __tsan_acquire (bus);
   return message;
 }
+
+/* So does a pool with buffers that were released by their last unref. */
+EXPORT
+GstFlowReturn (gst_buffer_pool_acquire_buffer) (GstBufferPool *pool, GstBuffer **buffer,
+    GstBufferPoolAcquireParams *params)
+{
+  GstFlowReturn ret = NEXT (gst_buffer_pool_acquire_buffer) (pool, buffer, params);
+
+  if (ret == GST_FLOW_OK)
+    __tsan_acquire (*buffer);
+  return ret;
+}

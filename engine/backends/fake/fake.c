@@ -9,7 +9,8 @@
 
 struct _AvatarBackendDevice
 {
-  guint64 total, used;
+  guint64 total;
+  gsize used; /* atomic */
 };
 
 typedef struct
@@ -136,7 +137,8 @@ describe (AvatarBackendDevice *self)
 static void
 memory_info (AvatarBackendDevice *self, guint64 *free_bytes, guint64 *total_bytes)
 {
-  guint64 taken = self->used + ((guint64) g_atomic_int_get (&taken_mib) << 20);
+  guint64 taken = (gsize) g_atomic_pointer_get (&self->used)
+      + ((guint64) g_atomic_int_get (&taken_mib) << 20);
 
   *total_bytes = self->total;
   *free_bytes = self->total - MIN (self->total, taken);
@@ -156,7 +158,7 @@ memory_new (AvatarBackendDevice *self, gsize bytes)
   memory_info (self, &free_bytes, &total);
   if (bytes > free_bytes || is_the_nth (&fail_memory_in))
     return NULL;
-  self->used += bytes;
+  g_atomic_pointer_add (&self->used, (gssize) bytes);
   g_atomic_int_inc (&n_allocated);
   return g_aligned_alloc0 (bytes, 1, 256);
 }
@@ -164,7 +166,7 @@ memory_new (AvatarBackendDevice *self, gsize bytes)
 static void
 memory_free (AvatarBackendDevice *self, void *memory, gsize bytes)
 {
-  self->used -= bytes;
+  g_atomic_pointer_add (&self->used, -(gssize) bytes);
   g_atomic_int_add (&n_allocated, -1);
   g_aligned_free (memory);
 }
