@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The settings of the engine from the properties of avatardenoise. */
+#include "gst/gstavatardenoiseprops.h"
+#include "gst/gstavatarloras.h"
+
+void
+gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
+    AvatarDenoiseSettings *settings)
+{
+  avatar_denoise_settings_init (settings, model);
+  settings->mode = (AvatarDenoiseMode) props->mode;
+  if (props->prompt)
+    settings->prompt = props->prompt;
+  if (props->negative_prompt)
+    settings->negative_prompt = props->negative_prompt;
+  settings->prompt_cache_dir = props->prompt_cache;
+  if (props->steps >= 0)
+    settings->steps = props->steps;
+  settings->idle_steps = props->idle_steps;
+  if (props->guidance_scale >= 0.0)
+    settings->guidance_scale = props->guidance_scale;
+  if (props->flow_shift >= 0.0)
+    settings->flow_shift = props->flow_shift;
+  if (props->seed >= 0)
+    settings->seed = props->seed;
+  if (props->window_latents > 0)
+    settings->window_latents = props->window_latents;
+  if (props->overlap > 0)
+    settings->overlap = props->overlap;
+  else if (settings->overlap >= settings->window_latents)
+    settings->overlap
+        = MAX (settings->window_latents / 2, 1); /* the default is for a longer window */
+  if (props->motion_pose >= 0.0)
+    settings->motion_pose = props->motion_pose;
+  if (props->motion_exp >= 0.0)
+    settings->motion_exp = props->motion_exp;
+  settings->continuation = (AvatarContinuation) props->continuation;
+  settings->precision = (AvatarPrecision) props->precision;
+  settings->weight_format = (AvatarWeightFormat) props->weight_format;
+  settings->step_cache = (AvatarStepCacheMode) props->step_cache;
+  if (props->cache_threshold >= 0.0)
+    settings->step_cache_threshold = props->cache_threshold;
+  if (props->loras) {
+    settings->loras = (const AvatarLoraSetting *) props->loras->data;
+    settings->n_loras = props->loras->len;
+  }
+  if (props->noise && *props->noise)
+    settings->noise_file = props->noise;
+  if (props->posterior_noise && *props->posterior_noise)
+    settings->posterior_noise = props->posterior_noise;
+  settings->upstream_rounding = props->upstream_rounding;
+  settings->exact_rope = props->exact_rope;
+  /* gst_avatar_denoise_props_check() has accepted the string */
+  avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
+}
+
+gboolean
+gst_avatar_denoise_props_check (const GstAvatarDenoiseProps *props, GError **error)
+{
+  g_autoptr (GArray) loras = gst_avatar_loras_parse (props->lora, error);
+  guint64 pinned;
+
+  if (!loras)
+    return FALSE;
+  if (props->steps == 0) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "steps is 0: expected at least 1, or -1 for the model's default");
+    return FALSE;
+  }
+  return avatar_parse_pinned_memory (props->pinned_memory, &pinned, error);
+}
