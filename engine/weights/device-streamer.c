@@ -648,13 +648,16 @@ device_streamer_acquire (AvatarWeightStore *store, AvatarOps *ops, guint group)
 
 /* Called with the lock held. Records that the computation no longer needs @slot, and requests the
  * next group for it. The fence is recorded also after a failure, because operations that were
- * enqueued before it may still read the weights. */
+ * enqueued before it may still read the weights; but not if the upload has not ended: then the
+ * failure was before the first of them, and the upload thread uses @slot without the lock. */
 static void
 finish_use (DeviceStreamer *self, AvatarOps *ops, Slot *slot)
 {
   guint group = slot->group;
   gint next;
 
+  if (slot->state == SLOT_REQUESTED)
+    return;
   self->backend->fence_record (slot->released, ops->queue);
   slot->was_released = TRUE;
   next = slot->kind == SLOT_RESIDENT || ops->error ? -1 : next_missing (self);

@@ -405,48 +405,94 @@ pass (AvatarWeights *weights, AvatarOps *ops, guint first)
   g_assert_no_error (ops->error);
 }
 
+#define UNIT_SIDE 512
+
+/* Equal groups of weights on a device with memory for the arena and four slots. */
+typedef struct
+{
+  guint way[UNITS];
+  NamedWeights names;
+  GBytes *bytes;
+  GHashTable *table;
+  AvatarDevice *device;
+  AvatarOps *ops;
+  AvatarWeights *weights;
+} Units;
+
+static void
+units_init (Units *u)
+{
+  static float values[UNIT_SIDE * UNIT_SIDE];
+  const AvatarWeightSchedule route = { .groups = u->way, .n = UNITS, .max_in_use = 2 };
+  const gint64 shape[] = { UNIT_SIDE, UNIT_SIDE };
+
+  u->bytes = g_bytes_new_static (values, sizeof values);
+  u->table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  named_weights_init (&u->names, UNITS);
+  for (guint i = 0; i < UNITS; i++) {
+    AvatarTensorSource t = avatar_tensor_source_in_bytes (u->bytes, 0, AVATAR_F32, 2, shape);
+    g_autofree char *name = g_strdup_printf ("u%u", i);
+
+    u->way[i] = i;
+    named_weights_add (&u->names, name, i, AVATAR_WEIGHT_CLASS_ACTIVATION);
+    g_hash_table_insert (u->table, g_steal_pointer (&name), g_memdup2 (&t, sizeof t));
+  }
+  u->device = avatar_device_open ("sim:512", NULL);
+  avatar_device_set_budget (u->device, AVATAR_FAKE_OVERHEAD + 10 * MIB);
+  u->ops = avatar_ops_new (u->device, avatar_arena_new (u->device, 1, "test", NULL), NULL);
+  u->weights = avatar_weights_new_from_table (u->table, u->device, AVATAR_COMPONENT_TRANSFORMER,
+      u->names.list, NULL, AVATAR_WEIGHTS_LOAD, NULL);
+  g_assert_true (avatar_weights_set_schedule (u->weights, u->ops, &route, NULL));
+}
+
+static void
+units_clear (Units *u)
+{
+  avatar_ops_finish (u->ops);
+  avatar_weights_free (u->weights);
+  avatar_ops_free (u->ops);
+  avatar_device_unref (u->device);
+  named_weights_clear (&u->names);
+  g_hash_table_unref (u->table);
+  g_bytes_unref (u->bytes);
+}
+
 /* With four slots every unit is on its way before it is needed, also where the second branch of
  * guidance begins in the middle. */
 static void
 test_in_time (Fixture *f, gconstpointer data)
 {
-  static float values[64 * 64];
-  guint way[UNITS];
-  const AvatarWeightSchedule route = { .groups = way, .n = UNITS, .max_in_use = 2 };
-  const gint64 shape[] = { 64, 64 };
-  g_autoptr (GBytes) bytes = g_bytes_new_static (values, sizeof values);
-  g_autoptr (GHashTable) table = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-  g_autoptr (AvatarDevice) device = avatar_device_open ("sim:512", NULL);
-  g_autoptr (AvatarOps) ops = NULL;
-  g_autoptr (AvatarWeights) weights = NULL;
-  g_auto (NamedWeights) names = { 0 };
+  Units u = { 0 };
   AvatarWeightStreamerStats stats;
 
-  named_weights_init (&names, UNITS);
-  for (guint i = 0; i < UNITS; i++) {
-    AvatarTensorSource t = avatar_tensor_source_in_bytes (bytes, 0, AVATAR_F32, 2, shape);
-
-    g_autofree char *name = g_strdup_printf ("u%u", i);
-
-    way[i] = i;
-    named_weights_add (&names, name, i, AVATAR_WEIGHT_CLASS_ACTIVATION);
-    g_hash_table_insert (table, g_steal_pointer (&name), g_memdup2 (&t, sizeof t));
-  }
-  avatar_device_set_budget (device,
-      AVATAR_FAKE_OVERHEAD + 10 * MIB); /* the arena, and four slots */
-  ops = avatar_ops_new (device, avatar_arena_new (device, 1, "test", NULL), NULL);
-  weights = avatar_weights_new_from_table (table, device, AVATAR_COMPONENT_TRANSFORMER, names.list,
-      NULL, AVATAR_WEIGHTS_LOAD, NULL);
-  g_assert_true (avatar_weights_set_schedule (weights, ops, &route, NULL));
+  units_init (&u);
   for (guint i = 0; i < 3; i++) {
-    pass (weights, ops, 0);
-    pass (weights, ops, 3);
+    pass (u.weights, u.ops, 0);
+    pass (u.weights, u.ops, 3);
   }
-  avatar_weights_get_stats (weights, &stats);
+  avatar_weights_get_stats (u.weights, &stats);
   g_assert_cmpuint (stats.slots, ==, 4);
   g_assert_cmpuint (stats.resident, ==, 0);
   g_assert_cmpuint (stats.prefetch_misses, ==, 0);
-  avatar_ops_finish (ops);
+  units_clear (&u);
+}
+
+/* After an error a unit is released while it is still uploaded. ThreadSanitizer reports it if the
+ * release changes what the upload uses. */
+static void
+test_released_early (Fixture *f, gconstpointer data)
+{
+  for (guint i = 0; i < 20; i++) {
+    Units u = { 0 };
+
+    units_init (&u);
+    g_usleep (i * 100); /* some uploads have begun then, some have not */
+    avatar_device_set_budget (u.device, AVATAR_FAKE_OVERHEAD + 2 * MIB);
+    avatar_weights_acquire (u.weights, u.ops, 0);
+    avatar_weights_release (u.weights, u.ops, 0);
+    g_assert_error (u.ops->error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+    units_clear (&u);
+  }
 }
 
 /* Plans in bytes of the ledger, including the context. */
@@ -531,6 +577,7 @@ main (int argc, char **argv)
   ADD (lowered_budget);
   ADD (failures);
   ADD (in_time);
+  ADD (released_early);
   ADD (plan);
   return g_test_run ();
 }
