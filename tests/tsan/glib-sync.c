@@ -126,6 +126,25 @@ gpointer (g_async_queue_pop) (GAsyncQueue *queue)
   return data;
 }
 
+/* GstHarness takes buffers and events out of its queues by these two. */
+EXPORT
+gpointer (g_async_queue_try_pop) (GAsyncQueue *queue)
+{
+  gpointer data = NEXT (g_async_queue_try_pop) (queue);
+
+  __tsan_acquire (queue);
+  return data;
+}
+
+EXPORT
+gpointer (g_async_queue_timeout_pop) (GAsyncQueue *queue, guint64 timeout)
+{
+  gpointer data = NEXT (g_async_queue_timeout_pop) (queue, timeout);
+
+  __tsan_acquire (queue);
+  return data;
+}
+
 EXPORT void (g_object_unref) (gpointer object)
 {
   SYNCHRONISE (object);
