@@ -132,16 +132,18 @@ send_clear (Talk *talk, GstEventType type)
 static void
 take_window (Talk *talk, const GstStructure *s)
 {
-  guint *steps = &talk->steps[talk->n_windows];
-  GstClockTime *end = &talk->ends[talk->n_windows], duration;
+  GstClockTime begin, duration;
+  guint steps;
 
   if (!g_str_equal (gst_structure_get_string (s, "stage"), "denoise"))
     return;
-  fail_unless (gst_structure_get (s, "steps", G_TYPE_UINT, steps, "timestamp", GST_TYPE_CLOCK_TIME,
-      end, "duration", GST_TYPE_CLOCK_TIME, &duration, NULL));
-  *end += duration;
-  talk->n_windows++;
+  fail_unless (gst_structure_get (s, "steps", G_TYPE_UINT, &steps, "timestamp", GST_TYPE_CLOCK_TIME,
+      &begin, "duration", GST_TYPE_CLOCK_TIME, &duration, NULL));
+  g_mutex_lock (&talk->lock);
   fail_unless (talk->n_windows < MAX_WINDOWS);
+  talk->steps[talk->n_windows] = steps;
+  talk->ends[talk->n_windows++] = begin + duration;
+  g_mutex_unlock (&talk->lock);
 }
 
 static GstBusSyncReply
