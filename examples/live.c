@@ -216,7 +216,7 @@ main (int argc, char **argv)
     { "prompt-after", 0, 0, G_OPTION_ARG_DOUBLE, &prompt_after, "Change the prompt", "SECONDS" },
     { "prompt", 0, 0, G_OPTION_ARG_STRING, &app.prompt, "The new prompt", "TEXT" },
     { "interrupt-after", 0, 0, G_OPTION_ARG_DOUBLE, &interrupt_after, "Interrupt", "SECONDS" },
-    { NULL },
+    G_OPTION_ENTRY_NULL,
   };
   g_autoptr (GOptionContext) context = g_option_context_new ("PCM PORTRAIT OUT");
   g_autoptr (GError) error = NULL;

@@ -195,7 +195,7 @@ main (int argc, char **argv)
     { "end-with", 0, 0, G_OPTION_ARG_STRING, &last,
         "End when this element has ended, although others go on", "NAME" },
     { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &words, NULL, "PIPELINE" },
-    { NULL },
+    G_OPTION_ENTRY_NULL,
   };
   g_autoptr (GOptionContext) context = g_option_context_new (NULL);
   Live self = { 0 };

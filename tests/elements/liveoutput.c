@@ -192,8 +192,8 @@ GST_START_TEST (test_eos)
   static const gchar *const cases[] = {
     "videotestsrc num-buffers=0 ! out.video liveoutput name=out description=\"identity name=video ! fakesink\"",
     "videotestsrc num-buffers=9 ! out.video liveoutput name=out description=\"identity name=video ! fakesink\"",
-    "videotestsrc num-buffers=99 ! out.video liveoutput name=out min-wait=3600000000000 max-wait=3600000000000 "
-    "description=\"identity name=video error-after=5 ! fakesink sync=false\"",
+    ("videotestsrc num-buffers=99 ! out.video liveoutput name=out description=\"identity name=video error-after=5 ! "
+     "fakesink sync=false\" min-wait=3600000000000 max-wait=3600000000000"),
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
