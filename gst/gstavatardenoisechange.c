@@ -102,6 +102,15 @@ load_picture (GstAvatarDenoise *self, Change *change)
   gst_avatar_denoise_props_take (&change->props, &self->active, GST_AVATAR_DENOISE_REFERENCE);
 }
 
+/* Limits the steps by the late policy, unless the denoiser has prepared fewer of them, which a
+ * window then chooses. */
+static void
+limit_steps (GstAvatarDenoise *self, AvatarDenoiseSettings *settings)
+{
+  if (settings->min_steps == 0)
+    settings->steps = gst_avatar_denoise_limit_steps (self, settings->steps);
+}
+
 /* Applies @change to the denoiser. @face: (out): the face box after the change. */
 static gboolean
 apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError **error)
@@ -113,7 +122,7 @@ apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError
   if (!gst_avatar_denoise_props_check (&change->props, error))
     return FALSE;
   gst_avatar_denoise_props_apply (&change->props, self->client.engine->model, &settings);
-  settings.steps = gst_avatar_denoise_limit_steps (self, settings.steps);
+  limit_steps (self, &settings);
   settings.width = self->width;
   settings.height = self->height;
   *face = self->face_box;
@@ -135,7 +144,9 @@ gst_avatar_denoise_change_steps (GstAvatarDenoise *self, GError **error)
   AvatarDenoiseSettings settings;
 
   gst_avatar_denoise_props_apply (&self->active, self->client.engine->model, &settings);
-  settings.steps = gst_avatar_denoise_limit_steps (self, settings.steps);
+  if (settings.min_steps > 0)
+    return TRUE; /* the next window uses the limit */
+  limit_steps (self, &settings);
   settings.width = self->width;
   settings.height = self->height;
   settings.face_box = self->face_box;

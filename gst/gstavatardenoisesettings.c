@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The settings of the engine from the properties of avatardenoise. */
 #include "gst/gstavatardenoiseprops.h"
+#include "gst/gstavatarenums.h"
 #include "gst/gstavatarloras.h"
+
+/* Largest number of steps up to which all smaller ones are prepared for the late policy. For the
+ * released model a step has 6 MB of modulation and text. */
+#define MAX_PREPARED_STEPS 16
 
 void
 gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
@@ -17,6 +22,9 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   if (props->steps >= 0)
     settings->steps = props->steps;
   settings->idle_steps = props->idle_steps;
+  if (props->late_policy == GST_AVATAR_LATE_ADAPT && settings->steps <= MAX_PREPARED_STEPS
+      && settings->mode != AVATAR_DENOISE_MODE_CLIP)
+    settings->min_steps = 1;
   if (props->guidance_scale >= 0.0)
     settings->guidance_scale = props->guidance_scale;
   if (props->flow_shift >= 0.0)

@@ -126,7 +126,7 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
   a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
   a.texts = a.prompts || (a.portrait && self->conditioning.text);
   a.memory = a.texts || s->steps != now->steps || s->idle_steps != now->idle_steps
-      || guided != was_guided;
+      || s->min_steps != now->min_steps || guided != was_guided;
   a.step_conditioning = a.memory || s->motion_pose != now->motion_pose
       || s->motion_exp != now->motion_exp || s->flow_shift != now->flow_shift
       || s->guidance_scale != now->guidance_scale;
@@ -140,6 +140,7 @@ set_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   self->settings.negative_prompt = g_strdup (s->negative_prompt);
   self->settings.steps = s->steps;
   self->settings.idle_steps = s->idle_steps;
+  self->settings.min_steps = s->min_steps;
   self->settings.guidance_scale = s->guidance_scale;
   self->settings.flow_shift = s->flow_shift;
   self->settings.seed = s->seed;

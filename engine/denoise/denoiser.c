@@ -121,19 +121,19 @@ avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n, const f
 gboolean
 avatar_denoiser_use_steps (AvatarDenoiser *self, guint steps, GError **error)
 {
-  guint idle = self->settings.idle_steps ?: self->settings.steps;
+  gboolean ok = self->settings.mode != AVATAR_DENOISE_MODE_CLIP || steps == self->settings.steps;
 
-  if (steps != self->settings.steps
-      && (steps != idle || self->settings.mode == AVATAR_DENOISE_MODE_CLIP)) {
-    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "a window cannot have %u steps: expected steps, %u, or, except in clip mode, idle-steps, %u",
-        steps, self->settings.steps, idle);
-    return FALSE;
+  if (ok) {
+    g_mutex_lock (&self->memory.exec_lock);
+    ok = avatar_window_use_steps (&self->window, steps);
+    g_mutex_unlock (&self->memory.exec_lock);
   }
-  g_mutex_lock (&self->memory.exec_lock);
-  avatar_window_use_steps (&self->window, steps);
-  g_mutex_unlock (&self->memory.exec_lock);
-  return TRUE;
+  if (!ok)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "a window cannot have %u steps: expected steps, %u, or, except in clip mode, idle_steps, %u, "
+        "or a number from min_steps, %u, to steps",
+        steps, self->settings.steps, self->settings.idle_steps, self->settings.min_steps);
+  return ok;
 }
 
 void

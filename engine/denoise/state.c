@@ -52,6 +52,9 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
   else if (s->idle_steps > 1000)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "idle-steps is %u; at most 1000 are possible (0: as steps)", s->idle_steps);
+  else if (s->min_steps > s->steps)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "min_steps is %u; at most steps, %u, are possible (0: as steps)", s->min_steps, s->steps);
   else if (s->width < multiple || s->height < multiple || s->width > 4096 || s->height > 4096
       || s->width % multiple || s->height % multiple)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -126,6 +129,21 @@ check_limits (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *
           || check_limit (device, "rows in 8 bits", c->hidden, b->max_norm_8bit, error));
 }
 
+/* Sets the numbers of steps that a window may have. */
+static void
+set_steps (AvatarDenoiser *self)
+{
+  const AvatarDenoiseSettings *s = &self->settings;
+  guint first = s->min_steps ? s->min_steps : s->steps, n = 0;
+  g_autofree guint *steps = g_new (guint, s->steps - first + 2);
+
+  for (guint i = s->steps; i >= first; i--)
+    steps[n++] = i;
+  if (s->idle_steps > 0 && (s->idle_steps < first || s->idle_steps > s->steps))
+    steps[n++] = s->idle_steps;
+  avatar_window_set_steps (&self->window, steps, n);
+}
+
 void
 avatar_denoiser_init_window (AvatarDenoiser *self)
 {
@@ -139,8 +157,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.guidance_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
   self->window.upstream_rounding = s->upstream_rounding;
-  self->window.steps = s->steps;
-  self->window.other.steps = s->idle_steps == s->steps ? 0 : s->idle_steps;
+  set_steps (self);
   self->window.step_cache_mode = s->step_cache;
   self->window.step_cache_threshold = s->step_cache_threshold;
   self->window.frames = self->stream.shape.frames;
@@ -307,7 +324,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   if (!self)
     return;
   avatar_memory_client_free (self->memory.client);
-  avatar_window_clear (&self->window);
+  avatar_window_remove_steps (&self->window);
   avatar_denoiser_memory_clear (&self->memory);
   avatar_conditioning_clear (&self->conditioning);
   avatar_latent_stream_clear (&self->stream);

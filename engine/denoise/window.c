@@ -42,24 +42,59 @@ needs_negative (const AvatarWindow *self, guint i)
   return is_guided (self) && avatar_guidance (i, self->steps, self->guidance_scale).negative;
 }
 
-/* Exchanges the two schedules. */
-static void
-swap_schedules (AvatarWindow *self)
+static guint
+n_schedules (const AvatarWindow *self)
 {
-  AvatarSchedule used = { self->steps, self->step_conditioning, self->is_full };
+  return self->schedules ? self->schedules->len : 0;
+}
 
-  self->steps = self->other.steps;
-  self->step_conditioning = self->other.step_conditioning;
-  self->is_full = self->other.is_full;
-  self->other = used;
+static AvatarSchedule *
+schedule_at (const AvatarWindow *self, guint i)
+{
+  return &g_array_index (self->schedules, AvatarSchedule, i);
+}
+
+static void
+use_schedule (AvatarWindow *self, const AvatarSchedule *schedule)
+{
+  self->steps = schedule->steps;
+  self->step_conditioning = schedule->step_conditioning;
+  self->is_full = schedule->is_full;
+}
+
+gboolean
+avatar_window_use_steps (AvatarWindow *self, guint steps)
+{
+  for (guint i = 0; i < n_schedules (self); i++)
+    if (schedule_at (self, i)->steps == steps) {
+      use_schedule (self, schedule_at (self, i));
+      return TRUE;
+    }
+  return FALSE;
+}
+
+/* Returns TRUE if there are schedules for @steps, in this order. */
+static gboolean
+has_steps (const AvatarWindow *self, const guint *steps, guint n)
+{
+  gboolean same = n_schedules (self) == n;
+
+  for (guint i = 0; same && i < n; i++)
+    same = schedule_at (self, i)->steps == steps[i];
+  return same;
 }
 
 void
-avatar_window_use_steps (AvatarWindow *self, guint steps)
+avatar_window_set_steps (AvatarWindow *self, const guint *steps, guint n)
 {
-  g_assert (steps == self->steps || steps == self->other.steps);
-  if (steps != self->steps)
-    swap_schedules (self);
+  if (!has_steps (self, steps, n)) {
+    avatar_window_remove_steps (self);
+    self->schedules = g_array_new (FALSE, TRUE, sizeof (AvatarSchedule));
+    g_array_set_size (self->schedules, n);
+    for (guint i = 0; i < n; i++)
+      schedule_at (self, i)->steps = steps[i];
+  }
+  use_schedule (self, schedule_at (self, 0));
 }
 
 /* Sets times and prompts of all steps. Allocates the modulation, except in a dry run. */
@@ -129,15 +164,16 @@ choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
       avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
 }
 
-/* Computes the step conditioning of the schedule in use. */
+/* Computes the step conditioning of @schedule, and uses it. */
 static void
-precompute_schedule (AvatarWindow *self, AvatarOps *ops)
+precompute_schedule (AvatarWindow *self, AvatarOps *ops, AvatarSchedule *schedule)
 {
   g_autoptr (GArray) all = NULL;
   g_autoptr (GArray) full = NULL;
 
-  self->step_conditioning = g_new0 (AvatarStepConditioning, 2 * self->steps);
-  self->is_full = g_new0 (gboolean, self->steps);
+  schedule->step_conditioning = g_new0 (AvatarStepConditioning, 2 * schedule->steps);
+  schedule->is_full = g_new0 (gboolean, schedule->steps);
+  use_schedule (self, schedule);
   init_step_conditioning (self, ops);
   all = collect_all (self);
   avatar_transformer_modulate (self->transformer, ops, (AvatarStepConditioning *) all->data,
@@ -148,16 +184,16 @@ precompute_schedule (AvatarWindow *self, AvatarOps *ops)
       full->len);
 }
 
-/* Each schedule is computed alone, so that its values do not depend on the other one. */
+/* Each schedule is computed alone, so that its values do not depend on the others. */
 gboolean
 avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error)
 {
+  guint steps = self->steps;
+
   avatar_window_clear (self);
-  for (guint i = 0; i < 2; i++) {
-    if (self->steps > 0)
-      precompute_schedule (self, ops);
-    swap_schedules (self);
-  }
+  for (guint i = 0; i < n_schedules (self); i++)
+    precompute_schedule (self, ops, schedule_at (self, i));
+  avatar_window_use_steps (self, steps);
   return ops->dry_run || avatar_ops_check (ops, error);
 }
 
@@ -317,37 +353,38 @@ avatar_window_kind (const AvatarWindow *self, guint i)
       | (needs_negative (self, i) ? 4 : 0);
 }
 
-/* Returns the bytes of the schedule in use. @row: bytes of a token */
+/* Returns the bytes of the schedules. @row: bytes of a token */
 static guint64
-schedule_bytes (const AvatarWindow *self, guint64 row)
+schedules_bytes (AvatarWindow self, guint64 row)
 {
   guint64 bytes = 0,
-          modulation = avatar_transformer_modulation_n (self->transformer->config) * sizeof (float);
+          modulation = avatar_transformer_modulation_n (self.transformer->config) * sizeof (float);
 
-  for (guint i = 0; i < self->steps; i++)
-    for (guint b = 0; b < (needs_negative (self, i) ? 2 : 1); b++)
-      bytes += modulation + (self->is_full[i] ? self->conditions->text[b].used * row : 0);
+  for (guint k = 0; k < n_schedules (&self); k++) {
+    use_schedule (&self, schedule_at (&self, k));
+    for (guint i = 0; i < self.steps; i++)
+      for (guint b = 0; b < (needs_negative (&self, i) ? 2 : 1); b++)
+        bytes += modulation + (self.is_full[i] ? self.conditions->text[b].used * row : 0);
+  }
   return bytes;
 }
 
 guint64
 avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint latents, guint windows)
 {
-  AvatarWindow swapped = *self;
   const AvatarTransformerConfig *c = self->transformer->config;
   guint64 row = c->hidden * avatar_dtype_size (dtype),
           s = self->reference_tokens.h * self->reference_tokens.w;
   guint64 text = MAX (self->conditions->text[0].used, self->conditions->text[1].used), bytes;
 
-  swap_schedules (&swapped);
-  bytes = schedule_bytes (self, row) + schedule_bytes (&swapped, row);
+  bytes = schedules_bytes (*self, row);
   if (self->step_cache && self->storage == AVATAR_TOKEN_STORAGE_HOST)
     bytes += (is_guided (self) ? 2 : 1) * (latents * s + windows * (s + text)) * row;
   return bytes;
 }
 
 static void
-clear_schedule (AvatarWindow *self)
+clear_schedule (AvatarSchedule *self)
 {
   for (guint i = 0; self->step_conditioning && i < 2 * self->steps; i++) {
     g_free (self->step_conditioning[i].modulation);
@@ -360,9 +397,17 @@ clear_schedule (AvatarWindow *self)
 void
 avatar_window_clear (AvatarWindow *self)
 {
-  for (guint i = 0; i < 2; i++) {
-    clear_schedule (self);
-    swap_schedules (self);
-  }
+  for (guint i = 0; i < n_schedules (self); i++)
+    clear_schedule (schedule_at (self, i));
+  self->step_conditioning = NULL;
+  self->is_full = NULL;
   g_clear_pointer (&self->step_cache, avatar_step_cache_free);
+}
+
+void
+avatar_window_remove_steps (AvatarWindow *self)
+{
+  avatar_window_clear (self);
+  g_clear_pointer (&self->schedules, g_array_unref);
+  self->steps = 0;
 }

@@ -28,7 +28,7 @@ typedef struct
 
 /**
  * AvatarSchedule: steps of a window and what depends on them and on the prompts only
- * @steps: number of steps; 0: not used
+ * @steps: number of steps
  * @step_conditioning: [steps, 2]: positive, negative prompt; on the host
  * @is_full: [steps], FALSE for cached steps
  */
@@ -49,7 +49,7 @@ typedef struct
  * @storage: storage of the step cache
  * @frames, @channels, @h8, @w8: shape of the latents
  * @step_conditioning, @is_full: with @steps, the schedule in use
- * @other: the schedule that is not in use
+ * @schedules: (element-type AvatarSchedule): all schedules, which own that in use
  * @reference_tokens: reference of all windows, in the arena
  * @audio_kv: branches with and without audio, in the arena; the latter with guidance only
  * @step_cache: (nullable): tokens of the last full step; %NULL: no step is cached
@@ -71,16 +71,21 @@ typedef struct
   gint64 frames, channels, h8, w8;
   AvatarStepConditioning *step_conditioning;
   gboolean *is_full;
-  AvatarSchedule other;
+  GArray *schedules;
   AvatarReferenceTokens reference_tokens;
   AvatarAudioKV audio_kv[2];
   AvatarStepCache *step_cache;
   AvatarTensor velocity_without_audio, shared_prefix;
 } AvatarWindow;
 
-/* Uses the schedule of @steps steps from now on, which must be one of the two. */
-void avatar_window_use_steps (AvatarWindow *self, guint steps);
-/* Computes the step conditioning of all steps of both schedules, which depends on settings and
+/* Sets the numbers of steps of all @n schedules, at least one, and uses the first one. Keeps what
+ * was computed if they are the same as before. */
+void avatar_window_set_steps (AvatarWindow *self, const guint *steps, guint n);
+/* Removes all schedules, and clears the window. */
+void avatar_window_remove_steps (AvatarWindow *self);
+/* Uses the schedule of @steps steps from now on. Returns FALSE if there is none. */
+gboolean avatar_window_use_steps (AvatarWindow *self, guint steps);
+/* Computes the step conditioning of all steps of all schedules, which depends on settings and
  * prompts only, and stores it on the host. Uses the arena and releases it. Waits for the device.
  * Returns FALSE with @error if an operation failed or was cancelled. */
 gboolean avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error);

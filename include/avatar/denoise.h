@@ -254,6 +254,9 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @idle_steps: number of steps of windows for which avatar_denoiser_use_steps() chooses it, at most
  *   1000; 0: as @steps. Both are prepared at once, so that changing between them costs nothing
  * @continuation: continuation of the window before in stream mode
+ * @min_steps: smallest number of steps that avatar_denoiser_use_steps() may choose, at most @steps;
+ *   0: @steps. The host has memory for all numbers from @min_steps to @steps, which are prepared at
+ *   once
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -293,6 +296,7 @@ struct _AvatarDenoiseSettings
   gboolean upstream_rounding;
   guint idle_steps;
   AvatarContinuation continuation;
+  guint min_steps;
   /*< private >*/
   gpointer _reserved[15];
 };
@@ -377,10 +381,10 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * avatar_denoiser_change:
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
- *   negative_prompt, steps, idle_steps, guidance_scale, flow_shift, seed, motion_pose, motion_exp,
- *   face_box. A different size, mode, window_latents, overlap, continuation, step_cache, precision,
- *   weight_format, upstream_rounding or exact_rope is an error. Other fields are ignored, and so
- *   are prompts if the denoiser has text_states. Nothing of it is kept
+ *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, flow_shift, seed, motion_pose,
+ *   motion_exp, face_box. A different size, mode, window_latents, overlap, continuation,
+ *   step_cache, precision, weight_format, upstream_rounding or exact_rope is an error. Other fields
+ *   are ignored, and so are prompts if the denoiser has text_states. Nothing of it is kept
  * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED
@@ -494,9 +498,10 @@ AVATAR_API gboolean avatar_denoiser_replace (AvatarDenoiser *self, guint64 first
 /**
  * avatar_denoiser_use_steps:
  * @self: a denoiser
- * @steps: number of steps: that of the settings, or their idle_steps
+ * @steps: number of steps: that of the settings, their idle_steps, or a number from their
+ *   min_steps to their steps
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS for another number, or for
- *   idle_steps in clip mode
+ *   a number other than steps in clip mode
  *
  * Sets the number of steps of the next window and of all after it. avatar_denoiser_change() sets it
  * to that of the new settings. Fewer steps are enough for a face in silence.

@@ -231,7 +231,6 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .fps = 25,
     .guidance_scale = row->guided ? 7.5 : 1,
     .flow_shift = 5,
-    .steps = steps,
     .frames = FRAMES,
     .channels = 16,
     .h8 = row->height / 8,
@@ -239,6 +238,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .step_cache_mode = row->guided ? AVATAR_STEP_CACHE_UPSTREAM : AVATAR_STEP_CACHE_NONE,
     .share_prefix = row->guided && row->budget == 0,
     .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_DEVICE };
+  avatar_window_set_steps (&b.window, &steps, 1);
   {
     g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
     gsize mark;
@@ -299,7 +299,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
         stats.groups, is_finite (v, n) ? "true" : "false", total,
         g_bytes_hash (g_bytes_new_static (v, n * sizeof (float))));
   avatar_ops_finish (b.ops);
-  avatar_window_clear (&b.window);
+  avatar_window_remove_steps (&b.window);
   g_clear_pointer (&weights, avatar_weights_free);
   avatar_ops_free (b.ops);
   g_free (b.conditions.reference);

@@ -151,11 +151,11 @@ sampler_begin (Sampler *s, const Fixture *f, AvatarOps *ops)
     .fps = f->config->fps,
     .guidance_scale = 2, /* so that both branches are there */
     .flow_shift = f->config->flow_shift,
-    .steps = STEPS,
     .frames = frames,
     .channels = channels,
     .h8 = side,
     .w8 = side };
+  avatar_window_set_steps (&s->window, (const guint[]){ STEPS }, 1);
   avatar_window_precompute (&s->window, ops, NULL);
   avatar_window_begin (&s->window, ops);
   avatar_window_set_audio (&s->window, ops, f->features);
@@ -323,7 +323,7 @@ test_steps (void)
   s.transformer.params = params;
   dry_run = avatar_ops_new (f.device, avatar_arena_new_dry_run (), NULL);
   sampler_begin (&s, &f, dry_run);
-  avatar_window_clear (&s.window);
+  avatar_window_remove_steps (&s.window);
   ops = avatar_ops_new (f.device,
       avatar_arena_new (f.device, avatar_arena_peak (dry_run->arena), "test", &error), &error);
   sampler_begin (&s, &f, ops);
@@ -335,7 +335,7 @@ test_steps (void)
     g_free ((float *) s.conditions.text[i].pooled);
     g_free ((guint8 *) s.conditions.text[i].mask);
   }
-  avatar_window_clear (&s.window);
+  avatar_window_remove_steps (&s.window);
   g_free (reference.data);
   g_free (face.data);
   teardown (&f);

@@ -148,6 +148,47 @@ test_steps (void)
   g_assert_cmpuint (count_steps (&self), ==, STEPS);
 }
 
+/* All numbers from min_steps to steps are prepared, besides idle_steps. */
+static void
+test_min_steps (void)
+{
+  g_auto (Stream) self, other;
+
+  stream_init (&self, "cpu", STEPS, 5);
+  stream_init (&other, "cpu", 2, 0);
+  self.settings.min_steps = 2;
+  change (&self);
+  push (&self, FRAMES, 0.5);
+  push (&other, FRAMES, 0.5);
+  use_steps (&self, 2);
+  expect_same (&self, &other, WINDOW);
+  g_assert_cmpuint (count_steps (&self), ==, 2);
+  use_steps (&self, 5);
+  other.settings.steps = 5;
+  change (&other);
+  expect_same (&self, &other, FURTHER);
+  use_steps (&self, STEPS);
+  g_assert_false (avatar_denoiser_use_steps (self.denoiser, 1, NULL));
+  g_assert_false (avatar_denoiser_use_steps (self.denoiser, 4, NULL));
+}
+
+/* A change of other settings keeps what was prepared. */
+static void
+test_kept (void)
+{
+  g_auto (Stream) self, other;
+
+  stream_init (&self, "sim:512", STEPS, IDLE_STEPS);
+  stream_init (&other, "sim:512", STEPS, 0);
+  push (&self, FRAMES, 0.5);
+  push (&other, FRAMES, 0.5);
+  expect_same (&self, &other, WINDOW);
+  self.settings.seed = other.settings.seed = 5;
+  change (&self);
+  change (&other);
+  expect_same (&self, &other, FURTHER);
+}
+
 /* Nothing is computed or copied when the number of steps changes: a window downloads its latents,
  * and one number after each step. */
 static void
@@ -264,6 +305,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/idle/steps", test_steps);
+  g_test_add_func ("/idle/min-steps", test_min_steps);
+  g_test_add_func ("/idle/kept", test_kept);
   g_test_add_func ("/idle/cost", test_cost);
   g_test_add_func ("/idle/change", test_change);
   g_test_add_func ("/idle/refused", test_refused);
