@@ -19,15 +19,19 @@ from text import NEGATIVE, Texts
 
 def conditions(cfg, vae, wh, texts, idt, wav, T, dev, text="a cartoon face talks", mask_area=None):
     """Arguments of the denoiser for clips that start at frame 0 of wav (B, n): the conditional and the unconditional dict, ..."""
-    n, L = idt["fw"].shape[0], (T - 1) // 4 + 1
+    size, area = cfg["video"]["size"], mask_area or cfg["defaults"]["face_mask_area"]
+    return conditions_of(cfg, vae, wh, texts, reference_frame(idt, dev, size), face_box(idt, size, area), wav, T, dev, text)
+
+def conditions_of(cfg, vae, wh, texts, ref, box, wav, T, dev, text="a cartoon face talks"):
+    """The same of portraits ref (n, 3, size, size) uint8 on dev; box (n, 4): pixels of the face's mask."""
+    n, L = ref.shape[0], (T - 1) // 4 + 1
     size, d = cfg["video"]["size"], cfg["defaults"]
-    ref = reference_frame(idt, dev, size)
     z = vae.encode((ref.float() / 127.5 - 1)[:, :, None])[0] * cfg["vae"]["scaling_factor"]    # a still video is the same in every latent frame
     mel = log_mel(wav.to(dev))
     f = wh(mel)
     aw = audio_windows(f, torch.zeros(n, dtype=torch.long, device=dev), T)
     said = [texts.encode(text, ref[i]) for i in range(n)]
-    fm = box_mask(face_box(idt, size, mask_area or d["face_mask_area"]).to(dev), size)
+    fm = box_mask(box.to(dev), size)
     fm = F.interpolate(fm, (size // 8, size // 8), mode="bilinear")[:, :, None]
     cos, sin = rope_tables(cfg["transformer"]["rope_dim_list"], L, size // 16, size // 16, cfg["transformer"]["rope_theta"])
     full = lambda v, k: torch.full((n, k), float(v), device=dev)

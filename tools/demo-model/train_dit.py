@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Trains the denoiser and the audio encoder on latents of rendered clips, with fixed text encoders (train_text.py).
-python3 train_dit.py --data data --vae DIR --text CKPTS --out OUT --seconds 560 [--init DIR] [--seed 1]
+python3 train_dit.py --data data --vae DIR --text CKPTS --out OUT --seconds 560 [--init DIR] [--seed 1] [--mix default --backgrounds FILE.npz]
 DIR holds vae.safetensors and vae_log.json (for the scaling factor) or config.json."""
 import os
 import sys
@@ -18,7 +18,7 @@ import models
 from models import *
 from data import *
 from evaluate import evaluate
-import prompts
+import prompts, scenes
 from text import Texts, pixels_of, text_mask
 
 def prompt_pool(texts, lengths, each, seed):
@@ -40,8 +40,8 @@ def prompt_pool(texts, lengths, each, seed):
             out[n] = ids, texts.clip(clip.flatten(0, 1), end.flatten()).view(len(rows), each, -1)
     return out
 
-def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline):
-    """Caches N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers, mood and light."""
+def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline, mixed=None):
+    """Caches N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers, mood and light. mixed: scenes.Scenes or None."""
     out, i = [], 0
     sf = cfg["vae"]["scaling_factor"]
     while i < N and time.time() < deadline:
@@ -65,16 +65,20 @@ def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline):
         pose = keep[0] * 25 + (1 - keep[0]) * torch.rand(n, generator=g) * 50
         ex = keep[1] * 30 + (1 - keep[1]) * (torch.rand(n, generator=g) * 30 + 15)
         op = (op * (.5 + .5 * ex / 30)[:, None].to(dev)).clamp(0, 1.15)
-        bl, dx, dy, rot = make_motion(n, T, s + 1, pose=pose)
-        fr = render_clips(set_scene(idt, mood, light), op, wd, bl, dx, dy, rot, dev, size)
-        ref = reference_frame(idt, dev, size)
+        if mixed:
+            c = mixed.clips(n, s, op, wd, pose, mood, light)
+            fr, ref, boxes = c["frames"], c["ref"], (c["face"], c["mouth"], c["eyes"])
+        else:
+            bl, dx, dy, rot = make_motion(n, T, s + 1, pose=pose)
+            fr = render_clips(set_scene(idt, mood, light), op, wd, bl, dx, dy, rot, dev, size)
+            ref, boxes = reference_frame(idt, dev, size), (face_box(idt, size, 1.0), mouth_box(idt, size), torch.cat(eye_boxes(idt, size, .1), 1))
         with torch.no_grad(), torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):
             z = vae.encode((fr.float() / 127.5 - 1).transpose(1, 2))[0][:, :, m:] * sf
             r = vae.encode((ref.float() / 127.5 - 1)[:, :, None])[0] * sf
         with torch.no_grad():
             seen = texts.llava.see(pixels_of(ref, texts.side))
         out.append(dict(z=z.half(), r=r.half(), wav=(wav * 32767).round().to(torch.int16), f0=(f0 + 4 * m).to(dev), alen=alen.to(dev), pose=pose.to(dev), ex=ex.to(dev),
-                        fb=face_box(idt, size, 1.0).to(dev), mb=mouth_box(idt, size).to(dev), eb=torch.cat(eye_boxes(idt, size, .1), 1).to(dev),
+                        fb=boxes[0].to(dev), mb=boxes[1].to(dev), eb=boxes[2].to(dev),
                         seen=seen, scene=(mood * len(LIGHTS) + light).to(dev)))
         i += n
     return {k: torch.cat([o[k] for o in out]) for k in out[0]}
@@ -89,6 +93,8 @@ if __name__ == "__main__":
     ap.add_argument("--probs", default="33:.5,17:.25,9:.2,5:.05"); ap.add_argument("--build-seconds", type=float, default=110)
     ap.add_argument("--compile", type=int, default=1); ap.add_argument("--steps", type=int, default=10 ** 7); ap.add_argument("--eval-seconds", type=float, default=30)
     ap.add_argument("--eval-clips", type=int, default=8); ap.add_argument("--eval-frames", type=int, default=129); ap.add_argument("--train-shift", type=float, default=3.0)
+    ap.add_argument("--mix", default="", help="kinds of clips and their odds as in scenes.py; default: scenes.TALK_MIX; empty: drawn faces only")
+    ap.add_argument("--backgrounds", default="", help="file of backgrounds.py"); ap.add_argument("--stills", default="", help="folder of pictures with landmarks (scenes.load_stills)")
     a = ap.parse_args()
     t00 = time.time()
     dev = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,11 +118,13 @@ if __name__ == "__main__":
     texts = Texts(a.text, cfg, dev)
     speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(a.seed * 1000)
     buckets = {}
+    mix = scenes.TALK_MIX if a.mix == "default" else a.mix
+    mixed = scenes.Scenes(mix, a.backgrounds, a.stills, dev, size, compiled=dev == "cuda" and a.compile) if mix else None
     tot = sum(nclip[L] * (4 * L - 3) for L in nclip)
     tb = time.time()
     for L in nclip:
         dl = time.time() + a.build_seconds * nclip[L] * (4 * L - 3) / tot
-        buckets[L] = build(cfg, vae, texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, 1040 // (4 * L - 3)) if dev == "cuda" else 2, dl)
+        buckets[L] = build(cfg, vae, texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, 1040 // (4 * L - 3)) if dev == "cuda" else 2, dl, mixed)
         print("bucket", L, "clips", buckets[L]["z"].shape[0], "std", round(buckets[L]["z"].float().std().item(), 3), "at", round(time.time() - t00, 1), "s", flush=True)
     cs = {L: [v.to(dev) for v in rope_tables(cfg["transformer"]["rope_dim_list"], L, size // 16, size // 16, cfg["transformer"]["rope_theta"])] for L in nclip}
     TL = {33: [120, 125], 17: [123], 9: [127], 5: [119]}       # ids of a prompt with all that is around it: one graph each

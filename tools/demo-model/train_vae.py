@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Trains the VAE on rendered clips. python3 train_vae.py --data data --out OUT --seconds 260"""
+"""Trains the VAE on rendered clips. python3 train_vae.py --data data --out OUT --seconds 260 [--mix default --backgrounds FILE.npz] [--init FILE]"""
 import os
 import sys
 
@@ -15,14 +15,21 @@ import torch.nn.functional as F
 import models
 from models import *
 from data import *
+import scenes
 
-def batch(n, T, seed, speech, dev, g, size):
+def batch(n, T, seed, speech, dev, g, size, mixed=None):
+    """Clips (n, T, 3, size, size) uint8 and the weights of the loss (n, 1, size, size): of drawn faces, or of scenes.Scenes."""
     idt = make_identities(n, seed)
     wav = speech.sample(n, [T / FPS + 1.0] * n, g, n_samples=int((T / FPS + 1.0) * SR) + SPF)
     op, wd = mouth_targets(normalise(wav), T)
-    bl, dx, dy, rot = make_motion(n, T, seed + 1, pose=torch.rand(n, generator=g) * 50)
-    idt = set_scene(idt, torch.randint(0, len(MOODS), (n,), generator=g), torch.randint(0, len(LIGHTS), (n,), generator=g))
-    return render_clips(idt, op, wd, bl, dx, dy, rot, dev, size), idt
+    pose = torch.rand(n, generator=g) * 50
+    mood, light = torch.randint(0, len(MOODS), (n,), generator=g), torch.randint(0, len(LIGHTS), (n,), generator=g)
+    if mixed:
+        light = light * (torch.rand(n, generator=g) < .5)
+        c = mixed.clips(n, seed, op, wd, pose, mood, light)
+        return c["frames"], scenes.focus(c, size, dev)
+    bl, dx, dy, rot = make_motion(n, T, seed + 1, pose=pose)
+    return render_clips(set_scene(idt, mood, light), op, wd, bl, dx, dy, rot, dev, size), focus(idt, size).to(dev)
 
 def loss_fn(vae, x, kl_w, wmap=None, frozen=False):
     with torch.set_grad_enabled(not frozen):
@@ -49,17 +56,23 @@ if __name__ == "__main__":
     ap.add_argument("--init", default=""); ap.add_argument("--pool", type=int, default=2400)
     ap.add_argument("--steps", type=int, default=100000); ap.add_argument("--fold", type=int, default=0, help="also time folded convolutions and take the quicker")
     ap.add_argument("--decoder-only", action="store_true", help="keep the encoder, and so the latents and the denoiser, as they are")
+    ap.add_argument("--mix", default="", help="kinds of clips and their odds as in scenes.py; default: scenes.VAE_MIX; empty: drawn faces only")
+    ap.add_argument("--backgrounds", default="", help="file of backgrounds.py"); ap.add_argument("--stills", default="", help="folder of pictures with landmarks (scenes.load_stills)")
+    ap.add_argument("--compile", type=int, default=1, help="fuse the renderer of heads on a GPU"); ap.add_argument("--clip", type=int, default=33, help="frames of the shorter clips of the pool")
+    ap.add_argument("--seed", type=int, default=0)
     a = ap.parse_args()
     t00 = time.time()
     dev = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
+    torch.manual_seed(a.seed)
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True; torch.backends.cudnn.allow_tf32 = True
     os.makedirs(a.out, exist_ok=True)
     cfg = json.load(open(a.config))
     vae = AutoencoderKLCausal3D(cfg["vae"]).to(dev)
     ema = AutoencoderKLCausal3D(cfg["vae"]).to(dev); ema.load_state_dict(vae.state_dict())
-    speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(1)
+    speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(1 + a.seed)
+    mix = scenes.VAE_MIX if a.mix == "default" else a.mix
+    mixed = scenes.Scenes(mix, a.backgrounds, a.stills, dev, a.size, compiled=dev == "cuda" and a.compile) if mix else None
     ac = lambda: torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda")
     x4 = lambda fr: (fr.float() / 127.5 - 1).transpose(1, 2).contiguous()
     if a.init:
@@ -69,11 +82,11 @@ if __name__ == "__main__":
         out, wm, left = [], [], count
         while left > 0:
             n = min(left, per if dev == "cuda" else 4)
-            fr, idt = batch(n, T, seed + left * 2, speech, dev, g, a.size)
-            out.append(fr); wm.append(focus(idt, a.size).to(dev).half()); left -= n
+            fr, w = batch(n, T, seed + left * 2 + a.seed * 1000003, speech, dev, g, a.size, mixed)
+            out.append(fr); wm.append(w.half()); left -= n
         return torch.cat(out), torch.cat(wm)
-    pool, boxes = make_pool(a.pool, 33, 40, 100)
-    pool_l, boxes_l = make_pool(max(2, a.pool // 5), 73, 16, 100000)
+    pool, boxes = make_pool(a.pool, a.clip, 40, 100)
+    pool_l, boxes_l = make_pool(max(2, a.pool // 5), 73 if dev == "cuda" else a.clip, 16, 100000)
     if dev == "cuda": torch.cuda.synchronize()
     print("pool", tuple(pool.shape), tuple(pool_l.shape), "at", round(time.time() - t00, 1), "s", flush=True)
     trained = [k for k, _ in vae.named_parameters() if not a.decoder_only or k.startswith(("decoder.", "post_quant_conv."))]
@@ -86,7 +99,7 @@ if __name__ == "__main__":
         opt = torch.optim.AdamW(vp, lr=lr_t, betas=(.9, .99), weight_decay=1e-4, fused=True, capturable=True)
 
     def one(T, n):
-        P, Bx = (pool_l, boxes_l) if T > 33 else (pool, boxes)
+        P, Bx = (pool_l, boxes_l) if T > a.clip else (pool, boxes)
         i = torch.randint(0, P.shape[0], (n, 1), device=dev)
         s = torch.randint(0, P.shape[1] - T + 1, (n, 1), device=dev) + torch.arange(T, device=dev)[None]
         x = x4(P[i, s])
@@ -159,7 +172,7 @@ if __name__ == "__main__":
     sq = s1 = cnt = 0
     with torch.no_grad():
         for T in ([1, 17, 33, 65, 129] if dev == "cuda" else [9]):
-            fr, _ = batch(4, T, 900001, st, dev, torch.Generator().manual_seed(9), a.size)
+            fr, _ = batch(4, T, 900001, st, dev, torch.Generator().manual_seed(9), a.size, None)
             x = x4(fr)
             with ac(): m, lv = ema.encode(x)
             y = ema.decode(m.float()).float().clamp(-1, 1) if dev == "cpu" else None
@@ -170,6 +183,18 @@ if __name__ == "__main__":
                 sq += (m.float() ** 2).sum().item(); s1 += m.float().sum().item(); cnt += m.numel()
                 chan = m.float().std((0, 2, 3, 4)).tolist(); psd = (0.5 * lv.float()).exp().mean((0, 2, 3, 4)).tolist()
             last = (x, y)
+    if mixed:                                           # the same of every kind; the latents' scale is that of the mix
+        sq = s1 = cnt = 0
+        for kind in ("cartoon", "photo", "painted", "flat", "line", "warp", "texture") if dev == "cuda" else ("photo", "texture"):
+            held = scenes.Scenes(kind, a.backgrounds, "", dev, a.size, "test", limit=200)
+            mse = []
+            for k in range(4 if dev == "cuda" else 1):
+                fr, _ = batch(4 if dev == "cuda" else 1, 33 if dev == "cuda" else 5, 900001 + k, st, dev, torch.Generator().manual_seed(9 + k), a.size, held)
+                with torch.no_grad(), ac():
+                    m, _ = ema.encode(x4(fr)); y = ema.decode(m).float().clamp(-1, 1)
+                mse.append(((y - x4(fr)) ** 2).mean().item())
+                sq += (m.float() ** 2).sum().item(); s1 += m.float().sum().item(); cnt += m.numel()
+            res[kind] = 10 * math.log10(4 / (sum(mse) / len(mse)))
     std = math.sqrt(sq / cnt - (s1 / cnt) ** 2)
     print("held-out PSNR", {k: round(v, 2) for k, v in res.items()}, "latent mean %.4f std %.4f scaling_factor %.5f" % (s1 / cnt, std, 1 / std))
     print("channel std", [round(v, 2) for v in chan]); print("posterior std", [round(v, 2) for v in psd])
