@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 import data as D
+import heads as H
+from backgrounds import Backgrounds
 
 BANK = 192       # pixels of a rendered person
 SEEN = 416       # input size of the network
@@ -46,6 +48,34 @@ class People:
 
     def __len__(self):
         return len(self.whole)
+
+    def add_heads(self, n, seed, backgrounds="", dev="cpu", still=False, style=None):
+        """Adds n heads of heads.py, in all styles or one, on backgrounds of backgrounds.py."""
+        size, g = self.whole.shape[2], torch.Generator().manual_seed(seed + 1)
+        idt, back = H.make_identities(n, seed, style), Backgrounds(backgrounds, "cpu", limit=400)
+        r = lambda a: (torch.rand(n, generator=g) - .5) * a * (0. if still else 1.)
+        op, wd, bl = (0. if still else 1.) * torch.rand(n, generator=g) ** 2, .5 + r(1.), (r(2.) > .7).float()
+        m = dict(blink=bl, dx=r(.1), dy=r(.07), rot=r(.16), yaw=r(.6), pitch=r(.3), gx=r(.6), gy=r(.2))
+        whole, cut = [], []
+        per = 2 if dev == "cpu" else 128
+        with torch.no_grad():
+            for s in range(0, n, per):
+                on = lambda v: v[s:s + per].to(dev)
+                q, mo = {k: on(v) for k, v in idt.items()}, {k: on(v) for k, v in m.items()}
+                k = len(op[s:s + per])
+                behind = back.sample(k, g, size).to(dev)
+                img, alpha = H.render(q, on(op), on(wd), mo, behind, size, per)
+                dark, _ = H.render(q, on(op), on(wd), mo, torch.zeros_like(behind), size, per)
+                whole.append((img * 255).round().to(torch.uint8).cpu())
+                cut.append((torch.cat((dark * alpha[:, None].clamp_min(.02), alpha[:, None]), 1) * 255).round().to(torch.uint8).cpu())
+        still_box = H.face_box(idt, size) / size
+        moved = H.landmarks(idt, m)
+        shift = (moved[:, 2] - H.landmarks(idt)[:, 2]) / 2 * .6
+        pts = (moved.flatten(1) + 1) / 2
+        self.whole, self.cut = torch.cat([self.whole] + whole), torch.cat([self.cut] + cut)
+        self.places = torch.cat((self.places, torch.cat((still_box + shift.repeat(1, 2), pts), 1)))
+        self.idt = {k: torch.cat((self.idt[k], idt[k] ** (1 / 2.2))) for k in ("hair", "skin")}
+        return self
 
 
 class Painter:

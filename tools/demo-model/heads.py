@@ -531,7 +531,7 @@ def _render(idt, o, wd, m, back, size):
     under = torch.exp(-((ym - lower - .035) / .028) ** 2) * _step(1.1, .5, u.abs()) * front
     img = img * (1 - .22 * under * photo)[:, None]
     img = img + spec[:, None] * col["keyc"]
-    # ------------------------------------------------------------------------ the inside of the mouth
+    # ---------------------------------------------------------------- the inside of the mouth
 
     lm = light.mean((2, 3), keepdim=True) * .5 + light * .3
     ins = (col["inside"] * live[:, None] + col["skin"] * .25 * (1 - live[:, None])) * lm
@@ -594,7 +594,7 @@ def _render(idt, o, wd, m, back, size):
     # hair that hangs in front of the face hides what was drawn on it
     front_of = hairm
     img = mix(img, alb * light + spec[:, None] * col["keyc"], front_of)
-    # ------------------------------------------------------------------------ glasses: in a plane in front of the eyes
+    # ---------------------------------------------------------------- glasses: in a plane
 
     o_h = places(torch.zeros_like(rx), torch.zeros_like(rx), dist + 0 * rx, named, "h")
     d_h = [x - o_h[0], y - o_h[1], z - o_h[2]]

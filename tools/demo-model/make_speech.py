@@ -55,6 +55,8 @@ def sentence(r):
 
 TRAIN_VOICES = [(v, x) for v in ("en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-gbcwmd")
                 for x in ("", "+m1", "+m2", "+m3", "+m4", "+m7", "+f1", "+f2", "+f3", "+croak", "+Andy", "+Alicia", "+Denis")]
+# Voices of other languages, which read the same words with other sounds and another melody.
+FOREIGN_VOICES = [(v, x) for v in ("de", "fr-fr", "es", "it", "pt-br", "pl", "sv", "nl", "tr", "ru", "hi", "sw") for x in ("", "+m3", "+f2", "+m7", "+f3")]
 TEST_VOICES = [(v, x) for v in ("en-gb-x-rp", "en-us-nyc", "en-gb-x-gbclan") for x in ("+m5", "+f4", "+f5", "+m6", "+Annie", "+Michael")]
 
 def say(text, voice, speed, pitch, gap):
@@ -67,10 +69,10 @@ def say(text, voice, speed, pitch, gap):
     a = np.frombuffer(q.stdout, dtype="<i2").astype(np.float32) / 32768.0
     return a if len(a) > 4000 else None
 
-def make(split, seconds, voices, r):
+def make(split, seconds, voices, r, foreign=0.):
     out, index, pos, bad = [], [], 0, set()
     while pos < seconds * 16000:
-        v = r.choice(voices)
+        v = r.choice(FOREIGN_VOICES if foreign and r.random() < foreign else voices)
         if v in bad:
             continue
         parts, texts = [np.zeros(int(16000 * r.uniform(0.05, 0.5)), np.float32)], []
@@ -98,9 +100,10 @@ if __name__ == "__main__":
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", default="data"); ap.add_argument("--train", type=float, default=1200)
     ap.add_argument("--test", type=float, default=150)
+    ap.add_argument("--foreign", type=float, default=0, help="share of the training utterances in voices of other languages")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    tr, i1 = make("train", a.train, TRAIN_VOICES, random.Random(1))
+    tr, i1 = make("train", a.train, TRAIN_VOICES, random.Random(1), a.foreign)
     te, i2 = make("test", a.test, TEST_VOICES, random.Random(2))
     np.save(a.out + "/speech_train.npy", tr); np.save(a.out + "/speech_test.npy", te)
     json.dump(i1 + i2, open(a.out + "/speech_index.json", "w"))

@@ -5,8 +5,8 @@
   python3 portraits.py --weights models/demo --data data --out OUT [--astronaut FILE.png] [--portraits FOLDER] [--backgrounds FILE.npz] [--heads 4] [--steps 4] [--frames 129]
 
 --astronaut is skimage/data/astronaut.png of Debian's python3-skimage or of PyPI's scikit-image (public domain). FOLDER has stills.json (scenes.load_stills).
-Per row: faces found by the detector (IoU with the known box); PSNR of the VAE alone and of the first generated frame against the portrait; movement: mean absolute difference
-of a frame to the first one inside the mouth's box, 0 to 255; r: correlation of the mouth's measure with the speech's opening, and with that of another clip's speech.
+Per row: faces found by the detector (IoU with the known box); PSNR of the VAE alone and of the first generated frame against the portrait; movement and
+spread: mean absolute difference of a frame to the one before, and to the first, inside the mouth's box, 0 to 255; r: correlation of the mouth's measure with the speech's opening, and with that of another clip's speech.
 The mouth's measure of a frame is the projection of the mouth's box on the direction in which it varies most, growing as it becomes darker. Writes portraits.json, portraits.png.
 """
 import os
@@ -110,11 +110,11 @@ def main():
         part = frames[:, :, y1:y2, x1:x2].float()
         m = mouth_measure(frames, mouth)
         other = op[(i + 1) % len(op)]
-        row = dict(name=name, faces=len(found), iou=over, vae_psnr=psnr(alone, ref), first_psnr=psnr(frames[0], ref), movement=(part - part[:1]).abs().mean().item(),
+        row = dict(name=name, faces=len(found), iou=over, vae_psnr=psnr(alone, ref), first_psnr=psnr(frames[0], ref), movement=(part[1:] - part[:-1]).abs().mean().item(), spread=(part - part[:1]).abs().mean().item(),
                    r=corr(m, op[i]), r_other=corr(m, other), r_speeches=corr(op[i], other), seconds=time.time() - t0)
         if true is not None:
             tp = true[:, :, y1:y2, x1:x2].float()
-            row.update(true_r=corr(mouth_measure(true, mouth), op[i]), true_movement=(tp - tp[:1]).abs().mean().item())
+            row.update(true_r=corr(mouth_measure(true, mouth), op[i]), true_movement=(tp[1:] - tp[:-1]).abs().mean().item())
         out.append(row)
         print({k: (round(v, 3) if isinstance(v, float) else v) for k, v in row.items()}, flush=True)
         pick = [0, *op[i, 1:].topk(3).indices.add(1).tolist(), int(op[i].argmin())]

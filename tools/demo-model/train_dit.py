@@ -124,7 +124,7 @@ if __name__ == "__main__":
     tb = time.time()
     for L in nclip:
         dl = time.time() + a.build_seconds * nclip[L] * (4 * L - 3) / tot
-        buckets[L] = build(cfg, vae, texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, 1040 // (4 * L - 3)) if dev == "cuda" else 2, dl, mixed)
+        buckets[L] = build(cfg, vae, texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, (4160 if mixed else 1040) // (4 * L - 3)) if dev == "cuda" else 2, dl, mixed)
         print("bucket", L, "clips", buckets[L]["z"].shape[0], "std", round(buckets[L]["z"].float().std().item(), 3), "at", round(time.time() - t00, 1), "s", flush=True)
     cs = {L: [v.to(dev) for v in rope_tables(cfg["transformer"]["rope_dim_list"], L, size // 16, size // 16, cfg["transformer"]["rope_theta"])] for L in nclip}
     TL = {33: [120, 125], 17: [123], 9: [127], 5: [119]}       # ids of a prompt with all that is around it: one graph each

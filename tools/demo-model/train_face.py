@@ -88,18 +88,30 @@ def average(slow, net, keep):
 def train(a):
     torch.manual_seed(a.seed)
     start = time.time()
-    painter = P.Painter(P.People(a.people, a.seed), a.seed)
-    print(f"{a.people} people after {time.time() - start:.0f} s", flush=True)
+    people = P.People(a.people, a.seed)
+    if a.heads:
+        people.add_heads(a.heads, a.seed, a.backgrounds, "cuda" if torch.cuda.is_available() else "cpu")
+    painter = P.Painter(people, a.seed)
+    print(f"{len(people)} people after {time.time() - start:.0f} s", flush=True)
     net = N.FaceNet(WIDTHS)
+    if a.init:
+        net.load_state_dict(torch.load(a.init))
+    work = None
+    if a.workers:                                        # pictures made by other processes, in the same order
+        numbers = [range(k * a.batch, (k + 1) * a.batch) for k in range(a.first, a.first + a.steps)]
+        work = iter(torch.utils.data.DataLoader(numbers, batch_size=None, num_workers=a.workers, prefetch_factor=4, collate_fn=lambda v: painter.batch(v)))
     slow = copy.deepcopy(net)
     weights = [p for p in net.parameters() if p.dim() > 1]
     others = [p for p in net.parameters() if p.dim() <= 1]
     opt = torch.optim.AdamW([{"params": weights, "weight_decay": .01}, {"params": others, "weight_decay": 0.}], lr=a.lr)
-    rate = lambda k: min(1, (k + 1) / 100) * (.01 + .99 * (.5 + .5 * math.cos(math.pi * k / a.steps)))
+    part = lambda k: min(1, max(k / a.steps, (time.time() - start) / a.seconds if a.seconds else 0))
+    rate = lambda k: min(1, (k + 1) / 100) * (.01 + .99 * (.5 + .5 * math.cos(math.pi * part(k))))
     plan = torch.optim.lr_scheduler.LambdaLR(opt, rate)
     seen, shown = torch.zeros(4), 0
     for k in range(a.steps):
-        x, rows = painter.batch(range(k * a.batch, (k + 1) * a.batch))
+        x, rows = next(work) if work else painter.batch(range((a.first + k) * a.batch, (a.first + k + 1) * a.batch))
+        if a.seconds and time.time() - start > a.seconds:
+            break
         loss, parts = loss_of(net.model[23].raw(net.features(x)), rows)
         opt.zero_grad()
         loss.backward()
@@ -114,6 +126,8 @@ def train(a):
             seen, shown = torch.zeros(4), 0
         if (k + 1) % 400 == 0 and k + 1 < a.steps:
             N.save(N.store(copy.deepcopy(slow)), a.out + ".part")
+    if a.state:
+        torch.save(slow.state_dict(), a.state)
     size = N.save(N.store(slow), a.out)
     if os.path.exists(a.out + ".part"):
         os.remove(a.out + ".part")
@@ -144,13 +158,17 @@ def judge(name, net, pictures):
 
 
 @torch.no_grad()
-def measure(path):
+def measure(path, heads=0, backgrounds=""):
     net = torch.jit.load(path)
     still = P.People(100, HELD_OUT, still=True, size=128)
     judge("portraits as rendered", net, [(still.whole[i], still.places[i:i + 1] * 128) for i in range(len(still))])
     painter = P.Painter(P.People(100, HELD_OUT + 10), HELD_OUT)
     for kind, n in (("rendered", 200), ("one", 200), ("two", 100), ("none", 200)):
         judge(kind, net, [painter.picture(i, kind) for i in range(n)])
+    if heads:                                            # rendered heads, by style
+        for i, style in enumerate(P.H.STYLES):
+            people = P.People(1, HELD_OUT + 20, size=128).add_heads(heads, HELD_OUT + 21 + i, backgrounds, "cuda" if torch.cuda.is_available() else "cpu", True, i)
+            judge(f"heads, {style}", net, [(people.whole[k], people.places[k:k + 1] * 128) for k in range(1, len(people))])
     x, g = torch.rand(1, 3, P.SEEN, P.SEEN), N.grids(P.SEEN, P.SEEN)
     for _ in range(3):
         net(x, g)
@@ -165,12 +183,16 @@ def main():
     ap.add_argument("--out", default=os.path.normpath(FILE)); ap.add_argument("--measure", default="")
     ap.add_argument("--steps", type=int, default=1000); ap.add_argument("--batch", type=int, default=16); ap.add_argument("--people", type=int, default=600)
     ap.add_argument("--lr", type=float, default=4e-3); ap.add_argument("--seed", type=int, default=11)
+    ap.add_argument("--heads", type=int, default=0, help="number of heads.py's heads among the people"); ap.add_argument("--backgrounds", default="")
+    ap.add_argument("--workers", type=int, default=0, help="processes that make pictures"); ap.add_argument("--threads", type=int, default=1); ap.add_argument("--seconds", type=float, default=0, help="end of training")
+    ap.add_argument("--first", type=int, default=0, help="number of the first batch"); ap.add_argument("--init", default=""); ap.add_argument("--state", default="", help="weights to continue from, to write")
+    ap.add_argument("--held-heads", type=int, default=0, help="heads of each style that are measured")
     a = ap.parse_args()
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
-    torch.set_num_threads(1)
+    torch.set_num_threads(a.threads)
     if not a.measure:
         train(a)
-    measure(a.measure or a.out)
+    measure(a.measure or a.out, a.held_heads, a.backgrounds)
 
 
 if __name__ == "__main__":
