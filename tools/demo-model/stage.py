@@ -5,7 +5,7 @@
   python3 stage.py pack --data data --backgrounds FILE.npz --out DIR           packs speech and backgrounds for the machine (no GPU)
   python3 stage.py vae  --inputs DIR --last LAST --out OUT [--seconds 440]     VAE
   python3 stage.py talk --inputs DIR --last LAST --out OUT [--seconds 440]     denoiser and Whisper, with LAST's VAE; text encoders of models/demo
-  python3 stage.py face --inputs DIR --last LAST --out OUT [--seconds 330]     face detector
+  python3 stage.py face --inputs DIR --last LAST --out OUT [--seconds 300]     face detector
   python3 stage.py measure --inputs DIR --last LAST --out OUT                  portraits.py with LAST's weights
   python3 stage.py speed --inputs DIR --out OUT                                frames per second of the renderer
 
@@ -144,7 +144,7 @@ def main():
         elif a.stage == "face":
             os.makedirs(result)
             many = ["--people", 2, "--heads", 2, "--steps", 2, "--batch", 2] if a.tiny else ["--people", 600, "--heads", 2400, "--steps", 6000, "--workers", max(1, os.cpu_count() - 5), "--threads", 4]
-            run(a, "train_face.py", "--out", result + "/detface.pt", "--state", result + "/face_state.pt", "--backgrounds", bg, "--seconds", a.seconds or 330, "--seed", 11 + a.round, "--held-heads", 1 if a.tiny else 50,
+            run(a, "train_face.py", "--out", result + "/detface.pt", "--state", result + "/face_state.pt", "--backgrounds", bg, "--seconds", a.seconds or 300, "--seed", 11 + a.round, "--held-heads", 1 if a.tiny else 50, "--share", .01 if a.tiny else .5,
                 *many, *(["--init", last("face_state.pt")] if last("face_state.pt") else []), *(["--lr", a.lr] if a.lr else []))
             keep = ["detface.pt", "face_state.pt"]
         else:

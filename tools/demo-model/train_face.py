@@ -158,13 +158,14 @@ def judge(name, net, pictures):
 
 
 @torch.no_grad()
-def measure(path, heads=0, backgrounds=""):
+def measure(path, heads=0, backgrounds="", share=1.):
     net = torch.jit.load(path)
-    still = P.People(100, HELD_OUT, still=True, size=128)
+    part = lambda k: max(1, round(k * share))
+    still = P.People(part(100), HELD_OUT, still=True, size=128)
     judge("portraits as rendered", net, [(still.whole[i], still.places[i:i + 1] * 128) for i in range(len(still))])
-    painter = P.Painter(P.People(100, HELD_OUT + 10), HELD_OUT)
+    painter = P.Painter(P.People(part(100), HELD_OUT + 10), HELD_OUT)
     for kind, n in (("rendered", 200), ("one", 200), ("two", 100), ("none", 200)):
-        judge(kind, net, [painter.picture(i, kind) for i in range(n)])
+        judge(kind, net, [painter.picture(i, kind) for i in range(part(n))])
     if heads:                                            # rendered heads, by style
         for i, style in enumerate(P.H.STYLES):
             people = P.People(1, HELD_OUT + 20, size=128).add_heads(heads, HELD_OUT + 21 + i, backgrounds, "cuda" if torch.cuda.is_available() else "cpu", True, i)
@@ -186,13 +187,14 @@ def main():
     ap.add_argument("--heads", type=int, default=0, help="number of heads.py's heads among the people"); ap.add_argument("--backgrounds", default="")
     ap.add_argument("--workers", type=int, default=0, help="processes that make pictures"); ap.add_argument("--threads", type=int, default=1); ap.add_argument("--seconds", type=float, default=0, help="end of training")
     ap.add_argument("--first", type=int, default=0, help="number of the first batch"); ap.add_argument("--init", default=""); ap.add_argument("--state", default="", help="weights to continue from, to write")
+    ap.add_argument("--share", type=float, default=1, help="share of the held-out pictures that are measured")
     ap.add_argument("--held-heads", type=int, default=0, help="heads of each style that are measured")
     a = ap.parse_args()
     warnings.filterwarnings("ignore", message=".*torch.jit.*")
     torch.set_num_threads(a.threads)
     if not a.measure:
         train(a)
-    measure(a.measure or a.out, a.held_heads, a.backgrounds)
+    measure(a.measure or a.out, a.held_heads, a.backgrounds, a.share)
 
 
 if __name__ == "__main__":
