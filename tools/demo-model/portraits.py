@@ -6,8 +6,8 @@
 
 --astronaut is skimage/data/astronaut.png of Debian's python3-skimage or of PyPI's scikit-image (public domain). FOLDER has stills.json (scenes.load_stills).
 Per row: faces found by the detector (IoU with the known box); PSNR of the VAE alone and of the first generated frame against the portrait; movement and
-spread: mean absolute difference of a frame to the one before, and to the first, inside the mouth's box, 0 to 255; r: correlation of the mouth's measure with the speech's opening, and with that of another clip's speech.
-The mouth's measure of a frame is the projection of the mouth's box on the direction in which it varies most, growing as it becomes darker. Writes portraits.json, portraits.png.
+spread: mean absolute difference of a frame to the one before, and to the portrait, inside the mouth's box, 0 to 255; r: correlation of the mouth's measure with the speech's opening, and with that of another clip's speech.
+Frames are shifted first so that the upper face keeps its place. The mouth's measure of a frame is the projection of the mouth's box on the direction in which it varies most, growing with the distance to the portrait. Writes portraits.json, portraits.png.
 """
 import os
 import sys
@@ -43,16 +43,37 @@ def astronaut(path, size):
 
 
 def mouth_measure(frames, box):
-    """frames (T, 3, H, W) uint8, box (4,) -> (T,): the first principal component of the box's blurred brightness over time, positive where darker."""
+    """frames (T, 3, H, W), steady, the portrait first; box (4,) -> (T - 1,): the first principal component of the box's blurred brightness over time, growing with the
+    distance to the portrait."""
     x1, y1, x2, y2 = [int(v) for v in box]
     f = frames[:, :, y1:y2, x1:x2].float().mean(1, keepdim=True)
     f = F.avg_pool2d(F.pad(f, (1, 1, 1, 1), mode="replicate"), 3, 1).flatten(1)
+    f, rest = f[1:], f[:1]
+    far = (f - rest).abs().mean(1)
     f = f - f.mean(0)
     u, s, v = torch.linalg.svd(f, full_matrices=False)
-    h, w = y2 - y1, x2 - x1
-    m = v[0].view(h, w)
-    mid = m[h // 5:h - h // 5, w // 4:w - w // 4].mean()
-    return u[:, 0] * s[0] * (-1 if mid > 0 else 1)
+    return u[:, 0] * s[0] * (1 if corr(u[:, 0], far) > 0 else -1)
+
+
+def steady(frames, face, mouth, reach=7):
+    """frames (T, 3, H, W) uint8 shifted so that the upper face stays where it is in the first frame: the best of all shifts up to @reach pixels, with parabolas between them."""
+    T, _, h, w = frames.shape
+    x1, y1, x2, _ = [int(v) for v in face]
+    y2 = int(mouth[1])
+    x1, y1, x2, y2 = max(x1, reach + 1), max(y1, reach + 1), min(x2, w - reach - 1), max(min(y2, h - reach - 1), max(y1, reach + 1) + 8)
+    g = frames.float().mean(1)
+    goal, k = g[:1, y1:y2, x1:x2], 2 * reach + 1
+    cost = torch.stack([(g[:, y1 + dy:y2 + dy, x1 + dx:x2 + dx] - goal).pow(2).mean((1, 2)) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)], 1).view(T, k, k)
+    at = cost.flatten(1).argmin(1)
+    iy, ix = (at // k).clamp(1, k - 2), (at % k).clamp(1, k - 2)
+    n = torch.arange(T)
+    part = lambda a, b, c: ((a - c) / (2 * (a - 2 * b + c)).clamp_min(1e-6)).clamp(-.5, .5)
+    dy = iy - reach + part(cost[n, iy - 1, ix], cost[n, iy, ix], cost[n, iy + 1, ix])
+    dx = ix - reach + part(cost[n, iy, ix - 1], cost[n, iy, ix], cost[n, iy, ix + 1])
+    th = torch.zeros(T, 2, 3)
+    th[:, 0, 0] = th[:, 1, 1] = 1
+    th[:, 0, 2], th[:, 1, 2] = dx * 2 / w, dy * 2 / h
+    return F.grid_sample(frames.float(), F.affine_grid(th, (T, 3, h, w), align_corners=False), padding_mode="border", align_corners=False)
 
 
 def psnr(a, b):
@@ -107,14 +128,16 @@ def main():
         frames = back(decode_tiled(vae, z / cfg["vae"]["scaling_factor"])[0].transpose(0, 1))
         alone = back(vae.decode(vae.encode((r.float() / 127.5 - 1)[:, :, None])[0])[0].transpose(0, 1))[0]
         x1, y1, x2, y2 = [int(v) for v in mouth]
-        part = frames[:, :, y1:y2, x1:x2].float()
-        m = mouth_measure(frames, mouth)
+        held = steady(torch.cat([ref[None], frames]), face, mouth)
+        part = held[:, :, y1:y2, x1:x2]
+        m = mouth_measure(held, mouth)
         other = op[(i + 1) % len(op)]
-        row = dict(name=name, faces=len(found), iou=over, vae_psnr=psnr(alone, ref), first_psnr=psnr(frames[0], ref), movement=(part[1:] - part[:-1]).abs().mean().item(), spread=(part - part[:1]).abs().mean().item(),
+        row = dict(name=name, faces=len(found), iou=over, vae_psnr=psnr(alone, ref), first_psnr=psnr(frames[0], ref), movement=(part[2:] - part[1:-1]).abs().mean().item(), spread=(part - part[:1]).abs().mean().item(),
                    r=corr(m, op[i]), r_other=corr(m, other), r_speeches=corr(op[i], other), seconds=time.time() - t0)
         if true is not None:
-            tp = true[:, :, y1:y2, x1:x2].float()
-            row.update(true_r=corr(mouth_measure(true, mouth), op[i]), true_movement=(tp[1:] - tp[:-1]).abs().mean().item())
+            held = steady(torch.cat([ref[None], true]), face, mouth)
+            tp = held[:, :, y1:y2, x1:x2]
+            row.update(true_r=corr(mouth_measure(held, mouth), op[i]), true_movement=(tp[2:] - tp[1:-1]).abs().mean().item())
         out.append(row)
         print({k: (round(v, 3) if isinstance(v, float) else v) for k, v in row.items()}, flush=True)
         pick = [0, *op[i, 1:].topk(3).indices.add(1).tolist(), int(op[i].argmin())]
