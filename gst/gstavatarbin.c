@@ -138,34 +138,21 @@ gst_avatar_bin_release_pad (GstElement *element, GstPad *pad)
     gst_element_release_request_pad (denoise, target);
 }
 
-/* Sends downstream events to the audio, so that flushes and custom events pass all stages. The end
- * of continuous audio begins after the mixer. */
+/* Sends downstream events to the audio, so that flushes and custom events pass all stages.
+ * Continuous audio ends after what has been received. */
 static gboolean
 gst_avatar_bin_send_event (GstElement *element, GstEvent *event)
 {
   GstAvatarBin *self = GST_AVATAR_BIN (element);
-  g_autoptr (GstPad) tee_sink = NULL;
 
   if (GST_EVENT_TYPE (event) == GST_EVENT_EOS && self->timeline) {
-    tee_sink = gst_element_get_static_pad (self->children[TEE], "sink");
-    return gst_pad_send_event (tee_sink, event);
+    gst_avatar_timeline_end (self->timeline);
+    gst_event_unref (event);
+    return TRUE;
   }
   if (GST_EVENT_IS_DOWNSTREAM (event) && self->sink)
     return gst_pad_send_event (self->sink, event);
   return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
-}
-
-/* Returns the time that the clock shows since the pipeline plays, or 0 without a clock. */
-static GstClockTime
-running_time (GstElement *element)
-{
-  g_autoptr (GstClock) clock = gst_element_get_clock (element);
-  GstClockTime base = gst_element_get_base_time (element), now;
-
-  if (!clock || !GST_CLOCK_TIME_IS_VALID (base))
-    return 0;
-  now = gst_clock_get_time (clock);
-  return now > base ? now - base : 0;
 }
 
 static GstStateChangeReturn
@@ -173,7 +160,6 @@ gst_avatar_bin_change_state (GstElement *element, GstStateChange transition)
 {
   GstAvatarBin *self = GST_AVATAR_BIN (element);
   const gchar *missing = missing_factory (self);
-  GstStateChangeReturn ret;
 
   if (transition == GST_STATE_CHANGE_NULL_TO_READY && missing) {
     GST_ELEMENT_ERROR (self, CORE, MISSING_PLUGIN,
@@ -181,20 +167,10 @@ gst_avatar_bin_change_state (GstElement *element, GstStateChange transition)
         (NULL));
     return GST_STATE_CHANGE_FAILURE;
   }
-  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED && self->timeline)
-    gst_avatar_timeline_prepare (self->timeline);
-  if (transition == GST_STATE_CHANGE_PAUSED_TO_PLAYING && self->timeline)
-    gst_avatar_timeline_play (self->timeline, running_time (element));
-  ret = GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
-  /* A live mixer has no output in PAUSED. */
-  if (self->timeline && ret != GST_STATE_CHANGE_FAILURE
-      && (transition == GST_STATE_CHANGE_READY_TO_PAUSED
-          || transition == GST_STATE_CHANGE_PLAYING_TO_PAUSED))
-    ret = GST_STATE_CHANGE_NO_PREROLL;
-  return ret;
+  return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
 }
 
-/* Adds the mixer before the tee, or removes it. */
+/* Adds the timeline before the tee, or removes it. */
 static void
 set_continuous (GstAvatarBin *self, gboolean continuous)
 {
@@ -338,9 +314,12 @@ install_properties (GObjectClass *object_class)
    * GstAvatarBin:continuous:
    *
    * Makes continuous audio from a source that pauses, ends, starts again or jumps in time, by the
-   * clock of the pipeline. The pipeline becomes live. Audio plays when it arrives, the rest is
-   * silence. The end of a source does not end the stream; EOS that is sent to the bin or to the
-   * pipeline does. The audio is converted to 48 kHz and two channels.
+   * clock of the pipeline. The pipeline becomes live. Audio plays 100 ms after it arrives, the rest
+   * is silence. Audio that arrives without a pause has no gaps, also if the machine is too slow;
+   * holes of its time stamps of up to a second are silence. A source that is faster than the clock
+   * waits with a second of audio in the bin, which a flush and the event avatar-clear drop. The end
+   * of a source does not end the stream; EOS that is sent to the bin or to the pipeline does, after
+   * the audio that has arrived. The audio is converted to 48 kHz and two channels.
    *
    * Since: 0.1
    */

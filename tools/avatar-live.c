@@ -5,9 +5,6 @@
 #include <glib-unix.h>
 #include <stdlib.h>
 
-/* Time for what a source has sent before its end to leave the mixer of avatarbin (ms). */
-#define END_DELAY 500
-
 typedef struct
 {
   GMainLoop *loop;
@@ -140,7 +137,7 @@ on_end (GstPad *pad, GstPadProbeInfo *info, gpointer data)
   Live *self = data;
 
   if (GST_EVENT_TYPE (info->data) == GST_EVENT_EOS)
-    g_timeout_add (END_DELAY, on_time_over, self);
+    g_idle_add (on_time_over, self);
   return GST_PAD_PROBE_OK;
 }
 
