@@ -26,9 +26,11 @@
 #define FORMAT "S16BE"
 #endif
 
+/* The filter removes as many samples as the encoder adds without reporting them. */
 #define ENCODE                                                                            \
   "avatar.video ! queue ! videoconvert ! x264enc tune=zerolatency key-int-max=50 ! mux. " \
-  "avatar.audio ! queue ! audioconvert ! audioresample ! avenc_aac ! mux. "
+  "avatar.audio ! queue ! audioconvert ! audioresample ! audiofirfilter latency=1024 "    \
+  "! avenc_aac ! mux. "
 #define TO_FILE SPEECH ENCODE "matroskamux name=mux ! filesink name=out"
 #define TO_SERVER SPEECH ENCODE "flvmux name=mux streamable=true ! rtmp2sink name=out"
 #define TO_SCREEN                                               \

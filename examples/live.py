@@ -20,7 +20,7 @@ PIPELINE = """appsrc name=speech format=time block=true max-bytes=320000
         caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved
     ! avatarbin name=avatar continuous=true profile=live steps=1
     avatar.video ! queue ! videoconvert ! x264enc tune=zerolatency ! mux.
-    avatar.audio ! queue ! audioconvert ! audioresample ! avenc_aac ! mux.
+    avatar.audio ! queue ! audioconvert ! audioresample ! audiofirfilter latency=1024 ! avenc_aac ! mux.
     matroskamux name=mux ! filesink name=out"""
 
 

@@ -48,13 +48,14 @@ choose_output () # NAME VALUE
 
 # AAC encoders delay the sound without reporting it, by 1024 samples (libav) or 1600 (VisualOn). The
 # filter, which changes nothing else, removes as many first.
-choose_aac ()
+choose_aac () # [ENCODER]
 {
-  if gst-inspect-1.0 --exists avenc_aac; then
-    aac=(audiofirfilter latency=1024 ! avenc_aac)
-  else
-    aac=(audiofirfilter latency=1600 ! voaacenc)
-  fi
+  local encoder=${1:-avenc_aac}
+  [ -n "${1:-}" ] || gst-inspect-1.0 --exists avenc_aac || encoder=voaacenc
+  case $encoder in
+    avenc_aac) aac=(audiofirfilter latency=1024 ! avenc_aac) ;;
+    *) aac=(audiofirfilter latency=1600 ! audioconvert ! voaacenc) ;;
+  esac
 }
 
 # Audio waits in its queue until the video of the same time is there, so the queue has no limit.
