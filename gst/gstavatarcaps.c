@@ -91,10 +91,38 @@ gst_avatar_caps_new_latents (const GstAvatarLatentInfo *info, const gchar *model
 {
   const guint dims[GST_AVATAR_MAX_RANK] = { info->width, info->height, 1, info->channels };
   gint rate_n = 0, rate_d = 0;
+  GstCaps *caps;
 
   if (info->fps_n > 0 && info->fps_d > 0)
     gst_util_fraction_multiply (info->fps_n, info->fps_d, 1, 4, &rate_n, &rate_d);
-  return caps_new (dims, 4, rate_n, rate_d, "latents", model);
+  caps = caps_new (dims, 4, rate_n, rate_d, "latents", model);
+  if (info->window > 0)
+    gst_caps_set_simple (caps, "window-latents", G_TYPE_INT, info->window, "overlap", G_TYPE_INT,
+        info->overlap, NULL);
+  return caps;
+}
+
+/* Reads the windows of the denoiser, which foreign latents do not have. */
+static gboolean
+parse_windows (const GstStructure *s, GstAvatarLatentInfo *info, GError **error)
+{
+  gint window = 0, overlap = 0;
+
+  info->window = info->overlap = 0;
+  if (!gst_structure_has_field (s, "window-latents"))
+    return TRUE;
+  if (!gst_structure_get (s, "window-latents", G_TYPE_INT, &window, "overlap", G_TYPE_INT, &overlap,
+          NULL)
+      || window < 1 || overlap < 0 || overlap >= window) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+        "caps of latents with window-latents=%d and overlap=%d: expected integers, of which overlap "
+        "is smaller",
+        window, overlap);
+    return FALSE;
+  }
+  info->window = window;
+  info->overlap = overlap;
+  return TRUE;
 }
 
 static gboolean
@@ -180,7 +208,7 @@ gst_avatar_caps_parse_latents (const GstCaps *caps, const gchar *model, GstAvata
   info->width = dims[0];
   info->height = dims[1];
   info->channels = dims[3];
-  return TRUE;
+  return parse_windows (gst_caps_get_structure (caps, 0), info, error);
 }
 
 gsize
@@ -193,4 +221,11 @@ gsize
 gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info)
 {
   return sizeof (float) * info->channels * info->height * info->width;
+}
+
+gboolean
+gst_avatar_latent_info_ends_window (const GstAvatarLatentInfo *info, guint64 k)
+{
+  return info->window > 0 && k + 1 >= info->window
+      && (k + 1 - info->overlap) % (info->window - info->overlap) == 0;
 }

@@ -24,6 +24,8 @@ typedef struct
 {
   guint channels, height, width;
   gint fps_n, fps_d; /* frame rate of the video: four times the rate of the buffers */
+  guint window;      /* latents of a window of the denoiser; 0: unknown */
+  guint overlap;     /* latents of a window that belong to the window before it */
 } GstAvatarLatentInfo;
 
 /* Create caps with both forms that NNStreamer uses, "64:5:10" and "64:5:10:1", the short one
@@ -47,5 +49,7 @@ gchar *gst_avatar_dimensions_to_string (const guint dims[GST_AVATAR_MAX_RANK], g
 
 gsize gst_avatar_feature_info_get_size (const GstAvatarFeatureInfo *info);
 gsize gst_avatar_latent_info_get_size (const GstAvatarLatentInfo *info);
+/* Returns whether the @k-th latent, from 0, is the last one of a window. */
+gboolean gst_avatar_latent_info_ends_window (const GstAvatarLatentInfo *info, guint64 k);
 
 G_END_DECLS

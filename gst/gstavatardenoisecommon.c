@@ -17,7 +17,7 @@ gst_avatar_denoise_first_frame (guint64 latent)
 }
 
 gboolean
-gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *portions)
+gst_avatar_denoise_get_windows (GstAvatarDenoise *self, guint *window, guint *overlap)
 {
   AvatarDenoiseSettings settings;
 
@@ -25,11 +25,20 @@ gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *port
   gst_avatar_denoise_props_apply (self->has_active ? &self->active : &self->props,
       self->client.engine->model, &settings);
   GST_OBJECT_UNLOCK (self);
-  portions->first = gst_avatar_denoise_first_frame (settings.window_latents);
-  portions->further = settings.overlap < settings.window_latents
-      ? 4 * (settings.window_latents - settings.overlap)
-      : 0;
+  *window = settings.window_latents;
+  *overlap = settings.overlap;
   return settings.mode != AVATAR_DENOISE_MODE_CLIP && settings.window_latents > 0;
+}
+
+gboolean
+gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *portions)
+{
+  guint window, overlap;
+  gboolean known = gst_avatar_denoise_get_windows (self, &window, &overlap);
+
+  portions->first = gst_avatar_denoise_first_frame (window);
+  portions->further = overlap < window ? 4 * (window - overlap) : 0;
+  return known;
 }
 
 guint

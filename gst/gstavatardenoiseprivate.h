@@ -87,6 +87,9 @@ struct _GstAvatarDenoise
 
 /* Gets the numbers of video frames of the first window and of each later one. Returns %FALSE in
  * clip mode, which has no windows. May be called from any thread while the engine is open. */
+/* Gets the latents of a window, and those of them that belong to the window before. Returns %FALSE
+ * if the latents of a clip come at its end. */
+gboolean gst_avatar_denoise_get_windows (GstAvatarDenoise *self, guint *window, guint *overlap);
 gboolean gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *portions);
 /* Returns the index of the first video frame of a latent frame. */
 guint64 gst_avatar_denoise_first_frame (guint64 latent);

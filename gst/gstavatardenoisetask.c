@@ -99,12 +99,17 @@ set_latent_caps (GstAvatarDenoise *self, GError **error)
 {
   const AvatarModelInfo *info = self->client.engine->info;
   GstAvatarLatentInfo latent = { info->latent_channels, self->height / info->latent_scale,
-    self->width / info->latent_scale, self->features.fps_n, self->features.fps_d };
-  g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&latent, info->hash);
-  g_autoptr (GstCaps) allowed = gst_pad_peer_query_caps (self->srcpad, caps);
+    self->width / info->latent_scale, self->features.fps_n, self->features.fps_d, 0, 0 };
+  g_autoptr (GstCaps) caps = NULL;
+  g_autoptr (GstCaps) allowed = NULL;
   g_autoptr (GstCaps) accepted = NULL;
   g_autofree gchar *why = NULL;
 
+  if (!gst_avatar_denoise_get_windows (self, &latent.window, &latent.overlap)
+      || latent.overlap >= latent.window)
+    latent.window = latent.overlap = 0;
+  caps = gst_avatar_caps_new_latents (&latent, info->hash);
+  allowed = gst_pad_peer_query_caps (self->srcpad, caps);
   self->latent_size = gst_avatar_latent_info_get_size (&latent);
   if (!gst_caps_is_empty (allowed)) {
     gst_caps_unref (caps);

@@ -11,7 +11,8 @@
  *
  * With tiling=stream, for live use, the latents of a window are decoded together as soon as the
  * last one has arrived, which has the flag GST_BUFFER_FLAG_MARKER: no frame waits for the next
- * window. Without that flag, tile-frames divides the latents into groups. A GAP event of up to a
+ * window. If the flag is lost on the way, as in gdppay, the caps of avatardenoise tell the ends
+ * of windows; of other latents, tile-frames makes groups. A GAP event of up to a
  * minute between two latents repeats the last frame for its duration.
  *
  * Downstream's caps choose the size of the video if they leave no choice: a caps filter, or a range

@@ -231,6 +231,16 @@ note_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
   self->n_latents++;
 }
 
+/* Some transports, such as GDP, lose the flag; the caps have the windows as well. */
+static gboolean
+ends_window (GstAvatarVaeDecode *self, GstBuffer *latent)
+{
+  guint64 k = gst_avatar_continuity_get_offset (latent);
+
+  return GST_BUFFER_FLAG_IS_SET (latent, GST_BUFFER_FLAG_MARKER)
+      || (k != GST_BUFFER_OFFSET_NONE && gst_avatar_latent_info_ends_window (&self->latent, k));
+}
+
 static GstFlowReturn
 take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
 {
@@ -247,7 +257,7 @@ take_latent (GstAvatarVaeDecode *self, GstBuffer *latent)
     return gst_avatar_report_failure (self, error, &self->failed);
   }
   ok = avatar_decoder_push (self->decoder, (const float *) map.data, &error);
-  if (ok && GST_BUFFER_FLAG_IS_SET (latent, GST_BUFFER_FLAG_MARKER))
+  if (ok && ends_window (self, latent))
     ok = avatar_decoder_end_group (self->decoder, &error);
   gst_buffer_unmap (latent, &map);
   if (!ok)

@@ -54,7 +54,7 @@ GST_END_TEST;
 
 GST_START_TEST (test_latents)
 {
-  const GstAvatarLatentInfo info = { 16, 20, 12, 25, 1 };
+  const GstAvatarLatentInfo info = { 16, 20, 12, 25, 1, 0, 0 };
   GstAvatarLatentInfo back;
   GstAvatarFeatureInfo features;
   g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&info, "abc");
@@ -71,6 +71,37 @@ GST_START_TEST (test_latents)
   fail_if (gst_avatar_caps_parse_features (caps, NULL, &features, &error));
   fail_unless (strstr (error->message, "latents") != NULL);
   g_clear_error (&error);
+}
+GST_END_TEST;
+
+/* Windows of 7 latents, of which 2 belong to the window before. */
+GST_START_TEST (test_windows)
+{
+  static const gchar *const bad[]
+      = { "window-latents=3", "window-latents=3,overlap=3", "window-latents=0,overlap=0",
+          "window-latents=3,overlap=-1", "window-latents=(string)3,overlap=1" };
+  const GstAvatarLatentInfo info = { 16, 20, 12, 25, 1, 7, 2 };
+  GstAvatarLatentInfo back = { 0 };
+  g_autoptr (GstCaps) caps = gst_avatar_caps_new_latents (&info, "abc");
+  g_autoptr (GString) ends = g_string_new (NULL);
+
+  fail_unless (gst_avatar_caps_parse_latents (caps, NULL, &back, NULL));
+  fail_unless (memcmp (&info, &back, sizeof info) == 0);
+  for (guint k = 0; k < 18; k++)
+    g_string_append_c (ends, gst_avatar_latent_info_ends_window (&back, k) ? '|' : '-');
+  fail_unless_equals_string (ends->str, "------|----|----|-");
+  back.window = back.overlap = 0;
+  fail_if (gst_avatar_latent_info_ends_window (&back, 6));
+  for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
+    g_autofree gchar *text = g_strdup_printf (GST_AVATAR_TENSOR_CAPS
+        ",dimensions=(string)12:20:1:16,framerate=25/4,%s",
+        bad[i]);
+    g_autoptr (GstCaps) wrong = gst_caps_from_string (text);
+    g_autoptr (GError) error = NULL;
+
+    fail_if (gst_avatar_caps_parse_latents (wrong, NULL, &back, &error), "taken: %s", bad[i]);
+    fail_unless (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT));
+  }
 }
 GST_END_TEST;
 
@@ -188,6 +219,7 @@ caps_suite (void)
   tcase_add_test (tc, test_dimensions);
   tcase_add_test (tc, test_features);
   tcase_add_test (tc, test_latents);
+  tcase_add_test (tc, test_windows);
   tcase_add_test (tc, test_foreign);
   tcase_add_test (tc, test_size);
   tcase_add_test (tc, test_misfits);

@@ -418,6 +418,44 @@ GST_START_TEST (test_windows)
 }
 GST_END_TEST;
 
+static guint
+count_groups (const Run *run)
+{
+  guint n = 0;
+
+  for (guint i = 0; i < run->windows->len; i++)
+    n += g_strcmp0 (gst_structure_get_string (run->windows->pdata[i], "stage"), "decode") == 0;
+  return n;
+}
+
+/* Latents that pass GDP, which drops the mark, are decoded in the same groups: the windows of the
+ * denoiser, which the caps have. */
+GST_START_TEST (test_gdp)
+{
+  static const gchar *const ways[] = { "", "gdppay ! gdpdepay ! " };
+  Run *runs[2];
+
+  for (guint i = 0; i < 2; i++) {
+    g_autofree gchar *launch
+        = g_strdup_printf (AUDIO (33) " ! " DENOISE
+                                      " mode=stream window-latents=4 overlap=1 ! " SMALL_LATENTS
+                                      " ! %s"
+                                      "avatarvaedecode tiling=stream ! " SMALL_VIDEO
+                                      " ! fakesink name=sink",
+            ways[i]);
+
+    runs[i] = run_pipeline (launch, TRUE);
+    g_assert_no_error (runs[i]->error);
+    fail_unless_equals_int (runs[i]->n_buffers, 33);
+    fail_unless_equals_int (count_groups (runs[i]), 3); /* 13, 12 and 8 frames */
+  }
+  fail_unless_equals_int (runs[0]->bytes->len, runs[1]->bytes->len);
+  fail_unless (memcmp (runs[0]->bytes->data, runs[1]->bytes->data, runs[0]->bytes->len) == 0);
+  run_free (runs[0]);
+  run_free (runs[1]);
+}
+GST_END_TEST;
+
 /* A window arrives as a whole, though a queue beside the decoder is full with one latent. */
 GST_START_TEST (test_tee)
 {
@@ -452,6 +490,7 @@ vaestream_suite (void)
   tcase_add_test (tc, test_lost);
   tcase_add_test (tc, test_queries);
   tcase_add_test (tc, test_windows);
+  tcase_add_test (tc, test_gdp);
   tcase_add_test (tc, test_tee);
   return suite;
 }
