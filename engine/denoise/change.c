@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Changes of settings between two windows. Old conditions are freed after all new ones have been
- * computed, so that a change that fails has no effect. */
+ * computed, so that a change that fails has no effect. Only the weights are freed before others are
+ * loaded (denoiser-weights.c). */
 #include "engine/denoise/denoiser-private.h"
 
 #include "engine/device/device.h"
@@ -24,10 +25,10 @@ typedef struct
 /* Parts that a change computes again.
  * @portrait: moments of the posterior; @latent: reference latent; @face: face mask
  * @prompts: prompts are tokenized; @texts: text states
- * @memory: the memory plan */
+ * @weights: the weights of the transformer; @memory: the memory plan */
 typedef struct
 {
-  gboolean portrait, latent, face, prompts, texts, step_conditioning, memory;
+  gboolean weights, portrait, latent, face, prompts, texts, step_conditioning, memory;
 } Recompute;
 
 static Saved
@@ -111,13 +112,15 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
   return FALSE;
 }
 
-/* Returns the parts that depend on what differs between the settings of @self and @s. */
+/* Returns the parts that depend on what differs between the settings of @self and @s. @loras: new
+ * LoRAs; unset if the present ones stay */
 static Recompute
-compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image)
+compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
+    const AvatarLoraList *loras)
 {
   const AvatarDenoiseSettings *now = &self->settings;
   gboolean guided = s->guidance_scale > 1, was_guided = now->guidance_scale > 1;
-  Recompute a = { .portrait = image != NULL };
+  Recompute a = { .weights = loras->files != NULL, .portrait = image != NULL };
 
   a.prompts = g_strcmp0 (s->prompt, now->prompt) != 0
       || g_strcmp0 (s->negative_prompt, now->negative_prompt) != 0 || guided != was_guided;
@@ -125,7 +128,7 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
   a.latent = a.portrait || (self->conditioning.seeded_posterior && s->seed != now->seed);
   a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
   a.texts = a.prompts || (a.portrait && self->conditioning.text);
-  a.memory = a.texts || s->steps != now->steps || s->idle_steps != now->idle_steps
+  a.memory = a.weights || a.texts || s->steps != now->steps || s->idle_steps != now->idle_steps
       || s->min_steps != now->min_steps || guided != was_guided;
   a.step_conditioning = a.memory || s->motion_pose != now->motion_pose
       || s->motion_exp != now->motion_exp || s->flow_shift != now->flow_shift
@@ -169,6 +172,20 @@ set_prompts (AvatarConditioning *self, const Recompute *recompute, GError **erro
   }
   avatar_conditioning_plan_texts (self, G_MAXUINT64, &self->text_needs);
   return TRUE;
+}
+
+/* Exchanges the LoRAs of @self and @other, and replaces the weights by a plan of those with the new
+ * LoRAs, which has been made before and reads nothing. */
+static void
+swap_loras (AvatarDenoiser *self, AvatarLoraList *other)
+{
+  AvatarLoraList before = self->loras;
+  gboolean ok;
+
+  self->loras = *other;
+  *other = before;
+  ok = avatar_denoiser_plan_weights (self, NULL);
+  g_assert (ok);
 }
 
 /* Releases device memory and the precomputed step conditioning. */
@@ -227,6 +244,8 @@ static gboolean
 recompute_conditions (AvatarDenoiser *self, const Recompute *recompute, const AvatarImage *image,
     GError **error)
 {
+  if (!avatar_denoiser_load_weights (self, error))
+    return FALSE;
   if (recompute->texts && !set_prompts (&self->conditioning, recompute, error))
     return FALSE;
   if (recompute->memory && !plan_memory (self, error))
@@ -242,15 +261,18 @@ needs_device (const Recompute *recompute)
   return recompute->step_conditioning || recompute->portrait;
 }
 
-/* Makes the change. All its failures happen here. */
+/* Makes the change. All its failures happen here. @loras: (inout): new LoRAs, exchanged for
+ * the present ones; unset if these stay */
 static gboolean
 change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
-    GError **error)
+    AvatarLoraList *loras, GError **error)
 {
-  const Recompute recompute = compare (self, s, image);
+  const Recompute recompute = compare (self, s, image, loras);
 
   if (needs_device (&recompute))
     release_all (self); /* before the number of steps changes */
+  if (recompute.weights)
+    swap_loras (self, loras);
   set_settings (self, s);
   if (needs_device (&recompute) && !recompute_conditions (self, &recompute, image, error))
     return FALSE;
@@ -263,13 +285,16 @@ change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage 
   return TRUE;
 }
 
-/* Restores the settings and conditions before the change. */
+/* Restores the settings and conditions before the change. Weights that it has replaced are loaded
+ * again before the next window. */
 static void
-roll_back (AvatarDenoiser *self, const Saved *before)
+roll_back (AvatarDenoiser *self, const Saved *before, AvatarLoraList *loras)
 {
   Saved failed;
 
   release_all (self);
+  if (loras->files)
+    swap_loras (self, loras);
   restore (self, before, &failed);
   free_replaced (&failed, self);
   avatar_denoiser_init_window (self);
@@ -281,16 +306,16 @@ roll_back (AvatarDenoiser *self, const Saved *before)
 /* Makes the change or rolls it back. Called with the lock held. */
 static gboolean
 try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage *image,
-    GError **error)
+    AvatarLoraList *loras, GError **error)
 {
   Saved before = save (self);
-  gboolean done = change (self, s, image, error);
+  gboolean done = change (self, s, image, loras, error);
 
   if (done) {
     free_replaced (&before, self);
     self->stream.is_cut |= image != NULL;
   } else {
-    roll_back (self, &before);
+    roll_back (self, &before, loras);
   }
   /* the next window acquires its memory, and waits for other stages if necessary */
   if (!self->memory.has_constants)
@@ -302,6 +327,7 @@ gboolean
 avatar_denoiser_change (AvatarDenoiser *self, const AvatarDenoiseSettings *settings,
     const AvatarImage *image, GError **error)
 {
+  g_auto (AvatarLoraList) loras = { 0 };
   gboolean ok = FALSE;
 
   if (!avatar_denoiser_check_settings (settings, self->model, error)
@@ -313,9 +339,12 @@ avatar_denoiser_change (AvatarDenoiser *self, const AvatarDenoiseSettings *setti
         "found no reference portrait; set one before the settings change");
     return FALSE;
   }
+  if (!avatar_lora_list_equals (&self->loras, settings->loras, settings->n_loras)
+      && !avatar_denoiser_open_loras (self, settings, &loras, error))
+    return FALSE;
   g_mutex_lock (&self->memory.exec_lock);
   avatar_window_use_steps (&self->window, self->settings.steps);
-  ok = try_change (self, settings, image, error);
+  ok = try_change (self, settings, image, &loras, error);
   g_mutex_unlock (&self->memory.exec_lock);
   return ok;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* State of the denoiser, and the functions that its files share: state.c (construction), step.c
+/* State of the denoiser, and the functions that its files share: state.c (construction),
+ * denoiser-weights.c (weights), step.c
  * (one step of a window), stream.c (one window after the other), clip.c (upstream's windows over
  * the whole clip), memory-plan.c (planning of memory), change.c (changes of settings) and
  * denoiser.c (public functions). */
@@ -11,14 +12,15 @@
 #include "engine/denoise/latent-stream.h"
 #include "engine/denoise/noise-file.h"
 #include "engine/denoise/window.h"
+#include "engine/model/lora-list.h"
 
 G_BEGIN_DECLS
 
 /**
  * AvatarDenoiser:
- * @settings: copied; files that they name were read
+ * @settings: copied, without LoRAs; files that they name were read
+ * @loras: LoRAs of the weights
  * @noise: initial noise from a file
- * @warnings: (element-type utf8): sentences, with a %NULL at the end
  * @deadline: see avatar_denoiser_set_deadline()
  * @abandoned: atomic: the running window is to end without latents
  */
@@ -33,8 +35,8 @@ struct _AvatarDenoiser
   AvatarLatentStream stream;
   AvatarWindow window;
   AvatarDenoiserMemory memory;
+  AvatarLoraList loras;
   AvatarNoiseFile noise;
-  GPtrArray *warnings;
   AvatarDenoiserProgress progress;
   AvatarDenoiseStats stats;
   gint64 deadline;
@@ -71,6 +73,17 @@ gboolean avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_by
  * unchanged. */
 void avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
+
+/* Opens the LoRAs of @settings, and checks that they can be added to the weights. @loras: (out):
+ * cleared by the caller, also on failure. Returns FALSE with the errors of avatar_weights_new(). */
+gboolean avatar_denoiser_open_loras (AvatarDenoiser *self, const AvatarDenoiseSettings *settings,
+    AvatarLoraList *loras, GError **error);
+/* Puts a plan of the weights with the LoRAs of @self in place of the weights, which are freed.
+ * Operations that read them must be complete. */
+gboolean avatar_denoiser_plan_weights (AvatarDenoiser *self, GError **error);
+/* Loads the weights of the plan, unless they are loaded. The arena has no memory meanwhile. Returns
+ * FALSE with the errors of avatar_weights_new() or with AVATAR_ERROR_CANCELLED; the plan stays. */
+gboolean avatar_denoiser_load_weights (AvatarDenoiser *self, GError **error);
 
 /* Checks the range of each setting. Returns FALSE with AVATAR_ERROR_SETTINGS. */
 gboolean

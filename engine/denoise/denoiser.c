@@ -199,7 +199,8 @@ denoise (AvatarDenoiser *self, GError **error)
   AvatarDenoiserMemory *memory = &self->memory;
   AvatarPull pull;
 
-  if (!check_host_budget (self->device, error) || !ensure_constants (memory, error))
+  if (!check_host_budget (self->device, error) || !avatar_denoiser_load_weights (self, error)
+      || !ensure_constants (memory, error))
     return AVATAR_PULL_ERROR;
   self->stats.forwards = 0;
   self->stats.steps = self->window.steps;
@@ -284,7 +285,7 @@ avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, AvatarPromptKind ki
 const char *const *
 avatar_denoiser_get_warnings (AvatarDenoiser *self)
 {
-  return (const char *const *) self->warnings->pdata;
+  return (const char *const *) self->loras.warnings->pdata;
 }
 
 void

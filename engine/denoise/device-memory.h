@@ -14,7 +14,7 @@ G_BEGIN_DECLS
  * @client: (nullable): registration at the memory arbiter; %NULL on a device that is not discrete
  * @device, @window: the denoiser's; not owned
  * @ops: (nullable): operations on the arena; %NULL in a plan
- * @weights: weights of the transformer
+ * @weights: weights of the transformer; without data unless @has_weights
  * @params: handles, bound to @weights
  * @precompute, @forward: schedules of the weights, for the step conditioning and for forwards
  * @suspended: the memory was released
@@ -31,7 +31,7 @@ typedef struct
   AvatarTransformerWeights *params;
   AvatarWindow *window;
   AvatarWeightSchedule *precompute, *forward;
-  gboolean suspended, has_constants;
+  gboolean suspended, has_weights, has_constants;
   gsize planned_bytes, mark;
 } AvatarDenoiserMemory;
 

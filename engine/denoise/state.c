@@ -3,7 +3,6 @@
 #include "engine/base/reserved.h"
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
-#include "engine/model/lora.h"
 
 static gboolean
 check_reserved (const AvatarDenoiseSettings *s, GError **error)
@@ -166,22 +165,6 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.w8 = self->stream.shape.w8;
 }
 
-/* Returns the warnings about @loras, with a %NULL at the end. */
-static GPtrArray *
-copy_warnings (GPtrArray *loras)
-{
-  GPtrArray *all = g_ptr_array_new_with_free_func (g_free);
-
-  for (guint i = 0; i < loras->len; i++) {
-    GPtrArray *warnings = avatar_lora_get_warnings (loras->pdata[i]);
-
-    for (guint j = 0; j < warnings->len; j++)
-      g_ptr_array_add (all, g_strdup (warnings->pdata[j]));
-  }
-  g_ptr_array_add (all, NULL);
-  return all;
-}
-
 /* Copies the settings, except those that only avatar_denoiser_open() uses. */
 static void
 copy_settings (AvatarDenoiseSettings *to, const AvatarDenoiseSettings *from)
@@ -228,26 +211,6 @@ load_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error
       || avatar_noise_file_load (&self->noise, s->noise_file, "noise", sizes, error);
 }
 
-static AvatarWeights *
-open_weights (AvatarDenoiser *self, GPtrArray *loras, GError **error)
-{
-  const AvatarDenoiseSettings *s = &self->settings;
-  gboolean fp8 = s->precision == AVATAR_PRECISION_FP8;
-  const AvatarWeightSettings settings = {
-    .quantise = s->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
-        : s->weight_format == AVATAR_WEIGHT_FORMAT_FP8 || fp8 ? AVATAR_QUANTISE_FP8
-                                                              : AVATAR_QUANTISE_NONE,
-    .compute_fp8 = fp8,
-    .pinned_bytes = s->pinned_bytes,
-    .loras = loras,
-  };
-
-  self->memory.params = avatar_transformer_weights_new (self->transformer.config);
-  return avatar_weights_new (self->model, self->device, AVATAR_COMPONENT_TRANSFORMER,
-      self->memory.params->list, &settings,
-      self->use == AVATAR_DENOISER_PLAN ? AVATAR_WEIGHTS_SHAPES_ONLY : AVATAR_WEIGHTS_LOAD, error);
-}
-
 /* Allocates a denoiser with everything that needs no file. */
 static AvatarDenoiser *
 denoiser_alloc (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
@@ -285,26 +248,22 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, AvatarDenoiserUse use, GError **error)
 {
   g_autoptr (AvatarDenoiser) self = NULL;
-  g_autoptr (GPtrArray) loras = NULL;
 
   if (!avatar_denoiser_check_settings (settings, model, error)
       || !check_precision (settings, device, error)
       || !check_limits (settings, model, device, error))
     return NULL;
   self = denoiser_alloc (model, device, settings, use);
-  loras = avatar_lora_open_all (settings->loras, settings->n_loras, avatar_model_get_config (model),
-      error);
-  if (!loras || !avatar_conditioning_set_texts (&self->conditioning, settings->text_states, error)
+  if (!avatar_lora_list_open (&self->loras, settings->loras, settings->n_loras,
+          avatar_model_get_config (model), error)
+      || !avatar_conditioning_set_texts (&self->conditioning, settings->text_states, error)
       || !load_noise (self, settings, error)
       || !avatar_conditioning_init_posterior (&self->conditioning, settings, error))
     return NULL;
-  self->warnings = copy_warnings (loras);
   avatar_conditioning_plan_texts (&self->conditioning, G_MAXUINT64, &self->conditioning.text_needs);
-  self->memory.weights = open_weights (self, loras, error);
-  if (!self->memory.weights)
+  if (!avatar_denoiser_plan_weights (self, error)
+      || (use == AVATAR_DENOISER_RUN && !avatar_denoiser_load_weights (self, error)))
     return NULL;
-  self->transformer.weights = self->memory.weights;
-  self->transformer.params = self->memory.params;
   avatar_denoiser_init_window (self);
   return g_steal_pointer (&self);
 }
@@ -329,7 +288,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   avatar_conditioning_clear (&self->conditioning);
   avatar_latent_stream_clear (&self->stream);
   avatar_noise_file_clear (&self->noise);
-  g_clear_pointer (&self->warnings, g_ptr_array_unref);
+  avatar_lora_list_clear (&self->loras);
   g_free ((char *) self->settings.prompt);
   g_free ((char *) self->settings.negative_prompt);
   g_free ((char *) self->settings.prompt_cache_dir);

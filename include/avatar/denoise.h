@@ -382,17 +382,23 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
  *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, flow_shift, seed, motion_pose,
- *   motion_exp, face_box. A different size, mode, window_latents, overlap, continuation,
- *   step_cache, precision, weight_format, upstream_rounding or exact_rope is an error. Other fields
- *   are ignored, and so are prompts if the denoiser has text_states. Nothing of it is kept
+ *   motion_exp, face_box, loras with n_loras. A different size, mode, window_latents, overlap,
+ *   continuation, step_cache, precision, weight_format, upstream_rounding or exact_rope is an
+ *   error. Other fields are ignored, and so are prompts if the denoiser has text_states. Nothing of
+ *   it is kept
  * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
- *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED
+ *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED, or the errors of a LoRA file
  *
  * Changes settings from the next window on. The best moment is when avatar_denoiser_is_due()
  * returns %TRUE.
  * Encodes prompts and portrait again if needed, within the memory budget of the device, which may
  * wait for other stages; avatar_denoiser_cancel() ends the wait.
+ *
+ * LoRAs whose paths, strengths or order differ are opened and checked first. Then all weights are
+ * freed and made again, as by avatar_denoiser_new(), so that memory never holds two sets of them.
+ * If memory or a file does not permit that, the previous weights are made again before the next
+ * window; if that fails too, avatar_denoiser_pull() reports it.
  *
  * The stream continues. Latents that a window shares with the one before stay, and the noise of a
  * latent frame depends on the seed and the number of the frame alone. A window therefore equals
@@ -661,10 +667,11 @@ AVATAR_API void avatar_denoiser_get_prompt_truncation (AvatarDenoiser *self, Ava
  * avatar_denoiser_get_warnings:
  * @self: a denoiser
  *
- * Gets the contents of LoRA and other files that are not used, although nothing failed. They are
- * known as soon as the denoiser is made.
+ * Gets the contents of LoRA files that are not used, although nothing failed. They are known as
+ * soon as the denoiser is made, or its LoRAs have changed.
  *
- * Returns: (transfer none) (array zero-terminated=1): sentences, valid as long as the denoiser
+ * Returns: (transfer none) (array zero-terminated=1): sentences, valid until
+ * avatar_denoiser_change() or avatar_denoiser_free()
  *
  * Since: 0.1
  */

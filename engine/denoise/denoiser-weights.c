@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Weights of the transformer. Those of a plan have shapes only. A change of LoRAs puts a plan in
+ * their place, which frees them, and loads the new ones then, so that memory never holds two sets.
+ * If that fails, the plan of the weights before takes its place, and they are loaded again before
+ * the next window. */
+#include "engine/denoise/denoiser-private.h"
+
+/* Opens the weights with @loras. @params: handles, which are bound to the result */
+static AvatarWeights *
+open_weights (AvatarDenoiser *self, GPtrArray *loras, AvatarTransformerWeights *params,
+    AvatarWeightsMode mode, GError **error)
+{
+  const AvatarDenoiseSettings *s = &self->settings;
+  gboolean fp8 = s->precision == AVATAR_PRECISION_FP8;
+  const AvatarWeightSettings settings = {
+    .quantise = s->weight_format == AVATAR_WEIGHT_FORMAT_INT8 ? AVATAR_QUANTISE_INT8
+        : s->weight_format == AVATAR_WEIGHT_FORMAT_FP8 || fp8 ? AVATAR_QUANTISE_FP8
+                                                              : AVATAR_QUANTISE_NONE,
+    .compute_fp8 = fp8,
+    .pinned_bytes = s->pinned_bytes,
+    .loras = loras,
+  };
+
+  return avatar_weights_new (self->model, self->device, AVATAR_COMPONENT_TRANSFORMER, params->list,
+      &settings, mode, error);
+}
+
+/* Opens the weights with the LoRAs of @self in place of those before, which stay on failure. */
+static gboolean
+replace_weights (AvatarDenoiser *self, AvatarWeightsMode mode, GError **error)
+{
+  AvatarDenoiserMemory *memory = &self->memory;
+  g_autoptr (AvatarTransformerWeights) params
+      = avatar_transformer_weights_new (self->transformer.config);
+  AvatarWeights *weights = open_weights (self, self->loras.files, params, mode, error);
+
+  if (!weights)
+    return FALSE;
+  avatar_weights_free (memory->weights);
+  avatar_transformer_weights_free (memory->params);
+  memory->weights = self->transformer.weights = weights;
+  memory->params = g_steal_pointer (&params);
+  self->transformer.params = memory->params;
+  memory->has_weights = mode == AVATAR_WEIGHTS_LOAD;
+  return TRUE;
+}
+
+gboolean
+avatar_denoiser_open_loras (AvatarDenoiser *self, const AvatarDenoiseSettings *settings,
+    AvatarLoraList *loras, GError **error)
+{
+  g_autoptr (AvatarTransformerWeights) params
+      = avatar_transformer_weights_new (self->transformer.config);
+  g_autoptr (AvatarWeights) plan = NULL;
+
+  if (!avatar_lora_list_open (loras, settings->loras, settings->n_loras,
+          avatar_model_get_config (self->model), error))
+    return FALSE;
+  plan = open_weights (self, loras->files, params, AVATAR_WEIGHTS_SHAPES_ONLY, error);
+  return plan != NULL;
+}
+
+gboolean
+avatar_denoiser_plan_weights (AvatarDenoiser *self, GError **error)
+{
+  return replace_weights (self, AVATAR_WEIGHTS_SHAPES_ONLY, error);
+}
+
+gboolean
+avatar_denoiser_load_weights (AvatarDenoiser *self, GError **error)
+{
+  AvatarDenoiserMemory *memory = &self->memory;
+
+  if (memory->has_weights)
+    return TRUE;
+  if (memory->client) {
+    guint64 bytes = avatar_weights_fixed_bytes (memory->weights);
+
+    avatar_memory_client_request (memory->client, bytes, bytes, &memory->ops->cancelled);
+    if (!avatar_ops_check (memory->ops, error))
+      return FALSE;
+  }
+  return replace_weights (self, AVATAR_WEIGHTS_LOAD, error);
+}
