@@ -179,6 +179,8 @@ adopt (GstAvatarDenoise *self, Change *change, const AvatarFaceBox *face)
   GST_OBJECT_UNLOCK (self);
   self->face_box = *face;
   report_change (self, change);
+  if (change->ids & GST_AVATAR_DENOISE_LORA)
+    gst_avatar_denoise_report_warnings (self);
   if (change->ids & GST_AVATAR_DENOISE_PROMPTS)
     gst_avatar_denoise_report_truncations (self);
   if (change->picture)

@@ -143,6 +143,16 @@ gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint 
 }
 
 void
+gst_avatar_denoise_report_warnings (GstAvatarDenoise *self)
+{
+  const char *const *text = avatar_denoiser_get_warnings (self->denoiser);
+
+  for (; *text; text++)
+    gst_avatar_report_warning (self,
+        g_error_new_literal (AVATAR_ERROR, AVATAR_ERROR_SETTINGS, *text));
+}
+
+void
 gst_avatar_denoise_report_truncations (GstAvatarDenoise *self)
 {
   static const gchar *const properties[] = { "prompt", "negative-prompt" };

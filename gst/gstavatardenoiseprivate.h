@@ -108,6 +108,8 @@ void gst_avatar_denoise_task_loop (gpointer data);
  * @face: (out): the face box on the result. */
 AvatarImage *gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width,
     guint height, const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error);
+/* Reports contents of LoRA files that are not used. */
+void gst_avatar_denoise_report_warnings (GstAvatarDenoise *self);
 /* Reports prompts that are too long. */
 void gst_avatar_denoise_report_truncations (GstAvatarDenoise *self);
 

@@ -62,6 +62,7 @@ static const struct
   { PROP_SEED, "seed" },
   { PROP_MOTION_POSE, "motion-pose" },
   { PROP_MOTION_EXP, "motion-exp" },
+  { PROP_LORA, "lora" },
 };
 
 static const GstAvatarAlias aliases[] = {
@@ -203,13 +204,16 @@ install_weights (GObjectClass *klass)
   /**
    * GstAvatarDenoise:lora:
    *
-   * LoRA files that are merged into the transformer, each with an optional strength.
+   * LoRA files that are merged into the transformer, each with an optional strength. If files or
+   * strengths change while playing, the weights are made again before the next window, which takes
+   * as long as at the start.
    *
    * Since: 0.1
    */
   install_string (klass, PROP_LORA, "lora", "LoRA",
       "LoRA files for the transformer, as PATH[:STRENGTH][,PATH[:STRENGTH]...]; the default strength "
-      "is 1, a comma within a path is written as \\,; unset = none");
+      "is 1, a comma within a path is written as \\,; unset = none" NEXT_WINDOW
+      ", after the weights were made again");
   /**
    * GstAvatarDenoise:pinned-memory:
    *

@@ -26,6 +26,7 @@ typedef struct
 
 /* Sets of properties are bit masks. */
 #define GST_AVATAR_DENOISE_REFERENCE (gst_avatar_denoise_props_bit ("reference"))
+#define GST_AVATAR_DENOISE_LORA (gst_avatar_denoise_props_bit ("lora"))
 #define GST_AVATAR_DENOISE_FACE_BOX (gst_avatar_denoise_props_bit ("face-box"))
 #define GST_AVATAR_DENOISE_PROMPTS \
   (gst_avatar_denoise_props_bit ("prompt") | gst_avatar_denoise_props_bit ("negative-prompt"))

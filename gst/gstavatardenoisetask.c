@@ -190,16 +190,6 @@ create_denoiser (GstAvatarDenoise *self, AvatarImage **fitted, GError **error)
       error);
 }
 
-static void
-report_warnings (GstAvatarDenoise *self, AvatarDenoiser *denoiser)
-{
-  const char *const *text = avatar_denoiser_get_warnings (denoiser);
-
-  for (; *text; text++)
-    gst_avatar_report_warning (self,
-        g_error_new_literal (AVATAR_ERROR, AVATAR_ERROR_SETTINGS, *text));
-}
-
 /* Creates a denoiser for the features in @caps, and negotiates its latents with downstream. */
 static GstFlowReturn
 configure (GstAvatarDenoise *self, GstCaps *caps)
@@ -222,10 +212,10 @@ configure (GstAvatarDenoise *self, GstCaps *caps)
   if (!denoiser)
     return fail (self, error);
   avatar_denoiser_set_progress_func (denoiser, on_progress, self);
-  report_warnings (self, denoiser);
   GST_OBJECT_LOCK (self);
   self->denoiser = denoiser;
   GST_OBJECT_UNLOCK (self);
+  gst_avatar_denoise_report_warnings (self);
   gst_avatar_denoise_report_truncations (self);
   gst_avatar_denoise_task_restart (self);
   gst_avatar_denoise_late_reset (self);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Properties and pictures that change while avatardenoise plays: earlier windows do not change,
  * later ones use the new values, the stream continues, and a message is posted. */
+#include "lora-file.h"
 #include "support.h"
 
 #include <glib/gstdio.h>
@@ -24,12 +25,13 @@ struct _Plan
 {
   SetFunc set;
   gboolean early; /* before the first window; else after it */
-  const gchar *path;
+  const gchar *path, *lora;
+  const gchar *first_lora; /* set before the start */
   GstPad *pad;
   GBytes *pictures[2]; /* RGB of 128 x 128 */
   guint warnings, n_told;
   GstStructure *told;
-  gchar *reads_back; /* the property reference at the end */
+  gchar *reads_back; /* the properties reference and lora at the end */
   GstClockTime end;  /* end of the previous buffer */
   guint breaks;      /* DISCONT beyond the first, or times that do not join */
 };
@@ -107,7 +109,10 @@ follow (GstElement *pipeline, GstMessage *message, gpointer data)
   g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
 
   if (!message) {
-    g_object_get (denoise, "reference", &plan->reads_back, NULL);
+    g_autofree gchar *reference = NULL, *lora = NULL;
+
+    g_object_get (denoise, "reference", &reference, "lora", &lora, NULL);
+    plan->reads_back = g_strdup_printf ("%s, %s", reference, lora);
     return;
   }
   /* other elements post from threads of their own */
@@ -147,6 +152,7 @@ run_plan (Plan *plan)
   Run *run;
 
   plan->end = GST_CLOCK_TIME_NONE;
+  g_object_set (denoise, "lora", plan->first_lora, NULL);
   if (plan->pictures[0])
     plan->pad = gst_element_request_pad_simple (denoise, "reference");
   g_signal_connect (sink, "handoff", G_CALLBACK (check_times), plan);
@@ -228,6 +234,12 @@ set_reference (GstElement *denoise, Plan *plan)
 }
 
 static void
+set_lora (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "lora", plan->lora, NULL);
+}
+
+static void
 set_picture (GstElement *denoise, Plan *plan)
 {
   push_picture (plan, 1);
@@ -254,7 +266,7 @@ static const struct
   const gchar *field; /* that is told */
 } changes[] = { { set_seed, "seed" }, { set_prompt, "prompt" }, { set_motion, "motion-exp" },
   { set_guidance, "guidance-scale" }, { set_steps, "steps" }, { set_face, "face-box" },
-  { set_reference, "reference" } };
+  { set_reference, "reference" }, { set_lora, "lora" } };
 
 static void
 expect_told (const Plan *plan, guint window, GstClockTime timestamp, const gchar *field)
@@ -276,13 +288,14 @@ GST_START_TEST (test_next_window)
 {
   g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   g_autofree gchar *path = write_picture (folder);
+  g_autofree gchar *lora = write_lora (folder, "a", "double_blocks.0.img_attn_proj", WIDTH);
   g_auto (Plan) none = { 0 };
   g_autoptr (Run) plain = run_plan (&none);
 
   fail_unless_equals_int (none.n_told, 0);
   fail_unless_equals_int (plain->n_buffers, LATENTS);
   for (guint i = 0; i < G_N_ELEMENTS (changes); i++) {
-    g_auto (Plan) plan = { .set = changes[i].set, .path = path };
+    g_auto (Plan) plan = { .set = changes[i].set, .path = path, .lora = lora };
     g_auto (Plan) other = plan;
     g_autoptr (Run) run = run_plan (&plan);
     g_autoptr (Run) again = run_plan (&other);
@@ -295,6 +308,7 @@ GST_START_TEST (test_next_window)
     fail_unless_equals_uint64 (run->end, plain->end);
   }
   g_unlink (path);
+  g_unlink (lora);
   g_rmdir (folder);
 }
 GST_END_TEST;
@@ -304,9 +318,10 @@ GST_START_TEST (test_before_first)
 {
   g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
   g_autofree gchar *path = write_picture (folder);
+  g_autofree gchar *lora = write_lora (folder, "a", "double_blocks.0.img_attn_proj", WIDTH);
 
   for (guint i = 0; i < G_N_ELEMENTS (changes); i++) {
-    g_auto (Plan) plan = { .set = changes[i].set, .path = path, .early = TRUE };
+    g_auto (Plan) plan = { .set = changes[i].set, .path = path, .lora = lora, .early = TRUE };
     g_autoptr (Run) run = run_plan (&plan);
     GstElement *pipeline = pipeline_new (CHANGING, TRUE);
     g_autoptr (GstElement) denoise = gst_bin_get_by_name (GST_BIN (pipeline), "denoise");
@@ -318,6 +333,41 @@ GST_START_TEST (test_before_first)
     expect_told (&plan, 0, 0, changes[i].field);
     fail_unless_equals_int (same_bytes (run, fresh), run->bytes->len);
     gst_object_unref (pipeline);
+  }
+  g_unlink (path);
+  g_unlink (lora);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+/* The strength of a LoRA, and no LoRA any more. A warning about the file is posted each time that
+ * the file is opened. */
+GST_START_TEST (test_strength)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_lora_and (folder, "a", "double_blocks.0.img_attn_proj", WIDTH,
+      "blocks.0.lora_A.weight");
+  g_autofree gchar *weak = g_strconcat (path, ":0.25", NULL);
+  const gchar *const values[] = { path, weak, NULL };
+  gsize same[3];
+  g_auto (Plan) unchanged = { .first_lora = path };
+  g_autoptr (Run) plain = run_plan (&unchanged);
+
+  fail_unless_equals_int (unchanged.warnings, 1);
+  for (guint i = 0; i < G_N_ELEMENTS (values); i++) {
+    g_auto (Plan) plan = { .set = set_lora, .first_lora = path, .lora = values[i] };
+    g_autoptr (Run) run = run_plan (&plan);
+
+    same[i] = same_bytes (run, plain);
+    fail_unless_equals_int (plan.n_told, i > 0);
+    fail_unless_equals_int (plan.warnings, i == 1 ? 2 : 1);
+    if (i > 0)
+      fail_unless_equals_string (gst_structure_get_string (plan.told, "lora"), values[i]);
+  }
+  fail_unless_equals_int (same[0], plain->bytes->len);
+  for (guint i = 1; i < G_N_ELEMENTS (values); i++) {
+    fail_unless (same[i] >= plain->bytes->len / LATENTS * FIRST);
+    fail_unless (same[i] < plain->bytes->len / LATENTS * (FIRST + 1));
   }
   g_unlink (path);
   g_rmdir (folder);
@@ -414,6 +464,18 @@ set_missing (GstElement *denoise, Plan *plan)
 }
 
 static void
+set_missing_lora (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "lora", "/nowhere.safetensors:0.5", NULL);
+}
+
+static void
+set_bad_lora (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "lora", "a,,b", NULL);
+}
+
+static void
 set_no_steps (GstElement *denoise, Plan *plan)
 {
   g_object_set (denoise, "steps", 0, NULL);
@@ -440,7 +502,8 @@ set_model (GstElement *denoise, Plan *plan)
 /* A warning, the video as it was, and the property says what holds. */
 GST_START_TEST (test_not_taken)
 {
-  static const SetFunc sets[] = { set_missing, set_no_steps, set_bad_box, set_window, set_model };
+  static const SetFunc sets[] = { set_missing, set_missing_lora, set_bad_lora, set_no_steps,
+    set_bad_box, set_window, set_model };
   g_auto (Plan) none = { 0 };
   g_autoptr (Run) plain = run_plan (&none);
 
@@ -536,6 +599,7 @@ change_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_next_window);
   tcase_add_test (tc, test_before_first);
+  tcase_add_test (tc, test_strength);
   tcase_add_test (tc, test_second_picture);
   tcase_add_test (tc, test_video_on_pad);
   tcase_add_test (tc, test_not_taken);
