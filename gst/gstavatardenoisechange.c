@@ -159,9 +159,7 @@ report_change (GstAvatarDenoise *self, const Change *change)
 {
   GstStructure *s = gst_structure_new ("avatar-settings", "window", G_TYPE_UINT,
       self->last_window + 1, "timestamp", GST_TYPE_CLOCK_TIME,
-      self->base
-          + gst_avatar_denoise_frames_to_time (self,
-              gst_avatar_denoise_first_frame (self->n_latents)),
+      gst_avatar_denoise_frame_to_pts (self, gst_avatar_denoise_first_frame (self->n_latents)),
       NULL);
 
   gst_avatar_denoise_props_describe (&change->props, change->ids, s);

@@ -35,14 +35,6 @@ frames_to_time (const GstAvatarDenoiseClear *clear, guint64 frames)
   return gst_util_uint64_scale (frames, GST_SECOND * clear->fps_d, clear->fps_n);
 }
 
-/* Returns the number of steps of a window with speech. */
-static guint
-get_steps (GstAvatarDenoise *self)
-{
-  return gst_avatar_denoise_limit_steps (self,
-      self->active.steps > 0 ? (guint) self->active.steps : self->client.engine->info->steps);
-}
-
 /* Returns the number of steps of a window in silence. The late policy limits both numbers. */
 static guint
 get_idle_steps (GstAvatarDenoise *self)
@@ -51,7 +43,7 @@ get_idle_steps (GstAvatarDenoise *self)
 
   if (steps == 0 || self->active.mode == AVATAR_DENOISE_MODE_CLIP
       || gst_avatar_denoise_limit_steps (self, steps) < steps)
-    return get_steps (self);
+    return gst_avatar_denoise_get_steps (self);
   return steps;
 }
 
@@ -231,7 +223,7 @@ gst_avatar_denoise_clear_begin_window (GstAvatarDenoise *self, GError **error)
   if (clear->speech_to > from && clear->speech_to <= to)
     clear->speech_to = from;
   clear->idle_steps = get_idle_steps (self);
-  steps = clear->speech_to <= clear->done ? clear->idle_steps : get_steps (self);
+  steps = clear->speech_to <= clear->done ? clear->idle_steps : gst_avatar_denoise_get_steps (self);
   clear->in_window = TRUE;
   clear->abandon = FALSE;
   clear->started = clear->steps = 0;

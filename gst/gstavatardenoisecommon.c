@@ -10,6 +10,12 @@ gst_avatar_denoise_frames_to_time (GstAvatarDenoise *self, guint64 frames)
   return gst_util_uint64_scale (frames, GST_SECOND * self->features.fps_d, self->features.fps_n);
 }
 
+GstClockTime
+gst_avatar_denoise_frame_to_pts (GstAvatarDenoise *self, guint64 frame)
+{
+  return self->base + gst_avatar_denoise_frames_to_time (self, frame);
+}
+
 guint64
 gst_avatar_denoise_first_frame (guint64 latent)
 {
@@ -45,6 +51,18 @@ guint
 gst_avatar_denoise_limit_steps (GstAvatarDenoise *self, guint steps)
 {
   return self->late.max_steps ? MIN (steps, self->late.max_steps) : steps;
+}
+
+guint
+gst_avatar_denoise_get_wanted_steps (GstAvatarDenoise *self)
+{
+  return self->active.steps >= 0 ? (guint) self->active.steps : self->client.engine->info->steps;
+}
+
+guint
+gst_avatar_denoise_get_steps (GstAvatarDenoise *self)
+{
+  return gst_avatar_denoise_limit_steps (self, gst_avatar_denoise_get_wanted_steps (self));
 }
 
 GstFlowReturn

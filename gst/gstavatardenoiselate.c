@@ -46,12 +46,6 @@ gst_avatar_denoise_late_reset (GstAvatarDenoise *self)
   late->n_processed = late->n_dropped = 0;
 }
 
-static guint
-get_wanted_steps (GstAvatarDenoise *self)
-{
-  return self->active.steps >= 0 ? (guint) self->active.steps : self->client.engine->info->steps;
-}
-
 void
 gst_avatar_denoise_note_window (GstAvatarDenoise *self, const AvatarDenoiseStats *stats,
     guint n_frames)
@@ -69,7 +63,7 @@ gst_avatar_denoise_note_window (GstAvatarDenoise *self, const AvatarDenoiseStats
 static gboolean
 measure (GstAvatarDenoise *self, Due *due)
 {
-  guint steps = gst_avatar_denoise_limit_steps (self, get_wanted_steps (self));
+  guint steps = gst_avatar_denoise_get_steps (self);
   GstClockTime compute = steps * self->late.step_time, allowed;
   GstAvatarLateness *lateness = &self->late.lateness;
   GstElement *element = GST_ELEMENT (self);
@@ -96,7 +90,7 @@ static void
 set_deadline (GstAvatarDenoise *self)
 {
   guint64 first = gst_avatar_denoise_first_frame (self->n_latents);
-  GstClockTime pts = self->base + gst_avatar_denoise_frames_to_time (self, first);
+  GstClockTime pts = gst_avatar_denoise_frame_to_pts (self, first);
 
   avatar_denoiser_set_deadline (self->denoiser,
       gst_avatar_lateness_get_deadline (&self->late.lateness, GST_ELEMENT (self),
@@ -113,9 +107,8 @@ get_due (GstAvatarDenoise *self, Due *due)
   if (!gst_avatar_denoise_get_portions (self, &portions))
     return FALSE;
   due->n_frames = self->n_latents ? portions.further : portions.first;
-  due->pts = self->base + gst_avatar_denoise_frames_to_time (self, first);
-  due->duration
-      = self->base + gst_avatar_denoise_frames_to_time (self, first + due->n_frames) - due->pts;
+  due->pts = gst_avatar_denoise_frame_to_pts (self, first);
+  due->duration = gst_avatar_denoise_frame_to_pts (self, first + due->n_frames) - due->pts;
   due->running_time = get_running_time (self, due->pts);
   return GST_CLOCK_TIME_IS_VALID (due->running_time) && measure (self, due);
 }
@@ -123,7 +116,7 @@ get_due (GstAvatarDenoise *self, Due *due)
 static void
 report_late (GstAvatarDenoise *self, const Due *due, const gchar *action, guint n_dropped)
 {
-  guint steps = gst_avatar_denoise_limit_steps (self, get_wanted_steps (self));
+  guint steps = gst_avatar_denoise_get_steps (self);
   GstStructure *s = gst_structure_new ("avatar-late", "action", G_TYPE_STRING, action,
       "running-time", GST_TYPE_CLOCK_TIME, due->running_time, "timestamp", GST_TYPE_CLOCK_TIME,
       due->pts, "duration", GST_TYPE_CLOCK_TIME, due->duration, "lateness", G_TYPE_INT64,
@@ -137,7 +130,7 @@ report_late (GstAvatarDenoise *self, const Due *due, const gchar *action, guint 
 static GstFlowReturn
 set_steps (GstAvatarDenoise *self, Due *due, guint steps)
 {
-  guint before = self->late.max_steps, wanted = get_wanted_steps (self);
+  guint before = self->late.max_steps, wanted = gst_avatar_denoise_get_wanted_steps (self);
   GError *error = NULL;
 
   self->late.max_steps = steps >= wanted ? 0 : steps;
@@ -201,8 +194,8 @@ raise_steps (GstAvatarDenoise *self, Due *due, guint steps)
 static GstFlowReturn
 adapt (GstAvatarDenoise *self, Due *due)
 {
-  guint wanted = get_wanted_steps (self);
-  guint steps = gst_avatar_denoise_limit_steps (self, wanted);
+  guint wanted = gst_avatar_denoise_get_wanted_steps (self);
+  guint steps = gst_avatar_denoise_get_steps (self);
 
   if (due->lateness > (GstClockTimeDiff) gst_avatar_denoise_frames_to_time (self, 1))
     return lower_steps (self, due, steps);

@@ -85,15 +85,16 @@ struct _GstAvatarDenoise
   gboolean failed;         /* an error has been posted */
 };
 
-/* Gets the numbers of video frames of the first window and of each later one. Returns %FALSE in
- * clip mode, which has no windows. May be called from any thread while the engine is open. */
 /* Gets the latents of a window, and those of them that belong to the window before. Returns %FALSE
- * if the latents of a clip come at its end. */
+ * in clip mode, which has no windows. May be called from any thread while the engine is open. */
 gboolean gst_avatar_denoise_get_windows (GstAvatarDenoise *self, guint *window, guint *overlap);
+/* Gets the numbers of video frames of the first window and of each later one, in the same way. */
 gboolean gst_avatar_denoise_get_portions (GstAvatarDenoise *self, GstAvatarPortions *portions);
 /* Returns the index of the first video frame of a latent frame. */
 guint64 gst_avatar_denoise_first_frame (guint64 latent);
 GstClockTime gst_avatar_denoise_frames_to_time (GstAvatarDenoise *self, guint64 frames);
+/* Returns the PTS of a video frame of the stream. */
+GstClockTime gst_avatar_denoise_frame_to_pts (GstAvatarDenoise *self, guint64 frame);
 /* Starts a new stream with the next feature. */
 void gst_avatar_denoise_task_restart (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_close (GstAvatarDenoise *self);
@@ -133,6 +134,10 @@ GstFlowReturn gst_avatar_denoise_push_held (GstAvatarDenoise *self);
 void gst_avatar_denoise_late_reset (GstAvatarDenoise *self);
 /* Returns @steps, or fewer if the late policy says so. */
 guint gst_avatar_denoise_limit_steps (GstAvatarDenoise *self, guint steps);
+/* Returns the number of steps that the property asks for, or the model's. */
+guint gst_avatar_denoise_get_wanted_steps (GstAvatarDenoise *self);
+/* Returns the number of steps of a window with speech: those wanted, limited. */
+guint gst_avatar_denoise_get_steps (GstAvatarDenoise *self);
 /* Applies the late policy to the window that is due. @skipped: (out): it was skipped. */
 GstFlowReturn gst_avatar_denoise_keep_up (GstAvatarDenoise *self, gboolean *skipped);
 /* Takes note of the time that a window of @n_frames new video frames took. */

@@ -245,9 +245,8 @@ report_window (GstAvatarDenoise *self)
   end = MIN (gst_avatar_denoise_first_frame (self->n_latents + stats.latents), self->n_features);
   window.index = stats.index;
   window.frames = end - begin;
-  window.timestamp = self->base + gst_avatar_denoise_frames_to_time (self, begin);
-  window.duration = gst_avatar_denoise_frames_to_time (self, end)
-      - gst_avatar_denoise_frames_to_time (self, begin);
+  window.timestamp = gst_avatar_denoise_frame_to_pts (self, begin);
+  window.duration = gst_avatar_denoise_frame_to_pts (self, end) - window.timestamp;
   window.compute_time = (GstClockTime) (stats.seconds * GST_SECOND);
   window.steps = stats.steps;
   window.resident = stats.resident;
@@ -296,8 +295,8 @@ stamp_latent (GstAvatarDenoise *self, GstBuffer *buffer)
   guint64 k = self->n_latents, first = gst_avatar_denoise_first_frame (k);
   guint64 end = MIN (gst_avatar_denoise_first_frame (k + 1), self->n_features);
 
-  gst_avatar_output_stamp (buffer, k, self->base + gst_avatar_denoise_frames_to_time (self, first),
-      self->base + gst_avatar_denoise_frames_to_time (self, end), &self->discont);
+  gst_avatar_output_stamp (buffer, k, gst_avatar_denoise_frame_to_pts (self, first),
+      gst_avatar_denoise_frame_to_pts (self, end), &self->discont);
   if (avatar_denoiser_get_n_ready (self->denoiser) == 0)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_MARKER);
 }
@@ -399,7 +398,7 @@ push_feature (GstAvatarDenoise *self, GstBuffer *buffer, const float *feature, G
     return fail (self, error);
   self->n_features++;
   self->n_features_total++;
-  self->position = self->base + gst_avatar_denoise_frames_to_time (self, self->n_features);
+  self->position = gst_avatar_denoise_frame_to_pts (self, self->n_features);
   return push_ready (self);
 }
 
