@@ -589,7 +589,6 @@ gst_avatar_denoise_init (GstAvatarDenoise *self)
   gst_avatar_denoise_task_restart (self);
   gst_avatar_denoise_late_reset (self);
   gst_avatar_lateness_reset (&self->late.lateness);
-  gst_segment_init (&self->late.segment, GST_FORMAT_TIME);
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
   gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_chain));

@@ -25,7 +25,7 @@ gst_avatar_denoise_clear_init (GstAvatarDenoise *self)
     .fps_n = 25,
     .fps_d = 1,
   };
-  gst_segment_init (&self->clear.segment, GST_FORMAT_UNDEFINED);
+  gst_segment_init (&self->clear.segment, GST_FORMAT_TIME);
   gst_segment_init (&self->clear.arrived_segment, GST_FORMAT_UNDEFINED);
 }
 

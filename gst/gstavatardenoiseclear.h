@@ -13,7 +13,8 @@ typedef struct _GstAvatarDenoise GstAvatarDenoise;
 
 /**
  * GstAvatarDenoiseClear:
- * @segment: segment of the stream in the denoiser
+ * @segment: segment of the stream in the denoiser, always in time. Only the task writes it, and
+ *   reads it without the lock
  * @base: PTS of its first feature, or NONE
  * @next: PTS of the next feature if @base is NONE
  * @arrived_segment: segment of the features that arrive

@@ -82,7 +82,7 @@ measure (GstAvatarDenoise *self, Due *due)
 static GstClockTime
 get_running_time (GstAvatarDenoise *self, GstClockTime pts)
 {
-  return gst_segment_to_running_time (&self->late.segment, GST_FORMAT_TIME, pts);
+  return gst_segment_to_running_time (&self->clear.segment, GST_FORMAT_TIME, pts);
 }
 
 /* Tells the denoiser when the first new frame of the window that is due has to leave. */
@@ -209,7 +209,7 @@ static void
 report_qos (GstAvatarDenoise *self, const Due *due)
 {
   GstClockTime stream_time
-      = gst_segment_to_stream_time (&self->late.segment, GST_FORMAT_TIME, due->pts);
+      = gst_segment_to_stream_time (&self->clear.segment, GST_FORMAT_TIME, due->pts);
   GstClockTime now = gst_avatar_lateness_now (&self->late.lateness, GST_ELEMENT (self));
   GstMessage *message = gst_message_new_qos (GST_OBJECT (self), GST_CLOCK_TIME_IS_VALID (now),
       due->running_time, stream_time, due->pts, due->duration);

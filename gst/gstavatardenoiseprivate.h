@@ -21,7 +21,6 @@ G_BEGIN_DECLS
 /**
  * GstAvatarDenoiseLate:
  * @lateness: clock and sinks; object lock. The rest is used by the task alone
- * @segment: the segment of the features
  * @max_steps: limit of the steps; 0: none
  * @step_time: time of a step of the last window, in ns; 0: not known
  * @begin: running time at which the last window began, or %GST_CLOCK_TIME_NONE
@@ -36,7 +35,6 @@ G_BEGIN_DECLS
 typedef struct
 {
   GstAvatarLateness lateness;
-  GstSegment segment;
   guint max_steps;
   GstClockTime step_time, begin;
   guint n_in_time, patience;

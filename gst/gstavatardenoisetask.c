@@ -477,20 +477,15 @@ take_segment (GstAvatarDenoise *self, GstEvent **event)
   GstEvent *in_time;
 
   gst_event_copy_segment (*event, &segment);
-  self->position = 0;
-  self->late.segment = segment;
-  if (segment.format == GST_FORMAT_TIME) {
-    self->position = segment.start;
-    gst_avatar_denoise_clear_set_segment (self, &segment);
-    return ret;
+  if (segment.format != GST_FORMAT_TIME) {
+    gst_segment_init (&segment, GST_FORMAT_TIME);
+    in_time = gst_event_new_segment (&segment);
+    gst_event_set_seqnum (in_time, gst_event_get_seqnum (*event));
+    gst_event_unref (*event);
+    *event = in_time;
   }
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  self->late.segment = segment;
+  self->position = segment.start;
   gst_avatar_denoise_clear_set_segment (self, &segment);
-  in_time = gst_event_new_segment (&segment);
-  gst_event_set_seqnum (in_time, gst_event_get_seqnum (*event));
-  gst_event_unref (*event);
-  *event = in_time;
   return ret;
 }
 
