@@ -552,7 +552,6 @@ install_live (GObjectClass *object_class)
 static void
 install_properties (GObjectClass *object_class)
 {
-
   /**
    * GstAvatarAudioEnc:model:
    *

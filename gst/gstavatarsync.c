@@ -13,6 +13,8 @@
 
 #include <gst/audio/audio.h>
 
+#include "gst/gstavatarclear.h"
+
 GST_DEBUG_CATEGORY_STATIC (avatar_sync_debug);
 #define GST_CAT_DEFAULT avatar_sync_debug
 
@@ -139,7 +141,7 @@ gst_avatar_sync_video_event (GstPad *pad, GstObject *parent, GstEvent *event)
       break;
     case GST_EVENT_CUSTOM_DOWNSTREAM:
     case GST_EVENT_CUSTOM_DOWNSTREAM_OOB:
-      if (gst_event_has_name (event, "avatar-clear"))
+      if (gst_avatar_clear_is (event))
         add_mute (self, event);
       break;
     default:

@@ -14,6 +14,8 @@
 
 #include <gst/audio/audio.h>
 
+#include "gst/gstavatarclear.h"
+
 GST_DEBUG_CATEGORY_STATIC (avatar_timeline_debug);
 #define GST_CAT_DEFAULT avatar_timeline_debug
 
@@ -285,7 +287,7 @@ take_custom_event (GstAvatarTimeline *self, GstEvent *event)
       || GST_EVENT_TYPE (event) == GST_EVENT_CUSTOM_BOTH;
 
   g_mutex_lock (&self->lock);
-  if (gst_event_has_name (event, "avatar-clear"))
+  if (gst_event_has_name (event, GST_AVATAR_CLEAR_EVENT))
     drop_queue (self);
   if (in_order)
     queue_event (self, event);
