@@ -5,6 +5,8 @@
  *   drift [OPTIONS] WINDOW/OVERLAP/STEPS/CONTINUATION...
  * Prints a table with one row for each configuration, such as 9/2/4/corrected. Columns and the
  * results are in docs/measurements/live.md; drift --help lists the options. */
+#include "tests/correlation.h"
+
 #include <avatar/avatar.h>
 #include <math.h>
 #include <stdio.h>
@@ -295,24 +297,6 @@ film_add (Film *self, const guint8 *rgb)
   memcpy (self->last, rgb, 3 * n);
   g_array_append_val (self->opening, opening);
   g_array_append_val (self->change, change);
-}
-
-/* Pearson's correlation; 0 if one of the two is constant. */
-static double
-correlation (const double *a, const double *b, guint n)
-{
-  double ma = 0, mb = 0, ab = 0, aa = 0, bb = 0;
-
-  for (guint i = 0; i < n; i++) {
-    ma += a[i] / n;
-    mb += b[i] / n;
-  }
-  for (guint i = 0; i < n; i++) {
-    ab += (a[i] - ma) * (b[i] - mb);
-    aa += (a[i] - ma) * (a[i] - ma);
-    bb += (b[i] - mb) * (b[i] - mb);
-  }
-  return ab / (sqrt (aa) * sqrt (bb) + 1e-9);
 }
 
 /* ---- One configuration ---- */

@@ -4,7 +4,8 @@
  * Denoises windows of silence, changes the strength from 1 to 0.5 after the second of them, and
  * prints the seconds of the change, of the window after it, and of the next window, which is like
  * any other. */
-#include <avatar/avatar.h>
+#include "tests/bench/open-denoiser.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,21 +14,6 @@ die (GError *error)
 {
   g_printerr ("bench-lora: %s\n", error ? error->message : "a stage gave nothing");
   exit (1);
-}
-
-static AvatarDenoiser *
-open_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    GError **error)
-{
-  g_autofree guint8 *pixels = g_malloc0 ((gsize) settings->width * settings->height * 3);
-  g_autoptr (AvatarImage) image
-      = avatar_image_new (settings->width, settings->height, 3, settings->width * 3, pixels, error);
-  g_autoptr (AvatarDenoiser) self
-      = image ? avatar_denoiser_new (model, device, settings, error) : NULL;
-
-  if (!self || !avatar_denoiser_set_reference (self, image, error))
-    return NULL;
-  return g_steal_pointer (&self);
 }
 
 static void

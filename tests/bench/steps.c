@@ -3,7 +3,8 @@
  *   steps MODEL DEVICE WIDTHxHEIGHT STEPS
  * Denoises two windows of silence and prints the median seconds of a step of the second window, and
  * the seconds of that window. */
-#include <avatar/avatar.h>
+#include "tests/bench/open-denoiser.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,21 +45,6 @@ compare (gconstpointer a, gconstpointer b)
   double x = *(const double *) a, y = *(const double *) b;
 
   return (x > y) - (x < y);
-}
-
-static AvatarDenoiser *
-open_denoiser (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
-    GError **error)
-{
-  g_autofree guint8 *pixels = g_malloc0 ((gsize) settings->width * settings->height * 3);
-  g_autoptr (AvatarImage) image
-      = avatar_image_new (settings->width, settings->height, 3, settings->width * 3, pixels, error);
-  g_autoptr (AvatarDenoiser) self
-      = image ? avatar_denoiser_new (model, device, settings, error) : NULL;
-
-  if (!self || !avatar_denoiser_set_reference (self, image, error))
-    return NULL;
-  return g_steal_pointer (&self);
 }
 
 static void

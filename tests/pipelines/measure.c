@@ -5,6 +5,8 @@
  * FRAMES.rgb: 128 x 128 RGB bytes, frame after frame. The opening is measured as the demo model's
  * own evaluation does (tools/demo-model/data.py, measure_opening): a soft count of pixels in the
  * mouth's box that have the colour of the inside of a mouth. */
+#include "tests/correlation.h"
+
 #include <json-glib/json-glib.h>
 #include <math.h>
 
@@ -32,24 +34,6 @@ measure_opening (const guint8 *frame, const int box[4])
     }
   }
   return sum;
-}
-
-/* Pearson's; 0 when one of the two never moves. */
-static double
-correlation (const double *a, const double *b, guint n)
-{
-  double ma = 0, mb = 0, ab = 0, aa = 0, bb = 0;
-
-  for (guint i = 0; i < n; i++) {
-    ma += a[i] / n;
-    mb += b[i] / n;
-  }
-  for (guint i = 0; i < n; i++) {
-    ab += (a[i] - ma) * (b[i] - mb);
-    aa += (a[i] - ma) * (a[i] - ma);
-    bb += (b[i] - mb) * (b[i] - mb);
-  }
-  return ab / (sqrt (aa) * sqrt (bb) + 1e-9);
 }
 
 static gboolean
