@@ -6,6 +6,7 @@
  * Prints a table with one row for each configuration, such as 9/2/4/corrected. Columns and the
  * results are in docs/measurements/live.md; drift --help lists the options. */
 #include "tests/correlation.h"
+#include "tests/mouth.h"
 
 #include <avatar/avatar.h>
 #include <math.h>
@@ -215,27 +216,6 @@ mean_colour (double out[3], const guint8 *rgb, guint width, const int box[4])
       for (int c = 0; c < 3; c++)
         out[c] += rgb[((gsize) y * width + x) * 3 + c] / (double) (box[2] - box[0])
             / (box[3] - box[1]);
-}
-
-/* Measures the opening as measure_opening() of tools/demo-model/data.py does. */
-static double
-mouth_opening (const guint8 *rgb, guint width, const int box[4])
-{
-  static const double mouth_rgb[3] = { 0.28, 0.03, 0.07 };
-  double sum = 0;
-
-  for (int y = box[1]; y < box[3]; y++)
-    for (int x = box[0]; x < box[2]; x++) {
-      double d2 = 0;
-
-      for (int c = 0; c < 3; c++) {
-        double d = rgb[((gsize) y * width + x) * 3 + c] / 255.0 - mouth_rgb[c];
-
-        d2 += d * d;
-      }
-      sum += exp (-d2 / (2 * 0.11 * 0.11));
-    }
-  return sum;
 }
 
 static void

@@ -7,6 +7,8 @@
  * positive if the mouth is late, and the correlation. The last line has the median of the offsets
  * and their range. The speech must have pauses. The model itself moves the mouth some time before
  * or after the sound, so compare the offsets of two videos of the same speech. */
+#include "tests/mouth.h"
+
 #include <gst/gst.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,10 +19,6 @@
 /* Resolution of the time axis, and largest offset that is found (ms). */
 #define STEP 5
 #define REACH 500
-
-/* Colour of the inside of a mouth, as in measure.c. */
-static const double mouth_rgb[3] = { 0.28, 0.03, 0.07 };
-static const double mouth_sigma = 0.11;
 
 /* A quantity over time: times (ms) and values. */
 typedef struct
@@ -42,25 +40,6 @@ add_point (Curve *curve, double time, double value)
   g_array_append_val (curve->values, value);
 }
 
-static double
-measure_opening (const guint8 *frame, const int box[4])
-{
-  double sum = 0;
-
-  for (int y = box[1]; y < box[3]; y++) {
-    for (int x = box[0]; x < box[2]; x++) {
-      double d2 = 0;
-
-      for (int c = 0; c < 3; c++) {
-        double d = frame[(y * SIZE + x) * 3 + c] / 255.0 - mouth_rgb[c];
-        d2 += d * d;
-      }
-      sum += exp (-d2 / (2 * mouth_sigma * mouth_sigma));
-    }
-  }
-  return sum;
-}
-
 /* Adds a frame, which is shown for 40 ms, at its middle. */
 static void
 on_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, Measure *self)
@@ -71,7 +50,7 @@ on_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, Measure *self)
     return;
   if (map.size >= SIZE * SIZE * 3)
     add_point (&self->opening, GST_BUFFER_PTS (buffer) / 1e6 + 20,
-        measure_opening (map.data, self->box));
+        mouth_opening (map.data, SIZE, self->box));
   gst_buffer_unmap (buffer, &map);
 }
 

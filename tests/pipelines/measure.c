@@ -6,35 +6,13 @@
  * own evaluation does (tools/demo-model/data.py, measure_opening): a soft count of pixels in the
  * mouth's box that have the colour of the inside of a mouth. */
 #include "tests/correlation.h"
+#include "tests/mouth.h"
 
 #include <json-glib/json-glib.h>
 #include <math.h>
 
 #define SIZE 128
 #define FRAME_BYTES (SIZE * SIZE * 3)
-
-static const double mouth_rgb[3] = { 0.28, 0.03, 0.07 };
-static const double mouth_sigma = 0.11;
-
-/* @box: x1, y1, x2, y2 */
-static double
-measure_opening (const guint8 *frame, const int box[4])
-{
-  double sum = 0;
-
-  for (int y = box[1]; y < box[3]; y++) {
-    for (int x = box[0]; x < box[2]; x++) {
-      const guint8 *pixel = frame + (y * SIZE + x) * 3;
-      double d2 = 0;
-      for (int c = 0; c < 3; c++) {
-        double d = pixel[c] / 255.0 - mouth_rgb[c];
-        d2 += d * d;
-      }
-      sum += exp (-d2 / (2 * mouth_sigma * mouth_sigma));
-    }
-  }
-  return sum;
-}
 
 static gboolean
 measure_clip (JsonObject *clip, const char *path)
@@ -62,7 +40,7 @@ measure_clip (JsonObject *clip, const char *path)
     box[i] = CLAMP ((int) json_array_get_double_element (mouth, i), 0, SIZE);
   for (guint i = 0; i < n; i++) {
     expected[i] = json_array_get_double_element (true_opening, i);
-    found[i] = measure_opening ((const guint8 *) bytes + (gsize) i * FRAME_BYTES, box);
+    found[i] = mouth_opening ((const guint8 *) bytes + (gsize) i * FRAME_BYTES, SIZE, box);
   }
   g_print ("%.4f\n", correlation (found, expected, n));
   return TRUE;
