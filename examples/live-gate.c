@@ -214,8 +214,8 @@ sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
   return gst_pad_query_default (pad, parent, query);
 }
 
-/* Muxers that believe that their input is live write what they have when a deadline has passed, and
- * stamp the rest later than it is. Told that it is not, they wait, and the streams stay in step. */
+/* Muxers with live input write what they have when a deadline has passed, and stamp the rest later
+ * than it is. Told that it is not live, they wait, and the streams stay in step. */
 static gboolean
 src_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {

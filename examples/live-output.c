@@ -151,7 +151,7 @@ make_output (AvatarLiveOutput *self, GError **error)
   return g_steal_pointer (&output);
 }
 
-/* Adds the output to the bin and starts it. Its state is this thread's affair, so that a failure
+/* Adds the output to the bin and starts it. Only this thread changes its state, so that a failure
  * does not fail the state change of the pipeline. */
 static void
 start_output (AvatarLiveOutput *self, GstElement *output, GstState target)

@@ -14,7 +14,7 @@
 /* A piece of audio, 40 ms: [640] samples. */
 #define PIECE 1280
 
-/* Continuous audio: the avatar listens while there is no speech. The source has a queue of 10 s,
+/* Continuous audio: the face is idle while there is no speech. The source has a queue of 10 s,
  * which an interruption empties. */
 #define SPEECH                                                                                      \
   "appsrc name=speech format=time block=true max-bytes=320000 caps=audio/x-raw,format=" FORMAT      \

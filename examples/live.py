@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A live avatar for a voice agent: speaks raw audio that arrives in pieces, listens while there is
+"""A live avatar for a voice agent: speaks raw audio that arrives in pieces, is idle while there is
 none, changes the prompt and can be interrupted.
 
     live.py PCM PORTRAIT OUT.mkv

@@ -5,8 +5,8 @@
  * @short_description: makes a talking video from speech and a portrait
  *
  * Contains avataraudioenc, avatardenoise and avatarvaedecode, and what connects them. Audio of any
- * format enters at "audio_sink". The video leaves at "video", and the same audio, unchanged, at
- * "audio". The pad "audio" may stay unlinked.
+ * format enters at "audio_sink". The video leaves at "video", and the same audio at "audio",
+ * unchanged unless #GstAvatarBin:continuous is set. The pad "audio" may stay unlinked.
  *
  * Every video frame has the PTS of the audio that it was made from. Audio leaves together with the
  * video of its time: a buffer is pushed once the frame in which it begins is pushed. Sinks without

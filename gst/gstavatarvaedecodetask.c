@@ -352,7 +352,7 @@ create_decoder (GstAvatarVaeDecode *self, const GstAvatarLatentInfo *latent,
 /* Bounds the queues. The queue of frames holds those of a tile, which are shown while the next one
  * is decoded. In a live pipeline a queue of latents that come a window at a time would only add to
  * the delay of a decoder that is too slow: the denoiser computes the next window meanwhile, and
- * sees at once that it has to wait. */
+ * finds at once that it has to wait. */
 static void
 bound_queues (GstAvatarVaeDecode *self)
 {

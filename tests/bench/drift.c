@@ -2,9 +2,9 @@
 /* Measures how the quality of a long stream changes: audio encoder, denoiser in stream mode and
  * decoder, through the public interface only. The video is measured as it is decoded and not
  * stored.
- *   drift [OPTIONS] WINDOW/OVERLAP/STEPS/CONTINUATION...
+ *   bench-drift [OPTIONS] WINDOW/OVERLAP/STEPS/CONTINUATION...
  * Prints a table with one row for each configuration, such as 9/2/4/corrected. Columns and the
- * results are in docs/measurements/live.md; drift --help lists the options. */
+ * results are in docs/measurements/live.md; bench-drift --help lists the options. */
 #include "tests/correlation.h"
 #include "tests/mouth.h"
 

@@ -634,7 +634,7 @@ live_start (Live *live)
   gst_element_set_state (live->pipeline, GST_STATE_PLAYING);
 }
 
-/* Lets the mixer run until @time. */
+/* Lets the timeline run until @time. */
 static void
 live_run (Live *live, GstClockTime time)
 {

@@ -215,7 +215,7 @@ count_actions (Live *live, const gchar *action)
   return n;
 }
 
-/* A machine that is fast enough sees no difference between the policies. */
+/* On a machine that is fast enough, the policies have no effect. */
 GST_START_TEST (test_in_time)
 {
   static const gchar *const policies[] = { "block", "adapt", "hold" };

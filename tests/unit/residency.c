@@ -457,7 +457,7 @@ units_clear (Units *u)
   g_bytes_unref (u->bytes);
 }
 
-/* With four slots every unit is on its way before it is needed, also where the second branch of
+/* With four slots every group is copied before it is needed, also where the second branch of
  * guidance begins in the middle. */
 static void
 test_in_time (Fixture *f, gconstpointer data)
@@ -477,7 +477,7 @@ test_in_time (Fixture *f, gconstpointer data)
   units_clear (&u);
 }
 
-/* After an error a unit is released while it is still uploaded. ThreadSanitizer reports it if the
+/* After an error a group is released while it is still uploaded. ThreadSanitizer reports it if the
  * release changes what the upload uses. */
 static void
 test_released_early (Fixture *f, gconstpointer data)
