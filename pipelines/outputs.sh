@@ -8,7 +8,7 @@
 # video. The array inputs has the files that must not be overwritten.
 choose_output () # NAME VALUE
 {
-  local input_file
+  local input_file segment
   prefix=() pads=(video audio)
   case $2 in
     rtmp://* | rtmps://*)
@@ -25,8 +25,10 @@ choose_output () # NAME VALUE
       mkdir -p -- "$2" || die "folder '$2' cannot be made"
       [ -w "$2" ] || die "folder '$2' cannot be written (permissions)"
       prefix=(h264parse name=video)
+      segment=$(plain_path "$2") # a format of printf
+      segment=${segment//%/%%}segment%05d.ts
       mux=(hlssink2 name=mux target-duration=2 max-files=10 playlist-length=5
-        "location=$(gst_quote "$(plain_path "$2")segment%05d.ts")"
+        "location=$(gst_quote "$segment")"
         "playlist-location=$(gst_quote "$(plain_path "$2")playlist.m3u8")")
       ;;
     *.mp4 | *.mkv)

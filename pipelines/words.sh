@@ -44,9 +44,10 @@ print_command ()
   printf '\n'
 }
 
+# Takes no leading zeros, with which the shell and GStreamer read octal numbers.
 whole_number () # OPTION VALUE LOWEST HIGHEST
 {
-  [[ $2 =~ ^[0-9]{1,18}$ ]] && [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] ||
+  [[ $2 =~ ^(0|[1-9][0-9]{0,17})$ ]] && [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] ||
     die "$1 is '$2', expected a whole number from $3 to $4"
 }
 
@@ -112,4 +113,5 @@ read_address () # NAME URL
   [[ $2 =~ ^[a-z]+://(\[[0-9A-Fa-f:]+\]|[^/:?]*):([0-9]{1,5})(/|\?.*)?$ ]] ||
     die "$1 is '$2', expected ${2%%:*}://HOST:PORT"
   host=${BASH_REMATCH[1]//[\[\]]/} port=${BASH_REMATCH[2]}
+  whole_number "the port of $1" "$port" 1 65535
 }
