@@ -157,6 +157,18 @@ end_with (Live *self, const char *name)
   return TRUE;
 }
 
+/* Calls on_time_over once. A timeout counts 32 bits of milliseconds, which is too short. */
+static void
+end_after (Live *self, double seconds)
+{
+  g_autoptr (GSource) timer = g_timeout_source_new (0);
+
+  g_source_set_ready_time (timer,
+      g_get_monotonic_time () + (gint64) (MIN (seconds, 1e12) * G_TIME_SPAN_SECOND));
+  g_source_set_callback (timer, on_time_over, self, NULL);
+  g_source_attach (timer, NULL);
+}
+
 static int
 play (Live *self, double seconds)
 {
@@ -167,7 +179,7 @@ play (Live *self, double seconds)
   g_unix_signal_add (SIGINT, on_signal, self);
   g_unix_signal_add (SIGTERM, on_signal, self);
   if (seconds > 0)
-    g_timeout_add (seconds * 1000, on_time_over, self);
+    end_after (self, seconds);
   if (gst_element_set_state (self->pipeline, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE)
     self->failed = TRUE;
   /* An element that could not start has posted the reason, which the loop shows before it ends. */
