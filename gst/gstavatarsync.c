@@ -211,9 +211,10 @@ silence_samples (GstAvatarSync *self, GstBuffer *buffer, gsize first, gsize end)
   sample = GST_AUDIO_INFO_BPS (&self->info);
   if (GST_AUDIO_INFO_LAYOUT (&self->info) == GST_AUDIO_LAYOUT_INTERLEAVED)
     sample *= GST_AUDIO_INFO_CHANNELS (&self->info);
-  for (gint i = 0; i < audio.n_planes; i++)
+  end = MIN (end, audio.n_samples); /* a GstAudioMeta may tell fewer than fit */
+  for (gint i = 0; i < audio.n_planes && first < end; i++)
     gst_audio_format_info_fill_silence (self->info.finfo,
-        (guint8 *) audio.planes[i] + first * sample, (MIN (end, audio.n_samples) - first) * sample);
+        (guint8 *) audio.planes[i] + first * sample, (end - first) * sample);
   gst_audio_buffer_unmap (&audio);
   return buffer;
 }

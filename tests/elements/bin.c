@@ -3,6 +3,7 @@
  * with the video of its time, and the properties of its stages. */
 #include "support.h"
 
+#include <gst/audio/audio.h>
 #include <gst/check/gsttestclock.h>
 #include <string.h>
 
@@ -583,6 +584,39 @@ GST_START_TEST (test_clear)
 }
 GST_END_TEST;
 
+/* Says that a buffer has fewer samples than fit into it. */
+static GstPadProbeReturn
+shorten_audio (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  GstAudioInfo audio;
+
+  info->data = gst_buffer_make_writable (GST_PAD_PROBE_INFO_BUFFER (info));
+  gst_audio_info_set_format (&audio, GST_AUDIO_FORMAT_U24LE, 44100, 1, NULL);
+  gst_buffer_add_audio_meta (info->data, &audio, 100, NULL);
+  return GST_PAD_PROBE_OK;
+}
+
+/* Silence that would begin after the last sample of a buffer changes nothing. */
+GST_START_TEST (test_clear_short)
+{
+  GstElement *pipeline = pipeline_new (
+      "audiotestsrc samplesperbuffer=1764 num-buffers=9 ! audio/x-raw,format=U24LE,rate=44100 ! " STREAM_BIN
+          VIDEO " ! fakesink avatar.audio ! fakesink name=sink",
+      TRUE);
+  GstElement *sync = get_child (pipeline, "sync");
+  g_autoptr (GstPad) video = gst_element_get_static_pad (sync, "video_sink");
+  g_autoptr (GstPad) audio = gst_element_get_static_pad (sync, "audio_sink");
+  g_autoptr (Run) run = NULL;
+
+  gst_pad_add_probe (audio, GST_PAD_PROBE_TYPE_BUFFER, shorten_audio, NULL, NULL);
+  gst_pad_add_probe (audio, GST_PAD_PROBE_TYPE_BUFFER, clear_once, video, NULL);
+  run = run_play (pipeline, NULL, NULL);
+  g_assert_no_error (run->error);
+  gst_object_unref (sync);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
 /* A pipeline whose clock the test moves, with continuous audio from a pad of the test. */
 typedef struct
 {
@@ -758,6 +792,7 @@ bin_suite (void)
   tcase_add_test (tc, test_send_event);
   tcase_add_test (tc, test_latency);
   tcase_add_test (tc, test_clear);
+  tcase_add_test (tc, test_clear_short);
   tcase_add_test (tc, test_continuous);
   return suite;
 }
