@@ -12,8 +12,9 @@
 
 #define GST_CAT_DEFAULT avatar_vae_decode_debug
 
-/* Longer gaps are not filled with frames. */
+/* Gaps that are longer or need more frames, since caps may tell any rate, are not filled. */
 #define MAX_GAP (60 * GST_SECOND)
+#define MAX_GAP_FRAMES 15000
 
 static GstClockTime
 frames_to_time (GstAvatarVaeDecode *self, guint64 frames)
@@ -585,7 +586,7 @@ bridges_gap (GstAvatarVaeDecode *self, GstClockTime pts, GstClockTime duration)
 {
   GstClockTime end = self->base + frames_to_time (self, self->frames_wanted);
 
-  return self->groups && duration <= MAX_GAP
+  return self->groups && duration <= MAX_GAP && duration < frames_to_time (self, MAX_GAP_FRAMES)
       && ABS (GST_CLOCK_DIFF (end, pts)) < (GstClockTimeDiff) frames_to_time (self, 1);
 }
 

@@ -343,6 +343,29 @@ GST_START_TEST (test_gap_ends)
 }
 GST_END_TEST;
 
+/* Caps with a rate of one frame each nanosecond do not make a gap endless. */
+GST_START_TEST (test_gap_rate)
+{
+  GstHarness *h = gst_harness_new_parse ("avatarvaedecode tiling=stream");
+  g_autoptr (GstCaps) caps = gst_caps_from_string (LATENT_CAPS);
+  GstBuffer *latent = gst_buffer_new_wrapped (g_new0 (gfloat, 16 * 8 * 8), 16 * 8 * 8 * 4);
+
+  caps = gst_caps_make_writable (caps);
+  gst_caps_set_simple (caps, "framerate", GST_TYPE_FRACTION, 250000000, 1, NULL);
+  gst_harness_set_drop_buffers (h, TRUE);
+  gst_harness_set_src_caps (h, g_steal_pointer (&caps));
+  GST_BUFFER_PTS (latent) = 0;
+  GST_BUFFER_FLAG_SET (latent, GST_BUFFER_FLAG_MARKER);
+  fail_unless_equals_int (gst_harness_push (h, latent), GST_FLOW_OK);
+  fail_unless (gst_harness_push_event (h, gst_event_new_gap (1, GST_SECOND)));
+  fail_unless (gst_harness_push_event (h, gst_event_new_eos ()));
+  while (!GST_PAD_IS_EOS (h->sinkpad) && gst_harness_buffers_received (h) < 20000)
+    g_usleep (1000);
+  fail_unless_equals_int (gst_harness_buffers_received (h), 1);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* After lost latents, the first one gives one frame, the last of those that it represents. The
  * frames of later ones have the right times, and the stream is not divided again. */
 GST_START_TEST (test_lost)
@@ -487,6 +510,7 @@ vaestream_suite (void)
   tcase_add_test (tc, test_gap);
   tcase_add_test (tc, test_gaps);
   tcase_add_test (tc, test_gap_ends);
+  tcase_add_test (tc, test_gap_rate);
   tcase_add_test (tc, test_lost);
   tcase_add_test (tc, test_queries);
   tcase_add_test (tc, test_windows);
