@@ -46,8 +46,9 @@ struct _GstAvatarAudioEnc
   guint64 n_frames;        /* since the base of the clock */
   guint64 n_samples_total; /* since the start of the element */
   gboolean discont;
-  gboolean live;   /* upstream is live, so time stamps may jump for a while */
-  gboolean failed; /* an error has been posted */
+  gboolean interrupted; /* downstream was flushing when the stream ended */
+  gboolean live;        /* upstream is live, so time stamps may jump for a while */
+  gboolean failed;      /* an error has been posted */
   gboolean warned_clock, warned_mono;
   GstClockTime batch_time; /* computing time since the last report */
   guint batch_frames, n_batches;

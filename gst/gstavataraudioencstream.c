@@ -54,6 +54,7 @@ gst_avatar_audio_enc_restart (GstAvatarAudioEnc *self)
   GST_OBJECT_UNLOCK (self);
   self->n_frames = 0;
   self->discont = TRUE;
+  self->interrupted = FALSE;
   self->batch_frames = 0;
   self->batch_time = 0;
 }
@@ -289,9 +290,19 @@ gst_avatar_audio_enc_drain (GstAvatarAudioEnc *self)
   else
     ret = gst_avatar_report_failure (self, error, &self->failed);
   /* Not after a flush has begun: a reset would undo the cancel before FLUSH_STOP. */
-  if (ret != GST_FLOW_FLUSHING)
+  self->interrupted = ret == GST_FLOW_FLUSHING;
+  if (!self->interrupted)
     gst_avatar_audio_enc_restart (self);
   return ret;
+}
+
+/* Starts a new stream if the last one ended while downstream was flushing, and this element was
+ * not. */
+static void
+restart_interrupted (GstAvatarAudioEnc *self)
+{
+  if (self->interrupted)
+    gst_avatar_audio_enc_restart (self);
 }
 
 static gboolean
@@ -390,6 +401,7 @@ gst_avatar_audio_enc_take_buffer (GstAvatarAudioEnc *self, GstBuffer *buffer)
   GstMapInfo map;
   guint64 skip;
 
+  restart_interrupted (self);
   if (!gst_buffer_map (buffer, &map, GST_MAP_READ))
     return gst_avatar_report_failure (self,
         g_error_new (AVATAR_ERROR, AVATAR_ERROR_DATA,
@@ -411,6 +423,7 @@ gst_avatar_audio_enc_take_gap (GstAvatarAudioEnc *self, GstEvent *event)
   GError *error = NULL;
   guint64 n;
 
+  restart_interrupted (self);
   gst_event_parse_gap (event, &pts, &duration);
   if (duration > G_MAXINT64)
     duration = 0;

@@ -154,6 +154,40 @@ GST_START_TEST (test_flush)
 GST_END_TEST;
 
 /* NaN is silence, and counted. */
+/* A stream that ends while downstream flushes, and nothing else does, is lost. The next one is
+ * complete. */
+GST_START_TEST (test_flushing_downstream)
+{
+  GstHarness *h = harness_new (CAPS_S16);
+  g_autoptr (GstBus) bus = gst_bus_new ();
+  GstSegment segment;
+  guint n = 0;
+  GstBuffer *buffer;
+
+  gst_element_set_bus (h->element, bus);
+  fail_unless_equals_int (gst_harness_push (h, tone (0, 3200)), GST_FLOW_OK);
+  GST_OBJECT_LOCK (h->sinkpad);
+  GST_PAD_SET_FLUSHING (h->sinkpad);
+  GST_OBJECT_UNLOCK (h->sinkpad);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  GST_OBJECT_LOCK (h->sinkpad);
+  GST_PAD_UNSET_FLUSHING (h->sinkpad);
+  GST_OBJECT_UNLOCK (h->sinkpad);
+  fail_unless_equals_int (gst_harness_push (h, tone (0, 6400)), GST_FLOW_OK);
+  fail_unless (gst_harness_push_event (h, gst_event_new_eos ()));
+  while ((buffer = gst_harness_try_pull (h))) {
+    fail_unless_equals_uint64 (GST_BUFFER_PTS (buffer), n * 40 * GST_MSECOND);
+    gst_buffer_unref (buffer);
+    n++;
+  }
+  fail_unless_equals_int (n, 10);
+  fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR) == NULL);
+  gst_element_set_bus (h->element, NULL);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_bad_samples)
 {
   GstHarness *h = harness_new (CAPS_F32);
@@ -277,6 +311,7 @@ audioenc_suite (void)
   tcase_add_test (tc, test_gap);
   tcase_add_test (tc, test_jumps);
   tcase_add_test (tc, test_flush);
+  tcase_add_test (tc, test_flushing_downstream);
   tcase_add_test (tc, test_bad_samples);
   tcase_add_test (tc, test_renegotiation);
   tcase_add_test (tc, test_chained);
