@@ -134,7 +134,15 @@ flush_stop (GstAvatarDenoise *self)
     gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (gst_event_new_caps (caps)));
 }
 
-static gboolean
+static GstFlowReturn
+flow_of (gboolean done)
+{
+  return done ? GST_FLOW_OK : GST_FLOW_ERROR;
+}
+
+/* Returns the reason if the queue refuses an event: upstream fails if a sticky event is refused
+ * without one, and a queue is closed before the pad when the element stops. */
+static GstFlowReturn
 gst_avatar_denoise_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
@@ -145,29 +153,29 @@ gst_avatar_denoise_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
       ret = gst_pad_push_event (self->srcpad, event);
       stop_computing (self);
       gst_pad_pause_task (self->srcpad);
-      return ret;
+      return flow_of (ret);
     case GST_EVENT_FLUSH_STOP:
       ret = gst_pad_push_event (self->srcpad, event);
       flush_stop (self);
-      return ret;
+      return flow_of (ret);
     case GST_EVENT_SEGMENT:
       if (!check_segment (self, event)) {
         gst_event_unref (event);
-        return FALSE;
+        return GST_FLOW_ERROR;
       }
       gst_avatar_denoise_clear_arrive_segment (self, event);
       break;
     case GST_EVENT_CUSTOM_DOWNSTREAM:
     case GST_EVENT_CUSTOM_DOWNSTREAM_OOB:
       if (gst_avatar_clear_is (event))
-        return gst_avatar_denoise_clear_take_event (self, event);
+        return flow_of (gst_avatar_denoise_clear_take_event (self, event));
       break;
     default:
       break;
   }
   if (!GST_EVENT_IS_SERIALIZED (event))
-    return gst_pad_event_default (pad, parent, event);
-  return gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (event)) == GST_FLOW_OK;
+    return flow_of (gst_pad_event_default (pad, parent, event));
+  return gst_avatar_item_queue_push (&self->items, GST_MINI_OBJECT (event));
 }
 
 static gboolean
@@ -592,7 +600,8 @@ gst_avatar_denoise_init (GstAvatarDenoise *self)
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
   gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_chain));
-  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_sink_event));
+  gst_pad_set_event_full_function (self->sinkpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_denoise_sink_event));
   gst_pad_set_query_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_denoise_sink_query));
   gst_pad_set_iterate_internal_links_function (self->sinkpad,
       GST_DEBUG_FUNCPTR (gst_avatar_denoise_links));

@@ -187,7 +187,14 @@ flush_stop (GstAvatarVaeDecode *self)
     gst_avatar_item_queue_push (&self->latents, GST_MINI_OBJECT (gst_event_new_caps (caps)));
 }
 
-static gboolean
+static GstFlowReturn
+flow_of (gboolean done)
+{
+  return done ? GST_FLOW_OK : GST_FLOW_ERROR;
+}
+
+/* Returns the reason if the queue refuses an event, as in avatardenoise. */
+static GstFlowReturn
 gst_avatar_vae_decode_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {
   GstAvatarVaeDecode *self = GST_AVATAR_VAE_DECODE (parent);
@@ -199,17 +206,17 @@ gst_avatar_vae_decode_sink_event (GstPad *pad, GstObject *parent, GstEvent *even
       stop_computing (self);
       gst_pad_pause_task (self->srcpad);
       pause_computing (self);
-      return ret;
+      return flow_of (ret);
     case GST_EVENT_FLUSH_STOP:
       ret = gst_pad_push_event (self->srcpad, event);
       flush_stop (self);
-      return ret;
+      return flow_of (ret);
     default:
       break;
   }
   if (!GST_EVENT_IS_SERIALIZED (event))
-    return gst_pad_event_default (pad, parent, event);
-  return gst_avatar_item_queue_push (&self->latents, GST_MINI_OBJECT (event)) == GST_FLOW_OK;
+    return flow_of (gst_pad_event_default (pad, parent, event));
+  return gst_avatar_item_queue_push (&self->latents, GST_MINI_OBJECT (event));
 }
 
 static GstCaps *
@@ -575,7 +582,8 @@ gst_avatar_vae_decode_init (GstAvatarVaeDecode *self)
 
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
   gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_chain));
-  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_sink_event));
+  gst_pad_set_event_full_function (self->sinkpad,
+      GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_sink_event));
   gst_pad_set_query_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_avatar_vae_decode_sink_query));
   gst_element_add_pad (GST_ELEMENT (self), self->sinkpad);
 

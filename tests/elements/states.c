@@ -38,6 +38,30 @@ GST_START_TEST (test_up_down)
 }
 GST_END_TEST;
 
+/* A queue is closed before its pad, when the element stops. An event that it refuses then must be
+ * refused as flushing: as an error, it would end the source. */
+GST_START_TEST (test_event_at_a_closed_queue)
+{
+  static const gchar *const names[] = { "avatardenoise", "avatarvaedecode" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    GstElement *element = gst_element_factory_make (names[i], NULL);
+    g_autoptr (GstPad) pad = gst_element_get_static_pad (element, "sink");
+    GstPadEventFullFunction event = GST_PAD_EVENTFULLFUNC (pad);
+
+    fail_unless (event != NULL);
+    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_READY),
+        GST_STATE_CHANGE_SUCCESS);
+    fail_unless_equals_int (event (pad, GST_OBJECT (element),
+                                gst_event_new_tag (gst_tag_list_new_empty ())),
+        GST_FLOW_FLUSHING);
+    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_NULL),
+        GST_STATE_CHANGE_SUCCESS);
+    gst_object_unref (element);
+  }
+}
+GST_END_TEST;
+
 /* Stops or flushes at a step of the denoiser. */
 typedef struct
 {
@@ -256,6 +280,7 @@ states_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_up_down);
+  tcase_add_test (tc, test_event_at_a_closed_queue);
   tcase_add_test (tc, test_stop_while_computing);
   tcase_add_test (tc, test_flush_while_computing);
   tcase_add_test (tc, test_progress_of_a_cut_window);
