@@ -56,8 +56,11 @@ take_packet (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
 static void
 add_pad (GstElement *parsebin, GstPad *pad, Check *self)
 {
-  g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
-  const char *kind = caps ? gst_structure_get_name (gst_caps_get_structure (caps, 0)) : "";
+  /* A pad of a short file may come before its caps, so the current caps are not enough. */
+  g_autoptr (GstCaps) caps = gst_pad_query_caps (pad, NULL);
+  const char *kind = gst_caps_is_empty (caps) || gst_caps_is_any (caps)
+      ? ""
+      : gst_structure_get_name (gst_caps_get_structure (caps, 0));
   GstElement *fakesink = gst_element_factory_make ("fakesink", NULL);
   g_autoptr (GstPad) sink = gst_element_get_static_pad (fakesink, "sink");
 
