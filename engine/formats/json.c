@@ -23,17 +23,19 @@ typedef enum
   TEXT_TOO_DEEP,
   TEXT_BAD_CHARACTER,
   TEXT_BAD_ESCAPE,
+  TEXT_SECOND_VALUE,
 } TextKind;
 
-/* Checks the depth and the characters. json-glib also accepts comments and single quotes, which
- * could hide brackets from the check of the depth. Only characters of JSON are therefore allowed
- * outside strings. */
+/* Checks the depth, the characters, and that there is one value. json-glib also accepts comments
+ * and single quotes, which could hide brackets from the check of the depth. Only characters of JSON
+ * are therefore allowed outside strings. Of several lists or objects json-glib 1.6 reads the first
+ * one, and 1.10 aborts the process. */
 static TextKind
 check_text (const char *data, gsize length)
 {
   static const char allowed[] = " \t\r\n{}[]:,+-.0123456789eEtrufalsn";
   gboolean in_string = FALSE;
-  guint depth = 0;
+  guint depth = 0, n_values = 0;
 
   for (gsize i = 0; i < length; i++) {
     char c = data[i];
@@ -52,6 +54,8 @@ check_text (const char *data, gsize length)
       continue;
     else if (c == '\0' || !strchr (allowed, c))
       return TEXT_BAD_CHARACTER;
+    else if ((c == '{' || c == '[') && depth == 0 && ++n_values > 1)
+      return TEXT_SECOND_VALUE;
     else if ((c == '{' || c == '[') && ++depth > MAX_DEPTH)
       return TEXT_TOO_DEEP;
     else if ((c == '}' || c == ']') && depth > 0)
@@ -177,6 +181,9 @@ avatar_json_parse (const char *data, gsize length, const char *name, GError **er
           "%s: not valid JSON: a backslash in a string begins an invalid escape, or half of a "
           "surrogate pair",
           name);
+    else if (kind == TEXT_SECOND_VALUE)
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
+          "%s: not valid JSON: found another value after the JSON object, expected the end", name);
     else
       g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_FORMAT,
           "%s: not valid JSON: found a character outside of strings that is allowed only in strings; "

@@ -69,6 +69,8 @@ test_bad_tables (void)
 {
   refuse ("[]", 0, "expected a JSON object");
   refuse ("{\"a\":", 0, "not valid JSON");
+  refuse ("{}{}", 0, "found another value after the JSON object");
+  refuse ("{\"a\":{}} []", 0, "found another value after the JSON object");
   refuse ("{\"\xff\":1}", 0, "UTF-8");
   refuse ("{\"a\":3}", 0, "\"a\"");
   refuse (ONE ("\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]"), 9, "follow the last");
