@@ -15,8 +15,18 @@ AVATAR_PACKAGES=(build-essential meson ninja-build pkgconf libglib2.0-dev libjso
   libgdk-pixbuf-2.0-dev libjpeg-dev liblcms2-dev libdnnl-dev zlib1g-dev libgstreamer1.0-dev
   libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav)
-AVATAR_TEST_PACKAGES=(clang-14 clang-format-14 libclang-rt-14-dev libomp-14-dev ffmpeg iproute2
-  libnginx-mod-rtmp nginx python3)
+AVATAR_TEST_PACKAGES=(ffmpeg iproute2 libnginx-mod-rtmp nginx python3)
+# Debian 13 has no clang 14, by which the sources are formatted.
+case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
+  trixie)
+    AVATAR_CLANG=clang-19
+    AVATAR_TEST_PACKAGES+=(clang-19 libclang-rt-19-dev libomp-19-dev)
+    ;;
+  *)
+    AVATAR_CLANG=clang-14
+    AVATAR_TEST_PACKAGES+=(clang-14 clang-format-14 libclang-rt-14-dev libomp-14-dev)
+    ;;
+esac
 
 # avatar_install PACKAGE...: installs missing packages with apt-get, as root or with sudo.
 avatar_install ()
