@@ -13,10 +13,14 @@
 static gboolean
 is_cuda (const char *name)
 {
-  const char *index = g_str_has_prefix (name, "cuda:") ? name + strlen ("cuda:") : "";
-  gsize digits = strspn (index, "0123456789");
+  guint digits = 0;
 
-  return digits > 0 && digits < 6 && !index[digits];
+  if (!g_str_has_prefix (name, "cuda:"))
+    return FALSE;
+  name += strlen ("cuda:");
+  while (g_ascii_isdigit (name[digits]))
+    digits++;
+  return digits > 0 && digits < 6 && !name[digits];
 }
 
 static const AvatarBackend *
