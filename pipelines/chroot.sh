@@ -36,6 +36,7 @@ chroot_mirror ()
 {
   local codename
   for codename in "$1" bookworm trixie; do
+    # shellcheck disable=SC2016
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' \
       "Codename: $codename" 2>/dev/null | grep -E '^(https?|file|copy):'
   done | head -n 1
@@ -45,27 +46,31 @@ chroot_mirror ()
 # network settings.
 chroot_make ()
 {
-  local proxy='' mirror options=(--variant=minbase)
+  local proxy='' mirror
+  local -a debootstrap_options=(--variant=minbase)
   mirror=$(chroot_mirror "$2")
-  [[ $mirror != https:* ]] || options+=(--include=ca-certificates)
+  [[ $mirror != https:* ]] || debootstrap_options+=(--include=ca-certificates)
   eval "$(apt-config shell proxy Acquire::http::Proxy)"
-  http_proxy=${proxy:-${http_proxy:-}} debootstrap "${options[@]}" "$2" "$1" ${mirror:+"$mirror"} ||
+  http_proxy=${proxy:-${http_proxy:-}} debootstrap "${debootstrap_options[@]}" "$2" "$1" ${mirror:+"$mirror"} ||
     return 1
   cp -L /etc/hosts /etc/resolv.conf "$1/etc/" || return 1
   apt-config dump | grep -E '^Acquire::(https?|Check-|ForceIP|Retries)' \
     >"$1/etc/apt/apt.conf.d/99as-outside" || true
 }
 
-# chroot_run FOLDER COMMAND: runs it in /root, with a clean environment, /proc, terminals and shared
-# memory.
+# chroot_run FOLDER COMMAND: runs it in /root, with a clean environment, /proc, terminals, shared
+# memory, and the folder CHROOT_BIND of this machine, if it is set, at the same place. Mounts are in
+# a namespace that ends with the command, so that nobody removes a folder through them. The root is
+# a mount, as "ip netns" requires.
 chroot_run ()
 {
   # shellcheck disable=SC2016
-  unshare --mount --pid --fork --kill-child sh -c 'mount -t proc proc "$1/proc" &&
+  unshare --mount --pid --fork --kill-child sh -c 'mount --bind "$1" "$1" && mount -t proc proc "$1/proc" &&
     mount -t devpts -o newinstance,ptmxmode=0666 devpts "$1/dev/pts" &&
     mount -t tmpfs tmpfs "$1/dev/shm" &&
+    { [ -z "$3" ] || { mkdir -p "$1$3" && mount --bind -o ro "$3" "$1$3"; }; } &&
     exec chroot "$1" /usr/bin/env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin \
       ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
       ${no_proxy:+no_proxy="$no_proxy"} /bin/bash -c "cd /root && $2"' \
-    sh "$1" "$2"
+    sh "$1" "$2" "${CHROOT_BIND:-}"
 }
