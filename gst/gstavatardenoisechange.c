@@ -103,11 +103,11 @@ load_picture (GstAvatarDenoise *self, Change *change)
 }
 
 /* Limits the steps by the late policy, unless the denoiser has prepared fewer of them, which a
- * window then chooses. */
+ * window then chooses. A list of sigmas has as many values as there are steps. */
 static void
 limit_steps (GstAvatarDenoise *self, AvatarDenoiseSettings *settings)
 {
-  if (settings->min_steps == 0)
+  if (settings->min_steps == 0 && settings->n_sigmas == 0)
     settings->steps = gst_avatar_denoise_limit_steps (self, settings->steps);
 }
 

@@ -56,7 +56,12 @@ gst_avatar_denoise_limit_steps (GstAvatarDenoise *self, guint steps)
 guint
 gst_avatar_denoise_get_wanted_steps (GstAvatarDenoise *self)
 {
-  return self->active.steps >= 0 ? (guint) self->active.steps : self->client.engine->info->steps;
+  const GstAvatarDenoiseProps *active = &self->active;
+
+  if (active->steps >= 0)
+    return active->steps;
+  return active->sigma_values && active->sigma_values->len > 0 ? active->sigma_values->len
+                                                               : self->client.engine->info->steps;
 }
 
 guint

@@ -5,6 +5,7 @@
 #include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarenums.h"
 #include "gst/gstavatarloras.h"
+#include "gst/gstavatarsigmas.h"
 
 enum
 {
@@ -35,6 +36,7 @@ enum
   PROP_UPSTREAM_ROUNDING,
   PROP_EXACT_ROPE,
   PROP_LATE_POLICY,
+  PROP_SIGMAS,
   PROP_LAST,
 };
 
@@ -59,6 +61,7 @@ static const struct
   { PROP_IDLE_STEPS, "idle-steps" },
   { PROP_GUIDANCE_SCALE, "guidance-scale" },
   { PROP_FLOW_SHIFT, "flow-shift" },
+  { PROP_SIGMAS, "sigmas" },
   { PROP_SEED, "seed" },
   { PROP_MOTION_POSE, "motion-pose" },
   { PROP_MOTION_EXP, "motion-exp" },
@@ -361,6 +364,20 @@ install_sampling (GObjectClass *klass)
       "Shift of the noise schedule towards steps with much noise, above 0; 1 = no shift, -1 = the model's default" NEXT_WINDOW,
       100.0);
   /**
+   * GstAvatarDenoise:sigmas:
+   *
+   * Noise level of each denoising step, from 1 (noise) downwards, as the author of few-step weights
+   * gives them. The last step ends at 0, which is not part of the list. Excludes
+   * #GstAvatarDenoise:flow-shift, and sets #GstAvatarDenoise:steps unless that is set to the same
+   * number. Windows with another number of steps (#GstAvatarDenoise:idle-steps,
+   * #GstAvatarDenoise:late-policy) use levels interpolated from the list.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_SIGMAS, "sigmas", "Sigmas",
+      "Noise level of each step instead of steps and flow-shift: descending numbers, at most 1 and "
+      "above 0, separated by commas, such as 1,0.96,0.9,0.75; unset = from flow-shift" NEXT_WINDOW);
+  /**
    * GstAvatarDenoise:seed:
    *
    * Seed of the initial noise. Runs with the same seed and settings give the same video.
@@ -482,10 +499,12 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->face_box = g_strdup (props->face_box);
   copy->pinned_memory = g_strdup (props->pinned_memory);
   copy->lora = g_strdup (props->lora);
+  copy->sigmas = g_strdup (props->sigmas);
   copy->prompt_cache = g_strdup (props->prompt_cache);
   copy->noise = g_strdup (props->noise);
   copy->posterior_noise = g_strdup (props->posterior_noise);
   copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
+  copy->sigma_values = props->sigma_values ? g_array_ref (props->sigma_values) : NULL;
 }
 
 void
@@ -497,10 +516,12 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->face_box, g_free);
   g_clear_pointer (&props->pinned_memory, g_free);
   g_clear_pointer (&props->lora, g_free);
+  g_clear_pointer (&props->sigmas, g_free);
   g_clear_pointer (&props->prompt_cache, g_free);
   g_clear_pointer (&props->noise, g_free);
   g_clear_pointer (&props->posterior_noise, g_free);
   g_clear_pointer (&props->loras, g_array_unref);
+  g_clear_pointer (&props->sigma_values, g_array_unref);
 }
 
 static gchar **
@@ -517,6 +538,8 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->face_box;
     case PROP_LORA:
       return &props->lora;
+    case PROP_SIGMAS:
+      return &props->sigmas;
     case PROP_PROMPT_CACHE:
       return &props->prompt_cache;
     case PROP_PINNED_MEMORY:
@@ -570,16 +593,26 @@ enum_of (GstAvatarDenoiseProps *props, guint id)
   }
 }
 
+/* Parses the string @id, if it is a list. gst_avatar_denoise_props_check() reports errors. */
+static void
+parse_list (GstAvatarDenoiseProps *props, guint id)
+{
+  if (id == PROP_LORA) {
+    g_clear_pointer (&props->loras, g_array_unref);
+    props->loras = gst_avatar_loras_parse (props->lora, NULL);
+  } else if (id == PROP_SIGMAS) {
+    g_clear_pointer (&props->sigma_values, g_array_unref);
+    props->sigma_values = gst_avatar_sigmas_parse (props->sigmas, NULL);
+  }
+}
+
 gboolean
 gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GValue *value)
 {
   if (string_of (props, id)) {
     g_free (*string_of (props, id));
     *string_of (props, id) = g_value_dup_string (value);
-    if (id == PROP_LORA) { /* gst_avatar_denoise_props_check() reports errors */
-      g_clear_pointer (&props->loras, g_array_unref);
-      props->loras = gst_avatar_loras_parse (props->lora, NULL);
-    }
+    parse_list (props, id);
     return TRUE;
   }
   if (double_of (props, id)) {

@@ -10,11 +10,12 @@ G_BEGIN_DECLS
 /* Values of the properties; -1 or 0 is the model's default if the blurb says so. */
 typedef struct
 {
-  gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora;
+  gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora, *sigmas;
   gchar *prompt_cache;
   gchar *noise, *posterior_noise;
   gboolean upstream_rounding, exact_rope;
-  GArray *loras; /* AvatarLoraSetting: @lora, parsed */
+  GArray *loras;        /* AvatarLoraSetting: @lora, parsed */
+  GArray *sigma_values; /* gdouble: @sigmas, parsed */
   gint steps;
   guint idle_steps;
   gdouble guidance_scale, flow_shift;

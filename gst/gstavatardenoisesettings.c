@@ -3,10 +3,29 @@
 #include "gst/gstavatardenoiseprops.h"
 #include "gst/gstavatarenums.h"
 #include "gst/gstavatarloras.h"
+#include "gst/gstavatarsigmas.h"
 
 /* Largest number of steps up to which all smaller ones are prepared for the late policy. For the
  * released model a step has 6 MB of modulation and text. */
 #define MAX_PREPARED_STEPS 16
+
+/* Sets steps and noise levels. */
+static void
+apply_schedule (const GstAvatarDenoiseProps *props, AvatarDenoiseSettings *settings)
+{
+  if (props->sigma_values && props->sigma_values->len > 0) {
+    settings->sigmas = (const gdouble *) props->sigma_values->data;
+    settings->steps = settings->n_sigmas = props->sigma_values->len;
+  }
+  if (props->steps >= 0)
+    settings->steps = props->steps;
+  settings->idle_steps = props->idle_steps;
+  if (props->late_policy == GST_AVATAR_LATE_ADAPT && settings->steps <= MAX_PREPARED_STEPS
+      && settings->mode != AVATAR_DENOISE_MODE_CLIP)
+    settings->min_steps = 1;
+  if (props->flow_shift >= 0.0)
+    settings->flow_shift = props->flow_shift;
+}
 
 void
 gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
@@ -19,16 +38,9 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   if (props->negative_prompt)
     settings->negative_prompt = props->negative_prompt;
   settings->prompt_cache_dir = props->prompt_cache;
-  if (props->steps >= 0)
-    settings->steps = props->steps;
-  settings->idle_steps = props->idle_steps;
-  if (props->late_policy == GST_AVATAR_LATE_ADAPT && settings->steps <= MAX_PREPARED_STEPS
-      && settings->mode != AVATAR_DENOISE_MODE_CLIP)
-    settings->min_steps = 1;
+  apply_schedule (props, settings);
   if (props->guidance_scale >= 0.0)
     settings->guidance_scale = props->guidance_scale;
-  if (props->flow_shift >= 0.0)
-    settings->flow_shift = props->flow_shift;
   if (props->seed >= 0)
     settings->seed = props->seed;
   if (props->window_latents > 0)
@@ -66,10 +78,17 @@ gboolean
 gst_avatar_denoise_props_check (const GstAvatarDenoiseProps *props, GError **error)
 {
   g_autoptr (GArray) loras = gst_avatar_loras_parse (props->lora, error);
+  g_autoptr (GArray) sigmas = loras ? gst_avatar_sigmas_parse (props->sigmas, error) : NULL;
   guint64 pinned;
 
-  if (!loras)
+  if (!loras || !sigmas)
     return FALSE;
+  if (sigmas->len > 0 && props->flow_shift >= 0.0) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "found sigmas and a flow-shift of %g, which exclude each other; leave out one of them",
+        props->flow_shift);
+    return FALSE;
+  }
   if (props->steps == 0) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "steps is 0: expected at least 1, or -1 for the model's default");

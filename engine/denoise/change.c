@@ -71,6 +71,7 @@ free_replaced (Saved *old, const AvatarDenoiser *self)
 
   free_unless (old->settings.prompt, self->settings.prompt);
   free_unless (old->settings.negative_prompt, self->settings.negative_prompt);
+  free_unless (old->settings.sigmas, self->settings.sigmas);
   for (guint i = 0; i < 2; i++) {
     const AvatarText *text = &was->conditions.text[i], *current = &is->conditions.text[i];
 
@@ -112,6 +113,13 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
   return FALSE;
 }
 
+static gboolean
+have_same_sigmas (const AvatarDenoiseSettings *a, const AvatarDenoiseSettings *b)
+{
+  return a->n_sigmas == b->n_sigmas
+      && (a->n_sigmas == 0 || memcmp (a->sigmas, b->sigmas, a->n_sigmas * sizeof *a->sigmas) == 0);
+}
+
 /* Returns the parts that depend on what differs between the settings of @self and @s. @loras: new
  * LoRAs; unset if the present ones stay */
 static Recompute
@@ -132,7 +140,7 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
       || s->min_steps != now->min_steps || guided != was_guided;
   a.step_conditioning = a.memory || s->motion_pose != now->motion_pose
       || s->motion_exp != now->motion_exp || s->flow_shift != now->flow_shift
-      || s->guidance_scale != now->guidance_scale;
+      || s->guidance_scale != now->guidance_scale || !have_same_sigmas (s, now);
   return a;
 }
 
@@ -146,6 +154,8 @@ set_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   self->settings.min_steps = s->min_steps;
   self->settings.guidance_scale = s->guidance_scale;
   self->settings.flow_shift = s->flow_shift;
+  self->settings.sigmas = g_memdup2 (s->sigmas, s->n_sigmas * sizeof *s->sigmas);
+  self->settings.n_sigmas = s->n_sigmas;
   self->settings.seed = s->seed;
   self->settings.motion_pose = s->motion_pose;
   self->settings.motion_exp = s->motion_exp;

@@ -16,6 +16,17 @@ avatar_sigma (guint i, guint steps, double shift)
   return shift * u / (1. + (shift - 1.) * u);
 }
 
+double
+avatar_sigma_listed (const double *sigmas, guint n, guint i, guint steps)
+{
+  guint64 position = (guint64) i * n;
+  guint k = position / steps;
+  double part = (double) (position % steps) / steps;
+  double left = k < n ? sigmas[k] : 0, right = k + 1 < n ? sigmas[k + 1] : 0;
+
+  return part > 0 ? left + part * (right - left) : left;
+}
+
 AvatarGuidance
 avatar_guidance (guint i, guint steps, double guidance_scale)
 {

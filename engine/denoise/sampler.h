@@ -10,6 +10,10 @@ G_BEGIN_DECLS
 /* Returns sigma_i of flow matching with @shift, i = 0 .. @steps (docs/dev/spec/denoise.md 4.7). */
 double avatar_sigma (guint i, guint steps, double shift);
 
+/* Returns sigma of step @i, 0 .. @steps, from a list for @n steps, which 0 follows: the value at
+ * i n / steps of the list, interpolated linearly, which is sigmas[i] if @steps is @n. */
+double avatar_sigma_listed (const double *sigmas, guint n, guint i, guint steps);
+
 /**
  * AvatarGuidance: guidance of one step in upstream's two phases (docs/dev/spec/denoise.md 4.9)
  * @scale: guidance scale

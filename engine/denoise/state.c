@@ -36,6 +36,37 @@ check_strengths (const AvatarDenoiseSettings *s, GError **error)
   return TRUE;
 }
 
+/* Checks the schedule that the settings list, if they have one. */
+static gboolean
+check_sigmas (const AvatarDenoiseSettings *s, const AvatarModelInfo *info, GError **error)
+{
+  if (s->n_sigmas == 0)
+    return TRUE;
+  if (s->n_sigmas != s->steps || !s->sigmas) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "sigmas has %u values, but steps is %u; expected one sigma for each step, without the 0 that "
+        "follows the last one",
+        s->sigmas ? s->n_sigmas : 0, s->steps);
+    return FALSE;
+  }
+  if (s->flow_shift != info->flow_shift) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "found sigmas and a flow-shift of %g, which exclude each other; leave out one of them",
+        s->flow_shift);
+    return FALSE;
+  }
+  for (guint i = 0; i < s->n_sigmas; i++)
+    if (!(s->sigmas[i] > 0 && s->sigmas[i] <= (i ? s->sigmas[i - 1] : 1))
+        || (i && s->sigmas[i] == s->sigmas[i - 1])) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+          "sigma %u of %u is %g; expected values above 0 and at most 1, each less than the one before "
+          "it",
+          i + 1, s->n_sigmas, s->sigmas[i]);
+      return FALSE;
+    }
+  return TRUE;
+}
+
 gboolean
 avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
 {
@@ -79,7 +110,7 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "guidance-scale is %g; 0 to 100 are possible (1 or less: no guidance)", s->guidance_scale);
   else
-    return check_strengths (s, error);
+    return check_strengths (s, error) && check_sigmas (s, info, error);
   return FALSE;
 }
 
@@ -155,6 +186,8 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.fps = avatar_model_get_info (self->model)->fps;
   self->window.guidance_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
+  self->window.sigmas = s->sigmas;
+  self->window.n_sigmas = s->n_sigmas;
   self->window.upstream_rounding = s->upstream_rounding;
   set_steps (self);
   self->window.step_cache_mode = s->step_cache;
@@ -173,6 +206,7 @@ copy_settings (AvatarDenoiseSettings *to, const AvatarDenoiseSettings *from)
   to->prompt = g_strdup (from->prompt);
   to->negative_prompt = g_strdup (from->negative_prompt);
   to->prompt_cache_dir = g_strdup (from->prompt_cache_dir);
+  to->sigmas = g_memdup2 (from->sigmas, from->n_sigmas * sizeof *from->sigmas);
   to->loras = NULL;
   to->n_loras = 0;
   to->text_states = NULL;
@@ -292,6 +326,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_free ((char *) self->settings.prompt);
   g_free ((char *) self->settings.negative_prompt);
   g_free ((char *) self->settings.prompt_cache_dir);
+  g_free ((double *) self->settings.sigmas);
   avatar_device_unref (self->device);
   avatar_model_unref (self->model);
   g_free (self);

@@ -16,6 +16,11 @@ is_guided (const AvatarWindow *self)
 double
 avatar_window_sigma (const AvatarWindow *self, guint i)
 {
+  if (self->n_sigmas > 0) {
+    double sigma = avatar_sigma_listed (self->sigmas, self->n_sigmas, i, self->steps);
+
+    return self->upstream_rounding ? (float) sigma : sigma;
+  }
   return self->upstream_rounding ? avatar_upstream_sigma (i, self->steps, self->flow_shift)
                                  : avatar_sigma (i, self->steps, self->flow_shift);
 }

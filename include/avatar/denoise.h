@@ -257,6 +257,11 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @min_steps: smallest number of steps that avatar_denoiser_use_steps() may choose, at most @steps;
  *   0: @steps. The host has memory for all numbers from @min_steps to @steps, which are prepared at
  *   once
+ * @sigmas: (nullable) (array length=n_sigmas): noise level of each step, descending, above 0 to 1,
+ *   to use instead of those of @flow_shift, which must then be the model's default. 0 follows the
+ *   last step. A window with n steps, a number other than @steps, uses the values at i @steps / n
+ *   of the list, i = 0 .. n - 1, interpolated linearly
+ * @n_sigmas: number of @sigmas; 0, or @steps
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -297,8 +302,10 @@ struct _AvatarDenoiseSettings
   guint idle_steps;
   AvatarContinuation continuation;
   guint min_steps;
+  const double *sigmas;
+  guint n_sigmas;
   /*< private >*/
-  gpointer _reserved[15];
+  gpointer _reserved[13];
 };
 
 /**
@@ -381,11 +388,11 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * avatar_denoiser_change:
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
- *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, flow_shift, seed, motion_pose,
- *   motion_exp, face_box, loras with n_loras. A different size, mode, window_latents, overlap,
- *   continuation, step_cache, precision, weight_format, upstream_rounding or exact_rope is an
- *   error. Other fields are ignored, and so are prompts if the denoiser has text_states. Nothing of
- *   it is kept
+ *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, flow_shift, sigmas with
+ *   n_sigmas, seed, motion_pose, motion_exp, face_box, loras with n_loras. A different size, mode,
+ *   window_latents, overlap, continuation, step_cache, precision, weight_format, upstream_rounding
+ *   or exact_rope is an error. Other fields are ignored, and so are prompts if the denoiser has
+ *   text_states. Nothing of it is kept
  * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED, or the errors of a LoRA file

@@ -222,6 +222,12 @@ set_steps (GstElement *denoise, Plan *plan)
 }
 
 static void
+set_sigmas (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "sigmas", "1,0.4", NULL);
+}
+
+static void
 set_face (GstElement *denoise, Plan *plan)
 {
   g_object_set (denoise, "face-box", "0,0,128,128", NULL);
@@ -265,8 +271,8 @@ static const struct
   SetFunc set;
   const gchar *field; /* that is told */
 } changes[] = { { set_seed, "seed" }, { set_prompt, "prompt" }, { set_motion, "motion-exp" },
-  { set_guidance, "guidance-scale" }, { set_steps, "steps" }, { set_face, "face-box" },
-  { set_reference, "reference" }, { set_lora, "lora" } };
+  { set_guidance, "guidance-scale" }, { set_steps, "steps" }, { set_sigmas, "sigmas" },
+  { set_face, "face-box" }, { set_reference, "reference" }, { set_lora, "lora" } };
 
 static void
 expect_told (const Plan *plan, guint window, GstClockTime timestamp, const gchar *field)

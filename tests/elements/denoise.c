@@ -44,6 +44,44 @@ GST_START_TEST (test_seed)
 }
 GST_END_TEST;
 
+/* The latents with @settings. */
+static Run *
+run_with_sigmas (const gchar *settings)
+{
+  g_autofree gchar *launch
+      = g_strconcat (AUDIO (5) " ! avatardenoise name=denoise ", settings, LATENTS, NULL);
+
+  return run_pipeline (launch, TRUE);
+}
+
+/* The levels of four steps with shift 3, and errors before the first latent. */
+GST_START_TEST (test_sigmas)
+{
+  static const gchar *const wrong[][2] = { { "sigmas=1,0.5,0.5", "sigma 3 of 3" },
+    { "sigmas=1,0.5,0", "sigma 3 of 3" }, { "sigmas=1,half", "entry 2" },
+    { "sigmas=1,0.5 steps=3", "2 values" }, { "sigmas=1,0.5 flow-shift=3", "exclude each other" } };
+  g_autoptr (Run) shift = run_with_sigmas ("steps=4 flow-shift=3");
+  g_autoptr (Run) list = run_with_sigmas ("sigmas=\"1, 0.9, 0.75, 0.5\"");
+  g_autoptr (Run) other = run_with_sigmas ("sigmas=1,0.95,0.75,0.5 steps=4");
+
+  g_assert_no_error (list->error);
+  g_assert_no_error (other->error);
+  fail_unless (shift->bytes->len > 0 && shift->bytes->len == list->bytes->len);
+  for (guint i = 0; i < list->bytes->len / sizeof (gfloat); i++)
+    g_assert_cmpfloat_with_epsilon (((gfloat *) list->bytes->data)[i],
+        ((gfloat *) shift->bytes->data)[i], 1e-3);
+  fail_if (memcmp (list->bytes->data, other->bytes->data, list->bytes->len) == 0);
+  for (guint i = 0; i < G_N_ELEMENTS (wrong); i++) {
+    g_autoptr (Run) run = run_with_sigmas (wrong[i][0]);
+
+    fail_unless (g_error_matches (run->error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS));
+    fail_unless (strstr (run->error->message, wrong[i][1]), "%s", run->error->message);
+    fail_unless_equals_int (run->n_errors, 1);
+    fail_unless_equals_int (run->n_buffers, 0);
+  }
+}
+GST_END_TEST;
+
 /* The element passes the property on: windows after the first one differ. */
 GST_START_TEST (test_continuation)
 {
@@ -519,6 +557,7 @@ denoise_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_counts);
   tcase_add_test (tc, test_seed);
+  tcase_add_test (tc, test_sigmas);
   tcase_add_test (tc, test_continuation);
   tcase_add_test (tc, test_noise);
   tcase_add_test (tc, test_offsets);
