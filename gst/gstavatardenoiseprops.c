@@ -37,6 +37,7 @@ enum
   PROP_EXACT_ROPE,
   PROP_LATE_POLICY,
   PROP_SIGMAS,
+  PROP_GUIDANCE_BORDER,
   PROP_LAST,
 };
 
@@ -60,6 +61,7 @@ static const struct
   { PROP_STEPS, "steps" },
   { PROP_IDLE_STEPS, "idle-steps" },
   { PROP_GUIDANCE_SCALE, "guidance-scale" },
+  { PROP_GUIDANCE_BORDER, "guidance-border" },
   { PROP_FLOW_SHIFT, "flow-shift" },
   { PROP_SIGMAS, "sigmas" },
   { PROP_SEED, "seed" },
@@ -345,7 +347,11 @@ install_sampling (GObjectClass *klass)
   /**
    * GstAvatarDenoise:guidance-scale:
    *
-   * Strength of classifier-free guidance.
+   * Strength of classifier-free guidance. Up to 1, each step has one forward of the transformer,
+   * with the prompt, the audio and the whole face mask; weights that were distilled with guidance
+   * need it so. Above 1, a second forward without audio is the base, in two phases: first with
+   * #GstAvatarDenoise:negative-prompt and the face mask at 0.6, then with the prompt and the whole
+   * mask. #GstAvatarDenoise:guidance-border is between them.
    *
    * Since: 0.1
    */
@@ -353,6 +359,21 @@ install_sampling (GObjectClass *klass)
       "Strength of classifier-free guidance, which doubles the computation; <= 1 = off, -1 = the "
       "model's default" NEXT_WINDOW,
       100.0);
+  /**
+   * GstAvatarDenoise:guidance-border:
+   *
+   * Noise level (sigma) between the two phases of #GstAvatarDenoise:guidance-scale: steps above it
+   * belong to the first one. By default the first phase has 10 steps, as in HunyuanVideo-Avatar,
+   * whatever their number: with 10 or fewer the second one never comes. 0.955 is the same at
+   * 50 steps with #GstAvatarDenoise:flow-shift 5, whose steps 9 and 10 are at 0.958 and 0.952, and
+   * gives the first phase 2 of 8 steps.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_GUIDANCE_BORDER, "guidance-border", "Guidance border",
+      "Noise level (sigma) above which guidance uses the negative prompt, below it audio only; 0.955 "
+      "corresponds to 10 of 50 steps; 1 = audio only, -1 or 0 = the first 10 steps" NEXT_WINDOW,
+      1.0);
   /**
    * GstAvatarDenoise:flow-shift:
    *
@@ -484,44 +505,9 @@ gst_avatar_denoise_props_init (GstAvatarDenoiseProps *props)
 {
   props->steps = -1;
   props->seed = -1;
-  props->guidance_scale = props->flow_shift = -1.0;
+  props->guidance_scale = props->guidance_border = props->flow_shift = -1.0;
   props->motion_pose = props->motion_exp = props->cache_threshold = -1.0;
   props->pinned_memory = g_strdup (DEFAULT_PINNED_MEMORY);
-}
-
-void
-gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoiseProps *props)
-{
-  *copy = *props;
-  copy->reference = g_strdup (props->reference);
-  copy->prompt = g_strdup (props->prompt);
-  copy->negative_prompt = g_strdup (props->negative_prompt);
-  copy->face_box = g_strdup (props->face_box);
-  copy->pinned_memory = g_strdup (props->pinned_memory);
-  copy->lora = g_strdup (props->lora);
-  copy->sigmas = g_strdup (props->sigmas);
-  copy->prompt_cache = g_strdup (props->prompt_cache);
-  copy->noise = g_strdup (props->noise);
-  copy->posterior_noise = g_strdup (props->posterior_noise);
-  copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
-  copy->sigma_values = props->sigma_values ? g_array_ref (props->sigma_values) : NULL;
-}
-
-void
-gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
-{
-  g_clear_pointer (&props->reference, g_free);
-  g_clear_pointer (&props->prompt, g_free);
-  g_clear_pointer (&props->negative_prompt, g_free);
-  g_clear_pointer (&props->face_box, g_free);
-  g_clear_pointer (&props->pinned_memory, g_free);
-  g_clear_pointer (&props->lora, g_free);
-  g_clear_pointer (&props->sigmas, g_free);
-  g_clear_pointer (&props->prompt_cache, g_free);
-  g_clear_pointer (&props->noise, g_free);
-  g_clear_pointer (&props->posterior_noise, g_free);
-  g_clear_pointer (&props->loras, g_array_unref);
-  g_clear_pointer (&props->sigma_values, g_array_unref);
 }
 
 static gchar **
@@ -559,6 +545,8 @@ double_of (GstAvatarDenoiseProps *props, guint id)
   switch (id) {
     case PROP_GUIDANCE_SCALE:
       return &props->guidance_scale;
+    case PROP_GUIDANCE_BORDER:
+      return &props->guidance_border;
     case PROP_FLOW_SHIFT:
       return &props->flow_shift;
     case PROP_MOTION_POSE:

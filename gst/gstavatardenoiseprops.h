@@ -18,7 +18,7 @@ typedef struct
   GArray *sigma_values; /* gdouble: @sigmas, parsed */
   gint steps;
   guint idle_steps;
-  gdouble guidance_scale, flow_shift;
+  gdouble guidance_scale, guidance_border, flow_shift;
   gint64 seed;
   guint window_latents, overlap;
   gdouble motion_pose, motion_exp, cache_threshold;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The settings of the engine from the properties of avatardenoise. */
+/* Copies of the properties of avatardenoise, and the settings of the engine from them. */
 #include "gst/gstavatardenoiseprops.h"
 #include "gst/gstavatarenums.h"
 #include "gst/gstavatarloras.h"
@@ -8,6 +8,41 @@
 /* Largest number of steps up to which all smaller ones are prepared for the late policy. For the
  * released model a step has 6 MB of modulation and text. */
 #define MAX_PREPARED_STEPS 16
+
+void
+gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoiseProps *props)
+{
+  *copy = *props;
+  copy->reference = g_strdup (props->reference);
+  copy->prompt = g_strdup (props->prompt);
+  copy->negative_prompt = g_strdup (props->negative_prompt);
+  copy->face_box = g_strdup (props->face_box);
+  copy->pinned_memory = g_strdup (props->pinned_memory);
+  copy->lora = g_strdup (props->lora);
+  copy->sigmas = g_strdup (props->sigmas);
+  copy->prompt_cache = g_strdup (props->prompt_cache);
+  copy->noise = g_strdup (props->noise);
+  copy->posterior_noise = g_strdup (props->posterior_noise);
+  copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
+  copy->sigma_values = props->sigma_values ? g_array_ref (props->sigma_values) : NULL;
+}
+
+void
+gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
+{
+  g_clear_pointer (&props->reference, g_free);
+  g_clear_pointer (&props->prompt, g_free);
+  g_clear_pointer (&props->negative_prompt, g_free);
+  g_clear_pointer (&props->face_box, g_free);
+  g_clear_pointer (&props->pinned_memory, g_free);
+  g_clear_pointer (&props->lora, g_free);
+  g_clear_pointer (&props->sigmas, g_free);
+  g_clear_pointer (&props->prompt_cache, g_free);
+  g_clear_pointer (&props->noise, g_free);
+  g_clear_pointer (&props->posterior_noise, g_free);
+  g_clear_pointer (&props->loras, g_array_unref);
+  g_clear_pointer (&props->sigma_values, g_array_unref);
+}
 
 /* Sets steps and noise levels. */
 static void
@@ -41,6 +76,8 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   apply_schedule (props, settings);
   if (props->guidance_scale >= 0.0)
     settings->guidance_scale = props->guidance_scale;
+  if (props->guidance_border >= 0.0)
+    settings->guidance_border = props->guidance_border;
   if (props->seed >= 0)
     settings->seed = props->seed;
   if (props->window_latents > 0)

@@ -137,7 +137,8 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
   a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
   a.texts = a.prompts || (a.portrait && self->conditioning.text);
   a.memory = a.weights || a.texts || s->steps != now->steps || s->idle_steps != now->idle_steps
-      || s->min_steps != now->min_steps || guided != was_guided;
+      || s->min_steps != now->min_steps || guided != was_guided
+      || s->guidance_border != now->guidance_border;
   a.step_conditioning = a.memory || s->motion_pose != now->motion_pose
       || s->motion_exp != now->motion_exp || s->flow_shift != now->flow_shift
       || s->guidance_scale != now->guidance_scale || !have_same_sigmas (s, now);
@@ -153,6 +154,7 @@ set_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   self->settings.idle_steps = s->idle_steps;
   self->settings.min_steps = s->min_steps;
   self->settings.guidance_scale = s->guidance_scale;
+  self->settings.guidance_border = s->guidance_border;
   self->settings.flow_shift = s->flow_shift;
   self->settings.sigmas = g_memdup2 (s->sigmas, s->n_sigmas * sizeof *s->sigmas);
   self->settings.n_sigmas = s->n_sigmas;

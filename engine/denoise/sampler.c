@@ -27,14 +27,26 @@ avatar_sigma_listed (const double *sigmas, guint n, guint i, guint steps)
   return part > 0 ? left + part * (right - left) : left;
 }
 
-AvatarGuidance
-avatar_guidance (guint i, guint steps, double guidance_scale)
+static AvatarGuidance
+guidance_of (gboolean is_first, guint i, guint steps, double guidance_scale)
 {
   double left = 1. - (double) i / steps;
 
-  if (i < FIRST_PHASE)
+  if (is_first)
     return (AvatarGuidance){ 2. + (guidance_scale - 2.) * left, 0.6, TRUE };
   return (AvatarGuidance){ 3.5 + 3. * left, 1., FALSE };
+}
+
+AvatarGuidance
+avatar_guidance (guint i, guint steps, double guidance_scale)
+{
+  return guidance_of (i < FIRST_PHASE, i, steps, guidance_scale);
+}
+
+AvatarGuidance
+avatar_guidance_by_sigma (guint i, guint steps, double guidance_scale, double sigma, double border)
+{
+  return guidance_of (sigma > border, i, steps, guidance_scale);
 }
 
 /* Replaces the counter @c by random bits: Philox 4x32-10. */

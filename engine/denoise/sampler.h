@@ -28,6 +28,10 @@ typedef struct
 
 /* Returns the guidance of step @i. */
 AvatarGuidance avatar_guidance (guint i, guint steps, double guidance_scale);
+/* Returns the guidance of step @i, which has noise level @sigma. The first phase has the levels
+ * above @border, the second one the others. */
+AvatarGuidance
+avatar_guidance_by_sigma (guint i, guint steps, double guidance_scale, double sigma, double border);
 
 /* Fills @out [@n] with standard normal noise of latent frame @frame: Philox 4x32-10 (Salmon et al.
  * 2011) and Box-Muller. The noise of a frame depends on the seed and its index only. */

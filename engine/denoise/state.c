@@ -25,7 +25,8 @@ check_strengths (const AvatarDenoiseSettings *s, GError **error)
     const char *name;
     double value, max;
   } strengths[] = { { "motion-pose", s->motion_pose, 1000 }, { "motion-exp", s->motion_exp, 1000 },
-    { "cache-threshold", s->step_cache_threshold, 100 } };
+    { "cache-threshold", s->step_cache_threshold, 100 },
+    { "guidance-border", s->guidance_border, 1 } };
 
   for (guint i = 0; i < G_N_ELEMENTS (strengths); i++)
     if (!(strengths[i].value >= 0 && strengths[i].value <= strengths[i].max)) {
@@ -186,6 +187,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.fps = avatar_model_get_info (self->model)->fps;
   self->window.guidance_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
+  self->window.guidance_border = s->guidance_border;
   self->window.sigmas = s->sigmas;
   self->window.n_sigmas = s->n_sigmas;
   self->window.upstream_rounding = s->upstream_rounding;

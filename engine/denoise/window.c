@@ -41,10 +41,20 @@ conditioning_at (AvatarWindow *self, guint i, guint prompt)
   return &self->step_conditioning[2 * i + prompt];
 }
 
+/* Returns the guidance of step @i. */
+static AvatarGuidance
+guidance_at (const AvatarWindow *self, guint i)
+{
+  if (self->guidance_border > 0)
+    return avatar_guidance_by_sigma (i, self->steps, self->guidance_scale,
+        avatar_window_sigma (self, i), self->guidance_border);
+  return avatar_guidance (i, self->steps, self->guidance_scale);
+}
+
 static gboolean
 needs_negative (const AvatarWindow *self, guint i)
 {
-  return is_guided (self) && avatar_guidance (i, self->steps, self->guidance_scale).negative;
+  return is_guided (self) && guidance_at (self, i).negative;
 }
 
 static guint
@@ -167,6 +177,10 @@ choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
                                                                           : self->step_cache_mode,
       self->step_cache_threshold, modulations,
       avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
+  /* tokens of a step with another text do not apply */
+  for (guint i = 1; i < self->steps; i++)
+    if (needs_negative (self, i) != needs_negative (self, i - 1))
+      self->is_full[i] = TRUE;
 }
 
 /* Computes the step conditioning of @schedule, and uses it. */
@@ -304,7 +318,7 @@ forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor
 gboolean
 avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale)
 {
-  *scale = avatar_guidance (i, self->steps, self->guidance_scale).scale;
+  *scale = guidance_at (self, i).scale;
   return is_guided (self);
 }
 
@@ -320,7 +334,7 @@ avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
     forward (self, ops, velocity, x, i, &with);
     return self->is_full[i] ? 1 : 0;
   }
-  g = avatar_guidance (i, self->steps, self->guidance_scale);
+  g = guidance_at (self, i);
   /* upstream's mask has the dtype of the tokens; its values are powers of two */
   if (self->upstream_rounding) {
     float face_scale = g.face_scale;

@@ -43,6 +43,7 @@ typedef struct
  * AvatarWindow:
  * @transformer, @conditions: not owned
  * @motion_exp, @motion_pose, @fps, @guidance_scale, @flow_shift, @steps: the settings
+ * @guidance_border: sigma at which the phases of guidance change; 0: at upstream's step
  * @sigmas: (nullable): [n_sigmas] sigmas to use instead of those of @flow_shift; not owned
  * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
  * @step_cache_mode, @step_cache_threshold: choice of the full steps
@@ -61,7 +62,7 @@ typedef struct
 {
   AvatarTransformer *transformer;
   const AvatarConditions *conditions;
-  double motion_exp, motion_pose, fps, guidance_scale, flow_shift;
+  double motion_exp, motion_pose, fps, guidance_scale, guidance_border, flow_shift;
   const double *sigmas;
   guint n_sigmas;
   gboolean upstream_rounding;

@@ -212,8 +212,8 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @prompt: description of the video
  * @negative_prompt: description of what to avoid; used with guidance only
  * @steps: number of denoising steps, 1 to 1000
- * @guidance_scale: scale of classifier-free guidance, 0 to 100; 1 or less: none, which halves the
- *   forwards of a step
+ * @guidance_scale: scale of classifier-free guidance, 0 to 100; 1 or less: none. A step then has
+ *   one forward, with prompt, audio and the whole face mask, instead of two
  * @flow_shift: shift of the noise schedule, above 0 to 100
  * @seed: seed of the noise
  * @mode: division of the audio into windows
@@ -262,6 +262,10 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   last step. A window with n steps, a number other than @steps, uses the values at i @steps / n
  *   of the list, i = 0 .. n - 1, interpolated linearly
  * @n_sigmas: number of @sigmas; 0, or @steps
+ * @guidance_border: border between the two phases of guidance, as a noise level of at most 1: steps
+ *   with a sigma above it use the negative prompt, the others differ in audio only. 0: upstream's
+ *   rule, which is the first 10 steps whatever their number; it equals 0.955 with 50 steps and a
+ *   flow_shift of 5
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -304,8 +308,9 @@ struct _AvatarDenoiseSettings
   guint min_steps;
   const double *sigmas;
   guint n_sigmas;
+  double guidance_border;
   /*< private >*/
-  gpointer _reserved[13];
+  gpointer _reserved[12];
 };
 
 /**
@@ -388,11 +393,11 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * avatar_denoiser_change:
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
- *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, flow_shift, sigmas with
- *   n_sigmas, seed, motion_pose, motion_exp, face_box, loras with n_loras. A different size, mode,
- *   window_latents, overlap, continuation, step_cache, precision, weight_format, upstream_rounding
- *   or exact_rope is an error. Other fields are ignored, and so are prompts if the denoiser has
- *   text_states. Nothing of it is kept
+ *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, guidance_border, flow_shift,
+ *   sigmas with n_sigmas, seed, motion_pose, motion_exp, face_box, loras with n_loras. A different
+ *   size, mode, window_latents, overlap, continuation, step_cache, precision, weight_format,
+ *   upstream_rounding or exact_rope is an error. Other fields are ignored, and so are prompts if
+ *   the denoiser has text_states. Nothing of it is kept
  * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED, or the errors of a LoRA file

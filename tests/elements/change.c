@@ -228,6 +228,12 @@ set_sigmas (GstElement *denoise, Plan *plan)
 }
 
 static void
+set_border (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "guidance-scale", 4.0, "guidance-border", 0.9, NULL);
+}
+
+static void
 set_face (GstElement *denoise, Plan *plan)
 {
   g_object_set (denoise, "face-box", "0,0,128,128", NULL);
@@ -272,7 +278,8 @@ static const struct
   const gchar *field; /* that is told */
 } changes[] = { { set_seed, "seed" }, { set_prompt, "prompt" }, { set_motion, "motion-exp" },
   { set_guidance, "guidance-scale" }, { set_steps, "steps" }, { set_sigmas, "sigmas" },
-  { set_face, "face-box" }, { set_reference, "reference" }, { set_lora, "lora" } };
+  { set_border, "guidance-border" }, { set_face, "face-box" }, { set_reference, "reference" },
+  { set_lora, "lora" } };
 
 static void
 expect_told (const Plan *plan, guint window, GstClockTime timestamp, const gchar *field)

@@ -101,6 +101,26 @@ test_guidance (void)
   g_assert_cmpfloat (avatar_guidance (10, 50, 7.5).face_scale, ==, 1);
 }
 
+/* The border at 0.955 gives upstream's phases at 50 steps, and as many levels at other numbers. */
+static void
+test_border (void)
+{
+  guint first = 0;
+
+  for (guint i = 0; i < 50; i++) {
+    AvatarGuidance by_step = avatar_guidance (i, 50, 7.5);
+    AvatarGuidance by_sigma = avatar_guidance_by_sigma (i, 50, 7.5, avatar_sigma (i, 50, 5), 0.955);
+
+    g_assert_cmpfloat (by_step.scale, ==, by_sigma.scale);
+    g_assert_cmpfloat (by_step.face_scale, ==, by_sigma.face_scale);
+    g_assert_true (by_step.negative == by_sigma.negative);
+  }
+  for (guint i = 0; i < 8; i++)
+    first += avatar_guidance_by_sigma (i, 8, 7.5, avatar_sigma (i, 8, 5), 0.955).negative;
+  g_assert_cmpuint (first, ==, 2);
+  g_assert_false (avatar_guidance_by_sigma (0, 8, 7.5, 1, 1).negative);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -109,5 +129,6 @@ main (int argc, char **argv)
   g_test_add_func ("/sampler/noise", test_noise);
   g_test_add_func ("/sampler/lengths", test_lengths);
   g_test_add_func ("/sampler/guidance", test_guidance);
+  g_test_add_func ("/sampler/border", test_border);
   return g_test_run ();
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Explicit noise levels: the same as those of a shift if the numbers are, and steps that follow
- * Euler's rule, computed from the velocities of single steps. */
+ * Euler's rule, computed from the velocities of single steps. The border between the phases of
+ * guidance, and steps without guidance. */
 #include "change-fixture.h"
 
 #include "engine/denoise/sampler.h"
@@ -147,6 +148,107 @@ test_change (Fixture *f, gconstpointer data)
   expect_as_new (f, "cpu", 0, &to, NULL, 1);
 }
 
+/* With 12 steps, a border between the levels of steps 9 and 10 gives upstream's phases. */
+static void
+test_border (Fixture *f, gconstpointer data)
+{
+  AvatarDenoiseSettings s = f->settings;
+  double shift = s.flow_shift;
+  g_autofree float *steps = NULL, *level = NULL, *early = NULL;
+  gsize size = CHUNK * f->n * sizeof (float);
+
+  s.steps = 12;
+  s.guidance_scale = 4;
+  s.negative_prompt = "rain";
+  s.step_cache = AVATAR_STEP_CACHE_UPSTREAM;
+  steps = denoise (f, &s, NULL);
+  s.guidance_border = (avatar_sigma (9, 12, shift) + avatar_sigma (10, 12, shift)) / 2;
+  level = denoise (f, &s, NULL);
+  g_assert_cmpmem (steps, size, level, size);
+  s.guidance_border = (avatar_sigma (5, 12, shift) + avatar_sigma (6, 12, shift)) / 2;
+  early = denoise (f, &s, NULL);
+  g_assert_cmpfloat (difference (early, steps, CHUNK * f->n), >, 1e-3);
+  f->settings.guidance_scale = s.guidance_scale;
+  s = f->settings;
+  s.guidance_border = 0.9;
+  expect_as_new (f, "cpu", 0, &s, NULL, 1);
+  expect_as_new (f, "sim:512", 0, &s, NULL, 1);
+}
+
+/* The step at the border is full, whatever the cache would choose. */
+static void
+test_border_is_full (Fixture *f, gconstpointer data)
+{
+  g_autoptr (AvatarDevice) device = device_new ("cpu", 0);
+  g_autoptr (AvatarImage) image = portrait (7);
+  AvatarDenoiseSettings s = f->settings;
+  g_autofree float *out = g_new (float, f->n);
+  g_autoptr (AvatarDenoiser) self = NULL;
+
+  s.steps = 12;
+  s.guidance_scale = 4;
+  s.step_cache = AVATAR_STEP_CACHE_ADAPTIVE;
+  s.step_cache_threshold = 100;
+  s.guidance_border = (avatar_sigma (5, 12, s.flow_shift) + avatar_sigma (6, 12, s.flow_shift)) / 2;
+  self = start (f, device, &s, image);
+  pull (f, self, 1, out);
+  g_assert_false (self->window.is_full[5]);
+  g_assert_true (self->window.is_full[6]);
+  g_assert_false (self->window.is_full[7]);
+}
+
+/* Returns the velocity with audio of step 0 at @x. @n: (out): number of forwards */
+static float *
+velocity_with_audio (Fixture *f, const AvatarDenoiseSettings *s, const float *x, guint *n)
+{
+  const AvatarModelInfo *info = avatar_model_get_info (f->model);
+  g_autoptr (AvatarDevice) device = device_new ("cpu", 0);
+  g_autoptr (AvatarImage) image = portrait (7);
+  g_autoptr (AvatarDenoiser) self = start (f, device, s, image);
+  AvatarOps *ops = self->memory.ops;
+  g_autofree float *audio = g_new (float,
+      (4 * CHUNK - 3) * info->feature_steps * info->feature_states * info->feature_channels);
+  float *v = g_new (float, CHUNK * f->n);
+  AvatarStepBuffers b;
+
+  pull (f, self, 1, v);
+  memcpy (audio, self->stream.features->data,
+      (4 * CHUNK - 3) * self->stream.n_features * sizeof (float));
+  avatar_window_set_audio (&self->window, ops, audio);
+  b = avatar_step_buffers_new (ops, &self->stream.shape);
+  avatar_op_upload (ops, b.x, x);
+  *n = avatar_window_branches (&self->window, ops, b.v, b.x, 0, (AvatarWindowPosition){ 0 });
+  avatar_op_download (ops, v, b.v);
+  return v;
+}
+
+/* Without guidance a step has one forward: the branch of guidance with audio in the second phase,
+ * with the prompt and the whole face mask. */
+static void
+test_unguided (Fixture *f, gconstpointer data)
+{
+  static const double scales[] = { 0, 0.5, 1 };
+  g_autofree float *x = noise_new (f), *with = NULL;
+  AvatarDenoiseSettings s = f->settings;
+  guint n;
+
+  s.face_box = (AvatarFaceBox){ 8, 8, 40, 40 };
+  s.guidance_scale = 4;
+  s.guidance_border = 1;
+  s.negative_prompt = "rain";
+  with = velocity_with_audio (f, &s, x, &n);
+  g_assert_cmpuint (n, ==, 2);
+  for (guint i = 0; i < G_N_ELEMENTS (scales); i++) {
+    g_autofree float *v = NULL;
+
+    s.guidance_scale = scales[i];
+    s.guidance_border = 0;
+    v = velocity_with_audio (f, &s, x, &n);
+    g_assert_cmpuint (n, ==, 1);
+    g_assert_cmpfloat (difference (v, with, CHUNK * f->n), <, 1e-6);
+  }
+}
+
 static void
 expect_refused (Fixture *f, const AvatarDenoiseSettings *s, const char *text)
 {
@@ -180,6 +282,9 @@ test_refused (Fixture *f, gconstpointer data)
   s.steps = 4;
   expect_refused (f, &s, "sigmas has 3 values, but steps is 4");
   s.steps = 3;
+  s.guidance_border = 1.5;
+  expect_refused (f, &s, "guidance-border is 1.5");
+  s.guidance_border = 0;
   s.flow_shift += 1;
   expect_refused (f, &s, "flow-shift");
   set_sigmas (&s, NULL, 3);
@@ -194,6 +299,9 @@ main (int argc, char **argv)
   g_test_add ("/schedule/euler", Fixture, NULL, setup, test_euler, teardown);
   g_test_add_func ("/schedule/interpolated", test_interpolated);
   g_test_add ("/schedule/change", Fixture, NULL, setup, test_change, teardown);
+  g_test_add ("/schedule/border", Fixture, NULL, setup, test_border, teardown);
+  g_test_add ("/schedule/border-is-full", Fixture, NULL, setup, test_border_is_full, teardown);
+  g_test_add ("/schedule/unguided", Fixture, NULL, setup, test_unguided, teardown);
   g_test_add ("/schedule/refused", Fixture, NULL, setup, test_refused, teardown);
   return g_test_run ();
 }
