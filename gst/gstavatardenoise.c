@@ -402,7 +402,8 @@ open_all (GstAvatarDenoise *self)
   gst_avatar_lateness_reset (&self->late.lateness);
   self->has_active = FALSE;
   self->changed = 0;
-  ok = gst_avatar_denoise_props_check (&self->props, &error);
+  ok = gst_avatar_denoise_props_load (&self->props, &error)
+      && gst_avatar_denoise_props_check (&self->props, &error);
   path = g_strdup (self->props.reference);
   has_pad = self->refpad != NULL;
   GST_OBJECT_UNLOCK (self);

@@ -56,12 +56,10 @@ gst_avatar_denoise_limit_steps (GstAvatarDenoise *self, guint steps)
 guint
 gst_avatar_denoise_get_wanted_steps (GstAvatarDenoise *self)
 {
-  const GstAvatarDenoiseProps *active = &self->active;
+  AvatarDenoiseSettings settings;
 
-  if (active->steps >= 0)
-    return active->steps;
-  return active->sigma_values && active->sigma_values->len > 0 ? active->sigma_values->len
-                                                               : self->client.engine->info->steps;
+  gst_avatar_denoise_props_apply (&self->active, self->client.engine->model, &settings);
+  return settings.steps;
 }
 
 guint

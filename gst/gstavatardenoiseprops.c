@@ -38,6 +38,7 @@ enum
   PROP_LATE_POLICY,
   PROP_SIGMAS,
   PROP_GUIDANCE_BORDER,
+  PROP_PRESET_FILE,
   PROP_LAST,
 };
 
@@ -219,6 +220,18 @@ install_weights (GObjectClass *klass)
       "LoRA files for the transformer, as PATH[:STRENGTH][,PATH[:STRENGTH]...]; the default strength "
       "is 1, a comma within a path is written as \\,; unset = none" NEXT_WINDOW
       ", after the weights were made again");
+  /**
+   * GstAvatarDenoise:preset-file:
+   *
+   * Path of a JSON file with steps, noise levels, guidance, step cache and LoRAs, which authors of
+   * weights for few steps can write. It replaces the model's defaults; properties that are set
+   * replace its values. docs/guide/speed.md has the format.
+   *
+   * Since: 0.1
+   */
+  install_string (klass, PROP_PRESET_FILE, "preset-file", "Preset file",
+      "Path of a JSON file with steps, sigmas, guidance, step cache and LoRAs for properties that are "
+      "not set; unset = none");
   /**
    * GstAvatarDenoise:pinned-memory:
    *
@@ -526,6 +539,8 @@ string_of (GstAvatarDenoiseProps *props, guint id)
       return &props->lora;
     case PROP_SIGMAS:
       return &props->sigmas;
+    case PROP_PRESET_FILE:
+      return &props->preset_file;
     case PROP_PROMPT_CACHE:
       return &props->prompt_cache;
     case PROP_PINNED_MEMORY:
@@ -609,6 +624,7 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
   }
   if (enum_of (props, id)) {
     *enum_of (props, id) = g_value_get_enum (value);
+    props->has_step_cache |= id == PROP_STEP_CACHE;
     return TRUE;
   }
   switch (id) {

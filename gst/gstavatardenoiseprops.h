@@ -2,7 +2,7 @@
 /* The properties of avatardenoise, and their conversion to settings of the engine. */
 #pragma once
 
-#include <avatar/denoise.h>
+#include <avatar/preset.h>
 #include <gst/gst.h>
 
 G_BEGIN_DECLS
@@ -12,6 +12,9 @@ typedef struct
 {
   gchar *reference, *prompt, *negative_prompt, *face_box, *pinned_memory, *lora, *sigmas;
   gchar *prompt_cache;
+  gchar *preset_file;
+  AvatarPreset *preset;    /* @preset_file, from gst_avatar_denoise_props_load() on */
+  gboolean has_step_cache; /* @step_cache was set */
   gchar *noise, *posterior_noise;
   gboolean upstream_rounding, exact_rope;
   GArray *loras;        /* AvatarLoraSetting: @lora, parsed */
@@ -56,6 +59,8 @@ void gst_avatar_denoise_props_notify (GObject *object, guint64 ids);
 /* Fills @settings, which then refer to strings and LoRAs of @props. */
 void gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel *model,
     AvatarDenoiseSettings *settings);
+/* Loads the files that the properties name, except pictures and weights. */
+gboolean gst_avatar_denoise_props_load (GstAvatarDenoiseProps *props, GError **error);
 /* Checks what can be checked before the size of the video is known. */
 gboolean gst_avatar_denoise_props_check (const GstAvatarDenoiseProps *props, GError **error);
 

@@ -20,9 +20,11 @@ gst_avatar_denoise_props_copy (GstAvatarDenoiseProps *copy, const GstAvatarDenoi
   copy->pinned_memory = g_strdup (props->pinned_memory);
   copy->lora = g_strdup (props->lora);
   copy->sigmas = g_strdup (props->sigmas);
+  copy->preset_file = g_strdup (props->preset_file);
   copy->prompt_cache = g_strdup (props->prompt_cache);
   copy->noise = g_strdup (props->noise);
   copy->posterior_noise = g_strdup (props->posterior_noise);
+  copy->preset = props->preset ? avatar_preset_ref (props->preset) : NULL;
   copy->loras = props->loras ? g_array_ref (props->loras) : NULL;
   copy->sigma_values = props->sigma_values ? g_array_ref (props->sigma_values) : NULL;
 }
@@ -37,6 +39,8 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->pinned_memory, g_free);
   g_clear_pointer (&props->lora, g_free);
   g_clear_pointer (&props->sigmas, g_free);
+  g_clear_pointer (&props->preset_file, g_free);
+  g_clear_pointer (&props->preset, avatar_preset_unref);
   g_clear_pointer (&props->prompt_cache, g_free);
   g_clear_pointer (&props->noise, g_free);
   g_clear_pointer (&props->posterior_noise, g_free);
@@ -44,13 +48,21 @@ gst_avatar_denoise_props_clear (GstAvatarDenoiseProps *props)
   g_clear_pointer (&props->sigma_values, g_array_unref);
 }
 
-/* Sets steps and noise levels. */
+/* Sets steps and noise levels. Those of a property replace those of a preset. */
 static void
-apply_schedule (const GstAvatarDenoiseProps *props, AvatarDenoiseSettings *settings)
+apply_schedule (const GstAvatarDenoiseProps *props, const AvatarModelInfo *info,
+    AvatarDenoiseSettings *settings)
 {
+  if (props->flow_shift >= 0.0) {
+    settings->flow_shift = props->flow_shift;
+    settings->sigmas = NULL;
+    settings->n_sigmas = 0;
+  }
   if (props->sigma_values && props->sigma_values->len > 0) {
     settings->sigmas = (const gdouble *) props->sigma_values->data;
     settings->steps = settings->n_sigmas = props->sigma_values->len;
+    if (props->flow_shift < 0.0)
+      settings->flow_shift = info->flow_shift;
   }
   if (props->steps >= 0)
     settings->steps = props->steps;
@@ -58,8 +70,6 @@ apply_schedule (const GstAvatarDenoiseProps *props, AvatarDenoiseSettings *setti
   if (props->late_policy == GST_AVATAR_LATE_ADAPT && settings->steps <= MAX_PREPARED_STEPS
       && settings->mode != AVATAR_DENOISE_MODE_CLIP)
     settings->min_steps = 1;
-  if (props->flow_shift >= 0.0)
-    settings->flow_shift = props->flow_shift;
 }
 
 void
@@ -67,13 +77,15 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     AvatarDenoiseSettings *settings)
 {
   avatar_denoise_settings_init (settings, model);
+  if (props->preset)
+    avatar_preset_apply (props->preset, settings);
   settings->mode = (AvatarDenoiseMode) props->mode;
   if (props->prompt)
     settings->prompt = props->prompt;
   if (props->negative_prompt)
     settings->negative_prompt = props->negative_prompt;
   settings->prompt_cache_dir = props->prompt_cache;
-  apply_schedule (props, settings);
+  apply_schedule (props, avatar_model_get_info (model), settings);
   if (props->guidance_scale >= 0.0)
     settings->guidance_scale = props->guidance_scale;
   if (props->guidance_border >= 0.0)
@@ -94,10 +106,11 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   settings->continuation = (AvatarContinuation) props->continuation;
   settings->precision = (AvatarPrecision) props->precision;
   settings->weight_format = (AvatarWeightFormat) props->weight_format;
-  settings->step_cache = (AvatarStepCacheMode) props->step_cache;
+  if (props->has_step_cache)
+    settings->step_cache = (AvatarStepCacheMode) props->step_cache;
   if (props->cache_threshold >= 0.0)
     settings->step_cache_threshold = props->cache_threshold;
-  if (props->loras) {
+  if (props->lora && props->loras) {
     settings->loras = (const AvatarLoraSetting *) props->loras->data;
     settings->n_loras = props->loras->len;
   }
@@ -109,6 +122,16 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
   settings->exact_rope = props->exact_rope;
   /* gst_avatar_denoise_props_check() has accepted the string */
   avatar_parse_pinned_memory (props->pinned_memory, &settings->pinned_bytes, NULL);
+}
+
+gboolean
+gst_avatar_denoise_props_load (GstAvatarDenoiseProps *props, GError **error)
+{
+  g_clear_pointer (&props->preset, avatar_preset_unref);
+  if (!props->preset_file || !*props->preset_file)
+    return TRUE;
+  props->preset = avatar_preset_load (props->preset_file, error);
+  return props->preset != NULL;
 }
 
 gboolean

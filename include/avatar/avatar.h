@@ -10,4 +10,5 @@
 #include <avatar/image.h>
 #include <avatar/model.h>
 #include <avatar/plan.h>
+#include <avatar/preset.h>
 #include <avatar/version.h>

@@ -82,6 +82,39 @@ GST_START_TEST (test_sigmas)
 }
 GST_END_TEST;
 
+/* A preset replaces the model's defaults, and properties replace its values. */
+GST_START_TEST (test_preset)
+{
+  static const gchar *const same[][2] = { { "", "sigmas=1,0.8,0.3 guidance-scale=3" },
+    { "flow-shift=2 steps=3", "flow-shift=2 steps=3 guidance-scale=3" },
+    { "sigmas=1,0.4", "sigmas=1,0.4 guidance-scale=3" },
+    { "guidance-scale=1", "sigmas=1,0.8,0.3" } };
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = g_build_filename (folder, "preset.json", NULL);
+  g_autofree gchar *setting = g_strdup_printf ("preset-file=%s ", path);
+  g_autoptr (Run) wrong = NULL;
+
+  fail_unless (
+      g_file_set_contents (path, "{\"sigmas\": [1, 0.8, 0.3], \"guidance-scale\": 3}", -1, NULL));
+  for (guint i = 0; i < G_N_ELEMENTS (same); i++) {
+    g_autofree gchar *settings = g_strconcat (setting, same[i][0], NULL);
+    g_autoptr (Run) a = run_with_sigmas (settings);
+    g_autoptr (Run) b = run_with_sigmas (same[i][1]);
+
+    g_assert_no_error (a->error);
+    g_assert_no_error (b->error);
+    fail_unless (a->bytes->len > 0 && a->bytes->len == b->bytes->len);
+    fail_unless (memcmp (a->bytes->data, b->bytes->data, a->bytes->len) == 0, "%s", same[i][0]);
+  }
+  fail_unless (g_file_set_contents (path, "{\"shift\": 3}", -1, NULL));
+  wrong = run_with_sigmas (setting);
+  fail_unless (wrong->error && strstr (wrong->error->message, "unknown key \"shift\""));
+  fail_unless_equals_int (wrong->n_errors, 1);
+  g_unlink (path);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
 /* The element passes the property on: windows after the first one differ. */
 GST_START_TEST (test_continuation)
 {
@@ -558,6 +591,7 @@ denoise_suite (void)
   tcase_add_test (tc, test_counts);
   tcase_add_test (tc, test_seed);
   tcase_add_test (tc, test_sigmas);
+  tcase_add_test (tc, test_preset);
   tcase_add_test (tc, test_continuation);
   tcase_add_test (tc, test_noise);
   tcase_add_test (tc, test_offsets);
