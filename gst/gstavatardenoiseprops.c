@@ -210,15 +210,16 @@ install_weights (GObjectClass *klass)
   /**
    * GstAvatarDenoise:lora:
    *
-   * LoRA files that are merged into the transformer, each with an optional strength. If files or
-   * strengths change while playing, the weights are made again before the next window, which takes
-   * as long as at the start.
+   * LoRA files that are merged into the transformer, each with an optional strength: a number, one
+   * for each step (0/0.5/1/1), or one for a range of noise levels (1@0.98-0). If files or strengths
+   * change while playing, the weights are made again before the next window, which takes as long as
+   * at the start.
    *
    * Since: 0.1
    */
   install_string (klass, PROP_LORA, "lora", "LoRA",
       "LoRA files for the transformer, as PATH[:STRENGTH][,PATH[:STRENGTH]...]; the default strength "
-      "is 1, a comma within a path is written as \\,; unset = none" NEXT_WINDOW
+      "is 1, 0/1/1 is one for each step, 1@0.98-0 one for a range of sigma, a comma within a path is written as \\,; unset = none" NEXT_WINDOW
       ", after the weights were made again");
   /**
    * GstAvatarDenoise:preset-file:

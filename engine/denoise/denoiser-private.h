@@ -74,6 +74,11 @@ gboolean avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_by
 void avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, GError **error);
 
+/* Opens the LoRAs of @settings. @loras: (out): cleared by the caller, also on failure. Returns
+ * FALSE with AVATAR_ERROR_SETTINGS if a schedule is impossible, or with the errors of
+ * avatar_lora_open(). */
+gboolean avatar_denoiser_open_lora_list (AvatarDenoiser *self,
+    const AvatarDenoiseSettings *settings, AvatarLoraList *loras, GError **error);
 /* Opens the LoRAs of @settings, and checks that they can be added to the weights. @loras: (out):
  * cleared by the caller, also on failure. Returns FALSE with the errors of avatar_weights_new(). */
 gboolean avatar_denoiser_open_loras (AvatarDenoiser *self, const AvatarDenoiseSettings *settings,

@@ -5,9 +5,13 @@
  * the next window. */
 #include "engine/denoise/denoiser-private.h"
 
-/* Opens the weights with @loras. @params: handles, which are bound to the result */
+#include "engine/model/manifest.h"
+
+#include <string.h>
+
+/* Opens the weights with @loras, which is set. @params: handles, which are bound to the result */
 static AvatarWeights *
-open_weights (AvatarDenoiser *self, GPtrArray *loras, AvatarTransformerWeights *params,
+open_weights (AvatarDenoiser *self, const AvatarLoraList *loras, AvatarTransformerWeights *params,
     AvatarWeightsMode mode, GError **error)
 {
   const AvatarDenoiseSettings *s = &self->settings;
@@ -18,7 +22,8 @@ open_weights (AvatarDenoiser *self, GPtrArray *loras, AvatarTransformerWeights *
                                                               : AVATAR_QUANTISE_NONE,
     .compute_fp8 = fp8,
     .pinned_bytes = s->pinned_bytes,
-    .loras = loras,
+    .loras = loras->constant,
+    .scheduled_loras = loras->scheduled,
   };
 
   return avatar_weights_new (self->model, self->device, AVATAR_COMPONENT_TRANSFORMER, params->list,
@@ -32,7 +37,7 @@ replace_weights (AvatarDenoiser *self, AvatarWeightsMode mode, GError **error)
   AvatarDenoiserMemory *memory = &self->memory;
   g_autoptr (AvatarTransformerWeights) params
       = avatar_transformer_weights_new (self->transformer.config);
-  AvatarWeights *weights = open_weights (self, self->loras.files, params, mode, error);
+  AvatarWeights *weights = open_weights (self, &self->loras, params, mode, error);
 
   if (!weights)
     return FALSE;
@@ -45,6 +50,52 @@ replace_weights (AvatarDenoiser *self, AvatarWeightsMode mode, GError **error)
   return TRUE;
 }
 
+/* Returns TRUE for a weight whose products are computed before the first step of a window. */
+static gboolean
+is_window_constant (const char *name)
+{
+  static const char *const modules[]
+      = { "img_in.", "ref_in.", "before_proj.", "audio_proj.", "audio_adapter_blocks." };
+
+  if (g_str_has_prefix (name, "audio_adapter_blocks.") && !strstr (name, ".norm1.")
+      && !strstr (name, ".to_kv."))
+    return FALSE;
+  for (guint i = 0; i < G_N_ELEMENTS (modules); i++)
+    if (g_str_has_prefix (name, modules[i]))
+      return TRUE;
+  return FALSE;
+}
+
+/* Refuses LoRAs whose strength depends on the step, but which add to what does not. */
+static gboolean
+check_scheduled (const AvatarLoraList *loras, const AvatarConfig *config, GError **error)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (config, AVATAR_COMPONENT_TRANSFORMER);
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const char *name = g_array_index (manifest, AvatarManifestEntry, i).name;
+
+    if (!is_window_constant (name) || !avatar_lora_touches (loras->scheduled, name))
+      continue;
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "a LoRA whose strength depends on the step adds to \"%s\", which is computed once for a "
+        "window; give it one strength",
+        name);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_denoiser_open_lora_list (AvatarDenoiser *self, const AvatarDenoiseSettings *settings,
+    AvatarLoraList *loras, GError **error)
+{
+  const AvatarConfig *config = avatar_model_get_config (self->model);
+
+  return avatar_lora_list_open (loras, settings->loras, settings->n_loras, config, error)
+      && (loras->scheduled->len == 0 || check_scheduled (loras, config, error));
+}
+
 gboolean
 avatar_denoiser_open_loras (AvatarDenoiser *self, const AvatarDenoiseSettings *settings,
     AvatarLoraList *loras, GError **error)
@@ -53,10 +104,9 @@ avatar_denoiser_open_loras (AvatarDenoiser *self, const AvatarDenoiseSettings *s
       = avatar_transformer_weights_new (self->transformer.config);
   g_autoptr (AvatarWeights) plan = NULL;
 
-  if (!avatar_lora_list_open (loras, settings->loras, settings->n_loras,
-          avatar_model_get_config (self->model), error))
+  if (!avatar_denoiser_open_lora_list (self, settings, loras, error))
     return FALSE;
-  plan = open_weights (self, loras->files, params, AVATAR_WEIGHTS_SHAPES_ONLY, error);
+  plan = open_weights (self, loras, params, AVATAR_WEIGHTS_SHAPES_ONLY, error);
   return plan != NULL;
 }
 

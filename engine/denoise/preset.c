@@ -14,7 +14,7 @@
 /* Value of a number that the preset does not have. */
 #define UNSET NAN
 
-/* @sigmas: gdouble; @loras: AvatarLoraSetting, which own their paths; empty: unset
+/* @sigmas: double; @loras: AvatarLoraSetting, which own their paths and schedules; empty: unset
  * @has_cache: @step_cache is set */
 struct _AvatarPreset
 {
@@ -83,23 +83,98 @@ parse_sigmas (const Parser *parser, JsonNode *node)
   return TRUE;
 }
 
-/* Reads {"path": PATH, "strength": NUMBER}, in which the strength may be missing. */
+static gboolean
+lora_fail (const Parser *parser, guint i)
+{
+  return fail (parser,
+      "entry %u of \"loras\" is not {\"path\": PATH, \"strength\": NUMBER, \"sigmas\": [FROM, TO]}, "
+      "in which the strength may be a list with one for each step, and all but the path may be left "
+      "out",
+      i + 1);
+}
+
+/* Reads a list of numbers as strengths for the steps. Returns FALSE if it is none. */
+static gboolean
+parse_strengths (JsonArray *array, AvatarLoraSchedule *schedule)
+{
+  guint n = json_array_get_length (array);
+  double *strengths;
+
+  if (n < 1 || n > MAX_STEPS)
+    return FALSE;
+  schedule->strengths = strengths = g_new (double, n);
+  schedule->n_strengths = n;
+  for (guint i = 0; i < n; i++) {
+    strengths[i] = number_of (json_array_get_element (array, i));
+    if (!isfinite (strengths[i]))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* Reads [FROM, TO] as a range of noise levels. Returns FALSE if it is none. */
+static gboolean
+parse_range (JsonArray *array, AvatarLoraSchedule *schedule)
+{
+  if (json_array_get_length (array) != 2)
+    return FALSE;
+  schedule->sigma_from = number_of (json_array_get_element (array, 0));
+  schedule->sigma_to = number_of (json_array_get_element (array, 1));
+  return schedule->sigma_to >= 0 && schedule->sigma_to <= schedule->sigma_from
+      && schedule->sigma_from <= 1;
+}
+
+/* Reads the strength of @lora, and its schedule if it has one. Returns FALSE if a key is unknown or
+ * has a wrong value. */
+static gboolean
+parse_strength (JsonObject *object, AvatarLoraSetting *lora)
+{
+  JsonNode *strength = json_object_get_member (object, "strength");
+  JsonNode *sigmas = json_object_get_member (object, "sigmas");
+  AvatarLoraSchedule *schedule;
+
+  if (json_object_get_size (object) != 1u + (strength != NULL) + (sigmas != NULL))
+    return FALSE;
+  lora->strength = 1;
+  if (strength && !JSON_NODE_HOLDS_ARRAY (strength)) {
+    lora->strength = number_of (strength);
+    strength = NULL;
+  }
+  if (!strength && !sigmas)
+    return isfinite (lora->strength);
+  if ((strength && sigmas) || (sigmas && !JSON_NODE_HOLDS_ARRAY (sigmas)))
+    return FALSE;
+  lora->schedule = schedule = g_new0 (AvatarLoraSchedule, 1);
+  return isfinite (lora->strength)
+      && (strength ? parse_strengths (json_node_get_array (strength), schedule)
+                   : parse_range (json_node_get_array (sigmas), schedule));
+}
+
+static void
+lora_clear (gpointer data)
+{
+  AvatarLoraSetting *lora = data;
+
+  g_free ((char *) lora->path);
+  if (lora->schedule)
+    g_free ((double *) lora->schedule->strengths);
+  g_free ((AvatarLoraSchedule *) lora->schedule);
+}
+
 static gboolean
 parse_lora (const Parser *parser, JsonNode *node, guint i)
 {
   JsonObject *object = JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
   JsonNode *path_node = object ? json_object_get_member (object, "path") : NULL;
-  JsonNode *strength_node = object ? json_object_get_member (object, "strength") : NULL;
   const char *path = path_node ? string_of (path_node) : NULL;
-  double strength = strength_node ? number_of (strength_node) : 1;
-  AvatarLoraSetting lora = { .strength = strength };
+  AvatarLoraSetting lora = { 0 };
 
-  if (!path || !*path || !isfinite (strength)
-      || json_object_get_size (object) != (strength_node ? 2 : 1))
-    return fail (parser,
-        "entry %u of \"loras\" is not {\"path\": PATH, \"strength\": NUMBER}, in which the strength "
-        "may be left out",
-        i + 1);
+  if (!path || !*path)
+    return lora_fail (parser, i);
+  if (!parse_strength (object, &lora)) {
+    lora_clear (&lora);
+    return lora_fail (parser, i);
+  }
   if (g_path_is_absolute (path)) {
     lora.path = g_strdup (path);
   } else {
@@ -201,12 +276,6 @@ check_schedule (const Parser *parser)
   return isnan (p->steps) || p->steps == p->sigmas->len
       || fail (parser, "\"sigmas\" has %u values, but \"steps\" is %g; they must agree",
           p->sigmas->len, p->steps);
-}
-
-static void
-lora_clear (gpointer data)
-{
-  g_free ((char *) ((AvatarLoraSetting *) data)->path);
 }
 
 static AvatarPreset *

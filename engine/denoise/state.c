@@ -4,11 +4,15 @@
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
 
+#include <math.h>
+
 static gboolean
 check_reserved (const AvatarDenoiseSettings *s, GError **error)
 {
   for (guint i = 0; i < s->n_loras; i++)
-    if (!AVATAR_CHECK_RESERVED (&s->loras[i], "AvatarLoraSetting", error))
+    if (!AVATAR_CHECK_RESERVED (&s->loras[i], "AvatarLoraSetting", error)
+        || (s->loras[i].schedule
+            && !AVATAR_CHECK_RESERVED (s->loras[i].schedule, "AvatarLoraSchedule", error)))
       return FALSE;
   for (guint i = 0; i < 2 && s->text_states; i++)
     if (!AVATAR_CHECK_RESERVED (&s->text_states[i], "AvatarTextStates", error))
@@ -68,6 +72,37 @@ check_sigmas (const AvatarDenoiseSettings *s, const AvatarModelInfo *info, GErro
   return TRUE;
 }
 
+static gboolean
+has_finite_strengths (const AvatarLoraSchedule *schedule)
+{
+  for (guint i = 0; i < schedule->n_strengths; i++)
+    if (!schedule->strengths || !isfinite (schedule->strengths[i]))
+      return FALSE;
+  return TRUE;
+}
+
+/* Checks the strengths of LoRAs that depend on the step. */
+static gboolean
+check_schedules (const AvatarDenoiseSettings *s, GError **error)
+{
+  for (guint i = 0; i < s->n_loras; i++) {
+    const AvatarLoraSchedule *l = s->loras[i].schedule;
+    gboolean ok = !l
+        || (l->n_strengths > 0
+                ? has_finite_strengths (l)
+                : l->sigma_to >= 0 && l->sigma_to <= l->sigma_from && l->sigma_from <= 1);
+
+    if (ok)
+      continue;
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "%s: its strength has a list with a value that is no number, or a range of noise levels from %g "
+        "to %g; expected numbers, or levels of at most 1 and at least 0, the larger one first",
+        s->loras[i].path, l->sigma_from, l->sigma_to);
+    return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean
 avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *model, GError **error)
 {
@@ -111,7 +146,8 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "guidance-scale is %g; 0 to 100 are possible (1 or less: no guidance)", s->guidance_scale);
   else
-    return check_strengths (s, error) && check_sigmas (s, info, error);
+    return check_strengths (s, error) && check_sigmas (s, info, error)
+        && check_schedules (s, error);
   return FALSE;
 }
 
@@ -188,6 +224,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.guidance_scale = s->guidance_scale;
   self->window.flow_shift = s->flow_shift;
   self->window.guidance_border = s->guidance_border;
+  self->window.loras = &self->loras;
   self->window.sigmas = s->sigmas;
   self->window.n_sigmas = s->n_sigmas;
   self->window.upstream_rounding = s->upstream_rounding;
@@ -290,8 +327,7 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
       || !check_limits (settings, model, device, error))
     return NULL;
   self = denoiser_alloc (model, device, settings, use);
-  if (!avatar_lora_list_open (&self->loras, settings->loras, settings->n_loras,
-          avatar_model_get_config (model), error)
+  if (!avatar_denoiser_open_lora_list (self, settings, &self->loras, error)
       || !avatar_conditioning_set_texts (&self->conditioning, settings->text_states, error)
       || !load_noise (self, settings, error)
       || !avatar_conditioning_init_posterior (&self->conditioning, settings, error))

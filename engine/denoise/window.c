@@ -131,27 +131,79 @@ init_step_conditioning (AvatarWindow *self, const AvatarOps *ops)
       };
 }
 
-/* Returns an array of AvatarStepConditioning: the steps and prompts that forwards use. */
+static guint
+n_scheduled_loras (const AvatarWindow *self)
+{
+  return self->loras && self->loras->scheduled ? self->loras->scheduled->len : 0;
+}
+
+/* Fills the multipliers of the scheduled LoRAs in step @i. */
+static void
+get_multipliers (const AvatarWindow *self, guint i, double *multipliers)
+{
+  avatar_lora_list_get_multipliers (self->loras, i, self->steps, avatar_window_sigma (self, i),
+      multipliers);
+}
+
+/* Sets the strengths of LoRAs in step @i. */
+static void
+use_loras (AvatarWindow *self, AvatarOps *ops, guint i)
+{
+  g_autofree double *multipliers = g_new (double, n_scheduled_loras (self) + 1);
+
+  if (n_scheduled_loras (self) == 0)
+    return;
+  get_multipliers (self, i, multipliers);
+  avatar_weights_set_multipliers (self->transformer->weights, ops, multipliers);
+}
+
+/* Returns TRUE if all LoRAs have the same strengths in steps @i and @j. */
+static gboolean
+have_same_loras (const AvatarWindow *self, guint i, guint j)
+{
+  guint n = n_scheduled_loras (self);
+  g_autofree double *a = g_new (double, n + 1), *b = g_new (double, n + 1);
+
+  if (n == 0)
+    return TRUE;
+  get_multipliers (self, i, a);
+  get_multipliers (self, j, b);
+  return memcmp (a, b, n * sizeof *a) == 0;
+}
+
+/* Returns the end of the steps from @start on whose LoRAs have the same strengths. */
+static guint
+end_of_loras (const AvatarWindow *self, guint start)
+{
+  guint end = start + 1;
+
+  while (end < self->steps && have_same_loras (self, start, end))
+    end++;
+  return end;
+}
+
+/* Returns an array of AvatarStepConditioning: steps @start .. @end and the prompts that forwards
+ * use. */
 static GArray *
-collect_all (AvatarWindow *self)
+collect_all (AvatarWindow *self, guint start, guint end)
 {
   GArray *used = g_array_new (FALSE, FALSE, sizeof (AvatarStepConditioning));
 
-  for (guint i = 0; i < self->steps; i++)
+  for (guint i = start; i < end; i++)
     for (guint b = 0; b < (needs_negative (self, i) ? 2 : 1); b++)
       g_array_append_val (used, *conditioning_at (self, i, b));
   return used;
 }
 
-/* Returns an array of the AvatarStepConditioning of full steps, which use the refined text.
- * Allocates the text, except in a dry run. */
+/* Returns an array of the AvatarStepConditioning of full steps in @start .. @end, which use the
+ * refined text. Allocates the text, except in a dry run. */
 static GArray *
-collect_full (AvatarWindow *self, const AvatarOps *ops)
+collect_full (AvatarWindow *self, const AvatarOps *ops, guint start, guint end)
 {
   gsize row = self->transformer->config->hidden * avatar_dtype_size (ops->dtype);
   GArray *used = g_array_new (FALSE, FALSE, sizeof (AvatarStepConditioning));
 
-  for (guint i = 0; i < self->steps; i++)
+  for (guint i = start; i < end; i++)
     for (guint b = 0; self->is_full[i] && b < (needs_negative (self, i) ? 2 : 1); b++) {
       AvatarStepConditioning *step = conditioning_at (self, i, b);
 
@@ -177,9 +229,10 @@ choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
                                                                           : self->step_cache_mode,
       self->step_cache_threshold, modulations,
       avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
-  /* tokens of a step with another text do not apply */
+  /* tokens of a step with another text or other weights do not apply */
   for (guint i = 1; i < self->steps; i++)
-    if (needs_negative (self, i) != needs_negative (self, i - 1))
+    if (needs_negative (self, i) != needs_negative (self, i - 1)
+        || !have_same_loras (self, i - 1, i))
       self->is_full[i] = TRUE;
 }
 
@@ -187,20 +240,25 @@ choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
 static void
 precompute_schedule (AvatarWindow *self, AvatarOps *ops, AvatarSchedule *schedule)
 {
-  g_autoptr (GArray) all = NULL;
-  g_autoptr (GArray) full = NULL;
-
   schedule->step_conditioning = g_new0 (AvatarStepConditioning, 2 * schedule->steps);
   schedule->is_full = g_new0 (gboolean, schedule->steps);
   use_schedule (self, schedule);
   init_step_conditioning (self, ops);
-  all = collect_all (self);
-  avatar_transformer_modulate (self->transformer, ops, (AvatarStepConditioning *) all->data,
-      all->len);
+  for (guint i = 0, end; i < self->steps; i = end) {
+    g_autoptr (GArray) all = collect_all (self, i, end = end_of_loras (self, i));
+
+    use_loras (self, ops, i);
+    avatar_transformer_modulate (self->transformer, ops, (AvatarStepConditioning *) all->data,
+        all->len);
+  }
   choose_full_steps (self, ops);
-  full = collect_full (self, ops);
-  avatar_transformer_refine (self->transformer, ops, (AvatarStepConditioning *) full->data,
-      full->len);
+  for (guint i = 0, end; i < self->steps; i = end) {
+    g_autoptr (GArray) full = collect_full (self, ops, i, end = end_of_loras (self, i));
+
+    use_loras (self, ops, i);
+    avatar_transformer_refine (self->transformer, ops, (AvatarStepConditioning *) full->data,
+        full->len);
+  }
 }
 
 /* Each schedule is computed alone, so that its values do not depend on the others. */
@@ -330,6 +388,7 @@ avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
   Branch without = { .window = self, .branch = 1, .position = position };
   AvatarGuidance g;
 
+  use_loras (self, ops, i);
   if (!is_guided (self)) {
     forward (self, ops, velocity, x, i, &with);
     return self->is_full[i] ? 1 : 0;

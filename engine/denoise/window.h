@@ -5,6 +5,7 @@
 
 #include "engine/denoise/step-cache.h"
 #include "engine/denoise/transformer.h"
+#include "engine/model/lora-list.h"
 
 #include <avatar/denoise.h>
 
@@ -45,6 +46,7 @@ typedef struct
  * @motion_exp, @motion_pose, @fps, @guidance_scale, @flow_shift, @steps: the settings
  * @guidance_border: sigma at which the phases of guidance change; 0: at upstream's step
  * @sigmas: (nullable): [n_sigmas] sigmas to use instead of those of @flow_shift; not owned
+ * @loras: LoRAs of the transformer, of which some depend on the step; not owned
  * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
  * @step_cache_mode, @step_cache_threshold: choice of the full steps
  * @share_prefix: computes the shared prefix of both branches of guidance once
@@ -65,6 +67,7 @@ typedef struct
   double motion_exp, motion_pose, fps, guidance_scale, guidance_border, flow_shift;
   const double *sigmas;
   guint n_sigmas;
+  const AvatarLoraList *loras;
   gboolean upstream_rounding;
   guint steps;
   AvatarStepCacheMode step_cache_mode;

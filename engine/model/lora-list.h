@@ -9,22 +9,28 @@ G_BEGIN_DECLS
 
 /**
  * AvatarLoraList:
- * @settings: (owned): [n] paths and strengths
+ * @settings: (owned): [n] paths, strengths and schedules
  * @files: (owned): array of AvatarLora, in the same order; %NULL: the list is unset
+ * @constant, @scheduled: (owned): array of AvatarLora, not owned: those of @files without and with
+ *   a schedule
  * @warnings: (owned): (element-type utf8): warnings of all files, with a %NULL at the end
  */
 typedef struct
 {
   AvatarLoraSetting *settings;
   guint n;
-  GPtrArray *files, *warnings;
+  GPtrArray *files, *constant, *scheduled, *warnings;
 } AvatarLoraList;
 
 /* Opens the files of @settings [n]. @self: (out): unset on failure. Returns FALSE with the errors
  * of avatar_lora_open(). */
 gboolean avatar_lora_list_open (AvatarLoraList *self, const AvatarLoraSetting *settings, guint n,
     const AvatarConfig *config, GError **error);
-/* Returns: TRUE if the list was opened from these paths and strengths, in this order. */
+/* Fills @multipliers with the factors of the scheduled LoRAs, in order, in step @i of @steps, which
+ * has noise level @sigma. Returns: their number. */
+guint avatar_lora_list_get_multipliers (const AvatarLoraList *self, guint i, guint steps,
+    double sigma, double *multipliers);
+/* Returns: TRUE if the list was opened from these settings, in this order. */
 gboolean
 avatar_lora_list_equals (const AvatarLoraList *self, const AvatarLoraSetting *settings, guint n);
 void avatar_lora_list_clear (AvatarLoraList *self);

@@ -19,7 +19,7 @@
 struct _AvatarLora
 {
   AvatarTensorFile *file;
-  double strength;
+  double strength, multiplier;
   GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
   AvatarLoraAlpha alpha;
   guint n_unknown;
@@ -418,6 +418,7 @@ lora_new (AvatarTensorFile *file, const AvatarConfig *config, const char *path, 
 
   self->file = file;
   self->strength = strength;
+  self->multiplier = 1;
   self->deltas = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, list_free);
   self->warnings = g_ptr_array_new_with_free_func (g_free);
   if (!isfinite (strength)) {
@@ -501,6 +502,18 @@ avatar_lora_get_alpha_source (AvatarLora *self)
   return self->alpha.source;
 }
 
+void
+avatar_lora_set_multiplier (AvatarLora *self, double multiplier)
+{
+  self->multiplier = multiplier;
+}
+
+double
+avatar_lora_get_multiplier (AvatarLora *self)
+{
+  return self->multiplier;
+}
+
 GPtrArray *
 avatar_lora_get_warnings (AvatarLora *self)
 {
@@ -537,7 +550,8 @@ add_rows (float *y, const float *b, const float *a, gint64 rank, gsize n)
 
 /* Adds to rows @start .. @end, of @n columns, in @out. */
 static void
-add_delta (const AvatarLoraDelta *d, gint64 start, gint64 end, gsize n, float *out)
+add_delta (const AvatarLoraDelta *d, float multiplier, gint64 start, gint64 end, gsize n,
+    float *out)
 {
   gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows);
   gboolean product = avatar_tensor_source_is_set (&d->a);
@@ -550,7 +564,7 @@ add_delta (const AvatarLoraDelta *d, gint64 start, gint64 end, gsize n, float *o
   a = product ? read_rows (&d->a, 0, d->a.shape[0]) : NULL;
   rank = product ? d->a.shape[0] : (gint64) n;
   for (gint64 i = 0; i < (last - first) * rank; i++)
-    b[i] *= d->factor;
+    b[i] *= d->factor * multiplier;
   for (gint64 r = first; r < last; r++) {
     float *y = out + (r - start) * n;
 
@@ -583,7 +597,37 @@ avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end,
     GArray *list = avatar_lora_get (loras->pdata[i], tensor);
 
     for (guint j = 0; list && j < list->len; j++)
-      add_delta (&g_array_index (list, AvatarLoraDelta, j), start, end, n, out);
+      add_delta (&g_array_index (list, AvatarLoraDelta, j),
+          ((AvatarLora *) loras->pdata[i])->multiplier, start, end, n, out);
+  }
+  return out;
+}
+
+gboolean
+avatar_lora_has_diff (AvatarLora *self, const char *tensor)
+{
+  GArray *list = avatar_lora_get (self, tensor);
+
+  for (guint j = 0; list && j < list->len; j++)
+    if (!avatar_tensor_source_is_set (&g_array_index (list, AvatarLoraDelta, j).a))
+      return TRUE;
+  return FALSE;
+}
+
+float *
+avatar_lora_sum_diffs (AvatarLora *self, const char *tensor, gint64 start, gint64 end, gsize n)
+{
+  GArray *list = avatar_lora_get (self, tensor);
+  float *out;
+
+  if (!avatar_lora_has_diff (self, tensor))
+    return NULL;
+  out = g_new0 (float, MAX ((end - start) * n, 1));
+  for (guint j = 0; j < list->len; j++) {
+    const AvatarLoraDelta *d = &g_array_index (list, AvatarLoraDelta, j);
+
+    if (!avatar_tensor_source_is_set (&d->a))
+      add_delta (d, 1, start, end, n, out);
   }
   return out;
 }
@@ -612,7 +656,7 @@ fill_up (const AvatarLoraDelta *d, gint64 start, gint64 end, gint64 at, gint64 r
   gint64 first = MAX (start, d->row), last = MIN (end, d->row + d->n_rows), n = d->a.shape[0];
   g_autofree float *b = NULL;
 
-  if (first >= last)
+  if (first >= last || n == 0)
     return;
   b = read_rows (&d->b, d->source_row + first - d->row, last - first);
   for (gint64 r = 0; r < last - first; r++)
@@ -644,7 +688,7 @@ avatar_lora_fill (GPtrArray *loras, const char *tensor, gint64 start, gint64 end
       const AvatarLoraDelta *d = &g_array_index (list, AvatarLoraDelta, j);
 
       fill_up (d, start, end, at, rank, up);
-      if (down)
+      if (down && avatar_tensor_source_is_set (&d->a))
         fill_down (d, at, rank, down);
       at += d->a.shape[0];
     }

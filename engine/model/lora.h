@@ -57,13 +57,24 @@ const char *avatar_lora_get_alpha_source (AvatarLora *self);
 /* Returns: (transfer none): array of char *, warnings for the user. */
 GPtrArray *avatar_lora_get_warnings (AvatarLora *self);
 
-/* Sums the additions of all LoRAs to rows @start .. @end of @tensor.
+/* Sets the factor of a LoRA whose strength depends on the step, which is 1 at first. Not
+ * thread-safe. */
+void avatar_lora_set_multiplier (AvatarLora *self, double multiplier);
+double avatar_lora_get_multiplier (AvatarLora *self);
+
+/* Sums the additions of all LoRAs, times their multipliers, to rows @start .. @end of @tensor.
  * @loras: (nullable): array of AvatarLora
  * @n: number of columns
  * Returns: (transfer full) (nullable): [end - start, n], or %NULL if there is no addition. */
 float *avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, gsize n);
 /* Returns: TRUE if any LoRA adds to @tensor. */
 gboolean avatar_lora_touches (GPtrArray *loras, const char *tensor);
+
+/* Sums the additions to @tensor that are not products of two matrices, without the multiplier.
+ * Returns: (transfer full) (nullable): [end - start, n], or %NULL if there is none. */
+float *
+avatar_lora_sum_diffs (AvatarLora *self, const char *tensor, gint64 start, gint64 end, gsize n);
+gboolean avatar_lora_has_diff (AvatarLora *self, const char *tensor);
 
 /* Returns: total rank of the additions to @tensor as a product of two matrices, up down^T with
  * up [rows, rank] and down [cols, rank], for weights that are stored in 8 bits. All additions

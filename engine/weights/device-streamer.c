@@ -569,7 +569,7 @@ refill (DeviceStreamer *self)
   }
 }
 
-/* Enqueues the conversion of 8-bit tensors of @group in @packed to the scratch memory. */
+/* Enqueues copies of the tensors of @group in @packed that expand to the scratch memory. */
 static void
 expand (DeviceStreamer *self, AvatarOps *ops, guint group, guint8 *packed)
 {
@@ -591,10 +591,13 @@ expand (DeviceStreamer *self, AvatarOps *ops, guint group, guint8 *packed)
     if (!p->expands)
       continue;
     x = avatar_tensor_of_shape (p->dtype, packed + p->offset, p->source.rank, p->source.shape);
-    x.scale = (float *) (packed + p->scale_offset);
     y = avatar_tensor_of_shape (p->expanded, scratch->memory + p->expand_offset, p->source.rank,
         p->source.shape);
-    self->backend->expand (ops->queue, y, x);
+    x.scale = (float *) (packed + p->scale_offset);
+    if (avatar_dtype_size (p->dtype) > 1)
+      avatar_op_copy (ops, y, x);
+    else
+      self->backend->expand (ops->queue, y, x);
   }
 }
 

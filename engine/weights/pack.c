@@ -73,6 +73,61 @@ add_factors (AvatarWeightGroup *group, AvatarPackedTensor *p)
   group->bytes += aligned (p->source.shape[1] * row);
 }
 
+/* Reserves space for an expanded copy of @p. */
+static void
+add_expanded (AvatarWeightGroup *group, AvatarPackedTensor *p)
+{
+  p->expands = TRUE;
+  p->expand_offset = group->scratch_bytes;
+  group->scratch_bytes
+      += aligned (avatar_tensor_source_n (&p->source) * avatar_dtype_size (p->expanded));
+}
+
+static void
+packed_lora_clear (gpointer data)
+{
+  g_ptr_array_unref (((AvatarPackedLora *) data)->lora);
+}
+
+/* Reserves space for @lora, whose multiplier changes. */
+static void
+add_scheduled (AvatarWeightGroup *group, AvatarPackedTensor *p, AvatarLora *lora)
+{
+  gsize size = avatar_dtype_size (p->expanded);
+  AvatarPackedLora s = { .lora = g_ptr_array_new () };
+
+  g_ptr_array_add (s.lora, lora);
+  s.rank = avatar_lora_rank (s.lora, p->name);
+  s.has_diff = avatar_lora_has_diff (lora, p->name);
+  s.up_offset = group->bytes;
+  group->bytes += aligned (s.rank * p->source.shape[0] * size);
+  s.down_offset = group->bytes;
+  group->bytes += s.rank ? aligned (s.rank * p->source.shape[1] * size) : 0;
+  s.diff_offset = group->bytes;
+  group->bytes += s.has_diff ? aligned (avatar_tensor_source_n (&p->source) * size) : 0;
+  if (!p->scheduled) {
+    p->scheduled = g_array_new (FALSE, FALSE, sizeof (AvatarPackedLora));
+    g_array_set_clear_func (p->scheduled, packed_lora_clear);
+  }
+  g_array_append_val (p->scheduled, s);
+}
+
+/* Reserves space for the LoRAs of @loras (nullable) that add to @p. Does not expand values that are
+ * computed with in 8 bits, which avatar_pack_check() refuses. */
+static void
+add_all_scheduled (AvatarWeightGroup *group, AvatarPackedTensor *p, GPtrArray *loras)
+{
+  if (!avatar_lora_touches (loras, p->name))
+    return;
+  if (avatar_dtype_size (p->dtype) > 1) {
+    p->expanded = p->dtype;
+    add_expanded (group, p);
+  }
+  for (guint i = 0; i < loras->len; i++)
+    if (avatar_lora_get (loras->pdata[i], p->name))
+      add_scheduled (group, p, loras->pdata[i]);
+}
+
 static void
 add_tensor (AvatarWeightGroup *group, GHashTable *tensors, const AvatarWeightList *list,
     guint index, const AvatarWeightSettings *settings, AvatarDType activation)
@@ -96,15 +151,13 @@ add_tensor (AvatarWeightGroup *group, GHashTable *tensors, const AvatarWeightLis
   if (avatar_dtype_size (p.dtype) == 1) {
     p.scale_offset = group->bytes;
     group->bytes += aligned (t->shape[0] * sizeof (float));
-    p.expands = !settings->compute_fp8 || p.dtype != AVATAR_F8_E4M3
-        || entry->storage == AVATAR_WEIGHT_CLASS_STORED_8BIT;
-    if (p.expands) {
-      p.expand_offset = group->scratch_bytes;
-      group->scratch_bytes += aligned (n * avatar_dtype_size (activation));
-    }
+    if (!settings->compute_fp8 || p.dtype != AVATAR_F8_E4M3
+        || entry->storage == AVATAR_WEIGHT_CLASS_STORED_8BIT)
+      add_expanded (group, &p);
   }
   if (keeps_lora_factors (&p))
     add_factors (group, &p);
+  add_all_scheduled (group, &p, settings->scheduled_loras);
   g_array_append_val (group->tensors, p);
 }
 
@@ -112,6 +165,7 @@ static void
 packed_clear (gpointer data)
 {
   g_free (((AvatarPackedTensor *) data)->name);
+  g_clear_pointer (&((AvatarPackedTensor *) data)->scheduled, g_array_unref);
 }
 
 static void
@@ -164,6 +218,20 @@ avatar_pack_plan (GHashTable *tensors, const AvatarWeightList *list,
   return all;
 }
 
+/* Refuses a tensor to whose values nothing can be added from step to step. @is_fixed: it is in the
+ * group of the fixed tensors, which have no copies */
+static gboolean
+check_scheduled (const AvatarPackedTensor *p, gboolean is_fixed, GError **error)
+{
+  if (!p->scheduled || (p->expands && !is_fixed))
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "a LoRA whose strength depends on the step adds to \"%s\", which %s; give it one strength%s",
+      p->name, is_fixed ? "a GPU stores once" : "is computed with in 8 bits",
+      is_fixed ? "" : ", or choose precision=auto");
+  return FALSE;
+}
+
 gboolean
 avatar_pack_check (GArray *groups, GError **error)
 {
@@ -173,6 +241,8 @@ avatar_pack_check (GArray *groups, GError **error)
     for (guint j = 0; j < tensors->len; j++) {
       const AvatarPackedTensor *p = &g_array_index (tensors, AvatarPackedTensor, j);
 
+      if (!check_scheduled (p, i + 1 == groups->len, error))
+        return FALSE;
       if (keeps_lora_factors (p)
           && !avatar_lora_check_8bit (p->loras, p->name, p->dtype,
               p->expands ? AVATAR_LORA_8BIT_EXPANDED : AVATAR_LORA_8BIT_COMPUTED, error))
@@ -300,20 +370,40 @@ pack_rows (const AvatarPackedTensor *p, guint8 *packed, gint64 start, gint64 end
   return TRUE;
 }
 
-/* Packs rows @start .. @end of the left factor of the LoRAs, and the whole right factor if
- * @start is 0. */
+/* Packs rows @start .. @end of the left factor of @loras, of total rank @rank, and the whole
+ * right factor if @start is 0. */
 static void
-pack_factors (const AvatarPackedTensor *p, guint8 *packed, gint64 start, gint64 end)
+pack_factors (const AvatarPackedTensor *p, GPtrArray *loras, gint64 rank, guint8 *packed_up,
+    guint8 *packed_down, gint64 start, gint64 end)
 {
-  gint64 n_up = (end - start) * p->rank, n_down = p->source.shape[1] * p->rank;
+  gint64 n_up = (end - start) * rank, n_down = p->source.shape[1] * rank;
   gsize size = avatar_dtype_size (p->expanded);
   g_autofree float *up = g_new0 (float, n_up);
   g_autofree float *down = start == 0 ? g_new0 (float, n_down) : NULL;
 
-  avatar_lora_fill (p->loras, p->name, start, end, up, down);
-  avatar_dtype_from_f32 (packed + p->up_offset + start * p->rank * size, p->expanded, up, n_up);
+  avatar_lora_fill (loras, p->name, start, end, up, down);
+  avatar_dtype_from_f32 (packed_up + start * rank * size, p->expanded, up, n_up);
   if (down)
-    avatar_dtype_from_f32 (packed + p->down_offset, p->expanded, down, n_down);
+    avatar_dtype_from_f32 (packed_down, p->expanded, down, n_down);
+}
+
+/* Packs rows @start .. @end of what LoRAs add whose multipliers change. */
+static void
+pack_scheduled (const AvatarPackedTensor *p, guint8 *packed, gint64 start, gint64 end)
+{
+  gsize n = avatar_tensor_source_n (&p->source) / p->source.shape[0];
+
+  for (guint i = 0; i < p->scheduled->len; i++) {
+    const AvatarPackedLora *s = &g_array_index (p->scheduled, AvatarPackedLora, i);
+    g_autofree float *diff = avatar_lora_sum_diffs (s->lora->pdata[0], p->name, start, end, n);
+
+    if (s->rank)
+      pack_factors (p, s->lora, s->rank, packed + s->up_offset, packed + s->down_offset, start,
+          end);
+    if (diff)
+      avatar_dtype_from_f32 (packed + s->diff_offset + start * n * avatar_dtype_size (p->expanded),
+          p->expanded, diff, (end - start) * n);
+  }
 }
 
 /* Rows @start .. @end of one tensor. */
@@ -329,7 +419,10 @@ pack_piece (const Piece *piece, guint8 *packed, GError **error)
   const AvatarPackedTensor *p = piece->tensor;
 
   if (p->rank)
-    pack_factors (p, packed, piece->start, piece->end);
+    pack_factors (p, p->loras, p->rank, packed + p->up_offset, packed + p->down_offset,
+        piece->start, piece->end);
+  if (p->scheduled)
+    pack_scheduled (p, packed, piece->start, piece->end);
   return avatar_dtype_size (p->dtype) == 1 ? pack_8bit (p, packed, piece->start, piece->end, error)
                                            : pack_rows (p, packed, piece->start, piece->end, error);
 }

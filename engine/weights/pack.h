@@ -10,6 +10,23 @@
 G_BEGIN_DECLS
 
 /**
+ * AvatarPackedLora: a LoRA whose multiplier changes, packed with a tensor
+ * @lora: (owned): array of one AvatarLora
+ * @rank: rank of the product of two matrices; 0: it adds no product
+ * @up_offset, @down_offset: offsets of the factors, as in AvatarPackedTensor (bytes)
+ * @has_diff: it adds whole values
+ * @diff_offset: their offset, in the shape of the tensor, of its dtype @expanded (bytes)
+ */
+typedef struct
+{
+  GPtrArray *lora;
+  gint64 rank;
+  gsize up_offset, down_offset;
+  gboolean has_diff;
+  gsize diff_offset;
+} AvatarPackedLora;
+
+/**
  * AvatarPackedTensor: one tensor of a packed buffer
  * @name: (owned): name in the checkpoint
  * @entry: index in the list of weights
@@ -17,9 +34,10 @@ G_BEGIN_DECLS
  * @source_scale: scale factors of an 8-bit source, one or one for each row; unset if it has none
  * @loras: (nullable): array of AvatarLora that add to it. They are added when the tensor is packed,
  *   or to its expanded copy if @rank is not 0
+ * @scheduled: (owned) (nullable): array of AvatarPackedLora, which are added to the expanded copy
  * @dtype: dtype in the packed buffer
- * @expanded: dtype of the expanded copy of an 8-bit tensor
- * @expands: the model computes with an expanded copy instead of with 8-bit values
+ * @expanded: dtype of the expanded copy
+ * @expands: the model computes with an expanded copy: of 8-bit values, or to add @scheduled
  * @offset: offset in the packed buffer (bytes)
  * @scale_offset: offset of the scale factors of an 8-bit tensor, [rows] float32 (bytes)
  * @expand_offset: offset of the expanded copy in the scratch memory (bytes)
@@ -33,6 +51,7 @@ typedef struct
   guint entry;
   AvatarTensorSource source, source_scale;
   GPtrArray *loras;
+  GArray *scheduled;
   AvatarDType dtype, expanded;
   gboolean expands;
   gsize offset, scale_offset, expand_offset;

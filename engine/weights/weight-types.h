@@ -23,6 +23,9 @@ typedef enum
  * @loras: (nullable): array of AvatarLora; a reference is kept. They are added in float32 before
  *   weights are rounded or quantised. On a discrete device, the LoRAs of a tensor that its file
  *   stores in 8 bits are added to its expanded copy each time its group is acquired
+ * @scheduled_loras: (nullable): array of AvatarLora; a reference is kept. LoRAs whose multiplier
+ *   changes. On a discrete device their factors are packed with a weight, and are added to a copy
+ *   of it each time its group is acquired; in the host's memory the weights are made again
  * @one_shot: groups are used once, one after the other, and are streamed in the host's memory as
  *   well; excludes @loras
  * @half: matrices are float16 on a device that computes in bfloat16; see avatar_weights_dtype()
@@ -32,7 +35,7 @@ typedef struct
   AvatarQuantise quantise;
   gboolean compute_fp8;
   guint64 pinned_bytes;
-  GPtrArray *loras;
+  GPtrArray *loras, *scheduled_loras;
   gboolean one_shot, half;
 } AvatarWeightSettings;
 

@@ -21,13 +21,24 @@ typedef struct
   guint group, tensor;
 } Location;
 
+/* A weight that is made again when the multiplier of a LoRA changes.
+ * @index: index in the list of weights
+ * @scale: its factors; unset if it has none */
+typedef struct
+{
+  guint index;
+  char *name;
+  AvatarTensorSource source, scale;
+} Remade;
+
 struct _AvatarWeights
 {
   AvatarModel *model; /* (nullable): owner of the tensors; NULL: the caller */
   AvatarComponentKind component;
   const char *file; /* (nullable): name of the file for errors */
   AvatarDevice *device;
-  GPtrArray *loras;
+  GPtrArray *loras, *scheduled;
+  GArray *remade; /* (nullable): array of Remade */
   /* Weights that are always in memory. */
   AvatarSharedWeights own;     /* without a model, with LoRAs, or in a dry run */
   AvatarSharedWeights *shared; /* weights of all stages with this model and device, or @own */
@@ -105,18 +116,37 @@ typedef struct
   AvatarWeightsMode mode;
 } Load;
 
-/* Fills @view from @source, and adds LoRAs. */
+/* Fills @view from @source with its factors @scale (nullable), and adds LoRAs. */
 static gboolean
-load_view (AvatarTensor view, const AvatarTensorSource *source, const char *name, const Load *load,
-    GError **error)
+fill_view (AvatarWeights *self, AvatarTensor view, const AvatarTensorSource *source,
+    const AvatarTensorSource *scale, const char *name, GError **error)
 {
-  g_autofree char *scale = g_strconcat (name, "_scale", NULL);
-
-  if (!convert (view, source, g_hash_table_lookup (load->tensors, scale), error))
+  if (!convert (view, source, scale, error))
     return FALSE;
-  if (avatar_lora_touches (load->self->loras, name))
-    add_deltas (view, name, load->self->loras);
+  if (avatar_lora_touches (self->loras, name))
+    add_deltas (view, name, self->loras);
+  if (avatar_lora_touches (self->scheduled, name))
+    add_deltas (view, name, self->scheduled);
   return TRUE;
+}
+
+/* Fills @view, the @i-th weight, and remembers what is needed to make it again. */
+static gboolean
+load_view (AvatarTensor view, guint i, const AvatarTensorSource *source, const char *name,
+    const Load *load, GError **error)
+{
+  g_autofree char *scale_name = g_strconcat (name, "_scale", NULL);
+  const AvatarTensorSource *scale = g_hash_table_lookup (load->tensors, scale_name);
+  AvatarWeights *self = load->self;
+
+  if (avatar_lora_touches (self->scheduled, name)) {
+    Remade remade = { .index = i, .name = g_strdup (name), .source = *source };
+
+    if (scale)
+      remade.scale = *scale;
+    g_array_append_val (self->remade, remade);
+  }
+  return fill_view (self, view, source, scale, name, error);
 }
 
 /* Allocates all tensors of the list in @arena, and reads them unless it is the arena of a dry run.
@@ -130,7 +160,7 @@ make_views (AvatarArena *arena, const Load *load, GArray *views, GError **error)
     AvatarTensor view = avatar_tensor_of_shape (AVATAR_F32, NULL, source->rank, source->shape);
 
     view.data = avatar_arena_push (arena, avatar_tensor_bytes (view));
-    if (!avatar_arena_is_dry_run (arena) && !load_view (view, source, name, load, error))
+    if (!avatar_arena_is_dry_run (arena) && !load_view (view, i, source, name, load, error))
       return FALSE;
     if (views)
       g_array_append_val (views, view);
@@ -167,7 +197,7 @@ init_arena (AvatarWeights *self, Load *load, GError **error)
   g_autofree char *names = NULL;
 
   if (load->mode == AVATAR_WEIGHTS_SHAPES_ONLY || !self->model
-      || (self->loras && self->loras->len > 0)) {
+      || (self->loras && self->loras->len > 0) || self->scheduled) {
     self->shared = &self->own;
     return load_arena (&self->own, load, error);
   }
@@ -248,6 +278,12 @@ bind (AvatarWeights *self, const AvatarWeightList *list)
     *avatar_weight_list_nth (list, i)->handle = (AvatarWeight){ self, i };
 }
 
+static void
+remade_clear (gpointer data)
+{
+  g_free (((Remade *) data)->name);
+}
+
 /* Completes @weights, which has the model and the file. Takes ownership of it. */
 static AvatarWeights *
 open_weights (AvatarWeights *weights, Load *load, const AvatarWeightSettings *settings,
@@ -260,6 +296,11 @@ open_weights (AvatarWeights *weights, Load *load, const AvatarWeightSettings *se
   load->self = self;
   if (settings && settings->loras)
     self->loras = g_ptr_array_ref (settings->loras);
+  if (settings && settings->scheduled_loras && settings->scheduled_loras->len > 0) {
+    self->scheduled = g_ptr_array_ref (settings->scheduled_loras);
+    self->remade = g_array_new (FALSE, FALSE, sizeof (Remade));
+    g_array_set_clear_func (self->remade, remade_clear);
+  }
   if (!check_names (self, load, error))
     return NULL;
   if (avatar_device_get_backend (self->device)->discrete || (settings && settings->one_shot))
@@ -326,6 +367,8 @@ avatar_weights_free (AvatarWeights *self)
   avatar_device_unref (self->device);
   g_clear_pointer (&self->model, avatar_model_unref);
   g_clear_pointer (&self->loras, g_ptr_array_unref);
+  g_clear_pointer (&self->scheduled, g_ptr_array_unref);
+  g_clear_pointer (&self->remade, g_array_unref);
   g_free (self);
 }
 
@@ -432,6 +475,81 @@ add_loras (AvatarWeights *self, AvatarOps *ops, guint group, const AvatarPackedT
   }
 }
 
+/* Enqueues w += multiplier up down^T + multiplier diff on the expanded copy of @p. */
+static void
+add_scheduled (AvatarWeights *self, AvatarOps *ops, guint group, const AvatarPackedTensor *p,
+    const AvatarPackedLora *s)
+{
+  AvatarTensor w = group_view (self, group, p), diff = w;
+  AvatarTensor up = avatar_tensor (p->expanded, NULL, 2, w.shape[0], MAX (s->rank, 1));
+  AvatarTensor down = avatar_tensor (p->expanded, NULL, 2, w.shape[w.rank - 1], MAX (s->rank, 1));
+  double multiplier = avatar_lora_get_multiplier (s->lora->pdata[0]);
+  guint8 *scratch, *memory = get_memory (self, group, &scratch);
+
+  if (memory) {
+    up.data = memory + s->up_offset;
+    down.data = memory + s->down_offset;
+    diff.data = memory + s->diff_offset;
+  }
+  for (gint64 r = 0; s->rank && r < w.shape[0]; r += ops->row_chunk) {
+    gint64 n = MIN (ops->row_chunk, w.shape[0] - r);
+    gsize mark = avatar_ops_mark (ops);
+    AvatarTensor scaled = avatar_ops_alloc_as (ops, p->expanded, 2, n, s->rank);
+
+    avatar_op_axpby (ops, scaled, multiplier, avatar_tensor_rows (up, r, n), 0);
+    avatar_op_linear_add (ops, avatar_tensor_rows (w, r, n), scaled, down, AVATAR_NO_TENSOR,
+        AVATAR_NO_TENSOR, AVATAR_NO_TENSOR);
+    avatar_ops_release (ops, mark);
+  }
+  if (s->has_diff)
+    avatar_op_axpby (ops, w, multiplier, diff, 1);
+}
+
+/* Enqueues what all scheduled LoRAs add to @p. In a run, those with multiplier 0 are left out. */
+static void
+add_all_scheduled (AvatarWeights *self, AvatarOps *ops, guint group, const AvatarPackedTensor *p)
+{
+  for (guint i = 0; p->scheduled && i < p->scheduled->len; i++) {
+    const AvatarPackedLora *s = &g_array_index (p->scheduled, AvatarPackedLora, i);
+
+    if (ops->dry_run || avatar_lora_get_multiplier (s->lora->pdata[0]) != 0)
+      add_scheduled (self, ops, group, p, s);
+  }
+}
+
+/* Makes the weights in the host's memory again. */
+static gboolean
+remake (AvatarWeights *self, GError **error)
+{
+  for (guint i = 0; i < self->remade->len; i++) {
+    const Remade *r = &g_array_index (self->remade, Remade, i);
+    AvatarTensor view = g_array_index (self->shared->views, AvatarTensor, r->index);
+
+    if (!fill_view (self, view, &r->source,
+            avatar_tensor_source_is_set (&r->scale) ? &r->scale : NULL, r->name, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+void
+avatar_weights_set_multipliers (AvatarWeights *self, AvatarOps *ops, const double *multipliers)
+{
+  gboolean changed = FALSE;
+  GError *error = NULL;
+
+  if (!self->scheduled || !avatar_ops_running (ops))
+    return;
+  for (guint i = 0; i < self->scheduled->len; i++) {
+    AvatarLora *lora = self->scheduled->pdata[i];
+
+    changed |= avatar_lora_get_multiplier (lora) != multipliers[i];
+    avatar_lora_set_multiplier (lora, multipliers[i]);
+  }
+  if (changed && !self->groups && !remake (self, &error))
+    ops->error = error;
+}
+
 void
 avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint group)
 {
@@ -439,12 +557,16 @@ avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint group)
 
   if (self->store)
     self->store->klass->acquire (self->store, ops, group);
-  if (!self->groups || !self->loras)
+  if (!self->groups || (!self->loras && !self->scheduled))
     return;
   tensors = avatar_weight_group_nth (self->groups, group)->tensors;
-  for (guint j = 0; j < tensors->len; j++)
-    if (g_array_index (tensors, AvatarPackedTensor, j).rank)
-      add_loras (self, ops, group, &g_array_index (tensors, AvatarPackedTensor, j));
+  for (guint j = 0; j < tensors->len; j++) {
+    const AvatarPackedTensor *p = &g_array_index (tensors, AvatarPackedTensor, j);
+
+    if (p->rank)
+      add_loras (self, ops, group, p);
+    add_all_scheduled (self, ops, group, p);
+  }
 }
 
 AvatarTensor

@@ -88,6 +88,12 @@ void avatar_weights_acquire (AvatarWeights *self, AvatarOps *ops, guint group);
 /* Allows the memory of @group to be reused after the operations that are enqueued by now. */
 void avatar_weights_release (AvatarWeights *self, AvatarOps *ops, guint group);
 
+/* Sets the multipliers of the scheduled LoRAs, in order. In the host's memory the weights that they
+ * add to are made again, if a multiplier changes. Does nothing in a dry run and after an error.
+ * Errors are stored in @ops. */
+void
+avatar_weights_set_multipliers (AvatarWeights *self, AvatarOps *ops, const double *multipliers);
+
 /* Returns: (transfer none) (nullable): array of AvatarWeightGroup (engine/weights/pack.h), the
  * fixed tensors last; %NULL for weights that are always in memory as float32. */
 GArray *avatar_weights_get_groups (AvatarWeights *self);

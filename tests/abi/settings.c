@@ -89,6 +89,7 @@ static void
 test_reserved (void)
 {
   AvatarLoraSetting lora = { .path = "missing.safetensors", .strength = 1 };
+  AvatarLoraSchedule schedule = { ._reserved = { &lora } };
   AvatarTextStates texts[2] = { { .n = 1, .used = 1 }, { .n = 1, .used = 1 } };
   gpointer *fields[5];
   const char *names[] = { "AvatarDenoiseSettings", "AvatarDecodeSettings", "AvatarPixels",
@@ -110,8 +111,11 @@ test_reserved (void)
   s.denoise.text_states = NULL;
   s.denoise.loras = &lora;
   s.denoise.n_loras = 1;
-  lora._reserved[1] = &s;
+  lora._reserved[0] = &s;
   plan (&s, "AvatarLoraSetting");
+  lora._reserved[0] = NULL;
+  lora.schedule = &schedule;
+  plan (&s, "AvatarLoraSchedule");
   settings_clear (&s);
 }
 

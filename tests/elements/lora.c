@@ -25,9 +25,31 @@ expect_one (const gchar *text, const gchar *path, gdouble strength)
   fail_unless_equals_float (last->strength, strength);
 }
 
+/* Strengths by step, and by noise level. */
+GST_START_TEST (test_parse_schedule)
+{
+  g_autoptr (GArray) loras = gst_avatar_loras_parse ("a:0/0.5/-1,b:0.8@0.98-0.1,c@1-0:2/x", NULL);
+  const AvatarLoraSetting *lora = (const AvatarLoraSetting *) loras->data;
+
+  fail_unless_equals_int (loras->len, 3);
+  fail_unless_equals_string (lora[0].path, "a");
+  fail_unless_equals_float (lora[0].strength, 1);
+  fail_unless_equals_int (lora[0].schedule->n_strengths, 3);
+  fail_unless_equals_float (lora[0].schedule->strengths[1], 0.5);
+  fail_unless_equals_float (lora[0].schedule->strengths[2], -1);
+  fail_unless_equals_string (lora[1].path, "b");
+  fail_unless_equals_float (lora[1].strength, 0.8);
+  fail_unless_equals_float (lora[1].schedule->sigma_from, 0.98);
+  fail_unless_equals_float (lora[1].schedule->sigma_to, 0.1);
+  fail_unless_equals_string (lora[2].path, "c@1-0:2/x");
+  fail_unless (lora[2].schedule == NULL);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_parse)
 {
-  static const gchar *const nonsense[] = { ",", "a,", ",a", "a,,b", ":0.5", "a:inf", "b,a:nan" };
+  static const gchar *const nonsense[]
+      = { ",", "a,", ",a", "a,,b", ":0.5", "a:inf", "b,a:nan", "a:1/nan", ":1@1-0" };
   g_autoptr (GArray) none = gst_avatar_loras_parse (NULL, NULL);
   g_autoptr (GArray) empty = gst_avatar_loras_parse ("", NULL);
   g_autoptr (GArray) three = gst_avatar_loras_parse ("a,b:2,c", NULL);
@@ -91,17 +113,23 @@ GST_START_TEST (test_latents)
   g_autofree gchar *comma = write_lora (folder, "b,c:1", "double_blocks.0.img_attn_proj", WIDTH);
   g_autofree gchar *zero = g_strconcat (path, ":0", NULL);
   g_autofree gchar *half = g_strconcat (path, ":0.5", NULL);
+  g_autofree gchar *late = g_strconcat (path, ":0/1", NULL);
+  g_autofree gchar *never = g_strconcat (path, ":1@0.01-0", NULL);
   g_autofree gchar *both = g_strdup_printf ("%s:0.5,%s/b\\,c:1:0.5", path, folder);
   g_autoptr (Run) plain = run_with (NULL);
   g_autoptr (Run) nothing = run_with (zero);
   g_autoptr (Run) one = run_with (path);
   g_autoptr (Run) weak = run_with (half);
   g_autoptr (Run) twice = run_with (both);
+  g_autoptr (Run) second = run_with (late);
+  g_autoptr (Run) none = run_with (never);
 
   fail_unless (difference (nothing, plain) == 0);
   fail_unless (difference (one, plain) > 1e-3);
   fail_unless (difference (weak, plain) > 1e-4 && difference (weak, one) > 1e-4);
   fail_unless (difference (twice, one) < 1e-5); /* a half and a half */
+  fail_unless (difference (second, plain) > 1e-4 && difference (second, one) > 1e-4);
+  fail_unless (difference (none, plain) == 0);
   g_unlink (path);
   g_unlink (comma);
   g_rmdir (folder);
@@ -182,6 +210,7 @@ lora_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_parse);
+  tcase_add_test (tc, test_parse_schedule);
   tcase_add_test (tc, test_latents);
   tcase_add_test (tc, test_warnings);
   tcase_add_test (tc, test_errors);

@@ -2,6 +2,7 @@
 /* LoRAs merged into weights, compared with loops in double precision. */
 #include "tests/unit/lora-file.h"
 #include "engine/device/device.h"
+#include "engine/model/manifest.h"
 #include "engine/backends/fake/fake.h"
 #include "engine/weights/pack.h"
 #include "engine/weights/weights.h"
@@ -77,6 +78,40 @@ test_diffs (Fixture *f, gconstpointer data)
   n = avatar_lora_sum (loras, "double_blocks.0.img_attn_q_norm.weight", 0, norm, 1);
   for (gint64 i = 0; i < norm; i++)
     g_assert_cmpfloat (n[i], ==, -0.25f * vector[i]);
+}
+
+/* Differences of all weights and biases of the transformer: matrices, taps, norms and biases. */
+static void
+test_every_weight (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GArray) manifest = avatar_manifest_new (f->config, AVATAR_COMPONENT_TRANSFORMER);
+  g_autoptr (GPtrArray) loras = NULL;
+
+  for (guint i = 0; i < manifest->len; i++) {
+    const AvatarManifestEntry *e = &g_array_index (manifest, AvatarManifestEntry, i);
+    g_autofree char *module = g_strndup (e->name, strrchr (e->name, '.') - e->name);
+    gint64 cols = 1;
+
+    for (guint k = 1; k < e->rank; k++)
+      cols *= e->shape[k];
+    add (f, module, g_str_has_suffix (e->name, ".bias") ? ".diff_b" : ".diff", e->name, AVATAR_F32,
+        e->shape[0], e->rank > 1 ? cols : 0);
+  }
+  loras = open_good (f, 0.5);
+  g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, manifest->len);
+  for (guint i = 0; i < manifest->len; i++) {
+    const AvatarManifestEntry *e = &g_array_index (manifest, AvatarManifestEntry, i);
+    gint64 n = 1;
+    g_autofree float *all = NULL, *expected = NULL;
+
+    for (guint k = 1; k < e->rank; k++)
+      n *= e->shape[k];
+    all = avatar_lora_sum (loras, e->name, 0, e->shape[0], n);
+    expected = values_of (e->name, "", AVATAR_F32, e->shape[0] * n);
+    g_assert_nonnull (all);
+    for (gint64 k = 0; k < e->shape[0] * n; k++)
+      g_assert_cmpfloat (all[k], ==, 0.5f * expected[k]);
+  }
 }
 
 static void
@@ -403,9 +438,9 @@ main (int argc, char **argv)
   {
     const char *name;
     void (*func) (Fixture *, gconstpointer);
-  } tests[] = { { "fused", test_fused }, { "diffs", test_diffs }, { "refused", test_refused },
-    { "packed", test_packed }, { "8-bit", test_8bit }, { "8-bit-refused", test_8bit_refused },
-    { "denoiser", test_denoiser } };
+  } tests[] = { { "fused", test_fused }, { "diffs", test_diffs },
+    { "every-weight", test_every_weight }, { "refused", test_refused }, { "packed", test_packed },
+    { "8-bit", test_8bit }, { "8-bit-refused", test_8bit_refused }, { "denoiser", test_denoiser } };
 
   g_test_init (&argc, &argv, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {

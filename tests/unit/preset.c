@@ -42,6 +42,28 @@ test_all (void)
   g_assert_cmpfloat (s.loras[1].strength, ==, -0.5);
 }
 
+/* Strengths by step, and by noise level. */
+static void
+test_schedules (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarPreset) preset
+      = parse ("{\"loras\": [{\"path\": \"a\", \"strength\": [0, 0.5, 1]},"
+               " {\"path\": \"b\", \"sigmas\": [0.98, 0], \"strength\": 0.8}]}",
+          &error);
+  AvatarDenoiseSettings s = { 0 };
+
+  g_assert_no_error (error);
+  avatar_preset_apply (preset, &s);
+  g_assert_cmpfloat (s.loras[0].strength, ==, 1);
+  g_assert_cmpuint (s.loras[0].schedule->n_strengths, ==, 3);
+  g_assert_cmpfloat (s.loras[0].schedule->strengths[1], ==, 0.5);
+  g_assert_cmpfloat (s.loras[1].strength, ==, 0.8);
+  g_assert_cmpuint (s.loras[1].schedule->n_strengths, ==, 0);
+  g_assert_cmpfloat (s.loras[1].schedule->sigma_from, ==, 0.98);
+  g_assert_cmpfloat (s.loras[1].schedule->sigma_to, ==, 0);
+}
+
 /* An empty preset changes nothing, and one value changes that one. */
 static void
 test_some (void)
@@ -77,7 +99,13 @@ test_refused (void)
     { "{\"loras\": [\"a\"]}", "entry 1 of \"loras\"" },
     { "{\"loras\": [{\"path\": \"\"}]}", "entry 1 of \"loras\"" },
     { "{\"loras\": [{\"path\": \"a\", \"scale\": 1}]}", "entry 1 of \"loras\"" },
-    { "{\"loras\": [{\"path\": \"a\", \"strength\": \"1\"}]}", "entry 1 of \"loras\"" } };
+    { "{\"loras\": [{\"path\": \"a\", \"strength\": \"1\"}]}", "entry 1 of \"loras\"" },
+    { "{\"loras\": [{\"path\": \"a\", \"strength\": []}]}", "entry 1 of \"loras\"" },
+    { "{\"loras\": [{\"path\": \"a\", \"strength\": [1, null]}]}", "entry 1 of \"loras\"" },
+    { "{\"loras\": [{\"path\": \"a\", \"sigmas\": [0, 1]}]}", "entry 1 of \"loras\"" },
+    { "{\"loras\": [{\"path\": \"a\", \"sigmas\": 1}]}", "entry 1 of \"loras\"" },
+    { "{\"loras\": [{\"path\": \"a\", \"sigmas\": [1, 0], \"strength\": [1]}]}",
+        "entry 1 of \"loras\"" } };
 
   for (guint i = 0; i < G_N_ELEMENTS (wrong); i++) {
     g_autoptr (GError) error = NULL;
@@ -118,6 +146,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/preset/all", test_all);
+  g_test_add_func ("/preset/schedules", test_schedules);
   g_test_add_func ("/preset/some", test_some);
   g_test_add_func ("/preset/refused", test_refused);
   g_test_add_func ("/preset/load", test_load);
