@@ -10,12 +10,14 @@ AVATAR_ROOT=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." &
 # Keeps waiting OpenMP threads from spinning on the cores that the video encoder needs.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-# Packages for building and running; the second list is for the tests only.
+# Packages for building and running; the last list is for the tests only.
 AVATAR_PACKAGES=(build-essential meson ninja-build pkgconf libglib2.0-dev libjson-glib-dev
   libgdk-pixbuf-2.0-dev libjpeg-dev liblcms2-dev libdnnl-dev zlib1g-dev libgstreamer1.0-dev
   libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav)
-AVATAR_TEST_PACKAGES=(ffmpeg iproute2 libnginx-mod-rtmp nginx python3)
+# Packages of avatar-server.
+AVATAR_SERVER_PACKAGES=(libsoup-3.0-dev libgstreamer-plugins-bad1.0-dev gstreamer1.0-nice)
+AVATAR_TEST_PACKAGES=(curl ffmpeg iproute2 libnginx-mod-rtmp nginx python3)
 # Debian 13 has no clang 14, by which the sources are formatted.
 case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
   trixie)

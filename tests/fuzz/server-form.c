@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Fuzz target: the body of a request for a job, a form of several parts. A form that is taken has
+ * text without control characters in its fields. */
+#include "tests/fuzz/target.h"
+
+#include "tools/server/job-upload.h"
+
+int
+LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
+{
+  g_autoptr (SoupMessageHeaders) headers = soup_message_headers_new (SOUP_MESSAGE_HEADERS_REQUEST);
+  g_autoptr (GBytes) body = g_bytes_new (data, size);
+  g_autoptr (AvatarProblem) problem = NULL;
+  AvatarJobUpload upload;
+  gboolean good;
+
+  soup_message_headers_append (headers, "Content-Type", "multipart/form-data; boundary=x");
+  good = avatar_job_upload_parse (&upload, headers, body, &problem);
+  g_assert (good == !problem);
+  g_assert (!problem || (problem->found && g_utf8_validate (problem->found, -1, NULL)));
+  g_assert (!upload.settings.prompt || g_utf8_validate (upload.settings.prompt, -1, NULL));
+  if (upload.image)
+    avatar_check_image (upload.image, NULL);
+  avatar_job_upload_clear (&upload);
+  return 0;
+}
