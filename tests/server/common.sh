@@ -10,10 +10,13 @@ trap '[ -z "$server_pid" ] || kill -9 "$server_pid" 2>/dev/null; rm -rf -- "$wor
 speech short.wav 0.5
 speech long.wav 4
 
-# start OPTION...: sets $url and $server_pid.
+# start OPTION...: sets $url and $server_pid. A critical of GLib ends the server, unless $criticals
+# is empty.
+criticals=fatal-criticals
 start ()
 {
-  AVATAR_BUILD=$build_root G_DEBUG=fatal-criticals "$source_root/pipelines/serve" \
+  : >server.log
+  AVATAR_BUILD=$build_root G_DEBUG=$criticals "$source_root/pipelines/serve" \
     --data "$work/data" --port 0 "$@" >server.log 2>&1 &
   server_pid=$!
   until url=$(sed -n 's/^avatar-server: listening at \(.*\)\/$/\1/p' server.log) && [ -n "$url" ]; do

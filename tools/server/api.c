@@ -29,6 +29,7 @@ struct _AvatarApi
   AvatarGuard *guard;
   AvatarJobQueue *queue;
   AvatarPlanner *planner;
+  AvatarLive *live;
   guint n_uploads;
 };
 
@@ -45,6 +46,8 @@ typedef struct
   /* a plan */
   AvatarJobSettings settings;
   double seconds;
+  /* the state */
+  guint n_sessions;
   /* a picture */
   GstSample *sample;
   GBytes *picture;
@@ -389,11 +392,22 @@ build_state (GTask *task, gpointer source, gpointer data, GCancellable *cancella
   avatar_json_add_int (work->builder, "running", running);
   avatar_json_add_int (work->builder, "bound", bound);
   json_builder_end_object (work->builder);
+  avatar_json_add_int (work->builder, "sessions", work->n_sessions);
+  avatar_json_add_int (work->builder, "max_sessions", self->config->most_sessions);
   avatar_json_add_int (work->builder, "max_upload", self->config->most_bytes);
   avatar_json_add_int (work->builder, "max_seconds", self->config->most_seconds);
   avatar_planner_build_state (self->planner, work->builder);
   json_builder_end_object (work->builder);
   g_task_return_boolean (task, TRUE);
+}
+
+static void
+get_state (AvatarApi *self, SoupServerMessage *msg)
+{
+  Work *work = work_new (self, msg);
+
+  work->n_sessions = avatar_live_get_n_sessions (self->live);
+  work_start (work, build_state, on_built);
 }
 
 /* -------------------------------------------------------------------------------------- routing */
@@ -449,6 +463,8 @@ serve_page (SoupServerMessage *msg, const char *path)
     { "/", RESOURCES "/page.html", "text/html; charset=utf-8" },
     { "/login", RESOURCES "/login.html", "text/html; charset=utf-8" },
     { "/page.js", RESOURCES "/page.js", "text/javascript; charset=utf-8" },
+    { "/live.js", RESOURCES "/live.js", "text/javascript; charset=utf-8" },
+    { "/microphone.js", RESOURCES "/microphone.js", "text/javascript; charset=utf-8" },
     { "/page.css", RESOURCES "/page.css", "text/css; charset=utf-8" },
   };
 
@@ -474,6 +490,24 @@ post_login (AvatarApi *self, SoupServerMessage *msg)
   avatar_guard_log_in (self->guard, msg, g_hash_table_lookup (form, "token"));
 }
 
+static gboolean
+is_upgrade (SoupServerMessage *msg)
+{
+  return soup_message_headers_header_contains (soup_server_message_get_request_headers (msg),
+      "Upgrade", "websocket");
+}
+
+static void
+on_websocket (SoupServer *server, SoupServerMessage *msg, const char *path,
+    SoupWebsocketConnection *connection, gpointer data)
+{
+  AvatarApi *self = data;
+
+  avatar_guard_forget (self->guard, msg);
+  if (strcmp (path, AVATAR_LIVE_PATH) == 0)
+    avatar_live_connect (self->live, msg, connection);
+}
+
 static void
 on_request (SoupServer *server, SoupServerMessage *msg, const char *path, GHashTable *query,
     gpointer data)
@@ -481,7 +515,9 @@ on_request (SoupServer *server, SoupServerMessage *msg, const char *path, GHashT
   AvatarApi *self = data;
   gboolean get = is_method (msg, "GET");
 
-  if (soup_server_message_get_status (msg) != 0)
+  /* libsoup answers the handshake of a WebSocket if this handler does not. */
+  if (soup_server_message_get_status (msg) != 0
+      || (strcmp (path, AVATAR_LIVE_PATH) == 0 && is_upgrade (msg)))
     return;
   avatar_guard_add_headers (msg);
   if (g_str_has_prefix (path, JOBS "/"))
@@ -493,12 +529,12 @@ on_request (SoupServer *server, SoupServerMessage *msg, const char *path, GHashT
   else if (strcmp (path, "/api/plan") == 0 && get)
     get_plan (self, msg, query);
   else if (strcmp (path, "/api/state") == 0 && get)
-    work_start (work_new (self, msg), build_state, on_built);
+    get_state (self, msg);
   else if (strcmp (path, "/login") == 0 && is_method (msg, "POST"))
     post_login (self, msg);
   else if (strcmp (path, "/health") == 0 && get)
     avatar_reply_text (msg, "ok\n");
-  else if (!get || !serve_page (msg, path))
+  else if (!avatar_live_request (self->live, msg, path) && (!get || !serve_page (msg, path)))
     not_found (msg);
 }
 
@@ -507,18 +543,19 @@ on_early (SoupServer *server, SoupServerMessage *msg, const char *path, GHashTab
     gpointer data)
 {
   AvatarApi *self = data;
-  gboolean upload = strcmp (path, JOBS) == 0 && is_method (msg, "POST");
+  gboolean post = is_method (msg, "POST"), upload = post && strcmp (path, JOBS) == 0;
+  gboolean large = upload || (post && strcmp (path, AVATAR_PORTRAITS_PATH) == 0);
 
   if (!avatar_guard_check (self->guard, msg, path))
     return;
-  avatar_guard_limit_body (self->guard, msg, upload ? self->config->most_bytes : SMALL_BODY);
+  avatar_guard_limit_body (self->guard, msg, large ? self->config->most_bytes : SMALL_BODY);
   if (upload)
     begin_upload (self, msg);
 }
 
 AvatarApi *
 avatar_api_new (SoupServer *server, const AvatarServerConfig *config, AvatarGuard *guard,
-    AvatarJobQueue *queue, AvatarPlanner *planner)
+    AvatarJobQueue *queue, AvatarPlanner *planner, AvatarLive *live)
 {
   AvatarApi *self = g_new0 (AvatarApi, 1);
 
@@ -526,15 +563,21 @@ avatar_api_new (SoupServer *server, const AvatarServerConfig *config, AvatarGuar
     .config = config,
     .guard = guard,
     .queue = queue,
-    .planner = planner };
+    .planner = planner,
+    .live = live };
   soup_server_add_early_handler (server, NULL, on_early, self, NULL);
   soup_server_add_handler (server, NULL, on_request, self, NULL);
+  soup_server_add_early_handler (server, AVATAR_LIVE_PATH, on_early, self, NULL);
+  soup_server_add_handler (server, AVATAR_LIVE_PATH, on_request, self, NULL);
+  soup_server_add_websocket_handler (server, AVATAR_LIVE_PATH, NULL, NULL, on_websocket, self,
+      NULL);
   return self;
 }
 
 void
 avatar_api_free (AvatarApi *self)
 {
+  soup_server_remove_handler (self->server, AVATAR_LIVE_PATH);
   soup_server_remove_handler (self->server, NULL);
   g_free (self);
 }

@@ -5,6 +5,7 @@
 
 #include "tools/server/guard.h"
 #include "tools/server/job-queue.h"
+#include "tools/server/live.h"
 #include "tools/server/planner.h"
 
 G_BEGIN_DECLS
@@ -13,7 +14,7 @@ typedef struct _AvatarApi AvatarApi;
 
 /* Adds the handlers to @server. The arguments must outlive the returned object. */
 AvatarApi *avatar_api_new (SoupServer *server, const AvatarServerConfig *config, AvatarGuard *guard,
-    AvatarJobQueue *queue, AvatarPlanner *planner);
+    AvatarJobQueue *queue, AvatarPlanner *planner, AvatarLive *live);
 void avatar_api_free (AvatarApi *self);
 
 G_END_DECLS

@@ -217,7 +217,9 @@ serve (SoupServer *server, const AvatarServerConfig *config, AvatarJobQueue *que
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   AvatarPlanner *planner = avatar_planner_new (config);
   AvatarGuard *guard = avatar_guard_new (config, server);
-  AvatarApi *api = avatar_api_new (server, config, guard, queue, planner);
+  g_autofree char *portraits = g_build_filename (data_folder, "portraits", NULL);
+  AvatarLive *live = avatar_live_new (config, guard, planner, portraits);
+  AvatarApi *api = avatar_api_new (server, config, guard, queue, planner, live);
   AvatarJobRunContext context = { .config = config, .planner = planner };
   guint signals[] = { g_unix_signal_add (SIGINT, on_signal, loop),
     g_unix_signal_add (SIGTERM, on_signal, loop) };
@@ -227,6 +229,7 @@ serve (SoupServer *server, const AvatarServerConfig *config, AvatarJobQueue *que
   g_main_loop_run (loop);
   soup_server_disconnect (server);
   avatar_job_queue_close (queue);
+  avatar_live_free (live);
   avatar_api_free (api);
   avatar_guard_free (guard);
   avatar_planner_free (planner);

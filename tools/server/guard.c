@@ -173,16 +173,21 @@ on_started (SoupServer *server, SoupServerMessage *msg, gpointer data)
     drop (watch);
 }
 
-static void
-on_ended (SoupServer *server, SoupServerMessage *msg, gpointer data)
+void
+avatar_guard_forget (AvatarGuard *self, SoupServerMessage *msg)
 {
-  AvatarGuard *self = data;
   Watch *watch = g_hash_table_lookup (self->watches, msg);
 
   if (!watch)
     return;
   g_signal_handlers_disconnect_by_data (msg, watch);
   g_object_set_data (G_OBJECT (msg), WATCH, NULL);
+}
+
+static void
+on_ended (SoupServer *server, SoupServerMessage *msg, gpointer data)
+{
+  avatar_guard_forget (data, msg);
 }
 
 /* --------------------------------------------------------------------------------------- origin */

@@ -20,6 +20,8 @@ gboolean avatar_guard_check (AvatarGuard *self, SoupServerMessage *msg, const ch
 void avatar_guard_add_headers (SoupServerMessage *msg);
 /* Bounds the body of a request by @most bytes. */
 void avatar_guard_limit_body (AvatarGuard *self, SoupServerMessage *msg, guint64 most);
+/* Stops watching a connection that has become a WebSocket. */
+void avatar_guard_forget (AvatarGuard *self, SoupServerMessage *msg);
 /* Answers the form of the page /login. */
 void avatar_guard_log_in (AvatarGuard *self, SoupServerMessage *msg, const char *token);
 

@@ -32,8 +32,9 @@ export function errorText(error) {
 // Shows an error at the field that its text names.
 function placeError(error) {
   const text = errorText(error);
-  const place = /\b(image|picture)\b/i.test(text) ? 'image-error'
-    : /\b(sound|audio)\b/i.test(text) ? 'audio-error' : 'job-error';
+  // A type may follow the name of the sound: "the sound file is of the type image/png".
+  const place = /\b(sound|audio)\b/i.test(text) ? 'audio-error'
+    : /\b(image|picture)\b/i.test(text) ? 'image-error' : 'job-error';
   $(place).textContent = text;
 }
 
@@ -43,7 +44,7 @@ function clearErrors() {
 }
 
 // ----------------------------------------------------------------------------------------- tabs
-const tabs = ['video', 'state'];
+const tabs = ['video', 'live', 'state'];
 
 function selectTab(name) {
   for (const tab of tabs) {
