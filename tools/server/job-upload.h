@@ -16,7 +16,8 @@ typedef struct
   AvatarJobSettings settings;
 } AvatarJobUpload;
 
-/* Splits @body into the parts of the form. */
+/* Splits @body into the parts of the form. A zero byte must follow it in memory, as
+ * soup_message_body_flatten() writes it: libsoup 3.2 searches the body up to one. */
 gboolean avatar_job_upload_parse (AvatarJobUpload *self, SoupMessageHeaders *headers, GBytes *body,
     AvatarProblem **problem);
 void avatar_job_upload_clear (AvatarJobUpload *self);

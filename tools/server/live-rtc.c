@@ -59,7 +59,8 @@ avatar_live_rtc_find_payload (const char *sdp, const char *kind, const char *enc
   GstSDPMessage *message = NULL;
   int payload = -1;
 
-  if (!*sdp || gst_sdp_message_new_from_text (sdp, &message) != GST_SDP_OK)
+  if (!*sdp || !g_utf8_validate (sdp, -1, NULL)
+      || gst_sdp_message_new_from_text (sdp, &message) != GST_SDP_OK)
     return -1;
   for (guint i = 0; payload < 0 && i < gst_sdp_message_medias_len (message); i++) {
     const GstSDPMedia *media = gst_sdp_message_get_media (message, i);
