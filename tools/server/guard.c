@@ -38,6 +38,7 @@ typedef struct
   Phase phase;
   gint64 since; /* monotonic (us): begin of the phase, or newest byte of the answer */
   guint64 n_body, most_body;
+  gboolean dropped;
 } Watch;
 
 struct _AvatarGuard
@@ -56,6 +57,7 @@ drop (Watch *watch)
 {
   GSocket *socket = soup_server_message_get_socket (watch->msg);
 
+  watch->dropped = TRUE;
   if (socket)
     g_socket_shutdown (socket, TRUE, TRUE, NULL);
 }
@@ -142,6 +144,27 @@ on_wrote_data (SoupServerMessage *msg, guint n, gpointer data)
   enter (data, PHASE_ANSWER);
 }
 
+/* Drops the connection that has waited longest for the headers of a request, since a client with a
+ * request sends it at once. */
+static void
+make_room (AvatarGuard *self, Watch *newest)
+{
+  guint n = g_hash_table_size (self->watches);
+  Watch *oldest = newest;
+  GHashTableIter iter;
+  gpointer value;
+
+  g_hash_table_iter_init (&iter, self->watches);
+  while (g_hash_table_iter_next (&iter, NULL, &value)) {
+    Watch *watch = value;
+
+    if (watch->phase == PHASE_HEADERS && !watch->dropped && watch->since < oldest->since)
+      oldest = watch;
+  }
+  /* Dropped ones may not have gone yet. */
+  drop (n > 2 * self->config->most_connections ? newest : oldest);
+}
+
 static void
 watch_free (gpointer data)
 {
@@ -170,7 +193,7 @@ on_started (SoupServer *server, SoupServerMessage *msg, gpointer data)
   g_signal_connect (msg, "wrote-headers", G_CALLBACK (on_wrote), watch);
   g_signal_connect (msg, "wrote-body-data", G_CALLBACK (on_wrote_data), watch);
   if (g_hash_table_size (self->watches) > self->config->most_connections)
-    drop (watch);
+    make_room (self, watch);
 }
 
 void
