@@ -191,6 +191,25 @@ find_elements (GError **error)
       "libgstavatar.so");
 }
 
+/* Keeps files of clients from naming other files and addresses: demuxers of playlists and session
+ * descriptions, which may also be inside another format, are not used by decodebin. */
+static void
+forbid_references (void)
+{
+  GList *all = gst_element_factory_list_get_elements (GST_ELEMENT_FACTORY_TYPE_DEMUXER
+          | GST_ELEMENT_FACTORY_TYPE_PARSER | GST_ELEMENT_FACTORY_TYPE_DECODER
+          | GST_ELEMENT_FACTORY_TYPE_DEPAYLOADER,
+      GST_RANK_NONE);
+
+  for (GList *l = all; l; l = l->next) {
+    const char *klass = gst_element_factory_get_metadata (l->data, GST_ELEMENT_METADATA_KLASS);
+
+    if (strstr (klass, "Adaptive") || strstr (klass, "Network"))
+      gst_plugin_feature_set_rank (GST_PLUGIN_FEATURE (l->data), GST_RANK_NONE);
+  }
+  gst_plugin_feature_list_free (all);
+}
+
 static gboolean
 on_signal (gpointer loop)
 {
@@ -257,6 +276,7 @@ run (int argc, char **argv, AvatarServerConfig *config, GError **error)
   gst_init (NULL, NULL);
   if (!make_config (config, &where, error) || !find_elements (error))
     return FALSE;
+  forbid_references ();
   if (!data_folder)
     data_folder = g_build_filename (g_get_user_data_dir (), "gst-avatar", "server", NULL);
   options = (AvatarJobQueueOptions){ .folder = data_folder,

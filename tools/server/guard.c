@@ -122,6 +122,9 @@ on_chunk (SoupServerMessage *msg, GBytes *chunk, gpointer data)
     return;
   soup_message_body_set_accumulate (soup_server_message_get_request_body (msg), FALSE);
   soup_message_body_truncate (soup_server_message_get_request_body (msg));
+  /* The rest of the body may be here already, and is then complete: it is handled no more. */
+  if (soup_server_message_get_status (msg) == 0)
+    soup_server_message_set_status (msg, SOUP_STATUS_REQUEST_ENTITY_TOO_LARGE, NULL);
   g_socket_send (socket, answer, strlen (answer), NULL, NULL);
   drop (watch);
 }

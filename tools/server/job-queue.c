@@ -423,8 +423,12 @@ avatar_job_queue_delete (AvatarJobQueue *self, AvatarJob *job)
     g_hash_table_remove (self->jobs, job->id);
   }
   g_mutex_unlock (&self->lock);
-  if (waited)
+  if (waited) {
     end (job, FALSE, NULL);
+    g_mutex_lock (&self->lock);
+    remove_old (self);
+    g_mutex_unlock (&self->lock);
+  }
 }
 
 /* Called with the lock. */

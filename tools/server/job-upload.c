@@ -184,8 +184,7 @@ check_sound (const AvatarServerConfig *config, const char *path, guint *n_frames
         "convert the file to WAV, or install the GStreamer plugin on the server",
         "the sound file needs a decoder that is not installed");
   return avatar_problem_set (problem, 415, "a sound file that GStreamer can decode",
-      "convert it to WAV", "the sound file cannot be read%s%s", error ? ": " : "",
-      error ? error->message : "");
+      "convert it to WAV", "the sound file cannot be read");
 }
 
 /* -------------------------------------------------------------------------------------- storing */
