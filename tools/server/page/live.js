@@ -143,6 +143,7 @@ class Session {
     }));
     this.socket.addEventListener('message', event => typeof event.data === 'string'
       ? this.take(JSON.parse(event.data)) : this.player?.push(event.data));
+    this.timer = setInterval(() => this.send({ type: 'keep_alive' }), 60000);
     this.socket.addEventListener('close', event => {
       if (session === this)
         stop(event.reason || 'The connection has ended.');
@@ -219,6 +220,7 @@ class Session {
   }
 
   close() {
+    clearInterval(this.timer);
     this.socket?.close();
     this.player?.close();
     this.microphone?.close();
