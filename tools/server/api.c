@@ -192,8 +192,7 @@ begin_upload (AvatarApi *self, SoupServerMessage *msg)
     soup_message_body_set_accumulate (soup_server_message_get_request_body (msg), FALSE);
     soup_message_headers_replace (soup_server_message_get_response_headers (msg), "Retry-After",
         retry);
-    soup_message_headers_replace (soup_server_message_get_response_headers (msg), "Connection",
-        "close");
+    avatar_guard_close_after (msg);
     avatar_reply_problem (msg, problem);
     return;
   }
@@ -520,6 +519,7 @@ on_request (SoupServer *server, SoupServerMessage *msg, const char *path, GHashT
       || (strcmp (path, AVATAR_LIVE_PATH) == 0 && is_upgrade (msg)))
     return;
   avatar_guard_add_headers (msg);
+  avatar_guard_close_after (msg);
   if (g_str_has_prefix (path, JOBS "/"))
     route_job (self, msg, path + strlen (JOBS "/"), query);
   else if (strcmp (path, JOBS) == 0 && is_method (msg, "POST"))

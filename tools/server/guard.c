@@ -330,6 +330,13 @@ avatar_guard_log_in (AvatarGuard *self, SoupServerMessage *msg, const char *toke
 
 /* ------------------------------------------------------------------------------------- requests */
 
+void
+avatar_guard_close_after (SoupServerMessage *msg)
+{
+  soup_message_headers_replace (soup_server_message_get_response_headers (msg), "Connection",
+      "close");
+}
+
 static gboolean
 refuse (AvatarGuard *self, SoupServerMessage *msg, AvatarProblem *problem)
 {
@@ -339,8 +346,7 @@ refuse (AvatarGuard *self, SoupServerMessage *msg, AvatarProblem *problem)
   if (watch)
     watch->most_body = self->config->most_bytes;
   soup_message_body_set_accumulate (soup_server_message_get_request_body (msg), FALSE);
-  soup_message_headers_replace (soup_server_message_get_response_headers (msg), "Connection",
-      "close");
+  avatar_guard_close_after (msg);
   avatar_reply_problem (msg, problem);
   return FALSE;
 }
@@ -408,6 +414,7 @@ avatar_guard_check (AvatarGuard *self, SoupServerMessage *msg, const char *path)
     return TRUE;
   if (problem->status == SOUP_STATUS_UNAUTHORIZED && strcmp (path, "/") == 0) {
     avatar_problem_free (problem);
+    avatar_guard_close_after (msg);
     soup_server_message_set_redirect (msg, SOUP_STATUS_SEE_OTHER, "/login");
     return FALSE;
   }

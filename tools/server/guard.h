@@ -18,6 +18,9 @@ void avatar_guard_free (AvatarGuard *self);
 gboolean avatar_guard_check (AvatarGuard *self, SoupServerMessage *msg, const char *path);
 /* Adds the headers of every answer; an answer 100 takes them away again. */
 void avatar_guard_add_headers (SoupServerMessage *msg);
+/* Ends the connection with the answer. libsoup 3.2 never closes one that is kept open, not even
+ * when the client has closed it. */
+void avatar_guard_close_after (SoupServerMessage *msg);
 /* Bounds the body of a request by @most bytes. */
 void avatar_guard_limit_body (AvatarGuard *self, SoupServerMessage *msg, guint64 most);
 /* Stops watching a connection that has become a WebSocket. */
