@@ -28,9 +28,11 @@ start ()
 # stop [SIGNAL]
 stop ()
 {
+  local status=0
   kill "-${1:-TERM}" "$server_pid"
-  wait "$server_pid" 2>/dev/null || [ "${1:-TERM}" != TERM ] ||
-    fail "the server ended with status $?: $(tail -n 5 server.log)"
+  wait "$server_pid" 2>/dev/null || status=$?
+  [ $status -eq 0 ] || [ "${1:-TERM}" != TERM ] ||
+    fail "the server ended with status $status: $(tail -n 5 server.log)"
   server_pid=''
 }
 

@@ -90,6 +90,7 @@ set_payload (GstElement *pipeline, const char *kind, const char *encoding, int c
 gboolean
 avatar_live_rtc_prepare (GstElement *pipeline, const char *sdp, AvatarProblem **problem)
 {
+  g_autoptr (GstElement) rtc = gst_bin_get_by_name (GST_BIN (pipeline), "rtc");
   int video = avatar_live_rtc_find_payload (sdp, "video", "H264");
   int audio = avatar_live_rtc_find_payload (sdp, "audio", "OPUS");
 
@@ -99,6 +100,8 @@ avatar_live_rtc_prepare (GstElement *pipeline, const char *sdp, AvatarProblem **
         video < 0 ? "video as H.264 in packetization mode 1" : "audio as Opus");
   set_payload (pipeline, "video", "H264", 90000, video);
   set_payload (pipeline, "audio", "OPUS", 48000, audio);
+  /* The pipeline starts in another thread, and webrtcbin refuses an offer before READY. */
+  gst_element_set_state (rtc, GST_STATE_READY);
   return TRUE;
 }
 
@@ -171,7 +174,6 @@ on_offer_set (GstPromise *promise, gpointer data)
       gst_promise_new_with_change_func (on_answer, answer, NULL));
 }
 
-/* The pipeline is started in another thread; webrtcbin takes an offer from READY on. */
 static void
 set_offer (GstElement *rtc, gpointer data)
 {

@@ -451,10 +451,34 @@ start (GstElement *pipeline, gpointer data)
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
 }
 
+/* Sessions that are being stopped. */
+static GMutex stopping_lock;
+static GCond stopping_changed;
+static guint n_stopping;
+
 static void
 stop (GstElement *pipeline, gpointer data)
 {
   gst_element_set_state (pipeline, GST_STATE_NULL);
+}
+
+static void
+on_stopped (gpointer session)
+{
+  session_unref (session);
+  g_mutex_lock (&stopping_lock);
+  n_stopping--;
+  g_cond_signal (&stopping_changed);
+  g_mutex_unlock (&stopping_lock);
+}
+
+void
+avatar_live_session_wait_all (void)
+{
+  g_mutex_lock (&stopping_lock);
+  while (n_stopping > 0)
+    g_cond_wait (&stopping_changed, &stopping_lock);
+  g_mutex_unlock (&stopping_lock);
 }
 
 static void
@@ -498,8 +522,10 @@ avatar_live_session_free (AvatarLiveSession *self)
     g_autoptr (GstBus) bus = gst_element_get_bus (self->pipeline);
     gst_bus_remove_watch (bus);
     /* Streaming threads use the session until they have stopped. */
-    gst_element_call_async (self->pipeline, stop, session_ref (self),
-        (GDestroyNotify) session_unref);
+    g_mutex_lock (&stopping_lock);
+    n_stopping++;
+    g_mutex_unlock (&stopping_lock);
+    gst_element_call_async (self->pipeline, stop, session_ref (self), on_stopped);
   }
   session_unref (self);
 }

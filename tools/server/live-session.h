@@ -46,6 +46,8 @@ AvatarLiveSession *avatar_live_session_new (const AvatarServerConfig *config,
     gpointer user_data, AvatarProblem **problem);
 /* Stops without waiting; no callback follows. */
 void avatar_live_session_free (AvatarLiveSession *self);
+/* Waits until all sessions that were freed have stopped, before the program ends. */
+void avatar_live_session_wait_all (void);
 /* Adds samples of 16 bits, little endian, at the rate of the options. */
 gboolean
 avatar_live_session_speak (AvatarLiveSession *self, GBytes *samples, AvatarProblem **problem);

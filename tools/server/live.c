@@ -468,6 +468,7 @@ void
 avatar_live_free (AvatarLive *self)
 {
   g_hash_table_unref (self->clients);
+  avatar_live_session_wait_all ();
   while (!g_queue_is_empty (&self->portraits))
     forget_portrait (self);
   g_free (self->folder);
