@@ -128,6 +128,7 @@ class Session {
     this.speaking = false;
     this.muted = false;
     this.ready = false;
+    this.begun = [0];
   }
 
   async open() {
@@ -162,8 +163,9 @@ class Session {
     const now = performance.now();
     if (isSpeech(data)) {
       this.heard = now;
+      // The server counts the speeches from 1, too.
       if (!this.speaking)
-        this.begun = now;
+        this.begun.push(now);
       this.speaking = true;
     }
     if (this.speaking && this.socket.readyState === WebSocket.OPEN)
@@ -201,7 +203,7 @@ class Session {
         break;
       case 'speak_started':
         $('live-state').textContent = 'speaking';
-        this.latency = (performance.now() - this.begun) / 1000;
+        this.latency = (performance.now() - this.begun[event.id]) / 1000;
         break;
       case 'speak_ended':
       case 'interrupted':
