@@ -15,7 +15,7 @@ static GHashTable *engines; /* key -> Shared, for engines in use */
 typedef struct
 {
   AvatarDevice *device; /* device of the engine that the client holds */
-  guint64 bytes;        /* 0: automatic */
+  guint64 *bytes;       /* for each member of the device; 0: automatic */
 } BudgetRequest;
 
 /* A lock of its own, because the one above is held while a device opens. */
@@ -153,9 +153,29 @@ gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, const gchar *
   return g_strcmp0 (((Shared *) engine)->key, key) == 0;
 }
 
-/* Called with the lock of the requests held. Without requests the last budget stays in force. */
 static void
-apply_requests (AvatarDevice *device)
+budget_request_free (gpointer data)
+{
+  BudgetRequest *request = data;
+
+  g_free (request->bytes);
+  g_free (request);
+}
+
+/* Returns the budget that @request has for @device, a member of its device; %NULL: none. */
+static const guint64 *
+requested_for (const BudgetRequest *request, AvatarDevice *device)
+{
+  for (guint i = 0; i < avatar_device_get_n_members (request->device); i++)
+    if (avatar_device_get_member (request->device, i) == device)
+      return &request->bytes[i];
+  return NULL;
+}
+
+/* Called with the lock of the requests held. Without requests the last budget stays in force.
+ * @device: not a group */
+static void
+apply_to_member (AvatarDevice *device)
 {
   guint64 lowest = 0, automatic = 0;
   gboolean any = FALSE;
@@ -164,11 +184,13 @@ apply_requests (AvatarDevice *device)
 
   g_hash_table_iter_init (&iter, budget_requests);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &request)) {
-    if (request->device != device)
+    const guint64 *bytes = requested_for (request, device);
+
+    if (!bytes)
       continue;
     any = TRUE;
-    if (request->bytes > 0)
-      lowest = lowest ? MIN (lowest, request->bytes) : request->bytes;
+    if (*bytes > 0)
+      lowest = lowest ? MIN (lowest, *bytes) : *bytes;
   }
   if (any && lowest == 0 && avatar_device_parse_budget (device, "auto", &automatic, NULL))
     lowest = automatic;
@@ -176,19 +198,40 @@ apply_requests (AvatarDevice *device)
     avatar_device_set_budget (device, lowest);
 }
 
+static void
+apply_requests (AvatarDevice *device)
+{
+  for (guint i = 0; i < avatar_device_get_n_members (device); i++)
+    apply_to_member (avatar_device_get_member (device, i));
+}
+
+/* Sets the budgets of members to 0 for which @text is "auto". */
+static void
+mark_automatic (const gchar *text, guint64 *bytes, guint n)
+{
+  g_auto (GStrv) parts = g_strsplit (text && *text ? text : "auto", ",", -1);
+  guint n_parts = g_strv_length (parts);
+
+  for (guint i = 0; i < n; i++)
+    if (g_str_equal (parts[n_parts == 1 ? 0 : i], "auto"))
+      bytes[i] = 0;
+}
+
 gboolean
 gst_avatar_engine_request_budget (GstAvatarEngine *engine, gconstpointer client, const gchar *text,
     GError **error)
 {
-  BudgetRequest request = { engine->device, 0 };
+  guint n = avatar_device_get_n_members (engine->device);
+  BudgetRequest request = { engine->device, g_new0 (guint64, n) };
 
-  if (!avatar_device_parse_budget (engine->device, text, &request.bytes, error))
+  if (!avatar_device_parse_budgets (engine->device, text, request.bytes, error)) {
+    g_free (request.bytes);
     return FALSE;
-  if (!text || !*text || g_str_equal (text, "auto"))
-    request.bytes = 0;
+  }
+  mark_automatic (text, request.bytes, n);
   G_LOCK (budget_requests);
   if (!budget_requests)
-    budget_requests = g_hash_table_new_full (NULL, NULL, NULL, g_free);
+    budget_requests = g_hash_table_new_full (NULL, NULL, NULL, budget_request_free);
   g_hash_table_insert (budget_requests, (gpointer) client, g_memdup2 (&request, sizeof request));
   apply_requests (engine->device);
   G_UNLOCK (budget_requests);

@@ -30,7 +30,7 @@ gboolean gst_avatar_engine_is (GstAvatarEngine *engine, const gchar *model, cons
 /**
  * gst_avatar_engine_request_budget:
  * @client: identifies the request; replaces the previous one of the same client
- * @text: the budget, in the form that avatar_device_parse_budget() takes
+ * @text: the budget, in the form that avatar_device_parse_budgets() takes
  *
  * The lowest budget that a client of the device requests is in force; "auto" only if all request
  * it.

@@ -20,14 +20,15 @@ gst_avatar_engine_install_properties (GObjectClass *klass)
           NULL, flags));
   g_object_class_install_property (klass, GST_AVATAR_PROP_DEVICE,
       g_param_spec_string ("device", "Device",
-          "Compute device: auto (a GPU if there is one, else the CPU), cpu, cuda (the first GPU) or "
-          "cuda:N (GPU number N, counted from 0)",
+          "Compute device: auto (a GPU if there is one, else the CPU), cpu, cuda (the first GPU), "
+          "cuda:N (GPU number N, counted from 0), or several GPUs as one: cuda:0+cuda:1, or cuda:all",
           DEFAULT_DEVICE, flags));
   g_object_class_install_property (klass, GST_AVATAR_PROP_BUDGET,
       g_param_spec_string ("vram-budget", "VRAM budget",
           "Maximum memory to use on the device: a number of MiB, N% of the device's memory, or auto "
           "(the free memory less a reserve; on the CPU no limit). It applies to all elements on a "
-          "device together; the lowest value set is in force",
+          "device together; the lowest value set is in force. Of several GPUs each has the same "
+          "budget, or its own: 4096,8192",
           DEFAULT_BUDGET, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING));
   g_object_class_install_property (klass, GST_AVATAR_PROP_STATS,
       g_param_spec_boxed ("stats", "Statistics",

@@ -97,14 +97,38 @@ gst_avatar_report_progress (GstElement *element, GstProgressType type, const gch
   gst_element_post_message (element, message);
 }
 
-void
-gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device)
+static void
+set_memory (GstStructure *structure, AvatarDevice *device)
 {
   AvatarMemory memory;
 
   avatar_device_get_memory (device, &memory);
   gst_structure_set (structure, "memory-now", G_TYPE_UINT64, memory.now, "memory-peak",
       G_TYPE_UINT64, memory.peak, "budget", G_TYPE_UINT64, memory.budget, NULL);
+}
+
+void
+gst_avatar_report_memory (GstStructure *structure, AvatarDevice *device)
+{
+  GValue members = G_VALUE_INIT;
+  guint n = avatar_device_get_n_members (device);
+
+  set_memory (structure, device);
+  if (n == 1)
+    return;
+  gst_value_array_init (&members, n);
+  for (guint i = 0; i < n; i++) {
+    AvatarDevice *member = avatar_device_get_member (device, i);
+    GstStructure *one = gst_structure_new ("member", "device", G_TYPE_STRING,
+        avatar_device_get_name (member), NULL);
+    GValue value = G_VALUE_INIT;
+
+    set_memory (one, member);
+    g_value_init (&value, GST_TYPE_STRUCTURE);
+    g_value_take_boxed (&value, one);
+    gst_value_array_append_and_take_value (&members, &value);
+  }
+  gst_structure_take_value (structure, "members", &members);
 }
 
 /* Numbers of weight groups, and their deprecated names. */

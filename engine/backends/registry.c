@@ -35,8 +35,8 @@ find_backend (const char *name, GError **error)
   if (strncmp (name, "plan:", 5) == 0)
     return &avatar_backend_estimate;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-      "device \"%s\" is unknown; expected \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU) or \"auto\" "
-      "(a GPU if there is one, else the CPU)",
+      "device \"%s\" is unknown; expected \"cpu\", \"cuda\", \"cuda:N\" (the N-th GPU), a group such as "
+      "\"cuda:0+cuda:1\" or \"cuda:all\", or \"auto\" (a GPU if there is one, else the CPU)",
       name);
   return NULL;
 }

@@ -68,6 +68,9 @@ struct _AvatarBackend
                               cancellation takes effect between the pieces. 0 = no limit, because
                               calls return before the work is done */
 
+  /* Optional: returns the number of devices, which are named "NAME:0" and so on, or 0 with @error
+   * set. */
+  guint (*count) (GError **error);
   /* Opens the device @name, as passed to avatar_device_open(), for example "cuda:1".
    * Returns %NULL with @error set on failure. */
   AvatarBackendDevice *(*open) (const char *name, GError **error);
@@ -208,7 +211,7 @@ struct _AvatarBackend
 
 /* The entry point of a back-end in a module libavatar-NAME.so, exported under the name
  * avatar_backend_module. Returns %NULL if @abi is not the version that the module was built for. */
-#define AVATAR_BACKEND_ABI 6
+#define AVATAR_BACKEND_ABI 7
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

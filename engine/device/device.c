@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Devices and their ledgers. A discrete device (a GPU) is opened once per process, so that all
- * stages on it share one ledger. */
+ * stages on it share one ledger. A group is a device that names others, its members. Functions that
+ * are about one device treat a group as its first member, so that a stage that knows nothing of
+ * groups runs there. */
 #include "engine/device/device.h"
+
+#include "engine/device/device-name.h"
 
 #include <math.h>
 #include <string.h>
@@ -28,6 +32,7 @@ struct _AvatarDevice
   AvatarMemory memory;
   gpointer attached;
   GDestroyNotify free_attached;
+  GPtrArray *members; /* element-type AvatarDevice; NULL unless the device is a group */
 };
 
 static GMutex devices_lock;
@@ -59,6 +64,109 @@ device_new (const char *name, AvatarBackendFindFunc find, GError **error)
   return self;
 }
 
+/* Returns the device that functions about one device use: @self, or the first member of a group. */
+static AvatarDevice *
+leader (AvatarDevice *self)
+{
+  return self->members ? g_ptr_array_index (self->members, 0) : self;
+}
+
+/* Refuses members that cannot compute one video together. */
+static gboolean
+check_members (GPtrArray *members, GError **error)
+{
+  for (guint i = 0; i < members->len; i++) {
+    AvatarDevice *one = g_ptr_array_index (members, i), *first = g_ptr_array_index (members, 0);
+
+    if (!one->backend->discrete || one->backend != first->backend) {
+      g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
+          "the device group has the member \"%s\"; expected GPUs of one kind, such as "
+          "\"cuda:0+cuda:1\"",
+          avatar_device_get_name (one));
+      return FALSE;
+    }
+    for (guint j = 0; j < i; j++)
+      if (one == g_ptr_array_index (members, j)) {
+        g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
+            "the device group has the member \"%s\" twice; name each GPU once",
+            avatar_device_get_name (one));
+        return FALSE;
+      }
+  }
+  return TRUE;
+}
+
+/* Returns the text of @get for each of @members, joined by @separator. */
+static char *
+join_texts (GPtrArray *members, const char *separator, const char *(*get) (AvatarDevice *) )
+{
+  g_autoptr (GPtrArray) texts = g_ptr_array_new ();
+
+  for (guint i = 0; i < members->len; i++)
+    g_ptr_array_add (texts, (gpointer) get (g_ptr_array_index (members, i)));
+  g_ptr_array_add (texts, NULL);
+  return g_strjoinv (separator, (char **) texts->pdata);
+}
+
+/* Returns a group of @members. Takes ownership of @members and @name. */
+static AvatarDevice *
+group_new (GPtrArray *members, char *name)
+{
+  AvatarDevice *self = g_new0 (AvatarDevice, 1), *first = g_ptr_array_index (members, 0);
+
+  self->refs = 1;
+  g_mutex_init (&self->lock);
+  self->key = name;
+  self->find = first->find;
+  self->backend = first->backend;
+  self->handle = first->handle;
+  self->members = members;
+  self->description = join_texts (members, "; ", avatar_device_get_description);
+  if (!self->backend->unshared)
+    g_hash_table_insert (devices, self->key, self);
+  return self;
+}
+
+/* Opens the group with the members @names, or the only member. */
+static AvatarDevice *
+open_members (char **names, AvatarBackendFindFunc find, GError **error)
+{
+  g_autoptr (GPtrArray) members
+      = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_device_unref);
+  g_autofree char *name = NULL;
+  AvatarDevice *self;
+
+  for (guint i = 0; names[i]; i++) {
+    AvatarDevice *member = avatar_device_open_with (names[i], find, error);
+
+    if (!member)
+      return NULL;
+    g_ptr_array_add (members, member);
+  }
+  if (!check_members (members, error))
+    return NULL;
+  if (members->len == 1)
+    return avatar_device_ref (g_ptr_array_index (members, 0));
+  name = join_texts (members, "+", avatar_device_get_name);
+  g_mutex_lock (&devices_lock);
+  self = g_hash_table_lookup (devices, name);
+  if (self)
+    self->refs++;
+  else
+    self = group_new (g_steal_pointer (&members), g_steal_pointer (&name));
+  g_mutex_unlock (&devices_lock);
+  return self;
+}
+
+/* Opens the group @name. */
+static AvatarDevice *
+open_group (const char *name, AvatarBackendFindFunc find, GError **error)
+{
+  g_auto (GStrv) names = avatar_device_name_split (name, find, error);
+
+  return names ? open_members (names, find, error) : NULL;
+}
+
 AvatarDevice *
 avatar_device_open_with (const char *name, AvatarBackendFindFunc find, GError **error)
 {
@@ -68,6 +176,8 @@ avatar_device_open_with (const char *name, AvatarBackendFindFunc find, GError **
     self = avatar_device_open_with ("cuda", find, NULL);
     return self ? self : avatar_device_open_with ("cpu", find, error);
   }
+  if (avatar_device_name_is_group (name))
+    return open_group (name, find, error);
   if (strcmp (name, "cuda") == 0)
     name = "cuda:0";
   g_mutex_lock (&devices_lock);
@@ -80,6 +190,19 @@ avatar_device_open_with (const char *name, AvatarBackendFindFunc find, GError **
     self = device_new (name, find, error);
   g_mutex_unlock (&devices_lock);
   return self;
+}
+
+guint
+avatar_device_get_n_members (AvatarDevice *self)
+{
+  return self->members ? self->members->len : 1;
+}
+
+AvatarDevice *
+avatar_device_get_member (AvatarDevice *self, guint i)
+{
+  g_return_val_if_fail (i < avatar_device_get_n_members (self), NULL);
+  return self->members ? g_ptr_array_index (self->members, i) : self;
 }
 
 AvatarDevice *
@@ -105,8 +228,12 @@ avatar_device_unref (AvatarDevice *self)
     return;
   if (self->attached)
     self->free_attached (self->attached);
-  avatar_turns_free (self->turns);
-  self->backend->close (self->handle);
+  if (self->members) {
+    g_ptr_array_unref (self->members);
+  } else {
+    avatar_turns_free (self->turns);
+    self->backend->close (self->handle);
+  }
   g_mutex_clear (&self->lock);
   g_free (self->description);
   g_free (self->key);
@@ -116,15 +243,17 @@ avatar_device_unref (AvatarDevice *self)
 AvatarTurns *
 avatar_device_get_turns (AvatarDevice *self)
 {
-  return self->turns;
+  return leader (self)->turns;
 }
 
 gpointer
 avatar_device_get_attached (AvatarDevice *self, gpointer (*create) (AvatarDevice *device),
     GDestroyNotify free)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker = NULL;
 
+  self = leader (self);
+  locker = g_mutex_locker_new (&self->lock);
   if (!self->attached) {
     self->attached = create (self);
     self->free_attached = free;
@@ -175,6 +304,7 @@ avatar_device_memory_new (AvatarDevice *self, gsize bytes, const char *what, GEr
 {
   void *memory;
 
+  self = leader (self);
   bytes = avatar_device_get_allocation_size (self, bytes);
   if (!avatar_ledger_add (self, bytes, what, error))
     return NULL;
@@ -199,9 +329,28 @@ avatar_device_memory_free (AvatarDevice *self, void *memory, gsize bytes)
   avatar_ledger_remove (self, bytes);
 }
 
+/* Returns the sums over the members of a group. */
+static AvatarMemory
+sum_members (AvatarDevice *self)
+{
+  AvatarMemory sum = { 0 }, memory;
+
+  for (guint i = 0; i < self->members->len; i++) {
+    avatar_device_get_memory (g_ptr_array_index (self->members, i), &memory);
+    sum.now += memory.now;
+    sum.peak += memory.peak;
+    sum.budget += memory.budget;
+  }
+  return sum;
+}
+
 void
 avatar_device_get_memory (AvatarDevice *self, AvatarMemory *memory)
 {
+  if (self->members) {
+    *memory = sum_members (self);
+    return;
+  }
   g_mutex_lock (&self->lock);
   *memory = self->memory;
   g_mutex_unlock (&self->lock);
@@ -210,6 +359,8 @@ avatar_device_get_memory (AvatarDevice *self, AvatarMemory *memory)
 void
 avatar_device_set_budget (AvatarDevice *self, guint64 bytes)
 {
+  for (guint i = 0; self->members && i < self->members->len; i++)
+    avatar_device_set_budget (g_ptr_array_index (self->members, i), bytes);
   g_mutex_lock (&self->lock);
   self->memory.budget = bytes;
   g_mutex_unlock (&self->lock);
@@ -220,6 +371,7 @@ avatar_device_get_excess_bytes (AvatarDevice *self)
 {
   guint64 excess = 0;
 
+  self = leader (self);
   g_mutex_lock (&self->lock);
   if (self->memory.budget && self->memory.now > self->memory.budget)
     excess = self->memory.now - self->memory.budget;
@@ -235,6 +387,7 @@ avatar_device_check_budget (AvatarDevice *self, GError **error)
 
   if (excess == 0)
     return TRUE;
+  self = leader (self);
   avatar_device_get_memory (self, &memory);
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
       "the budget of %s was lowered to %.0f MiB, and %.0f MiB are missing for what cannot be "
@@ -249,6 +402,7 @@ avatar_device_get_available_bytes (AvatarDevice *self)
 {
   guint64 available = G_MAXUINT64, free_bytes, total;
 
+  self = leader (self);
   g_mutex_lock (&self->lock);
   if (self->memory.budget)
     available = self->memory.budget - MIN (self->memory.budget, self->memory.now);
@@ -290,6 +444,7 @@ avatar_ledger_add (AvatarDevice *self, guint64 bytes, const char *what, GError *
   guint64 now, budget;
   gboolean fits;
 
+  self = leader (self);
   g_mutex_lock (&self->lock);
   now = self->memory.now;
   budget = self->memory.budget;
@@ -311,6 +466,7 @@ avatar_ledger_add (AvatarDevice *self, guint64 bytes, const char *what, GError *
 void
 avatar_ledger_remove (AvatarDevice *self, guint64 bytes)
 {
+  self = leader (self);
   g_mutex_lock (&self->lock);
   g_warn_if_fail (self->memory.now >= bytes);
   self->memory.now -= MIN (bytes, self->memory.now);

@@ -95,6 +95,7 @@ avatar_device_parse_budget (AvatarDevice *device, const char *text, guint64 *byt
     return FALSE;
   if (!device)
     return TRUE;
+  device = avatar_device_get_member (device, 0);
   if (amount.automatic) {
     *bytes = automatic_budget (device);
   } else if (amount.percent > 0) {
@@ -103,6 +104,31 @@ avatar_device_parse_budget (AvatarDevice *device, const char *text, guint64 *byt
     *bytes = share_of (total, amount.percent);
   } else {
     *bytes = (guint64) (amount.mib * MIB);
+  }
+  return TRUE;
+}
+
+gboolean
+avatar_device_parse_budgets (AvatarDevice *device, const char *text, guint64 *bytes, GError **error)
+{
+  guint n = avatar_device_get_n_members (device), n_parts;
+  g_auto (GStrv) parts = g_strsplit (text && *text ? text : "auto", ",", -1);
+
+  n_parts = g_strv_length (parts);
+  if (n_parts != 1 && n_parts != n) {
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "the memory budget is \"%s\", which has %u numbers; expected one number, or %u, one for each "
+        "GPU of %s",
+        text, n_parts, n, avatar_device_get_name (device));
+    return FALSE;
+  }
+  for (guint i = 0; i < n; i++) {
+    const char *part = parts[n_parts == 1 ? 0 : i];
+
+    /* an empty part is a mistake, only an empty text is automatic */
+    if (!avatar_device_parse_budget (avatar_device_get_member (device, i), *part ? part : ",",
+            &bytes[i], error))
+      return FALSE;
   }
   return TRUE;
 }

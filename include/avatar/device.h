@@ -13,6 +13,9 @@ G_BEGIN_DECLS
  * Back-ends other than the CPU's are modules, which are loaded when their device is opened. A
  * device accounts for the memory of all stages that use it, and enforces one budget for them.
  *
+ * Several GPUs can be one device, a group. Its members keep budgets of their own. Stages divide
+ * their work among the members and give the same results as on one of them.
+ *
  * All functions may be called from any thread.
  */
 
@@ -48,8 +51,9 @@ struct _AvatarMemory
 
 /**
  * avatar_device_open:
- * @name: (nullable): "cpu"; "cuda" or "cuda:N", the GPU number N; "auto" or %NULL, the first GPU,
- *   or else the CPU
+ * @name: (nullable): "cpu"; "cuda" or "cuda:N", the GPU number N; "cuda:0+cuda:1" or "cuda:0+1", a
+ *   group of GPUs, of which the first one leads; "cuda:all", all GPUs; "auto" or %NULL, the first
+ *   GPU, or else the CPU
  * @error: return location for a #GError: #AVATAR_ERROR_DEVICE if there is no such device
  *
  * Opens a device, or takes a reference if it is already open.
@@ -109,11 +113,36 @@ AVATAR_API const char *avatar_device_get_name (AvatarDevice *device);
 AVATAR_API const char *avatar_device_get_description (AvatarDevice *device);
 
 /**
+ * avatar_device_get_n_members:
+ * @device: a device
+ *
+ * Gets the number of devices of a group.
+ *
+ * Returns: the number of members; 1 unless @device is a group
+ *
+ * Since: 0.1
+ */
+AVATAR_API guint avatar_device_get_n_members (AvatarDevice *device);
+
+/**
+ * avatar_device_get_member:
+ * @device: a device
+ * @i: number of the member, less than avatar_device_get_n_members()
+ *
+ * Gets a member of a group, for its name, memory and budget.
+ *
+ * Returns: (transfer none): the member; @device itself unless it is a group
+ *
+ * Since: 0.1
+ */
+AVATAR_API AvatarDevice *avatar_device_get_member (AvatarDevice *device, guint i);
+
+/**
  * avatar_device_get_memory:
  * @device: a device
  * @memory: (out caller-allocates): the memory in use
  *
- * Gets how much memory all stages use on the device.
+ * Gets how much memory all stages use on the device. For a group these are sums over its members.
  *
  * Since: 0.1
  */
@@ -124,7 +153,7 @@ AVATAR_API void avatar_device_get_memory (AvatarDevice *device, AvatarMemory *me
  * @device: a device
  * @bytes: the highest amount of memory that all stages together may use, in bytes; 0: no limit
  *
- * Sets the memory budget. A stage that does not fit fails when it is made, with the smallest
+ * Sets the memory budget; for a group, that of each member. A stage that does not fit fails when it is made, with the smallest
  * sufficient budget in its message. The budget may be changed during a run: resident weights above
  * it are evicted before the next block, and restored when there is enough memory again. A run that
  * cannot continue within the budget fails with #AVATAR_ERROR_MEMORY.
@@ -149,6 +178,24 @@ AVATAR_API void avatar_device_set_budget (AvatarDevice *device, guint64 bytes);
  * Since: 0.1
  */
 AVATAR_API gboolean avatar_device_parse_budget (AvatarDevice *device, const char *text,
+    guint64 *bytes, GError **error);
+
+/**
+ * avatar_device_parse_budgets:
+ * @device: the device
+ * @text: (nullable): one budget for each member, in the forms that avatar_device_parse_budget()
+ *   takes, or several with commas between them, one for each member: "4096,8192"
+ * @bytes: (out caller-allocates): avatar_device_get_n_members() budgets in bytes, for
+ *   avatar_device_set_budget() of each member
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS
+ *
+ * Converts the text of the memory budgets of a group to bytes.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_device_parse_budgets (AvatarDevice *device, const char *text,
     guint64 *bytes, GError **error);
 
 /**

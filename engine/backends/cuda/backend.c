@@ -228,6 +228,7 @@ static const AvatarBackend backend = {
   .max_frame_width = AVATAR_CUDA_MAX_FRAME_WIDTH,
   .max_frame_keys = AVATAR_CUDA_MAX_FRAME_KEYS,
   .channel_multiple = AVATAR_CUDA_CHANNEL_MULTIPLE,
+  .count = avatar_cuda_count,
   .open = avatar_cuda_open,
   .close = avatar_cuda_close,
   .describe = avatar_cuda_describe,

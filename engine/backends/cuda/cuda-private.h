@@ -100,6 +100,7 @@ void avatar_cuda_conv3d_end (AvatarQueue *queue, AvatarConvStream *stream);
 void
 avatar_cuda_channel_sums (AvatarQueue *queue, AvatarChannelSums *sums, AvatarTensor x, void *ws);
 /* device.c */
+guint avatar_cuda_count (GError **error);
 AvatarBackendDevice *avatar_cuda_open (const char *name, GError **error);
 void avatar_cuda_close (AvatarBackendDevice *device);
 char *avatar_cuda_describe (AvatarBackendDevice *device);

@@ -91,6 +91,14 @@ check_driver (int *count, GError **error)
   return FALSE;
 }
 
+guint
+avatar_cuda_count (GError **error)
+{
+  int count = 0;
+
+  return check_driver (&count, error) ? (guint) count : 0;
+}
+
 static gboolean
 check_libraries (GError **error)
 {

@@ -104,16 +104,36 @@ begin_operation (void)
     call_func (call_data);
 }
 
+static guint
+count_devices (GError **error)
+{
+  return AVATAR_FAKE_DEVICES;
+}
+
+/* Parses "sim:MIB" and "sim:MIB:N". */
+static gboolean
+parse_name (const char *name, guint64 *mib)
+{
+  g_auto (GStrv) parts = g_strsplit (name, ":", 4);
+  guint n = g_strv_length (parts);
+  guint64 index;
+
+  return (n == 2 || (n == 3 && g_ascii_string_to_unsigned (parts[2], 10, 0, 1023, &index, NULL)))
+      && strcmp (parts[0], "sim") == 0
+      && g_ascii_string_to_unsigned (parts[1], 10, 1, 1 << 20, mib, NULL);
+}
+
 static AvatarBackendDevice *
 open_device (const char *name, GError **error)
 {
   guint64 mib;
   AvatarBackendDevice *self;
 
-  if (!g_str_has_prefix (name, "sim:")
-      || !g_ascii_string_to_unsigned (name + 4, 10, 1, 1 << 20, &mib, NULL)) {
+  if (!parse_name (name, &mib)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE,
-        "device \"%s\" is unknown; expected \"sim:\" followed by a number of MiB", name);
+        "device \"%s\" is unknown; expected \"sim:\" followed by a number of MiB, and \":N\" for "
+        "further devices",
+        name);
     return NULL;
   }
   self = g_new0 (AvatarBackendDevice, 1);
@@ -421,6 +441,7 @@ const AvatarBackend avatar_backend_fake = {
   .row_chunk = 1024,
   .conv_pixels = 1,
   .piece_flops = 4e9,
+  .count = count_devices,
   .open = open_device,
   .close = close_device,
   .describe = describe,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A simulated GPU for tests, device "sim:MIB": the operations of the CPU back-end, with a limited
  * memory of MIB MiB. Copies from pinned memory are done only when a fence or the queue is waited
- * for. */
+ * for. "sim:MIB:N" are further GPUs, for groups. */
 #pragma once
 
 #include "engine/device/backend.h"
@@ -10,6 +10,8 @@ G_BEGIN_DECLS
 
 extern const AvatarBackend avatar_backend_fake;
 
+/* Number of GPUs in "sim:MIB:all". */
+#define AVATAR_FAKE_DEVICES 3
 /* The memory that the simulated context occupies. */
 #define AVATAR_FAKE_OVERHEAD ((guint64) 8 << 20)
 
