@@ -15,7 +15,7 @@ static GHashTable *engines; /* key -> Shared, for engines in use */
 typedef struct
 {
   AvatarDevice *device; /* device of the engine that the client holds */
-  guint64 *bytes;       /* for each member of the device; 0: automatic */
+  guint64 *bytes;       /* one for each member of the device; 0: automatic */
 } BudgetRequest;
 
 /* A lock of its own, because the one above is held while a device opens. */

@@ -19,7 +19,7 @@ typedef struct
   AvatarConditioning conditioning;
   gboolean share_prefix;
   AvatarTokenStorage storage;
-  gsize planned_bytes;
+  gsize planned_bytes, peer_bytes;
 } Saved;
 
 /* Parts that a change computes again.
@@ -40,6 +40,7 @@ save (const AvatarDenoiser *self)
     .share_prefix = self->window.share_prefix,
     .storage = self->window.storage,
     .planned_bytes = self->memory.planned_bytes,
+    .peer_bytes = self->peer ? self->peer->memory.planned_bytes : 0,
   };
 }
 
@@ -196,7 +197,7 @@ swap_loras (AvatarDenoiser *self, AvatarLoraList *other)
 
   self->loras = *other;
   *other = before;
-  ok = avatar_denoiser_plan_weights (self, NULL);
+  ok = avatar_denoiser_plan_weights (self, NULL) && avatar_denoiser_plan_peer_weights (self, NULL);
   g_assert (ok);
 }
 
@@ -204,6 +205,8 @@ swap_loras (AvatarDenoiser *self, AvatarLoraList *other)
 static void
 release_all (AvatarDenoiser *self)
 {
+  if (self->peer)
+    avatar_denoiser_memory_lock_and_release (&self->peer->memory);
   avatar_denoiser_memory_release (&self->memory);
   avatar_window_clear (&self->window);
 }
@@ -236,9 +239,8 @@ plan_memory (AvatarDenoiser *self, GError **error)
         memory.budget / MIB);
     return FALSE;
   }
-  self->memory.planned_bytes = plan.arena_bytes;
-  avatar_arena_resize (self->memory.ops->arena, self->memory.planned_bytes);
-  return TRUE;
+  avatar_denoiser_resize (self, plan.arena_bytes);
+  return avatar_denoiser_plan_peer (self, error);
 }
 
 /* Computes the text states of the new prompts. */
@@ -310,7 +312,9 @@ roll_back (AvatarDenoiser *self, const Saved *before, AvatarLoraList *loras)
   restore (self, before, &failed);
   free_replaced (&failed, self);
   avatar_denoiser_init_window (self);
-  avatar_arena_resize (self->memory.ops->arena, self->memory.planned_bytes);
+  avatar_denoiser_resize (self, self->memory.planned_bytes);
+  if (self->peer && before->peer_bytes)
+    avatar_denoiser_resize (self->peer, before->peer_bytes);
   self->memory.has_constants = FALSE;
   g_clear_error (&self->memory.ops->error); /* a cancel request is in another field */
 }
@@ -330,8 +334,11 @@ try_change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarIm
     roll_back (self, &before, loras);
   }
   /* the next window acquires its memory, and waits for other stages if necessary */
-  if (!self->memory.has_constants)
+  if (!self->memory.has_constants) {
     avatar_denoiser_memory_release (&self->memory);
+    if (self->peer)
+      avatar_denoiser_memory_lock_and_release (&self->peer->memory);
+  }
   return done;
 }
 

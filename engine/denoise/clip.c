@@ -167,8 +167,7 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
   for (guint f = 0; f < clip.plan.latents; f++)
     if (!avatar_step_noise (&self->settings, &self->noise, &clip.shape, clip.z, f, f, error))
       return AVATAR_PULL_ERROR;
-  if (self->window.step_cache)
-    avatar_step_cache_reset (self->window.step_cache, clip.plan.latents, clip.plan.windows);
+  avatar_denoiser_reset_cache (self, clip.plan.latents, clip.plan.windows);
   avatar_denoiser_report (self, 0, 0);
   for (guint i = 0; i < self->settings.steps; i++) {
     if (!step_all (self, &clip, i, error))

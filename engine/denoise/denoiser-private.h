@@ -17,7 +17,27 @@
 G_BEGIN_DECLS
 
 /**
+ * AvatarBranchRun: a step of the branch without audio, on another member of the group
+ * @thread: (nullable): computes the step
+ * @i, @position: the step
+ * @host: (nullable) (owned): latents, then velocity, on their way between the members
+ * @x, @v: the same on the device, in the arena
+ */
+typedef struct
+{
+  GThread *thread;
+  guint i;
+  AvatarWindowPosition position;
+  float *host;
+  AvatarTensor x, v;
+} AvatarBranchRun;
+
+/**
  * AvatarDenoiser:
+ * @device: device of this denoiser; @group: device that it was made with, whose member that is
+ * @peer: (nullable) (owned): computes the branch without audio on the second member of @group
+ * @leader: (nullable): in a peer, the denoiser that it belongs to; not owned
+ * @run: in a peer, the step that it computes
  * @settings: copied, without LoRAs; files that they name were read
  * @loras: LoRAs of the weights
  * @noise: initial noise from a file
@@ -27,7 +47,9 @@ G_BEGIN_DECLS
 struct _AvatarDenoiser
 {
   AvatarModel *model;
-  AvatarDevice *device;
+  AvatarDevice *device, *group;
+  AvatarDenoiser *peer, *leader;
+  AvatarBranchRun run;
   AvatarDenoiseSettings settings;
   AvatarDenoiserUse use;
   AvatarTransformer transformer;
@@ -47,6 +69,31 @@ struct _AvatarDenoiser
  * errors of avatar_denoiser_new(). Free with avatar_denoiser_free(). */
 AvatarDenoiser *avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, AvatarDenoiserUse use, GError **error);
+
+/* Makes the denoiser that computes the branch without audio for @leader, on the second member of
+ * its group, without an arena. Returns %NULL with @error. Free with avatar_denoiser_free(). */
+AvatarDenoiser *avatar_denoiser_open_peer (AvatarDenoiser *leader, GError **error);
+/* Returns TRUE if another member of the group computes a branch of guidance. */
+gboolean avatar_denoiser_is_split (const AvatarDenoiser *self);
+/* Plans the memory of @self, and allocates its arena. */
+gboolean avatar_denoiser_allocate (AvatarDenoiser *self, GError **error);
+/* Sets the size of the arena, whose memory is released. */
+void avatar_denoiser_resize (AvatarDenoiser *self, gsize bytes);
+
+/* Branch of guidance on another member: see branch.c. @self: its leader; all functions are called
+ * with the lock of the leader, and do nothing unless avatar_denoiser_is_split().
+ * Makes the denoiser of the branch, unless it exists. */
+gboolean avatar_denoiser_ensure_peer (AvatarDenoiser *self, GError **error);
+/* Prepares the branch for windows: loads its weights, computes its constants. Its memory is in use
+ * until avatar_denoiser_end_peer(). */
+gboolean avatar_denoiser_begin_peer (AvatarDenoiser *self, GError **error);
+void avatar_denoiser_end_peer (AvatarDenoiser *self);
+/* Plans the memory of the branch for new settings, and makes its denoiser if it does not exist. */
+gboolean avatar_denoiser_plan_peer (AvatarDenoiser *self, GError **error);
+/* Replaces the weights of the branch by a plan of those with the LoRAs of @self. */
+gboolean avatar_denoiser_plan_peer_weights (AvatarDenoiser *self, GError **error);
+/* Empties the step cache of all branches for @latents latent frames in @windows windows. */
+void avatar_denoiser_reset_cache (AvatarDenoiser *self, guint latents, guint windows);
 
 /**
  * AvatarMemoryPlan: a plan of the device memory, and the work counted for it

@@ -21,7 +21,7 @@ open_weights (AvatarDenoiser *self, const AvatarLoraList *loras, AvatarTransform
         : s->weight_format == AVATAR_WEIGHT_FORMAT_FP8 || fp8 ? AVATAR_QUANTISE_FP8
                                                               : AVATAR_QUANTISE_NONE,
     .compute_fp8 = fp8,
-    .pinned_bytes = s->pinned_bytes,
+    .pinned_bytes = s->pinned_bytes / MIN (avatar_device_get_n_members (self->group), 2),
     .loras = loras->constant,
     .scheduled_loras = loras->scheduled,
   };
@@ -37,7 +37,8 @@ replace_weights (AvatarDenoiser *self, AvatarWeightsMode mode, GError **error)
   AvatarDenoiserMemory *memory = &self->memory;
   g_autoptr (AvatarTransformerWeights) params
       = avatar_transformer_weights_new (self->transformer.config);
-  AvatarWeights *weights = open_weights (self, &self->loras, params, mode, error);
+  const AvatarLoraList *loras = self->leader ? &self->leader->loras : &self->loras;
+  AvatarWeights *weights = open_weights (self, loras, params, mode, error);
 
   if (!weights)
     return FALSE;

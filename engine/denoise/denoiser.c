@@ -3,7 +3,6 @@
  * latent frames in order. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
-#include "engine/weights/placement.h"
 
 void
 avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
@@ -37,26 +36,10 @@ denoiser_new (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSetti
 {
   g_autoptr (AvatarDenoiser) self
       = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_RUN, error);
-  AvatarDenoiserMemory *memory;
-  AvatarMemoryPlan plan;
-  AvatarArena *arena;
 
-  if (!self
-      || !avatar_denoiser_plan_memory (self, avatar_device_get_available_bytes (device),
-          avatar_placement_available_bytes (device), &plan, error))
+  if (!self || !avatar_denoiser_allocate (self, error)
+      || !avatar_denoiser_ensure_peer (self, error))
     return NULL;
-  memory = &self->memory;
-  memory->planned_bytes = plan.arena_bytes;
-  arena = avatar_arena_new (device, memory->planned_bytes, "the denoiser", error);
-  if (!arena)
-    return NULL;
-  memory->ops = avatar_ops_new (device, arena, error);
-  if (!memory->ops)
-    return NULL;
-  if (avatar_device_get_backend (device)->discrete) {
-    memory->client = avatar_memory_client_new (device, avatar_denoiser_memory_reclaim, memory);
-    avatar_memory_client_set_reclaimable (memory->client, TRUE);
-  }
   return g_steal_pointer (&self);
 }
 
@@ -200,12 +183,13 @@ denoise (AvatarDenoiser *self, GError **error)
   AvatarPull pull;
 
   if (!check_host_budget (self->device, error) || !avatar_denoiser_load_weights (self, error)
-      || !ensure_constants (memory, error))
+      || !ensure_constants (memory, error) || !avatar_denoiser_begin_peer (self, error))
     return AVATAR_PULL_ERROR;
   self->stats.forwards = 0;
   self->stats.steps = self->window.steps;
   pull = self->settings.mode == AVATAR_DENOISE_MODE_CLIP ? avatar_denoiser_run_clip (self, error)
                                                          : avatar_denoiser_run_window (self, error);
+  avatar_denoiser_end_peer (self);
   avatar_ops_release (memory->ops, memory->mark);
   if (memory->client && avatar_memory_client_has_waiters (memory->client))
     avatar_denoiser_memory_release (memory);
@@ -264,15 +248,21 @@ avatar_denoiser_pull (AvatarDenoiser *self, float *latent, GError **error)
 void
 avatar_denoiser_reset (AvatarDenoiser *self)
 {
-  avatar_ops_uncancel (self->memory.ops);
-  g_clear_error (&self->memory.ops->error);
+  for (AvatarDenoiser *d = self; d; d = d->peer) {
+    avatar_ops_uncancel (d->memory.ops);
+    g_clear_error (&d->memory.ops->error);
+  }
   avatar_latent_stream_reset (&self->stream);
 }
 
 void
 avatar_denoiser_cancel (AvatarDenoiser *self)
 {
+  AvatarDenoiser *peer = g_atomic_pointer_get (&self->peer);
+
   avatar_ops_cancel (self->memory.ops);
+  if (peer)
+    avatar_ops_cancel (peer->memory.ops);
 }
 
 void
@@ -300,4 +290,12 @@ avatar_denoiser_get_stats (AvatarDenoiser *self, AvatarDenoiseStats *stats)
   stats->evicted = weights.evicted;
   stats->restored = weights.restored;
   stats->uploaded = weights.uploaded;
+  if (!avatar_denoiser_is_split (self) || !self->peer)
+    return;
+  avatar_weights_get_stats (self->peer->memory.weights, &weights);
+  stats->resident += weights.resident;
+  stats->streamed += weights.groups - weights.resident;
+  stats->evicted += weights.evicted;
+  stats->restored += weights.restored;
+  stats->uploaded += weights.uploaded;
 }

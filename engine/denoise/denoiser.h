@@ -61,6 +61,11 @@ typedef struct
 gboolean avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
     const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
     AvatarDenoiserPlan *plan, GError **error);
+/* Plans the part of such a run that the second member of @device, a group, computes: the branch of
+ * guidance without audio. @settings must have guidance. */
+gboolean avatar_denoiser_plan_branch (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
+    AvatarDenoiserPlan *plan, GError **error);
 /* Gets the planned size and the peak use of the arena in bytes, for tests. */
 void avatar_denoiser_get_arena (AvatarDenoiser *self, gsize *planned, gsize *peak);
 

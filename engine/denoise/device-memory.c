@@ -34,6 +34,14 @@ avatar_denoiser_memory_release (AvatarDenoiserMemory *self)
     avatar_memory_client_set_reclaimable (self->client, FALSE);
 }
 
+void
+avatar_denoiser_memory_lock_and_release (AvatarDenoiserMemory *self)
+{
+  g_mutex_lock (&self->exec_lock);
+  avatar_denoiser_memory_release (self);
+  g_mutex_unlock (&self->exec_lock);
+}
+
 guint64
 avatar_denoiser_memory_slots_bytes (const AvatarDenoiserMemory *self, guint slots)
 {
@@ -41,6 +49,8 @@ avatar_denoiser_memory_slots_bytes (const AvatarDenoiserMemory *self, guint slot
 
   if (!groups)
     return 0;
+  if (!self->precompute)
+    return avatar_placement_slots_bytes (self->device, groups, self->forward, slots);
   return MAX (avatar_placement_slots_bytes (self->device, groups, self->precompute, slots),
       avatar_placement_slots_bytes (self->device, groups, self->forward, slots));
 }

@@ -16,7 +16,8 @@ G_BEGIN_DECLS
  * @ops: (nullable): operations on the arena; %NULL in a plan
  * @weights: weights of the transformer; without data unless @has_weights
  * @params: handles, bound to @weights
- * @precompute, @forward: schedules of the weights, for the step conditioning and for forwards
+ * @precompute, @forward: schedules of the weights, for the step conditioning and for forwards;
+ *   @precompute is %NULL if another denoiser computes the step conditioning
  * @suspended: the memory was released
  * @has_constants: the constants of all windows are in the arena, below @mark
  * @planned_bytes: planned size of the arena
@@ -40,6 +41,8 @@ void avatar_denoiser_memory_clear (AvatarDenoiserMemory *self);
 /* Releases all device memory except the weights that are always there. Called with the lock held,
  * between two windows. The step conditioning is on the host and remains. */
 void avatar_denoiser_memory_release (AvatarDenoiserMemory *self);
+/* Does the same for a denoiser that is not computing, and takes its lock. */
+void avatar_denoiser_memory_lock_and_release (AvatarDenoiserMemory *self);
 /* Allocates the memory again, with the lock held; idle stages release theirs if necessary.
  * @text_bytes: weights of the text encoders, if they run next; else 0. Returns FALSE with
  * AVATAR_ERROR_MEMORY or AVATAR_ERROR_CANCELLED. */

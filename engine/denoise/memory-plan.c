@@ -53,8 +53,10 @@ count_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
       between = avatar_ops_mark (ops);
       avatar_step_alloc_overlap (ops, shape, shape->frames - 1); /* the longest possible one */
       avatar_ops_release (ops, between);
-      forwards[kind]
-          = avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
+      forwards[kind] = self->leader
+          ? avatar_window_branches (&self->window, ops, buffers.v, buffers.x, i,
+              (AvatarWindowPosition){ 0 })
+          : avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
       avatar_ops_release (ops, mark);
       costs[kind] = cost_add (costs[kind], 1, get_cost (ops), before);
     }
@@ -63,7 +65,36 @@ count_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
     else
       out->cached = cost_add (out->cached, 1, costs[kind], (AvatarCost){ 0 });
     out->n_full += forwards[kind];
-    out->n_cached += self->window.is_full[i] ? 0 : self->settings.guidance_scale > 1 ? 2 : 1;
+    if (!self->window.is_full[i])
+      out->n_cached
+          += self->window.branches == AVATAR_BRANCHES_BOTH && self->settings.guidance_scale > 1 ? 2
+                                                                                                : 1;
+  }
+}
+
+/* Precomputes in a dry run. The leader of a peer does so on its own device. */
+static void
+precompute (AvatarDenoiser *self, AvatarOps *ops)
+{
+  g_autoptr (AvatarOps) other = NULL;
+
+  if (!self->leader) {
+    avatar_window_precompute (&self->window, ops, NULL);
+    return;
+  }
+  other = avatar_ops_new (self->leader->device, avatar_arena_new_dry_run (), NULL);
+  avatar_window_precompute (&self->leader->window, other, NULL);
+  avatar_window_follow (&self->window, &self->leader->window);
+}
+
+/* Clears the window after a dry run. The schedules of a peer are those of its leader. */
+static void
+clear_window (AvatarDenoiser *self)
+{
+  avatar_window_clear (self->leader ? &self->leader->window : &self->window);
+  if (self->leader) {
+    g_clear_pointer (&self->window.step_cache, avatar_step_cache_free);
+    avatar_window_follow (&self->window, &self->leader->window);
   }
 }
 
@@ -75,11 +106,12 @@ dry_run_window (AvatarDenoiser *self)
   AvatarCost before = get_cost (ops);
   AvatarMemoryPlan out = { 0 };
 
-  avatar_window_precompute (&self->window, ops, NULL);
+  precompute (self, ops);
   avatar_window_begin (&self->window, ops);
   out.precompute = cost_add (out.precompute, 1, get_cost (ops), before);
   before = get_cost (ops);
-  avatar_window_set_audio (&self->window, ops, NULL);
+  if (!self->leader)
+    avatar_window_set_audio (&self->window, ops, NULL);
   out.full = cost_add (out.full, 1, get_cost (ops), before);
   count_steps (self, ops, &out);
   out.arena_bytes = MAX (avatar_arena_peak (ops->arena), self->conditioning.text_needs.arena_bytes);
@@ -147,7 +179,7 @@ avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_bytes, guin
         ceil (plan->min_bytes / MIB));
     return FALSE;
   }
-  if (self->settings.guidance_scale > 1)
+  if (self->window.branches == AVATAR_BRANCHES_BOTH && self->settings.guidance_scale > 1)
     try_options (self, (Options){ .share_prefix = TRUE, .storage = AVATAR_TOKEN_STORAGE_HOST },
         max_arena_bytes, plan);
   if (self->settings.step_cache != AVATAR_STEP_CACHE_NONE && one_window)
@@ -156,7 +188,39 @@ avatar_denoiser_plan_memory (AvatarDenoiser *self, guint64 available_bytes, guin
             .storage = AVATAR_TOKEN_STORAGE_DEVICE },
         max_arena_bytes, plan);
   if (self->use == AVATAR_DENOISER_RUN)
-    avatar_window_clear (&self->window);
+    clear_window (self);
+  return TRUE;
+}
+
+void
+avatar_denoiser_resize (AvatarDenoiser *self, gsize bytes)
+{
+  self->memory.planned_bytes = bytes;
+  avatar_arena_resize (self->memory.ops->arena, bytes);
+}
+
+gboolean
+avatar_denoiser_allocate (AvatarDenoiser *self, GError **error)
+{
+  AvatarDenoiserMemory *memory = &self->memory;
+  AvatarDevice *device = self->device;
+  AvatarMemoryPlan plan;
+  AvatarArena *arena;
+
+  if (!avatar_denoiser_plan_memory (self, avatar_device_get_available_bytes (device),
+          avatar_placement_available_bytes (device), &plan, error))
+    return FALSE;
+  memory->planned_bytes = plan.arena_bytes;
+  arena = avatar_arena_new (device, memory->planned_bytes, "the denoiser", error);
+  if (!arena)
+    return FALSE;
+  memory->ops = avatar_ops_new (device, arena, error);
+  if (!memory->ops)
+    return FALSE;
+  if (avatar_device_get_backend (device)->discrete) {
+    memory->client = avatar_memory_client_new (device, avatar_denoiser_memory_reclaim, memory);
+    avatar_memory_client_set_reclaimable (memory->client, TRUE);
+  }
   return TRUE;
 }
 
@@ -264,10 +328,11 @@ fill_forward (AvatarDenoiser *self, const AvatarPlacement *placement, AvatarDeno
   plan->n_slots = placement->slots;
   plan->n_resident = placement->n_residents;
   plan->n_groups = schedule->n;
-  plan->pinned_bytes
-      = count_pinned_bytes (groups, schedule, placement, self->settings.pinned_bytes);
-  plan->precompute_bytes = count_schedule_bytes (groups, self->memory.precompute)
-      + count_schedule_bytes (groups, schedule) - placement->streamed_bytes;
+  plan->pinned_bytes = count_pinned_bytes (groups, schedule, placement,
+      self->settings.pinned_bytes / MIN (avatar_device_get_n_members (self->group), 2));
+  if (self->memory.precompute)
+    plan->precompute_bytes = count_schedule_bytes (groups, self->memory.precompute);
+  plan->precompute_bytes += count_schedule_bytes (groups, schedule) - placement->streamed_bytes;
   plan->host_bytes += MAX (count_staging_bytes (groups), plan->text.host_bytes);
 }
 
@@ -287,8 +352,9 @@ place_weights (AvatarDenoiser *self, guint64 available_bytes, AvatarDenoiserPlan
   if (groups) {
     if (!avatar_placement_init (&forward, self->device, groups, self->memory.forward,
             available_bytes, error)
-        || !avatar_placement_init (&precompute, self->device, groups, self->memory.precompute,
-            available_bytes, error))
+        || (self->memory.precompute
+            && !avatar_placement_init (&precompute, self->device, groups, self->memory.precompute,
+                available_bytes, error)))
       return FALSE;
     bytes = MAX (bytes, forward.slots_bytes + forward.resident_bytes);
     bytes = MAX (bytes, precompute.slots_bytes + precompute.resident_bytes);
@@ -318,6 +384,7 @@ fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *memory_plan, guint fram
 {
   guint windows = count_windows (self, frames);
   gboolean clip = self->settings.mode == AVATAR_DENOISE_MODE_CLIP;
+  AvatarWindow window = self->window;
   AvatarCost zero = { 0 };
 
   plan->shares_prefix = self->window.share_prefix;
@@ -328,28 +395,23 @@ fill_plan (AvatarDenoiser *self, const AvatarMemoryPlan *memory_plan, guint fram
   plan->precompute = memory_plan->precompute;
   plan->full = cost_add (zero, windows, memory_plan->full, zero);
   plan->cached = cost_add (zero, windows, memory_plan->cached, zero);
-  plan->host_bytes += avatar_window_host_bytes (&self->window,
-      avatar_device_get_backend (self->device)->activation,
-      clip ? avatar_clip_plan (frames, self->stream.shape.frames).latents
-           : self->stream.shape.frames,
-      clip ? windows : 1);
-  plan->forward = count_forward (self);
+  if (self->leader)
+    window.schedules = NULL; /* counted for the leader */
+  plan->host_bytes
+      += avatar_window_host_bytes (&window, avatar_device_get_backend (self->device)->activation,
+          clip ? avatar_clip_plan (frames, self->stream.shape.frames).latents
+               : self->stream.shape.frames,
+          clip ? windows : 1);
+  plan->forward = count_forward (self->leader ? self->leader : self);
 }
 
-gboolean
-avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
-    AvatarDenoiserPlan *plan, GError **error)
+/* Plans a run of @self, or, if it is a peer, its part of the run. */
+static gboolean
+plan_run (AvatarDenoiser *self, guint frames, guint64 available_bytes, AvatarDenoiserPlan *plan,
+    GError **error)
 {
-  AvatarDenoiseSettings copy = *settings;
-  g_autoptr (AvatarDenoiser) self = NULL;
   AvatarMemoryPlan memory_plan;
 
-  if (avatar_model_has_text_encoder (model))
-    copy.prompt = NULL; /* plans for the longest prompt, which needs no tokenizer */
-  self = avatar_denoiser_open (model, device, &copy, AVATAR_DENOISER_PLAN, error);
-  if (!self)
-    return FALSE;
   *plan = (AvatarDenoiserPlan){
     .fixed_bytes = avatar_weights_fixed_bytes (self->memory.weights),
   };
@@ -359,9 +421,45 @@ avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
   plan->min_bytes = plan->fixed_bytes + memory_plan.min_bytes;
   if (!plan->fits)
     available_bytes = memory_plan.min_bytes;
-  plan->arena_bytes = avatar_device_get_allocation_size (device, memory_plan.arena_bytes);
+  plan->arena_bytes = avatar_device_get_allocation_size (self->device, memory_plan.arena_bytes);
   if (!place_weights (self, available_bytes - plan->arena_bytes, plan, error))
     return FALSE;
   fill_plan (self, &memory_plan, frames, plan);
   return TRUE;
+}
+
+/* Opens a denoiser for a plan. */
+static AvatarDenoiser *
+open_plan (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+    GError **error)
+{
+  AvatarDenoiseSettings copy = *settings;
+
+  if (avatar_model_has_text_encoder (model))
+    copy.prompt = NULL; /* plans for the longest prompt, which needs no tokenizer */
+  return avatar_denoiser_open (model, device, &copy, AVATAR_DENOISER_PLAN, error);
+}
+
+gboolean
+avatar_denoiser_plan (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
+    AvatarDenoiserPlan *plan, GError **error)
+{
+  g_autoptr (AvatarDenoiser) self = open_plan (model, device, settings, error);
+
+  return self && plan_run (self, frames, available_bytes, plan, error);
+}
+
+gboolean
+avatar_denoiser_plan_branch (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, guint frames, guint64 available_bytes,
+    AvatarDenoiserPlan *plan, GError **error)
+{
+  g_autoptr (AvatarDenoiser) self = open_plan (model, device, settings, error);
+
+  if (!self)
+    return FALSE;
+  g_return_val_if_fail (avatar_denoiser_is_split (self), FALSE);
+  self->peer = avatar_denoiser_open_peer (self, error);
+  return self->peer && plan_run (self->peer, frames, available_bytes, plan, error);
 }

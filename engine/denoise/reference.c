@@ -189,6 +189,8 @@ set_reference (AvatarDenoiser *self, const AvatarImage *image, GError **error)
 
   if (self->memory.client)
     avatar_denoiser_memory_release (&self->memory); /* the VAE's encoder needs memory */
+  if (self->peer)                                   /* its constants depend on the portrait */
+    avatar_denoiser_memory_lock_and_release (&self->peer->memory);
   if (!replace_image (c, image, error))
     return FALSE;
   self->memory.has_constants = FALSE;

@@ -196,6 +196,12 @@ check_limits (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *
           || check_limit (device, "rows in 8 bits", c->hidden, b->max_norm_8bit, error));
 }
 
+gboolean
+avatar_denoiser_is_split (const AvatarDenoiser *self)
+{
+  return self->settings.guidance_scale > 1 && avatar_device_get_n_members (self->group) > 1;
+}
+
 /* Sets the numbers of steps that a window may have. */
 static void
 set_steps (AvatarDenoiser *self)
@@ -216,7 +222,15 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
 {
   const AvatarDenoiseSettings *s = &self->settings;
 
+  if (self->leader) {
+    self->settings.steps = self->leader->settings.steps;
+    avatar_window_follow (&self->window, &self->leader->window);
+    self->window.transformer = &self->transformer;
+    return;
+  }
   self->window.transformer = &self->transformer;
+  self->window.branches
+      = avatar_denoiser_is_split (self) ? AVATAR_BRANCHES_WITH_AUDIO : AVATAR_BRANCHES_BOTH;
   self->window.conditions = &self->conditioning.conditions;
   self->window.motion_exp = s->motion_exp;
   self->window.motion_pose = s->motion_pose;
@@ -284,15 +298,17 @@ load_noise (AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError **error
       || avatar_noise_file_load (&self->noise, s->noise_file, "noise", sizes, error);
 }
 
-/* Allocates a denoiser with everything that needs no file. */
+/* Allocates a denoiser with everything that needs no file. @group: its first member computes */
 static AvatarDenoiser *
-denoiser_alloc (AvatarModel *model, AvatarDevice *device, const AvatarDenoiseSettings *settings,
+denoiser_alloc (AvatarModel *model, AvatarDevice *group, const AvatarDenoiseSettings *settings,
     AvatarDenoiserUse use)
 {
   AvatarDenoiser *self = g_new0 (AvatarDenoiser, 1);
+  AvatarDevice *device = avatar_device_get_member (group, 0);
   const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
 
   self->model = avatar_model_ref (model);
+  self->group = avatar_device_ref (group);
   self->device = avatar_device_ref (device);
   self->use = use;
   self->deadline = AVATAR_NO_DEADLINE;
@@ -340,6 +356,27 @@ avatar_denoiser_open (AvatarModel *model, AvatarDevice *device,
   return g_steal_pointer (&self);
 }
 
+AvatarDenoiser *
+avatar_denoiser_open_peer (AvatarDenoiser *leader, GError **error)
+{
+  AvatarDevice *member = avatar_device_get_member (leader->group, 1);
+  g_autoptr (AvatarDenoiser) self = NULL;
+
+  if (!check_precision (&leader->settings, member, error)
+      || !check_limits (&leader->settings, leader->model, member, error))
+    return NULL;
+  self = denoiser_alloc (leader->model, member, &leader->settings, leader->use);
+  avatar_device_unref (self->group);
+  self->group = avatar_device_ref (leader->group);
+  self->leader = leader;
+  g_clear_pointer (&self->memory.precompute, g_free);
+  if (!avatar_denoiser_plan_weights (self, error)
+      || (self->use == AVATAR_DENOISER_RUN && !avatar_denoiser_load_weights (self, error)))
+    return NULL;
+  avatar_denoiser_init_window (self);
+  return g_steal_pointer (&self);
+}
+
 void
 avatar_denoiser_report (AvatarDenoiser *self, guint window, guint step)
 {
@@ -354,8 +391,13 @@ avatar_denoiser_free (AvatarDenoiser *self)
 {
   if (!self)
     return;
+  avatar_denoiser_free (self->peer);
   avatar_memory_client_free (self->memory.client);
-  avatar_window_remove_steps (&self->window);
+  if (self->leader)
+    g_clear_pointer (&self->window.step_cache, avatar_step_cache_free);
+  else
+    avatar_window_remove_steps (&self->window);
+  g_free (self->run.host);
   avatar_denoiser_memory_clear (&self->memory);
   avatar_conditioning_clear (&self->conditioning);
   avatar_latent_stream_clear (&self->stream);
@@ -366,6 +408,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_free ((char *) self->settings.prompt_cache_dir);
   g_free ((double *) self->settings.sigmas);
   avatar_device_unref (self->device);
+  avatar_device_unref (self->group);
   avatar_model_unref (self->model);
   g_free (self);
 }

@@ -100,8 +100,7 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
   AvatarStepBuffers b;
 
   avatar_window_set_audio (&self->window, ops, audio);
-  if (self->window.step_cache)
-    avatar_step_cache_reset (self->window.step_cache, stream->shape.frames, 1);
+  avatar_denoiser_reset_cache (self, stream->shape.frames, 1);
   b = avatar_step_buffers_new (ops, &stream->shape);
   avatar_op_upload (ops, b.x, overlap->noise);
   avatar_denoiser_report (self, stream->n_windows, 0);

@@ -13,6 +13,22 @@ is_guided (const AvatarWindow *self)
   return self->guidance_scale > 1;
 }
 
+/* Returns TRUE if @branch, 0 with audio or 1 without, is computed here. */
+static gboolean
+computes (const AvatarWindow *self, guint branch)
+{
+  return self->branches == AVATAR_BRANCHES_BOTH || branch == 0
+      ? self->branches != AVATAR_BRANCHES_WITHOUT_AUDIO
+      : self->branches == AVATAR_BRANCHES_WITHOUT_AUDIO;
+}
+
+/* Returns the number of branches that are computed here. */
+static guint
+n_branches (const AvatarWindow *self)
+{
+  return is_guided (self) && self->branches == AVATAR_BRANCHES_BOTH ? 2 : 1;
+}
+
 double
 avatar_window_sigma (const AvatarWindow *self, guint i)
 {
@@ -32,6 +48,23 @@ step_time (const AvatarWindow *self, guint i)
   double t = 1000 * avatar_window_sigma (self, i);
 
   return self->upstream_rounding ? (float) t : t;
+}
+
+void
+avatar_window_follow (AvatarWindow *self, const AvatarWindow *leader)
+{
+  AvatarWindow own = *self;
+
+  *self = *leader;
+  self->transformer = own.transformer;
+  self->branches = AVATAR_BRANCHES_WITHOUT_AUDIO;
+  self->peer = (AvatarBranchPeer){ 0 };
+  self->share_prefix = FALSE;
+  self->storage = own.storage;
+  self->reference_tokens = own.reference_tokens;
+  memcpy (self->audio_kv, own.audio_kv, sizeof own.audio_kv);
+  self->step_cache = own.step_cache;
+  self->velocity_without_audio = self->shared_prefix = AVATAR_NO_TENSOR;
 }
 
 /* Returns the conditioning of step @i. @prompt: 0: positive, 1: negative */
@@ -287,7 +320,7 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
   s = self->reference_tokens.h * self->reference_tokens.w;
   g_clear_pointer (&self->step_cache, avatar_step_cache_free);
   if (self->step_cache_mode != AVATAR_STEP_CACHE_NONE)
-    self->step_cache = avatar_step_cache_new (ops, self->storage, is_guided (self) ? 2 : 1, s,
+    self->step_cache = avatar_step_cache_new (ops, self->storage, n_branches (self), s,
         self->frames, text, c->hidden);
   self->shared_prefix = AVATAR_NO_TENSOR;
   if (is_guided (self)) {
@@ -296,9 +329,11 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
     g_autofree float *zeros
         = g_new0 (float, n * c->audio_steps * c->audio_states * c->audio_channels);
 
-    self->velocity_without_audio = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels,
-        self->frames, self->h8, self->w8);
-    avatar_transformer_project_audio (self->transformer, ops, zeros, n, &self->audio_kv[1]);
+    if (computes (self, 0))
+      self->velocity_without_audio = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels,
+          self->frames, self->h8, self->w8);
+    if (computes (self, 1))
+      avatar_transformer_project_audio (self->transformer, ops, zeros, n, &self->audio_kv[1]);
     if (self->share_prefix)
       self->shared_prefix
           = avatar_ops_alloc (ops, 2, (self->frames + 1) * s + text, (gint64) c->hidden);
@@ -330,7 +365,8 @@ store_tokens (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_step_cache_store (b->window->step_cache, ops, tokens, b->branch, b->position);
+  avatar_step_cache_store (b->window->step_cache, ops, tokens,
+      n_branches (b->window) > 1 ? b->branch : 0, b->position);
 }
 
 static void
@@ -338,7 +374,8 @@ load_tokens (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_step_cache_load (b->window->step_cache, ops, tokens, b->branch, b->position);
+  avatar_step_cache_load (b->window->step_cache, ops, tokens,
+      n_branches (b->window) > 1 ? b->branch : 0, b->position);
 }
 
 /* Returns TRUE if the next step is cached and loads the tokens of this one. */
@@ -380,6 +417,26 @@ avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale)
   return is_guided (self);
 }
 
+/* Computes the branches that are computed here, and waits for the other one. Returns the number of
+ * forwards. */
+static guint
+run_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
+    Branch *with, Branch *without)
+{
+  guint n = self->branches == AVATAR_BRANCHES_BOTH || self->peer.begin ? 2 : 1;
+
+  if (self->peer.begin)
+    self->peer.begin (self->peer.data, ops, x, i, with->position);
+  if (computes (self, 1))
+    forward (self, ops, computes (self, 0) ? self->velocity_without_audio : velocity, x, i,
+        without);
+  if (computes (self, 0))
+    forward (self, ops, velocity, x, i, with);
+  if (self->peer.begin)
+    self->peer.end (self->peer.data, ops, self->velocity_without_audio);
+  return self->is_full[i] ? n : 0;
+}
+
 guint
 avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x,
     guint i, AvatarWindowPosition position)
@@ -406,9 +463,7 @@ avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
   with.face_scale = without.face_scale = g.face_scale;
   without.prompt = g.negative ? 1 : 0;
   with.prefix_valid = TRUE;
-  forward (self, ops, self->velocity_without_audio, x, i, &without);
-  forward (self, ops, velocity, x, i, &with);
-  return self->is_full[i] ? 2 : 0;
+  return run_branches (self, ops, velocity, x, i, &with, &without);
 }
 
 guint
@@ -457,7 +512,7 @@ avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint lat
 
   bytes = schedules_bytes (*self, row);
   if (self->step_cache && self->storage == AVATAR_TOKEN_STORAGE_HOST)
-    bytes += (is_guided (self) ? 2 : 1) * (latents * s + windows * (s + text)) * row;
+    bytes += n_branches (self) * (latents * s + windows * (s + text)) * row;
   return bytes;
 }
 

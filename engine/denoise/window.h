@@ -40,6 +40,27 @@ typedef struct
   gboolean *is_full;
 } AvatarSchedule;
 
+/* Branches of guidance that a window computes. */
+typedef enum
+{
+  AVATAR_BRANCHES_BOTH,
+  AVATAR_BRANCHES_WITH_AUDIO,    /* the other one is computed on another device */
+  AVATAR_BRANCHES_WITHOUT_AUDIO, /* becomes the velocity */
+} AvatarWindowBranches;
+
+/**
+ * AvatarBranchPeer: computes the branch without audio on another device
+ * @begin: starts it for step @i, with the latents @x
+ * @end: waits for it, and fills @velocity, [C, T, h8, w8]; failures are errors of @ops
+ */
+typedef struct
+{
+  void (*begin) (gpointer data, AvatarOps *ops, AvatarTensor x, guint i,
+      AvatarWindowPosition position);
+  void (*end) (gpointer data, AvatarOps *ops, AvatarTensor velocity);
+  gpointer data;
+} AvatarBranchPeer;
+
 /**
  * AvatarWindow:
  * @transformer, @conditions: not owned
@@ -49,6 +70,8 @@ typedef struct
  * @loras: LoRAs of the transformer, of which some depend on the step; not owned
  * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
  * @step_cache_mode, @step_cache_threshold: choice of the full steps
+ * @branches: branches that are computed here, if there is guidance
+ * @peer: computes the other branch with AVATAR_BRANCHES_WITH_AUDIO; unset in a dry run
  * @share_prefix: computes the shared prefix of both branches of guidance once
  * @storage: storage of the step cache
  * @frames, @channels, @h8, @w8: shape of the latents
@@ -72,6 +95,8 @@ typedef struct
   guint steps;
   AvatarStepCacheMode step_cache_mode;
   double step_cache_threshold;
+  AvatarWindowBranches branches;
+  AvatarBranchPeer peer;
   gboolean share_prefix;
   AvatarTokenStorage storage;
 
@@ -90,6 +115,9 @@ typedef struct
 void avatar_window_set_steps (AvatarWindow *self, const guint *steps, guint n);
 /* Removes all schedules, and clears the window. */
 void avatar_window_remove_steps (AvatarWindow *self);
+/* Takes the settings and the schedules of @leader, which keeps them, for the branch without audio.
+ * To be called again after they have changed. */
+void avatar_window_follow (AvatarWindow *self, const AvatarWindow *leader);
 /* Uses the schedule of @steps steps from now on. Returns FALSE if there is none. */
 gboolean avatar_window_use_steps (AvatarWindow *self, guint steps);
 /* Computes the step conditioning of all steps of all schedules, which depends on settings and

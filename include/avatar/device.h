@@ -153,10 +153,11 @@ AVATAR_API void avatar_device_get_memory (AvatarDevice *device, AvatarMemory *me
  * @device: a device
  * @bytes: the highest amount of memory that all stages together may use, in bytes; 0: no limit
  *
- * Sets the memory budget; for a group, that of each member. A stage that does not fit fails when it is made, with the smallest
- * sufficient budget in its message. The budget may be changed during a run: resident weights above
- * it are evicted before the next block, and restored when there is enough memory again. A run that
- * cannot continue within the budget fails with #AVATAR_ERROR_MEMORY.
+ * Sets the memory budget; for a group, that of each member. A stage that does not fit fails when it
+ * is made, with the smallest sufficient budget in its message. The budget may be changed during a
+ * run: resident weights above it are evicted before the next block, and restored when there is
+ * enough memory again. A run that cannot continue within the budget fails with
+ * #AVATAR_ERROR_MEMORY.
  *
  * Since: 0.1
  */

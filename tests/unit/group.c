@@ -2,11 +2,11 @@
 /* Several devices as one: names, budgets, the same results as on one device, and failures. The
  * devices are simulated (engine/backends/fake). */
 #include "engine/backends/fake/fake.h"
-#include "engine/device/device.h"
+#include "tests/unit/change-fixture.h"
 
-#include <string.h>
-
-#define MIB ((guint64) 1 << 20)
+#define ONE "sim:512"
+#define TWO "sim:512:0+sim:512:1"
+#define FOUR "sim:512:0+1+2+3"
 
 static AvatarDevice *
 open_device (const char *name)
@@ -113,6 +113,223 @@ test_budgets (void)
   g_assert_false (avatar_device_parse_budgets (group, "300,fast", bytes, NULL));
 }
 
+/* Returns all latents of a run on @device with a portrait of @seed, or NULL with @error. */
+static float *
+latents_of (Fixture *f, AvatarDevice *device, guint seed, GError **error)
+{
+  g_autoptr (AvatarDenoiser) self = avatar_denoiser_new (f->model, device, &f->settings, error);
+  AvatarImage *image = portrait (seed);
+  g_autofree float *out = g_new0 (float, LATENTS * f->n);
+  gboolean ok = self && avatar_denoiser_set_reference (self, image, error);
+
+  avatar_image_free (image);
+  if (ok)
+    push_all (f, self);
+  for (guint i = 0; ok && i < LATENTS; i++)
+    ok = avatar_denoiser_pull (self, out + i * f->n, error) == AVATAR_PULL_OK;
+  return ok ? g_steal_pointer (&out) : NULL;
+}
+
+static float *
+run_on (Fixture *f, const char *name, guint64 budget)
+{
+  g_autoptr (AvatarDevice) device = open_device (name);
+  g_autoptr (GError) error = NULL;
+  float *out;
+
+  avatar_device_set_budget (device, budget);
+  out = latents_of (f, device, 7, &error);
+  g_assert_no_error (error);
+  for (guint i = 0; i < avatar_device_get_n_members (device); i++) {
+    AvatarDevice *member = avatar_device_get_member (device, i);
+    AvatarMemory memory;
+
+    avatar_device_get_memory (member, &memory);
+    g_assert_cmpuint (memory.now, ==, AVATAR_FAKE_OVERHEAD);
+    if (i < 2 && avatar_device_get_n_members (device) > 1 && f->settings.guidance_scale > 1)
+      g_assert_cmpuint (memory.peak, >, 2 * AVATAR_FAKE_OVERHEAD); /* both compute */
+    if (budget)
+      g_assert_cmpuint (memory.peak, <=, budget);
+  }
+  return out;
+}
+
+static void
+expect_same (Fixture *f, const char *group, guint64 budget)
+{
+  g_autofree float *one = run_on (f, ONE, 0);
+  g_autofree float *all = run_on (f, group, budget);
+
+  g_assert_cmpmem (all, LATENTS * f->n * sizeof (float), one, LATENTS * f->n * sizeof (float));
+}
+
+/* The latents of a group are those of one device, to the bit. */
+static void
+test_guided (Fixture *f, gconstpointer data)
+{
+  f->settings.guidance_scale = 3;
+  expect_same (f, TWO, 0);
+  expect_same (f, FOUR, 0);
+  f->settings.guidance_scale = 1;
+  expect_same (f, TWO, 0);
+}
+
+static void
+test_clip (Fixture *f, gconstpointer data)
+{
+  f->settings.guidance_scale = 3;
+  f->settings.mode = AVATAR_DENOISE_MODE_CLIP;
+  expect_same (f, TWO, 0);
+}
+
+/* From step 10 on the branches have the same prompt, and steps may be cached. */
+static void
+test_phases (Fixture *f, gconstpointer data)
+{
+  f->settings.guidance_scale = 3;
+  f->settings.steps = 14;
+  f->settings.step_cache = AVATAR_STEP_CACHE_UPSTREAM;
+  expect_same (f, TWO, 0);
+}
+
+/* Returns the smallest budget of each member with which @device denoises (MiB). */
+static guint64
+least_for_all (Fixture *f, const char *name)
+{
+  guint64 least = 1, most = 512;
+
+  while (least < most) {
+    guint64 middle = (least + most) / 2;
+    g_autoptr (AvatarDevice) device = open_device (name);
+    g_autoptr (AvatarDenoiser) self = NULL;
+
+    avatar_device_set_budget (device, middle * MIB);
+    self = avatar_denoiser_new (f->model, device, &f->settings, NULL);
+    if (self)
+      most = middle;
+    else
+      least = middle + 1;
+  }
+  return least;
+}
+
+/* Weights are streamed on both members, and neither exceeds its budget. */
+static void
+test_small_budget (Fixture *f, gconstpointer data)
+{
+  f->settings.guidance_scale = 3;
+  expect_same (f, TWO, least_for_all (f, TWO) * MIB);
+}
+
+/* Returns the latents after a change from @f's settings to @to. */
+static float *
+change_on (Fixture *f, const char *name, const AvatarDenoiseSettings *to)
+{
+  g_autoptr (AvatarDevice) device = open_device (name);
+  g_autoptr (AvatarDenoiser) self = avatar_denoiser_new (f->model, device, &f->settings, NULL);
+  float *out = g_new0 (float, LATENTS * f->n);
+  AvatarImage *images[] = { portrait (7), portrait (11) };
+  g_autoptr (GError) error = NULL;
+
+  avatar_denoiser_set_reference (self, images[0], &error);
+  g_assert_no_error (error);
+  push_all (f, self);
+  for (guint i = 0; i < LATENTS; i++) {
+    if (i == CHUNK) {
+      avatar_denoiser_change (self, to, images[1], &error);
+      g_assert_no_error (error);
+    }
+    avatar_denoiser_pull (self, out + i * f->n, &error);
+    g_assert_no_error (error);
+  }
+  avatar_image_free (images[0]);
+  avatar_image_free (images[1]);
+  return out;
+}
+
+/* Changes between two windows: portrait, prompt and steps, and guidance on and off. */
+static void
+test_change (Fixture *f, gconstpointer data)
+{
+  const double scales[][2] = { { 3, 4 }, { 1, 3 }, { 3, 1 } };
+
+  for (guint i = 0; i < G_N_ELEMENTS (scales); i++) {
+    AvatarDenoiseSettings to = f->settings;
+    g_autofree float *one = NULL;
+    g_autofree float *two = NULL;
+
+    f->settings.guidance_scale = scales[i][0];
+    to.guidance_scale = scales[i][1];
+    to.prompt = "a woman who laughs";
+    to.steps = 3;
+    one = change_on (f, ONE, &to);
+    two = change_on (f, TWO, &to);
+    g_assert_cmpmem (two, LATENTS * f->n * sizeof (float), one, LATENTS * f->n * sizeof (float));
+  }
+}
+
+/* A failure of any copy to any member is one error, and the next run succeeds. */
+static void
+test_failures (Fixture *f, gconstpointer data)
+{
+  g_autofree float *expected = NULL;
+
+  f->settings.guidance_scale = 3;
+  expected = run_on (f, ONE, 0);
+  for (guint n = 1; n < 400; n += 97) {
+    g_autoptr (AvatarDevice) device = open_device (TWO);
+    g_autoptr (GError) error = NULL;
+    g_autofree float *out = NULL;
+    g_autofree float *again = NULL;
+
+    avatar_fake_fail_upload (n);
+    out = latents_of (f, device, 7, &error);
+    if (out)
+      g_assert_no_error (error);
+    else
+      g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_DEVICE);
+    avatar_fake_fail_upload (0);
+    again = run_on (f, TWO, 0);
+    g_assert_cmpmem (again, LATENTS * f->n * sizeof (float), expected,
+        LATENTS * f->n * sizeof (float));
+  }
+}
+
+static void
+cancel (gpointer data)
+{
+  avatar_denoiser_cancel (data);
+}
+
+/* A cancellation in any operation of any member ends the window, and reset() starts anew. */
+static void
+test_cancel (Fixture *f, gconstpointer data)
+{
+  guint operations, first = avatar_fake_count_operations ();
+
+  f->settings.guidance_scale = 3;
+  g_free (run_on (f, TWO, 0));
+  operations = (avatar_fake_count_operations () - first) / WINDOWS;
+  for (guint n = 1; n < operations; n += operations / 4) {
+    g_autoptr (AvatarDevice) device = open_device (TWO);
+    g_autoptr (AvatarDenoiser) self = avatar_denoiser_new (f->model, device, &f->settings, NULL);
+    g_autofree float *latent = g_new (float, f->n);
+    g_autoptr (GError) error = NULL;
+    AvatarImage *image = portrait (7);
+
+    avatar_denoiser_set_reference (self, image, NULL);
+    avatar_image_free (image);
+    push_all (f, self);
+    avatar_fake_call_at (n, cancel, self);
+    g_assert_cmpint (avatar_denoiser_pull (self, latent, &error), ==, AVATAR_PULL_ERROR);
+    g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED);
+    avatar_denoiser_reset (self);
+    push_all (f, self);
+    g_clear_error (&error);
+    g_assert_cmpint (avatar_denoiser_pull (self, latent, &error), ==, AVATAR_PULL_OK);
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -121,5 +338,13 @@ main (int argc, char **argv)
   g_test_add_func ("/group/sharing", test_sharing);
   g_test_add_func ("/group/wrong-names", test_wrong_names);
   g_test_add_func ("/group/budgets", test_budgets);
+#define ADD(name, func) g_test_add (name, Fixture, NULL, setup, func, teardown)
+  ADD ("/group/guided", test_guided);
+  ADD ("/group/clip", test_clip);
+  ADD ("/group/phases", test_phases);
+  ADD ("/group/small-budget", test_small_budget);
+  ADD ("/group/change", test_change);
+  ADD ("/group/failures", test_failures);
+  ADD ("/group/cancel", test_cancel);
   return g_test_run ();
 }
