@@ -12,6 +12,8 @@
 #define TOO_SMALL 2
 /* Device of a plan without a budget, larger than any real one. */
 #define ENDLESS "plan:cuda:16777216"
+/* Prefix of devices that need not exist. */
+#define PLAN_PREFIX "plan:"
 #define MOST_BUDGET 16777216
 
 static char *size, *device, *precision, *weight_format, *step_cache;
@@ -30,8 +32,8 @@ static const GOptionEntry entries[] = {
   { "budget", 0, 0, G_OPTION_ARG_DOUBLE, &budget,
       "Total memory for the device; exit status 2 if it is too small", "MIB" },
   { "device", 0, 0, G_OPTION_ARG_STRING, &device,
-      "cpu, or cuda, a GPU that need not exist (default: cuda for \"released\", with --budget "
-      "and with --all-cards, else cpu)",
+      "cpu; cuda, a GPU that need not exist (default: cuda for \"released\", with --budget "
+      "and with --all-cards, else cpu); or GPUs with their MiB: plan:cuda:8192+8192",
       "D" },
   { "precision", 0, 0, G_OPTION_ARG_STRING, &precision, "auto (default), fp8", "P" },
   { "weight-format", 0, 0, G_OPTION_ARG_STRING, &weight_format, "stored (default), fp8, int8",
@@ -219,8 +221,10 @@ print_gpu (const AvatarPlanGpu *gpu)
   if (gpu->expand_bytes)
     line ("buffer for expanded 8-bit weights", gpu->expand_bytes);
   line (resident, gpu->fixed_bytes + gpu->resident_bytes);
-  line ("portrait encoder, while the denoiser is suspended", gpu->portrait_bytes);
-  line ("decoder, while the denoiser is suspended", gpu->decoder_bytes);
+  if (gpu->portrait_bytes) {
+    line ("portrait encoder, while the denoiser is suspended", gpu->portrait_bytes);
+    line ("decoder, while the denoiser is suspended", gpu->decoder_bytes);
+  }
   line ("peak", gpu->peak_bytes);
   line ("minimum budget", gpu->min_bytes);
   if (gpu->shares_prefix)
@@ -300,16 +304,55 @@ print_times (const AvatarPlanGpu *gpu, const AvatarDenoiseSettings *denoise,
 
 /* ---------------------------------------------------------------------------------------- plans */
 
+/* Prints what the further members of a group hold, adds their host memory to @first, and checks the
+ * minimum of each. */
+static int
+print_members (AvatarModel *model, const AvatarDenoiseSettings *denoise,
+    const AvatarPlanOptions *options, AvatarPlan *first, GError **error)
+{
+  AvatarDecodeSettings decode;
+  AvatarPlanOptions other = *options;
+
+  avatar_decode_settings_init (&decode, model);
+  for (other.member = 1; other.member < first->n_members; other.member++) {
+    AvatarPlan plan;
+
+    if (!avatar_plan_make (model, device, denoise, &decode, frames, &other, &plan, error))
+      return EXIT_FAILURE;
+    g_print ("GPU %u of the group: %s\n", other.member,
+        plan.gpu.arena_bytes ? "the branch of guidance without audio" : "not used");
+    if (plan.gpu.arena_bytes)
+      print_gpu (&plan.gpu);
+    first->gpu.pinned_bytes += plan.gpu.pinned_bytes;
+    first->gpu.streamed_bytes += plan.gpu.streamed_bytes;
+    first->gpu.run_seconds = MAX (first->gpu.run_seconds, plan.gpu.run_seconds);
+    first->host_bytes += plan.host_bytes;
+    if (plan.fits)
+      continue;
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
+        "the budget of GPU %u is too small: at least %.0f MiB are needed; raise it, or choose a "
+        "smaller video",
+        other.member, ceil (plan.gpu.min_bytes / MIB));
+    return TOO_SMALL;
+  }
+  return EXIT_SUCCESS;
+}
+
 static int
 plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_gpu,
     const AvatarPlanOptions *options, GError **error)
 {
+  gboolean named = device && g_str_has_prefix (device, PLAN_PREFIX);
   AvatarDecodeSettings decode;
   AvatarPlan plan;
+  int status = EXIT_SUCCESS;
 
   avatar_decode_settings_init (&decode, model);
-  if (!avatar_plan_make (model, on_gpu ? ENDLESS : "cpu", denoise, &decode, frames, options, &plan,
-          error))
+  if (!avatar_plan_make (model,
+          named        ? device
+              : on_gpu ? ENDLESS
+                       : "cpu",
+          denoise, &decode, frames, options, &plan, error))
     return EXIT_FAILURE;
   g_print ("%s, %ux%u, %d frames, %u steps", avatar_model_get_info (model)->name, denoise->width,
       denoise->height, frames, denoise->steps);
@@ -321,14 +364,18 @@ plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_
   if (on_gpu) {
     if (!plan.fits)
       g_print ("The budget is too small; this is the plan for the minimum budget.\n");
+    if (plan.n_members > 1)
+      g_print ("GPU 0 of the group: prompts, portrait, %sdecoder\n",
+          denoise->guidance_scale > 1 ? "the branch of guidance with audio, " : "denoiser, ");
     print_gpu (&plan.gpu);
+    status = print_members (model, denoise, options, &plan, error);
     print_host (&plan);
     print_times (&plan.gpu, denoise, options);
   } else {
     print_stages (&plan);
   }
-  if (plan.fits)
-    return EXIT_SUCCESS;
+  if (plan.fits || status != EXIT_SUCCESS)
+    return status;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
       "the budget of %.0f MiB is too small: at least %.0f MiB are needed; raise it, or choose a "
       "smaller video",
@@ -412,7 +459,9 @@ run (int argc, char **argv, GError **error)
         "found %d arguments, expected one model folder; see --help", argc - 1);
     return EXIT_FAILURE;
   }
-  if (!parse_choice ("--device", device, devices, &d, error) || !fill_options (&options, error))
+  if ((!(device && g_str_has_prefix (device, PLAN_PREFIX))
+          && !parse_choice ("--device", device, devices, &d, error))
+      || !fill_options (&options, error))
     return EXIT_FAILURE;
   model = avatar_model_open (argc == 2 ? argv[1] : NULL, error);
   if (!model)

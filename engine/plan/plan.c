@@ -102,12 +102,13 @@ typedef struct
 } SharedMemory;
 
 /* Inputs and intermediate results of a plan.
+ * @group: the device; @device: the member of it that is planned
  * @host_available_bytes: memory for the denoiser, in a plan for the host
  * @fixed_bytes: memory of the denoiser that remains on the device while it is suspended */
 typedef struct
 {
   AvatarModel *model;
-  AvatarDevice *device;
+  AvatarDevice *group, *device;
   const AvatarDenoiseSettings *denoise;
   const AvatarDecodeSettings *decode;
   const AvatarPlanOptions *options;
@@ -213,10 +214,13 @@ add_text (AvatarPlan *plan, const AvatarDenoiserPlan *d, const AvatarBackend *ba
 
 /* Plans the denoiser. Called again when the memory of the other stages is known. */
 static gboolean
-plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
+plan_denoiser (Job *job, AvatarPlan *out, GError **error)
 {
+  gboolean (*plan) (AvatarModel *, AvatarDevice *, const AvatarDenoiseSettings *, guint, guint64,
+      AvatarDenoiserPlan *, GError **)
+      = job->options->member > 0 ? avatar_denoiser_plan_branch : avatar_denoiser_plan;
   const AvatarBackend *backend = avatar_device_get_backend (job->device);
-  AvatarPlanStage *stage = &plan->stages[STAGE_DENOISER];
+  AvatarPlanStage *stage = &out->stages[STAGE_DENOISER];
   guint64 budget = find_budget (job->device, job->options),
           available_bytes = job->host_available_bytes;
   AvatarDenoiserPlan d;
@@ -224,10 +228,9 @@ plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
   if (backend->discrete)
     available_bytes
         = budget - MIN (budget, backend->overhead (avatar_device_get_handle (job->device)));
-  if (!avatar_denoiser_plan (job->model, job->device, job->denoise, job->frames, available_bytes,
-          &d, error))
+  if (!plan (job->model, job->group, job->denoise, job->frames, available_bytes, &d, error))
     return FALSE;
-  add_text (plan, &d, backend);
+  add_text (out, &d, backend);
   *stage = (AvatarPlanStage){
     .name = "denoiser",
     .on_gpu = backend->discrete,
@@ -238,11 +241,11 @@ plan_denoiser (Job *job, AvatarPlan *plan, GError **error)
     .flops = d.precompute.flops + d.full.flops + d.cached.flops,
     .bytes = d.precompute.bytes + d.full.bytes + d.cached.bytes,
   };
-  plan->host_bytes = host_bytes (plan) + d.host_bytes + d.pinned_bytes;
-  plan->file_bytes = d.file_bytes;
+  out->host_bytes = host_bytes (out) + d.host_bytes + d.pinned_bytes;
+  out->file_bytes = d.file_bytes;
   job->fixed_bytes = d.fixed_bytes;
   if (backend->discrete)
-    fill_gpu (plan, job->device, &d, &job->shared, job->options, budget);
+    fill_gpu (out, job->device, &d, &job->shared, job->options, budget);
   return TRUE;
 }
 
@@ -330,6 +333,35 @@ plan_again (Job *job, AvatarPlan *plan, GError **error)
   return TRUE;
 }
 
+static gboolean
+check_member (AvatarDevice *group, guint member, GError **error)
+{
+  guint n = avatar_device_get_n_members (group);
+
+  if (member < n)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "found member %u of %s, expected 0 to %u", member, avatar_device_get_name (group), n - 1);
+  return FALSE;
+}
+
+/* Plans a member that has one branch of guidance, or that is not used. */
+static gboolean
+plan_other_member (Job *job, AvatarPlan *plan, GError **error)
+{
+  const AvatarDenoiserPlan none = { .fits = TRUE };
+
+  plan->n_stages = STAGE_DENOISER + 1;
+  plan->stages[STAGE_AUDIO].name = "audio encoder";
+  plan->stages[STAGE_PORTRAIT].name = "portrait encoder";
+  if (job->options->member == 1 && job->denoise->guidance_scale > 1)
+    return plan_denoiser (job, plan, error);
+  plan->stages[STAGE_DENOISER].name = "denoiser";
+  fill_gpu (plan, job->device, &none, &job->shared, job->options,
+      find_budget (job->device, job->options));
+  return TRUE;
+}
+
 gboolean
 avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoiseSettings *denoise,
     const AvatarDecodeSettings *decode, guint frames, const AvatarPlanOptions *options,
@@ -347,10 +379,15 @@ avatar_plan_make (AvatarModel *model, const char *device_name, const AvatarDenoi
   avatar_plan_options_init (&defaults);
   if (!check_options (job.options, frames, error))
     return FALSE;
-  device = job.device = avatar_device_open (device_name, error);
-  if (!device)
+  device = job.group = avatar_device_open (device_name, error);
+  if (!device || !check_member (device, job.options->member, error))
     return FALSE;
-  *plan = (AvatarPlan){ .n_stages = N_STAGES, .fits = TRUE };
+  job.device = avatar_device_get_member (device, job.options->member);
+  *plan = (AvatarPlan){ .n_stages = N_STAGES,
+    .fits = TRUE,
+    .n_members = avatar_device_get_n_members (device) };
+  if (job.options->member > 0)
+    return plan_other_member (&job, plan, error);
   return plan_denoiser (&job, plan, error) && plan_audio (model, frames, plan, error)
       && plan_vae (&job, G_MAXUINT64, plan, error) && plan_again (&job, plan, error);
 }

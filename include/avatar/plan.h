@@ -107,6 +107,7 @@ struct _AvatarPlanGpu
  * @host_bytes: highest memory in use on the host, without mapped files
  * @file_bytes: mapped weights of the denoiser
  * @gpu: details for a GPU
+ * @n_members: devices of the group that the plan is for; 1 unless it is a group
  *
  * Memory and time of a run.
  *
@@ -120,19 +121,22 @@ struct _AvatarPlan
   gboolean fits;
   guint64 peak_bytes, host_bytes, file_bytes;
   AvatarPlanGpu gpu;
+  guint n_members;
   /*< private >*/
-  gpointer _reserved[8];
+  gpointer _reserved[7];
 };
 
 /**
  * AvatarPlanOptions:
- * @budget_bytes: memory budget of the device; 0: its free memory less a reserve for others, or for
- *   the CPU no limit
+ * @budget_bytes: memory budget of the device, or of the member; 0: its free memory less a reserve
+ *   for others, or for the CPU no limit
  * @linear_tflops: rate of 16-bit matrix products (10^12 operations per second)
  * @linear_8bit_tflops: rate of 8-bit matrix products
  * @attention_tflops: rate of 16-bit attention
  * @attention_8bit_tflops: rate of 8-bit attention
  * @bus_gbps: rate of copies from page-locked host memory (10^9 bytes per second)
+ * @member: number of the member of a group to plan for, from 0. The first one has all stages, the
+ *   second one a branch of guidance; the others are not used
  *
  * Assumptions of a plan. Fill them with avatar_plan_options_init() first; the default rates were
  * measured on an H200 under load.
@@ -144,8 +148,9 @@ struct _AvatarPlanOptions
 {
   guint64 budget_bytes;
   double linear_tflops, linear_8bit_tflops, attention_tflops, attention_8bit_tflops, bus_gbps;
+  guint member;
   /*< private >*/
-  gpointer _reserved[4];
+  gpointer _reserved[3];
 };
 
 /**
@@ -162,8 +167,9 @@ AVATAR_API void avatar_plan_options_init (AvatarPlanOptions *options);
  * avatar_plan_make:
  * @model: the model
  * @device_name: the device of denoiser and decoder: "cpu"; "cuda:N", an existing GPU; or
- *   "plan:cuda:MIB", a GPU with that much memory, which need not exist. The audio encoder is
- *   planned for the host
+ *   "plan:cuda:MIB", a GPU with that much memory, which need not exist; or a group of these,
+ *   "plan:cuda:MIB+MIB", whose members are planned one by one. The audio encoder is planned for the
+ *   host
  * @denoise: settings of the denoiser
  * @decode: settings of the decoder
  * @frames: number of video frames to make
