@@ -224,20 +224,18 @@ avatar_denoiser_allocate (AvatarDenoiser *self, GError **error)
   return TRUE;
 }
 
-void
-avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
-    const AvatarDenoiseSettings *settings, GError **error)
+/* Replaces @error if the memory of the device of @self, which is opened for a plan, is too small. */
+static void
+explain (AvatarDenoiser *self, GError **error)
 {
-  g_autoptr (AvatarDenoiser) dry_run
-      = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_PLAN, NULL);
+  const AvatarDenoiseSettings *settings = &self->settings;
   guint64 min_bytes, free_bytes = G_MAXUINT64, total;
+  AvatarDevice *device = self->device;
   AvatarMemoryPlan plan;
   AvatarMemory memory;
 
-  if (!dry_run)
-    return;
-  avatar_denoiser_plan_memory (dry_run, 0, 0, &plan, NULL);
-  min_bytes = avatar_weights_fixed_bytes (dry_run->memory.weights) + plan.min_bytes;
+  avatar_denoiser_plan_memory (self, 0, 0, &plan, NULL);
+  min_bytes = avatar_weights_fixed_bytes (self->memory.weights) + plan.min_bytes;
   if (min_bytes <= avatar_device_get_available_bytes (device))
     return;
   avatar_device_get_memory_info (device, &free_bytes, &total);
@@ -249,13 +247,29 @@ avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
         "the memory budget of %s is %.0f MiB, but a video of %ux%u in windows of %u latent frames "
         "needs at least %.0f MiB; raise the budget, or choose a smaller video or window-latents",
         avatar_device_get_name (device), memory.budget / MIB, settings->width, settings->height,
-        (guint) dry_run->stream.shape.frames, ceil ((memory.now + min_bytes) / MIB));
+        (guint) self->stream.shape.frames, ceil ((memory.now + min_bytes) / MIB));
   else
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
         "a video of %ux%u in windows of %u latent frames needs at least %.0f MiB more on %s, but "
         "%.0f MiB are free; close other programs, or choose a smaller video or window-latents",
-        settings->width, settings->height, (guint) dry_run->stream.shape.frames,
+        settings->width, settings->height, (guint) self->stream.shape.frames,
         ceil (min_bytes / MIB), avatar_device_get_name (device), floor (free_bytes / MIB));
+}
+
+void
+avatar_denoiser_explain_out_of_memory (AvatarModel *model, AvatarDevice *device,
+    const AvatarDenoiseSettings *settings, GError **error)
+{
+  g_autoptr (AvatarDenoiser) dry_run
+      = avatar_denoiser_open (model, device, settings, AVATAR_DENOISER_PLAN, NULL);
+
+  if (!dry_run)
+    return;
+  if (avatar_denoiser_is_split (dry_run))
+    dry_run->peer = avatar_denoiser_open_peer (dry_run, NULL);
+  if (dry_run->peer)
+    explain (dry_run->peer, error);
+  explain (dry_run, error);
 }
 
 /* Counts the work of one full forward, without guidance. */

@@ -221,6 +221,29 @@ test_small_budget (Fixture *f, gconstpointer data)
   expect_same (f, TWO, least_for_all (f, TWO) * MIB);
 }
 
+/* A budget that is too small for one member is refused with its name and the smallest budget. */
+static void
+test_too_small (Fixture *f, gconstpointer data)
+{
+  g_autoptr (AvatarDevice) device = open_device (TWO);
+  g_autoptr (AvatarDenoiser) self = NULL;
+  g_autoptr (GError) error = NULL;
+  AvatarDevice *second = avatar_device_get_member (device, 1);
+  const char *least;
+  guint64 mib;
+
+  f->settings.guidance_scale = 3;
+  avatar_device_set_budget (second, 12 * MIB);
+  g_assert_null (avatar_denoiser_new (f->model, device, &f->settings, &error));
+  g_assert_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY);
+  g_assert_nonnull (strstr (error->message, "the memory budget of sim:512:1 is 12 MiB"));
+  least = strstr (error->message, "at least ");
+  mib = g_ascii_strtoull (least + strlen ("at least "), NULL, 10);
+  avatar_device_set_budget (second, mib * MIB);
+  self = avatar_denoiser_new (f->model, device, &f->settings, NULL);
+  g_assert_nonnull (self);
+}
+
 /* Returns the latents after a change from @f's settings to @to. */
 static float *
 change_on (Fixture *f, const char *name, const AvatarDenoiseSettings *to)
@@ -343,6 +366,7 @@ main (int argc, char **argv)
   ADD ("/group/clip", test_clip);
   ADD ("/group/phases", test_phases);
   ADD ("/group/small-budget", test_small_budget);
+  ADD ("/group/too-small", test_too_small);
   ADD ("/group/change", test_change);
   ADD ("/group/failures", test_failures);
   ADD ("/group/cancel", test_cancel);
