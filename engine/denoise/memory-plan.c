@@ -224,7 +224,7 @@ avatar_denoiser_allocate (AvatarDenoiser *self, GError **error)
   return TRUE;
 }
 
-/* Replaces @error if the memory of the device of @self, which is opened for a plan, is too small. */
+/* Replaces @error if the device of @self, which is opened for a plan, has too little memory. */
 static void
 explain (AvatarDenoiser *self, GError **error)
 {

@@ -27,7 +27,7 @@ avatar_memory_client_new (AvatarDevice *device, AvatarReclaimFunc reclaim, gpoin
 {
   AvatarMemoryClient *self = g_new0 (AvatarMemoryClient, 1);
 
-  self->device = avatar_device_ref (device);
+  self->device = avatar_device_ref (avatar_device_get_member (device, 0));
   self->reclaim = reclaim;
   self->stage = stage;
   g_mutex_lock (&lock);

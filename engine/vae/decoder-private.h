@@ -13,6 +13,7 @@ G_BEGIN_DECLS
 
 /**
  * AvatarDecoder:
+ * @group: device that the decoder was made with; @device: its first member, which computes
  * @h, @w: size of a latent frame
  * @lock: protects @ops against avatar_decoder_cancel()
  * @exec_lock: held while a tile is decoded; its holder may replace @ops
@@ -47,7 +48,7 @@ G_BEGIN_DECLS
 struct _AvatarDecoder
 {
   AvatarModel *model;
-  AvatarDevice *device;
+  AvatarDevice *group, *device;
   const AvatarVaeConfig *config;
   AvatarVaeModel vae;
   AvatarVaeTiles tiles;

@@ -129,7 +129,8 @@ decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint height
   g_mutex_init (&self->lock);
   g_mutex_init (&self->exec_lock);
   self->model = avatar_model_ref (model);
-  self->device = avatar_device_ref (device);
+  self->group = avatar_device_ref (device);
+  self->device = avatar_device_ref (avatar_device_get_member (device, 0));
   self->config = config;
   self->deadline = AVATAR_NO_DEADLINE;
   self->pixels = settings->pixels;
@@ -178,7 +179,7 @@ avatar_decoder_new (AvatarModel *model, AvatarDevice *device, guint width, guint
     return NULL;
   if (discrete) {
     /* memory is allocated for the first tile: other stages may use it until then */
-    self->memory_client = avatar_memory_client_new (device, avatar_decoder_reclaim, self);
+    self->memory_client = avatar_memory_client_new (self->device, avatar_decoder_reclaim, self);
     if (self->tiles.tiling && !avatar_decoder_check_budget (self, tile_latents (self, 0), error))
       return NULL;
   } else if (self->tiles.tiling
@@ -205,6 +206,7 @@ avatar_decoder_free (AvatarDecoder *self)
     g_array_unref (self->group_ends);
   g_free (self->saved_tail);
   g_clear_pointer (&self->device, avatar_device_unref);
+  g_clear_pointer (&self->group, avatar_device_unref);
   avatar_model_unref (self->model);
   g_mutex_clear (&self->exec_lock);
   g_mutex_clear (&self->lock);
@@ -520,7 +522,7 @@ avatar_decoder_cancel (AvatarDecoder *self)
 AvatarDevice *
 avatar_decoder_get_device (AvatarDecoder *self)
 {
-  return self->device;
+  return self->group;
 }
 
 void

@@ -4,9 +4,13 @@
 #include "engine/backends/fake/fake.h"
 #include "tests/unit/change-fixture.h"
 
+#include <avatar/decode.h>
+
 #define ONE "sim:512"
 #define TWO "sim:512:0+sim:512:1"
 #define FOUR "sim:512:0+1+2+3"
+/* Memory of weights that an idle denoiser keeps, at most. */
+#define FIXED_MIB 8
 
 static AvatarDevice *
 open_device (const char *name)
@@ -244,6 +248,75 @@ test_too_small (Fixture *f, gconstpointer data)
   g_assert_nonnull (self);
 }
 
+/* Returns the decoded frames of @latents on @device, or NULL with @error. */
+static guint8 *
+decode (Fixture *f, AvatarDevice *device, const float *latents, GError **error)
+{
+  AvatarDecodeSettings settings;
+  g_autoptr (AvatarDecoder) self = NULL;
+  gsize frame = SIZE * SIZE * 3;
+  g_autofree guint8 *out = g_malloc0 (FRAMES * frame);
+  gboolean ok;
+
+  avatar_decode_settings_init (&settings, f->model);
+  self = avatar_decoder_new (f->model, device, SIZE, SIZE, &settings, error);
+  ok = self != NULL;
+  for (guint i = 0; ok && i < LATENTS; i++)
+    ok = avatar_decoder_push (self, latents + i * f->n, error);
+  ok = ok && avatar_decoder_drain (self, error);
+  for (guint i = 0; ok && i < FRAMES; i++)
+    ok = avatar_decoder_pull (self, out + i * frame, SIZE * 3, error) == AVATAR_PULL_OK;
+  return ok ? g_steal_pointer (&out) : NULL;
+}
+
+/* Returns the smallest budget with which @device decodes (MiB). */
+static guint64
+least_to_decode (Fixture *f, const float *latents)
+{
+  for (guint64 mib = 10;; mib++) {
+    g_autoptr (AvatarDevice) device = open_device (ONE);
+    g_autofree guint8 *out = NULL;
+
+    avatar_device_set_budget (device, mib * MIB);
+    out = decode (f, device, latents, NULL);
+    if (out)
+      return mib;
+  }
+}
+
+/* The decoder uses the memory of the first member that an idle denoiser of the group holds. */
+static void
+test_decoder (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree float *latents = NULL;
+  g_autofree guint8 *expected = NULL;
+  g_autofree guint8 *out = NULL;
+  g_autoptr (AvatarDevice) one = open_device (ONE);
+  g_autoptr (AvatarDevice) device = open_device (TWO);
+  g_autoptr (AvatarDenoiser) denoiser = NULL;
+  AvatarImage *image = portrait (7);
+  guint64 least;
+
+  f->settings.guidance_scale = 3;
+  latents = latents_of (f, one, 7, NULL);
+  expected = decode (f, one, latents, &error);
+  g_assert_no_error (error);
+  least = MAX (least_to_decode (f, latents), least_for_all (f, TWO)) + FIXED_MIB;
+  avatar_device_set_budget (device, least * MIB);
+  denoiser = avatar_denoiser_new (f->model, device, &f->settings, &error);
+  g_assert_no_error (error);
+  avatar_denoiser_set_reference (denoiser, image, &error);
+  g_assert_no_error (error);
+  push_all (f, denoiser);
+  avatar_denoiser_pull (denoiser, latents, &error);
+  g_assert_no_error (error);
+  out = decode (f, device, latents, &error);
+  g_assert_no_error (error);
+  g_assert_cmpmem (out, FRAMES * SIZE * SIZE * 3, expected, FRAMES * SIZE * SIZE * 3);
+  avatar_image_free (image);
+}
+
 /* Returns the latents after a change from @f's settings to @to. */
 static float *
 change_on (Fixture *f, const char *name, const AvatarDenoiseSettings *to)
@@ -366,6 +439,7 @@ main (int argc, char **argv)
   ADD ("/group/clip", test_clip);
   ADD ("/group/phases", test_phases);
   ADD ("/group/small-budget", test_small_budget);
+  ADD ("/group/decoder", test_decoder);
   ADD ("/group/too-small", test_too_small);
   ADD ("/group/change", test_change);
   ADD ("/group/failures", test_failures);
