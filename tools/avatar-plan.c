@@ -379,7 +379,8 @@ plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_MEMORY,
       "the budget of %.0f MiB is too small: at least %.0f MiB are needed; raise it, or choose a "
       "smaller video",
-      budget, (double) (((on_gpu ? plan.gpu.min_bytes : plan.peak_bytes) + (1 << 20) - 1) >> 20));
+      budget > 0 ? budget : plan.gpu.budget_bytes / MIB,
+      (double) (((on_gpu ? plan.gpu.min_bytes : plan.peak_bytes) + (1 << 20) - 1) >> 20));
   return TOO_SMALL;
 }
 
