@@ -173,7 +173,7 @@ find_budget (AvatarDevice *device, const AvatarPlanOptions *o)
     return o->budget_bytes;
   backend->memory_info (handle, &free_bytes, &total);
   free_bytes -= MIN (free_bytes, avatar_device_get_reserve_bytes (device));
-  return backend->overhead (handle) + free_bytes;
+  return MIN (backend->overhead (handle) + free_bytes, total);
 }
 
 static guint64
