@@ -80,6 +80,26 @@ show_output (GstMessage *message, const GstStructure *s)
     say ("%s: %s", name, state);
 }
 
+/* Prints a decision of the late policy. */
+static void
+show_late (const GstStructure *s)
+{
+  const char *action = gst_structure_get_string (s, "action");
+  GstClockTime time = 0;
+  gint64 lateness = 0;
+  guint steps = 0, dropped = 0;
+
+  gst_structure_get (s, "running-time", GST_TYPE_CLOCK_TIME, &time, "lateness", G_TYPE_INT64,
+      &lateness, "steps", G_TYPE_UINT, &steps, "dropped", G_TYPE_UINT, &dropped, NULL);
+  if (g_str_equal (action, "steps"))
+    say ("too slow: %u steps from %.1f s on", steps, time / (double) GST_SECOND);
+  else if (g_str_equal (action, "skip"))
+    say ("too slow: %u frames from %.1f s on are skipped, which would be %.1f s late", dropped,
+        time / (double) GST_SECOND, lateness / (double) GST_SECOND);
+  else
+    say ("in time again: %u steps from %.1f s on", steps, time / (double) GST_SECOND);
+}
+
 static void
 show_error (GstMessage *message)
 {
@@ -124,6 +144,8 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
     case GST_MESSAGE_ELEMENT:
       if (gst_message_has_name (message, "live-output"))
         show_output (message, gst_message_get_structure (message));
+      else if (gst_message_has_name (message, "avatar-late"))
+        show_late (gst_message_get_structure (message));
       break;
     default:
       break;
