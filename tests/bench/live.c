@@ -2,9 +2,11 @@
 /* Plays a live pipeline and prints its delays.
  *   bench-live SECONDS LAUNCH
  * LAUNCH has an element named "decode", whose frames are measured as they leave it, and a live
- * source. Prints the time from the first sample to the first frame; the delay of frames, from the
- * running time of their PTS to the moment when they leave, and the latency that is answered there;
- * computing time of each stage; decisions of the late policy; and processor time. */
+ * source; other chains may follow, with "decode1", "decode2" and so on. Ends SECONDS after the
+ * first frame. Prints the time from the first sample to the first frame; the delay of frames, from
+ * the running time of their PTS to the moment when they leave, and the latency that is answered
+ * there; the frames a second of all chains; computing time of each stage; decisions of the late
+ * policy; and processor time. The rate is the highest possible one if the source is not live. */
 #include <gst/gst.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -18,7 +20,9 @@ typedef struct
   GMutex lock;
   GstElement *pipeline;
   GMainLoop *loop;
-  guint n_frames, n_late[3];
+  guint seconds, n_frames, n_late[3];
+  guint n_all;               /* frames of all chains after the first one of all */
+  gint64 all_start, all_end; /* monotonic times of the first frame of all, and of the last */
   GstClockTime first, sum, last, longest, end;
   gdouble compute[N_STAGES], largest[N_STAGES], duration[N_STAGES];
   guint windows[N_STAGES];
@@ -30,6 +34,30 @@ running_time (GstElement *pipeline)
   g_autoptr (GstClock) clock = gst_element_get_clock (pipeline);
 
   return clock ? gst_clock_get_time (clock) - gst_element_get_base_time (pipeline) : 0;
+}
+
+static gboolean
+on_end (gpointer data)
+{
+  g_main_loop_quit (((Live *) data)->loop);
+  return G_SOURCE_REMOVE;
+}
+
+static GstPadProbeReturn
+on_any_frame (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  Live *live = data;
+
+  g_mutex_lock (&live->lock);
+  live->all_end = g_get_monotonic_time ();
+  if (live->all_start == 0) {
+    live->all_start = live->all_end;
+    g_timeout_add_seconds (live->seconds, on_end, live);
+  } else {
+    live->n_all++;
+  }
+  g_mutex_unlock (&live->lock);
+  return GST_PAD_PROBE_OK;
 }
 
 static GstPadProbeReturn
@@ -104,13 +132,6 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
   return G_SOURCE_CONTINUE;
 }
 
-static gboolean
-on_end (gpointer data)
-{
-  g_main_loop_quit (((Live *) data)->loop);
-  return G_SOURCE_REMOVE;
-}
-
 static GstClockTime
 query_latency (Live *live)
 {
@@ -138,6 +159,8 @@ print (Live *live)
   g_print ("frames: %u of %.0f; delay: mean %.2f, longest %.2f, last %.2f s\n", live->n_frames,
       played * 25, live->sum / 1e9 / MAX (live->n_frames, 1), live->longest / 1e9,
       live->last / 1e9);
+  g_print ("all chains: %.1f frames a second after the first\n",
+      live->n_all * 1e6 / MAX (live->all_end - live->all_start, 1));
   for (guint i = 0; i < N_STAGES; i++)
     g_print ("%s: %u windows, mean %.0f ms, longest %.0f ms, %.1f times real time\n", stages[i],
         live->windows[i], 1e3 * live->compute[i] / MAX (live->windows[i], 1),
@@ -148,14 +171,27 @@ print (Live *live)
       cpu / MAX (played, 1e-9));
 }
 
+/* Counts the frames of the element @name. Returns FALSE if there is none. */
+static gboolean
+watch (Live *live, const char *name)
+{
+  g_autoptr (GstElement) decode = gst_bin_get_by_name (GST_BIN (live->pipeline), name);
+  g_autoptr (GstPad) pad = decode ? gst_element_get_static_pad (decode, "src") : NULL;
+
+  if (!pad)
+    return FALSE;
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, on_any_frame, live, NULL);
+  if (g_str_equal (name, "decode"))
+    gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, on_frame, live, NULL);
+  return TRUE;
+}
+
 int
 main (int argc, char **argv)
 {
   g_autoptr (GError) error = NULL;
   Live live = { 0 };
   g_autoptr (GstBus) bus = NULL;
-  g_autoptr (GstElement) decode = NULL;
-  g_autoptr (GstPad) pad = NULL;
 
   gst_init (&argc, &argv);
   if (argc != 3) {
@@ -163,17 +199,20 @@ main (int argc, char **argv)
     return 1;
   }
   live.pipeline = gst_parse_launch (argv[2], &error);
-  decode = live.pipeline ? gst_bin_get_by_name (GST_BIN (live.pipeline), "decode") : NULL;
-  if (!decode) {
+  if (!live.pipeline || !watch (&live, "decode")) {
     g_printerr ("bench-live: %s\n", error ? error->message : "no element is named \"decode\"");
     return 1;
   }
+  for (guint i = 1;; i++) {
+    g_autofree char *name = g_strdup_printf ("decode%u", i);
+
+    if (!watch (&live, name))
+      break;
+  }
+  live.seconds = g_ascii_strtoull (argv[1], NULL, 10);
   live.loop = g_main_loop_new (NULL, FALSE);
-  pad = gst_element_get_static_pad (decode, "src");
-  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, on_frame, &live, NULL);
   bus = gst_element_get_bus (live.pipeline);
   gst_bus_add_watch (bus, on_message, &live);
-  g_timeout_add (1000 * g_ascii_strtoull (argv[1], NULL, 10), on_end, &live);
   gst_element_set_state (live.pipeline, GST_STATE_PLAYING);
   g_main_loop_run (live.loop);
   print (&live);
