@@ -2,6 +2,7 @@
 /* Fuzz target: any text as a dimension string and as caps of tensors. What is accepted must say the
  * same after a round trip. */
 #include "tests/fuzz/target.h"
+#include "tests/fuzz/whole-stacks.h"
 
 #include "gst/gstavatarcaps.h"
 

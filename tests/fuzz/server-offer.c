@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Fuzz target: an offer of SDP, of which payload types are taken. */
 #include "tests/fuzz/target.h"
+#include "tests/fuzz/whole-stacks.h"
 
 #include "tools/server/live-rtc.h"
 
