@@ -220,10 +220,12 @@ expect (Loras *l, const AvatarLoraSchedule *schedule, double strength, const dou
   for (guint i = 0; i < G_N_ELEMENTS (devices); i++) {
     g_autofree float *expected = step_by_step (l, devices[i], strengths);
     g_autofree float *found = denoise (l, devices[i], 0, &s, z);
-    guint64 least = i ? least_budget (&l->f, &s) * MIB : 0;
-    g_autofree float *small = denoise (l, devices[i], least, &s, z);
+    g_autofree float *small = NULL;
 
     g_assert_cmpfloat (difference (found, expected, CHUNK * l->f.n), <, 2e-4);
+    if (i == 0)
+      continue; /* the host has no budget */
+    small = denoise (l, devices[i], least_budget (&l->f, &s) * MIB, &s, z);
     g_assert_cmpmem (small, CHUNK * l->f.n * sizeof (float), found,
         CHUNK * l->f.n * sizeof (float));
   }
