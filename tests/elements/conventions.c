@@ -168,10 +168,11 @@ GST_START_TEST (test_warning_once)
 }
 GST_END_TEST;
 
-/* Every element has the five presets, each of which sets all properties that another one sets. */
+/* Every element has the six presets, each of which sets all properties that another one sets. */
 GST_START_TEST (test_presets)
 {
-  static const gchar *const names[] = { "Quality", "Fast", "Low memory", "Live", "Realtime" };
+  static const gchar *const names[]
+      = { "Quality", "Balanced", "Fast", "Low memory", "Live", "Realtime" };
 
   for (guint i = 0; i < G_N_ELEMENTS (factories); i++) {
     GstElement *element = gst_element_factory_make (factories[i], NULL);
@@ -199,6 +200,9 @@ GST_START_TEST (test_presets)
     fail_unless (gst_preset_load_preset (GST_PRESET (element), "Low memory"));
     if (i > 0)
       expect_value (element, "vram-budget", "4096");
+    fail_unless (gst_preset_load_preset (GST_PRESET (element), "Balanced"));
+    if (i == 1)
+      expect_value (element, "step-cache", "upstream");
     fail_unless (gst_preset_load_preset (GST_PRESET (element), "Quality"));
     expect_value (element,
         i == 0       ? "window-frames"
