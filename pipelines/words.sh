@@ -37,6 +37,8 @@ print_command ()
   local word
   printf 'AVATAR_MODEL=%s GST_PLUGIN_PATH=%s OMP_WAIT_POLICY=%s' "$(shell_quote "$AVATAR_MODEL")" \
     "$(shell_quote "$GST_PLUGIN_PATH")" "$OMP_WAIT_POLICY"
+  [ ! -e "${AVATAR_MODULE_DIR:-}/libavatar-cuda.so" ] ||
+    printf ' AVATAR_MODULE_DIR=%s' "$(shell_quote "$AVATAR_MODULE_DIR")"
   for word in "$@"; do
     printf ' '
     shell_quote "$word"
@@ -69,7 +71,8 @@ choose_model () # FOLDER
 }
 
 # read_options "NAME..." WORD...: sets option[NAME] for each --NAME VALUE or --NAME=VALUE, and the
-# array files to the other words. Needs declare -A option, and a function usage.
+# array files to the other words. The values of several --lora are joined by commas. Needs
+# declare -A option, and a function usage.
 read_options ()
 {
   local known=" $1 " name
@@ -95,6 +98,8 @@ read_options ()
       --*)
         [[ $known == *" ${1#--} "* ]] || die "unknown option '$1' (see --help)"
         [ $# -ge 2 ] || die "$1 needs a value (see --help)"
+        # the list of the property lora
+        [ "$1" != --lora ] || [ -z "${option[lora]}" ] || set -- "$1" "${option[lora]},$2" "${@:3}"
         option[${1#--}]=$2
         shift 2
         ;;
