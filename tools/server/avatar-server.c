@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* avatar-server: a page and an API for jobs and live sessions. */
+#include "tools/own-elements.h"
 #include "tools/server/api.h"
 #include "tools/server/job-run.h"
 
@@ -175,16 +176,7 @@ make_config (AvatarServerConfig *config, GSocketAddress **where, GError **error)
 static gboolean
 find_elements (GError **error)
 {
-  g_autofree char *program = g_file_read_link ("/proc/self/exe", NULL);
-  g_autofree char *folder = program ? g_path_get_dirname (program) : NULL;
-  g_autofree char *plugins = folder ? g_build_filename (folder, PLUGINS_FROM_BIN, NULL) : NULL;
-  g_autoptr (GstElementFactory) factory = gst_element_factory_find ("avatarbin");
-
-  if (!factory && plugins) {
-    gst_registry_scan_path (gst_registry_get (), plugins);
-    factory = gst_element_factory_find ("avatarbin");
-  }
-  if (factory)
+  if (own_elements_find ())
     return TRUE;
   return fail (error,
       "GStreamer has no element avatarbin; set GST_PLUGIN_PATH to the folder of "
