@@ -223,19 +223,18 @@ print_address (SoupServer *server)
 }
 
 static void
-serve (SoupServer *server, const AvatarServerConfig *config, AvatarJobQueue *queue)
+serve (SoupServer *server, const AvatarServerConfig *config, AvatarPlanner *planner,
+    AvatarJobQueue *queue)
 {
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
-  AvatarPlanner *planner = avatar_planner_new (config);
   AvatarGuard *guard = avatar_guard_new (config, server);
   g_autofree char *portraits = g_build_filename (data_folder, "portraits", NULL);
   AvatarLive *live = avatar_live_new (config, guard, planner, portraits);
   AvatarApi *api = avatar_api_new (server, config, guard, queue, planner, live);
-  AvatarJobRunContext context = { .config = config, .planner = planner };
   guint signals[] = { g_unix_signal_add (SIGINT, on_signal, loop),
     g_unix_signal_add (SIGTERM, on_signal, loop) };
 
-  avatar_job_queue_start (queue, avatar_job_run, &context);
+  avatar_job_queue_start (queue);
   print_address (server);
   g_main_loop_run (loop);
   soup_server_disconnect (server);
@@ -243,9 +242,33 @@ serve (SoupServer *server, const AvatarServerConfig *config, AvatarJobQueue *que
   avatar_live_free (live);
   avatar_api_free (api);
   avatar_guard_free (guard);
-  avatar_planner_free (planner);
   for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
     g_source_remove (signals[i]);
+}
+
+/* Opens the queue and serves until a signal comes. */
+static gboolean
+run_server (const AvatarServerConfig *config, GSocketAddress *where, GError **error)
+{
+  g_autoptr (SoupServer) server = soup_server_new ("server-header", "avatar-server", NULL);
+  AvatarPlanner *planner;
+  AvatarJobRunContext context;
+  AvatarJobQueueOptions options;
+  AvatarJobQueue *queue;
+
+  if (!soup_server_listen (server, where, 0, error))
+    return FALSE;
+  planner = avatar_planner_new (config);
+  context = (AvatarJobRunContext){ .config = config, .planner = planner };
+  options = (AvatarJobQueueOptions){ .folder = data_folder,
+    .bound = queue_bound,
+    .keep = keep,
+    .runner = avatar_job_threads_new (workers, avatar_job_run, &context) };
+  queue = avatar_job_queue_open (&options, error);
+  if (queue)
+    serve (server, config, planner, queue);
+  avatar_planner_free (planner);
+  return queue != NULL;
 }
 
 static gboolean
@@ -253,9 +276,6 @@ run (int argc, char **argv, AvatarServerConfig *config, GError **error)
 {
   g_autoptr (GOptionContext) context = g_option_context_new (NULL);
   g_autoptr (GSocketAddress) where = NULL;
-  g_autoptr (SoupServer) server = NULL;
-  AvatarJobQueueOptions options;
-  AvatarJobQueue *queue;
 
   g_option_context_set_summary (context,
       "Serves a page in which a portrait and a sound become a talking video, and an API for the\n"
@@ -271,16 +291,7 @@ run (int argc, char **argv, AvatarServerConfig *config, GError **error)
   forbid_references ();
   if (!data_folder)
     data_folder = g_build_filename (g_get_user_data_dir (), "gst-avatar", "server", NULL);
-  options = (AvatarJobQueueOptions){ .folder = data_folder,
-    .bound = queue_bound,
-    .keep = keep,
-    .threads = workers };
-  server = soup_server_new ("server-header", "avatar-server", NULL);
-  if (!soup_server_listen (server, where, 0, error)
-      || !(queue = avatar_job_queue_open (&options, error)))
-    return FALSE;
-  serve (server, config, queue);
-  return TRUE;
+  return run_server (config, where, error);
 }
 
 int

@@ -8,8 +8,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* A job that ends the server each time that it runs is not begun again. */
-#define MOST_ATTEMPTS 3
 /* Bounds of Retry-After (s). */
 #define SHORTEST_RETRY 2
 #define LONGEST_RETRY 600
@@ -18,17 +16,14 @@ struct _AvatarJobQueue
 {
   char *jobs_folder, *uploads_folder;
   int lock_fd;
-  guint bound, keep, n_threads;
-  AvatarJobFunc func;
-  gpointer user_data;
-  GPtrArray *threads;
+  guint bound, keep;
+  AvatarJobRunner *runner;
 
   GMutex lock;
-  GCond wake;
   gboolean closing;
-  GHashTable *jobs; /* id: AvatarJob */
-  GQueue waiting;   /* AvatarJob, which the table owns */
-  guint n_running, n_reserved;
+  GHashTable *jobs;        /* id: AvatarJob */
+  GQueue waiting, running; /* AvatarJob, which the table owns */
+  guint n_reserved;
   double run_seconds; /* duration of the last job */
 };
 
@@ -104,7 +99,7 @@ recover (AvatarJobQueue *self, AvatarJob *job)
     job->state = AVATAR_JOB_DONE;
     job->finished = g_get_real_time ();
     job->frames_done = job->frames_total;
-  } else if (job->attempts >= MOST_ATTEMPTS) {
+  } else if (self->runner->most_attempts && job->attempts >= self->runner->most_attempts) {
     job->state = AVATAR_JOB_FAILED;
     job->finished = g_get_real_time ();
     avatar_problem_set (&job->problem, 500, NULL, "see the log of the server; delete the job",
@@ -156,10 +151,10 @@ static void
 queue_free (AvatarJobQueue *self)
 {
   g_queue_clear (&self->waiting);
+  g_queue_clear (&self->running);
   g_hash_table_unref (self->jobs);
-  g_ptr_array_unref (self->threads);
+  self->runner->free (self->runner);
   g_mutex_clear (&self->lock);
-  g_cond_clear (&self->wake);
   if (self->lock_fd >= 0)
     close (self->lock_fd);
   g_free (self->jobs_folder);
@@ -174,16 +169,15 @@ avatar_job_queue_open (const AvatarJobQueueOptions *options, GError **error)
 
   self->bound = options->bound;
   self->keep = options->keep;
-  self->n_threads = options->threads;
+  self->runner = options->runner;
   self->lock_fd = -1;
   self->jobs_folder = g_build_filename (options->folder, "jobs", NULL);
   self->uploads_folder = g_build_filename (options->folder, "uploads", NULL);
-  self->threads = g_ptr_array_new ();
   self->jobs
       = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, (GDestroyNotify) avatar_job_unref);
   g_queue_init (&self->waiting);
+  g_queue_init (&self->running);
   g_mutex_init (&self->lock);
-  g_cond_init (&self->wake);
   if (!lock_folder (self, options->folder, error)) {
     queue_free (self);
     return NULL;
@@ -226,7 +220,7 @@ save (AvatarJob *job)
 }
 
 static void
-begin (AvatarJob *job)
+set_begun (AvatarJob *job)
 {
   g_mutex_lock (&job->lock);
   job->state = AVATAR_JOB_RUNNING;
@@ -240,10 +234,10 @@ begin (AvatarJob *job)
 }
 
 static void
-end (AvatarJob *job, gboolean good, AvatarProblem *problem)
+set_ended (AvatarJob *job, AvatarJobState state, AvatarProblem *problem)
 {
   g_mutex_lock (&job->lock);
-  job->state = job->cancelled ? AVATAR_JOB_CANCELLED : good ? AVATAR_JOB_DONE : AVATAR_JOB_FAILED;
+  job->state = job->cancelled ? AVATAR_JOB_CANCELLED : state;
   job->finished = g_get_real_time ();
   g_clear_pointer (&job->phase, g_free);
   g_clear_pointer (&job->picture, gst_sample_unref);
@@ -255,54 +249,89 @@ end (AvatarJob *job, gboolean good, AvatarProblem *problem)
   save (job);
 }
 
-/* Called with the queue's lock. */
-static void
-run_next (AvatarJobQueue *self)
+gboolean
+avatar_job_queue_begin (AvatarJobQueue *self, AvatarJob *job)
 {
-  g_autoptr (AvatarJob) job = avatar_job_ref (g_queue_pop_head (&self->waiting));
-  AvatarProblem *problem = NULL;
-  gboolean good;
+  gboolean waited;
 
-  self->n_running++;
-  g_mutex_unlock (&self->lock);
-  begin (job);
-  good = self->func (job, self, self->user_data, &problem);
   g_mutex_lock (&self->lock);
-  /* A job that was stopped because the server ends stays running in its folder. */
-  if (self->closing && !good && !job->cancelled) {
-    avatar_problem_free (problem);
-  } else {
-    g_mutex_unlock (&self->lock);
-    end (job, good, problem);
-    g_mutex_lock (&self->lock);
-    self->run_seconds = (job->finished - job->started) / (double) G_USEC_PER_SEC;
-  }
-  self->n_running--;
-  remove_old (self);
+  waited = !self->closing && g_queue_remove (&self->waiting, job);
+  if (waited)
+    g_queue_push_tail (&self->running, job);
+  g_mutex_unlock (&self->lock);
+  if (waited)
+    set_begun (job);
+  return waited;
 }
 
-static gpointer
-work (gpointer data)
+AvatarJob *
+avatar_job_queue_next (AvatarJobQueue *self)
 {
-  AvatarJobQueue *self = data;
+  AvatarJob *job = NULL;
 
   g_mutex_lock (&self->lock);
-  while (!self->closing)
-    if (g_queue_is_empty (&self->waiting))
-      g_cond_wait (&self->wake, &self->lock);
-    else
-      run_next (self);
+  if (!self->closing)
+    job = g_queue_pop_head (&self->waiting);
+  if (job)
+    g_queue_push_tail (&self->running, avatar_job_ref (job));
   g_mutex_unlock (&self->lock);
-  return NULL;
+  if (job)
+    set_begun (job);
+  return job;
 }
 
 void
-avatar_job_queue_start (AvatarJobQueue *self, AvatarJobFunc func, gpointer user_data)
+avatar_job_queue_put_back (AvatarJobQueue *self, AvatarJob *job)
 {
-  self->func = func;
-  self->user_data = user_data;
-  for (guint i = 0; i < self->n_threads; i++)
-    g_ptr_array_add (self->threads, g_thread_new ("job", work, self));
+  g_mutex_lock (&self->lock);
+  if (g_queue_remove (&self->running, job))
+    g_queue_push_head (&self->waiting, job);
+  g_mutex_lock (&job->lock);
+  job->state = AVATAR_JOB_QUEUED;
+  g_mutex_unlock (&job->lock);
+  g_mutex_unlock (&self->lock);
+  save (job);
+}
+
+void
+avatar_job_queue_end (AvatarJobQueue *self, AvatarJob *job, AvatarJobState state,
+    AvatarProblem *problem)
+{
+  gboolean stopped;
+
+  g_mutex_lock (&job->lock);
+  stopped = job->stopped && state != AVATAR_JOB_DONE && !job->cancelled;
+  g_mutex_unlock (&job->lock);
+  if (stopped)
+    avatar_problem_free (problem);
+  else
+    set_ended (job, state, problem);
+  g_mutex_lock (&self->lock);
+  g_queue_remove (&self->running, job);
+  if (!stopped)
+    self->run_seconds = (job->finished - job->started) / (double) G_USEC_PER_SEC;
+  remove_old (self);
+  g_mutex_unlock (&self->lock);
+}
+
+GPtrArray *
+avatar_job_queue_get_open (AvatarJobQueue *self)
+{
+  GPtrArray *open = g_ptr_array_new_with_free_func ((GDestroyNotify) avatar_job_unref);
+
+  g_mutex_lock (&self->lock);
+  for (GList *l = self->running.head; l; l = l->next)
+    g_ptr_array_add (open, avatar_job_ref (l->data));
+  for (GList *l = self->waiting.head; l; l = l->next)
+    g_ptr_array_add (open, avatar_job_ref (l->data));
+  g_mutex_unlock (&self->lock);
+  return open;
+}
+
+void
+avatar_job_queue_start (AvatarJobQueue *self)
+{
+  self->runner->start (self->runner, self);
 }
 
 void
@@ -310,25 +339,11 @@ avatar_job_queue_close (AvatarJobQueue *self)
 {
   g_mutex_lock (&self->lock);
   self->closing = TRUE;
-  g_cond_broadcast (&self->wake);
+  for (GList *l = self->running.head; l; l = l->next)
+    avatar_job_stop (l->data);
   g_mutex_unlock (&self->lock);
-  for (guint i = 0; i < self->threads->len; i++)
-    g_thread_join (self->threads->pdata[i]);
+  self->runner->stop (self->runner);
   queue_free (self);
-}
-
-gboolean
-avatar_job_queue_wants (AvatarJobQueue *self, AvatarJob *job)
-{
-  gboolean wanted;
-
-  g_mutex_lock (&self->lock);
-  wanted = !self->closing;
-  g_mutex_unlock (&self->lock);
-  g_mutex_lock (&job->lock);
-  wanted = wanted && !job->cancelled;
-  g_mutex_unlock (&job->lock);
-  return wanted;
 }
 
 /* --------------------------------------------------------------------------------------- adding */
@@ -339,7 +354,9 @@ avatar_job_queue_reserve (AvatarJobQueue *self)
   gboolean free;
 
   g_mutex_lock (&self->lock);
-  free = g_queue_get_length (&self->waiting) + self->n_running + self->n_reserved < self->bound;
+  free
+      = g_queue_get_length (&self->waiting) + g_queue_get_length (&self->running) + self->n_reserved
+      < self->bound;
   self->n_reserved += free;
   g_mutex_unlock (&self->lock);
   return free;
@@ -387,8 +404,8 @@ avatar_job_queue_add (AvatarJobQueue *self, const char *upload, AvatarJobSetting
   g_hash_table_insert (self->jobs, job->id, avatar_job_ref (job));
   g_queue_push_tail (&self->waiting, job);
   self->n_reserved--;
-  g_cond_signal (&self->wake);
   g_mutex_unlock (&self->lock);
+  self->runner->wake (self->runner);
   return g_steal_pointer (&job);
 }
 
@@ -424,11 +441,13 @@ avatar_job_queue_delete (AvatarJobQueue *self, AvatarJob *job)
   }
   g_mutex_unlock (&self->lock);
   if (waited) {
-    end (job, FALSE, NULL);
+    set_ended (job, AVATAR_JOB_CANCELLED, NULL);
     g_mutex_lock (&self->lock);
     remove_old (self);
     g_mutex_unlock (&self->lock);
   }
+  if (!job->removed)
+    self->runner->cancel (self->runner, job);
 }
 
 /* Called with the lock. */
@@ -465,7 +484,7 @@ avatar_job_queue_get_load (AvatarJobQueue *self, guint *waiting, guint *running,
 {
   g_mutex_lock (&self->lock);
   *waiting = g_queue_get_length (&self->waiting);
-  *running = self->n_running;
+  *running = g_queue_get_length (&self->running);
   *bound = self->bound;
   g_mutex_unlock (&self->lock);
 }

@@ -1,32 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Queue of jobs: a folder for each, and threads that run them. Functions may be called from any
- * thread. */
+/* Queue of jobs: a folder for each, and a runner. Functions may be called from any thread. */
 #pragma once
 
-#include "tools/server/job.h"
+#include "tools/server/job-runner.h"
 
 G_BEGIN_DECLS
-
-typedef struct _AvatarJobQueue AvatarJobQueue;
-
-/* Runs a job whose state is running, in a thread of the queue, until it ends, or until
- * avatar_job_queue_wants() is FALSE. Returns FALSE with a problem if it has failed. */
-typedef gboolean (*AvatarJobFunc) (AvatarJob *job, AvatarJobQueue *queue, gpointer user_data,
-    AvatarProblem **problem);
 
 typedef struct
 {
   const char *folder;
-  guint bound;   /* most jobs that wait or run */
-  guint keep;    /* jobs that have ended whose folders are kept */
-  guint threads; /* jobs that run at the same time */
+  guint bound; /* most jobs that wait or run */
+  guint keep;  /* jobs that have ended whose folders are kept */
+  AvatarJobRunner *runner;
 } AvatarJobQueueOptions;
 
 /* Locks the folder, reads its jobs, and removes what uploads have left that were not completed.
- * Jobs that were running are begun anew. */
+ * Jobs that were running are begun anew. Takes the runner. */
 AvatarJobQueue *avatar_job_queue_open (const AvatarJobQueueOptions *options, GError **error);
-void avatar_job_queue_start (AvatarJobQueue *self, AvatarJobFunc func, gpointer user_data);
-/* Stops the threads. Running jobs stay running in their folders. */
+void avatar_job_queue_start (AvatarJobQueue *self);
+/* Stops the runner. Running jobs stay running in their folders. */
 void avatar_job_queue_close (AvatarJobQueue *self);
 
 /* Takes one of the places of the queue, or returns FALSE if it is full. */
@@ -42,8 +34,6 @@ AvatarJob *avatar_job_queue_add (AvatarJobQueue *self, const char *upload,
 AvatarJob *avatar_job_queue_get (AvatarJobQueue *self, const char *id);
 /* Cancels a job that waits or runs; removes one that has ended. */
 void avatar_job_queue_delete (AvatarJobQueue *self, AvatarJob *job);
-/* FALSE: the job is cancelled, or the queue is being closed. */
-gboolean avatar_job_queue_wants (AvatarJobQueue *self, AvatarJob *job);
 /* Appends an array of all jobs, the newest first. */
 void avatar_job_queue_build (AvatarJobQueue *self, JsonBuilder *builder);
 void avatar_job_queue_build_job (AvatarJobQueue *self, AvatarJob *job, JsonBuilder *builder);

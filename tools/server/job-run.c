@@ -270,13 +270,13 @@ take_message (Run *run, GstMessage *message, AvatarProblem **problem)
 
 /* Returns TRUE if the pipeline has come to its end. */
 static gboolean
-play (Run *run, AvatarJobQueue *queue, AvatarProblem **problem)
+play (Run *run, AvatarProblem **problem)
 {
   g_autoptr (GstBus) bus = gst_element_get_bus (run->pipeline);
   gboolean ended = FALSE;
 
   gst_element_set_state (run->pipeline, GST_STATE_PLAYING);
-  while (!ended && avatar_job_queue_wants (queue, run->job)) {
+  while (!ended && avatar_job_is_wanted (run->job)) {
     g_autoptr (GstMessage) message = gst_bus_timed_pop (bus, LOOK);
     ended = message && take_message (run, message, problem);
   }
@@ -303,13 +303,13 @@ keep_video (AvatarJob *job, AvatarProblem **problem)
 }
 
 gboolean
-avatar_job_run (AvatarJob *job, AvatarJobQueue *queue, gpointer context, AvatarProblem **problem)
+avatar_job_run (AvatarJob *job, gpointer context, AvatarProblem **problem)
 {
   const AvatarJobRunContext *c = context;
   Run run = { .job = job, .config = c->config, .planner = c->planner };
   g_autofree char *part = avatar_job_path (job, AVATAR_JOB_PART);
   gboolean good
-      = make_pipeline (&run, problem) && play (&run, queue, problem) && keep_video (job, problem);
+      = make_pipeline (&run, problem) && play (&run, problem) && keep_video (job, problem);
 
   if (good)
     avatar_planner_learn (c->planner, job);

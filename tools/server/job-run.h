@@ -2,7 +2,7 @@
 /* Runs a job: one pipeline from its audio and image to its video. */
 #pragma once
 
-#include "tools/server/job-queue.h"
+#include "tools/server/job-threads.h"
 #include "tools/server/planner.h"
 #include "tools/server/server-config.h"
 
@@ -15,7 +15,6 @@ typedef struct
 } AvatarJobRunContext;
 
 /* AvatarJobFunc; @context is an AvatarJobRunContext. */
-gboolean
-avatar_job_run (AvatarJob *job, AvatarJobQueue *queue, gpointer context, AvatarProblem **problem);
+gboolean avatar_job_run (AvatarJob *job, gpointer context, AvatarProblem **problem);
 
 G_END_DECLS

@@ -88,6 +88,25 @@ avatar_job_has_ended (AvatarJob *self)
   return ended;
 }
 
+void
+avatar_job_stop (AvatarJob *self)
+{
+  g_mutex_lock (&self->lock);
+  self->stopped = TRUE;
+  g_mutex_unlock (&self->lock);
+}
+
+gboolean
+avatar_job_is_wanted (AvatarJob *self)
+{
+  gboolean wanted;
+
+  g_mutex_lock (&self->lock);
+  wanted = !self->cancelled && !self->stopped;
+  g_mutex_unlock (&self->lock);
+  return wanted;
+}
+
 /* ---------------------------------------------------------------------------------------- files */
 
 gboolean

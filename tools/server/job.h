@@ -50,6 +50,7 @@ typedef struct
   AvatarProblem *problem;
   GPtrArray *warnings; /* strings */
   gboolean cancelled;  /* a client does not want it any more */
+  gboolean stopped;    /* its run shall end because the program does */
   gboolean removed;    /* its folder shall not be written any more */
   GstSample *picture;  /* newest picture of a running job */
   guint n_pictures;
@@ -70,6 +71,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarJob, avatar_job_unref)
 /* Path of one of the job's files. Free with g_free(). */
 char *avatar_job_path (const AvatarJob *self, const char *name);
 gboolean avatar_job_has_ended (AvatarJob *self);
+/* Ends the run of a job, which stays running in its folder. */
+void avatar_job_stop (AvatarJob *self);
+/* FALSE: the job is cancelled or stopped, and its run shall end. */
+gboolean avatar_job_is_wanted (AvatarJob *self);
 /* Appends the state for clients; @position: jobs before it in the queue. */
 void avatar_job_build (AvatarJob *self, guint position, JsonBuilder *builder);
 
