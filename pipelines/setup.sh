@@ -16,8 +16,8 @@ AVATAR_PACKAGES=(build-essential meson ninja-build pkgconf libglib2.0-dev libjso
   libgstreamer-plugins-base1.0-dev gstreamer1.0-tools gstreamer1.0-plugins-base
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav)
 # Packages of avatar-server.
-AVATAR_SERVER_PACKAGES=(libsoup-3.0-dev libgstreamer-plugins-bad1.0-dev gstreamer1.0-nice)
-AVATAR_TEST_PACKAGES=(curl ffmpeg iproute2 libnginx-mod-rtmp nginx python3)
+AVATAR_SERVER_PACKAGES=(libsoup-3.0-dev libgstreamer-plugins-bad1.0-dev libhiredis-dev gstreamer1.0-nice)
+AVATAR_TEST_PACKAGES=(curl ffmpeg iproute2 libnginx-mod-rtmp nginx python3 redis-server)
 # Debian 13 has no clang 14, by which the sources are formatted.
 case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
   trixie)

@@ -22,6 +22,13 @@ fail ()
   exit 1
 }
 
+# Prints a TCP and UDP port that nobody uses.
+free_port ()
+{
+  python3 -c 'import socket
+s = socket.socket (); s.bind (("127.0.0.1", 0)); print (s.getsockname ()[1])'
+}
+
 talk ()
 {
   AVATAR_BUILD=$build_root "$source_root/pipelines/talk" "$@"

@@ -79,13 +79,6 @@ said () # PATTERN
   grep -qE -- "$1" said
 }
 
-# Prints a TCP and UDP port that nobody uses.
-free_port ()
-{
-  python3 -c 'import socket
-s = socket.socket (); s.bind (("127.0.0.1", 0)); print (s.getsockname ()[1])'
-}
-
 # Ends what runs in the background, also after a failure.
 stop_all ()
 {

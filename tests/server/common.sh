@@ -73,3 +73,9 @@ wait_for ()
     sleep 0.1
   done
 }
+
+# content VIDEO: the samples and frames; the file has the time of its creation as well.
+content ()
+{
+  ffmpeg -nostdin -v error -i "$1" -f framemd5 -
+}

@@ -5,15 +5,12 @@
 #include "tools/server/reply.h"
 
 #include <gio/gio.h>
-#include <gst/video/video.h>
 #include <string.h>
 
 /* Uploads that are received at the same time; each is held in memory. */
 #define MOST_UPLOADS 4
 /* Bytes of a body that is no upload. */
 #define SMALL_BODY 65536
-/* Longest time (ns) for coding a picture. */
-#define PICTURE_TIME (5 * GST_SECOND)
 #define RESOURCES "/org/gst-avatar/server"
 /* Sound of a plan that names no duration (s). */
 #define PLAN_SECONDS 5
@@ -261,14 +258,8 @@ static void
 code_picture (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
   Work *work = data;
-  g_autoptr (GstCaps) caps = gst_caps_new_empty_simple ("image/jpeg");
-  g_autoptr (GstSample) jpeg = gst_video_convert_sample (work->sample, caps, PICTURE_TIME, NULL);
-  GstMapInfo map;
 
-  if (jpeg && gst_buffer_map (gst_sample_get_buffer (jpeg), &map, GST_MAP_READ)) {
-    work->picture = g_bytes_new (map.data, map.size);
-    gst_buffer_unmap (gst_sample_get_buffer (jpeg), &map);
-  }
+  work->picture = avatar_job_code_picture (work->sample);
   g_task_return_boolean (task, TRUE);
 }
 
@@ -390,6 +381,9 @@ build_state (GTask *task, gpointer source, gpointer data, GCancellable *cancella
   avatar_json_add_int (work->builder, "waiting", waiting);
   avatar_json_add_int (work->builder, "running", running);
   avatar_json_add_int (work->builder, "bound", bound);
+  avatar_json_add_string (work->builder, "runner", avatar_job_queue_get_runner (self->queue));
+  json_builder_set_member_name (work->builder, "ready");
+  json_builder_add_boolean_value (work->builder, avatar_job_queue_is_ready (self->queue));
   json_builder_end_object (work->builder);
   avatar_json_add_int (work->builder, "sessions", work->n_sessions);
   avatar_json_add_int (work->builder, "max_sessions", self->config->most_sessions);

@@ -3,11 +3,15 @@
 #include "tools/own-elements.h"
 #include "tools/server/api.h"
 #include "tools/server/job-run.h"
+#ifdef HAVE_HIREDIS
+#include "tools/server/redis-worker.h"
+#endif
 
 #include <avatar/avatar.h>
 
 #include <errno.h>
 #include <glib-unix.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +20,17 @@
 #define PORT 7860
 #define SHORTEST_TOKEN 16
 #define MIB 1048576
+/* Largest upload (MiB) that Redis takes as one value. */
+#define MOST_UPLOAD_REDIS 512
 
 static char *address, *data_folder, *token_file, *device, *portrait;
-static char **models, **hosts, **push_to;
+static char **models, **hosts, **push_to, **queues;
+static gboolean is_worker;
 static int port = PORT, queue_bound = 16, keep = 100, workers = 1, max_upload = 64,
-           max_seconds = 600, max_sessions = 2, max_connections = 64, header_seconds = 15;
+           max_seconds = 600, max_sessions = 2, max_connections = 64, header_seconds = 15,
+           queue_lease = 30, queue_hours = 24;
+/* Address of Redis, or NULL: jobs run in this process. */
+static const char *queue_address;
 
 static const GOptionEntry entries[] = {
   { "listen", 0, 0, G_OPTION_ARG_STRING, &address,
@@ -46,7 +56,19 @@ static const GOptionEntry entries[] = {
       "rtmp://HOST/" },
   { "workers", 0, 0, G_OPTION_ARG_INT, &workers, "Jobs that run at the same time (default 1)",
       "N" },
-  { "queue", 0, 0, G_OPTION_ARG_INT, &queue_bound, "Most jobs that wait or run (default 16)", "N" },
+  { "queue", 0, 0, G_OPTION_ARG_STRING_ARRAY, &queues,
+      "Most jobs that wait or run (default 16), or the address of Redis, "
+      "redis://[:PASSWORD@]HOST[:PORT][/DATABASE], by which workers on other hosts run the jobs; "
+      "may be given twice",
+      "N|ADDRESS" },
+  { "worker", 0, 0, G_OPTION_ARG_NONE, &is_worker,
+      "Run jobs of other servers, by way of the Redis of --queue, and serve nothing", NULL },
+  { "queue-lease", 0, 0, G_OPTION_ARG_INT, &queue_lease,
+      "With Redis: silence of a worker after which another takes its job (default 30)", "S" },
+  { "queue-hours", 0, 0, G_OPTION_ARG_INT, &queue_hours,
+      "With Redis: age at which a job fails that no worker has done, and at which Redis forgets its "
+      "files (default 24)",
+      "H" },
   { "keep", 0, 0, G_OPTION_ARG_INT, &keep,
       "Jobs that have ended whose files are kept (default 100)", "N" },
   { "max-upload", 0, 0, G_OPTION_ARG_INT, &max_upload, "Largest upload (default 64)", "MIB" },
@@ -93,12 +115,37 @@ check_numbers (GError **error)
     { "--max-sessions", max_sessions, 0, 1000 },
     { "--max-connections", max_connections, 4, 10000 },
     { "--header-seconds", header_seconds, 1, 3600 },
+    { "--queue-lease", queue_lease, 2, 3600 },
+    { "--queue-hours", queue_hours, 1, 720 },
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (numbers); i++)
     if (numbers[i].value < numbers[i].min || numbers[i].value > numbers[i].max)
       return fail (error, "%s is %d, expected %d to %d", numbers[i].name, numbers[i].value,
           numbers[i].min, numbers[i].max);
+  return TRUE;
+}
+
+/* Tells a number from an address. */
+static gboolean
+read_queues (GError **error)
+{
+  for (guint i = 0; queues && queues[i]; i++) {
+    guint64 bound;
+
+    if (g_ascii_string_to_unsigned (queues[i], 10, 0, G_MAXINT, &bound, NULL))
+      queue_bound = bound;
+    else if (strstr (queues[i], "://") && !queue_address)
+      queue_address = queues[i];
+    else
+      return fail (error, "--queue is \"%s\", expected a number, or one address redis://HOST",
+          queue_address ? "a second address" : queues[i]);
+  }
+  if (is_worker && !queue_address)
+    return fail (error, "--worker needs the address of the jobs; add --queue redis://HOST");
+  if (queue_address && max_upload > MOST_UPLOAD_REDIS)
+    return fail (error, "--max-upload is %d, expected at most %d with Redis", max_upload,
+        MOST_UPLOAD_REDIS);
   return TRUE;
 }
 
@@ -142,7 +189,7 @@ make_config (AvatarServerConfig *config, GSocketAddress **where, GError **error)
   g_autoptr (GInetAddress) inet = g_inet_address_new_from_string (address ? address : "127.0.0.1");
   g_autofree char *model = avatar_model_default_path ();
 
-  if (!check_numbers (error))
+  if (!read_queues (error) || !check_numbers (error))
     return FALSE;
   if (!inet)
     return fail (error,
@@ -167,7 +214,7 @@ make_config (AvatarServerConfig *config, GSocketAddress **where, GError **error)
   config->most_sessions = max_sessions;
   config->most_connections = max_connections;
   config->header_seconds = header_seconds;
-  return read_token (config, error);
+  return is_worker || read_token (config, error);
 }
 
 /* -------------------------------------------------------------------------------------- server */
@@ -246,6 +293,81 @@ serve (SoupServer *server, const AvatarServerConfig *config, AvatarPlanner *plan
     g_source_remove (signals[i]);
 }
 
+#ifdef HAVE_HIREDIS
+/* Reads the address, and the password of the environment, which "ps" does not show. */
+static gboolean
+read_address (AvatarRedisOptions *options, GError **error)
+{
+  const char *password = g_getenv ("AVATAR_QUEUE_PASSWORD");
+
+  if (!avatar_redis_address_parse (queue_address, &options->address, error))
+    return FALSE;
+  if (password && *password && !options->address.password)
+    options->address.password = g_strdup (password);
+  g_unsetenv ("AVATAR_QUEUE_PASSWORD");
+  options->lease_seconds = queue_lease;
+  options->expiry_seconds = queue_hours * 3600;
+  return TRUE;
+}
+
+/* Makes the runner of a server whose jobs workers run. @options must outlive it. */
+static AvatarJobRunner *
+make_redis_runner (AvatarRedisOptions *options, AvatarPlanner *planner, GError **error)
+{
+  return read_address (options, error) ? avatar_redis_front_new (options, planner) : NULL;
+}
+
+static gboolean
+run_worker (const AvatarServerConfig *config, GError **error)
+{
+  g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
+  guint signals[] = { g_unix_signal_add (SIGINT, on_signal, loop),
+    g_unix_signal_add (SIGTERM, on_signal, loop) };
+  AvatarRedisOptions options = { 0 };
+  AvatarRedisWorker *worker = NULL;
+  AvatarPlanner *planner;
+
+  planner = avatar_planner_new (config);
+  if (read_address (&options, error))
+    worker = avatar_redis_worker_start (&options, config, planner, data_folder, workers, error);
+  if (worker) {
+    g_main_loop_run (loop);
+    avatar_redis_worker_stop (worker);
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
+    g_source_remove (signals[i]);
+  avatar_planner_free (planner);
+  avatar_redis_address_clear (&options.address);
+  return worker != NULL;
+}
+#else
+typedef struct
+{
+  int unused;
+} AvatarRedisOptions;
+
+static gboolean
+refuse_redis (GError **error)
+{
+  return fail (error,
+      "this avatar-server was built without hiredis, which --queue redis:// needs; "
+      "install libhiredis-dev and build it again");
+}
+
+static AvatarJobRunner *
+make_redis_runner (AvatarRedisOptions *options, AvatarPlanner *planner, GError **error)
+{
+  refuse_redis (error);
+  return NULL;
+}
+
+static gboolean
+run_worker (const AvatarServerConfig *config, GError **error)
+{
+  return refuse_redis (error);
+}
+#endif
+
 /* Opens the queue and serves until a signal comes. */
 static gboolean
 run_server (const AvatarServerConfig *config, GSocketAddress *where, GError **error)
@@ -253,6 +375,7 @@ run_server (const AvatarServerConfig *config, GSocketAddress *where, GError **er
   g_autoptr (SoupServer) server = soup_server_new ("server-header", "avatar-server", NULL);
   AvatarPlanner *planner;
   AvatarJobRunContext context;
+  AvatarRedisOptions redis = { 0 };
   AvatarJobQueueOptions options;
   AvatarJobQueue *queue;
 
@@ -260,11 +383,12 @@ run_server (const AvatarServerConfig *config, GSocketAddress *where, GError **er
     return FALSE;
   planner = avatar_planner_new (config);
   context = (AvatarJobRunContext){ .config = config, .planner = planner };
-  options = (AvatarJobQueueOptions){ .folder = data_folder,
-    .bound = queue_bound,
-    .keep = keep,
-    .runner = avatar_job_threads_new (workers, avatar_job_run, &context) };
-  queue = avatar_job_queue_open (&options, error);
+  options = (AvatarJobQueueOptions){ .folder = data_folder, .bound = queue_bound, .keep = keep };
+  if (queue_address)
+    options.runner = make_redis_runner (&redis, planner, error);
+  else
+    options.runner = avatar_job_threads_new (workers, avatar_job_run, &context);
+  queue = options.runner ? avatar_job_queue_open (&options, error) : NULL;
   if (queue)
     serve (server, config, planner, queue);
   avatar_planner_free (planner);
@@ -290,8 +414,11 @@ run (int argc, char **argv, AvatarServerConfig *config, GError **error)
     return FALSE;
   forbid_references ();
   if (!data_folder)
-    data_folder = g_build_filename (g_get_user_data_dir (), "gst-avatar", "server", NULL);
-  return run_server (config, where, error);
+    data_folder = g_build_filename (g_get_user_data_dir (), "gst-avatar",
+        is_worker ? "worker" : "server", NULL);
+  /* A connection that Redis closes is an error of a write, not the end. */
+  signal (SIGPIPE, SIG_IGN);
+  return is_worker ? run_worker (config, error) : run_server (config, where, error);
 }
 
 int

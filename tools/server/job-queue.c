@@ -2,10 +2,8 @@
 #include "tools/server/job-queue.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 /* Bounds of Retry-After (s). */
@@ -42,23 +40,13 @@ fail (GError **error, const char *path)
 static gboolean
 lock_folder (AvatarJobQueue *self, const char *folder, GError **error)
 {
-  g_autofree char *path = g_build_filename (folder, "lock", NULL);
-
-  if (g_mkdir_with_parents (folder, 0700) != 0)
-    return fail (error, folder);
+  self->lock_fd = avatar_lock_folder (folder, error);
+  if (self->lock_fd < 0)
+    return FALSE;
   if (g_mkdir_with_parents (self->jobs_folder, 0700) != 0)
     return fail (error, self->jobs_folder);
-  if (g_mkdir_with_parents (self->uploads_folder, 0700) != 0)
-    return fail (error, self->uploads_folder);
-  self->lock_fd = g_open (path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (self->lock_fd < 0)
-    return fail (error, path);
-  if (flock (self->lock_fd, LOCK_EX | LOCK_NB) == 0)
-    return TRUE;
-  g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
-      "another avatar-server uses the folder %s; end it, or choose another folder with --data",
-      folder);
-  return FALSE;
+  return g_mkdir_with_parents (self->uploads_folder, 0700) == 0
+      || fail (error, self->uploads_folder);
 }
 
 static int
@@ -136,18 +124,6 @@ read_jobs (AvatarJobQueue *self)
 }
 
 static void
-remove_uploads (AvatarJobQueue *self)
-{
-  g_autoptr (GDir) dir = g_dir_open (self->uploads_folder, 0, NULL);
-  const char *name;
-
-  while (dir && (name = g_dir_read_name (dir))) {
-    g_autofree char *folder = g_build_filename (self->uploads_folder, name, NULL);
-    avatar_remove_folder (folder);
-  }
-}
-
-static void
 queue_free (AvatarJobQueue *self)
 {
   g_queue_clear (&self->waiting);
@@ -182,7 +158,7 @@ avatar_job_queue_open (const AvatarJobQueueOptions *options, GError **error)
     queue_free (self);
     return NULL;
   }
-  remove_uploads (self);
+  avatar_empty_folder (self->uploads_folder);
   read_jobs (self);
   return self;
 }
@@ -487,6 +463,18 @@ avatar_job_queue_get_load (AvatarJobQueue *self, guint *waiting, guint *running,
   *running = g_queue_get_length (&self->running);
   *bound = self->bound;
   g_mutex_unlock (&self->lock);
+}
+
+const char *
+avatar_job_queue_get_runner (AvatarJobQueue *self)
+{
+  return self->runner->name;
+}
+
+gboolean
+avatar_job_queue_is_ready (AvatarJobQueue *self)
+{
+  return self->runner->is_ready (self->runner);
 }
 
 guint

@@ -38,6 +38,10 @@ void avatar_job_queue_delete (AvatarJobQueue *self, AvatarJob *job);
 void avatar_job_queue_build (AvatarJobQueue *self, JsonBuilder *builder);
 void avatar_job_queue_build_job (AvatarJobQueue *self, AvatarJob *job, JsonBuilder *builder);
 void avatar_job_queue_get_load (AvatarJobQueue *self, guint *waiting, guint *running, guint *bound);
+/* Name of the runner. */
+const char *avatar_job_queue_get_runner (AvatarJobQueue *self);
+/* Returns TRUE if the runner can run jobs now. */
+gboolean avatar_job_queue_is_ready (AvatarJobQueue *self);
 /* Time (s) after which a client may try again. */
 guint avatar_job_queue_retry_after (AvatarJobQueue *self);
 

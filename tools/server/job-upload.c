@@ -187,6 +187,19 @@ check_sound (const AvatarServerConfig *config, const char *path, guint *n_frames
       "convert it to WAV", "the sound file cannot be read");
 }
 
+gboolean
+avatar_check_sound_file (const AvatarServerConfig *config, const char *path, guint *n_frames,
+    AvatarProblem **problem)
+{
+  g_autoptr (GMappedFile) file = g_mapped_file_new (path, FALSE, NULL);
+  g_autoptr (GBytes) bytes = file ? g_mapped_file_get_bytes (file) : NULL;
+
+  if (!bytes)
+    return avatar_problem_set (problem, 500, NULL, "see to the disk of the server",
+        "the sound file cannot be opened");
+  return check_type (bytes, problem) && check_sound (config, path, n_frames, problem);
+}
+
 /* -------------------------------------------------------------------------------------- storing */
 
 static gboolean

@@ -25,6 +25,10 @@ void avatar_job_upload_clear (AvatarJobUpload *self);
 gboolean avatar_check_image (GBytes *image, AvatarProblem **problem);
 /* Refuses a picture that the engine does not read. */
 gboolean avatar_check_image_file (const char *path, AvatarProblem **problem);
+/* Refuses a file whose content is no sound, or too long a one. @n_frames: video frames of it,
+ * 0: not known. */
+gboolean avatar_check_sound_file (const AvatarServerConfig *config, const char *path,
+    guint *n_frames, AvatarProblem **problem);
 /* Checks the files, writes them, and adds the job. Takes the place that was reserved in the queue
  * if it succeeds. Blocks: call it from a thread. */
 AvatarJob *avatar_job_upload_store (AvatarJobUpload *self, const AvatarServerConfig *config,

@@ -4,11 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <gst/video/video.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #define ID_BYTES 16
+/* Longest time (ns) for coding a picture. */
+#define PICTURE_TIME (5 * GST_SECOND)
 
 static const char *const states[] = { "queued", "running", "done", "failed", "cancelled" };
 static const char *const stages[] = { "audio", "denoise", "decode" };
@@ -122,6 +126,51 @@ avatar_sync_path (const char *path, GError **error)
     g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (code), "%s: %s", path,
         g_strerror (code));
   return good;
+}
+
+static void
+set_file_error (GError **error, const char *path)
+{
+  int code = errno;
+
+  g_set_error (error, G_FILE_ERROR, g_file_error_from_errno (code), "%s: %s", path,
+      g_strerror (code));
+}
+
+int
+avatar_lock_folder (const char *folder, GError **error)
+{
+  g_autofree char *path = g_build_filename (folder, "lock", NULL);
+  int fd;
+
+  if (g_mkdir_with_parents (folder, 0700) != 0) {
+    set_file_error (error, folder);
+    return -1;
+  }
+  fd = g_open (path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    set_file_error (error, path);
+    return -1;
+  }
+  if (flock (fd, LOCK_EX | LOCK_NB) == 0)
+    return fd;
+  close (fd);
+  g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+      "another avatar-server uses the folder %s; end it, or choose another folder with --data",
+      folder);
+  return -1;
+}
+
+void
+avatar_empty_folder (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while (dir && (name = g_dir_read_name (dir))) {
+    g_autofree char *folder = g_build_filename (path, name, NULL);
+    avatar_remove_folder (folder);
+  }
 }
 
 void
@@ -263,6 +312,24 @@ add_seconds (JsonBuilder *builder, const char *name, gint64 from, gint64 to)
     json_builder_add_double_value (builder, (to - from) / 1000 / 1000.);
   else
     json_builder_add_null_value (builder);
+}
+
+GBytes *
+avatar_job_code_picture (GstSample *picture)
+{
+  g_autoptr (GstCaps) caps = gst_caps_new_empty_simple ("image/jpeg");
+  GstCaps *found = gst_sample_get_caps (picture);
+  g_autoptr (GstSample) jpeg = found && gst_caps_is_subset (found, caps)
+      ? gst_sample_ref (picture)
+      : gst_video_convert_sample (picture, caps, PICTURE_TIME, NULL);
+  GBytes *bytes = NULL;
+  GstMapInfo map;
+
+  if (jpeg && gst_buffer_map (gst_sample_get_buffer (jpeg), &map, GST_MAP_READ)) {
+    bytes = g_bytes_new (map.data, map.size);
+    gst_buffer_unmap (gst_sample_get_buffer (jpeg), &map);
+  }
+  return bytes;
 }
 
 /* Share of the work that is done: a window of frames is denoised, then decoded. */

@@ -75,11 +75,17 @@ gboolean avatar_job_has_ended (AvatarJob *self);
 void avatar_job_stop (AvatarJob *self);
 /* FALSE: the job is cancelled or stopped, and its run shall end. */
 gboolean avatar_job_is_wanted (AvatarJob *self);
+/* Returns a picture of a job as JPEG, or NULL. It is one already if workers have sent it. */
+GBytes *avatar_job_code_picture (GstSample *picture);
 /* Appends the state for clients; @position: jobs before it in the queue. */
 void avatar_job_build (AvatarJob *self, guint position, JsonBuilder *builder);
 
 /* Writes what the system holds of a file or folder to the disk. */
 gboolean avatar_sync_path (const char *path, GError **error);
+/* Makes a folder and locks it for this process. Returns a descriptor to close, or -1. */
+int avatar_lock_folder (const char *folder, GError **error);
+/* Removes what is in a folder of folders of files, as far as possible. */
+void avatar_empty_folder (const char *path);
 /* Removes a folder of files, as far as possible. */
 void avatar_remove_folder (const char *path);
 
