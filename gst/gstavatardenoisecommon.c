@@ -146,21 +146,43 @@ fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint 
   if (result == AVATAR_FACE_FOUND && cropped)
     gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, found.width, found.height);
   else if (result != AVATAR_FACE_FOUND)
-    gst_avatar_reference_warn_no_face (GST_ELEMENT (self), image, result,
+    gst_avatar_reference_warn_no_face (GST_ELEMENT (self), image, self->client.engine->info, result,
         cropped ? GST_AVATAR_FIT_CROPPED : GST_AVATAR_FIT_WHOLE);
   return fitted;
+}
+
+/* Warns of a portrait from which the model makes no good video. Failing to find out is no error. */
+static void
+check_portrait (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarFaceBox *face)
+{
+  const AvatarModelInfo *info = self->client.engine->info;
+  g_autoptr (GError) error = NULL;
+  gdouble psnr;
+
+  gst_avatar_reference_check_face_size (GST_ELEMENT (self), face, fitted, info);
+  if (info->portrait_psnr <= 0 || fitted->width != info->width || fitted->height != info->height)
+    return; /* the limit is that of the model's own size */
+  if (!avatar_image_measure (fitted, self->client.engine->model, self->client.engine->device, &psnr,
+          &error))
+    gst_avatar_report_warning (self, g_steal_pointer (&error));
+  else if (psnr < info->portrait_psnr)
+    gst_avatar_reference_warn_unknown (GST_ELEMENT (self), info, psnr);
 }
 
 AvatarImage *
 gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
     const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error)
 {
+  AvatarImage *fitted;
   AvatarBox box;
 
   if (!gst_avatar_box_parse (props->face_box, &box, error))
     return NULL;
-  return box.width > 0 ? fit_user_box (self, image, width, height, &box, face, error)
-                       : fit_found (self, image, width, height, face, error);
+  fitted = box.width > 0 ? fit_user_box (self, image, width, height, &box, face, error)
+                         : fit_found (self, image, width, height, face, error);
+  if (fitted)
+    check_portrait (self, fitted, face);
+  return fitted;
 }
 
 void

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Latent cells across the smallest face whose mouth, a third of it, has a whole one. */
+#define FACE_CELLS 3
+
 void
 gst_avatar_reference_init (GstAvatarReference *reference)
 {
@@ -236,24 +239,61 @@ gst_avatar_reference_check_face (GstElement *element, const AvatarImage *image,
       (NULL));
 }
 
+/* Returns what may help with a portrait that does not suit the model. Models with a limit for
+ * portraits are small ones. */
+static const gchar *
+remedies (const AvatarModelInfo *info)
+{
+  return info->portrait_psnr > 0
+      ? "use another portrait, or use the released weights instead of this small model "
+        "(docs/guide/weights.md; avatar-inspect says where to download them)"
+      : "use another portrait";
+}
+
+void
+gst_avatar_reference_check_face_size (GstElement *element, const AvatarFaceBox *face,
+    const AvatarImage *fitted, const AvatarModelInfo *info)
+{
+  const guint least = FACE_CELLS * info->latent_scale;
+
+  if (face->width <= 0 || face->height <= 0 || MIN (face->width, face->height) >= least)
+    return;
+  GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
+      ("the face has %.0f x %.0f pixels in a video of %u x %u; expected at least %u x %u, since the "
+       "movement of smaller lips is not visible: crop the portrait to the head, %s",
+          face->width, face->height, fitted->width, fitted->height, least, least, remedies (info)),
+      (NULL));
+}
+
+void
+gst_avatar_reference_warn_unknown (GstElement *element, const AvatarModelInfo *info, gdouble psnr)
+{
+  GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
+      ("the portrait is unlike the pictures that the model was trained on: the VAE alone changes it to "
+       "a PSNR of %.1f dB; expected at least %.1f dB: the face may be smeared, and may move little; "
+       "crop the portrait to the head, %s",
+          psnr, info->portrait_psnr, remedies (info)),
+      (NULL));
+}
+
 void
 gst_avatar_reference_warn_no_face (GstElement *element, const AvatarImage *image,
-    AvatarFaceSearch result, GstAvatarFit fit)
+    const AvatarModelInfo *info, AvatarFaceSearch result, GstAvatarFit fit)
 {
   gboolean cropped = fit == GST_AVATAR_FIT_CROPPED;
-  const gchar *way = "set face-box=x,y,width,height, or use another portrait";
+  const gchar *way = remedies (info);
   const gchar *crop = cropped ? ", and it is cropped around its centre" : "";
 
   if (result == AVATAR_FACE_NONE)
     GST_ELEMENT_WARNING (element, STREAM, DECODE,
         ("no face was found on the portrait of %u x %u pixels; expected one upright face: the whole "
-         "picture may move%s; %s",
+         "picture may move%s; set face-box=x,y,width,height, %s",
             image->width, image->height, crop, way),
         (NULL));
   else if (cropped)
     GST_ELEMENT_WARNING (element, RESOURCE, SETTINGS,
         ("the model has no supported face detector (det_align/detface.pt) to search the portrait of "
-         "%u x %u pixels: the whole picture may move%s; %s",
+         "%u x %u pixels: the whole picture may move%s; set face-box=x,y,width,height, %s",
             image->width, image->height, crop, way),
         (NULL));
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <avatar/image.h>
+#include <avatar/model.h>
 #include <gst/video/video.h>
 
 G_BEGIN_DECLS
@@ -61,7 +62,14 @@ void gst_avatar_reference_check_face (GstElement *element, const AvatarImage *im
 /* Warns that no face was found on @image. If the model has no face detector, warns only if the
  * image is cropped. */
 void gst_avatar_reference_warn_no_face (GstElement *element, const AvatarImage *image,
-    AvatarFaceSearch result, GstAvatarFit fit);
+    const AvatarModelInfo *info, AvatarFaceSearch result, GstAvatarFit fit);
+/* Warns if @face on @fitted is so small that its mouth has less than a cell of the latents. */
+void gst_avatar_reference_check_face_size (GstElement *element, const AvatarFaceBox *face,
+    const AvatarImage *fitted, const AvatarModelInfo *info);
+/* Warns that the VAE changes the portrait to a PSNR of @psnr (dB), which is below the limit of the
+ * model. */
+void
+gst_avatar_reference_warn_unknown (GstElement *element, const AvatarModelInfo *info, gdouble psnr);
 
 /* Parses "x,y,width,height" in pixels of the portrait. %NULL or "": a box of size 0. */
 gboolean gst_avatar_box_parse (const gchar *string, AvatarBox *box, GError **error);

@@ -377,6 +377,7 @@ read_defaults (Reader *root, AvatarConfig *c)
   c->motion_pose = get_number (&r, "motion_pose", 0, 1000);
   c->motion_exp = get_number (&r, "motion_exp", 0, 1000);
   c->face_mask_area = get_number (&r, "face_mask_area", .01, 100);
+  c->portrait_psnr = has (&r, "portrait_psnr") ? get_number (&r, "portrait_psnr", 0, 99) : 0;
   c->vae_tiling = get_flag (&r, "vae_tiling", TRUE);
   root->error = r.error;
 }

@@ -114,6 +114,9 @@ typedef struct
   guint size, fps, frames, sample_rate;
   guint steps;
   double flow_shift, cfg_scale, motion_pose, motion_exp, face_mask_area;
+  double
+      portrait_psnr; /* least PSNR of portraits after the VAE (dB) of the kinds that the model was
+                         * trained on; 0: unknown */
   gboolean vae_tiling;
   AvatarTransformerConfig transformer;
   AvatarVaeConfig vae;

@@ -77,6 +77,7 @@ fill_info (AvatarModel *self)
     .tiling = c->vae_tiling,
     .tile_size = c->vae.sample_size,
     .tile_frames = c->vae.sample_tsize,
+    .portrait_psnr = c->portrait_psnr,
   };
 }
 

@@ -216,6 +216,28 @@ typedef enum
 AVATAR_API AvatarFaceSearch avatar_image_find_face (const AvatarImage *image, AvatarModel *model,
     AvatarDevice *device, guint width, guint height, AvatarFaceBox *box, GError **error);
 
+/**
+ * avatar_image_measure:
+ * @image: a portrait that avatar_image_fit() or avatar_image_fit_face() made
+ * @model: the model, whose VAE is used
+ * @device: the device of the stages. The VAE computes on the CPU
+ * @psnr: (out): peak signal-to-noise ratio (dB) of the portrait after the VAE's encoder and
+ *   decoder, at most 99
+ * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_MEMORY,
+ *   #AVATAR_ERROR_READ, #AVATAR_ERROR_DATA
+ *
+ * Measures how much of a portrait the VAE loses. The video cannot be more similar to the portrait
+ * than this. A value below portrait_psnr in #AvatarModelInfo means that the model was not trained
+ * on pictures like this one. Loads the VAE, and frees it before it returns. Takes as long as the
+ * first frame of a video. May be called from any thread.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_image_measure (const AvatarImage *image, AvatarModel *model,
+    AvatarDevice *device, double *psnr, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AvatarImage, avatar_image_free)
 
 G_END_DECLS

@@ -49,6 +49,8 @@ typedef struct _AvatarModel AvatarModel;
  * @tiling: %TRUE if the decoder uses tiles by default
  * @tile_size: default side of a spatial tile in pixels
  * @tile_frames: default length of a temporal tile in video frames
+ * @portrait_psnr: least PSNR (dB) after avatar_image_measure() of portraits of the kinds that the
+ *   model was trained on, at the preferred size; 0: unknown
  *
  * Properties of a model, from its configuration files. Only the library makes it, so later versions
  * may append fields.
@@ -71,6 +73,7 @@ struct _AvatarModelInfo
   double face_area;
   gboolean tiling;
   guint tile_size, tile_frames;
+  double portrait_psnr;
 };
 
 /**

@@ -236,7 +236,7 @@ set_border (GstElement *denoise, Plan *plan)
 static void
 set_face (GstElement *denoise, Plan *plan)
 {
-  g_object_set (denoise, "face-box", "0,0,128,128", NULL);
+  g_object_set (denoise, "face-box", "0,0,256,256", NULL);
 }
 
 static void

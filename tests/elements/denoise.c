@@ -416,6 +416,7 @@ typedef struct
 {
   guint n, n_warnings;
   GstStructure *said;
+  gchar *warning; /* the last */
 } Faces;
 
 static void
@@ -423,8 +424,14 @@ take_face (GstElement *pipeline, GstMessage *message, gpointer data)
 {
   Faces *faces = data;
 
-  if (message && GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING)
+  if (message && GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING) {
+    g_autoptr (GError) error = NULL;
+
+    gst_message_parse_warning (message, &error, NULL);
+    g_free (faces->warning);
+    faces->warning = g_strdup (error->message);
     faces->n_warnings++;
+  }
   if (!message || !gst_message_has_name (message, "avatar-face"))
     return;
   faces->n++;
@@ -454,6 +461,7 @@ expect_face (const gchar *settings, const gchar *source, gdouble x, gdouble widt
     fail_unless_equals_float (found_width, width);
   }
   gst_clear_structure (&faces.said);
+  g_free (faces.warning);
   return g_byte_array_ref (run->bytes);
 }
 
@@ -501,12 +509,12 @@ GST_START_TEST (test_face)
   g_autofree gchar *folder = folder_with_detector ("detector/detface.pt");
   g_autofree gchar *other = folder_with_detector ("torch/script.pt");
   g_autofree gchar *finding = g_strdup_printf ("model=%s", folder);
-  g_autofree gchar *given = g_strdup_printf ("model=%s face-box=0,0,128,128", folder);
+  g_autofree gchar *given = g_strdup_printf ("model=%s face-box=0,0,256,256", folder);
   g_autofree gchar *puzzled = g_strdup_printf ("model=%s", other);
   g_autoptr (GByteArray) whole = expect_face ("", "none", 0, 0, 0);
-  g_autoptr (GByteArray) boxed = expect_face ("face-box=0,0,128,128", "face-box", 0, 16, 0);
-  g_autoptr (GByteArray) found = expect_face (finding, "detector", 0, -1, 0);
-  g_autoptr (GByteArray) told = expect_face (given, "face-box", 0, 16, 0);
+  g_autoptr (GByteArray) boxed = expect_face ("face-box=0,0,256,256", "face-box", 0, 32, 0);
+  g_autoptr (GByteArray) found = expect_face (finding, "detector", 0, -1, 1);
+  g_autoptr (GByteArray) told = expect_face (given, "face-box", 0, 32, 0);
   g_autoptr (GByteArray) lost = expect_face (puzzled, "none", 0, 0, 1);
 
   fail_unless (whole->len > 0 && whole->len == boxed->len && whole->len == found->len);
@@ -552,6 +560,7 @@ expect_seen (const gchar *settings, const gchar *picture, const gchar *source, g
   if (!g_str_equal (source, "none"))
     fail_unless (x >= 0 && x + width <= whole && width >= whole / 3.);
   gst_clear_structure (&faces.said);
+  g_free (faces.warning);
 }
 
 /* A crop keeps the face, given or found; where there is none, where nobody
@@ -581,6 +590,52 @@ GST_START_TEST (test_crop)
 }
 GST_END_TEST;
 
+/* Plays the demo model with a portrait. @texts: parts of its one warning; none without them. */
+static void
+expect_warning (const gchar *settings, const gchar *picture, const gchar *const *texts)
+{
+  g_autofree gchar *launch
+      = g_strdup_printf (AUDIO (1) " ! avatardenoise name=denoise steps=1 %s"
+                                   " ! fakesink name=sink %s ! denoise.reference",
+          settings, picture);
+  Faces faces = { 0 };
+  g_autoptr (Run) run = run_play (pipeline_new (launch, FALSE), take_face, &faces);
+
+  g_assert_no_error (run->error);
+  fail_unless_equals_int (faces.n_warnings, texts ? 1 : 0);
+  for (guint i = 0; texts && texts[i]; i++)
+    fail_unless (strstr (faces.warning, texts[i]) != NULL, "\"%s\" lacks \"%s\"", faces.warning,
+        texts[i]);
+  gst_clear_structure (&faces.said);
+  g_free (faces.warning);
+}
+
+/* A portrait of which the demo model makes no good video gets a warning that says what was found,
+ * what was expected and what to do; the sample portrait gets none. */
+GST_START_TEST (test_unsuitable)
+{
+  g_autofree gchar *path = sample_path ("portrait.png");
+  g_autofree gchar *portrait
+      = g_strdup_printf ("filesrc location=%s ! pngdec ! videoconvert ! video/x-raw,format=RGB",
+          path);
+  const gchar *noise = "videotestsrc pattern=snow num-buffers=1 ! "
+                       "video/x-raw,format=RGB,width=128,height=128";
+  const gchar *plain = "videotestsrc pattern=gradient num-buffers=1 ! "
+                       "video/x-raw,format=RGB,width=128,height=128";
+  const gchar *const unlike[] = { "unlike the pictures", "expected at least 25.0 dB",
+    "use another portrait", "released weights", "docs/guide/weights.md", NULL };
+  const gchar *const small[] = { "the face has 20 x 40 pixels in a video of 128 x 128",
+    "expected at least 24 x 24", "crop the portrait to the head", "released weights", NULL };
+  const gchar *const none[] = { "no face was found", "expected one upright face", "face-box",
+    "use another portrait", "released weights", NULL };
+
+  expect_warning ("", portrait, NULL);
+  expect_warning ("face-box=0,0,128,128", noise, unlike);
+  expect_warning ("face-box=8,8,20,40", plain, small);
+  expect_warning ("", plain, none);
+}
+GST_END_TEST;
+
 static Suite *
 denoise_suite (void)
 {
@@ -602,6 +657,7 @@ denoise_suite (void)
   tcase_add_test (tc, test_windows);
   tcase_add_test (tc, test_face);
   tcase_add_test (tc, test_crop);
+  tcase_add_test (tc, test_unsuitable);
   return suite;
 }
 

@@ -210,6 +210,8 @@ test_bad_configs (void)
   refuse_config ("\"frames\": 129", "\"frames\": 130", "4n + 1");
   refuse_config ("\"guidance_embed\": false", "\"guidance_embed\": true", "guidance_embed");
   refuse_config ("\"activation_function\": \"gelu\"", "\"activation_function\": \"relu\"", "relu");
+  refuse_config ("\"face_mask_area\": 1.3", "\"face_mask_area\": 1.3, \"portrait_psnr\": -1",
+      "portrait_psnr");
   refuse_config ("\"vae\": {", "\"vea\": {", "\"vae\"");
   refuse_config ("\"name\": \"toonhead-demo\"", "\"name\": 3", "name");
   refuse_config ("   1,\n   3\n", "   3,\n   1\n", "double_stream_list");

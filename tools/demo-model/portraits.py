@@ -76,6 +76,16 @@ def steady(frames, face, mouth, reach=7):
     return F.grid_sample(frames.float(), F.affine_grid(th, (T, 3, h, w), align_corners=False), padding_mode="border", align_corners=False)
 
 
+def vae_alone(vae, kinds, n, backgrounds, size):
+    """Prints the PSNR of the VAE alone for @n held-out portraits of each kind, for portrait_psnr in config.json."""
+    none, still = torch.zeros(n, dtype=torch.long), torch.zeros(n, 1)
+    for kind in kinds:
+        x = S.Scenes(kind, backgrounds, "", "cpu", size, "test", limit=200).clips(n, 7100000, still, still + .5, torch.full((n,), 25.), none, none)["ref"]
+        y = vae.decode(vae.encode((x.float() / 127.5 - 1)[:, :, None])[0])[:, :, 0].clamp(-1, 1)
+        p = sorted(psnr((b + 1) * 127.5, a) for a, b in zip(x, y))
+        print(f"{kind}: VAE alone {sum(p) / n:.2f} dB, from {p[0]:.1f} to {p[-1]:.1f}", flush=True)
+
+
 def psnr(a, b):
     return 10 * math.log10(255 ** 2 / ((a.float() - b.float()) ** 2).mean().clamp_min(1e-6).item())
 
@@ -87,12 +97,15 @@ def main():
     ap.add_argument("--weights", default=here + "/../../models/demo"); ap.add_argument("--data", default="data"); ap.add_argument("--out", default="portraits")
     ap.add_argument("--astronaut", default=""); ap.add_argument("--portraits", default=""); ap.add_argument("--backgrounds", default="")
     ap.add_argument("--heads", type=int, default=4); ap.add_argument("--cartoons", type=int, default=2); ap.add_argument("--steps", type=int, default=4); ap.add_argument("--frames", type=int, default=129)
+    ap.add_argument("--vae", type=int, default=0, help="measure only the VAE, on so many portraits of each kind")
     ap.add_argument("--detector", default=""); ap.add_argument("--styles", default="photo", help="styles of the heads")
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
     dev = "cuda" if torch.cuda.is_available() else "cpu"
     cfg = read_config(a.weights)
     vae, dit, wh = load_all(a.weights, cfg, dev)
+    if a.vae:
+        return vae_alone(vae.cpu(), ["cartoon"] + a.styles.split(",") + ["warp", "texture"], a.vae, a.backgrounds, cfg["video"]["size"])
     texts = Texts(a.weights + "/ckpts", cfg, dev)
     net = torch.jit.load(a.detector or a.weights + "/ckpts/det_align/detface.pt")
     size, T, g = cfg["video"]["size"], a.frames, torch.Generator().manual_seed(7)
