@@ -118,6 +118,8 @@ def main():
     ap.add_argument("--speech", type=int, default=900, help="seconds of speech to pack"); ap.add_argument("--crops", type=int, default=1500, help="crops to pack")
     ap.add_argument("--seconds", type=float, default=0); ap.add_argument("--round", type=int, default=0); ap.add_argument("--tiny", action="store_true"); ap.add_argument("--mix", default="default")
     ap.add_argument("--lr", type=float, default=0); ap.add_argument("--pool", type=int, default=0); ap.add_argument("--decoder-only", action="store_true"); ap.add_argument("--steps", type=int, default=4)
+    ap.add_argument("--fuse", type=int, default=1, help="0: do not compile the renderer, which takes about a minute"); ap.add_argument("--build-seconds", type=float, default=85, help="rendering, for vae and talk")
+    ap.add_argument("--heads", type=int, default=6, help="heads of each style that are measured")
     a = ap.parse_args()
     if a.stage == "pack":
         return pack(a)
@@ -134,12 +136,12 @@ def main():
         result = work + "/result"
         if a.stage == "vae":
             run(a, "train_vae.py", "--data", work, "--out", result, "--config", work + "/config.json", "--init", work + "/vae.safetensors", "--seconds", a.seconds or 440, "--lr", a.lr or 1.2e-3, "--seed", a.round,
-                "--pool", a.pool or (4 if a.tiny else 2000), *mixed, *(["--decoder-only", "--kl", 0] if a.decoder_only else []), *(["--steps", 2, "--clip", 9] if a.tiny else []))
+                "--pool", a.pool or (4 if a.tiny else 2000), "--pool-seconds", a.build_seconds, "--compile", a.fuse, *mixed, *(["--decoder-only", "--kl", 0] if a.decoder_only else []), *(["--steps", 2, "--clip", 9] if a.tiny else []))
             keep = ["vae.safetensors", "vae_log.json", "vae_sheet.png"]
         elif a.stage == "talk":
-            size = ["--steps", 2, "--clips", "5:2", "--batch", "5:1", "--probs", "5:1", "--build-seconds", 60, "--eval-clips", 0] if a.tiny else ["--build-seconds", 85, "--eval-clips", 6, "--eval-seconds", 25]
+            size = ["--steps", 2, "--clips", "5:2", "--batch", "5:1", "--probs", "5:1", "--build-seconds", 60, "--eval-clips", 0] if a.tiny else ["--build-seconds", a.build_seconds, "--eval-clips", 6, "--eval-seconds", 25]
             run(a, "train_dit.py", "--data", work, "--out", result, "--config", work + "/config.json", "--vae", work, "--init", work, "--text", DEMO + "/ckpts", "--seconds", a.seconds or 440, "--lr", a.lr or 8e-4,
-                "--warmup", 200, "--seed", 11 + a.round, *size, *mixed)
+                "--warmup", 200, "--seed", 11 + a.round, "--fuse", a.fuse, *size, *mixed)
             keep = ["transformer.safetensors", "whisper_encoder.safetensors", "config.json", "dit_log.json", "contact_sheet.png"]
         elif a.stage == "face":
             os.makedirs(result)
@@ -155,7 +157,7 @@ def main():
                 shutil.copy(last("detface.pt"), tree + "/ckpts/det_align/detface.pt")
             photo = a.inputs + "/astronaut.png"
             run(a, "portraits.py", "--weights", tree, "--data", work, "--out", result, "--backgrounds", bg, "--steps", a.steps, *(["--astronaut", photo] if os.path.exists(photo) else []),
-                *(["--frames", 5, "--heads", 0, "--cartoons", 1] if a.tiny else ["--heads", 6, "--cartoons", 4, "--styles", "photo,painted,flat,line"]))
+                *(["--frames", 5, "--heads", 0, "--cartoons", 1] if a.tiny else ["--heads", a.heads, "--cartoons", 4, "--styles", "photo,painted,flat,line"]))
             keep = ["portraits.json", "portraits.png"]
         for name in keep:
             if os.path.exists(f"{result}/{name}"):

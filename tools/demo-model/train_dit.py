@@ -91,7 +91,7 @@ if __name__ == "__main__":
     ap.add_argument("--seconds", type=float, default=560); ap.add_argument("--lr", type=float, default=1e-3); ap.add_argument("--warmup", type=int, default=300)
     ap.add_argument("--clips", default="33:2400,17:1400,9:1000,5:600"); ap.add_argument("--batch", default="33:16,17:32,9:48,5:64")
     ap.add_argument("--probs", default="33:.5,17:.25,9:.2,5:.05"); ap.add_argument("--build-seconds", type=float, default=110)
-    ap.add_argument("--compile", type=int, default=1); ap.add_argument("--steps", type=int, default=10 ** 7); ap.add_argument("--eval-seconds", type=float, default=30)
+    ap.add_argument("--compile", type=int, default=1); ap.add_argument("--fuse", type=int, default=1, help="compile the renderer of heads on a GPU"); ap.add_argument("--steps", type=int, default=10 ** 7); ap.add_argument("--eval-seconds", type=float, default=30)
     ap.add_argument("--eval-clips", type=int, default=8); ap.add_argument("--eval-frames", type=int, default=129); ap.add_argument("--train-shift", type=float, default=3.0)
     ap.add_argument("--mix", default="", help="kinds of clips and their odds as in scenes.py; default: scenes.TALK_MIX; empty: drawn faces only")
     ap.add_argument("--backgrounds", default="", help="file of backgrounds.py"); ap.add_argument("--stills", default="", help="folder of pictures with landmarks (scenes.load_stills)")
@@ -119,7 +119,7 @@ if __name__ == "__main__":
     speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(a.seed * 1000)
     buckets = {}
     mix = scenes.TALK_MIX if a.mix == "default" else a.mix
-    mixed = scenes.Scenes(mix, a.backgrounds, a.stills, dev, size, compiled=dev == "cuda" and a.compile) if mix else None
+    mixed = scenes.Scenes(mix, a.backgrounds, a.stills, dev, size, compiled=dev == "cuda" and a.fuse) if mix else None
     tot = sum(nclip[L] * (4 * L - 3) for L in nclip)
     tb = time.time()
     for L in nclip:

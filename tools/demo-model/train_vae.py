@@ -31,6 +31,14 @@ def batch(n, T, seed, speech, dev, g, size, mixed=None):
     bl, dx, dy, rot = make_motion(n, T, seed + 1, pose=pose)
     return render_clips(set_scene(idt, mood, light), op, wd, bl, dx, dy, rot, dev, size), focus(idt, size).to(dev)
 
+def vary(x, w):
+    """Clips (n, 3, T, h, w) in [-1, 1] and the weights of the loss: half of them mirrored, two thirds in other colours (gain and contrast of each channel), so that a pool lasts longer."""
+    r = lambda k: torch.rand(x.shape[0], k, 1, 1, 1, device=x.device)
+    side = r(1) < .5
+    x, w = torch.where(side, x.flip(-1), x), torch.where(side, w.flip(-1), w)
+    gain = 1 + (r(1) - .5) * .5 + (r(3) - .5) * .3
+    return torch.where(r(1) < .66, ((x + 1) * gain - 1 + (r(1) - .5) * .3).clamp(-1, 1), x), w
+
 def loss_fn(vae, x, kl_w, wmap=None, frozen=False):
     with torch.set_grad_enabled(not frozen):
         m, lv = vae.encode(x)
@@ -53,7 +61,7 @@ if __name__ == "__main__":
     ap.add_argument("--config", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "config.json"))
     ap.add_argument("--seconds", type=float, default=260); ap.add_argument("--frames", type=int, default=68)
     ap.add_argument("--size", type=int, default=128); ap.add_argument("--lr", type=float, default=1.5e-3); ap.add_argument("--kl", type=float, default=5e-4)
-    ap.add_argument("--init", default=""); ap.add_argument("--pool", type=int, default=2400)
+    ap.add_argument("--init", default=""); ap.add_argument("--pool", type=int, default=2400); ap.add_argument("--pool-seconds", type=float, default=0, help="end of rendering, even if the pool is not full; 0: none")
     ap.add_argument("--steps", type=int, default=100000); ap.add_argument("--fold", type=int, default=0, help="also time folded convolutions and take the quicker")
     ap.add_argument("--decoder-only", action="store_true", help="keep the encoder, and so the latents and the denoiser, as they are")
     ap.add_argument("--mix", default="", help="kinds of clips and their odds as in scenes.py; default: scenes.VAE_MIX; empty: drawn faces only")
@@ -78,15 +86,15 @@ if __name__ == "__main__":
     if a.init:
         vae.load_state_dict({k: v.float() for k, v in load_safetensors(a.init).items()}); ema.load_state_dict(vae.state_dict())
     # a pool of rendered clips in the GPU's memory; short cuts of it are the batches
-    def make_pool(count, T, per, seed):
-        out, wm, left = [], [], count
-        while left > 0:
+    def make_pool(count, T, per, seed, share):
+        out, wm, left, end = [], [], count, time.time() + share * a.pool_seconds
+        while left > 0 and not (out and a.pool_seconds and time.time() > end):
             n = min(left, per if dev == "cuda" else 4)
             fr, w = batch(n, T, seed + left * 2 + a.seed * 1000003, speech, dev, g, a.size, mixed)
             out.append(fr); wm.append(w.half()); left -= n
         return torch.cat(out), torch.cat(wm)
-    pool, boxes = make_pool(a.pool, a.clip, 40, 100)
-    pool_l, boxes_l = make_pool(max(2, a.pool // 5), 73 if dev == "cuda" else a.clip, 16, 100000)
+    pool, boxes = make_pool(a.pool, a.clip, 40, 100, .65)
+    pool_l, boxes_l = make_pool(max(2, a.pool // 5), 73 if dev == "cuda" else a.clip, 16, 100000, .35)
     if dev == "cuda": torch.cuda.synchronize()
     print("pool", tuple(pool.shape), tuple(pool_l.shape), "at", round(time.time() - t00, 1), "s", flush=True)
     trained = [k for k, _ in vae.named_parameters() if not a.decoder_only or k.startswith(("decoder.", "post_quant_conv."))]
@@ -102,17 +110,17 @@ if __name__ == "__main__":
         P, Bx = (pool_l, boxes_l) if T > a.clip else (pool, boxes)
         i = torch.randint(0, P.shape[0], (n, 1), device=dev)
         s = torch.randint(0, P.shape[1] - T + 1, (n, 1), device=dev) + torch.arange(T, device=dev)[None]
-        x = x4(P[i, s])
+        x, w = vary(x4(P[i, s]), Bx[i[:, 0]].float()[:, :, None])
         with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda", cache_enabled=False):
-            l, l1, mse, kl = loss_fn(vae, x, a.kl, Bx[i[:, 0]].float()[:, :, None], a.decoder_only)
+            l, l1, mse, kl = loss_fn(vae, x, a.kl, w, a.decoder_only)
         l.backward()
         torch.nn.utils.clip_grad_norm_(vp, .5); opt.step()
         for p in vp:
             if p.grad is not None: p.grad.zero_()
         stat.copy_(torch.stack([l.detach(), l1.detach(), mse.detach(), kl.detach()]).float())
 
-    shapes = [(65, 1), (33, 2), (17, 4), (5, 12), (1, 16)][:3 if a.decoder_only else 5] if dev == "cuda" else [(9, 1), (1, 1)]
-    odds = torch.tensor([.33, .30, .30, .05, .02][:3 if a.decoder_only else 5] if dev == "cuda" else [.5, .5])
+    shapes = [(65, 1), (33, 2), (17, 4), (5, 12), (1, 48)] if dev == "cuda" else [(9, 1), (1, 1)]    # single pictures teach detail, long cuts the norms of a whole tile
+    odds = torch.tensor([.22, .22, .26, .15, .15] if dev == "cuda" else [.5, .5])
     graphs = {}
     if dev == "cuda":
         best = {}
