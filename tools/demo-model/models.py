@@ -39,6 +39,26 @@ def _rep_pad(x, w, h, t):
         x = torch.cat([x[:, :, :1]] * t + [x], 2)
     return x
 
+class Guard:
+    """Steps of an optimizer with clipped gradients that leave out those that are not finite; can be captured in a CUDA graph if the optimizer is fused."""
+
+    def __init__(self, opt, params, clip):
+        self.opt, self.params, self.clip = opt, params, clip
+        self.fused = opt.defaults.get("fused")
+        if self.fused:
+            opt.grad_scale, opt.found_inf = (f((), device=params[0].device) for f in (torch.ones, torch.zeros))
+
+    def step(self):
+        norm = torch.nn.utils.clip_grad_norm_(self.params, self.clip)
+        if self.fused:
+            self.opt.found_inf.copy_((~torch.isfinite(norm)).float())
+            self.opt.step()
+        elif torch.isfinite(norm):
+            self.opt.step()
+        for p in self.params:
+            if p.grad is not None: p.grad.zero_()
+
+
 FOLD = False            # True: compute the 3D convolutions as 2D ones over 3 stacked frames (the same result, faster on a GPU in bf16)
 
 class CausalConv3d(nn.Module):

@@ -119,6 +119,8 @@ def main():
     ap.add_argument("--seconds", type=float, default=0); ap.add_argument("--round", type=int, default=0); ap.add_argument("--tiny", action="store_true"); ap.add_argument("--mix", default="default")
     ap.add_argument("--lr", type=float, default=0); ap.add_argument("--pool", type=int, default=0); ap.add_argument("--decoder-only", action="store_true"); ap.add_argument("--steps", type=int, default=4)
     ap.add_argument("--fuse", type=int, default=1, help="0: do not compile the renderer, which takes about a minute"); ap.add_argument("--build-seconds", type=float, default=85, help="rendering, for vae and talk")
+    ap.add_argument("--wait", default="", help="for talk: OUT of a vae stage that runs at the same time"); ap.add_argument("--wait-seconds", type=float, default=560); ap.add_argument("--fold", type=int, default=0, help="for vae: also time folded convolutions")
+    ap.add_argument("--renderers", type=int, default=0, help="processes that render, for vae"); ap.add_argument("--measure", type=int, default=1); ap.add_argument("--lengths", default="65:1,33:2,17:4,5:12,1:48")
     ap.add_argument("--heads", type=int, default=6, help="heads of each style that are measured")
     a = ap.parse_args()
     if a.stage == "pack":
@@ -136,12 +138,12 @@ def main():
         result = work + "/result"
         if a.stage == "vae":
             run(a, "train_vae.py", "--data", work, "--out", result, "--config", work + "/config.json", "--init", work + "/vae.safetensors", "--seconds", a.seconds or 440, "--lr", a.lr or 1.2e-3, "--seed", a.round,
-                "--pool", a.pool or (4 if a.tiny else 2000), "--pool-seconds", a.build_seconds, "--compile", a.fuse, *mixed, *(["--decoder-only", "--kl", 0] if a.decoder_only else []), *(["--steps", 2, "--clip", 9] if a.tiny else []))
+                "--pool", a.pool or (4 if a.tiny else 2000), "--pool-seconds", a.build_seconds, "--compile", a.fuse, "--fold", a.fold, "--renderers", a.renderers, "--measure", a.measure, "--lengths", a.lengths, *mixed, *(["--decoder-only", "--kl", 0] if a.decoder_only else []), *(["--steps", 2, "--clip", 9] if a.tiny else []))
             keep = ["vae.safetensors", "vae_log.json", "vae_sheet.png"]
         elif a.stage == "talk":
-            size = ["--steps", 2, "--clips", "5:2", "--batch", "5:1", "--probs", "5:1", "--build-seconds", 60, "--eval-clips", 0] if a.tiny else ["--build-seconds", a.build_seconds, "--eval-clips", 6, "--eval-seconds", 25]
+            size = ["--steps", 2, "--clips", "5:2", "--batch", "5:1", "--probs", "5:1", "--build-seconds", 60, "--eval-clips", 0] if a.tiny else ["--build-seconds", a.build_seconds, "--eval-clips", 0, "--eval-seconds", 6]
             run(a, "train_dit.py", "--data", work, "--out", result, "--config", work + "/config.json", "--vae", work, "--init", work, "--text", DEMO + "/ckpts", "--seconds", a.seconds or 440, "--lr", a.lr or 8e-4,
-                "--warmup", 200, "--seed", 11 + a.round, "--fuse", a.fuse, *size, *mixed)
+                "--warmup", 200, "--seed", 11 + a.round, "--fuse", a.fuse, *size, *mixed, *(["--wait", a.wait, "--wait-seconds", a.wait_seconds] if a.wait else []))
             keep = ["transformer.safetensors", "whisper_encoder.safetensors", "config.json", "dit_log.json", "contact_sheet.png"]
         elif a.stage == "face":
             os.makedirs(result)

@@ -40,10 +40,10 @@ def prompt_pool(texts, lengths, each, seed):
             out[n] = ids, texts.clip(clip.flatten(0, 1), end.flatten()).view(len(rows), each, -1)
     return out
 
-def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline, mixed=None):
-    """Caches N clips of L latent frames: latents, reference, 30 s of audio (int16), first frame, boxes, motion numbers, mood and light. mixed: scenes.Scenes or None."""
-    out, i = [], 0
-    sf = cfg["vae"]["scaling_factor"]
+def build(texts, speech, L, N, seed, dev, g, size, per, deadline, mixed=None):
+    """N clips of L latent frames: pictures (for encode()), 30 s of audio (int16), first frame, boxes, motion numbers, mood and light. mixed: scenes.Scenes or None.
+    Returns the cache and the pictures: per batch frames, references (uint8) and the number of latent frames in front of the window."""
+    out, pictures, i = [], [], 0
     while i < N and time.time() < deadline:
         n = min(per, N - i)
         s = seed + i * 7
@@ -72,16 +72,33 @@ def build(cfg, vae, texts, speech, L, N, seed, dev, g, size, per, deadline, mixe
             bl, dx, dy, rot = make_motion(n, T, s + 1, pose=pose)
             fr = render_clips(set_scene(idt, mood, light), op, wd, bl, dx, dy, rot, dev, size)
             ref, boxes = reference_frame(idt, dev, size), (face_box(idt, size, 1.0), mouth_box(idt, size), torch.cat(eye_boxes(idt, size, .1), 1))
-        with torch.no_grad(), torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):
-            z = vae.encode((fr.float() / 127.5 - 1).transpose(1, 2))[0][:, :, m:] * sf
-            r = vae.encode((ref.float() / 127.5 - 1)[:, :, None])[0] * sf
         with torch.no_grad():
             seen = texts.llava.see(pixels_of(ref, texts.side))
-        out.append(dict(z=z.half(), r=r.half(), wav=(wav * 32767).round().to(torch.int16), f0=(f0 + 4 * m).to(dev), alen=alen.to(dev), pose=pose.to(dev), ex=ex.to(dev),
+        pictures.append((fr, ref, m))
+        out.append(dict(wav=(wav * 32767).round().to(torch.int16), f0=(f0 + 4 * m).to(dev), alen=alen.to(dev), pose=pose.to(dev), ex=ex.to(dev),
                         fb=boxes[0].to(dev), mb=boxes[1].to(dev), eb=boxes[2].to(dev),
                         seen=seen, scene=(mood * len(LIGHTS) + light).to(dev)))
         i += n
-    return {k: torch.cat([o[k] for o in out]) for k in out[0]}
+    return {k: torch.cat([o[k] for o in out]) for k in out[0]}, pictures
+
+@torch.no_grad()
+def encode(vae, scale, cache, pictures, dev):
+    """Puts the latents of @pictures into cache["z"] and cache["r"]."""
+    i = 0
+    for fr, ref, m in pictures:
+        for s in range(0, len(fr), 8):
+            with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda"):
+                z = vae.encode((fr[s:s + 8].float() / 127.5 - 1).transpose(1, 2))[0][:, :, m:] * scale
+                r = vae.encode((ref[s:s + 8].float() / 127.5 - 1)[:, :, None])[0] * scale
+            cache["z"][i:i + len(z)], cache["r"][i:i + len(z)] = z.half(), r.half()
+            i += len(z)
+
+def wait_for(folder, end):
+    """Waits for vae_log.json, the last file of train_vae.py in @folder; whether it came before the time @end."""
+    while not os.path.exists(folder + "/vae_log.json") and time.time() < end:
+        time.sleep(.5)
+    time.sleep(1)
+    return os.path.exists(folder + "/vae_log.json")
 
 if __name__ == "__main__":
     here = os.path.dirname(os.path.abspath(__file__))
@@ -95,6 +112,7 @@ if __name__ == "__main__":
     ap.add_argument("--eval-clips", type=int, default=8); ap.add_argument("--eval-frames", type=int, default=129); ap.add_argument("--train-shift", type=float, default=3.0)
     ap.add_argument("--mix", default="", help="kinds of clips and their odds as in scenes.py; default: scenes.TALK_MIX; empty: drawn faces only")
     ap.add_argument("--backgrounds", default="", help="file of backgrounds.py"); ap.add_argument("--stills", default="", help="folder of pictures with landmarks (scenes.load_stills)")
+    ap.add_argument("--wait", default="", help="folder whose VAE, another process's, is waited for after the clips are rendered"); ap.add_argument("--wait-seconds", type=float, default=600, help="after that: the VAE of --vae")
     a = ap.parse_args()
     t00 = time.time()
     dev = "cuda" if torch.cuda.is_available() else "cpu"
@@ -108,7 +126,6 @@ if __name__ == "__main__":
     kv = lambda s, f: {int(p.split(":")[0]): f(p.split(":")[1]) for p in s.split(",")}
     nclip, nb, pr = kv(a.clips, int), kv(a.batch, int), kv(a.probs, float)
     vae = AutoencoderKLCausal3D(cfg["vae"]).to(dev).eval()
-    vae.load_state_dict({k: v.float() for k, v in load_safetensors(a.vae + "/vae.safetensors").items()})
     dit, wh = HYVideoDiffusionTransformer(cfg["transformer"]).to(dev), WhisperEncoder(cfg["whisper"]).to(dev)
     if a.init:
         dit.load_state_dict({k: v.float() for k, v in load_safetensors(a.init + "/transformer.safetensors").items()})
@@ -117,15 +134,21 @@ if __name__ == "__main__":
     edit, ewh = copy.deepcopy(dit).eval(), copy.deepcopy(wh).eval()
     texts = Texts(a.text, cfg, dev)
     speech, g = Speech(a.data, "train", dev), torch.Generator().manual_seed(a.seed * 1000)
-    buckets = {}
+    buckets, pictures = {}, {}
     mix = scenes.TALK_MIX if a.mix == "default" else a.mix
     mixed = scenes.Scenes(mix, a.backgrounds, a.stills, dev, size, compiled=dev == "cuda" and a.fuse) if mix else None
     tot = sum(nclip[L] * (4 * L - 3) for L in nclip)
     tb = time.time()
+    if mixed and dev == "cuda":                                # compiles the renderer before the deadlines begin
+        import torch._dynamo; torch._dynamo.config.suppress_errors = True
+        build(texts, speech, 5, 240, a.seed, dev, g, size, 240, tb + 999, mixed)
+        print("renderer ready at", round(time.time() - t00, 1), "s", flush=True)
     for L in nclip:
         dl = time.time() + a.build_seconds * nclip[L] * (4 * L - 3) / tot
-        buckets[L] = build(cfg, vae, texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, (4160 if mixed else 1040) // (4 * L - 3)) if dev == "cuda" else 2, dl, mixed)
-        print("bucket", L, "clips", buckets[L]["z"].shape[0], "std", round(buckets[L]["z"].float().std().item(), 3), "at", round(time.time() - t00, 1), "s", flush=True)
+        buckets[L], pictures[L] = build(texts, speech, L, nclip[L], a.seed * 1000000 + L * 10000019, dev, g, size, max(1, (4160 if mixed else 1040) // (4 * L - 3)) if dev == "cuda" else 2, dl, mixed)
+        n, lat = len(buckets[L]["wav"]), cfg["vae"]["latent_channels"]
+        buckets[L]["z"], buckets[L]["r"] = (torch.randn(n, lat, k, size // 8, size // 8, device=dev).half() for k in (L, 1))      # until the VAE is there
+        print("bucket", L, "clips", n, "at", round(time.time() - t00, 1), "s", flush=True)
     cs = {L: [v.to(dev) for v in rope_tables(cfg["transformer"]["rope_dim_list"], L, size // 16, size // 16, cfg["transformer"]["rope_theta"])] for L in nclip}
     TL = {33: [120, 125], 17: [123], 9: [127], 5: [119]}       # ids of a prompt with all that is around it: one graph each
     pool = prompt_pool(texts, sorted({n for v in TL.values() for n in v}), 24, a.seed)
@@ -142,6 +165,7 @@ if __name__ == "__main__":
     lr_t, stat = torch.tensor(a.lr, device=dev), torch.zeros((), device=dev)
     if dev == "cuda":
         opt = torch.optim.AdamW(params, lr=lr_t, betas=(.9, .99), weight_decay=.01, fused=True, capturable=True)
+    guard = Guard(opt, params, 1.)
     R = lambda *s: torch.rand(*s, device=dev)
 
     def step_loss(L, nt):
@@ -192,20 +216,19 @@ if __name__ == "__main__":
     def one(L, nt):
         loss, e = step_loss(L, nt)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0); opt.step()
-        for p in params:
-            if p.grad is not None: p.grad.zero_()
+        guard.step()
         stat.copy_(e)
 
     shapes = [(L, nt) for L in nclip for nt in TL[L]]
-    graphs, mem = {}, None
-    if dev == "cuda":
-        lr_t.fill_(1e-7)
-        side = torch.cuda.Stream(); side.wait_stream(torch.cuda.current_stream())
-        blocks = list(dit.double_blocks) + list(dit.single_blocks)
-        comp = [b._compiled_call_impl for b in blocks]
+    graphs = {}
+    blocks = list(dit.double_blocks) + list(dit.single_blocks)
+    comp = [b._compiled_call_impl for b in blocks]
+
+    def capture(compiled):
         def use(L):                                            # only the longest clips run compiled blocks: compiling every shape takes too long
-            for b, c in zip(blocks, comp): b._compiled_call_impl = c if L == names[0] else None
+            for b, c in zip(blocks, comp): b._compiled_call_impl = c if compiled and L == names[0] else None
+        mem = None
+        side = torch.cuda.Stream(); side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for sh in shapes:
                 use(sh[0])
@@ -217,10 +240,31 @@ if __name__ == "__main__":
             with torch.cuda.graph(gr, pool=mem): one(*sh)
             mem = mem or gr.pool(); graphs[sh] = gr
         torch.cuda.synchronize()
+
+    if dev == "cuda":
+        lr_t.fill_(1e-9)
+        for compiled in ((True, False) if a.compile else (False,)):
+            try:
+                capture(compiled)
+                break
+            except Exception as e:
+                graphs.clear(); print("capture failed, compiled", compiled, repr(e)[:300], flush=True)
+    if a.wait:
+        got = wait_for(a.wait, t00 + a.wait_seconds)
+        print("VAE of", a.wait if got else a.vae, "at", round(time.time() - t00, 1), "s", flush=True)
+        a.vae = a.wait if got else a.vae
+        if got: cfg["vae"]["scaling_factor"] = round(json.load(open(a.vae + "/vae_log.json"))["scaling_factor"], 5)
+    vae.load_state_dict({k: v.float() for k, v in load_safetensors(a.vae + "/vae.safetensors").items()})
+    for L in nclip:
+        encode(vae, cfg["vae"]["scaling_factor"], buckets[L], pictures.pop(L), dev)
+        print("latents", L, "std", round(buckets[L]["z"].float().std().item(), 3), "at", round(time.time() - t00, 1), "s", flush=True)
+    for state in opt.state.values():                           # the steps of the capture learnt nothing
+        for v in state.values(): v.zero_()
+    if graphs:
         for sh in shapes:
             tt = time.time()
-            for _ in range(3): graphs[sh].replay()
-            torch.cuda.synchronize(); print("graph", sh, "batch", nb[sh[0]], round((time.time() - tt) / 3 * 1000, 1), "ms", flush=True)
+            for _ in range(2): graphs[sh].replay()
+            torch.cuda.synchronize(); print("graph", sh, "batch", nb[sh[0]], round((time.time() - tt) / 2 * 1000, 1), "ms", flush=True)
     step, lastsave, hist, el, lr = 0, time.time(), [], 0, 0
     acc, na = torch.zeros((), device=dev), 0
     t0 = time.time(); span = a.seconds - (t0 - t00) - a.eval_seconds

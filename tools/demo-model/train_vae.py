@@ -9,7 +9,7 @@ import need  # noqa: E402
 
 need.imports(__file__)
 
-import argparse, json, math, time
+import argparse, json, math, subprocess, time
 import torch
 import torch.nn.functional as F
 import models
@@ -67,7 +67,9 @@ if __name__ == "__main__":
     ap.add_argument("--mix", default="", help="kinds of clips and their odds as in scenes.py; default: scenes.VAE_MIX; empty: drawn faces only")
     ap.add_argument("--backgrounds", default="", help="file of backgrounds.py"); ap.add_argument("--stills", default="", help="folder of pictures with landmarks (scenes.load_stills)")
     ap.add_argument("--compile", type=int, default=1, help="fuse the renderer of heads on a GPU"); ap.add_argument("--clip", type=int, default=33, help="frames of the shorter clips of the pool")
-    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--seed", type=int, default=0); ap.add_argument("--lengths", default="65:1,33:2,17:4,5:12,1:48", help="frames and number of the cuts of a batch")
+    ap.add_argument("--measure", type=int, default=1, help="0: no measurement at the end")
+    ap.add_argument("--renderers", type=int, default=0, help="processes that render the pool; each keeps only a part of the GPU busy"); ap.add_argument("--pool-file", default="", help="for these processes")
     a = ap.parse_args()
     t00 = time.time()
     dev = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,8 +95,34 @@ if __name__ == "__main__":
             fr, w = batch(n, T, seed + left * 2 + a.seed * 1000003, speech, dev, g, a.size, mixed)
             out.append(fr); wm.append(w.half()); left -= n
         return torch.cat(out), torch.cat(wm)
-    pool, boxes = make_pool(a.pool, a.clip, 40, 100, .65)
-    pool_l, boxes_l = make_pool(max(2, a.pool // 5), 73 if dev == "cuda" else a.clip, 16, 100000, .35)
+    def make_pools():
+        return [*make_pool(a.pool, a.clip, 40, 100, .65), *make_pool(max(2, a.pool // 5), 73 if dev == "cuda" else a.clip, 16, 100000, .35)]
+    if a.pool_file:
+        while not os.path.exists(a.out + "/render"): time.sleep(.1)
+        torch.save([v.cpu() for v in make_pools()], a.pool_file + ".part")
+        os.rename(a.pool_file + ".part", a.pool_file)
+        sys.exit(0)
+    if a.renderers:                                     # the pool's place; fill() puts the clips there
+        files = [f"{a.out}/pool-{k}.pt" for k in range(a.renderers)]
+        own = [v for v in sys.argv[1:] if not v.startswith("--renderers=")]
+        work = [subprocess.Popen([sys.executable, "-u", os.path.abspath(__file__), *own, "--pool-file", f, "--seed", str(a.seed + 101 * (k + 1)), "--renderers", "0"]) for k, f in enumerate(files)]
+        long = 73 if dev == "cuda" else a.clip
+        place = lambda n, T: (torch.randint(0, 256, (n, T, 3, a.size, a.size), dtype=torch.uint8, device=dev), torch.ones(n, 1, a.size, a.size, dtype=torch.half, device=dev))
+        pool, boxes, pool_l, boxes_l = *place(a.pool, a.clip), *place(max(2, a.pool // 5), long)
+    else:
+        pool, boxes, pool_l, boxes_l = make_pools()
+
+    def fill():
+        """Waits for the renderers; repeats their clips if they are fewer than the pool's."""
+        open(a.out + "/render", "w").close()
+        done = [p.wait() for p in work]
+        got = [torch.load(f) for f, s in zip(files, done) if s == 0]
+        if not got:
+            raise SystemExit("error: no renderer ended well; found their messages above")
+        for i, v in enumerate((pool, boxes, pool_l, boxes_l)):
+            part = torch.cat([g[i] for g in got]).to(dev)
+            print("rendered", tuple(part.shape), flush=True)
+            for s in range(0, len(v), len(part)): v[s:s + len(part)] = part[:len(v) - s]
     if dev == "cuda": torch.cuda.synchronize()
     print("pool", tuple(pool.shape), tuple(pool_l.shape), "at", round(time.time() - t00, 1), "s", flush=True)
     trained = [k for k, _ in vae.named_parameters() if not a.decoder_only or k.startswith(("decoder.", "post_quant_conv."))]
@@ -105,6 +133,7 @@ if __name__ == "__main__":
     stat = torch.zeros(4, device=dev)
     if dev == "cuda":
         opt = torch.optim.AdamW(vp, lr=lr_t, betas=(.9, .99), weight_decay=1e-4, fused=True, capturable=True)
+    guard = Guard(opt, vp, .5)
 
     def one(T, n):
         P, Bx = (pool_l, boxes_l) if T > a.clip else (pool, boxes)
@@ -114,13 +143,11 @@ if __name__ == "__main__":
         with torch.autocast(dev, torch.bfloat16, enabled=dev == "cuda", cache_enabled=False):
             l, l1, mse, kl = loss_fn(vae, x, a.kl, w, a.decoder_only)
         l.backward()
-        torch.nn.utils.clip_grad_norm_(vp, .5); opt.step()
-        for p in vp:
-            if p.grad is not None: p.grad.zero_()
+        guard.step()
         stat.copy_(torch.stack([l.detach(), l1.detach(), mse.detach(), kl.detach()]).float())
 
-    shapes = [(65, 1), (33, 2), (17, 4), (5, 12), (1, 48)] if dev == "cuda" else [(9, 1), (1, 1)]    # single pictures teach detail, long cuts the norms of a whole tile
-    odds = torch.tensor([.22, .22, .26, .15, .15] if dev == "cuda" else [.5, .5])
+    shapes = [tuple(int(v) for v in p.split(":")) for p in a.lengths.split(",")] if dev == "cuda" else [(9, 1), (1, 1)]    # single pictures teach detail, long cuts the norms of a whole tile
+    odds = torch.tensor([1.5 if T > 16 else 1. for T, _ in shapes])
     graphs = {}
     if dev == "cuda":
         best = {}
@@ -144,13 +171,16 @@ if __name__ == "__main__":
                 ms = (time.time() - tt) / 4 * 1000
                 print("fold", fold, "graph", sh, round(ms, 1), "ms at", round(time.time() - t00, 1), "s", flush=True)
                 if sh not in best or ms < best[sh]: best[sh] = ms; graphs[sh] = gs[sh]
-        for fold in ((True, False) if a.fold else (False,)):
+        for fold in ((False, True) if a.fold else (False,)):
             try: capture(fold)
             except Exception as e:
                 print("fold", fold, "failed", repr(e)[:300], flush=True)
         models.FOLD = False
+    if a.renderers:
+        fill()
+        print("training starts at", round(time.time() - t00, 1), "s", flush=True)
     t0, step, hist, saved = time.time(), 0, [], time.time()
-    span = a.seconds - (t0 - t00) - 22
+    span = a.seconds - (t0 - t00) - (12 if a.measure else 1)
     while step < a.steps:
         if step % 10 == 0:
             if dev == "cuda": torch.cuda.synchronize()
@@ -175,11 +205,16 @@ if __name__ == "__main__":
         if time.time() - saved > 100:
             save_safetensors(a.out + "/vae.safetensors", {k: v.half() for k, v in ema.state_dict().items()}); saved = time.time()
     ema.eval()
+    save_safetensors(a.out + "/vae.safetensors", {k: v.half() for k, v in ema.state_dict().items()})
+    print("trained", step, "steps", round(time.time() - t00, 1), "s", flush=True)
+    if not a.measure:
+        json.dump(dict(scaling_factor=cfg["vae"]["scaling_factor"], steps=step, hist=hist, seconds=time.time() - t00), open(a.out + "/vae_log.json", "w"))
+        sys.exit(0)
     # held-out faces: PSNR at several lengths, scale of the latents
     st, res = Speech(a.data, "test", dev), {}
     sq = s1 = cnt = 0
     with torch.no_grad():
-        for T in ([1, 17, 33, 65, 129] if dev == "cuda" else [9]):
+        for T in ([1, 17, 65] if dev == "cuda" else [9]):
             fr, _ = batch(4, T, 900001, st, dev, torch.Generator().manual_seed(9), a.size, None)
             x = x4(fr)
             with ac(): m, lv = ema.encode(x)
@@ -196,7 +231,7 @@ if __name__ == "__main__":
         for kind in ("cartoon", "photo", "painted", "flat", "line", "warp", "texture") if dev == "cuda" else ("photo", "texture"):
             held = scenes.Scenes(kind, a.backgrounds, "", dev, a.size, "test", limit=200)
             mse = []
-            for k in range(4 if dev == "cuda" else 1):
+            for k in range(1):
                 fr, _ = batch(4 if dev == "cuda" else 1, 33 if dev == "cuda" else 5, 900001 + k, st, dev, torch.Generator().manual_seed(9 + k), a.size, held)
                 with torch.no_grad(), ac():
                     m, _ = ema.encode(x4(fr)); y = ema.decode(m).float().clamp(-1, 1)
@@ -206,8 +241,7 @@ if __name__ == "__main__":
     std = math.sqrt(sq / cnt - (s1 / cnt) ** 2)
     print("held-out PSNR", {k: round(v, 2) for k, v in res.items()}, "latent mean %.4f std %.4f scaling_factor %.5f" % (s1 / cnt, std, 1 / std))
     print("channel std", [round(v, 2) for v in chan]); print("posterior std", [round(v, 2) for v in psd])
-    save_safetensors(a.out + "/vae.safetensors", {k: v.half() for k, v in ema.state_dict().items()})
-    json.dump(dict(scaling_factor=1 / std, psnr=res, steps=step, hist=hist, seconds=time.time() - t00), open(a.out + "/vae_log.json", "w"))
+    json.dump(dict(scaling_factor=cfg["vae"]["scaling_factor"] if a.decoder_only else 1 / std, psnr=res, steps=step, hist=hist, seconds=time.time() - t00), open(a.out + "/vae_log.json", "w"))
     from PIL import Image
     x, y = [((v[0].transpose(0, 1)[::max(1, v.shape[2] // 12)][:12].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu() for v in last]
     im = torch.cat([torch.cat(list(x), 2), torch.cat(list(y), 2)], 1).permute(1, 2, 0).numpy()
