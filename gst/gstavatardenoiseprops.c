@@ -2,50 +2,16 @@
 /* Properties of avatardenoise: see the header. */
 #include "gst/gstavatardenoiseprops.h"
 
+#include "gst/gstavatardenoiseids.h"
 #include "gst/gstavatarengineclient.h"
 #include "gst/gstavatarenums.h"
 #include "gst/gstavatarloras.h"
 #include "gst/gstavatarsigmas.h"
 
-enum
-{
-  PROP_REFERENCE = GST_AVATAR_PROP_LAST,
-  PROP_PROMPT,
-  PROP_NEGATIVE_PROMPT,
-  PROP_FACE_BOX,
-  PROP_STEPS,
-  PROP_IDLE_STEPS,
-  PROP_GUIDANCE_SCALE,
-  PROP_FLOW_SHIFT,
-  PROP_SEED,
-  PROP_MODE,
-  PROP_WINDOW_LATENTS,
-  PROP_OVERLAP,
-  PROP_CONTINUATION,
-  PROP_MOTION_POSE,
-  PROP_MOTION_EXP,
-  PROP_PRECISION,
-  PROP_WEIGHT_FORMAT,
-  PROP_LORA,
-  PROP_PROMPT_CACHE,
-  PROP_PINNED_MEMORY,
-  PROP_STEP_CACHE,
-  PROP_CACHE_THRESHOLD,
-  PROP_NOISE,
-  PROP_POSTERIOR_NOISE,
-  PROP_UPSTREAM_ROUNDING,
-  PROP_EXACT_ROPE,
-  PROP_LATE_POLICY,
-  PROP_SIGMAS,
-  PROP_GUIDANCE_BORDER,
-  PROP_PRESET_FILE,
-  PROP_LAST,
-};
-
 G_STATIC_ASSERT (PROP_LAST <= 64); /* sets of properties are bit masks */
 
 #define DEFAULT_PINNED_MEMORY "auto"
-#define FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
+#define FLAGS GST_AVATAR_DENOISE_FIXED
 #define PLAYING_FLAGS (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING)
 /* Ends the blurbs of properties that may change while playing. */
 #define NEXT_WINDOW ". If set while playing, it takes effect with the next window"
@@ -120,69 +86,11 @@ install_double (GObjectClass *klass, guint id, const gchar *name, const gchar *n
 }
 
 static void
-install_boolean (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
-    const gchar *blurb)
-{
-  g_object_class_install_property (klass, id,
-      g_param_spec_boolean (name, nick, blurb, FALSE, FLAGS));
-}
-
-static void
 install_uint (GObjectClass *klass, guint id, const gchar *name, const gchar *nick,
     const gchar *blurb, guint max)
 {
   g_object_class_install_property (klass, id,
       g_param_spec_uint (name, nick, blurb, 0, max, 0, FLAGS));
-}
-
-/* Properties for comparisons with HunyuanVideo-Avatar. */
-static void
-install_comparison (GObjectClass *klass)
-{
-  /**
-   * GstAvatarDenoise:noise-location:
-   *
-   * Path of a safetensors or PyTorch file with one tensor, the initial noise: [channels, frames,
-   * height, width] in latents, with an optional leading dimension of 1. It replaces the noise that
-   * #GstAvatarDenoise:seed makes.
-   *
-   * Since: 0.1
-   */
-  install_string (klass, PROP_NOISE, "noise-location", "Noise location",
-      "Path of a tensor file with the initial noise, [channels, frames, height, width] with an "
-      "optional leading dimension of 1; overrides seed; unset = noise from seed");
-  /**
-   * GstAvatarDenoise:posterior-noise:
-   *
-   * Reference latent: "mode" is the mean of the portrait's posterior; "seeded" draws one sample per
-   * latent frame from #GstAvatarDenoise:seed; any other value is the path of a file with noise, as
-   * in #GstAvatarDenoise:noise-location. HunyuanVideo-Avatar draws a sample without a seed.
-   *
-   * Since: 0.1
-   */
-  install_string (klass, PROP_POSTERIOR_NOISE, "posterior-noise", "Posterior noise",
-      "Reference latent: mode = the posterior mean, seeded = one sample per latent frame from seed, "
-      "or the path of a tensor file with noise; unset = mode");
-  /**
-   * GstAvatarDenoise:upstream-rounding:
-   *
-   * Rounds values between the networks to 16 bits, as HunyuanVideo-Avatar does.
-   *
-   * Since: 0.1
-   */
-  install_boolean (klass, PROP_UPSTREAM_ROUNDING, "upstream-rounding", "Upstream rounding",
-      "Round values between the networks to 16 bits, as HunyuanVideo-Avatar does; for comparisons");
-  /**
-   * GstAvatarDenoise:exact-rope:
-   *
-   * Computes the rotary positions of prompts in full precision. By default they are rounded to 16
-   * bits, as they were when the transformer was trained. Models without a text encoder ignore it.
-   *
-   * Since: 0.1
-   */
-  install_boolean (klass, PROP_EXACT_ROPE, "exact-rope", "Exact rotary embedding",
-      "Compute rotary positions of prompts in full precision instead of the 16-bit rounding that the "
-      "transformer was trained with; for models with a text encoder");
 }
 
 static void
@@ -510,7 +418,7 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
   install_windows (klass);
   install_weights (klass);
   install_caches (klass);
-  install_comparison (klass);
+  gst_avatar_denoise_install_fixed (klass);
   gst_avatar_aliases_install (klass, aliases);
 }
 
