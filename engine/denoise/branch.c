@@ -35,6 +35,7 @@ begin_step (gpointer data, AvatarOps *ops, AvatarTensor x, guint i, AvatarWindow
   avatar_op_download (ops, peer->run.host, x);
   if (!avatar_ops_running (ops))
     return;
+  peer->window.skips = ((AvatarDenoiser *) data)->window.skips;
   peer->run.i = i;
   peer->run.position = position;
   peer->run.thread = g_thread_new ("avatar-branch", run_step, peer);
@@ -165,8 +166,7 @@ avatar_denoiser_plan_peer (AvatarDenoiser *self, GError **error)
 void
 avatar_denoiser_reset_cache (AvatarDenoiser *self, guint latents, guint windows)
 {
-  if (self->window.step_cache)
-    avatar_step_cache_reset (self->window.step_cache, latents, windows);
-  if (self->window.peer.begin && self->peer->window.step_cache)
-    avatar_step_cache_reset (self->peer->window.step_cache, latents, windows);
+  avatar_window_reset_caches (&self->window, latents, windows);
+  if (self->window.peer.begin)
+    avatar_window_reset_caches (&self->peer->window, latents, windows);
 }

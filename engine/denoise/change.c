@@ -101,7 +101,8 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
   else if (s->mode != now->mode || s->window_latents != now->window_latents
       || s->overlap != now->overlap || s->continuation != now->continuation)
     what = "mode, window-latents, overlap or continuation";
-  else if (s->step_cache != now->step_cache || s->step_cache_threshold != now->step_cache_threshold)
+  else if (s->step_cache != now->step_cache || s->step_cache_threshold != now->step_cache_threshold
+      || s->step_cache_steps != now->step_cache_steps)
     what = "the step cache";
   else if (s->precision != now->precision || s->weight_format != now->weight_format)
     what = "precision or weight-format";

@@ -139,6 +139,7 @@ step_all (AvatarDenoiser *self, Clip *clip, guint i, GError **error)
 
   memset (clip->sum, 0, all * sizeof (float));
   memset (clip->count, 0, clip->plan.latents * sizeof (guint));
+  avatar_window_begin_step (&self->window, i, clip->z);
   for (guint k = 0; k < clip->plan.windows; k++) {
     gather_audio (&self->stream, clip, shift, k);
     gather_latents (clip, frames, shift, k);

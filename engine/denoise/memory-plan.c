@@ -93,7 +93,7 @@ clear_window (AvatarDenoiser *self)
 {
   avatar_window_clear (self->leader ? &self->leader->window : &self->window);
   if (self->leader) {
-    g_clear_pointer (&self->window.step_cache, avatar_step_cache_free);
+    avatar_window_free_caches (&self->window);
     avatar_window_follow (&self->window, &self->leader->window);
   }
 }

@@ -19,7 +19,7 @@
 struct _AvatarPreset
 {
   gint refs;
-  double steps, flow_shift, guidance_scale, guidance_border, cache_threshold;
+  double steps, flow_shift, guidance_scale, guidance_border, cache_threshold, cache_steps;
   GArray *sigmas, *loras;
   AvatarStepCacheMode step_cache;
   gboolean has_cache;
@@ -204,7 +204,7 @@ static gboolean
 parse_cache (const Parser *parser, JsonNode *node)
 {
   /* in the order of AvatarStepCacheMode */
-  static const char *const names[] = { "none", "upstream", "adaptive" };
+  static const char *const names[] = { "none", "upstream", "adaptive", "easy", "forecast" };
   const char *name = string_of (node);
 
   for (guint i = 0; name && i < G_N_ELEMENTS (names); i++)
@@ -213,7 +213,8 @@ parse_cache (const Parser *parser, JsonNode *node)
       parser->preset->has_cache = TRUE;
       return TRUE;
     }
-  return fail (parser, "\"step-cache\" is not \"none\", \"upstream\" or \"adaptive\"");
+  return fail (parser,
+      "\"step-cache\" is not \"none\", \"upstream\", \"adaptive\", \"easy\" or \"forecast\"");
 }
 
 /* Reads a number from @min to @max to @value. */
@@ -226,13 +227,12 @@ parse_number (const Parser *parser, const char *key, JsonNode *node, double min,
       || fail (parser, "\"%s\" is not a number from %g to %g", key, min, max);
 }
 
+/* Reads a number of steps, at least @min. */
 static gboolean
-parse_steps (const Parser *parser, const char *key, JsonNode *node)
+parse_steps (const Parser *parser, const char *key, JsonNode *node, double min, double *steps)
 {
-  double *steps = &parser->preset->steps;
-
-  return parse_number (parser, key, node, 1, MAX_STEPS, steps)
-      && (*steps == floor (*steps) || fail (parser, "\"steps\" is not a whole number"));
+  return parse_number (parser, key, node, min, MAX_STEPS, steps)
+      && (*steps == floor (*steps) || fail (parser, "\"%s\" is not a whole number", key));
 }
 
 static gboolean
@@ -243,7 +243,7 @@ parse_member (const Parser *parser, const char *key, JsonNode *node)
   if (strcmp (key, "description") == 0)
     return string_of (node) != NULL || fail (parser, "\"description\" is not a text");
   if (strcmp (key, "steps") == 0)
-    return parse_steps (parser, key, node);
+    return parse_steps (parser, key, node, 1, &p->steps);
   if (strcmp (key, "flow-shift") == 0)
     return parse_number (parser, key, node, 1e-3, 100, &p->flow_shift);
   if (strcmp (key, "sigmas") == 0)
@@ -256,11 +256,13 @@ parse_member (const Parser *parser, const char *key, JsonNode *node)
     return parse_cache (parser, node);
   if (strcmp (key, "cache-threshold") == 0)
     return parse_number (parser, key, node, 0, 100, &p->cache_threshold);
+  if (strcmp (key, "cache-steps") == 0)
+    return parse_steps (parser, key, node, 0, &p->cache_steps);
   if (strcmp (key, "loras") == 0)
     return parse_loras (parser, node);
   return fail (parser,
       "unknown key \"%s\"; expected description, steps, flow-shift, sigmas, guidance-scale, "
-      "guidance-border, step-cache, cache-threshold or loras",
+      "guidance-border, step-cache, cache-threshold, cache-steps or loras",
       key);
 }
 
@@ -285,7 +287,7 @@ preset_new (void)
 
   self->refs = 1;
   self->steps = self->flow_shift = self->guidance_scale = UNSET;
-  self->guidance_border = self->cache_threshold = UNSET;
+  self->guidance_border = self->cache_threshold = self->cache_steps = UNSET;
   self->sigmas = g_array_new (FALSE, FALSE, sizeof (double));
   self->loras = g_array_new (FALSE, FALSE, sizeof (AvatarLoraSetting));
   g_array_set_clear_func (self->loras, lora_clear);
@@ -339,6 +341,8 @@ avatar_preset_apply (const AvatarPreset *self, AvatarDenoiseSettings *s)
     s->step_cache = self->step_cache;
   if (!isnan (self->cache_threshold))
     s->step_cache_threshold = self->cache_threshold;
+  if (!isnan (self->cache_steps))
+    s->step_cache_steps = self->cache_steps;
   if (self->loras->len > 0) {
     s->loras = (const AvatarLoraSetting *) self->loras->data;
     s->n_loras = self->loras->len;

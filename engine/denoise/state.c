@@ -245,6 +245,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   set_steps (self);
   self->window.step_cache_mode = s->step_cache;
   self->window.step_cache_threshold = s->step_cache_threshold;
+  self->window.step_cache_steps = s->step_cache_steps;
   self->window.frames = self->stream.shape.frames;
   self->window.channels = self->stream.shape.channels;
   self->window.h8 = self->stream.shape.h8;
@@ -394,7 +395,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   avatar_denoiser_free (self->peer);
   avatar_memory_client_free (self->memory.client);
   if (self->leader)
-    g_clear_pointer (&self->window.step_cache, avatar_step_cache_free);
+    avatar_window_free_caches (&self->window);
   else
     avatar_window_remove_steps (&self->window);
   g_free (self->run.host);

@@ -87,6 +87,19 @@ correct_velocity (const AvatarLatentStream *stream, AvatarOps *ops, const Avatar
   avatar_op_axpby (ops, b->x, 1, b->v, 1);
 }
 
+/* Begins step @i, with the latents @x on the host if it needs them. */
+static void
+begin_step (AvatarDenoiser *self, guint i, AvatarTensor x)
+{
+  g_autofree float *host = NULL;
+
+  if (avatar_window_needs_latents (&self->window)) {
+    host = g_new0 (float, avatar_latent_shape_n (&self->stream.shape));
+    avatar_op_download (self->memory.ops, host, x);
+  }
+  avatar_window_begin_step (&self->window, i, host);
+}
+
 /* Runs all steps of a window, unless it is abandoned; the latents stay on the device meanwhile. @z:
  * (out): latents, [C, frames, h8, w8]; @audio: features, [4 frames - 3, n_features] */
 static gboolean
@@ -110,6 +123,7 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
     if (!avatar_step_begin_turn (self, error))
       return FALSE;
     set_overlap (stream, ops, b.x, overlap, avatar_window_sigma (&self->window, i));
+    begin_step (self, i, b.x);
     self->stats.forwards
         += avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &b);
     ok = avatar_step_check (self->model, ops, &b, i, steps, stream->n_windows, error);

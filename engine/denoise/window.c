@@ -7,6 +7,12 @@
 
 #include <string.h>
 
+/* Steps in 100 that the easy cache runs in full at the start; of 50 steps as many as EasyCache. */
+#define EASY_FIRST_PERCENT 10
+/* Steps in 100 that step-cache=forecast runs in full by default, and their smallest number. */
+#define FORECAST_PERCENT 30
+#define FORECAST_MIN 8
+
 static gboolean
 is_guided (const AvatarWindow *self)
 {
@@ -64,6 +70,8 @@ avatar_window_follow (AvatarWindow *self, const AvatarWindow *leader)
   self->reference_tokens = own.reference_tokens;
   memcpy (self->audio_kv, own.audio_kv, sizeof own.audio_kv);
   self->step_cache = own.step_cache;
+  self->velocity_cache = own.velocity_cache;
+  self->easy_cache = own.easy_cache;
   self->velocity_without_audio = self->shared_prefix = AVATAR_NO_TENSOR;
 }
 
@@ -247,26 +255,79 @@ collect_full (AvatarWindow *self, const AvatarOps *ops, guint start, guint end)
   return used;
 }
 
+/* Returns TRUE if cached steps use tokens, and run the last block. */
+static gboolean
+caches_tokens (const AvatarWindow *self)
+{
+  return self->step_cache_mode == AVATAR_STEP_CACHE_UPSTREAM
+      || self->step_cache_mode == AVATAR_STEP_CACHE_ADAPTIVE;
+}
+
+/* Returns TRUE if cached steps use velocities, and run no block. */
+static gboolean
+caches_velocities (const AvatarWindow *self)
+{
+  return self->step_cache_mode == AVATAR_STEP_CACHE_EASY
+      || self->step_cache_mode == AVATAR_STEP_CACHE_FORECAST;
+}
+
+/* Returns TRUE if step @i has another text or other weights than the step before. What was stored
+ * before it does not apply to it. */
+static gboolean
+is_border (const AvatarWindow *self, guint i)
+{
+  return i > 0
+      && (needs_negative (self, i) != needs_negative (self, i - 1)
+          || !have_same_loras (self, i - 1, i));
+}
+
+/* Returns the first step of those with the text and the weights of step @i. */
+static guint
+phase_start (const AvatarWindow *self, guint i)
+{
+  while (i > 0 && !is_border (self, i))
+    i--;
+  return i;
+}
+
+/* Chooses the full steps of a forecast. */
+static void
+choose_forecast (AvatarWindow *self)
+{
+  guint n = self->step_cache_steps;
+  g_autofree double *sigmas = g_new (double, self->steps + 1);
+  g_autofree gboolean *is_first = g_new (gboolean, self->steps);
+
+  if (n == 0)
+    n = MAX (FORECAST_MIN, (self->steps * FORECAST_PERCENT + 99) / 100);
+  for (guint i = 0; i <= self->steps; i++)
+    sigmas[i] = avatar_window_sigma (self, i);
+  for (guint i = 0; i < self->steps; i++)
+    is_first[i] = is_border (self, i);
+  avatar_forecast_schedule (self->is_full, sigmas, is_first, self->steps, n);
+}
+
 /* Chooses the full steps. A dry run has no modulations, from which the adaptive cache chooses, and
- * counts all steps as full. */
+ * counts all steps as full; so does the easy cache, which chooses while it runs. */
 static void
 choose_full_steps (AvatarWindow *self, const AvatarOps *ops)
 {
   const AvatarTransformerConfig *c = self->transformer->config;
   g_autofree const float **modulations = g_new (const float *, self->steps);
+  AvatarStepCacheMode mode = self->step_cache_mode;
 
+  if (mode == AVATAR_STEP_CACHE_FORECAST) {
+    choose_forecast (self);
+    return;
+  }
+  if (mode == AVATAR_STEP_CACHE_EASY || (mode == AVATAR_STEP_CACHE_ADAPTIVE && ops->dry_run))
+    mode = AVATAR_STEP_CACHE_NONE;
   for (guint i = 0; i < self->steps; i++)
     modulations[i] = conditioning_at (self, i, 0)->modulation;
-  avatar_step_cache_schedule (self->is_full, self->steps,
-      ops->dry_run && self->step_cache_mode == AVATAR_STEP_CACHE_ADAPTIVE ? AVATAR_STEP_CACHE_NONE
-                                                                          : self->step_cache_mode,
-      self->step_cache_threshold, modulations,
-      avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
-  /* tokens of a step with another text or other weights do not apply */
+  avatar_step_cache_schedule (self->is_full, self->steps, mode, self->step_cache_threshold,
+      modulations, avatar_modulation_double (c, 1, AVATAR_STREAM_IMAGE));
   for (guint i = 1; i < self->steps; i++)
-    if (needs_negative (self, i) != needs_negative (self, i - 1)
-        || !have_same_loras (self, i - 1, i))
-      self->is_full[i] = TRUE;
+    self->is_full[i] |= is_border (self, i);
 }
 
 /* Computes the step conditioning of @schedule, and uses it. */
@@ -308,6 +369,69 @@ avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error)
 }
 
 void
+avatar_window_free_caches (AvatarWindow *self)
+{
+  g_clear_pointer (&self->step_cache, avatar_step_cache_free);
+  g_clear_pointer (&self->velocity_cache, avatar_velocity_cache_free);
+  g_clear_pointer (&self->easy_cache, avatar_easy_cache_free);
+}
+
+/* Makes the caches of the steps. @s: tokens of a frame; @text: largest number of text tokens */
+static void
+make_caches (AvatarWindow *self, AvatarOps *ops, gint64 s, gint64 text)
+{
+  const AvatarVelocityShape shape = {
+    .branches = n_branches (self),
+    .history
+    = self->step_cache_mode == AVATAR_STEP_CACHE_EASY ? 1 : avatar_forecast_default.history,
+    .channels = self->channels,
+    .frames = self->frames,
+    .plane = self->h8 * self->w8,
+  };
+
+  avatar_window_free_caches (self);
+  self->skips = FALSE;
+  if (caches_tokens (self))
+    self->step_cache = avatar_step_cache_new (ops, self->storage, shape.branches, s, self->frames,
+        text, self->transformer->config->hidden);
+  if (caches_velocities (self))
+    self->velocity_cache = avatar_velocity_cache_new (ops, self->storage, &shape);
+  if (self->step_cache_mode == AVATAR_STEP_CACHE_EASY && computes (self, 0))
+    self->easy_cache = avatar_easy_cache_new (shape.channels, shape.plane);
+}
+
+void
+avatar_window_reset_caches (AvatarWindow *self, guint latents, guint windows)
+{
+  self->skips = FALSE;
+  if (self->step_cache)
+    avatar_step_cache_reset (self->step_cache, latents, windows);
+  if (self->velocity_cache)
+    avatar_velocity_cache_reset (self->velocity_cache, latents);
+  if (self->easy_cache)
+    avatar_easy_cache_reset (self->easy_cache, latents);
+}
+
+gboolean
+avatar_window_needs_latents (const AvatarWindow *self)
+{
+  return self->easy_cache != NULL;
+}
+
+void
+avatar_window_begin_step (AvatarWindow *self, guint i, const float *x)
+{
+  guint first = (self->steps * EASY_FIRST_PERCENT + 99) / 100;
+
+  if (!self->easy_cache)
+    return;
+  if (is_border (self, i))
+    avatar_easy_cache_drop (self->easy_cache);
+  self->skips = avatar_easy_cache_begin (self->easy_cache, x, self->step_cache_threshold,
+      i >= first && i + 1 < self->steps);
+}
+
+void
 avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
 {
   const AvatarConditions *cond = self->conditions;
@@ -318,10 +442,7 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
       MAX (cond->n_reference, 1), cond->face, self->frames, self->h8, self->w8,
       &self->reference_tokens);
   s = self->reference_tokens.h * self->reference_tokens.w;
-  g_clear_pointer (&self->step_cache, avatar_step_cache_free);
-  if (self->step_cache_mode != AVATAR_STEP_CACHE_NONE)
-    self->step_cache = avatar_step_cache_new (ops, self->storage, n_branches (self), s,
-        self->frames, text, c->hidden);
+  make_caches (self, ops, s, text);
   self->shared_prefix = AVATAR_NO_TENSOR;
   if (is_guided (self)) {
     gint64 n = 4 * self->frames - 3;
@@ -360,13 +481,19 @@ typedef struct
   gboolean prefix_valid;
 } Branch;
 
+/* Returns the index of the branch in the caches. */
+static guint
+cache_index (const Branch *b)
+{
+  return n_branches (b->window) > 1 ? b->branch : 0;
+}
+
 static void
 store_tokens (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_step_cache_store (b->window->step_cache, ops, tokens,
-      n_branches (b->window) > 1 ? b->branch : 0, b->position);
+  avatar_step_cache_store (b->window->step_cache, ops, tokens, cache_index (b), b->position);
 }
 
 static void
@@ -374,14 +501,33 @@ load_tokens (AvatarOps *ops, AvatarTensor tokens, gpointer data)
 {
   Branch *b = data;
 
-  avatar_step_cache_load (b->window->step_cache, ops, tokens,
-      n_branches (b->window) > 1 ? b->branch : 0, b->position);
+  avatar_step_cache_load (b->window->step_cache, ops, tokens, cache_index (b), b->position);
 }
 
-/* Returns TRUE if the next step is cached and loads the tokens of this one. */
+/* Returns TRUE if step @i runs all blocks. */
+static gboolean
+runs_forward (const AvatarWindow *self, guint i)
+{
+  return self->is_full[i] && !self->skips;
+}
+
+/* Returns TRUE if a later step may use the velocities of step @i. */
+static gboolean
+is_kept (const AvatarWindow *self, guint i)
+{
+  gboolean later = FALSE;
+
+  for (guint k = i + 1; k < self->steps && !later && !is_border (self, k); k++)
+    later = self->step_cache_mode == AVATAR_STEP_CACHE_EASY || !self->is_full[k];
+  return self->is_full[i] && later;
+}
+
+/* Returns TRUE if step @i stores its tokens for the next one, or its velocities. */
 static gboolean
 is_stored (const AvatarWindow *self, guint i)
 {
+  if (caches_velocities (self))
+    return is_kept (self, i);
   return self->is_full[i] && i + 1 < self->steps && !self->is_full[i + 1];
 }
 
@@ -417,6 +563,70 @@ avatar_window_is_guided (const AvatarWindow *self, guint i, double *scale)
   return is_guided (self);
 }
 
+/* Stores what cached steps need of the @velocity of a branch at the latents @x. */
+static void
+keep_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
+    const Branch *b)
+{
+  gsize mark = avatar_ops_mark (ops);
+  AvatarTensor kept = velocity;
+
+  if (self->step_cache_mode == AVATAR_STEP_CACHE_EASY) { /* takes v - x for constant */
+    kept = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels, self->frames, self->h8,
+        self->w8);
+    avatar_op_axpby (ops, kept, 1, velocity, 0);
+    avatar_op_axpby (ops, kept, -1, x, 1);
+  }
+  avatar_velocity_cache_begin (self->velocity_cache, i, phase_start (self, i));
+  avatar_velocity_cache_store (self->velocity_cache, ops, kept, cache_index (b), b->position.start);
+  avatar_ops_release (ops, mark);
+  if (self->easy_cache && b->branch == 0 && avatar_ops_running (ops)) {
+    g_autofree float *v = g_new (float, avatar_tensor_n (velocity));
+
+    avatar_op_download (ops, v, velocity);
+    avatar_easy_cache_store (self->easy_cache, v, self->frames, b->position.start);
+  }
+}
+
+/* Computes the velocity of @branch from those of full steps. */
+static void
+recall_velocity (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
+    const Branch *b)
+{
+  guint steps[AVATAR_FORECAST_MAX_HISTORY],
+      n = avatar_velocity_cache_steps (self->velocity_cache, steps);
+  double times[AVATAR_FORECAST_MAX_HISTORY], weights[AVATAR_FORECAST_MAX_HISTORY] = { 1 };
+
+  for (guint k = 0; k < n; k++)
+    times[k] = avatar_forecast_time (steps[k], self->steps);
+  if (self->step_cache_mode == AVATAR_STEP_CACHE_FORECAST && n > 0)
+    avatar_forecast_weights (weights, times, n, avatar_forecast_time (i, self->steps),
+        &avatar_forecast_default);
+  avatar_velocity_cache_combine (self->velocity_cache, ops, velocity, cache_index (b),
+      b->position.start, weights);
+  if (self->step_cache_mode == AVATAR_STEP_CACHE_EASY)
+    avatar_op_axpby (ops, velocity, 1, x, 1);
+}
+
+/* Computes @velocity of a branch in step @i by a forward or from the cache. */
+static void
+compute_branch (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
+    Branch *b)
+{
+  if (!self->velocity_cache) {
+    forward (self, ops, velocity, x, i, b);
+    return;
+  }
+  /* a dry run of the easy cache does the work of both kinds of step */
+  if (!runs_forward (self, i) || (ops->dry_run && self->step_cache_mode == AVATAR_STEP_CACHE_EASY))
+    recall_velocity (self, ops, velocity, x, i, b);
+  if (!runs_forward (self, i))
+    return;
+  forward (self, ops, velocity, x, i, b);
+  if (is_stored (self, i))
+    keep_velocity (self, ops, velocity, x, i, b);
+}
+
 /* Computes the branches that are computed here, and waits for the other one. Returns the number of
  * forwards. */
 static guint
@@ -428,13 +638,13 @@ run_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarT
   if (self->peer.begin)
     self->peer.begin (self->peer.data, ops, x, i, with->position);
   if (computes (self, 1))
-    forward (self, ops, computes (self, 0) ? self->velocity_without_audio : velocity, x, i,
+    compute_branch (self, ops, computes (self, 0) ? self->velocity_without_audio : velocity, x, i,
         without);
   if (computes (self, 0))
-    forward (self, ops, velocity, x, i, with);
+    compute_branch (self, ops, velocity, x, i, with);
   if (self->peer.begin)
     self->peer.end (self->peer.data, ops, self->velocity_without_audio);
-  return self->is_full[i] ? n : 0;
+  return runs_forward (self, i) ? n : 0;
 }
 
 guint
@@ -447,8 +657,8 @@ avatar_window_branches (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocit
 
   use_loras (self, ops, i);
   if (!is_guided (self)) {
-    forward (self, ops, velocity, x, i, &with);
-    return self->is_full[i] ? 1 : 0;
+    compute_branch (self, ops, velocity, x, i, &with);
+    return runs_forward (self, i) ? 1 : 0;
   }
   g = guidance_at (self, i);
   /* upstream's mask has the dtype of the tokens; its values are powers of two */
@@ -513,6 +723,10 @@ avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, guint lat
   bytes = schedules_bytes (*self, row);
   if (self->step_cache && self->storage == AVATAR_TOKEN_STORAGE_HOST)
     bytes += n_branches (self) * (latents * s + windows * (s + text)) * row;
+  if (self->velocity_cache)
+    bytes += avatar_velocity_cache_host_bytes (self->velocity_cache, latents);
+  if (self->easy_cache)
+    bytes += avatar_easy_cache_host_bytes (self->easy_cache, latents);
   return bytes;
 }
 
@@ -534,7 +748,7 @@ avatar_window_clear (AvatarWindow *self)
     clear_schedule (schedule_at (self, i));
   self->step_conditioning = NULL;
   self->is_full = NULL;
-  g_clear_pointer (&self->step_cache, avatar_step_cache_free);
+  avatar_window_free_caches (self);
 }
 
 void

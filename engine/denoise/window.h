@@ -3,8 +3,10 @@
  * queue operations on the device; errors are kept in @ops. Not thread-safe. */
 #pragma once
 
+#include "engine/denoise/easy-cache.h"
 #include "engine/denoise/step-cache.h"
 #include "engine/denoise/transformer.h"
+#include "engine/denoise/velocity-cache.h"
 #include "engine/model/lora-list.h"
 
 #include <avatar/denoise.h>
@@ -69,7 +71,7 @@ typedef struct
  * @sigmas: (nullable): [n_sigmas] sigmas to use instead of those of @flow_shift; not owned
  * @loras: LoRAs of the transformer, of which some depend on the step; not owned
  * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
- * @step_cache_mode, @step_cache_threshold: choice of the full steps
+ * @step_cache_mode, @step_cache_threshold, @step_cache_steps: choice of the full steps
  * @branches: branches that are computed here, if there is guidance
  * @peer: computes the other branch with AVATAR_BRANCHES_WITH_AUDIO; unset in a dry run
  * @share_prefix: computes the shared prefix of both branches of guidance once
@@ -79,7 +81,10 @@ typedef struct
  * @schedules: (element-type AvatarSchedule): all schedules, which own that in use
  * @reference_tokens: reference of all windows, in the arena
  * @audio_kv: branches with and without audio, in the arena; the latter with guidance only
- * @step_cache: (nullable): tokens of the last full step; %NULL: no step is cached
+ * @step_cache: (nullable): tokens of the last full step; %NULL: no step loads them
+ * @velocity_cache: (nullable): velocities of the last full steps; %NULL: no step uses them
+ * @easy_cache: (nullable): decides which steps use them; %NULL: the schedule does
+ * @skips: the easy cache skips the running step
  * @velocity_without_audio: velocity of the branch without audio, in the arena
  * @shared_prefix: tokens that both branches share, in the arena
  */
@@ -95,6 +100,7 @@ typedef struct
   guint steps;
   AvatarStepCacheMode step_cache_mode;
   double step_cache_threshold;
+  guint step_cache_steps;
   AvatarWindowBranches branches;
   AvatarBranchPeer peer;
   gboolean share_prefix;
@@ -107,6 +113,9 @@ typedef struct
   AvatarReferenceTokens reference_tokens;
   AvatarAudioKV audio_kv[2];
   AvatarStepCache *step_cache;
+  AvatarVelocityCache *velocity_cache;
+  AvatarEasyCache *easy_cache;
+  gboolean skips;
   AvatarTensor velocity_without_audio, shared_prefix;
 } AvatarWindow;
 
@@ -129,6 +138,15 @@ void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);
 /* Computes the keys and values of the audio in the arena. @audio: features on the host,
  * [4 frames - 3, n_features], not read in a dry run */
 void avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio);
+/* Drops the caches of the steps, before the first step of a clip of @latents latent frames in
+ * @windows windows. */
+void avatar_window_reset_caches (AvatarWindow *self, guint latents, guint windows);
+/* Returns TRUE if avatar_window_begin_step() needs the latents. */
+gboolean avatar_window_needs_latents (const AvatarWindow *self);
+/* Begins step @i of all windows of the clip, and decides whether it is cached. @x: latents of the
+ * clip on the host, [C latents h8 w8] in the same order in each step; not read unless they are
+ * needed. With a peer, the leader's decision holds for both. */
+void avatar_window_begin_step (AvatarWindow *self, guint i, const float *x);
 /* Computes the velocity of step @i, with guidance. @velocity: (out): [C, T, h8, w8] float32; @x:
  * latents of the same shape; @position: position of the window in the clip. Returns the number of
  * full forwards. */
@@ -153,5 +171,7 @@ guint64 avatar_window_host_bytes (const AvatarWindow *self, AvatarDType dtype, g
     guint windows);
 /* Frees the memory on the host. Tensors in the arena are not touched. */
 void avatar_window_clear (AvatarWindow *self);
+/* Frees the caches of the steps only. */
+void avatar_window_free_caches (AvatarWindow *self);
 
 G_END_DECLS

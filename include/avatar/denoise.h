@@ -72,9 +72,14 @@ typedef enum
  *   (pipeline_hunyuan_video_audio.py of HunyuanVideo-Avatar), scaled to the number of steps
  * @AVATAR_STEP_CACHE_ADAPTIVE: the first steps, the last one, and those by which the modulation has
  *   changed by more than the threshold since the last whole run
+ * @AVATAR_STEP_CACHE_EASY: the first steps, the last one, and those before which the velocity has
+ *   changed by more than the threshold since the last whole run, as its rate of change in the last
+ *   whole runs predicts (EasyCache)
+ * @AVATAR_STEP_CACHE_FORECAST: a fixed number of steps, more of them where a step matters more. The
+ *   velocities of the others are forecast from those of the last whole runs (Spectrum)
  *
- * Choice of the steps that run the whole transformer. The others run its last block only, on the
- * cached output of the block before it.
+ * Choice of the steps that run the whole transformer. With the first modes the others run its last
+ * block only, on the cached output of the block before it; with the last two they run no block.
  *
  * Since: 0.1
  */
@@ -83,6 +88,8 @@ typedef enum
   AVATAR_STEP_CACHE_NONE,
   AVATAR_STEP_CACHE_UPSTREAM,
   AVATAR_STEP_CACHE_ADAPTIVE,
+  AVATAR_STEP_CACHE_EASY,
+  AVATAR_STEP_CACHE_FORECAST,
 } AvatarStepCacheMode;
 
 /**
@@ -252,8 +259,8 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @motion_exp: strength of expression; 30 is normal
  * @face_box: the face on the fitted portrait, in pixels; all zero: the whole picture is animated
  * @step_cache: choice of the steps that run the whole transformer
- * @step_cache_threshold: relative change of the modulation below which %AVATAR_STEP_CACHE_ADAPTIVE
- *   uses the cache
+ * @step_cache_threshold: relative change below which the cache is used: of the modulation with
+ *   %AVATAR_STEP_CACHE_ADAPTIVE, of the velocity with %AVATAR_STEP_CACHE_EASY
  * @precision: precision of matrix products
  * @weight_format: format of the weights on a GPU
  * @pinned_bytes: limit in bytes for page-locked host memory that a GPU copies weights from. Further
@@ -293,6 +300,9 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   with a sigma above it use the negative prompt, the others differ in audio only. 0: upstream's
  *   rule, which is the first 10 steps whatever their number; it equals 0.955 with 50 steps and a
  *   flow_shift of 5
+ * @step_cache_steps: largest number of steps that run the whole transformer with
+ *   %AVATAR_STEP_CACHE_FORECAST, but never less than the first two of each phase of guidance and
+ *   the last one; 0: 30 % of all steps, at least 8
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -336,8 +346,9 @@ struct _AvatarDenoiseSettings
   const double *sigmas;
   guint n_sigmas;
   double guidance_border;
+  guint step_cache_steps;
   /*< private >*/
-  gpointer _reserved[12];
+  gpointer _reserved[11];
 };
 
 /**

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The step cache: which steps are run in full, and that the adaptive one is at its default no
- * worse than upstream's table. What cached steps compute is tested in tests/golden, and that it
- * does not depend on the budget in tests/unit/residency.c. */
+/* The step cache: which steps are run in full, that the adaptive one is at its default no worse
+ * than upstream's table, and so is a forecast with half of its forwards. What cached steps compute
+ * is tested in tests/golden, and that it does not depend on the budget in
+ * tests/unit/residency.c. */
 #include "engine/denoise/step-cache.h"
 
 #include <avatar/avatar.h>
@@ -129,12 +130,16 @@ static void
 test_default (void)
 {
   g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
-  guint n_none, n_upstream, n_adaptive;
+  guint n_none, n_upstream, n_adaptive, n_easy, n_forecast;
   g_autofree float *none = denoise (model, 50, AVATAR_STEP_CACHE_NONE, &n_none);
   g_autofree float *upstream = denoise (model, 50, AVATAR_STEP_CACHE_UPSTREAM, &n_upstream);
   g_autofree float *adaptive = denoise (model, 50, AVATAR_STEP_CACHE_ADAPTIVE, &n_adaptive);
+  g_autofree float *easy = denoise (model, 50, AVATAR_STEP_CACHE_EASY, &n_easy);
+  g_autofree float *forecast = denoise (model, 50, AVATAR_STEP_CACHE_FORECAST, &n_forecast);
   double upstream_error = relative_error (upstream, none);
   double adaptive_error = relative_error (adaptive, none);
+  double easy_error = relative_error (easy, none);
+  double forecast_error = relative_error (forecast, none);
 
   g_test_message (
       "of %u forwards upstream's table runs %u: error %.2g; the adaptive cache %u: %.2g", n_none,
@@ -144,6 +149,13 @@ test_default (void)
   g_assert_cmpuint (n_adaptive, <=, n_upstream);
   g_assert_cmpfloat (adaptive_error, <=, upstream_error);
   g_assert_cmpfloat (adaptive_error, >, 0);
+  g_test_message ("easy runs %u: error %.2g; the forecast %u: %.2g", n_easy, easy_error, n_forecast,
+      forecast_error);
+  g_assert_cmpuint (n_easy, <, n_upstream);
+  g_assert_cmpfloat (easy_error, <, 0.2);
+  g_assert_cmpuint (n_forecast, <=, 30);
+  g_assert_cmpfloat (forecast_error, <=, upstream_error);
+  g_assert_cmpfloat (forecast_error, >, 0);
 }
 
 int

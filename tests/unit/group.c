@@ -117,6 +117,8 @@ test_budgets (void)
   g_assert_false (avatar_device_parse_budgets (group, "300,fast", bytes, NULL));
 }
 
+static AvatarDenoiseStats stats; /* statistics of the last run */
+
 /* Returns all latents of a run on @device with a portrait of @seed, or NULL with @error. */
 static float *
 latents_of (Fixture *f, AvatarDevice *device, guint seed, GError **error)
@@ -131,6 +133,8 @@ latents_of (Fixture *f, AvatarDevice *device, guint seed, GError **error)
     push_all (f, self);
   for (guint i = 0; ok && i < LATENTS; i++)
     ok = avatar_denoiser_pull (self, out + i * f->n, error) == AVATAR_PULL_OK;
+  if (ok)
+    avatar_denoiser_get_stats (self, &stats);
   return ok ? g_steal_pointer (&out) : NULL;
 }
 
@@ -186,13 +190,23 @@ test_clip (Fixture *f, gconstpointer data)
   expect_same (f, TWO, 0);
 }
 
-/* From step 10 on the branches have the same prompt, and steps may be cached. */
+/* From step 10 on the branches have the same prompt, and steps may be cached. Both members cache
+ * the same ones. */
 static void
 test_phases (Fixture *f, gconstpointer data)
 {
+  static const AvatarStepCacheMode caches[]
+      = { AVATAR_STEP_CACHE_UPSTREAM, AVATAR_STEP_CACHE_EASY, AVATAR_STEP_CACHE_FORECAST };
+
   f->settings.guidance_scale = 3;
   f->settings.steps = 14;
-  f->settings.step_cache = AVATAR_STEP_CACHE_UPSTREAM;
+  f->settings.step_cache_threshold = 0.3;
+  for (guint i = 0; i < G_N_ELEMENTS (caches); i++) {
+    f->settings.step_cache = caches[i];
+    expect_same (f, TWO, 0);
+    g_assert_cmpuint (stats.forwards, <, 2 * f->settings.steps);
+  }
+  f->settings.mode = AVATAR_DENOISE_MODE_CLIP;
   expect_same (f, TWO, 0);
 }
 

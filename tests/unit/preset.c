@@ -81,6 +81,26 @@ test_some (void)
   g_assert_cmpmem (&s, sizeof s, &before, sizeof before);
 }
 
+/* All caches by name, and the full steps of a forecast. */
+static void
+test_caches (void)
+{
+  static const char *const names[] = { "none", "upstream", "adaptive", "easy", "forecast" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_autoptr (GError) error = NULL;
+    g_autofree char *text
+        = g_strdup_printf ("{\"step-cache\": \"%s\", \"cache-steps\": %u}", names[i], 10 * i);
+    g_autoptr (AvatarPreset) preset = parse (text, &error);
+    AvatarDenoiseSettings s = { .step_cache_steps = 3 };
+
+    g_assert_no_error (error);
+    avatar_preset_apply (preset, &s);
+    g_assert_cmpint (s.step_cache, ==, AVATAR_STEP_CACHE_NONE + i);
+    g_assert_cmpuint (s.step_cache_steps, ==, 10 * i);
+  }
+}
+
 static void
 test_refused (void)
 {
@@ -95,8 +115,9 @@ test_refused (void)
     { "{\"sigmas\": [1, 0.5], \"steps\": 3}", "they must agree" },
     { "{\"sigmas\": [1], \"flow-shift\": 3}", "exclude each other" },
     { "{\"step-cache\": \"fast\"}", "\"step-cache\"" }, { "{\"step-cache\": 1}", "\"step-cache\"" },
-    { "{\"description\": 1}", "\"description\"" }, { "{\"loras\": {}}", "\"loras\"" },
-    { "{\"loras\": [\"a\"]}", "entry 1 of \"loras\"" },
+    { "{\"cache-steps\": 1.5}", "\"cache-steps\" is not a whole number" },
+    { "{\"cache-steps\": -1}", "\"cache-steps\"" }, { "{\"description\": 1}", "\"description\"" },
+    { "{\"loras\": {}}", "\"loras\"" }, { "{\"loras\": [\"a\"]}", "entry 1 of \"loras\"" },
     { "{\"loras\": [{\"path\": \"\"}]}", "entry 1 of \"loras\"" },
     { "{\"loras\": [{\"path\": \"a\", \"scale\": 1}]}", "entry 1 of \"loras\"" },
     { "{\"loras\": [{\"path\": \"a\", \"strength\": \"1\"}]}", "entry 1 of \"loras\"" },
@@ -148,6 +169,7 @@ main (int argc, char **argv)
   g_test_add_func ("/preset/all", test_all);
   g_test_add_func ("/preset/schedules", test_schedules);
   g_test_add_func ("/preset/some", test_some);
+  g_test_add_func ("/preset/caches", test_caches);
   g_test_add_func ("/preset/refused", test_refused);
   g_test_add_func ("/preset/load", test_load);
   return g_test_run ();

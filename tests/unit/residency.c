@@ -209,7 +209,7 @@ test_guidance_and_cache (Fixture *f, gconstpointer data)
 
   f->settings.guidance_scale = 4;
   f->settings.steps = 20; /* two of guidance's phases, cached steps in both */
-  for (AvatarStepCacheMode cache = AVATAR_STEP_CACHE_NONE; cache <= AVATAR_STEP_CACHE_ADAPTIVE;
+  for (AvatarStepCacheMode cache = AVATAR_STEP_CACHE_NONE; cache <= AVATAR_STEP_CACHE_FORECAST;
        cache++) {
     g_autofree float *cpu = NULL;
     g_autofree float *sim = NULL;
@@ -553,7 +553,7 @@ test_plan (Fixture *f, gconstpointer data)
   }
   f->settings.guidance_scale = 4;
   f->settings.steps = 12;
-  for (AvatarStepCacheMode cache = AVATAR_STEP_CACHE_NONE; cache <= AVATAR_STEP_CACHE_ADAPTIVE;
+  for (AvatarStepCacheMode cache = AVATAR_STEP_CACHE_NONE; cache <= AVATAR_STEP_CACHE_FORECAST;
        cache++) {
     f->settings.step_cache = cache;
     check_plan (f);

@@ -197,6 +197,33 @@ test_border_is_full (Fixture *f, gconstpointer data)
   g_assert_false (self->window.is_full[7]);
 }
 
+/* A forecast uses no step before the border, and needs two after it. */
+static void
+test_forecast_border (Fixture *f, gconstpointer data)
+{
+  g_autoptr (AvatarDevice) device = device_new ("cpu", 0);
+  g_autoptr (AvatarImage) image = portrait (7);
+  AvatarDenoiseSettings s = f->settings;
+  g_autofree float *out = g_new (float, f->n);
+  g_autoptr (AvatarDenoiser) self = NULL;
+  guint kept[AVATAR_FORECAST_MAX_HISTORY], n;
+
+  s.steps = 12;
+  s.guidance_scale = 4;
+  s.step_cache = AVATAR_STEP_CACHE_FORECAST;
+  s.step_cache_steps = 1; /* raised to the smallest number: 0, 1, 6, 7 and 11 */
+  s.guidance_border = (avatar_sigma (5, 12, s.flow_shift) + avatar_sigma (6, 12, s.flow_shift)) / 2;
+  self = start (f, device, &s, image);
+  pull (f, self, 1, out);
+  for (guint i = 0; i < s.steps; i++)
+    g_assert_cmpint (self->window.is_full[i], ==, i % 6 < 2 || i == 11);
+  g_assert_cmpuint (self->stats.forwards, ==, 10);
+  n = avatar_velocity_cache_steps (self->window.velocity_cache, kept);
+  g_assert_cmpuint (n, ==, 2);
+  g_assert_cmpuint (kept[0], ==, 6);
+  g_assert_cmpuint (kept[1], ==, 7);
+}
+
 /* Returns the velocity with audio of step 0 at @x. @n: (out): number of forwards */
 static float *
 velocity_with_audio (Fixture *f, const AvatarDenoiseSettings *s, const float *x, guint *n)
@@ -301,6 +328,7 @@ main (int argc, char **argv)
   g_test_add ("/schedule/change", Fixture, NULL, setup, test_change, teardown);
   g_test_add ("/schedule/border", Fixture, NULL, setup, test_border, teardown);
   g_test_add ("/schedule/border-is-full", Fixture, NULL, setup, test_border_is_full, teardown);
+  g_test_add ("/schedule/forecast-border", Fixture, NULL, setup, test_forecast_border, teardown);
   g_test_add ("/schedule/unguided", Fixture, NULL, setup, test_unguided, teardown);
   g_test_add ("/schedule/refused", Fixture, NULL, setup, test_refused, teardown);
   return g_test_run ();
