@@ -173,25 +173,40 @@ install_caches (GObjectClass *klass)
   /**
    * GstAvatarDenoise:step-cache:
    *
-   * Selects the denoising steps that run only the last block of the transformer, on tokens of an
-   * earlier step. This is faster and changes the picture.
+   * Selects the denoising steps that do not run the whole transformer: with `upstream` and
+   * `adaptive` they run its last block, on tokens of an earlier step; with `easy` and `forecast`
+   * they run nothing, and use what earlier steps computed. This is faster and changes the picture.
    *
    * Since: 0.1
    */
   install_enum (klass, PROP_STEP_CACHE, "step-cache", "Step cache",
       "Selection of cached steps, which run only the last block of the transformer, on tokens of an "
-      "earlier step",
+      "earlier step, or none, with velocities of earlier steps",
       GST_TYPE_AVATAR_STEP_CACHE);
   /**
    * GstAvatarDenoise:cache-threshold:
    *
-   * Relative change of the modulation up to which step-cache=adaptive uses cached steps.
+   * Relative change up to which step-cache=adaptive (of the modulation) and step-cache=easy (of the
+   * velocity) use cached steps.
    *
    * Since: 0.1
    */
   install_double (klass, PROP_CACHE_THRESHOLD, "cache-threshold", "Cache threshold",
-      "Relative change of the modulation up to which step-cache=adaptive uses cached steps; -1 = the default, 0.05",
+      "Relative change up to which step-cache=adaptive (of the modulation) and step-cache=easy (of the "
+      "velocity) use cached steps; -1 = the default, 0.05",
       100.0);
+  /**
+   * GstAvatarDenoise:cache-steps:
+   *
+   * Largest number of steps that run the transformer with step-cache=forecast. The first two steps
+   * of each phase of guidance and the last one always do.
+   *
+   * Since: 0.1
+   */
+  install_uint (klass, PROP_CACHE_STEPS, "cache-steps", "Cache steps",
+      "Number of steps that run the transformer with step-cache=forecast; 0 = 30 % of the steps, at "
+      "least 8",
+      1000);
 }
 
 static void
@@ -552,6 +567,9 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     case PROP_OVERLAP:
       props->overlap = g_value_get_uint (value);
       return TRUE;
+    case PROP_CACHE_STEPS:
+      props->cache_steps = g_value_get_uint (value);
+      return TRUE;
     case PROP_UPSTREAM_ROUNDING:
       props->upstream_rounding = g_value_get_boolean (value);
       return TRUE;
@@ -594,6 +612,9 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
     case PROP_OVERLAP:
       g_value_set_uint (value, props->overlap);
       return TRUE;
+    case PROP_CACHE_STEPS:
+      g_value_set_uint (value, props->cache_steps);
+      return TRUE;
     case PROP_UPSTREAM_ROUNDING:
       g_value_set_boolean (value, props->upstream_rounding);
       return TRUE;
@@ -629,7 +650,8 @@ get_value (const GstAvatarDenoiseProps *props, guint id, GValue *value)
     g_value_init (value, G_TYPE_INT);
   else if (id == PROP_SEED)
     g_value_init (value, G_TYPE_INT64);
-  else if (id == PROP_WINDOW_LATENTS || id == PROP_OVERLAP || id == PROP_IDLE_STEPS)
+  else if (id == PROP_WINDOW_LATENTS || id == PROP_OVERLAP || id == PROP_IDLE_STEPS
+      || id == PROP_CACHE_STEPS)
     g_value_init (value, G_TYPE_UINT);
   else if (id == PROP_UPSTREAM_ROUNDING || id == PROP_EXACT_ROPE)
     g_value_init (value, G_TYPE_BOOLEAN);

@@ -23,7 +23,7 @@ typedef struct
   guint idle_steps;
   gdouble guidance_scale, guidance_border, flow_shift;
   gint64 seed;
-  guint window_latents, overlap;
+  guint window_latents, overlap, cache_steps;
   gdouble motion_pose, motion_exp, cache_threshold;
   gint mode, continuation, precision, weight_format, step_cache, late_policy;
 } GstAvatarDenoiseProps;

@@ -110,6 +110,8 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->step_cache = (AvatarStepCacheMode) props->step_cache;
   if (props->cache_threshold >= 0.0)
     settings->step_cache_threshold = props->cache_threshold;
+  if (props->cache_steps > 0)
+    settings->step_cache_steps = props->cache_steps;
   if (props->lora && props->loras) {
     settings->loras = (const AvatarLoraSetting *) props->loras->data;
     settings->n_loras = props->loras->len;

@@ -116,6 +116,10 @@ gst_avatar_step_cache_get_type (void)
         "upstream" },
     { AVATAR_STEP_CACHE_ADAPTIVE, "Steps are cached until cache-threshold is exceeded",
         "adaptive" },
+    { AVATAR_STEP_CACHE_EASY, "Steps are skipped until cache-threshold is exceeded (EasyCache)",
+        "easy" },
+    { AVATAR_STEP_CACHE_FORECAST, "All but cache-steps are forecast from earlier ones (Spectrum)",
+        "forecast" },
     { 0, NULL, NULL },
   };
 

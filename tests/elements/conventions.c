@@ -19,6 +19,8 @@ static const Alias aliases[] = {
   { "avatardenoise", "noise", "noise-location", "/nowhere/noise.pt", "/nowhere/noise.pt" },
   { "avatardenoise", "text-cache", "prompt-cache-location", "none", "none" },
   { "avatardenoise", "cache", "step-cache", "adaptive", "adaptive" },
+  { "avatardenoise", "cache", "step-cache", "easy", "easy" },
+  { "avatardenoise", "cache", "step-cache", "forecast", "forecast" },
   { "avatardenoise", "parity", "upstream-rounding", "true", "true" },
   { "avatarvaedecode", "parity", "upstream-rounding", "true", "true" },
 };

@@ -358,12 +358,18 @@ GST_START_TEST (test_properties)
       = run_pipeline (LATENTS ("steps=8 step-cache=adaptive cache-threshold=0 " DEVICE), TRUE);
   g_autoptr (Run) cached
       = run_pipeline (LATENTS ("steps=8 step-cache=adaptive cache-threshold=0.5 " DEVICE), TRUE);
+  g_autoptr (Run) all
+      = run_pipeline (LATENTS ("steps=8 step-cache=forecast cache-steps=8 " DEVICE), TRUE);
+  g_autoptr (Run) forecast
+      = run_pipeline (LATENTS ("steps=8 step-cache=forecast cache-steps=5 " DEVICE), TRUE);
   g_autoptr (Run) int8 = run_pipeline (LATENTS ("steps=8 weight-format=int8 " DEVICE), TRUE);
   g_autoptr (Run) fp8 = run_pipeline (LATENTS ("steps=8 weight-format=fp8 " DEVICE), TRUE);
 
   expect_same (pinned, plain);
   expect_same (never, plain);
+  expect_same (all, plain);
   fail_unless (difference (cached, plain) > 0);
+  fail_unless (difference (forecast, plain) > 0);
   fail_unless (difference (int8, plain) > 0 && difference (int8, plain) < 0.02);
   fail_unless (difference (fp8, plain) > 0 && difference (fp8, plain) < 0.1);
 }
