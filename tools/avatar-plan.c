@@ -17,7 +17,7 @@
 #define MOST_BUDGET 16777216
 
 static char *size, *device, *precision, *weight_format, *step_cache;
-static int frames = 129, steps, window_latents;
+static int frames = 129, steps, window_latents, cache_steps;
 static double budget, guidance = -1, pinned = -1, tflops, bus_gbps;
 static gboolean all_cards;
 
@@ -38,8 +38,10 @@ static const GOptionEntry entries[] = {
   { "precision", 0, 0, G_OPTION_ARG_STRING, &precision, "auto (default), fp8", "P" },
   { "weight-format", 0, 0, G_OPTION_ARG_STRING, &weight_format, "stored (default), fp8, int8",
       "F" },
-  { "step-cache", 0, 0, G_OPTION_ARG_STRING, &step_cache, "none (default), upstream, adaptive",
-      "C" },
+  { "step-cache", 0, 0, G_OPTION_ARG_STRING, &step_cache,
+      "none (default), upstream, adaptive, easy, forecast", "C" },
+  { "cache-steps", 0, 0, G_OPTION_ARG_INT, &cache_steps,
+      "Full steps of --step-cache=forecast (default: 30 % of all, at least 8)", "N" },
   { "pinned", 0, 0, G_OPTION_ARG_DOUBLE, &pinned,
       "Maximum page-locked host memory (default: as much as is useful)", "MIB" },
   { "tflops", 0, 0, G_OPTION_ARG_DOUBLE, &tflops,
@@ -112,7 +114,7 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
 {
   static const char *const precisions[] = { "auto", "fp8", NULL };
   static const char *const formats[] = { "stored", "fp8", "int8", NULL };
-  static const char *const caches[] = { "none", "upstream", "adaptive", NULL };
+  static const char *const caches[] = { "none", "upstream", "adaptive", "easy", "forecast", NULL };
   guint p, f, c;
 
   if (!parse_choice ("--precision", precision, precisions, &p, error)
@@ -120,12 +122,14 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
       || !parse_choice ("--step-cache", step_cache, caches, &c, error)
       || (size && !parse_size (size, &s->width, &s->height, error))
       || !check_number ("--steps", steps, 0, 1000, error)
+      || !check_number ("--cache-steps", cache_steps, 0, 1000, error)
       || (guidance != -1 && !check_number ("--guidance", guidance, 0, 100, error))
       || (pinned != -1 && !check_number ("--pinned", pinned, 0, MOST_BUDGET, error)))
     return FALSE;
   s->precision = p;
   s->weight_format = f;
   s->step_cache = c;
+  s->step_cache_steps = cache_steps;
   if (window_latents != 0) {
     s->window_latents = MAX (window_latents, 0);
     s->overlap = CLAMP (window_latents - 1, 1, (int) s->overlap);
