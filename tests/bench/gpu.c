@@ -4,9 +4,10 @@
  *
  *   bench-gpu DEVICE [--dump FILE] ROW...
  *
- * A row: WxH/PRECISION/BUDGET_MIB[/guided], e.g. 512x512/bf16/3072. --dump writes what every
- * block of the first step of the next row puts out, for tests/gpu/forward.py: "name count\n",
- * then float32.
+ * A row: WxH/PRECISION/BUDGET_MIB[/guided[-CACHE]], e.g. 512x512/bf16/3072. /guided: 50 steps with
+ * guidance, whose time is "sum"; CACHE: none, upstream (the default) or forecast. --dump writes
+ * what every block of the first step of the next row puts out, for tests/gpu/forward.py:
+ * "name count\n", then float32.
  *
  * PRECISION: bf16, fp8 (computed in), w8 (int8 weights), w8f (e4m3 weights); BUDGET 0: none. */
 #include "engine/denoise/window.h"
@@ -96,16 +97,24 @@ typedef struct
   char precision[8];
   guint64 budget;
   gboolean guided;
+  AvatarStepCacheMode cache;
 } Row;
 
 static gboolean
 parse_row (const char *text, Row *row)
 {
-  char kind[16] = "";
-  int n = sscanf (text, "%ux%u/%7[^/]/%" G_GUINT64_FORMAT "/%15s", &row->width, &row->height,
+  char kind[17] = "";
+  int n = sscanf (text, "%ux%u/%7[^/]/%" G_GUINT64_FORMAT "/%16s", &row->width, &row->height,
       row->precision, &row->budget, kind);
 
-  row->guided = strcmp (kind, "guided") == 0;
+  row->guided = g_str_has_prefix (kind, "guided");
+  row->cache = AVATAR_STEP_CACHE_NONE;
+  if (strcmp (kind, "guided") == 0 || strcmp (kind, "guided-upstream") == 0)
+    row->cache = AVATAR_STEP_CACHE_UPSTREAM;
+  else if (strcmp (kind, "guided-forecast") == 0)
+    row->cache = AVATAR_STEP_CACHE_FORECAST;
+  else if (n == 5 && strcmp (kind, "guided-none") != 0)
+    return FALSE;
   return n >= 4;
 }
 
@@ -235,7 +244,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .channels = 16,
     .h8 = row->height / 8,
     .w8 = row->width / 8,
-    .step_cache_mode = row->guided ? AVATAR_STEP_CACHE_UPSTREAM : AVATAR_STEP_CACHE_NONE,
+    .step_cache_mode = row->cache,
     .share_prefix = row->guided && row->budget == 0,
     .storage = row->budget ? AVATAR_TOKEN_STORAGE_HOST : AVATAR_TOKEN_STORAGE_DEVICE };
   avatar_window_set_steps (&b.window, &steps, 1);
@@ -266,12 +275,12 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   done = done && avatar_weights_set_schedule (weights, b.ops, forward, error);
   if (done) {
     begin (&b, b.ops, audio);
-    if (b.window.step_cache)
-      avatar_step_cache_reset (b.window.step_cache, FRAMES, 1);
+    avatar_window_reset_caches (&b.window, FRAMES, 1);
     load = timed_step (&b, 0, x, v); /* loads, and builds the libraries' plans */
     if (b.dump)
       dump ("velocity", b.v, &b);
     b.dump = NULL;
+    avatar_window_reset_caches (&b.window, FRAMES, 1);
     for (guint i = 0; i < runs; i++) {
       times[i] = timed_step (&b, row->guided ? i : 1, x, v);
       total += times[i];
@@ -320,7 +329,7 @@ main (int argc, char **argv)
   int failed = 0;
 
   if (argc < 3) {
-    g_printerr ("bench-gpu DEVICE [--dump FILE] WxH/PRECISION/BUDGET_MIB[/guided] ...\n");
+    g_printerr ("bench-gpu DEVICE [--dump FILE] WxH/PRECISION/BUDGET_MIB[/guided[-CACHE]] ...\n");
     return EXIT_FAILURE;
   }
   device = avatar_device_open (argv[1], &error);
@@ -341,7 +350,7 @@ main (int argc, char **argv)
       continue;
     }
     if (!parse_row (argv[i], &row)) {
-      g_printerr ("\"%s\": expected WxH/PRECISION/BUDGET_MIB\n", argv[i]);
+      g_printerr ("\"%s\": expected WxH/PRECISION/BUDGET_MIB[/guided[-CACHE]]\n", argv[i]);
       return EXIT_FAILURE;
     }
     if (!run_row (model, table, device, &row, argv[i], dump_file, &error)) {
