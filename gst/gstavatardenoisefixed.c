@@ -1,6 +1,63 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Properties of avatardenoise for comparisons with HunyuanVideo-Avatar. */
+/* Properties of avatardenoise for attention and for comparisons. */
 #include "gst/gstavatardenoiseids.h"
+#include "gst/gstavatarenums.h"
+
+#include <avatar/avatar.h>
+
+static void
+install_attention (GObjectClass *klass)
+{
+  /**
+   * GstAvatarDenoise:attention:
+   *
+   * Attention between the tokens of a window. Sparse attention is faster for large or long windows
+   * and changes the picture.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_ATTENTION,
+      g_param_spec_enum ("attention", "Attention",
+          "Attention between the tokens of a window; sparse is faster for large windows and changes "
+          "the picture",
+          GST_TYPE_AVATAR_ATTENTION, AVATAR_ATTENTION_DENSE, GST_AVATAR_DENOISE_FIXED));
+  /**
+   * GstAvatarDenoise:attention-tau:
+   *
+   * Number of standard deviations by which the mean score of a block of keys must exceed the
+   * average of all blocks for attention=sparse to compute it exactly.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_ATTENTION_TAU,
+      g_param_spec_double ("attention-tau", "Attention tau",
+          "Standard deviations above the average score from which attention=sparse computes a block "
+          "exactly; larger is faster and less exact; -1 = the default, 1",
+          -1.0, 100.0, -1.0, GST_AVATAR_DENOISE_FIXED));
+  /**
+   * GstAvatarDenoise:attention-dense-steps:
+   *
+   * Share of the denoising steps, from the first, that attention=sparse leaves dense.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_ATTENTION_DENSE_STEPS,
+      g_param_spec_double ("attention-dense-steps", "Attention dense steps",
+          "Share of the denoising steps, from the first, that attention=sparse leaves dense; -1 = the "
+          "default, 0.2",
+          -1.0, 1.0, -1.0, GST_AVATAR_DENOISE_FIXED));
+  /**
+   * GstAvatarDenoise:attention-dense-layers:
+   *
+   * Number of blocks of the transformer, from the first, that attention=sparse leaves dense.
+   *
+   * Since: 0.1
+   */
+  g_object_class_install_property (klass, PROP_ATTENTION_DENSE_LAYERS,
+      g_param_spec_uint ("attention-dense-layers", "Attention dense layers",
+          "Blocks of the transformer, from the first, that attention=sparse leaves dense", 0, 1000,
+          1, GST_AVATAR_DENOISE_FIXED));
+}
 
 static void
 install_comparison (GObjectClass *klass)
@@ -62,5 +119,6 @@ install_comparison (GObjectClass *klass)
 void
 gst_avatar_denoise_install_fixed (GObjectClass *klass)
 {
+  install_attention (klass);
   install_comparison (klass);
 }

@@ -39,6 +39,10 @@ enum
   PROP_GUIDANCE_BORDER,
   PROP_PRESET_FILE,
   PROP_CACHE_STEPS,
+  PROP_ATTENTION,
+  PROP_ATTENTION_TAU,
+  PROP_ATTENTION_DENSE_STEPS,
+  PROP_ATTENTION_DENSE_LAYERS,
   PROP_LAST,
 };
 
@@ -46,7 +50,8 @@ enum
 #define GST_AVATAR_DENOISE_FIXED \
   (G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)
 
-/* Installs the properties for comparisons, which are read when the element starts. */
+/* Installs the properties for attention and for comparisons, which are read when the element
+ * starts. */
 void gst_avatar_denoise_install_fixed (GObjectClass *klass);
 
 G_END_DECLS

@@ -444,6 +444,8 @@ gst_avatar_denoise_props_init (GstAvatarDenoiseProps *props)
   props->seed = -1;
   props->guidance_scale = props->guidance_border = props->flow_shift = -1.0;
   props->motion_pose = props->motion_exp = props->cache_threshold = -1.0;
+  props->attention_tau = props->attention_dense_steps = -1.0;
+  props->attention_dense_layers = 1;
   props->pinned_memory = g_strdup (DEFAULT_PINNED_MEMORY);
 }
 
@@ -494,6 +496,10 @@ double_of (GstAvatarDenoiseProps *props, guint id)
       return &props->motion_exp;
     case PROP_CACHE_THRESHOLD:
       return &props->cache_threshold;
+    case PROP_ATTENTION_TAU:
+      return &props->attention_tau;
+    case PROP_ATTENTION_DENSE_STEPS:
+      return &props->attention_dense_steps;
     default:
       return NULL;
   }
@@ -513,6 +519,8 @@ enum_of (GstAvatarDenoiseProps *props, guint id)
       return &props->weight_format;
     case PROP_STEP_CACHE:
       return &props->step_cache;
+    case PROP_ATTENTION:
+      return &props->attention;
     case PROP_LATE_POLICY:
       return &props->late_policy;
     default:
@@ -558,6 +566,9 @@ gst_avatar_denoise_props_set (GstAvatarDenoiseProps *props, guint id, const GVal
     case PROP_IDLE_STEPS:
       props->idle_steps = g_value_get_uint (value);
       return TRUE;
+    case PROP_ATTENTION_DENSE_LAYERS:
+      props->attention_dense_layers = g_value_get_uint (value);
+      return TRUE;
     case PROP_SEED:
       props->seed = g_value_get_int64 (value);
       return TRUE;
@@ -602,6 +613,9 @@ gst_avatar_denoise_props_get (GstAvatarDenoiseProps *props, guint id, GValue *va
       return TRUE;
     case PROP_IDLE_STEPS:
       g_value_set_uint (value, props->idle_steps);
+      return TRUE;
+    case PROP_ATTENTION_DENSE_LAYERS:
+      g_value_set_uint (value, props->attention_dense_layers);
       return TRUE;
     case PROP_SEED:
       g_value_set_int64 (value, props->seed);
@@ -651,7 +665,7 @@ get_value (const GstAvatarDenoiseProps *props, guint id, GValue *value)
   else if (id == PROP_SEED)
     g_value_init (value, G_TYPE_INT64);
   else if (id == PROP_WINDOW_LATENTS || id == PROP_OVERLAP || id == PROP_IDLE_STEPS
-      || id == PROP_CACHE_STEPS)
+      || id == PROP_CACHE_STEPS || id == PROP_ATTENTION_DENSE_LAYERS)
     g_value_init (value, G_TYPE_UINT);
   else if (id == PROP_UPSTREAM_ROUNDING || id == PROP_EXACT_ROPE)
     g_value_init (value, G_TYPE_BOOLEAN);

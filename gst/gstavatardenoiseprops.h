@@ -24,8 +24,9 @@ typedef struct
   gdouble guidance_scale, guidance_border, flow_shift;
   gint64 seed;
   guint window_latents, overlap, cache_steps;
-  gdouble motion_pose, motion_exp, cache_threshold;
-  gint mode, continuation, precision, weight_format, step_cache, late_policy;
+  gdouble motion_pose, motion_exp, cache_threshold, attention_tau, attention_dense_steps;
+  guint attention_dense_layers;
+  gint mode, continuation, precision, weight_format, step_cache, late_policy, attention;
 } GstAvatarDenoiseProps;
 
 /* Sets of properties are bit masks. */

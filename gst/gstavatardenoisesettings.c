@@ -112,6 +112,12 @@ gst_avatar_denoise_props_apply (const GstAvatarDenoiseProps *props, AvatarModel 
     settings->step_cache_threshold = props->cache_threshold;
   if (props->cache_steps > 0)
     settings->step_cache_steps = props->cache_steps;
+  settings->attention = (AvatarAttentionMode) props->attention;
+  settings->attention_dense_layers = props->attention_dense_layers;
+  if (props->attention_tau >= 0.0)
+    settings->attention_tau = props->attention_tau;
+  if (props->attention_dense_steps >= 0.0)
+    settings->attention_dense_steps = props->attention_dense_steps;
   if (props->lora && props->loras) {
     settings->loras = (const AvatarLoraSetting *) props->loras->data;
     settings->n_loras = props->loras->len;

@@ -107,6 +107,19 @@ gst_avatar_weight_format_get_type (void)
 }
 
 GType
+gst_avatar_attention_get_type (void)
+{
+  static gsize type;
+  static const GEnumValue values[] = {
+    { AVATAR_ATTENTION_DENSE, "Every token attends to every other one", "dense" },
+    { AVATAR_ATTENTION_SPARSE, "Blocks of tokens with low scores count as their mean", "sparse" },
+    { 0, NULL, NULL },
+  };
+
+  return get_type (&type, "GstAvatarAttention", values);
+}
+
+GType
 gst_avatar_step_cache_get_type (void)
 {
   static gsize type;

@@ -54,6 +54,9 @@ GType gst_avatar_continuation_get_type (void);
 GType gst_avatar_precision_get_type (void);
 #define GST_TYPE_AVATAR_WEIGHT_FORMAT (gst_avatar_weight_format_get_type ())
 GType gst_avatar_weight_format_get_type (void);
+#define GST_TYPE_AVATAR_ATTENTION (gst_avatar_attention_get_type ())
+GType gst_avatar_attention_get_type (void);
+
 #define GST_TYPE_AVATAR_STEP_CACHE (gst_avatar_step_cache_get_type ())
 GType gst_avatar_step_cache_get_type (void);
 

@@ -16,9 +16,9 @@
 #define PLAN_PREFIX "plan:"
 #define MOST_BUDGET 16777216
 
-static char *size, *device, *precision, *weight_format, *step_cache;
+static char *size, *device, *precision, *weight_format, *step_cache, *attention;
 static int frames = 129, steps, window_latents, cache_steps;
-static double budget, guidance = -1, pinned = -1, tflops, bus_gbps;
+static double budget, guidance = -1, pinned = -1, tau = -1, tflops, bus_gbps;
 static gboolean all_cards;
 
 static const GOptionEntry entries[] = {
@@ -42,6 +42,9 @@ static const GOptionEntry entries[] = {
       "none (default), upstream, adaptive, easy, forecast", "C" },
   { "cache-steps", 0, 0, G_OPTION_ARG_INT, &cache_steps,
       "Full steps of --step-cache=forecast (default: 30 % of all, at least 8)", "N" },
+  { "attention", 0, 0, G_OPTION_ARG_STRING, &attention, "dense (default), sparse", "A" },
+  { "attention-tau", 0, 0, G_OPTION_ARG_DOUBLE, &tau,
+      "Standard deviations from which sparse attention is exact (default 1)", "T" },
   { "pinned", 0, 0, G_OPTION_ARG_DOUBLE, &pinned,
       "Maximum page-locked host memory (default: as much as is useful)", "MIB" },
   { "tflops", 0, 0, G_OPTION_ARG_DOUBLE, &tflops,
@@ -115,11 +118,14 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
   static const char *const precisions[] = { "auto", "fp8", NULL };
   static const char *const formats[] = { "stored", "fp8", "int8", NULL };
   static const char *const caches[] = { "none", "upstream", "adaptive", "easy", "forecast", NULL };
-  guint p, f, c;
+  static const char *const attentions[] = { "dense", "sparse", NULL };
+  guint p, f, c, a;
 
   if (!parse_choice ("--precision", precision, precisions, &p, error)
       || !parse_choice ("--weight-format", weight_format, formats, &f, error)
       || !parse_choice ("--step-cache", step_cache, caches, &c, error)
+      || !parse_choice ("--attention", attention, attentions, &a, error)
+      || (tau != -1 && !check_number ("--attention-tau", tau, 0, 100, error))
       || (size && !parse_size (size, &s->width, &s->height, error))
       || !check_number ("--steps", steps, 0, 1000, error)
       || !check_number ("--cache-steps", cache_steps, 0, 1000, error)
@@ -130,6 +136,9 @@ fill_settings (AvatarDenoiseSettings *s, GError **error)
   s->weight_format = f;
   s->step_cache = c;
   s->step_cache_steps = cache_steps;
+  s->attention = a;
+  if (tau != -1)
+    s->attention_tau = tau;
   if (window_latents != 0) {
     s->window_latents = MAX (window_latents, 0);
     s->overlap = CLAMP (window_latents - 1, 1, (int) s->overlap);

@@ -104,6 +104,10 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
   else if (s->step_cache != now->step_cache || s->step_cache_threshold != now->step_cache_threshold
       || s->step_cache_steps != now->step_cache_steps)
     what = "the step cache";
+  else if (s->attention != now->attention || s->attention_tau != now->attention_tau
+      || s->attention_dense_steps != now->attention_dense_steps
+      || s->attention_dense_layers != now->attention_dense_layers)
+    what = "attention";
   else if (s->precision != now->precision || s->weight_format != now->weight_format)
     what = "precision or weight-format";
   else if (s->upstream_rounding != now->upstream_rounding || s->exact_rope != now->exact_rope)

@@ -24,6 +24,9 @@ avatar_denoise_settings_init (AvatarDenoiseSettings *s, AvatarModel *model)
     .motion_pose = config->motion_pose,
     .motion_exp = config->motion_exp,
     .step_cache_threshold = 0.05,
+    .attention_dense_layers = 1,
+    .attention_tau = 1,
+    .attention_dense_steps = 0.2,
     .pinned_bytes = G_MAXUINT64,
     .prompt_cache_bytes = AVATAR_PROMPT_CACHE_BYTES,
   };

@@ -30,7 +30,8 @@ check_strengths (const AvatarDenoiseSettings *s, GError **error)
     double value, max;
   } strengths[] = { { "motion-pose", s->motion_pose, 1000 }, { "motion-exp", s->motion_exp, 1000 },
     { "cache-threshold", s->step_cache_threshold, 100 },
-    { "guidance-border", s->guidance_border, 1 } };
+    { "guidance-border", s->guidance_border, 1 }, { "attention-tau", s->attention_tau, 100 },
+    { "attention-dense-steps", s->attention_dense_steps, 1 } };
 
   for (guint i = 0; i < G_N_ELEMENTS (strengths); i++)
     if (!(strengths[i].value >= 0 && strengths[i].value <= strengths[i].max)) {
@@ -138,6 +139,9 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
   else if ((guint) s->continuation > AVATAR_CONTINUATION_CORRECTED)
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "continuation is %u; 0 (held) and 1 (corrected) are possible", (guint) s->continuation);
+  else if ((guint) s->attention > AVATAR_ATTENTION_SPARSE)
+    g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+        "attention is %u; 0 (dense) and 1 (sparse) are possible", (guint) s->attention);
   else if (!(s->flow_shift > 0 && s->flow_shift <= 100))
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "flow-shift is %g; it must be above 0 and at most 100 (this model's default is %g)",
@@ -167,6 +171,24 @@ check_precision (const AvatarDenoiseSettings *s, AvatarDevice *device, GError **
   return FALSE;
 }
 
+static gboolean
+check_attention (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *device,
+    GError **error)
+{
+  const AvatarBackend *backend = avatar_device_get_backend (device);
+  gint64 head = avatar_model_get_config (model)->transformer.head_dim;
+
+  if (s->attention == AVATAR_ATTENTION_DENSE
+      || (backend->supports_sparse_attention
+          && backend->supports_sparse_attention (avatar_device_get_handle (device), head)))
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "attention is sparse, which %s does not support for this model's heads of width %" G_GINT64_FORMAT
+      "; choose dense, or a GPU of compute capability 8.0 or later and a model with heads of width 128",
+      avatar_device_get_name (device), head);
+  return FALSE;
+}
+
 /* Refuses a size over the limit of the device. @limit: largest supported value; 0: no limit */
 static gboolean
 check_limit (AvatarDevice *device, const char *what, gint64 found, gint64 limit, GError **error)
@@ -188,7 +210,8 @@ check_limits (const AvatarDenoiseSettings *s, AvatarModel *model, AvatarDevice *
   const AvatarBackend *b = avatar_device_get_backend (device);
   const AvatarTransformerConfig *c = &avatar_model_get_config (model)->transformer;
 
-  return check_limit (device, "heads", c->head_dim, b->max_head, error)
+  return check_attention (s, model, device, error)
+      && check_limit (device, "heads", c->head_dim, b->max_head, error)
       && check_limit (device, "audio adapters", c->adapter_dim, b->max_frame_width, error)
       && check_limit (device, "audio tokens for a latent frame", 4 * c->audio_tokens,
           b->max_frame_keys, error)
@@ -243,6 +266,10 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.n_sigmas = s->n_sigmas;
   self->window.upstream_rounding = s->upstream_rounding;
   set_steps (self);
+  if (s->attention == AVATAR_ATTENTION_SPARSE)
+    self->window.sparse = (AvatarSparseSettings){ s->attention_tau, s->attention_dense_layers };
+  self->window.is_sparse = s->attention == AVATAR_ATTENTION_SPARSE;
+  self->window.dense_steps = s->attention_dense_steps;
   self->window.step_cache_mode = s->step_cache;
   self->window.step_cache_threshold = s->step_cache_threshold;
   self->window.step_cache_steps = s->step_cache_steps;

@@ -8,6 +8,8 @@
  * text tokens, L = Lx + Lt tokens, D hidden size, M width of the MLP. */
 #include "engine/denoise/transformer-private.h"
 
+#include "engine/ops/sparse-attention.h"
+
 #include <math.h>
 
 static void
@@ -36,6 +38,7 @@ chunk_rows (AvatarOps *ops, gint64 rows)
  * @cos, @sin: rotary tables of the image tokens, float32
  * @modulation: all vectors of the step, float32
  * @face: [T S] float32, a factor for each video token
+ * @is_sparse: attention of the block's image tokens is sparse; @blocks: means of keys and values
  */
 typedef struct
 {
@@ -44,7 +47,8 @@ typedef struct
   const AvatarForwardInput *in;
   AvatarTensor z, img, video, txt;
   AvatarTensor kv, k, v, cos, sin, modulation, face;
-  gboolean use_8bit_attention;
+  gboolean use_8bit_attention, is_sparse;
+  AvatarKeyBlocks blocks;
 } Forward;
 
 /**
@@ -182,14 +186,47 @@ keys_and_values (const Forward *f, AvatarTensor x, const Stream *s, gint64 offse
   }
 }
 
-/* Sets the values of a block, quantised for 8-bit attention. They are released with the block. */
+/* Sets the values of a block, quantised for 8-bit attention, and the means of keys and values if
+ * the attention of block @layer is sparse. They are released with the block. */
 static void
-finish_values (Forward *f)
+finish_values (Forward *f, guint layer)
 {
-  gint64 d = f->self->config->hidden;
+  gint64 d = f->self->config->hidden, hd = f->self->config->head_dim;
 
   f->v = f->use_8bit_attention ? avatar_ops_quantise_all (f->ops, f->kv)
                                : avatar_tensor_cols (f->kv, d, d);
+  f->is_sparse = f->in->sparse && layer >= f->in->sparse->dense_layers;
+  if (f->is_sparse)
+    f->blocks = avatar_ops_key_blocks (f->ops, avatar_tensor_split_last (f->k, hd),
+        avatar_tensor_split_last (f->v, hd));
+}
+
+/* Computes o [m, heads, head_dim] = attention of the queries q, which start at row @first of their
+ * stream. @n_sparse: number of queries, from the first, that may be sparse */
+static void
+attend_queries (const Forward *f, AvatarTensor o, AvatarTensor q, gint64 first, gint64 n_sparse)
+{
+  gint64 hd = f->self->config->head_dim, n = q.shape[0];
+  AvatarTensor k = avatar_tensor_split_last (f->k, hd), v = avatar_tensor_split_last (f->v, hd);
+  AvatarSparseAttention sparse = { .k = k,
+    .v = v,
+    .blocks = f->blocks,
+    .scale = 1 / sqrt (hd),
+    .q_start = first,
+    .sink = f->img.shape[0] };
+
+  if (!f->is_sparse)
+    n_sparse = 0;
+  if (n_sparse > 0) {
+    sparse.o = avatar_tensor_rows (o, 0, n_sparse);
+    sparse.q = avatar_tensor_rows (q, 0, n_sparse);
+    sparse.tau = f->in->sparse->tau;
+    avatar_op_sparse_attention (f->ops, &sparse);
+  }
+  if (n_sparse < n)
+    avatar_op_attention (f->ops, avatar_tensor_rows (o, n_sparse, n - n_sparse),
+        avatar_tensor_rows (q, n_sparse, n - n_sparse), k, v, 1 / sqrt (hd), 0, 0,
+        AVATAR_NO_TENSOR);
 }
 
 /* Computes o [m, D] = attention of the modulated rows h [m, D], which start at row @first of their
@@ -206,9 +243,8 @@ attend (const Forward *f, AvatarTensor o, AvatarTensor h, const Stream *s, gint6
   if (f->use_8bit_attention)
     normed = avatar_ops_alloc_normed (ops, h.shape[0], d, s->q_norm, AVATAR_NO_TENSOR);
   norm_heads (f, normed, q, s->q_norm, first, s->image_tokens);
-  avatar_op_attention (ops, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (normed, hd),
-      avatar_tensor_split_last (f->k, hd), avatar_tensor_split_last (f->v, hd), 1 / sqrt (hd), 0, 0,
-      AVATAR_NO_TENSOR);
+  attend_queries (f, avatar_tensor_split_last (o, hd), avatar_tensor_split_last (normed, hd), first,
+      CLAMP (s->image_tokens - first, 0, h.shape[0]));
   avatar_ops_release (ops, mark);
 }
 
@@ -302,7 +338,7 @@ double_block (Forward *f, guint i)
   begin_keys (f, img.k_norm, txt.k_norm);
   keys_and_values (f, f->img, &img, 0);
   keys_and_values (f, f->txt, &txt, f->img.shape[0]);
-  finish_values (f);
+  finish_values (f, i);
   double_rest (f, f->img, &b->img, &img);
   avatar_transformer_release (f->self, f->ops, AVATAR_WEIGHT_GROUP_DOUBLE_IMG, i);
   double_rest (f, f->txt, &b->txt, &txt);
@@ -342,7 +378,7 @@ single_block (Forward *f, guint i, gint64 from, gint64 to)
   get_vectors (f, s.mod, 3, avatar_modulation_single (f->self->config, i));
   begin_keys (f, s.k_norm, AVATAR_NO_TENSOR);
   keys_and_values (f, f->z, &s, 0);
-  finish_values (f);
+  finish_values (f, f->self->config->n_double + i);
   chunk_mark = avatar_ops_mark (ops);
   for (gint64 r = from; r < to; r += max_rows) {
     avatar_ops_throttle (ops);
@@ -440,7 +476,9 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
   const AvatarForwardReuse *reuse = in->reuse;
   gint64 d = c->hidden, s = ref->h * ref->w, lx = (ref->frames + 1) * s;
   gint64 l = lx + in->step->prompt->used;
-  gboolean use_8bit_attention = self->fp8 && avatar_ops_supports_8bit_attention (ops, c->head_dim);
+  /* sparse attention has 16-bit operands */
+  gboolean use_8bit_attention
+      = self->fp8 && !in->sparse && avatar_ops_supports_8bit_attention (ops, c->head_dim);
   Forward f = {
     .self = self,
     .ops = ops,

@@ -94,6 +94,17 @@ typedef struct
   void *text;
 } AvatarStepConditioning;
 
+/**
+ * AvatarSparseSettings: sparse attention of a forward (engine/ops/sparse-attention.h)
+ * @tau: number of standard deviations above the mean from which the score of a block makes it exact
+ * @dense_layers: number of blocks of the transformer, from the first, whose attention is dense
+ */
+typedef struct
+{
+  double tau;
+  guint dense_layers;
+} AvatarSparseSettings;
+
 /* Stores or loads @tokens [L, D]. */
 typedef void (*AvatarTokensFunc) (AvatarOps *ops, AvatarTensor tokens, gpointer data);
 
@@ -153,6 +164,7 @@ void avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, 
  * @x: latents, [C, T, h8, w8] float32
  * @face_scale: factor on the face mask
  * @reuse: (nullable): tokens to store or to start from
+ * @sparse: (nullable): sparse attention of the image tokens; %NULL: all attention is dense
  */
 typedef struct
 {
@@ -162,6 +174,7 @@ typedef struct
   const AvatarAudioKV *audio_kv;
   double face_scale;
   const AvatarForwardReuse *reuse;
+  const AvatarSparseSettings *sparse;
 } AvatarForwardInput;
 
 /* Runs the transformer. @velocity: (out): [C, T, h8, w8] float32 */

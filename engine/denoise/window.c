@@ -531,6 +531,13 @@ is_stored (const AvatarWindow *self, guint i)
   return self->is_full[i] && i + 1 < self->steps && !self->is_full[i + 1];
 }
 
+/* Returns TRUE if the attention of step @i is sparse. */
+static gboolean
+is_sparse (const AvatarWindow *self, guint i)
+{
+  return self->is_sparse && i >= self->dense_steps * self->steps;
+}
+
 static void
 forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor x, guint i,
     Branch *b)
@@ -551,7 +558,8 @@ forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor
     .reference_tokens = &self->reference_tokens,
     .audio_kv = &self->audio_kv[b->branch],
     .face_scale = b->face_scale,
-    .reuse = &reuse };
+    .reuse = &reuse,
+    .sparse = is_sparse (self, i) ? &self->sparse : NULL };
 
   avatar_transformer_forward (self->transformer, ops, velocity, &in);
 }
@@ -693,7 +701,7 @@ guint
 avatar_window_kind (const AvatarWindow *self, guint i)
 {
   return (self->is_full[i] ? 1 : 0) | (is_stored (self, i) ? 2 : 0)
-      | (needs_negative (self, i) ? 4 : 0);
+      | (needs_negative (self, i) ? 4 : 0) | (is_sparse (self, i) ? 8 : 0);
 }
 
 /* Returns the bytes of the schedules. @row: bytes of a token */

@@ -72,6 +72,9 @@ typedef struct
  * @loras: LoRAs of the transformer, of which some depend on the step; not owned
  * @upstream_rounding: rounds as upstream does (engine/denoise/upstream-rounding.h)
  * @step_cache_mode, @step_cache_threshold, @step_cache_steps: choice of the full steps
+ * @is_sparse: attention is sparse, except in the first steps
+ * @sparse: its settings
+ * @dense_steps: share of the steps, from the first, whose attention is dense
  * @branches: branches that are computed here, if there is guidance
  * @peer: computes the other branch with AVATAR_BRANCHES_WITH_AUDIO; unset in a dry run
  * @share_prefix: computes the shared prefix of both branches of guidance once
@@ -101,6 +104,9 @@ typedef struct
   AvatarStepCacheMode step_cache_mode;
   double step_cache_threshold;
   guint step_cache_steps;
+  gboolean is_sparse;
+  AvatarSparseSettings sparse;
+  double dense_steps;
   AvatarWindowBranches branches;
   AvatarBranchPeer peer;
   gboolean share_prefix;
@@ -163,7 +169,7 @@ gboolean avatar_window_is_guided (const AvatarWindow *self, guint i, double *sca
 double avatar_window_sigma (const AvatarWindow *self, guint i);
 /* Returns the kind of step @i, 0 .. AVATAR_N_STEP_KINDS - 1, after avatar_window_precompute().
  * Steps of one kind do the same work. */
-#define AVATAR_N_STEP_KINDS 8
+#define AVATAR_N_STEP_KINDS 16
 guint avatar_window_kind (const AvatarWindow *self, guint i);
 /* Returns the bytes on the host during the denoising of @latents latent frames in @windows windows.
  * @dtype: dtype of the tokens */

@@ -134,6 +134,9 @@ struct _AvatarBackend
       AvatarTensor w);
   gsize (*attention_workspace) (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k,
       gint64 causal_block, AvatarTensor valid);
+  /* Optional: returns the workspace of sparse_attention(), for any memory of the operands. */
+  gsize (*sparse_attention_workspace) (AvatarBackendDevice *device,
+      const AvatarSparseAttention *attention);
 
   void (*linear) (AvatarQueue *queue, AvatarTensor y, AvatarTensor x, AvatarTensor w,
       AvatarTensor b, AvatarAct act, void *ws);
@@ -148,6 +151,15 @@ struct _AvatarBackend
   void (*rope_half) (AvatarQueue *queue, AvatarTensor x, AvatarTensor cos, AvatarTensor sin);
   /* @cancelled: atomic; read while computing, where the call does not return at once */
   void (*attention) (AvatarQueue *queue, const AvatarAttention *attention, void *ws,
+      const gint *cancelled);
+  /* Optional: returns %TRUE if the device computes sparse attention for heads of width @d.
+   * key_blocks(), sparse_attention() and its workspace must then be set. */
+  gboolean (*supports_sparse_attention) (AvatarBackendDevice *device, gint64 d);
+  /* Fills @blocks, whose tensors are allocated. */
+  void (*key_blocks) (AvatarQueue *queue, const AvatarKeyBlocks *blocks, AvatarTensor k,
+      AvatarTensor v);
+  /* @cancelled: atomic; see attention() */
+  void (*sparse_attention) (AvatarQueue *queue, const AvatarSparseAttention *attention, void *ws,
       const gint *cancelled);
   void (*frame_attention) (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
       AvatarTensor v, double scale);
@@ -211,7 +223,7 @@ struct _AvatarBackend
 
 /* The entry point of a back-end in a module libavatar-NAME.so, exported under the name
  * avatar_backend_module. Returns %NULL if @abi is not the version that the module was built for. */
-#define AVATAR_BACKEND_ABI 7
+#define AVATAR_BACKEND_ABI 8
 typedef const AvatarBackend *(*AvatarBackendModuleFunc) (guint abi);
 
 G_END_DECLS

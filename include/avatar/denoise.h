@@ -93,6 +93,23 @@ typedef enum
 } AvatarStepCacheMode;
 
 /**
+ * AvatarAttentionMode:
+ * @AVATAR_ATTENTION_DENSE: every query attends to every key
+ * @AVATAR_ATTENTION_SPARSE: every block of 64 queries attends exactly to the text, its neighbours
+ *   and the blocks of 64 keys with a high mean score; each other block counts as its mean. Queries
+ *   of the text are exact. On a GPU heads must have a width of 128
+ *
+ * Attention between the tokens of a window.
+ *
+ * Since: 0.1
+ */
+typedef enum
+{
+  AVATAR_ATTENTION_DENSE,
+  AVATAR_ATTENTION_SPARSE,
+} AvatarAttentionMode;
+
+/**
  * AvatarPrecision:
  * @AVATAR_PRECISION_AUTO: float32 on the CPU, bfloat16 on a GPU
  * @AVATAR_PRECISION_FP8: weights and activations of the blocks in e4m3, with a scale for each row
@@ -303,6 +320,13 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  * @step_cache_steps: largest number of steps that run the whole transformer with
  *   %AVATAR_STEP_CACHE_FORECAST, but never less than the first two of each phase of guidance and
  *   the last one; 0: 30 % of all steps, at least 8
+ * @attention: attention between the tokens of a window
+ * @attention_dense_layers: number of blocks of the transformer, from the first, that
+ *   %AVATAR_ATTENTION_SPARSE leaves dense
+ * @attention_tau: number of standard deviations, 0 to 100, by which the mean score of a block of
+ *   keys must exceed the average of all blocks to be exact. A larger one is faster and less exact
+ * @attention_dense_steps: share of the steps, 0 to 1, from the first, that
+ *   %AVATAR_ATTENTION_SPARSE leaves dense
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -347,8 +371,11 @@ struct _AvatarDenoiseSettings
   guint n_sigmas;
   double guidance_border;
   guint step_cache_steps;
+  AvatarAttentionMode attention;
+  guint attention_dense_layers;
+  double attention_tau, attention_dense_steps;
   /*< private >*/
-  gpointer _reserved[11];
+  gpointer _reserved[8];
 };
 
 /**
@@ -433,10 +460,9 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * @settings: the settings that it was made with, except for those to change: prompt,
  *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, guidance_border, flow_shift,
  *   sigmas with n_sigmas, seed, motion_pose, motion_exp, face_box, loras with n_loras. A different
- *   size, mode, window_latents, overlap, continuation, step_cache, precision, weight_format,
- *   upstream_rounding or exact_rope is an error. Other fields are ignored, and so are prompts if
- *   the denoiser has text_states. Nothing of it is kept
- * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
+ *   size, mode, window_latents, overlap, continuation, step_cache, attention (with its numbers),
+ *   precision, weight_format, upstream_rounding or exact_rope is an error. Other fields are
+ *   ignored, and so are prompts if the denoiser has text_states. Nothing of it is kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED, or the errors of a LoRA file
  *

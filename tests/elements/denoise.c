@@ -82,6 +82,27 @@ GST_START_TEST (test_sigmas)
 }
 GST_END_TEST;
 
+/* Sparse attention with all steps or all layers dense is dense attention. */
+GST_START_TEST (test_attention)
+{
+  g_autoptr (Run) dense = run_with_sigmas ("steps=2");
+  g_autoptr (Run) steps = run_with_sigmas ("steps=2 attention=sparse attention-dense-steps=1");
+  g_autoptr (Run) layers = run_with_sigmas (
+      "steps=2 attention=sparse attention-dense-steps=0 attention-dense-layers=1000");
+  g_autoptr (Run) sparse
+      = run_with_sigmas ("steps=2 attention=sparse attention-tau=0.5 attention-dense-steps=0 "
+                         "attention-dense-layers=0");
+  gsize n = dense->bytes->len;
+
+  g_assert_no_error (sparse->error);
+  fail_unless (
+      n > 0 && steps->bytes->len == n && layers->bytes->len == n && sparse->bytes->len == n);
+  fail_unless (memcmp (steps->bytes->data, dense->bytes->data, n) == 0);
+  fail_unless (memcmp (layers->bytes->data, dense->bytes->data, n) == 0);
+  fail_if (memcmp (sparse->bytes->data, dense->bytes->data, n) == 0);
+}
+GST_END_TEST;
+
 /* A preset replaces the model's defaults, and properties replace its values. */
 GST_START_TEST (test_preset)
 {
@@ -646,6 +667,7 @@ denoise_suite (void)
   tcase_add_test (tc, test_counts);
   tcase_add_test (tc, test_seed);
   tcase_add_test (tc, test_sigmas);
+  tcase_add_test (tc, test_attention);
   tcase_add_test (tc, test_preset);
   tcase_add_test (tc, test_continuation);
   tcase_add_test (tc, test_noise);

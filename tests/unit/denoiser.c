@@ -187,12 +187,15 @@ test_settings (void)
     gsize offset;
     const char *name;
     double max;
-  } settings[] = { { G_STRUCT_OFFSET (AvatarDenoiseSettings, guidance_scale), "guidance-scale",
-                       100 },
-    { G_STRUCT_OFFSET (AvatarDenoiseSettings, flow_shift), "flow-shift", 100 },
-    { G_STRUCT_OFFSET (AvatarDenoiseSettings, motion_pose), "motion-pose", 1000 },
-    { G_STRUCT_OFFSET (AvatarDenoiseSettings, motion_exp), "motion-exp", 1000 },
-    { G_STRUCT_OFFSET (AvatarDenoiseSettings, step_cache_threshold), "cache-threshold", 100 } };
+  } settings[]
+      = { { G_STRUCT_OFFSET (AvatarDenoiseSettings, guidance_scale), "guidance-scale", 100 },
+          { G_STRUCT_OFFSET (AvatarDenoiseSettings, flow_shift), "flow-shift", 100 },
+          { G_STRUCT_OFFSET (AvatarDenoiseSettings, motion_pose), "motion-pose", 1000 },
+          { G_STRUCT_OFFSET (AvatarDenoiseSettings, motion_exp), "motion-exp", 1000 },
+          { G_STRUCT_OFFSET (AvatarDenoiseSettings, step_cache_threshold), "cache-threshold", 100 },
+          { G_STRUCT_OFFSET (AvatarDenoiseSettings, attention_tau), "attention-tau", 100 },
+          { G_STRUCT_OFFSET (AvatarDenoiseSettings, attention_dense_steps), "attention-dense-steps",
+              1 } };
   g_autoptr (AvatarModel) model = avatar_model_open (AVATAR_MODEL_DIR, NULL);
   g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", NULL);
 

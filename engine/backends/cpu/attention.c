@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Attention in blocks that fit into the second-level cache, with an online softmax (Milakov and
  * Gimelshein 2018; Dao et al. 2022), so that the score matrix is never stored as a whole. */
-#include "engine/backends/cpu/cpu.h"
+#include "engine/backends/cpu/attention.h"
 #include "engine/backends/cpu/memory-check.h"
 
 #include <math.h>
@@ -9,14 +9,10 @@
 
 #define Q_BLOCK 128
 #define K_BLOCK 1024
-#define LANES 16 /* floats processed at a time: one AVX-512 register, two of AVX2, four of SSE2 */
+/* Floats processed at a time: one AVX-512 register, two of AVX2, four of SSE2. */
+#define LANES AVATAR_CPU_LANES
+#define padded avatar_cpu_padded
 #define LOG2_E 1.44269504088896341f
-
-AVATAR_CHECKED_ONCE static gint64
-padded (gint64 n)
-{
-  return (n + LANES - 1) / LANES * LANES;
-}
 
 /* Workspace of one thread in floats: scores, output, running maximum and running sum. */
 static gsize
@@ -72,9 +68,6 @@ row_exp2 (float *s, gint64 n, float max, float scale)
   return sum[0];
 }
 
-/* One step of the online softmax: s [n] := exp ((s - max) scale), and *@sum and @acc [d], which
- * belong to the keys before, are rescaled to the new maximum. Returns that maximum. @s has space
- * for n rounded up to whole lanes; the values after n get a weight of 0. */
 AVATAR_SIMD AVATAR_CHECKED_ONCE static float
 softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *acc, gint64 d)
 {
@@ -106,6 +99,20 @@ scale_row (float *o, const float *acc, float factor, gint64 d)
   avatar_check_read (acc, d);
   for (gint64 j = 0; j < d; j++)
     o[j] = acc[j] * factor;
+}
+
+/* Variants of one function for several instruction sets would be exported; these are not. */
+float
+avatar_cpu_softmax_row (float *s, gint64 n, float scale, float old_max, float *sum, float *acc,
+    gint64 d)
+{
+  return softmax_row (s, n, scale, old_max, sum, acc, d);
+}
+
+void
+avatar_cpu_scale_row (float *o, const float *acc, float factor, gint64 d)
+{
+  scale_row (o, acc, factor, d);
 }
 
 /* Returns the number of leading keys that query @i sees under the causal mask. */

@@ -60,6 +60,13 @@ gsize avatar_cpu_attention_workspace (AvatarBackendDevice *device, AvatarTensor 
     gint64 causal_block, AvatarTensor valid);
 void avatar_cpu_attention (AvatarQueue *queue, const AvatarAttention *attention, void *ws,
     const gint *cancelled);
+gsize avatar_cpu_sparse_attention_workspace (AvatarBackendDevice *device,
+    const AvatarSparseAttention *attention);
+gboolean avatar_cpu_supports_sparse_attention (AvatarBackendDevice *device, gint64 d);
+void avatar_cpu_key_blocks (AvatarQueue *queue, const AvatarKeyBlocks *blocks, AvatarTensor k,
+    AvatarTensor v);
+void avatar_cpu_sparse_attention (AvatarQueue *queue, const AvatarSparseAttention *attention,
+    void *ws, const gint *cancelled);
 void avatar_cpu_frame_attention (AvatarQueue *queue, AvatarTensor o, AvatarTensor q, AvatarTensor k,
     AvatarTensor v, double scale);
 void avatar_cpu_act (AvatarQueue *queue, AvatarTensor x, AvatarAct act);

@@ -91,4 +91,29 @@ avatar_cuda_attention_workspace (AvatarTensor q, AvatarTensor k, gint64 causal_b
   return bytes;
 }
 
+/* Returns the bytes of the words that hold the exact blocks, one bit for each, of sparse attention:
+ * uint64 [heads, blocks of queries, words]. */
+static inline gsize
+avatar_cuda_sparse_bits (AvatarTensor q, AvatarTensor k)
+{
+  gsize q_blocks = (q.shape[0] + 63) / 64, words = (k.shape[0] + 4095) / 4096;
+
+  return (q.shape[1] * q_blocks * words * 8 + 255) / 256 * 256;
+}
+
+/* Returns the workspace of sparse attention: the words, the means of the blocks of queries, and
+ * their thresholds, float32. */
+static inline gsize
+avatar_cuda_sparse_workspace (AvatarTensor q, AvatarTensor k)
+{
+  gsize rows = q.shape[1] * ((q.shape[0] + 63) / 64);
+
+  return avatar_cuda_sparse_bits (q, k) + rows * (q.shape[2] + 1) * sizeof (float);
+}
+
+/* Width of heads that sparse attention is written for. */
+#define AVATAR_CUDA_SPARSE_HEAD 128
+/* Time of an operation of sparse attention, as a multiple of that of one of dense attention. */
+#define AVATAR_CUDA_SPARSE_COST 1.4
+
 G_END_DECLS

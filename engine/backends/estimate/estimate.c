@@ -6,6 +6,7 @@
 #include "engine/backends/cuda/conv3d.h"
 #include "engine/backends/cuda/overhead.h"
 #include "engine/backends/cuda/workspace.h"
+#include "engine/ops/sparse-attention.h"
 
 #include <string.h>
 
@@ -122,6 +123,22 @@ attention_workspace (AvatarBackendDevice *self, AvatarTensor q, AvatarTensor k, 
   return avatar_cuda_attention_workspace (q, k, causal_block);
 }
 
+static gsize
+sparse_attention_workspace (AvatarBackendDevice *self, const AvatarSparseAttention *attention)
+{
+  const AvatarTensor q = attention->q, k = attention->k;
+
+  self->counts.attention += 4. * avatar_tensor_n (q) * k.shape[0]
+      * avatar_sparse_density (attention) * AVATAR_CUDA_SPARSE_COST;
+  return avatar_cuda_sparse_workspace (q, k);
+}
+
+static gboolean
+supports_sparse_attention (AvatarBackendDevice *self, gint64 d)
+{
+  return d == AVATAR_CUDA_SPARSE_HEAD;
+}
+
 /* Assumes a card that supports it, since the name of the device says nothing about the card. */
 static gboolean
 supports_8bit_attention (AvatarBackendDevice *self, gint64 d)
@@ -165,10 +182,12 @@ const AvatarBackend avatar_backend_estimate = {
   .linear_workspace = linear_workspace,
   .linear_add_workspace = linear_add_workspace,
   .attention_workspace = attention_workspace,
+  .sparse_attention_workspace = sparse_attention_workspace,
   .conv3d_bytes = avatar_cuda_conv3d_bytes,
   .conv3d_sizes = avatar_cuda_conv3d_sizes,
   .channel_sums_workspace = avatar_cuda_channel_sums_workspace,
   .supports_8bit_linear = supports_8bit_linear,
   .supports_8bit_attention = supports_8bit_attention,
+  .supports_sparse_attention = supports_sparse_attention,
   .get_flop_counts = get_flop_counts,
 };

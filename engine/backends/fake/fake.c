@@ -368,6 +368,12 @@ attention_workspace (AvatarBackendDevice *device, AvatarTensor q, AvatarTensor k
   return avatar_backend_cpu.attention_workspace (NULL, q, k, causal_block, valid);
 }
 
+static gsize
+sparse_attention_workspace (AvatarBackendDevice *device, const AvatarSparseAttention *attention)
+{
+  return avatar_backend_cpu.sparse_attention_workspace (NULL, attention);
+}
+
 #define CPU(operation, parameters, arguments) \
   static void operation parameters            \
   {                                           \
@@ -397,6 +403,12 @@ CPU (rope_half, (AvatarQueue * queue, AvatarTensor x, AvatarTensor cos, AvatarTe
     (NULL, x, cos, sin))
 CPU (attention,
     (AvatarQueue * queue, const AvatarAttention *attention, void *ws, const gint *cancelled),
+    (NULL, attention, ws, cancelled))
+CPU (key_blocks,
+    (AvatarQueue * queue, const AvatarKeyBlocks *blocks, AvatarTensor k, AvatarTensor v),
+    (NULL, blocks, k, v))
+CPU (sparse_attention,
+    (AvatarQueue * queue, const AvatarSparseAttention *attention, void *ws, const gint *cancelled),
     (NULL, attention, ws, cancelled))
 CPU (frame_attention,
     (AvatarQueue * queue, AvatarTensor o, AvatarTensor q, AvatarTensor k, AvatarTensor v,
@@ -467,6 +479,7 @@ const AvatarBackend avatar_backend_fake = {
   .linear_workspace = linear_workspace,
   .linear_add_workspace = linear_add_workspace,
   .attention_workspace = attention_workspace,
+  .sparse_attention_workspace = sparse_attention_workspace,
   .linear = linear,
   .linear_add = linear_add,
   .layer_norm = layer_norm,
@@ -474,6 +487,9 @@ const AvatarBackend avatar_backend_fake = {
   .rms_norm = rms_norm,
   .rope_half = rope_half,
   .attention = attention,
+  .supports_sparse_attention = avatar_cpu_supports_sparse_attention,
+  .key_blocks = key_blocks,
+  .sparse_attention = sparse_attention,
   .frame_attention = frame_attention,
   .act = act,
   .silu_product = silu_product,
