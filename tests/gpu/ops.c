@@ -3,7 +3,7 @@
  * exactly. Skipped without a GPU. */
 #include "engine/device/device.h"
 #include "engine/device/backend.h"
-#include "engine/ops/ops.h"
+#include "engine/ops/sparse-attention.h"
 
 #include <math.h>
 #include <string.h>
@@ -251,6 +251,27 @@ grouped_attention (Run *run, const gint64 *p)
   v.data = (guint8 *) v.data + p[3] * avatar_dtype_size (kv.dtype);
   avatar_op_attention (run->ops, avatar_tensor_split_last (o, p[3]),
       avatar_tensor_split_last (q, p[3]), k, v, 3 / sqrt (p[3]), 1, 0, AVATAR_NO_TENSOR);
+  output (run, o);
+}
+
+/* p: lq, lk, heads, q start, keys at the end that are always exact */
+static void
+sparse_attention (Run *run, const gint64 *p)
+{
+  gint64 d = 128, width = p[2] * d;
+  AvatarTensor q = input (run, p[0], width), kv = input (run, p[1], 2 * width);
+  AvatarTensor o = poisoned (run, avatar_ops_alloc (run->ops, 2, p[0], width));
+  AvatarSparseAttention a = { .o = avatar_tensor_split_last (o, d),
+    .q = avatar_tensor_split_last (q, d),
+    .k = avatar_tensor_split_last (avatar_tensor_cols (kv, 0, width), d),
+    .v = avatar_tensor_split_last (avatar_tensor_cols (kv, width, width), d),
+    .scale = 3 / sqrt (d),
+    .tau = 1,
+    .q_start = p[3],
+    .sink = p[1] - p[4] };
+
+  a.blocks = avatar_ops_key_blocks (run->ops, a.k, a.v);
+  avatar_op_sparse_attention (run->ops, &a);
   output (run, o);
 }
 
@@ -503,6 +524,8 @@ test_all (void)
   CASE (linear_half, ROUNDED, 577, 1024, 588);
   CASE (linear_half, ROUNDED, 77, 768, 3072);
   CASE (grouped_attention, ROUNDED, 738, 737, 4, 128);
+  CASE (sparse_attention, 8e-3, 700, 1403, 3, 128, 77);
+  CASE (sparse_attention, 8e-3, 64, 5000, 2, 0, 0);
   CASE (grouped_attention, ROUNDED, 20, 20, 1, 64);
   CASE (attention, 8e-3, 300, 700, 3, 128, 0, 0, 0);
   CASE (attention, 8e-3, 7, 1027, 24, 128, 0, 0, 0);

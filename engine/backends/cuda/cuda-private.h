@@ -85,6 +85,14 @@ void avatar_cuda_linear_add (AvatarQueue *queue, AvatarTensor y, AvatarTensor x,
 void avatar_cuda_attention (AvatarQueue *queue, const AvatarAttention *attention, void *ws,
     const gint *cancelled);
 gboolean avatar_cuda_supports_8bit_attention (AvatarBackendDevice *device, gint64 d);
+/* sparse.c */
+gboolean avatar_cuda_supports_sparse_attention (AvatarBackendDevice *device, gint64 d);
+gsize avatar_cuda_sparse_attention_workspace (AvatarBackendDevice *device,
+    const AvatarSparseAttention *attention);
+void avatar_cuda_key_blocks (AvatarQueue *queue, const AvatarKeyBlocks *blocks, AvatarTensor k,
+    AvatarTensor v);
+void avatar_cuda_sparse_attention (AvatarQueue *queue, const AvatarSparseAttention *attention,
+    void *ws, const gint *cancelled);
 /* attention-wide.c */
 /* Returns TRUE if avatar_cuda_attention_wide() should compute the attention of these operands. */
 gboolean avatar_cuda_attention_is_wide (const AvatarAttention *attention);
