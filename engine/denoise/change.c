@@ -4,6 +4,7 @@
  * loaded (denoiser-weights.c). */
 #include "engine/denoise/denoiser-private.h"
 
+#include "engine/denoise/speakers.h"
 #include "engine/device/device.h"
 #include "engine/weights/placement.h"
 
@@ -73,6 +74,8 @@ free_replaced (Saved *old, const AvatarDenoiser *self)
   free_unless (old->settings.prompt, self->settings.prompt);
   free_unless (old->settings.negative_prompt, self->settings.negative_prompt);
   free_unless (old->settings.sigmas, self->settings.sigmas);
+  if (old->settings.speakers != self->settings.speakers)
+    avatar_speakers_free ((AvatarSpeaker *) old->settings.speakers, old->settings.n_speakers);
   for (guint i = 0; i < 2; i++) {
     const AvatarText *text = &was->conditions.text[i], *current = &is->conditions.text[i];
 
@@ -81,7 +84,7 @@ free_replaced (Saved *old, const AvatarDenoiser *self)
     free_unless (text->mask, current->mask);
   }
   free_unless (was->conditions.reference, is->conditions.reference);
-  free_unless (was->conditions.face, is->conditions.face);
+  free_unless (was->conditions.faces, is->conditions.faces);
   free_unless (was->posterior_moments, is->posterior_moments);
   if (was->text != is->text)
     avatar_text_encoder_free (was->text);
@@ -112,6 +115,8 @@ check_fixed (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, GError 
     what = "precision or weight-format";
   else if (s->upstream_rounding != now->upstream_rounding || s->exact_rope != now->exact_rope)
     what = "upstream-rounding or exact-rope";
+  else if (s->n_speakers != now->n_speakers)
+    what = "the number of speakers";
   if (!what)
     return TRUE;
   g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -140,7 +145,8 @@ compare (const AvatarDenoiser *self, const AvatarDenoiseSettings *s, const Avata
       || g_strcmp0 (s->negative_prompt, now->negative_prompt) != 0 || guided != was_guided;
   a.prompts = a.prompts && !self->conditioning.has_text_states;
   a.latent = a.portrait || (self->conditioning.seeded_posterior && s->seed != now->seed);
-  a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0;
+  a.face = a.portrait || memcmp (&s->face_box, &now->face_box, sizeof s->face_box) != 0
+      || !avatar_speakers_equal (s, now);
   a.texts = a.prompts || (a.portrait && self->conditioning.text);
   a.memory = a.weights || a.texts || s->steps != now->steps || s->idle_steps != now->idle_steps
       || s->min_steps != now->min_steps || guided != was_guided
@@ -168,6 +174,7 @@ set_settings (AvatarDenoiser *self, const AvatarDenoiseSettings *s)
   self->settings.motion_pose = s->motion_pose;
   self->settings.motion_exp = s->motion_exp;
   self->settings.face_box = s->face_box;
+  self->settings.speakers = avatar_speakers_copy (s);
   avatar_denoiser_init_window (self);
 }
 
@@ -298,7 +305,7 @@ change (AvatarDenoiser *self, const AvatarDenoiseSettings *s, const AvatarImage 
   if (recompute.latent)
     avatar_conditioning_sample_reference (&self->conditioning);
   if (recompute.face)
-    avatar_conditioning_make_face_mask (&self->conditioning);
+    avatar_conditioning_make_face_masks (&self->conditioning);
   if (recompute.latent || recompute.face || needs_device (&recompute))
     self->memory.has_constants = FALSE;
   return TRUE;

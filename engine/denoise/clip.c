@@ -14,7 +14,8 @@
  * @shape: shape of @z and @sum, [C, P, h8, w8]
  * @z: latents of the clip
  * @sum: sum of the windows; @count: number of windows that were added to each latent frame, [P]
- * @x: latents of a window, [C, frames, h8, w8]; @audio: its features, [4 frames - 3, n_features]
+ * @x: latents of a window, [C, frames, h8, w8]; @audio: its features, [n_tracks, 4 frames - 3,
+ *   n_features]
  */
 typedef struct
 {
@@ -46,7 +47,8 @@ clip_init (Clip *clip, const AvatarLatentStream *stream)
   clip->sum = g_new (float, avatar_latent_shape_n (&clip->shape));
   clip->count = g_new (guint, clip->plan.latents);
   clip->x = g_new (float, avatar_latent_shape_n (&stream->shape));
-  clip->audio = g_new (float, (4 * stream->shape.frames - 3) * stream->n_features);
+  clip->audio
+      = g_new (float, stream->n_tracks *(4 * stream->shape.frames - 3) * stream->n_features);
 }
 
 /* Copies the features of window @k to audio, zeros after the end. */
@@ -54,12 +56,15 @@ static void
 gather_audio (const AvatarLatentStream *stream, Clip *clip, guint shift, guint k)
 {
   gsize rows = 4 * stream->shape.frames - 3, n = stream->n_features;
+  guint64 pushed = avatar_latent_stream_pushed (stream);
 
-  for (gsize r = 0; r < rows; r++) {
-    guint from = avatar_clip_audio (&clip->plan, shift, k, r);
+  for (gsize r = 0; r < rows * stream->n_tracks; r++) {
+    guint from = avatar_clip_audio (&clip->plan, shift, k, r % rows);
+    const float *features
+        = from < pushed ? avatar_latent_stream_features (stream, r / rows, from) : NULL;
 
-    if (from < stream->pushed)
-      memcpy (clip->audio + r * n, (float *) stream->features->data + from * n, n * sizeof (float));
+    if (features)
+      memcpy (clip->audio + r * n, features, n * sizeof (float));
     else
       memset (clip->audio + r * n, 0, n * sizeof (float));
   }
@@ -160,7 +165,8 @@ avatar_denoiser_run_clip (AvatarDenoiser *self, GError **error)
   gint64 begin_time = g_get_monotonic_time ();
   AvatarLatentStream *stream = &self->stream;
   guint64 total = avatar_latent_stream_total (stream);
-  g_auto (Clip) clip = { .plan = avatar_clip_plan (stream->pushed, stream->shape.frames) };
+  g_auto (Clip) clip
+      = { .plan = avatar_clip_plan (avatar_latent_stream_pushed (stream), stream->shape.frames) };
 
   if (clip.plan.windows == 1) /* no shift and no average */
     return avatar_denoiser_run_window (self, error);

@@ -82,8 +82,8 @@ gboolean
 avatar_conditioning_set_image (AvatarConditioning *self, const AvatarImage *image, GError **error);
 /* Sets the reference latent, from the moments. Does not free the old one. */
 void avatar_conditioning_sample_reference (AvatarConditioning *self);
-/* Sets the face mask, from the face box of the settings. Does not free the old one. */
-void avatar_conditioning_make_face_mask (AvatarConditioning *self);
+/* Sets the face masks of all speakers, from the settings. Does not free the old ones. */
+void avatar_conditioning_make_face_masks (AvatarConditioning *self);
 
 /* Sets the text states. @texts: (nullable): [2], copied; %NULL: those of the settings' prompts.
  * With a text encoder only the number of rows is set, and avatar_conditioning_encode_texts()

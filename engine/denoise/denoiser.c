@@ -84,14 +84,42 @@ avatar_denoiser_set_progress_func (AvatarDenoiser *self, AvatarProgressFunc func
 gboolean
 avatar_denoiser_push (AvatarDenoiser *self, const float *features, GError **error)
 {
-  return avatar_latent_stream_push (&self->stream, features,
-      self->settings.upstream_rounding ? AVATAR_F16 : AVATAR_F32, error);
+  return avatar_denoiser_push_speaker (self, 0, features, error);
+}
+
+static gboolean
+check_speaker (const AvatarDenoiser *self, guint speaker, GError **error)
+{
+  if (speaker < self->stream.n_tracks)
+    return TRUE;
+  g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
+      "found features of speaker %u; the settings have speakers 0 to %u", speaker,
+      self->stream.n_tracks - 1);
+  return FALSE;
+}
+
+gboolean
+avatar_denoiser_push_speaker (AvatarDenoiser *self, guint speaker, const float *features,
+    GError **error)
+{
+  return check_speaker (self, speaker, error)
+      && avatar_latent_stream_push (&self->stream, speaker, features,
+          self->settings.upstream_rounding ? AVATAR_F16 : AVATAR_F32, error);
 }
 
 gboolean
 avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n, const float *features,
     GError **error)
 {
+  return avatar_denoiser_replace_speaker (self, 0, first, n, features, error);
+}
+
+gboolean
+avatar_denoiser_replace_speaker (AvatarDenoiser *self, guint speaker, guint64 first, guint64 n,
+    const float *features, GError **error)
+{
+  if (!check_speaker (self, speaker, error))
+    return FALSE;
   if (!avatar_is_finite (features, self->stream.n_features)) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_DATA,
         "the audio features that replace those of video frame %" G_GUINT64_FORMAT
@@ -99,7 +127,7 @@ avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n, const f
         first);
     return FALSE;
   }
-  avatar_latent_stream_replace (&self->stream, first, n, features,
+  avatar_latent_stream_replace (&self->stream, speaker, first, n, features,
       self->settings.upstream_rounding ? AVATAR_F16 : AVATAR_F32);
   return TRUE;
 }

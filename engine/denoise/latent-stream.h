@@ -21,11 +21,22 @@ typedef struct
 #define avatar_latent_shape_n(s) ((gsize) (s)->frames * avatar_latent_shape_frame (s))
 
 /**
+ * AvatarFeatureTrack: features of one speaker
+ * @features: [frames, n_features], float32, of the video frames from @first_frame of the stream on
+ * @pushed: video frames pushed since the last reset
+ */
+typedef struct
+{
+  GArray *features;
+  guint64 pushed;
+} AvatarFeatureTrack;
+
+/**
  * AvatarLatentStream:
  * @shape: latents of a window
  * @n_features: floats of the features of one video frame
- * @features: [frames, n_features], float32, of the video frames from @first_frame on
- * @pushed: video frames pushed since the last reset
+ * @tracks: [n_tracks], one for each speaker; the first one sets the length of the stream
+ * @first_frame: first video frame whose features are kept
  * @drained: no more features will be pushed
  * @start: first latent frame of the last window
  * @emitted: latent frames added to @ready since the last reset
@@ -38,8 +49,9 @@ typedef struct
 {
   AvatarLatentShape shape;
   gsize n_features;
-  GArray *features;
-  guint64 first_frame, pushed;
+  AvatarFeatureTrack tracks[AVATAR_MAX_SPEAKERS];
+  guint n_tracks;
+  guint64 first_frame;
   gboolean drained;
   guint64 start, emitted;
   guint n_windows;
@@ -49,20 +61,25 @@ typedef struct
   gsize ready_next;
 } AvatarLatentStream;
 
-/* Makes an empty stream. Free with avatar_latent_stream_clear(). */
+/* Makes an empty stream of @n_tracks speakers. Free with avatar_latent_stream_clear(). */
 void avatar_latent_stream_init (AvatarLatentStream *self, const AvatarLatentShape *shape,
-    gsize n_features);
+    gsize n_features, guint n_tracks);
 void avatar_latent_stream_clear (AvatarLatentStream *self);
 /* Drops all features and latents. */
 void avatar_latent_stream_reset (AvatarLatentStream *self);
-/* Adds the features [n_features] of one video frame, rounded to @dtype. Returns FALSE with
- * AVATAR_ERROR_DATA if they are not finite or if the stream is drained. */
-gboolean avatar_latent_stream_push (AvatarLatentStream *self, const float *features,
+/* Adds the features [n_features] of one video frame to @track, rounded to @dtype. Returns FALSE
+ * with AVATAR_ERROR_DATA if they are not finite or if the stream is drained. */
+gboolean avatar_latent_stream_push (AvatarLatentStream *self, guint track, const float *features,
     AvatarDType dtype, GError **error);
-/* Replaces the features of @n video frames from @first on, as far as they are here, by @features
- * [n_features], rounded to @dtype. */
-void avatar_latent_stream_replace (AvatarLatentStream *self, guint64 first, guint64 n,
+/* Replaces the features of @n video frames of @track from @first on, as far as they are here, by
+ * @features [n_features], rounded to @dtype. */
+void avatar_latent_stream_replace (AvatarLatentStream *self, guint track, guint64 first, guint64 n,
     const float *features, AvatarDType dtype);
+/* Returns the number of video frames that the first speaker has. */
+guint64 avatar_latent_stream_pushed (const AvatarLatentStream *self);
+/* Returns the features of video frame @frame of @track, NULL after the end of the audio. */
+const float *
+avatar_latent_stream_features (const AvatarLatentStream *self, guint track, guint64 frame);
 /* Returns the number of latent frames that cover the video frames pushed. */
 guint64 avatar_latent_stream_total (const AvatarLatentStream *self);
 /* Returns the first latent frame of the next window, which shares @overlap frames with the last
@@ -71,8 +88,8 @@ guint64 avatar_latent_stream_next_start (const AvatarLatentStream *self, guint o
 /* Returns TRUE if the features of the next window are complete. */
 gboolean avatar_latent_stream_has_window (const AvatarLatentStream *self, AvatarDenoiseMode mode,
     guint overlap);
-/* Returns the features of the window at @start: [4 frames - 3, n_features], zeros after the end of
- * the audio (docs/dev/spec/denoise.md 3.4). Free with g_free(). */
+/* Returns the features of the window at @start: [n_tracks, 4 frames - 3, n_features], zeros after
+ * the end of the audio (docs/dev/spec/denoise.md 3.4). Free with g_free(). */
 float *avatar_latent_stream_audio (const AvatarLatentStream *self, guint64 start);
 /* Adds latent frame @j of z [channels, @frames, h8, w8] to the ready frames. */
 void avatar_latent_stream_emit (AvatarLatentStream *self, const float *z, gint64 frames, gint64 j);

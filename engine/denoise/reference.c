@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The reference latent of the portrait (docs/dev/spec/denoise.md 4.4), the noise of its posterior
- * (docs/dev/spec/denoise.md 4.6), and the mask of the face. */
+ * (docs/dev/spec/denoise.md 4.6), and the masks of the faces. */
 #include "engine/denoise/denoiser-private.h"
 #include "engine/denoise/sampler.h"
+#include "engine/denoise/speakers.h"
 #include "engine/denoise/upstream-rounding.h"
-#include "engine/image/face.h"
 #include "engine/vae/encoder.h"
 
 #include <string.h>
@@ -123,12 +123,9 @@ avatar_conditioning_set_image (AvatarConditioning *self, const AvatarImage *imag
 }
 
 void
-avatar_conditioning_make_face_mask (AvatarConditioning *self)
+avatar_conditioning_make_face_masks (AvatarConditioning *self)
 {
-  self->conditions.face = g_new (float, self->shape.h8 * self->shape.w8);
-  avatar_face_mask (self->conditions.face, self->settings->width, self->settings->height,
-      self->settings->face_box, avatar_model_get_config (self->model)->face_mask_area,
-      avatar_model_get_info (self->model)->latent_scale);
+  self->conditions.faces = avatar_speakers_make_masks (self->settings, self->model);
 }
 
 gboolean
@@ -156,14 +153,14 @@ avatar_conditioning_clear (AvatarConditioning *self)
     g_free ((guint8 *) self->conditions.text[i].mask);
   }
   g_free (self->conditions.reference);
-  g_free (self->conditions.face);
+  g_free (self->conditions.faces);
   g_free (self->posterior_moments);
   avatar_image_free (self->image);
   avatar_noise_file_clear (&self->posterior_noise);
   avatar_text_encoder_free (self->text);
 }
 
-/* Replaces the portrait, its latent and the mask of the face. */
+/* Replaces the portrait, its latent and the masks of the faces. */
 static gboolean
 replace_image (AvatarConditioning *self, const AvatarImage *image, GError **error)
 {
@@ -176,8 +173,8 @@ replace_image (AvatarConditioning *self, const AvatarImage *image, GError **erro
   avatar_image_free (before);
   g_free (self->conditions.reference);
   avatar_conditioning_sample_reference (self);
-  g_free (self->conditions.face);
-  avatar_conditioning_make_face_mask (self);
+  g_free (self->conditions.faces);
+  avatar_conditioning_make_face_masks (self);
   return TRUE;
 }
 

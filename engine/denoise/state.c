@@ -2,6 +2,7 @@
 /* Construction of the denoiser from checked settings, without an arena, and its destruction. */
 #include "engine/base/reserved.h"
 #include "engine/denoise/denoiser-private.h"
+#include "engine/denoise/speakers.h"
 #include "engine/device/device.h"
 
 #include <math.h>
@@ -16,6 +17,9 @@ check_reserved (const AvatarDenoiseSettings *s, GError **error)
       return FALSE;
   for (guint i = 0; i < 2 && s->text_states; i++)
     if (!AVATAR_CHECK_RESERVED (&s->text_states[i], "AvatarTextStates", error))
+      return FALSE;
+  for (guint i = 0; i < MIN (s->n_speakers, AVATAR_MAX_SPEAKERS - 1) && s->speakers; i++)
+    if (!AVATAR_CHECK_RESERVED (&s->speakers[i], "AvatarSpeaker", error))
       return FALSE;
   return AVATAR_CHECK_RESERVED (s, "AvatarDenoiseSettings", error);
 }
@@ -150,8 +154,8 @@ avatar_denoiser_check_settings (const AvatarDenoiseSettings *s, AvatarModel *mod
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
         "guidance-scale is %g; 0 to 100 are possible (1 or less: no guidance)", s->guidance_scale);
   else
-    return check_strengths (s, error) && check_sigmas (s, info, error)
-        && check_schedules (s, error);
+    return check_strengths (s, error) && check_sigmas (s, info, error) && check_schedules (s, error)
+        && avatar_speakers_check (s, model, error);
   return FALSE;
 }
 
@@ -273,6 +277,7 @@ avatar_denoiser_init_window (AvatarDenoiser *self)
   self->window.step_cache_mode = s->step_cache;
   self->window.step_cache_threshold = s->step_cache_threshold;
   self->window.step_cache_steps = s->step_cache_steps;
+  self->window.n_speakers = 1 + s->n_speakers;
   self->window.frames = self->stream.shape.frames;
   self->window.channels = self->stream.shape.channels;
   self->window.h8 = self->stream.shape.h8;
@@ -288,6 +293,7 @@ copy_settings (AvatarDenoiseSettings *to, const AvatarDenoiseSettings *from)
   to->negative_prompt = g_strdup (from->negative_prompt);
   to->prompt_cache_dir = g_strdup (from->prompt_cache_dir);
   to->sigmas = g_memdup2 (from->sigmas, from->n_sigmas * sizeof *from->sigmas);
+  to->speakers = avatar_speakers_copy (from);
   to->loras = NULL;
   to->n_loras = 0;
   to->text_states = NULL;
@@ -306,7 +312,8 @@ init_stream (AvatarLatentStream *stream, const AvatarDenoiseSettings *s,
   };
 
   avatar_latent_stream_init (stream, &shape,
-      (gsize) info->feature_steps * info->feature_states * info->feature_channels);
+      (gsize) info->feature_steps * info->feature_states * info->feature_channels,
+      1 + s->n_speakers);
 }
 
 /* Loads the initial noise, if it is in a file. */
@@ -435,6 +442,7 @@ avatar_denoiser_free (AvatarDenoiser *self)
   g_free ((char *) self->settings.negative_prompt);
   g_free ((char *) self->settings.prompt_cache_dir);
   g_free ((double *) self->settings.sigmas);
+  avatar_speakers_free ((AvatarSpeaker *) self->settings.speakers, self->settings.n_speakers);
   avatar_device_unref (self->device);
   avatar_device_unref (self->group);
   avatar_model_unref (self->model);

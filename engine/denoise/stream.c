@@ -101,7 +101,7 @@ begin_step (AvatarDenoiser *self, guint i, AvatarTensor x)
 }
 
 /* Runs all steps of a window, unless it is abandoned; the latents stay on the device meanwhile. @z:
- * (out): latents, [C, frames, h8, w8]; @audio: features, [4 frames - 3, n_features] */
+ * (out): latents, [C, frames, h8, w8]; @audio: features, [n_tracks, 4 frames - 3, n_features] */
 static gboolean
 sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *audio, GError **error)
 {

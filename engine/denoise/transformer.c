@@ -37,7 +37,7 @@ chunk_rows (AvatarOps *ops, gint64 rows)
  * @k, @v: keys and values, [L, D]
  * @cos, @sin: rotary tables of the image tokens, float32
  * @modulation: all vectors of the step, float32
- * @face: [T S] float32, a factor for each video token
+ * @faces: [n_speakers, T S] float32, factors for each video token
  * @is_sparse: attention of the block's image tokens is sparse; @blocks: means of keys and values
  */
 typedef struct
@@ -46,7 +46,7 @@ typedef struct
   AvatarOps *ops;
   const AvatarForwardInput *in;
   AvatarTensor z, img, video, txt;
-  AvatarTensor kv, k, v, cos, sin, modulation, face;
+  AvatarTensor kv, k, v, cos, sin, modulation, faces;
   gboolean use_8bit_attention, is_sparse;
   AvatarKeyBlocks blocks;
 } Forward;
@@ -290,7 +290,31 @@ double_rest (const Forward *f, AvatarTensor x, const AvatarStreamWeights *b, con
   }
 }
 
-/* Applies adapter @a to the video tokens [T S, D] (docs/dev/spec/denoise.md 2.9). */
+/* Adds what adapter @a makes of the voices to video tokens, from latent frame @t on: for each
+ * speaker the output times the mask. @q: queries [n, S, adapter_dim]; @o: memory for as much */
+static void
+add_voices (const Forward *f, guint a, gint64 t, AvatarTensor q, AvatarTensor o)
+{
+  AvatarOps *ops = f->ops;
+  gint64 n = q.shape[0], s = q.shape[1], da = q.shape[2];
+  AvatarTensor rows = avatar_tensor_rows (f->video, t * s, n * s);
+
+  for (guint k = 0; k < f->faces.shape[0]; k++) {
+    const AvatarAudioKV *audio = &f->in->audio_kv[f->in->same_audio ? 0 : k];
+    AvatarTensor kv = avatar_tensor_rows (audio->kv[a], t, n);
+    AvatarTensor face
+        = avatar_tensor_reshape (avatar_tensor_rows (f->faces, k, 1), 1, f->faces.shape[1]);
+
+    avatar_op_frame_attention (ops, o, q, avatar_tensor_cols (kv, 0, da),
+        avatar_tensor_cols (kv, da, da), 1 / sqrt (da));
+    linear_add (ops, rows, avatar_tensor_reshape (o, 2, n * s, da),
+        &f->self->params->adapters[a].to_out, AVATAR_NO_TENSOR,
+        avatar_tensor_rows (face, t * s, n * s));
+  }
+}
+
+/* Applies adapter @a to the video tokens [T S, D] (docs/dev/spec/denoise.md 2.9). The queries are
+ * those of the tokens before it for all speakers. */
 static void
 audio_adapter (const Forward *f, guint a)
 {
@@ -308,16 +332,11 @@ audio_adapter (const Forward *f, guint a)
     gint64 n = MIN (step, ref->frames - t);
     AvatarTensor rows = avatar_tensor_rows (f->video, t * s, n * s);
     AvatarTensor hr = avatar_tensor_rows (h, 0, n * s), qr = avatar_tensor_rows (q, 0, n * s);
-    AvatarTensor or = avatar_tensor_rows (o, 0, n * s);
-    AvatarTensor kv = avatar_tensor_rows (f->in->audio_kv->kv[a], t, n);
 
     avatar_affine_norm (ops, hr, rows, &b->norm2, AVATAR_EPS_AFFINE);
     linear (ops, qr, hr, &b->to_q, AVATAR_ACT_NONE);
-    avatar_op_frame_attention (ops, avatar_tensor_reshape (or, 3, n, s, da),
-        avatar_tensor_reshape (qr, 3, n, s, da), avatar_tensor_cols (kv, 0, da),
-        avatar_tensor_cols (kv, da, da), 1 / sqrt (da));
-    linear_add (ops, rows, or, &b->to_out, AVATAR_NO_TENSOR,
-        avatar_tensor_rows (f->face, t * s, n * s));
+    add_voices (f, a, t, avatar_tensor_reshape (qr, 3, n, s, da),
+        avatar_tensor_reshape (avatar_tensor_rows (o, 0, n * s), 3, n, s, da));
   }
   avatar_ops_release (ops, mark);
 }
@@ -484,7 +503,7 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
     .ops = ops,
     .in = in,
     .use_8bit_attention = use_8bit_attention,
-    .face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, ref->frames * s),
+    .faces = avatar_ops_alloc_as (ops, AVATAR_F32, 2, ref->faces.shape[0], ref->frames * s),
     .z = avatar_ops_alloc (ops, 2, l, d),
     .kv = avatar_ops_alloc (ops, 2, l, use_8bit_attention ? d : 2 * d),
     .cos = ref->cos,
@@ -496,7 +515,7 @@ avatar_transformer_forward (AvatarTransformer *self, AvatarOps *ops, AvatarTenso
   f.video = avatar_tensor_rows (f.z, s, lx - s);
   f.txt = avatar_tensor_rows (f.z, lx, l - lx);
   avatar_op_upload (ops, f.modulation, in->step->modulation);
-  avatar_op_axpby (ops, f.face, in->face_scale, ref->face, 0);
+  avatar_op_axpby (ops, f.faces, in->face_scale, ref->faces, 0);
   if (reuse && reuse->load)
     reuse->load (ops, f.z, reuse->data);
   else

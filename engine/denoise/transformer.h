@@ -39,22 +39,37 @@ typedef struct
 } AvatarTransformer;
 
 /**
- * AvatarReferenceTokens: reference tokens, positions and face mask of a window, on the device. T:
+ * AvatarReferenceTokens: reference tokens, positions and face masks of a window, on the device. T:
  * latent frames, S = h w: tokens of a frame, D: hidden size
  * @frames: T; @h, @w: the token grid of a frame
  * @first: [S, D], the reference tokens before those of the video
  * @added: [T S, D], or [S, D] for all frames, added to the tokens of the video
- * @face: [T S] float32, the face mask
+ * @faces: [n_speakers, T S] float32, the face masks
  * @cos, @sin: [(T + 1) S, head_dim / 2] float32, the rotary tables
  */
 typedef struct
 {
   gint64 frames, h, w;
-  AvatarTensor first, added, face, cos, sin;
+  AvatarTensor first, added, faces, cos, sin;
 } AvatarReferenceTokens;
 
 /**
- * AvatarAudioKV: audio of one branch of guidance, on the device
+ * AvatarReferenceInput: what the reference tokens are computed from, on the host
+ * @latents: scaled latents, [C, n_latents, h8, w8], with @n_latents 1 or @frames
+ * @faces: face masks, [n_speakers, h8, w8]
+ * @frames: latent frames of a window
+ */
+typedef struct
+{
+  const float *latents, *faces;
+  gint64 n_latents;
+  guint n_speakers;
+  gint64 frames, h8, w8;
+} AvatarReferenceInput;
+
+/**
+ * AvatarAudioKV: audio of one speaker, or of none in the branch of guidance without audio, on the
+ * device
  * @kv: keys and values of each adapter, [T, tokens, 2 adapter_dim]
  */
 typedef struct
@@ -149,12 +164,9 @@ void avatar_transformer_modulate (AvatarTransformer *self, AvatarOps *ops,
 /* Fills the text of all @steps [n]. Waits for the device. */
 void avatar_transformer_refine (AvatarTransformer *self, AvatarOps *ops,
     const AvatarStepConditioning *steps, guint n);
-/* Computes the reference tokens of windows. @reference: scaled latents on the host,
- * [C, n_reference, h8, w8], with @n_reference 1 or @frames; @face: face mask on the host, [h8, w8];
- * @ref: (out). Host data are not read in a dry run. */
+/* Computes the reference tokens of windows. Host data are not read in a dry run. @ref: (out) */
 void avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops,
-    const float *reference, gint64 n_reference, const float *face, gint64 frames, gint64 h8,
-    gint64 w8, AvatarReferenceTokens *ref);
+    const AvatarReferenceInput *in, AvatarReferenceTokens *ref);
 /* Computes the keys and values of the audio. @audio: features of @n = 4 T - 3 video frames on the
  * host, [n, steps states channels], not read in a dry run; @audio_kv: (out) */
 void avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, const float *audio,
@@ -162,7 +174,8 @@ void avatar_transformer_project_audio (AvatarTransformer *self, AvatarOps *ops, 
 /**
  * AvatarForwardInput:
  * @x: latents, [C, T, h8, w8] float32
- * @face_scale: factor on the face mask
+ * @audio_kv: [n_speakers], or one for all speakers if @same_audio
+ * @face_scale: factor on the face masks
  * @reuse: (nullable): tokens to store or to start from
  * @sparse: (nullable): sparse attention of the image tokens; %NULL: all attention is dense
  */
@@ -172,6 +185,7 @@ typedef struct
   const AvatarStepConditioning *step;
   const AvatarReferenceTokens *reference_tokens;
   const AvatarAudioKV *audio_kv;
+  gboolean same_audio;
   double face_scale;
   const AvatarForwardReuse *reuse;
   const AvatarSparseSettings *sparse;

@@ -5,10 +5,26 @@
 #include "engine/denoise/transformer-private.h"
 #include "engine/denoise/rope.h"
 
-/* Fills the rotary tables of all image tokens and the face mask of the video tokens.
- * @face: face mask of the latent grid, [h8, w8] */
+/* Reduces the face masks @in [n_speakers, h8, w8] to those of the video tokens, [n_speakers, T S]:
+ * nearest-neighbour, the first cell of each patch (docs/dev/spec/denoise.md 2.5, step 6). */
 static void
-fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 w8,
+reduce_masks (const AvatarTransformerConfig *c, const AvatarReferenceInput *in,
+    const AvatarReferenceTokens *ref, float *masks)
+{
+  gint64 tokens = ref->frames * ref->h * ref->w;
+
+  for (guint k = 0; k < in->n_speakers; k++) {
+    const float *face = in->faces + k * in->h8 * in->w8;
+
+    for (gint64 i = 0; i < tokens; i++)
+      masks[k * tokens + i]
+          = face[i / ref->w % ref->h * c->patch[1] * in->w8 + i % ref->w * c->patch[2]];
+  }
+}
+
+/* Fills the rotary tables of all image tokens and the face masks of the video tokens. */
+static void
+fill_tables (AvatarTransformer *self, AvatarOps *ops, const AvatarReferenceInput *in,
     AvatarReferenceTokens *ref)
 {
   const AvatarTransformerConfig *c = self->config;
@@ -16,28 +32,26 @@ fill_tables (AvatarTransformer *self, AvatarOps *ops, const float *face, gint64 
   gint64 rows = tokens + ref->h * ref->w, half = c->head_dim / 2;
   g_autofree float *cos = g_new0 (float, rows *half);
   g_autofree float *sin = g_new0 (float, rows *half);
-  g_autofree float *mask = g_new0 (float, tokens);
+  g_autofree float *masks = g_new0 (float, in->n_speakers *tokens);
 
   if (avatar_ops_running (ops)) {
     avatar_rope_fill (avatar_tensor (AVATAR_F32, cos, 2, rows, half),
         avatar_tensor (AVATAR_F32, sin, 2, rows, half), ref->frames, ref->h, ref->w, c->rope_dim,
         c->rope_theta);
-    /* nearest-neighbour: the first cell of each patch (docs/dev/spec/denoise.md 2.5, step 6) */
-    for (gint64 i = 0; i < tokens; i++)
-      mask[i] = face[i / ref->w % ref->h * c->patch[1] * w8 + i % ref->w * c->patch[2]];
+    reduce_masks (c, in, ref, masks);
   }
   avatar_op_upload (ops, ref->cos, cos);
   avatar_op_upload (ops, ref->sin, sin);
-  avatar_op_upload (ops, ref->face, mask);
+  avatar_op_upload (ops, ref->faces, masks);
 }
 
 void
-avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops, const float *reference,
-    gint64 n_reference, const float *face, gint64 frames, gint64 h8, gint64 w8,
-    AvatarReferenceTokens *ref)
+avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops,
+    const AvatarReferenceInput *in, AvatarReferenceTokens *ref)
 {
   const AvatarTransformerConfig *c = self->config;
-  gint64 h = h8 / c->patch[1], w = w8 / c->patch[2], s = h * w, channels = c->in_channels;
+  gint64 frames = in->frames, h = in->h8 / c->patch[1], w = in->w8 / c->patch[2], s = h * w;
+  gint64 channels = c->in_channels, n_reference = in->n_latents;
   AvatarTensor latents, first, tokens;
   gsize mark;
 
@@ -46,13 +60,13 @@ avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops, con
   ref->w = w;
   ref->first = avatar_ops_alloc (ops, 2, s, (gint64) c->hidden);
   ref->added = avatar_ops_alloc (ops, 2, n_reference * s, (gint64) c->hidden);
-  ref->face = avatar_ops_alloc_as (ops, AVATAR_F32, 1, frames * s);
+  ref->faces = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (gint64) in->n_speakers, frames * s);
   ref->cos = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
   ref->sin = avatar_ops_alloc_as (ops, AVATAR_F32, 2, (frames + 1) * s, (gint64) c->head_dim / 2);
   mark = avatar_ops_mark (ops);
-  latents = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, n_reference, h8, w8);
-  first = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, (gint64) c->patch[0], h8, w8);
-  avatar_op_upload (ops, latents, reference);
+  latents = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, n_reference, in->h8, in->w8);
+  first = avatar_ops_alloc_as (ops, AVATAR_F32, 4, channels, (gint64) c->patch[0], in->h8, in->w8);
+  avatar_op_upload (ops, latents, in->latents);
   avatar_op_copy (ops, first, avatar_tensor_slice (latents, 1, 0, c->patch[0]));
   avatar_transformer_embed_patches (self, ops, ref->first, first, &self->params->img_in);
   avatar_transformer_acquire (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
@@ -60,7 +74,7 @@ avatar_transformer_embed_reference (AvatarTransformer *self, AvatarOps *ops, con
   avatar_transformer_embed_patches (self, ops, tokens, latents, &self->params->ref_in);
   avatar_linear (ops, ref->added, tokens, &self->params->before_proj, AVATAR_ACT_NONE);
   avatar_transformer_release (self, ops, AVATAR_WEIGHT_GROUP_REFERENCE, 0);
-  fill_tables (self, ops, face, w8, ref);
+  fill_tables (self, ops, in, ref);
   avatar_ops_release (ops, mark);
 }
 

@@ -68,7 +68,8 @@ avatar_window_follow (AvatarWindow *self, const AvatarWindow *leader)
   self->share_prefix = FALSE;
   self->storage = own.storage;
   self->reference_tokens = own.reference_tokens;
-  memcpy (self->audio_kv, own.audio_kv, sizeof own.audio_kv);
+  memcpy (self->voices, own.voices, sizeof own.voices);
+  self->no_audio = own.no_audio;
   self->step_cache = own.step_cache;
   self->velocity_cache = own.velocity_cache;
   self->easy_cache = own.easy_cache;
@@ -437,10 +438,15 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
   const AvatarConditions *cond = self->conditions;
   const AvatarTransformerConfig *c = self->transformer->config;
   gint64 text = MAX (cond->text[0].used, cond->text[1].used), s;
+  const AvatarReferenceInput reference = { .latents = cond->reference,
+    .faces = cond->faces,
+    .n_latents = MAX (cond->n_reference, 1),
+    .n_speakers = self->n_speakers,
+    .frames = self->frames,
+    .h8 = self->h8,
+    .w8 = self->w8 };
 
-  avatar_transformer_embed_reference (self->transformer, ops, cond->reference,
-      MAX (cond->n_reference, 1), cond->face, self->frames, self->h8, self->w8,
-      &self->reference_tokens);
+  avatar_transformer_embed_reference (self->transformer, ops, &reference, &self->reference_tokens);
   s = self->reference_tokens.h * self->reference_tokens.w;
   make_caches (self, ops, s, text);
   self->shared_prefix = AVATAR_NO_TENSOR;
@@ -454,7 +460,7 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
       self->velocity_without_audio = avatar_ops_alloc_as (ops, AVATAR_F32, 4, self->channels,
           self->frames, self->h8, self->w8);
     if (computes (self, 1))
-      avatar_transformer_project_audio (self->transformer, ops, zeros, n, &self->audio_kv[1]);
+      avatar_transformer_project_audio (self->transformer, ops, zeros, n, &self->no_audio);
     if (self->share_prefix)
       self->shared_prefix
           = avatar_ops_alloc (ops, 2, (self->frames + 1) * s + text, (gint64) c->hidden);
@@ -464,8 +470,13 @@ avatar_window_begin (AvatarWindow *self, AvatarOps *ops)
 void
 avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio)
 {
-  avatar_transformer_project_audio (self->transformer, ops, audio, 4 * self->frames - 3,
-      &self->audio_kv[0]);
+  const AvatarTransformerConfig *c = self->transformer->config;
+  gint64 frames = 4 * self->frames - 3,
+         n = frames * c->audio_steps * c->audio_states * c->audio_channels;
+
+  for (guint k = 0; k < self->n_speakers; k++)
+    avatar_transformer_project_audio (self->transformer, ops, audio ? audio + k * n : NULL, frames,
+        &self->voices[k]);
 }
 
 /* Branch of guidance in one step.
@@ -556,7 +567,8 @@ forward (AvatarWindow *self, AvatarOps *ops, AvatarTensor velocity, AvatarTensor
   const AvatarForwardInput in = { .x = x,
     .step = step,
     .reference_tokens = &self->reference_tokens,
-    .audio_kv = &self->audio_kv[b->branch],
+    .audio_kv = b->branch == 0 ? self->voices : &self->no_audio,
+    .same_audio = b->branch == 1,
     .face_scale = b->face_scale,
     .reuse = &reuse,
     .sparse = is_sparse (self, i) ? &self->sparse : NULL };

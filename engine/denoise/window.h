@@ -19,14 +19,14 @@ G_BEGIN_DECLS
  * @reference: reference latent, [C, max (n_reference, 1), h8, w8]
  * @n_reference: latent frames of @reference: 0 or 1: one for all frames, else one for each frame of
  *   a window
- * @face: face mask, [h8, w8]
+ * @faces: face masks, [n_speakers, h8, w8]
  */
 typedef struct
 {
   AvatarText text[2];
   float *reference;
   guint n_reference;
-  float *face;
+  float *faces;
 } AvatarConditions;
 
 /**
@@ -79,11 +79,13 @@ typedef struct
  * @peer: computes the other branch with AVATAR_BRANCHES_WITH_AUDIO; unset in a dry run
  * @share_prefix: computes the shared prefix of both branches of guidance once
  * @storage: storage of the step cache
+ * @n_speakers: faces with a voice of their own, at most AVATAR_MAX_SPEAKERS
  * @frames, @channels, @h8, @w8: shape of the latents
  * @step_conditioning, @is_full: with @steps, the schedule in use
  * @schedules: (element-type AvatarSchedule): all schedules, which own that in use
  * @reference_tokens: reference of all windows, in the arena
- * @audio_kv: branches with and without audio, in the arena; the latter with guidance only
+ * @voices: audio of each speaker, in the arena; @no_audio: that of the branch of guidance without
+ *   audio, the same for all speakers
  * @step_cache: (nullable): tokens of the last full step; %NULL: no step loads them
  * @velocity_cache: (nullable): velocities of the last full steps; %NULL: no step uses them
  * @easy_cache: (nullable): decides which steps use them; %NULL: the schedule does
@@ -111,13 +113,14 @@ typedef struct
   AvatarBranchPeer peer;
   gboolean share_prefix;
   AvatarTokenStorage storage;
+  guint n_speakers;
 
   gint64 frames, channels, h8, w8;
   AvatarStepConditioning *step_conditioning;
   gboolean *is_full;
   GArray *schedules;
   AvatarReferenceTokens reference_tokens;
-  AvatarAudioKV audio_kv[2];
+  AvatarAudioKV voices[AVATAR_MAX_SPEAKERS], no_audio;
   AvatarStepCache *step_cache;
   AvatarVelocityCache *velocity_cache;
   AvatarEasyCache *easy_cache;
@@ -141,8 +144,8 @@ gboolean avatar_window_use_steps (AvatarWindow *self, guint steps);
 gboolean avatar_window_precompute (AvatarWindow *self, AvatarOps *ops, GError **error);
 /* Computes the constants of all windows in the arena, after avatar_window_precompute(). */
 void avatar_window_begin (AvatarWindow *self, AvatarOps *ops);
-/* Computes the keys and values of the audio in the arena. @audio: features on the host,
- * [4 frames - 3, n_features], not read in a dry run */
+/* Computes the keys and values of all voices in the arena. @audio: features on the host,
+ * [n_speakers, 4 frames - 3, n_features], not read in a dry run */
 void avatar_window_set_audio (AvatarWindow *self, AvatarOps *ops, const float *audio);
 /* Drops the caches of the steps, before the first step of a clip of @latents latent frames in
  * @windows windows. */

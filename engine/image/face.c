@@ -40,3 +40,18 @@ avatar_face_mask (float *mask, guint width, guint height, AvatarFaceBox box, dou
       mask[y * cells_x + x]
           = .25f * middle_pixels (y, scale, y0, y1) * middle_pixels (x, scale, x0, x1);
 }
+
+void
+avatar_face_mask_from_image (float *mask, const AvatarImage *image, guint scale)
+{
+  guint cells_x = image->width / scale, cells_y = image->height / scale;
+
+  for (guint y = 0; y < cells_y; y++)
+    for (guint x = 0; x < cells_x; x++) {
+      const guint8 *p = image->data + (gsize) (y * scale + scale / 2 - 1) * image->stride
+          + (x * scale + scale / 2 - 1) * image->channels;
+      guint sum = p[0] + p[image->channels] + p[image->stride] + p[image->stride + image->channels];
+
+      mask[y * cells_x + x] = sum / (4 * 255.f);
+    }
+}

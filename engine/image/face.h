@@ -16,5 +16,7 @@ G_BEGIN_DECLS
  */
 void avatar_face_mask (float *mask, guint width, guint height, AvatarFaceBox box, double area,
     guint scale);
+/* Fills @mask from the first channel of @image, reduced like the box: 255 becomes 1. */
+void avatar_face_mask_from_image (float *mask, const AvatarImage *image, guint scale);
 
 G_END_DECLS

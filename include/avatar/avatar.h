@@ -11,4 +11,5 @@
 #include <avatar/model.h>
 #include <avatar/plan.h>
 #include <avatar/preset.h>
+#include <avatar/speaker.h>
 #include <avatar/version.h>

@@ -4,6 +4,7 @@
 #include <avatar/device.h>
 #include <avatar/image.h>
 #include <avatar/model.h>
+#include <avatar/speaker.h>
 
 G_BEGIN_DECLS
 
@@ -327,6 +328,9 @@ typedef void (*AvatarProgressFunc) (const AvatarProgress *progress, gpointer use
  *   keys must exceed the average of all blocks to be exact. A larger one is faster and less exact
  * @attention_dense_steps: share of the steps, 0 to 1, from the first, that
  *   %AVATAR_ATTENTION_SPARSE leaves dense
+ * @speakers: (nullable) (array length=n_speakers): speakers after the first one, whose face is
+ *   @face_box. avatar_denoiser_push_speaker() takes their features
+ * @n_speakers: number of @speakers, at most %AVATAR_MAX_SPEAKERS - 1; 0: one face and one voice
  *
  * Settings of a denoiser. Fill them with avatar_denoise_settings_init() first. The denoiser copies
  * all but @noise.
@@ -374,8 +378,10 @@ struct _AvatarDenoiseSettings
   AvatarAttentionMode attention;
   guint attention_dense_layers;
   double attention_tau, attention_dense_steps;
+  const AvatarSpeaker *speakers;
+  guint n_speakers;
   /*< private >*/
-  gpointer _reserved[8];
+  gpointer _reserved[6];
 };
 
 /**
@@ -459,10 +465,12 @@ AVATAR_API gboolean avatar_denoiser_set_reference (AvatarDenoiser *self, const A
  * @self: a denoiser with a reference
  * @settings: the settings that it was made with, except for those to change: prompt,
  *   negative_prompt, steps, idle_steps, min_steps, guidance_scale, guidance_border, flow_shift,
- *   sigmas with n_sigmas, seed, motion_pose, motion_exp, face_box, loras with n_loras. A different
- *   size, mode, window_latents, overlap, continuation, step_cache, attention (with its numbers),
- *   precision, weight_format, upstream_rounding or exact_rope is an error. Other fields are
- *   ignored, and so are prompts if the denoiser has text_states. Nothing of it is kept
+ *   sigmas with n_sigmas, seed, motion_pose, motion_exp, face_box, speakers, loras with n_loras. A
+ *   different size, mode, window_latents, overlap, continuation, step_cache, attention (with its
+ *   numbers), precision, weight_format, upstream_rounding, exact_rope or n_speakers is an error.
+ *   Other fields are ignored, and so are prompts if the denoiser has text_states. Nothing of it is
+ *   kept
+ * @image: (nullable): a new portrait, fitted to the same size; %NULL: the portrait stays. Not kept
  * @error: return location for a #GError: #AVATAR_ERROR_SETTINGS, #AVATAR_ERROR_DATA,
  *   #AVATAR_ERROR_MEMORY, #AVATAR_ERROR_CANCELLED, or the errors of a LoRA file
  *
@@ -557,6 +565,29 @@ AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *fea
     GError **error);
 
 /**
+ * avatar_denoiser_push_speaker:
+ * @self: a denoiser
+ * @speaker: number of the speaker: 0: the first one, as avatar_denoiser_push(); 1 to n_speakers of
+ *   the settings: a further one
+ * @features: the features of one video frame of this speaker,
+ *   [feature_steps, feature_states, feature_channels] floats, all finite
+ * @error: return location for a #GError, as in avatar_denoiser_push(), and #AVATAR_ERROR_SETTINGS
+ *   for a speaker that does not exist
+ *
+ * Appends features of a speaker, which are copied. Computes nothing. The first speaker sets the
+ * length of the video. A window is due when the features of all speakers are there. After
+ * avatar_denoiser_drain(), features that a further speaker lacks are zeros, as after the end of the
+ * audio; those of silence (avatar_audio_compute_silence()) keep the mouth closed. Features after
+ * the end of the first speaker are not used.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_denoiser_push_speaker (AvatarDenoiser *self, guint speaker,
+    const float *features, GError **error);
+
+/**
  * avatar_denoiser_replace:
  * @self: a denoiser
  * @first: number of a video frame, counted from 0 since the last reset
@@ -576,6 +607,25 @@ AVATAR_API gboolean avatar_denoiser_push (AvatarDenoiser *self, const float *fea
  */
 AVATAR_API gboolean avatar_denoiser_replace (AvatarDenoiser *self, guint64 first, guint64 n,
     const float *features, GError **error);
+
+/**
+ * avatar_denoiser_replace_speaker:
+ * @self: a denoiser
+ * @speaker: number of the speaker, as in avatar_denoiser_push_speaker()
+ * @first: number of a video frame, counted from 0 since the last reset
+ * @n: number of video frames
+ * @features: the features of one video frame
+ * @error: return location for a #GError, as in avatar_denoiser_replace(), and
+ *   #AVATAR_ERROR_SETTINGS for a speaker that does not exist
+ *
+ * Replaces features of one speaker, as avatar_denoiser_replace() does for the first one.
+ *
+ * Returns: %TRUE, or %FALSE on error
+ *
+ * Since: 0.1
+ */
+AVATAR_API gboolean avatar_denoiser_replace_speaker (AvatarDenoiser *self, guint speaker,
+    guint64 first, guint64 n, const float *features, GError **error);
 
 /**
  * avatar_denoiser_use_steps:

@@ -232,7 +232,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   for (guint i = 0; i < 2; i++)
     b.conditions.text[i] = (AvatarText){ states, pooled, mask, TEXT, TEXT_USED };
   b.conditions.reference = random_floats (16 * (row->height / 8) * (row->width / 8), 5, 1.7f);
-  b.conditions.face = random_floats ((row->height / 8) * (row->width / 8), 6, 1);
+  b.conditions.faces = random_floats ((row->height / 8) * (row->width / 8), 6, 1);
   b.window = (AvatarWindow){ .transformer = &b.transformer,
     .conditions = &b.conditions,
     .motion_exp = 30,
@@ -240,6 +240,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
     .fps = 25,
     .guidance_scale = row->guided ? 7.5 : 1,
     .flow_shift = 5,
+    .n_speakers = 1,
     .frames = FRAMES,
     .channels = 16,
     .h8 = row->height / 8,
@@ -312,7 +313,7 @@ run_row (AvatarModel *model, GHashTable *table, AvatarDevice *device, const Row 
   g_clear_pointer (&weights, avatar_weights_free);
   avatar_ops_free (b.ops);
   g_free (b.conditions.reference);
-  g_free (b.conditions.face);
+  g_free (b.conditions.faces);
   return done;
 }
 

@@ -151,6 +151,7 @@ sampler_begin (Sampler *s, const Fixture *f, AvatarOps *ops)
     .fps = f->config->fps,
     .guidance_scale = 2, /* so that both branches are there */
     .flow_shift = f->config->flow_shift,
+    .n_speakers = 1,
     .frames = frames,
     .channels = channels,
     .h8 = side,
@@ -170,7 +171,8 @@ sampler_forward (Sampler *s, AvatarOps *ops, guint i, guint branch, double face_
   const AvatarForwardInput in = { .x = s->x,
     .step = &s->window.step_conditioning[2 * i + branch],
     .reference_tokens = &s->window.reference_tokens,
-    .audio_kv = &s->window.audio_kv[branch],
+    .audio_kv = branch == 0 ? &s->window.voices[0] : &s->window.no_audio,
+    .same_audio = branch == 1,
     .face_scale = face_scale };
 
   avatar_transformer_forward (&s->transformer, ops, s->v, &in);
@@ -312,7 +314,7 @@ test_steps (void)
   reference = golden_get (f.golden, "ref_latent");
   face = golden_get (f.golden, "face_mask");
   s.conditions.reference = reference.data;
-  s.conditions.face = face.data;
+  s.conditions.faces = face.data;
   encode_texts (&f, &s.conditions);
   params = avatar_transformer_weights_new (&f.config->transformer);
   weights = avatar_weights_new (f.model, f.device, AVATAR_COMPONENT_TRANSFORMER, params->list, NULL,

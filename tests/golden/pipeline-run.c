@@ -246,7 +246,7 @@ note_conditions (AvatarDenoiser *self)
     point (states, text->states, text->n * c->transformer.text_dim);
     point (pooled, text->pooled, c->transformer.pooled_dim);
   }
-  point ("face_mask", given->face, self->stream.shape.h8 * self->stream.shape.w8);
+  point ("face_mask", given->faces, self->stream.shape.h8 * self->stream.shape.w8);
   point ("ref_latents", given->reference,
       self->stream.shape.channels * given->n_reference * self->stream.shape.h8
           * self->stream.shape.w8);

@@ -4,6 +4,7 @@
 
 #include "engine/denoise/transformer.h"
 
+#include <math.h>
 #include <string.h>
 
 #define LIMIT 1e-4
@@ -68,9 +69,10 @@ make_config (AvatarSafetensors *file)
   return c;
 }
 
+/* @second: features of a second speaker, or no tensor; @face then has the masks of both */
 typedef struct
 {
-  AvatarTensor x, reference, states, mask, pooled, audio, face, t;
+  AvatarTensor x, reference, states, mask, pooled, audio, second, face, t;
 } Inputs;
 
 static Inputs
@@ -94,6 +96,16 @@ read_inputs (AvatarSafetensors *file)
 }
 
 static void
+inputs_clear (Inputs *in)
+{
+  AvatarTensor *all[] = { &in->x, &in->reference, &in->states, &in->mask, &in->pooled, &in->audio,
+    &in->second, &in->face, &in->t };
+
+  for (guint i = 0; i < G_N_ELEMENTS (all); i++)
+    g_free (all[i]->data);
+}
+
+static void
 run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_scale, float *out)
 {
   gsize mark = avatar_ops_mark (ops);
@@ -113,7 +125,7 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
     .modulation = modulation,
     .text = refined };
   AvatarReferenceTokens reference_tokens;
-  AvatarAudioKV audio_kv;
+  AvatarAudioKV audio_kv[2];
   AvatarTensor velocity, x;
 
   for (gint64 i = 0; i < in->mask.shape[0]; i++) {
@@ -122,9 +134,19 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
   }
   avatar_transformer_modulate (model, ops, &step, 1);
   avatar_transformer_refine (model, ops, &step, 1);
-  avatar_transformer_embed_reference (model, ops, in->reference.data, in->reference.shape[1],
-      in->face.data, frames, h, w, &reference_tokens);
-  avatar_transformer_project_audio (model, ops, in->audio.data, in->audio.shape[0], &audio_kv);
+  avatar_transformer_embed_reference (model, ops,
+      &(AvatarReferenceInput){ .latents = in->reference.data,
+          .faces = in->face.data,
+          .n_latents = in->reference.shape[1],
+          .n_speakers = in->second.rank ? 2 : 1,
+          .frames = frames,
+          .h8 = h,
+          .w8 = w },
+      &reference_tokens);
+  avatar_transformer_project_audio (model, ops, in->audio.data, in->audio.shape[0], &audio_kv[0]);
+  if (in->second.rank)
+    avatar_transformer_project_audio (model, ops, in->second.data, in->second.shape[0],
+        &audio_kv[1]);
   velocity = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   x = avatar_ops_alloc_as (ops, AVATAR_F32, 4, c, frames, h, w);
   avatar_op_upload (ops, x, in->x.data);
@@ -132,7 +154,7 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
       &(AvatarForwardInput){ .x = x,
           .step = &step,
           .reference_tokens = &reference_tokens,
-          .audio_kv = &audio_kv,
+          .audio_kv = audio_kv,
           .face_scale = face_scale });
   avatar_op_download (ops, out, velocity);
   avatar_ops_release (ops, mark);
@@ -181,14 +203,209 @@ test_forward (void)
   run (&model, ops, &in, 1, out);
   golden_compare (file, "out.full_no_audio", out, n, LIMIT);
   g_assert_true (avatar_ops_check (ops, &error));
-  g_free (in.x.data);
-  g_free (in.reference.data);
-  g_free (in.states.data);
-  g_free (in.mask.data);
-  g_free (in.pooled.data);
-  g_free (in.audio.data);
+  inputs_clear (&in);
+}
+
+/**
+ * Adapter: first audio adapter of the model, in double precision
+ * @norm1, @norm2: scale and offset; @to_q [a, d]; @to_kv [2 a, d]; @to_out [d, a]
+ */
+typedef struct
+{
+  AvatarTensor norm1[2], norm2[2], to_q, to_kv, to_out;
+} Adapter;
+
+static Adapter
+read_adapter (AvatarSafetensors *file)
+{
+  return (Adapter){
+    .norm1 = { golden_get (file, "weights.audio_adapter_blocks.0.norm1.weight"),
+        golden_get (file, "weights.audio_adapter_blocks.0.norm1.bias") },
+    .norm2 = { golden_get (file, "weights.audio_adapter_blocks.0.norm2.weight"),
+        golden_get (file, "weights.audio_adapter_blocks.0.norm2.bias") },
+    .to_q = golden_get (file, "weights.audio_adapter_blocks.0.to_q.weight"),
+    .to_kv = golden_get (file, "weights.audio_adapter_blocks.0.to_kv.weight"),
+    .to_out = golden_get (file, "weights.audio_adapter_blocks.0.to_out.weight"),
+  };
+}
+
+static void
+adapter_clear (Adapter *a)
+{
+  for (guint i = 0; i < 2; i++) {
+    g_free (a->norm1[i].data);
+    g_free (a->norm2[i].data);
+  }
+  g_free (a->to_q.data);
+  g_free (a->to_kv.data);
+  g_free (a->to_out.data);
+}
+
+static void
+norm (const float *x, gint64 n, const AvatarTensor *affine, double *y)
+{
+  double mean = 0, variance = 0;
+
+  for (gint64 i = 0; i < n; i++)
+    mean += x[i] / n;
+  for (gint64 i = 0; i < n; i++)
+    variance += (x[i] - mean) * (x[i] - mean) / n;
+  for (gint64 i = 0; i < n; i++)
+    y[i] = (x[i] - mean) / sqrt (variance + 1e-5) * avatar_tensor_f32 (affine[0])[i]
+        + avatar_tensor_f32 (affine[1])[i];
+}
+
+/* Computes row @r of the product of @w and @x. */
+static double
+product (AvatarTensor w, gint64 r, const double *x)
+{
+  double sum = 0;
+
+  for (gint64 i = 0; i < w.shape[1]; i++)
+    sum += avatar_tensor_f32 (w)[r * w.shape[1] + i] * x[i];
+  return sum;
+}
+
+/* Adds @mask times the output of the adapter for @token to @y, in loops over the 16 audio tokens
+ * of latent frame @t. @audio: projected tokens of the video frames, 4 each, [d] */
+static void
+add_voice (const Adapter *a, const float *token, const float *audio, gint64 t, double mask,
+    double *y)
+{
+  gint64 d = a->to_q.shape[1], n = a->to_q.shape[0];
+  g_autofree double *h = g_new (double, d), *q = g_new (double, n);
+  g_autofree double *kv = g_new (double, 16 * 2 * n), *o = g_new0 (double, n);
+  double weights[16], sum = 0;
+
+  norm (token, d, a->norm2, h);
+  for (gint64 i = 0; i < n; i++)
+    q[i] = product (a->to_q, i, h);
+  for (gint64 j = 0; j < 16; j++) {
+    gint64 frame = MAX (4 * t - 3 + j / 4, 0);
+
+    weights[j] = 0;
+    norm (audio + (4 * frame + j % 4) * d, d, a->norm1, h);
+    for (gint64 i = 0; i < 2 * n; i++)
+      kv[j * 2 * n + i] = product (a->to_kv, i, h);
+    for (gint64 i = 0; i < n; i++)
+      weights[j] += q[i] * kv[j * 2 * n + i] / sqrt (n);
+    sum += weights[j] = exp (weights[j]);
+  }
+  for (gint64 j = 0; j < 16; j++)
+    for (gint64 i = 0; i < n; i++)
+      o[i] += weights[j] / sum * kv[j * 2 * n + n + i];
+  for (gint64 i = 0; i < d; i++)
+    y[i] += mask * product (a->to_out, i, o);
+}
+
+/* Tokens that are kept from a forward: those after the first adapter, and the projected audio of
+ * both speakers. */
+typedef struct
+{
+  float *tokens, *audio[2];
+  guint n_audio;
+} Kept;
+
+static void
+keep_tap (const char *name, AvatarTensor value, gpointer data)
+{
+  Kept *kept = data;
+
+  if (strcmp (name, "double_1") == 0)
+    kept->tokens = g_memdup2 (value.data, avatar_tensor_bytes (value));
+  else if (strcmp (name, "audio_proj") == 0)
+    kept->audio[kept->n_audio++] = g_memdup2 (value.data, avatar_tensor_bytes (value));
+}
+
+static void
+kept_clear (Kept *kept)
+{
+  g_free (kept->tokens);
+  g_free (kept->audio[0]);
+  g_free (kept->audio[1]);
+}
+
+/* Compares the tokens after the first adapter with the sum over both speakers of mask times
+ * adapter, in double precision. @masks: [2, h8, w8] */
+static void
+compare_voices (const Adapter *a, const Inputs *in, const Kept *before, const Kept *after,
+    const float *masks)
+{
+  gint64 d = a->to_q.shape[1], h8 = in->x.shape[2], w8 = in->x.shape[3], s = h8 / 2 * (w8 / 2);
+  g_autofree double *y = g_new (double, d);
+  double worst = 0, largest = 0;
+
+  for (gint64 i = 0; i < s + in->x.shape[1] * s; i++) {
+    const float *token = before->tokens + i * d;
+    gint64 cell = i % s / (w8 / 2) * 2 * w8 + i % (w8 / 2) * 2;
+
+    for (gint64 c = 0; c < d; c++)
+      y[c] = token[c];
+    for (guint k = 0; i >= s && k < 2; k++)
+      add_voice (a, token, after->audio[k], i / s - 1, masks[k * h8 * w8 + cell], y);
+    for (gint64 c = 0; c < d; c++) {
+      worst = MAX (worst, fabs (y[c] - after->tokens[i * d + c]));
+      largest = MAX (largest, fabs (y[c] - token[c]));
+    }
+  }
+  g_assert_cmpfloat (largest, >, 1e-2);
+  g_assert_cmpfloat (worst, <, 1e-4 * largest);
+}
+
+/* Fills the masks of two speakers: the left and the right part, with a column for both. */
+static void
+fill_masks (float *masks, gint64 h, gint64 w)
+{
+  for (gint64 i = 0; i < h * w; i++) {
+    gint64 x = i % w, middle = w / 4 * 2;
+
+    masks[i] = x < middle ? 1 : x == middle ? .25f : 0;
+    masks[h * w + i] = x > middle ? 1 : x == middle ? .5f : 0;
+  }
+}
+
+static void
+test_speakers (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (AvatarSafetensors) file = golden_open ("upstream/transformer_forward.safetensors");
+  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", &error);
+  g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
+  g_autoptr (AvatarOps) ops = NULL;
+  AvatarTransformerConfig config = make_config (file);
+  g_autoptr (AvatarTransformerWeights) params = avatar_transformer_weights_new (&config);
+  g_autoptr (AvatarWeights) weights
+      = golden_weights (file, "weights.", device, AVATAR_COMPONENT_TRANSFORMER, params->list);
+  AvatarTransformer model = { .config = &config, .weights = weights, .params = params };
+  Inputs in = read_inputs (file);
+  gsize n = avatar_tensor_n (in.x), cells = avatar_tensor_n (in.face);
+  g_autofree float *out = g_new (float, n), *masks = g_new0 (float, 2 * cells);
+  Adapter adapter = read_adapter (file);
+  Kept before = { 0 }, after = { 0 };
+
+  in.second = golden_get (file, "in.audio_prompts");
+  in.second = avatar_tensor_reshape (in.second, 2, in.audio.shape[0], in.audio.shape[1]);
+  for (gint64 i = 0; i < avatar_tensor_n (in.second); i++)
+    ((float *) in.second.data)[i] = -avatar_tensor_f32 (in.audio)[i] * (1 + i % 3);
   g_free (in.face.data);
-  g_free (in.t.data);
+  in.face.data = masks;
+  run (&model, dry_run, &in, 1, NULL);
+  ops = avatar_ops_new (device,
+      avatar_arena_new (device, avatar_arena_peak (dry_run->arena), "test", &error), &error);
+  model.tap = keep_tap;
+  model.tap_data = &before;
+  run (&model, ops, &in, 1, out); /* masks of zeros: without adapters */
+  fill_masks (masks, in.x.shape[2], in.x.shape[3]);
+  model.tap_data = &after;
+  run (&model, ops, &in, 1, out);
+  g_assert_true (avatar_ops_check (ops, &error));
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry_run->arena));
+  compare_voices (&adapter, &in, &before, &after, masks);
+  kept_clear (&before);
+  kept_clear (&after);
+  adapter_clear (&adapter);
+  in.face.data = NULL;
+  inputs_clear (&in);
 }
 
 int
@@ -196,5 +413,6 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/transformer/forward", test_forward);
+  g_test_add_func ("/transformer/speakers", test_speakers);
   return g_test_run ();
 }

@@ -129,10 +129,14 @@ go_to (AvatarDenoiser *self, const AvatarDenoiser *other)
   AvatarLatentStream *to = &self->stream;
   const AvatarLatentStream *from = &other->stream;
 
-  g_array_set_size (to->features, 0);
-  g_array_append_vals (to->features, from->features->data, from->features->len);
+  for (guint i = 0; i < to->n_tracks; i++) {
+    const AvatarFeatureTrack *track = &from->tracks[i];
+
+    g_array_set_size (to->tracks[i].features, 0);
+    g_array_append_vals (to->tracks[i].features, track->features->data, track->features->len);
+    to->tracks[i].pushed = track->pushed;
+  }
   to->first_frame = from->first_frame;
-  to->pushed = from->pushed;
   to->drained = from->drained;
   to->start = from->start;
   to->emitted = from->emitted;

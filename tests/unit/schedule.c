@@ -239,7 +239,7 @@ velocity_with_audio (Fixture *f, const AvatarDenoiseSettings *s, const float *x,
   AvatarStepBuffers b;
 
   pull (f, self, 1, v);
-  memcpy (audio, self->stream.features->data,
+  memcpy (audio, self->stream.tracks[0].features->data,
       (4 * CHUNK - 3) * self->stream.n_features * sizeof (float));
   avatar_window_set_audio (&self->window, ops, audio);
   b = avatar_step_buffers_new (ops, &self->stream.shape);
