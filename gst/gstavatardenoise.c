@@ -10,6 +10,13 @@
  * is pushed once and in order. Downstream's caps choose the size of the video; without a
  * restriction it follows from the portrait.
  *
+ * A portrait may have several faces. The first speaker has the pad "sink" and the property
+ * #GstAvatarDenoise:face-box; each further one, of up to three, has a request pad "sink_%u" with
+ * features of its own and the pad property "face-box" or "face-mask". The first stream leads: the
+ * video is as long as it, and features of the others belong to the frame of the same running time.
+ * Where another stream has not begun, has a gap or has ended, its face is silent. Each stream needs
+ * a queue element, as all streams that meet in one element do.
+ *
  * Prompts, seed, steps, guidance, motion, face box and portrait may change while playing; the
  * portrait also by another picture on the request pad. Changes take effect with the next window,
  * which the element message "avatar-settings" announces. The size of the video does not change.
@@ -29,6 +36,16 @@
  *     ! avataraudioenc ! avatardenoise reference=portrait.png ! avatarvaedecode ! videoconvert \
  *     ! x264enc ! mp4mux ! filesink location=silent.mp4
  * ]|
+ * Two speakers:
+ * |[
+ * gst-launch-1.0 -e avatardenoise name=d reference=two.png face-box=40,40,90,90 \
+ *     sink_0::face-box=170,40,90,90 ! avatarvaedecode ! videoconvert ! x264enc ! mp4mux \
+ *     ! filesink location=silent.mp4 \
+ *     filesrc location=a.wav ! decodebin ! audioconvert ! audioresample ! avataraudioenc ! queue \
+ *     ! d.sink \
+ *     filesrc location=b.wav ! decodebin ! audioconvert ! audioresample ! avataraudioenc ! queue \
+ *     ! d.sink_0
+ * ]|
  *
  * Since: 0.1
  */
@@ -39,6 +56,8 @@
 #include "gst/gstavatarquery.h"
 #include "gst/gstavatarreport.h"
 
+#include <string.h>
+
 GST_DEBUG_CATEGORY (avatar_denoise_debug);
 #define GST_CAT_DEFAULT avatar_denoise_debug
 
@@ -48,20 +67,53 @@ GST_DEBUG_CATEGORY (avatar_denoise_debug);
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
     GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_AVATAR_TENSOR_CAPS));
 
+static GstStaticPadTemplate speaker_template = GST_STATIC_PAD_TEMPLATE ("sink_%u", GST_PAD_SINK,
+    GST_PAD_REQUEST, GST_STATIC_CAPS (GST_AVATAR_TENSOR_CAPS));
+
 static GstStaticPadTemplate reference_template = GST_STATIC_PAD_TEMPLATE ("reference", GST_PAD_SINK,
     GST_PAD_REQUEST, GST_STATIC_CAPS (GST_AVATAR_REFERENCE_CAPS));
 
 static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
     GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_AVATAR_TENSOR_CAPS));
 
+static void gst_avatar_denoise_child_proxy_init (gpointer iface, gpointer data);
+
 #define gst_avatar_denoise_parent_class parent_class
 G_DEFINE_TYPE_WITH_CODE (GstAvatarDenoise, gst_avatar_denoise, GST_TYPE_ELEMENT,
-    G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_avatar_preset_init))
+    G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_avatar_preset_init)
+        G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_avatar_denoise_child_proxy_init))
 GST_ELEMENT_REGISTER_DEFINE (avatardenoise, "avatardenoise", GST_RANK_NONE, GST_TYPE_AVATAR_DENOISE)
+
+static GObject *
+get_child (GstChildProxy *proxy, guint index)
+{
+  g_autoptr (GPtrArray) pads = gst_avatar_denoise_get_speakers (GST_AVATAR_DENOISE (proxy));
+
+  return index < pads->len ? g_object_ref (pads->pdata[index]) : NULL;
+}
+
+static guint
+count_children (GstChildProxy *proxy)
+{
+  g_autoptr (GPtrArray) pads = gst_avatar_denoise_get_speakers (GST_AVATAR_DENOISE (proxy));
+
+  return pads->len;
+}
+
+/* The pads of further speakers are children, so that sink_0::face-box sets a property of one. */
+static void
+gst_avatar_denoise_child_proxy_init (gpointer iface, gpointer data)
+{
+  GstChildProxyInterface *proxy = iface;
+
+  proxy->get_child_by_index = get_child;
+  proxy->get_children_count = count_children;
+}
 
 static void
 stop_computing (GstAvatarDenoise *self)
 {
+  gst_avatar_denoise_set_speakers_flushing (self, GST_FLOW_FLUSHING);
   gst_avatar_item_queue_set_state (&self->items, GST_FLOW_FLUSHING, self->srcpad);
   gst_avatar_reference_start_flush (&self->reference);
   gst_avatar_denoise_task_cancel (self);
@@ -70,6 +122,8 @@ stop_computing (GstAvatarDenoise *self)
 static void
 start_computing (GstAvatarDenoise *self)
 {
+  gst_avatar_denoise_set_speakers_input (self, GST_AVATAR_SPEAKER_INPUT_QUEUE);
+  gst_avatar_denoise_set_speakers_flushing (self, GST_FLOW_OK);
   gst_avatar_reference_stop_flush (&self->reference);
   gst_avatar_item_queue_set_state (&self->items, GST_FLOW_OK, NULL);
   gst_pad_start_task (self->srcpad, gst_avatar_denoise_task_loop, self, NULL);
@@ -319,7 +373,35 @@ gst_avatar_denoise_src_event (GstPad *pad, GstObject *parent, GstEvent *event)
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (parent);
 
   gst_avatar_lateness_take_event (&self->late.lateness, GST_ELEMENT (self), event);
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK)
+    return gst_avatar_denoise_seek (self, event);
   return gst_pad_event_default (pad, parent, event);
+}
+
+/* Returns 0 for the pads of speakers that have a peer, the first one in any case. */
+static gint
+compare_speaker (gconstpointer item, gconstpointer user_data)
+{
+  GstPad *pad = g_value_get_object (item);
+  const GstAvatarDenoise *self = g_value_get_object (user_data);
+
+  return pad == self->sinkpad || (GST_IS_AVATAR_SPEAKER_PAD (pad) && gst_pad_is_linked (pad)) ? 0
+                                                                                              : 1;
+}
+
+/* Returns the pads of all speakers, to which events and queries from downstream go. */
+static GstIterator *
+iterate_speakers (GstAvatarDenoise *self)
+{
+  GValue value = G_VALUE_INIT;
+  GstIterator *iterator;
+
+  g_value_init (&value, GST_TYPE_ELEMENT);
+  g_value_set_object (&value, self);
+  iterator = gst_iterator_filter (gst_element_iterate_sink_pads (GST_ELEMENT (self)),
+      compare_speaker, &value);
+  g_value_unset (&value);
+  return iterator;
 }
 
 /* Keeps seeks and queries of the stream from the reference pad. */
@@ -330,6 +412,8 @@ gst_avatar_denoise_links (GstPad *pad, GstObject *parent)
   GValue value = G_VALUE_INIT;
   GstIterator *iterator;
 
+  if (pad == self->srcpad && count_children (GST_CHILD_PROXY (self)) > 0)
+    return iterate_speakers (self);
   if (pad != self->srcpad && pad != self->sinkpad)
     return NULL;
   g_value_init (&value, GST_TYPE_PAD);
@@ -358,6 +442,8 @@ gst_avatar_denoise_request_new_pad (GstElement *element, GstPadTemplate *templat
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (element);
   GstPad *pad;
 
+  if (strcmp (GST_PAD_TEMPLATE_NAME_TEMPLATE (template), "reference") != 0)
+    return gst_avatar_denoise_add_speaker (self, template, name, gst_avatar_denoise_sink_query);
   GST_OBJECT_LOCK (self);
   pad = self->refpad;
   if (!pad)
@@ -381,6 +467,8 @@ gst_avatar_denoise_release_pad (GstElement *element, GstPad *pad)
 {
   GstAvatarDenoise *self = GST_AVATAR_DENOISE (element);
 
+  if (gst_avatar_denoise_remove_speaker (self, pad))
+    return;
   GST_OBJECT_LOCK (self);
   self->refpad = NULL;
   GST_OBJECT_UNLOCK (self);
@@ -408,6 +496,7 @@ open_all (GstAvatarDenoise *self)
   has_pad = self->refpad != NULL;
   GST_OBJECT_UNLOCK (self);
 
+  ok = ok && gst_avatar_denoise_check_speakers (self, &error);
   if (ok && !has_pad && (!path || *path == '\0')) {
     ok = FALSE;
     error = g_error_new (AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
@@ -430,6 +519,7 @@ close_all (GstAvatarDenoise *self)
   self->has_active = FALSE;
   GST_OBJECT_UNLOCK (self);
   gst_avatar_reference_reset (&self->reference);
+  gst_avatar_denoise_forget_speakers (self);
   g_clear_pointer (&self->silence, g_free);
   gst_avatar_engine_client_close (&self->client, GST_ELEMENT (self));
 }
@@ -516,6 +606,9 @@ gst_avatar_denoise_finalize (GObject *object)
   gst_avatar_reference_clear (&self->reference);
   gst_avatar_denoise_props_clear (&self->props);
   gst_avatar_denoise_props_clear (&self->active);
+  gst_avatar_faces_clear (&self->faces);
+  g_ptr_array_unref (self->speakers);
+  g_ptr_array_unref (self->voices);
   gst_avatar_engine_client_clear (&self->client, GST_ELEMENT (self));
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
@@ -576,6 +669,8 @@ gst_avatar_denoise_class_init (GstAvatarDenoiseClass *klass)
       "Denoises latent frames of a talking video from audio features and a portrait",
       "The gst-avatar authors");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template_with_gtype (element_class, &speaker_template,
+      GST_TYPE_AVATAR_SPEAKER_PAD);
   gst_element_class_add_static_pad_template (element_class, &reference_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_avatar_denoise_change_state);
@@ -593,6 +688,8 @@ gst_avatar_denoise_init (GstAvatarDenoise *self)
   gst_avatar_engine_client_init (&self->client);
   gst_avatar_denoise_props_init (&self->props);
   gst_avatar_reference_init (&self->reference);
+  self->speakers = g_ptr_array_new_with_free_func (gst_object_unref);
+  self->voices = g_ptr_array_new_with_free_func (gst_object_unref);
   gst_avatar_item_queue_init (&self->items, MAX_QUEUED_FEATURES);
   gst_avatar_denoise_clear_init (self);
   gst_avatar_denoise_task_restart (self);

@@ -14,6 +14,7 @@ typedef struct
   guint64 ids;                 /* bits: the properties that change */
   AvatarImage *picture;        /* (nullable): new portrait */
   gboolean from_pad;
+  gboolean speakers; /* faces of further speakers change */
 } Change;
 
 static void
@@ -65,6 +66,8 @@ collect (GstAvatarDenoise *self, Change *change)
   change->ids = gst_avatar_denoise_props_differ (&self->active, &self->props, self->changed);
   change->ids |= self->changed & GST_AVATAR_DENOISE_REFERENCE; /* the file may have changed */
   self->changed = 0;
+  change->speakers = self->faces_changed && self->voices->len > 0;
+  self->faces_changed = FALSE;
   gst_avatar_denoise_props_copy (&change->props, &self->active);
   gst_avatar_denoise_props_take (&change->props, &self->props, change->ids);
   GST_OBJECT_UNLOCK (self);
@@ -72,7 +75,7 @@ collect (GstAvatarDenoise *self, Change *change)
   change->from_pad = change->picture != NULL;
   if (error)
     warn (self, g_steal_pointer (&error));
-  return change->ids != 0 || change->picture;
+  return change->ids != 0 || change->picture || change->speakers;
 }
 
 /* Loads the file that the property reference names. Other settings change even if this fails. */
@@ -111,9 +114,10 @@ limit_steps (GstAvatarDenoise *self, AvatarDenoiseSettings *settings)
     settings->steps = gst_avatar_denoise_limit_steps (self, settings->steps);
 }
 
-/* Applies @change to the denoiser. @face: (out): the face box after the change. */
+/* Applies @change to the denoiser. @faces: (out): the new faces. @moved: (out): there are any */
 static gboolean
-apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError **error)
+apply (GstAvatarDenoise *self, const Change *change, GstAvatarFaces *faces, gboolean *moved,
+    GError **error)
 {
   AvatarDenoiseSettings settings;
   g_autoptr (AvatarImage) fitted = NULL;
@@ -125,16 +129,16 @@ apply (GstAvatarDenoise *self, const Change *change, AvatarFaceBox *face, GError
   limit_steps (self, &settings);
   settings.width = self->width;
   settings.height = self->height;
-  *face = self->face_box;
-  if (change->ids & GST_AVATAR_DENOISE_FACE_BOX && !portrait)
+  if ((change->ids & GST_AVATAR_DENOISE_FACE_BOX || change->speakers) && !portrait)
     portrait = gst_avatar_reference_wait (&self->reference, error);
+  *moved = portrait != NULL;
   if (portrait) {
     fitted = gst_avatar_denoise_fit (self, portrait, self->width, self->height, &change->props,
-        face, error);
+        faces, error);
     if (!fitted)
       return FALSE;
   }
-  settings.face_box = *face;
+  gst_avatar_faces_apply (*moved ? faces : &self->faces, &settings);
   return avatar_denoiser_change (self->denoiser, &settings, change->picture ? fitted : NULL, error);
 }
 
@@ -149,7 +153,7 @@ gst_avatar_denoise_change_steps (GstAvatarDenoise *self, GError **error)
   limit_steps (self, &settings);
   settings.width = self->width;
   settings.height = self->height;
-  settings.face_box = self->face_box;
+  gst_avatar_faces_apply (&self->faces, &settings);
   return avatar_denoiser_change (self->denoiser, &settings, NULL, error);
 }
 
@@ -163,19 +167,25 @@ report_change (GstAvatarDenoise *self, const Change *change)
       NULL);
 
   gst_avatar_denoise_props_describe (&change->props, change->ids, s);
+  if (change->speakers)
+    gst_structure_set (s, "speakers", G_TYPE_BOOLEAN, TRUE, NULL);
   if (change->from_pad)
     gst_structure_set (s, "reference-pad", G_TYPE_BOOLEAN, TRUE, NULL);
   gst_element_post_message (GST_ELEMENT (self), gst_message_new_element (GST_OBJECT (self), s));
 }
 
-/* Makes @change the settings in use. */
+/* Makes @change the settings in use. @faces: (nullable): the new faces, which are taken */
 static void
-adopt (GstAvatarDenoise *self, Change *change, const AvatarFaceBox *face)
+adopt (GstAvatarDenoise *self, Change *change, GstAvatarFaces *faces)
 {
   GST_OBJECT_LOCK (self);
   gst_avatar_denoise_props_take (&self->active, &change->props, change->ids);
   GST_OBJECT_UNLOCK (self);
-  self->face_box = *face;
+  if (faces) {
+    gst_avatar_faces_clear (&self->faces);
+    self->faces = *faces;
+    *faces = (GstAvatarFaces){ 0 };
+  }
   report_change (self, change);
   if (change->ids & GST_AVATAR_DENOISE_LORA)
     gst_avatar_denoise_report_warnings (self);
@@ -192,6 +202,7 @@ postpone (GstAvatarDenoise *self, Change *change, GError *error)
   g_error_free (error);
   GST_OBJECT_LOCK (self);
   self->changed |= change->ids;
+  self->faces_changed |= change->speakers;
   GST_OBJECT_UNLOCK (self);
   if (change->from_pad)
     gst_avatar_reference_put_back (&self->reference, g_steal_pointer (&change->picture));
@@ -203,16 +214,17 @@ GstFlowReturn
 gst_avatar_denoise_apply_changes (GstAvatarDenoise *self)
 {
   g_auto (Change) change = { 0 };
-  AvatarFaceBox face;
+  g_auto (GstAvatarFaces) faces = { 0 };
+  gboolean moved = FALSE;
   GError *error = NULL;
 
   if (!collect (self, &change))
     return GST_FLOW_OK;
   load_picture (self, &change);
-  if (change.ids == 0 && !change.picture)
+  if (change.ids == 0 && !change.picture && !change.speakers)
     return GST_FLOW_OK;
-  if (apply (self, &change, &face, &error)) {
-    adopt (self, &change, &face);
+  if (apply (self, &change, &faces, &moved, &error)) {
+    adopt (self, &change, moved ? &faces : NULL);
     return GST_FLOW_OK;
   }
   if (g_error_matches (error, AVATAR_ERROR, AVATAR_ERROR_CANCELLED))

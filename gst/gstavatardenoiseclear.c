@@ -7,6 +7,7 @@
 #include "gst/gstavatarreport.h"
 
 #include <avatar/audio.h>
+#include <string.h>
 
 GST_DEBUG_CATEGORY_EXTERN (avatar_denoise_debug);
 #define GST_CAT_DEFAULT avatar_denoise_debug
@@ -159,6 +160,7 @@ gst_avatar_denoise_clear_end_stream (GstAvatarDenoise *self)
   clear->pushed = clear->done = clear->speech_to = 0;
   clear->replace_from = clear->replace_to = 0;
   clear->in_window = clear->abandon = FALSE;
+  memset (clear->silent_to, 0, sizeof clear->silent_to);
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -207,6 +209,14 @@ gst_avatar_denoise_clear_take_feature (GstAvatarDenoise *self, GstBuffer *buffer
     clear->speech_to = clear->pushed;
   GST_OBJECT_UNLOCK (self);
   return dropped ? gst_avatar_denoise_clear_get_silence (self) : NULL;
+}
+
+void
+gst_avatar_denoise_clear_note_speech (GstAvatarDenoise *self)
+{
+  GST_OBJECT_LOCK (self);
+  self->clear.speech_to = self->clear.pushed;
+  GST_OBJECT_UNLOCK (self);
 }
 
 gboolean

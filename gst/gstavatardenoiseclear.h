@@ -5,6 +5,7 @@
  * than the window has, so that a clear never makes the video late; else it is completed. */
 #pragma once
 
+#include <avatar/speaker.h>
 #include <gst/gst.h>
 
 G_BEGIN_DECLS
@@ -30,6 +31,7 @@ typedef struct _GstAvatarDenoise GstAvatarDenoise;
  * @started, @steps: steps of it that have begun, and all of them; 0: none has begun
  * @idle_steps: steps that an idle window in its place has
  * @abandon: it is to be abandoned
+ * @silent_to: frames before these are silent, for each further speaker
  *
  * State that all threads share, under the object lock.
  */
@@ -49,6 +51,7 @@ typedef struct
   gboolean in_window;
   guint started, steps, idle_steps;
   gboolean abandon;
+  guint64 silent_to[AVATAR_MAX_SPEAKERS];
 } GstAvatarDenoiseClear;
 
 void gst_avatar_denoise_clear_init (GstAvatarDenoise *self);
@@ -67,6 +70,8 @@ void gst_avatar_denoise_clear_set_segment (GstAvatarDenoise *self, const GstSegm
 /* Counts a feature that is pushed next: @buffer, or %NULL for a part of a gap. Returns the features
  * to push instead, or %NULL to push its own. */
 const float *gst_avatar_denoise_clear_take_feature (GstAvatarDenoise *self, GstBuffer *buffer);
+/* Notes that another speaker speaks in the last frame. */
+void gst_avatar_denoise_clear_note_speech (GstAvatarDenoise *self);
 /* Returns the features of silence. They belong to @self. */
 const float *gst_avatar_denoise_clear_get_silence (GstAvatarDenoise *self);
 /* Drops the speech before a window that is due, and notes the end of one. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Shared helpers of avatardenoise's task and of its changes while playing: times of frames, fitting
- * the portrait to the video, reports. */
+/* Shared helpers of avatardenoise's task and of its changes while playing: times of frames,
+ * reports. */
 #include "gst/gstavatardenoiseprivate.h"
 #include "gst/gstavatarreport.h"
 
@@ -84,105 +84,6 @@ gst_avatar_denoise_end_progress (GstAvatarDenoise *self, GstProgressType type, c
   self->working_on = NULL;
   if (code)
     gst_avatar_report_progress (GST_ELEMENT (self), type, code, -1, text);
-}
-
-/* Runs the model's face detector. An unsupported detector network is not fatal: the whole
- * picture is animated, with a warning. */
-static AvatarFaceSearch
-find_face (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
-    AvatarFaceBox *face, GError **error)
-{
-  g_autoptr (GError) local_error = NULL;
-  AvatarFaceSearch result = avatar_image_find_face (image, self->client.engine->model,
-      self->client.engine->device, width, height, face, &local_error);
-
-  if (g_error_matches (local_error, AVATAR_ERROR, AVATAR_ERROR_MISMATCH)) {
-    gst_avatar_report_warning (self, g_steal_pointer (&local_error));
-    return AVATAR_FACE_NO_DETECTOR;
-  }
-  if (local_error)
-    g_propagate_error (error, g_steal_pointer (&local_error));
-  return result;
-}
-
-/* Fits the portrait around the face box of the user. @face: (out): the box on the fitted
- * picture. */
-static AvatarImage *
-fit_user_box (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
-    const AvatarBox *user_box, AvatarFaceBox *face, GError **error)
-{
-  AvatarModel *model = self->client.engine->model;
-  AvatarBox box = *user_box;
-  const gdouble shrunk = MAX (image->shrunk, 1);
-  AvatarImage *fitted = avatar_image_fit (image, model, width, height, &box, error);
-
-  if (!fitted)
-    return NULL;
-  *face = (AvatarFaceBox){ box.x, box.y, box.width, box.height };
-  gst_avatar_report_face (GST_ELEMENT (self), "face-box", face, fitted->width, fitted->height);
-  if (avatar_image_is_cropped (image, model, width, height))
-    gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, user_box->width / shrunk,
-        user_box->height / shrunk);
-  return fitted;
-}
-
-/* Fits the portrait around the face that the detector finds, or around its centre. */
-static AvatarImage *
-fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
-    AvatarFaceBox *face, GError **error)
-{
-  AvatarModel *model = self->client.engine->model;
-  AvatarFaceSearch result = find_face (self, image, width, height, face, error);
-  const AvatarFaceBox found = *face;
-  gboolean cropped = avatar_image_is_cropped (image, model, width, height);
-  AvatarImage *fitted = NULL;
-
-  if (result != AVATAR_FACE_ERROR)
-    fitted = avatar_image_fit_face (image, model, width, height, face, error);
-  if (!fitted)
-    return NULL;
-  gst_avatar_report_face (GST_ELEMENT (self), result == AVATAR_FACE_FOUND ? "detector" : "none",
-      face, fitted->width, fitted->height);
-  if (result == AVATAR_FACE_FOUND && cropped)
-    gst_avatar_reference_check_face (GST_ELEMENT (self), image, fitted, found.width, found.height);
-  else if (result != AVATAR_FACE_FOUND)
-    gst_avatar_reference_warn_no_face (GST_ELEMENT (self), image, self->client.engine->info, result,
-        cropped ? GST_AVATAR_FIT_CROPPED : GST_AVATAR_FIT_WHOLE);
-  return fitted;
-}
-
-/* Warns of a portrait from which the model makes no good video. Failing to find out is no error. */
-static void
-check_portrait (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarFaceBox *face)
-{
-  const AvatarModelInfo *info = self->client.engine->info;
-  g_autoptr (GError) error = NULL;
-  gdouble psnr;
-
-  gst_avatar_reference_check_face_size (GST_ELEMENT (self), face, fitted, info);
-  if (info->portrait_psnr <= 0 || fitted->width != info->width || fitted->height != info->height)
-    return; /* the limit is that of the model's own size */
-  if (!avatar_image_measure (fitted, self->client.engine->model, self->client.engine->device, &psnr,
-          &error))
-    gst_avatar_report_warning (self, g_steal_pointer (&error));
-  else if (psnr < info->portrait_psnr)
-    gst_avatar_reference_warn_unknown (GST_ELEMENT (self), info, psnr);
-}
-
-AvatarImage *
-gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint height,
-    const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error)
-{
-  AvatarImage *fitted;
-  AvatarBox box;
-
-  if (!gst_avatar_box_parse (props->face_box, &box, error))
-    return NULL;
-  fitted = box.width > 0 ? fit_user_box (self, image, width, height, &box, face, error)
-                         : fit_found (self, image, width, height, face, error);
-  if (fitted)
-    check_portrait (self, fitted, face);
-  return fitted;
 }
 
 void

@@ -15,6 +15,7 @@
 #include "gst/gstavataritemqueue.h"
 #include "gst/gstavatarlateness.h"
 #include "gst/gstavatarquery.h"
+#include "gst/gstavatarspeakerpad.h"
 
 G_BEGIN_DECLS
 
@@ -42,12 +43,29 @@ typedef struct
   guint64 n_processed, n_dropped;
 } GstAvatarDenoiseLate;
 
+/**
+ * GstAvatarFaces: faces on the fitted portrait
+ * @first: box of the first speaker; all zero: the whole picture
+ * @others: [n_others], the further speakers, with masks that are owned
+ */
+typedef struct
+{
+  AvatarFaceBox first;
+  AvatarSpeaker others[AVATAR_MAX_SPEAKERS - 1];
+  guint n_others;
+} GstAvatarFaces;
+
 struct _GstAvatarDenoise
 {
   GstElement parent;
 
   GstPad *sinkpad, *srcpad;
   GstPad *refpad; /* object lock */
+  /* Further speakers: pads, all that were requested; those that the denoiser has, which only the
+   * task changes, and which outlive a release; all under the object lock. */
+  GPtrArray *speakers, *voices;
+  guint n_requested;      /* pads requested so far */
+  gboolean faces_changed; /* a property of a pad was set since it was last applied */
   GstAvatarEngineClient client;
   GstAvatarDenoiseProps props; /* object lock, like the next three */
   /* Settings in use. Only the task writes them, and reads them without the lock. */
@@ -63,14 +81,14 @@ struct _GstAvatarDenoise
   gboolean have_reference;
   GstCaps *caps; /* features that the denoiser is configured for */
   GstAvatarFeatureInfo features;
-  gsize latent_size;      /* in bytes */
-  guint width, height;    /* size of the video, in pixels */
-  AvatarFaceBox face_box; /* on the portrait in use */
-  GstBufferPool *pool;    /* latents */
-  GstBufferList *held;    /* first latents of a stream, until a decoder can begin with them */
-  guint n_needed;         /* number of latents that the decoder needs to begin */
-  gboolean needs_window;  /* the decoder also needs a whole window to begin */
-  GstClockTime base;      /* PTS of the first feature */
+  gsize latent_size;     /* in bytes */
+  guint width, height;   /* size of the video, in pixels */
+  GstAvatarFaces faces;  /* on the portrait in use */
+  GstBufferPool *pool;   /* latents */
+  GstBufferList *held;   /* first latents of a stream, until a decoder can begin with them */
+  guint n_needed;        /* number of latents that the decoder needs to begin */
+  gboolean needs_window; /* the decoder also needs a whole window to begin */
+  GstClockTime base;     /* PTS of the first feature */
   guint64 n_features, n_latents;
   GstAvatarContinuity continuity;
   GstClockTime position; /* time of a feature without PTS */
@@ -104,9 +122,37 @@ void gst_avatar_denoise_task_cancel (GstAvatarDenoise *self);
 void gst_avatar_denoise_task_loop (gpointer data);
 
 /* Fits @image to the size of the video, or to the model's own size if @width and @height are 0.
- * @face: (out): the face box on the result. */
+ * @faces: (out): the faces on the result; cleared by the caller. */
 AvatarImage *gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width,
-    guint height, const GstAvatarDenoiseProps *props, AvatarFaceBox *face, GError **error);
+    guint height, const GstAvatarDenoiseProps *props, GstAvatarFaces *faces, GError **error);
+
+/* Further speakers: gstavatardenoisespeakers.c.
+ * Adds a pad, or returns %NULL with a warning. Removes one; %FALSE: @pad is another pad. */
+GstPad *gst_avatar_denoise_add_speaker (GstAvatarDenoise *self, GstPadTemplate *template,
+    const gchar *name, GstPadQueryFunction query);
+gboolean gst_avatar_denoise_remove_speaker (GstAvatarDenoise *self, GstPad *pad);
+/* Returns references to the pads. */
+GPtrArray *gst_avatar_denoise_get_speakers (GstAvatarDenoise *self);
+/* Checks the properties of all pads. */
+gboolean gst_avatar_denoise_check_speakers (GstAvatarDenoise *self, GError **error);
+/* Makes the pads of now the speakers of the next denoiser, or forgets those of the last one. */
+void gst_avatar_denoise_take_speakers (GstAvatarDenoise *self);
+void gst_avatar_denoise_forget_speakers (GstAvatarDenoise *self);
+/* Sets the faces in @settings, which refers to @faces. */
+void gst_avatar_faces_apply (const GstAvatarFaces *faces, AvatarDenoiseSettings *settings);
+void gst_avatar_faces_clear (GstAvatarFaces *faces);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (GstAvatarFaces, gst_avatar_faces_clear)
+/* Pushes the features of all further speakers for video frame @frame. Waits for them. */
+GstFlowReturn
+gst_avatar_denoise_push_voices (GstAvatarDenoise *self, guint64 frame, GError **error);
+/* Replaces video frames of all further speakers whose speech is dropped by silence. */
+gboolean gst_avatar_denoise_clear_voices (GstAvatarDenoise *self, GError **error);
+/* Lets the task wait for further speakers, or ends its wait. Any thread. */
+void gst_avatar_denoise_set_speakers_flushing (GstAvatarDenoise *self, GstFlowReturn state);
+/* Sets whether the features of further speakers are dropped. Any thread. */
+void gst_avatar_denoise_set_speakers_input (GstAvatarDenoise *self, GstAvatarSpeakerInput input);
+/* Sends a seek upstream on all pads. Takes @event. */
+gboolean gst_avatar_denoise_seek (GstAvatarDenoise *self, GstEvent *event);
 /* Reports contents of LoRA files that are not used. */
 void gst_avatar_denoise_report_warnings (GstAvatarDenoise *self);
 /* Reports prompts that are too long. */

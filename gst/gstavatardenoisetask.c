@@ -155,7 +155,7 @@ choose_size (GstAvatarDenoise *self, const AvatarImage *image, guint *width, gui
   return TRUE;
 }
 
-/* Fits the portrait to the size of the video, and sets size and face box in @settings. */
+/* Fits the portrait to the size of the video, and sets size and faces in @settings. */
 static AvatarImage *
 fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError **error)
 {
@@ -165,13 +165,14 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError *
 
   if (!image || !choose_size (self, image, &width, &height, error))
     return NULL;
-  fitted
-      = gst_avatar_denoise_fit (self, image, width, height, &self->active, &self->face_box, error);
+  gst_avatar_denoise_take_speakers (self);
+  gst_avatar_faces_clear (&self->faces);
+  fitted = gst_avatar_denoise_fit (self, image, width, height, &self->active, &self->faces, error);
   if (!fitted)
     return NULL;
   self->width = settings->width = fitted->width;
   self->height = settings->height = fitted->height;
-  settings->face_box = self->face_box;
+  gst_avatar_faces_apply (&self->faces, settings);
   return fitted;
 }
 
@@ -314,7 +315,9 @@ pull_latent (GstAvatarDenoise *self, GstBuffer **latent)
   if (ret != GST_FLOW_OK)
     return ret;
   if (gst_avatar_output_map (*latent, &map, &error)) {
-    if (!is_due || gst_avatar_denoise_clear_begin_window (self, &error))
+    if (!is_due
+        || (gst_avatar_denoise_clear_begin_window (self, &error)
+            && gst_avatar_denoise_clear_voices (self, &error)))
       pull = avatar_denoiser_pull (self->denoiser, (float *) map.data, &error);
     if (is_due && pull == AVATAR_PULL_OK)
       gst_avatar_denoise_clear_end_window (self);
@@ -387,6 +390,7 @@ static GstFlowReturn
 push_feature (GstAvatarDenoise *self, GstBuffer *buffer, const float *feature, GstClockTime pts)
 {
   const float *silence;
+  GstFlowReturn ret;
   GError *error = NULL;
 
   if (!GST_CLOCK_TIME_IS_VALID (self->base))
@@ -394,6 +398,11 @@ push_feature (GstAvatarDenoise *self, GstBuffer *buffer, const float *feature, G
   silence = gst_avatar_denoise_clear_take_feature (self, buffer);
   if (silence)
     feature = silence;
+  ret = gst_avatar_denoise_push_voices (self, self->n_features, &error);
+  if (ret == GST_FLOW_ERROR)
+    return fail (self, error);
+  if (ret != GST_FLOW_OK)
+    return ret;
   if (!avatar_denoiser_push (self->denoiser, feature, &error))
     return fail (self, error);
   self->n_features++;
@@ -455,6 +464,7 @@ take_eos (GstAvatarDenoise *self)
 {
   GstFlowReturn ret = GST_FLOW_OK;
 
+  gst_avatar_denoise_set_speakers_input (self, GST_AVATAR_SPEAKER_INPUT_DROP);
   if (gst_avatar_query_upstream_failed (self->sinkpad))
     self->failed = TRUE;
   else
@@ -512,6 +522,7 @@ take_event (GstAvatarDenoise *self, GstEvent *event)
       ret = take_segment (self, &event);
       break;
     case GST_EVENT_STREAM_START:
+      gst_avatar_denoise_set_speakers_input (self, GST_AVATAR_SPEAKER_INPUT_QUEUE);
       ret = drain (self);
       break;
     case GST_EVENT_EOS:
@@ -563,5 +574,6 @@ gst_avatar_denoise_task_loop (gpointer data)
   if (ret == GST_FLOW_FLUSHING)
     return;
   gst_avatar_item_queue_set_state (&self->items, ret, self->srcpad);
+  gst_avatar_denoise_set_speakers_input (self, GST_AVATAR_SPEAKER_INPUT_DROP);
   end_after_error (self, ret);
 }
