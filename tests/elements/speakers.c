@@ -94,11 +94,13 @@ feature (gfloat value, GstClockTime pts)
   return buffer;
 }
 
-/* Times of the features of the other speaker, at most 8; -1: a gap event for the frame. */
+/* Times of the features of the other speaker, at most 8; -1: a gap event for the frame. @clear: the
+ * speech is dropped by an event before the first speaker begins. */
 typedef struct
 {
   gint ms[8];
   guint n;
+  gboolean clear;
 } Times;
 
 /* Returns the latents of 9 frames with the features of @times on the other pad. */
@@ -136,6 +138,10 @@ run_times (const Times *times)
     buffer = feature (i + 1, times->ms[i] * GST_MSECOND);
     fail_unless_equals_int (gst_harness_push (other, buffer), GST_FLOW_OK);
   }
+  if (times->clear)
+    fail_unless (gst_harness_push_event (other,
+        gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM_OOB,
+            gst_structure_new_empty ("avatar-clear"))));
   gst_harness_push_event (other, gst_event_new_eos ());
   for (guint i = 0; i < 9; i++)
     fail_unless_equals_int (gst_harness_push (h, feature (.1f * i, i * 40 * GST_MSECOND)),
@@ -158,10 +164,13 @@ run_times (const Times *times)
 /* Features belong to the frame of their time: rounded times, missing ones, and gap events. */
 GST_START_TEST (test_times)
 {
-  static const Times plain = { { 0, 40, 80, 120, 160 }, 5 };
-  static const Times same[] = { { { 15, 55, 95, 135, 175 }, 5 }, { { 0, 41, 79, 121, 160 }, 5 } };
-  static const Times gap = { { 0, 40, -1, 120, 160 }, 5 }, late = { { 40, 80, 120, 160 }, 4 };
-  static const Times other[] = { { { 0, 40, 80, 120 }, 4 }, { { 0, 40, 80, 200, 240 }, 5 } };
+  static const Times plain = { { 0, 40, 80, 120, 160 }, 5, FALSE };
+  static const Times same[]
+      = { { { 15, 55, 95, 135, 175 }, 5, FALSE }, { { 0, 41, 79, 121, 160 }, 5, FALSE } };
+  static const Times gap = { { 0, 40, -1, 120, 160 }, 5, FALSE },
+                     late = { { 40, 80, 120, 160 }, 4, FALSE };
+  static const Times other[]
+      = { { { 0, 40, 80, 120 }, 4, FALSE }, { { 0, 40, 80, 200, 240 }, 5, FALSE } };
   g_autoptr (GBytes) expected = run_times (&plain);
   g_autoptr (GBytes) with_gap = run_times (&gap), begins_late = run_times (&late);
 
@@ -316,6 +325,18 @@ GST_START_TEST (test_pads)
 }
 GST_END_TEST;
 
+/* The event avatar-clear on one pad makes that speaker silent, and not the first one. */
+GST_START_TEST (test_clear)
+{
+  static const Times speech = { { 0, 40, 80, 120, 160 }, 5, FALSE }, none = { { 0 }, 0, FALSE };
+  static const Times dropped = { { 0, 40, 80, 120, 160 }, 5, TRUE };
+  g_autoptr (GBytes) a = run_times (&speech), b = run_times (&dropped), c = run_times (&none);
+
+  fail_if (g_bytes_equal (a, b));
+  fail_unless (g_bytes_equal (b, c));
+}
+GST_END_TEST;
+
 static Suite *
 speakers_suite (void)
 {
@@ -326,6 +347,7 @@ speakers_suite (void)
   tcase_add_test (tc, test_order);
   tcase_add_test (tc, test_lengths);
   tcase_add_test (tc, test_times);
+  tcase_add_test (tc, test_clear);
   tcase_add_test (tc, test_seek);
   tcase_add_test (tc, test_tee);
   tcase_add_test (tc, test_wrong_faces);
