@@ -8,6 +8,7 @@
 #include <avatar/device.h>
 #include <avatar/error.h>
 #include <avatar/image.h>
+#include <avatar/lora.h>
 #include <avatar/model.h>
 #include <avatar/plan.h>
 #include <avatar/preset.h>
