@@ -23,9 +23,9 @@
 #define TEXT ((gint64) 650)
 #define TILE 8 /* rows and columns of a tile of tokens, in tile order */
 #define SCALE 0.08838834764831845
-#define NAMES                 \
-  {                           \
-    "mma", "wgmma2", "wgmma3" \
+#define NAMES      \
+  {                \
+    "mma", "wgmma" \
   }
 
 typedef enum
@@ -286,7 +286,7 @@ bench_order (Bench *b, Order order, guint kernels)
 
       sparse_line (b, order, &s, dense, text);
       s.chunk = AVATAR_CUDA_ROW_CHUNK;
-      if (b->image > s.chunk && i == 0 && kernel == AVATAR_SPARSE_WGMMA_2)
+      if (b->image > s.chunk && i == 0 && kernel == AVATAR_SPARSE_WGMMA)
         sparse_line (b, order, &s, dense, text);
     }
 }
@@ -343,7 +343,7 @@ main (int argc, char **argv)
   }
   cudaDeviceGetAttribute (&major, cudaDevAttrComputeCapabilityMajor, 0);
   if (major == 9 && avatar_kernel_has_sparse_hopper ())
-    kernels = AVATAR_SPARSE_WGMMA_3 + 1;
+    kernels = AVATAR_SPARSE_WGMMA + 1;
   for (int i = 2; i < argc; i++)
     if (!bench_size (device, argv[i], kernels))
       return 1;

@@ -319,7 +319,7 @@ check_case (const Case *c, AvatarSparseKernel kernel, const char *name)
 static void
 test_kernel (gconstpointer data)
 {
-  static const char *const names[] = { "mma", "wgmma2", "wgmma3" };
+  static const char *const names[] = { "mma", "wgmma" };
   AvatarSparseKernel kernel = GPOINTER_TO_UINT (data);
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
@@ -339,9 +339,7 @@ main (int argc, char **argv)
   hopper = major == 9 && avatar_kernel_has_sparse_hopper ();
   if (major >= 8)
     g_test_add_data_func ("/sparse/mma", GUINT_TO_POINTER (AVATAR_SPARSE_MMA), test_kernel);
-  if (hopper) {
-    g_test_add_data_func ("/sparse/wgmma2", GUINT_TO_POINTER (AVATAR_SPARSE_WGMMA_2), test_kernel);
-    g_test_add_data_func ("/sparse/wgmma3", GUINT_TO_POINTER (AVATAR_SPARSE_WGMMA_3), test_kernel);
-  }
+  if (hopper)
+    g_test_add_data_func ("/sparse/wgmma", GUINT_TO_POINTER (AVATAR_SPARSE_WGMMA), test_kernel);
   return g_test_run ();
 }

@@ -33,7 +33,7 @@ avatar_cuda_sparse_attention (AvatarQueue *queue, const AvatarSparseAttention *a
   AvatarSparseKernel kernel = AVATAR_SPARSE_MMA;
 
   if (queue->device->capability == 90 && avatar_kernel_has_sparse_hopper ())
-    kernel = AVATAR_SPARSE_WGMMA_2;
+    kernel = AVATAR_SPARSE_WGMMA;
   if (avatar_cuda_begin (queue))
     avatar_cuda_check (queue, avatar_kernel_sparse_attention (queue->stream, attention, ws, kernel),
         "sparse attention");

@@ -74,9 +74,8 @@ cudaError_t avatar_kernel_frame_attention (cudaStream_t stream, AvatarTensor o, 
 /* Kernels of sparse attention. */
 typedef enum
 {
-  AVATAR_SPARSE_MMA,     /* any device of compute capability 8.0 or later */
-  AVATAR_SPARSE_WGMMA_2, /* 9.0, with two blocks of queries per thread block */
-  AVATAR_SPARSE_WGMMA_3, /* 9.0, with three */
+  AVATAR_SPARSE_MMA,   /* any device of compute capability 8.0 or later */
+  AVATAR_SPARSE_WGMMA, /* 9.0 */
 } AvatarSparseKernel;
 
 /* Returns %TRUE if the kernels for compute capability 9.0 were built: -Dcuda-arch must name 90a. */
@@ -86,10 +85,9 @@ cudaError_t avatar_kernel_key_blocks (cudaStream_t stream, const AvatarKeyBlocks
 /* @ws: avatar_cuda_sparse_workspace() bytes; starts with the words of exact blocks */
 cudaError_t avatar_kernel_sparse_attention (cudaStream_t stream, const AvatarSparseAttention *a,
     void *ws, AvatarSparseKernel kernel);
-/* The last part of the same: attention with the words of exact blocks @bits, on 9.0. @groups:
- * blocks of queries per thread block, 2 or 3 */
+/* The last part of the same: attention with the words of exact blocks @bits, on 9.0. */
 cudaError_t avatar_kernel_sparse_hopper (cudaStream_t stream, const AvatarSparseAttention *a,
-    const guint64 *bits, int groups);
+    const guint64 *bits);
 /* conv.cu */
 /* y [n, H + 2, W + 2, C rounded up to 8] = norm (x [n, H, W, C]), with replicated borders. If x is
  * a single frame [1, H, W, C], it is written n times. @norm may be NULL. */

@@ -479,6 +479,5 @@ avatar_kernel_sparse_attention (cudaStream_t stream, const AvatarSparseAttention
     return status;
   if (kernel == AVATAR_SPARSE_MMA)
     return launch_mma (stream, a, s, bits);
-  return avatar_kernel_sparse_hopper (stream, a, (const guint64 *) bits,
-      kernel == AVATAR_SPARSE_WGMMA_2 ? 2 : 3);
+  return avatar_kernel_sparse_hopper (stream, a, (const guint64 *) bits);
 }
