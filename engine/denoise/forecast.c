@@ -149,7 +149,7 @@ void
 avatar_forecast_schedule (gboolean *is_full, const double *sigmas, const gboolean *is_first,
     guint steps, guint n_full)
 {
-  guint n = steps + 1;
+  guint n = G_MAXUINT;
 
   for (guint k = 0; n > n_full && k <= GROWTH_STEPS / GROWTH_UNIT; k++)
     n = fill_schedule (is_full, sigmas, is_first, steps, k * GROWTH_UNIT);

@@ -186,6 +186,10 @@ test_schedule (void)
   expect_schedule (4, 0, 3, "xx.x");
   expect_schedule (2, 1, 0, "xx");
   expect_schedule (1, 0, 0, "x");
+  /* more full steps than there are steps */
+  expect_schedule (7, 0, 8, "xxxxxxx");
+  expect_schedule (3, 0, 1000, "xxx");
+  expect_schedule (1, 0, 8, "x");
 }
 
 #define CHANNELS 2
