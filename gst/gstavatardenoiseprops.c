@@ -282,36 +282,6 @@ install_sampling (GObjectClass *klass)
           "GAP of their features says, to save computing; not in clip mode; 0 = as steps" NEXT_WINDOW,
           0, 1000, 0, PLAYING_FLAGS));
   /**
-   * GstAvatarDenoise:guidance-scale:
-   *
-   * Strength of classifier-free guidance. Up to 1, each step has one forward of the transformer,
-   * with the prompt, the audio and the whole face mask; weights that were distilled with guidance
-   * need it so. Above 1, a second forward without audio is the base, in two phases: first with
-   * #GstAvatarDenoise:negative-prompt and the face mask at 0.6, then with the prompt and the whole
-   * mask. #GstAvatarDenoise:guidance-border is between them.
-   *
-   * Since: 0.1
-   */
-  install_double (klass, PROP_GUIDANCE_SCALE, "guidance-scale", "Guidance scale",
-      "Strength of classifier-free guidance, which doubles the computation; <= 1 = off, -1 = the "
-      "model's default" NEXT_WINDOW,
-      100.0);
-  /**
-   * GstAvatarDenoise:guidance-border:
-   *
-   * Noise level (sigma) between the two phases of #GstAvatarDenoise:guidance-scale: steps above it
-   * belong to the first one. By default the first phase has 10 steps, as in HunyuanVideo-Avatar,
-   * whatever their number: with 10 or fewer the second one never comes. 0.955 is the same at
-   * 50 steps with #GstAvatarDenoise:flow-shift 5, whose steps 9 and 10 are at 0.958 and 0.952, and
-   * gives the first phase 2 of 8 steps.
-   *
-   * Since: 0.1
-   */
-  install_double (klass, PROP_GUIDANCE_BORDER, "guidance-border", "Guidance border",
-      "Noise level (sigma) above which guidance uses the negative prompt, below it audio only; 0.955 "
-      "corresponds to 10 of 50 steps; 1 = audio only, -1 or 0 = the first 10 steps" NEXT_WINDOW,
-      1.0);
-  /**
    * GstAvatarDenoise:flow-shift:
    *
    * Shift of the noise schedule towards steps with much noise.
@@ -346,6 +316,41 @@ install_sampling (GObjectClass *klass)
       g_param_spec_int64 ("seed", "Seed",
           "Seed of the noise: the same seed gives the same video; -1 = a fixed default" NEXT_WINDOW,
           -1, G_MAXINT64, -1, PLAYING_FLAGS));
+}
+
+static void
+install_guidance (GObjectClass *klass)
+{
+  /**
+   * GstAvatarDenoise:guidance-scale:
+   *
+   * Strength of classifier-free guidance. Up to 1, each step has one forward of the transformer,
+   * with the prompt, the audio and the whole face mask; weights that were distilled with guidance
+   * need it so. Above 1, a second forward without audio is the base, in two phases: first with
+   * #GstAvatarDenoise:negative-prompt and the face mask at 0.6, then with the prompt and the whole
+   * mask. #GstAvatarDenoise:guidance-border is between them.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_GUIDANCE_SCALE, "guidance-scale", "Guidance scale",
+      "Strength of classifier-free guidance, which doubles the computation; <= 1 = off, -1 = the "
+      "model's default" NEXT_WINDOW,
+      100.0);
+  /**
+   * GstAvatarDenoise:guidance-border:
+   *
+   * Noise level (sigma) between the two phases of #GstAvatarDenoise:guidance-scale: steps above it
+   * belong to the first one. By default the first phase has 10 steps, as in HunyuanVideo-Avatar,
+   * whatever their number: with 10 or fewer the second one never comes. 0.955 is the same at
+   * 50 steps with #GstAvatarDenoise:flow-shift 5, whose steps 9 and 10 are at 0.958 and 0.952, and
+   * gives the first phase 2 of 8 steps.
+   *
+   * Since: 0.1
+   */
+  install_double (klass, PROP_GUIDANCE_BORDER, "guidance-border", "Guidance border",
+      "Noise level (sigma) above which guidance uses the negative prompt, below it audio only; 0.955 "
+      "corresponds to 10 of 50 steps; 1 = audio only, -1 or 0 = the first 10 steps" NEXT_WINDOW,
+      1.0);
   /**
    * GstAvatarDenoise:motion-pose:
    *
@@ -430,6 +435,7 @@ gst_avatar_denoise_props_install (GObjectClass *klass)
 {
   install_pictures (klass);
   install_sampling (klass);
+  install_guidance (klass);
   install_windows (klass);
   install_weights (klass);
   install_caches (klass);
