@@ -113,7 +113,7 @@ take_warning (Run *self, GstMessage *message)
 }
 
 /* Returns TRUE at the end of the stream, or FALSE after an error. Later messages may have the cause
- * of an error, so they are read too. */
+ * of an error, so they are read too, except EOS: a source whose stream is stopped sends it. */
 static gboolean
 play (Run *self)
 {
@@ -126,7 +126,7 @@ play (Run *self)
   while ((message = gst_bus_timed_pop (bus, failed ? 0 : GST_CLOCK_TIME_NONE))) {
     g_autoptr (GstMessage) owned = message;
 
-    if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS)
+    if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS && !failed)
       return TRUE;
     if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
       take_error (self, message);
