@@ -42,7 +42,10 @@ inspect (const char *path, gboolean *is_released, DoctorReport *report)
     if (part->problem && part->needed)
       doctor_report_line (DOCTOR_MISSING, part->name, "%s", part->problem);
   }
-  if (!usable)
+  if (!found)
+    doctor_report_advise (report,
+        "set AVATAR_MODEL or --model to the folder of a model, or download one (%s)", DOWNLOAD);
+  else if (!usable)
     doctor_report_advise (report, "download what %s lacks (%s), then see: avatar-inspect %s", path,
         DOWNLOAD, path);
   return usable;
