@@ -116,10 +116,12 @@ avatar_device_parse_budgets (AvatarDevice *device, const char *text, guint64 *by
 
   n_parts = g_strv_length (parts);
   if (n_parts != 1 && n_parts != n) {
+    g_autofree char *each
+        = n > 1 ? g_strdup_printf (", or %u, one for each GPU of", n) : g_strdup (" for");
+
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "the memory budget is \"%s\", which has %u numbers; expected one number, or %u, one for each "
-        "GPU of %s",
-        text, n_parts, n, avatar_device_get_name (device));
+        "the memory budget is \"%s\", which has %u numbers; expected one number%s %s", text,
+        n_parts, each, avatar_device_get_name (device));
     return FALSE;
   }
   for (guint i = 0; i < n; i++) {
