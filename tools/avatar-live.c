@@ -10,7 +10,7 @@ typedef struct
   GMainLoop *loop;
   GstElement *pipeline;
   gboolean failed;
-  guint n_signals;
+  guint n_signals, late_steps; /* steps in the last message avatar-late; 0: none, or recovered */
 } Live;
 
 static void say (const char *format, ...) G_GNUC_PRINTF (1, 2);
@@ -80,9 +80,10 @@ show_output (GstMessage *message, const GstStructure *s)
     say ("%s: %s", name, state);
 }
 
-/* Prints a decision of the late policy. */
+/* Prints a decision of the late policy, which lowers the steps, and tries one more at a time when
+ * windows are in time. */
 static void
-show_late (const GstStructure *s)
+show_late (Live *self, const GstStructure *s)
 {
   const char *action = gst_structure_get_string (s, "action");
   GstClockTime time = 0;
@@ -91,13 +92,14 @@ show_late (const GstStructure *s)
 
   gst_structure_get (s, "running-time", GST_TYPE_CLOCK_TIME, &time, "lateness", G_TYPE_INT64,
       &lateness, "steps", G_TYPE_UINT, &steps, "dropped", G_TYPE_UINT, &dropped, NULL);
-  if (g_str_equal (action, "steps"))
+  if (g_str_equal (action, "steps") && (self->late_steps == 0 || steps < self->late_steps))
     say ("too slow: %u steps from %.1f s on", steps, time / (double) GST_SECOND);
   else if (g_str_equal (action, "skip"))
     say ("too slow: %u frames from %.1f s on are skipped, which would be %.1f s late", dropped,
         time / (double) GST_SECOND, lateness / (double) GST_SECOND);
   else
     say ("in time again: %u steps from %.1f s on", steps, time / (double) GST_SECOND);
+  self->late_steps = g_str_equal (action, "recovered") ? 0 : steps;
 }
 
 static void
@@ -145,7 +147,7 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
       if (gst_message_has_name (message, "live-output"))
         show_output (message, gst_message_get_structure (message));
       else if (gst_message_has_name (message, "avatar-late"))
-        show_late (gst_message_get_structure (message));
+        show_late (self, gst_message_get_structure (message));
       break;
     default:
       break;
