@@ -144,10 +144,8 @@ gst_avatar_denoise_add_speaker (GstAvatarDenoise *self, GstPadTemplate *template
     gst_object_unref (pad);
     return NULL;
   }
-  if (GST_STATE (self) >= GST_STATE_PAUSED) {
-    gst_avatar_speaker_pad_set_flushing (speaker, GST_FLOW_OK);
+  if (GST_STATE (self) >= GST_STATE_PAUSED)
     gst_pad_set_active (pad, TRUE);
-  }
   if (!gst_element_add_pad (GST_ELEMENT (self), pad)) {
     gst_avatar_denoise_remove_speaker (self, pad);
     gst_object_unref (pad);

@@ -139,15 +139,21 @@ get_running_time (const GstSegment *segment, GstClockTime position)
   return sign < 0 ? -(GstClockTimeDiff) time : (GstClockTimeDiff) time;
 }
 
-/* Called with the lock held. Takes @buffer. */
+/* Called with the lock held. Takes @buffer. Silence after silence extends it, so that only buffers
+ * make the queue longer. */
 static void
-append (GstAvatarSpeakerPad *self, GstBuffer *buffer, GstClockTime position)
+append (GstAvatarSpeakerPad *self, GstBuffer *buffer, GstClockTimeDiff time)
 {
-  Item *item = g_new (Item, 1);
+  Item *item = g_queue_peek_tail (&self->items);
 
-  *item = (Item){ buffer, get_running_time (&self->segment, position) };
-  g_queue_push_tail (&self->items, item);
-  self->n_buffers += buffer ? 1 : 0;
+  if (!buffer && item && !item->buffer) {
+    item->time = MAX (item->time, time);
+  } else {
+    item = g_new (Item, 1);
+    *item = (Item){ buffer, time };
+    g_queue_push_tail (&self->items, item);
+    self->n_buffers += buffer ? 1 : 0;
+  }
   g_cond_broadcast (&self->cond);
 }
 
@@ -172,9 +178,9 @@ gst_avatar_speaker_pad_chain (GstAvatarSpeakerPad *self, GstBuffer *buffer, GstC
       self->position = GST_BUFFER_PTS (buffer);
     if (GST_CLOCK_TIME_IS_VALID (self->silent_until)
         && self->position + duration <= self->silent_until + ROUNDING)
-      append (self, NULL, self->position + duration);
+      append (self, NULL, get_running_time (&self->segment, self->position + duration));
     else
-      append (self, gst_buffer_ref (buffer), self->position);
+      append (self, gst_buffer_ref (buffer), get_running_time (&self->segment, self->position));
     self->position += duration;
   }
   g_mutex_unlock (&self->lock);
@@ -203,7 +209,7 @@ take_gap (GstAvatarSpeakerPad *self, GstEvent *event)
   if (is_dropped (self) || !GST_CLOCK_TIME_IS_VALID (pts) || !GST_CLOCK_TIME_IS_VALID (duration))
     return;
   self->position = pts + duration;
-  append (self, NULL, self->position);
+  append (self, NULL, get_running_time (&self->segment, self->position));
 }
 
 void
@@ -243,14 +249,17 @@ void
 gst_avatar_speaker_pad_silence (GstAvatarSpeakerPad *self, GstClockTime until,
     GstClockTime duration)
 {
-  g_mutex_lock (&self->lock);
-  for (GList *l = self->items.head; l; l = l->next) {
-    Item *item = l->data;
+  GQueue dropped = G_QUEUE_INIT;
+  Item *item;
 
-    item->time += item->buffer ? duration : 0;
-    gst_clear_buffer (&item->buffer);
-  }
+  g_mutex_lock (&self->lock);
+  dropped = self->items;
+  g_queue_init (&self->items);
   self->n_buffers = 0;
+  while ((item = g_queue_pop_head (&dropped))) {
+    append (self, NULL, item->time + (item->buffer ? (GstClockTimeDiff) duration : 0));
+    item_free (item);
+  }
   self->silent_until = until;
   g_cond_broadcast (&self->cond);
   g_mutex_unlock (&self->lock);
@@ -455,6 +464,6 @@ gst_avatar_speaker_pad_init (GstAvatarSpeakerPad *self)
   g_queue_init (&self->items);
   begin_stream (self);
   self->closed = TRUE;
-  self->waiting = GST_FLOW_FLUSHING;
+  self->waiting = GST_FLOW_OK;
   g_signal_connect (self, "unlinked", G_CALLBACK (unlinked), NULL);
 }

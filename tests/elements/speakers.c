@@ -169,13 +169,17 @@ GST_START_TEST (test_times)
       = { { { 15, 55, 95, 135, 175 }, 5, FALSE }, { { 0, 41, 79, 121, 160 }, 5, FALSE } };
   static const Times gap = { { 0, 40, -1, 120, 160 }, 5, FALSE },
                      late = { { 40, 80, 120, 160 }, 4, FALSE };
+  static const Times gaps = { { -1, -1, -1, -1, -1, -1, -1, -1 }, 8, FALSE },
+                     none = { { 0 }, 0, FALSE };
   static const Times other[]
       = { { { 0, 40, 80, 120 }, 4, FALSE }, { { 0, 40, 80, 200, 240 }, 5, FALSE } };
   g_autoptr (GBytes) expected = run_times (&plain);
   g_autoptr (GBytes) with_gap = run_times (&gap), begins_late = run_times (&late);
+  g_autoptr (GBytes) only_gaps = run_times (&gaps), silent = run_times (&none);
 
   fail_if (g_bytes_equal (expected, with_gap));
   fail_if (g_bytes_equal (expected, begins_late));
+  fail_unless (g_bytes_equal (silent, only_gaps));
   for (guint i = 0; i < 2; i++) {
     g_autoptr (GBytes) a = run_times (&same[i]), b = run_times (&other[i]);
 
