@@ -64,7 +64,8 @@ struct _GstAvatarDenoise
   /* Further speakers: pads, all that were requested; those that the denoiser has, which only the
    * task changes, and which outlive a release; all under the object lock. */
   GPtrArray *speakers, *voices;
-  guint n_requested;      /* pads requested so far */
+  gboolean has_voices;    /* the voices are chosen, and no pad may be added */
+  guint64 n_requested;    /* above the numbers of the pads requested so far */
   gboolean faces_changed; /* a property of a pad was set since it was last applied */
   GstAvatarEngineClient client;
   GstAvatarDenoiseProps props; /* object lock, like the next three */

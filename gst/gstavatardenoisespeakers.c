@@ -106,10 +106,22 @@ face_changed (GstElement *element)
 static gboolean
 register_pad (GstAvatarDenoise *self, GstAvatarSpeakerPad *pad)
 {
-  if (self->denoiser || self->speakers->len + 1 >= AVATAR_MAX_SPEAKERS)
+  if (self->has_voices || self->speakers->len + 1 >= AVATAR_MAX_SPEAKERS)
     return FALSE;
   g_ptr_array_add (self->speakers, gst_object_ref (pad));
   return TRUE;
+}
+
+/* Returns the name of a new pad: @name, or one that no pad has. The object lock is held. */
+static gchar *
+choose_name (GstAvatarDenoise *self, const gchar *name)
+{
+  guint64 number = self->n_requested;
+
+  if (name && g_str_has_prefix (name, "sink_"))
+    number = g_ascii_strtoull (name + strlen ("sink_"), NULL, 10);
+  self->n_requested = MAX (self->n_requested, number + 1);
+  return name ? g_strdup (name) : g_strdup_printf ("sink_%" G_GUINT64_FORMAT, number);
 }
 
 GstPad *
@@ -122,8 +134,7 @@ gst_avatar_denoise_add_speaker (GstAvatarDenoise *self, GstPadTemplate *template
   GstPad *pad;
 
   GST_OBJECT_LOCK (self);
-  own = name ? g_strdup (name) : g_strdup_printf ("sink_%u", self->n_requested);
-  self->n_requested++;
+  own = choose_name (self, name);
   GST_OBJECT_UNLOCK (self);
   speaker = gst_avatar_speaker_pad_new (template, own, MAX_QUEUED_FEATURES, face_changed);
   pad = GST_PAD (gst_object_ref_sink (speaker));
@@ -223,6 +234,9 @@ set_voices (GstAvatarDenoise *self, GPtrArray *pads)
 void
 gst_avatar_denoise_take_speakers (GstAvatarDenoise *self)
 {
+  GST_OBJECT_LOCK (self);
+  self->has_voices = TRUE;
+  GST_OBJECT_UNLOCK (self);
   set_voices (self, gst_avatar_denoise_get_speakers (self));
 }
 

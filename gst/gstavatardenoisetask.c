@@ -34,6 +34,7 @@ gst_avatar_denoise_task_close (GstAvatarDenoise *self)
 
   GST_OBJECT_LOCK (self);
   denoiser = g_steal_pointer (&self->denoiser);
+  self->has_voices = FALSE;
   GST_OBJECT_UNLOCK (self);
   if (denoiser)
     avatar_denoiser_free (denoiser);

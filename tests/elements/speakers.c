@@ -326,6 +326,16 @@ GST_START_TEST (test_pads)
     gst_object_unref (pads[i]);
   }
   gst_object_unref (denoise);
+  denoise = gst_object_ref_sink (gst_element_factory_make ("avatardenoise", NULL));
+  pads[0] = gst_element_request_pad_simple (denoise, "sink_1");
+  pads[1] = gst_element_request_pad_simple (denoise, "sink_%u"); /* has another name */
+  fail_unless (pads[0] && pads[1]);
+  fail_if (g_str_equal (GST_PAD_NAME (pads[0]), GST_PAD_NAME (pads[1])));
+  for (guint i = 0; i < 2; i++) {
+    gst_element_release_request_pad (denoise, pads[i]);
+    gst_object_unref (pads[i]);
+  }
+  gst_object_unref (denoise);
 }
 GST_END_TEST;
 
