@@ -129,8 +129,11 @@ apply (GstAvatarDenoise *self, const Change *change, GstAvatarFaces *faces, gboo
   limit_steps (self, &settings);
   settings.width = self->width;
   settings.height = self->height;
-  if ((change->ids & GST_AVATAR_DENOISE_FACE_BOX || change->speakers) && !portrait)
+  if ((change->ids & GST_AVATAR_DENOISE_FACE_BOX || change->speakers) && !portrait) {
     portrait = gst_avatar_reference_wait (&self->reference, error);
+    if (!portrait)
+      return FALSE;
+  }
   *moved = portrait != NULL;
   if (portrait) {
     fitted = gst_avatar_denoise_fit (self, portrait, self->width, self->height, &change->props,
