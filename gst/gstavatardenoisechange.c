@@ -114,6 +114,15 @@ limit_steps (GstAvatarDenoise *self, AvatarDenoiseSettings *settings)
     settings->steps = gst_avatar_denoise_limit_steps (self, settings->steps);
 }
 
+/* Returns %TRUE if the denoiser needs the fitted @portrait again: it is another one, or other faces
+ * may have moved the crop around them. */
+static gboolean
+needs_reference (GstAvatarDenoise *self, const Change *change, const AvatarImage *portrait)
+{
+  return change->picture
+      || avatar_image_is_cropped (portrait, self->client.engine->model, self->width, self->height);
+}
+
 /* Applies @change to the denoiser. @faces: (out): the new faces. @moved: (out): there are any */
 static gboolean
 apply (GstAvatarDenoise *self, const Change *change, GstAvatarFaces *faces, gboolean *moved,
@@ -121,7 +130,7 @@ apply (GstAvatarDenoise *self, const Change *change, GstAvatarFaces *faces, gboo
 {
   AvatarDenoiseSettings settings;
   g_autoptr (AvatarImage) fitted = NULL;
-  const AvatarImage *portrait = change->picture;
+  const AvatarImage *portrait = change->picture, *reference = NULL;
 
   if (!gst_avatar_denoise_props_check (&change->props, error))
     return FALSE;
@@ -140,9 +149,12 @@ apply (GstAvatarDenoise *self, const Change *change, GstAvatarFaces *faces, gboo
         faces, error);
     if (!fitted)
       return FALSE;
+    reference = needs_reference (self, change, portrait) ? fitted : NULL;
   }
+  if (reference)
+    gst_avatar_denoise_measure (self, reference);
   gst_avatar_faces_apply (*moved ? faces : &self->faces, &settings);
-  return avatar_denoiser_change (self->denoiser, &settings, change->picture ? fitted : NULL, error);
+  return avatar_denoiser_change (self->denoiser, &settings, reference, error);
 }
 
 gboolean

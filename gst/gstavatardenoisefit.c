@@ -265,15 +265,13 @@ fit_found (GstAvatarDenoise *self, const AvatarImage *image, guint width, guint 
   return fitted;
 }
 
-/* Warns of a portrait from which the model makes no good video. Failing to find out is no error. */
-static void
-check_portrait (GstAvatarDenoise *self, const AvatarImage *fitted, const AvatarFaceBox *face)
+void
+gst_avatar_denoise_measure (GstAvatarDenoise *self, const AvatarImage *fitted)
 {
   const AvatarModelInfo *info = self->client.engine->info;
   g_autoptr (GError) error = NULL;
   gdouble psnr;
 
-  gst_avatar_reference_check_face_size (GST_ELEMENT (self), face, fitted, info);
   if (info->portrait_psnr <= 0 || fitted->width != info->width || fitted->height != info->height)
     return; /* the limit is that of the model's own size */
   if (!avatar_image_measure (fitted, self->client.engine->model, self->client.engine->device, &psnr,
@@ -307,6 +305,7 @@ gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint 
       ? fit_speakers (self, image, width, height, props, faces, error)
       : fit_one (self, image, width, height, props, &faces->first, error);
   if (fitted)
-    check_portrait (self, fitted, &faces->first);
+    gst_avatar_reference_check_face_size (GST_ELEMENT (self), &faces->first, fitted,
+        self->client.engine->info);
   return fitted;
 }

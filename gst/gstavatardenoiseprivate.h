@@ -126,6 +126,8 @@ void gst_avatar_denoise_task_loop (gpointer data);
  * @faces: (out): the faces on the result; cleared by the caller. */
 AvatarImage *gst_avatar_denoise_fit (GstAvatarDenoise *self, const AvatarImage *image, guint width,
     guint height, const GstAvatarDenoiseProps *props, GstAvatarFaces *faces, GError **error);
+/* Warns of a portrait from which the model makes no good video. Failing to find out is no error. */
+void gst_avatar_denoise_measure (GstAvatarDenoise *self, const AvatarImage *fitted);
 
 /* Further speakers: gstavatardenoisespeakers.c.
  * Adds a pad, or returns %NULL with a warning. Removes one; %FALSE: @pad is another pad. */

@@ -171,6 +171,7 @@ fit_reference (GstAvatarDenoise *self, AvatarDenoiseSettings *settings, GError *
   fitted = gst_avatar_denoise_fit (self, image, width, height, &self->active, &self->faces, error);
   if (!fitted)
     return NULL;
+  gst_avatar_denoise_measure (self, fitted);
   self->width = settings->width = fitted->width;
   self->height = settings->height = fitted->height;
   gst_avatar_faces_apply (&self->faces, settings);

@@ -27,6 +27,7 @@ struct _Plan
   gboolean early; /* before the first window; else after it */
   const gchar *path, *lora;
   const gchar *first_lora; /* set before the start */
+  const gchar *wide;       /* portrait that is cropped around the face, set before the start */
   GstPad *pad;
   GBytes *pictures[2]; /* RGB of 128 x 128 */
   guint warnings, n_told;
@@ -153,6 +154,8 @@ run_plan (Plan *plan)
 
   plan->end = GST_CLOCK_TIME_NONE;
   g_object_set (denoise, "lora", plan->first_lora, NULL);
+  if (plan->wide)
+    g_object_set (denoise, "reference", plan->wide, "face-box", "16,20,80,80", NULL);
   if (plan->pictures[0])
     plan->pad = gst_element_request_pad_simple (denoise, "reference");
   g_signal_connect (sink, "handoff", G_CALLBACK (check_times), plan);
@@ -257,19 +260,33 @@ set_picture (GstElement *denoise, Plan *plan)
   push_picture (plan, 1);
 }
 
-/* Another picture, as a file. */
+static void
+set_other_face (GstElement *denoise, Plan *plan)
+{
+  g_object_set (denoise, "face-box", "160,20,80,80", NULL);
+  if (plan->path)
+    g_object_set (denoise, "reference", plan->path, NULL);
+}
+
+/* Another picture, as a file, 128 pixels high. */
 static gchar *
-write_picture (const gchar *folder)
+write_picture_of (const gchar *folder, guint width)
 {
   gchar *path = g_build_filename (folder, "other.png", NULL);
   g_autofree gchar *launch = g_strdup_printf (
       "videotestsrc num-buffers=1 pattern=smpte100 ! "
-      "video/x-raw,format=RGB,width=128,height=128 ! pngenc ! filesink location=%s",
-      path);
+      "video/x-raw,format=RGB,width=%u,height=128 ! pngenc ! filesink location=%s",
+      width, path);
   g_autoptr (Run) run = run_pipeline (launch, FALSE);
 
   fail_unless (run->eos);
   return path;
+}
+
+static gchar *
+write_picture (const gchar *folder)
+{
+  return write_picture_of (folder, 128);
 }
 
 static const struct
@@ -322,6 +339,22 @@ GST_START_TEST (test_next_window)
   }
   g_unlink (path);
   g_unlink (lora);
+  g_rmdir (folder);
+}
+GST_END_TEST;
+
+/* Another face moves the crop of a wide portrait, as if the portrait were loaded again. */
+GST_START_TEST (test_moved_crop)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("avatar-test-XXXXXX", NULL);
+  g_autofree gchar *path = write_picture_of (folder, 256);
+  g_auto (Plan) face = { .set = set_other_face, .wide = path };
+  g_auto (Plan) loaded = { .set = set_other_face, .wide = path, .path = path };
+  g_autoptr (Run) a = run_plan (&face), b = run_plan (&loaded);
+
+  fail_unless_equals_int (face.n_told, 1);
+  fail_unless_equals_int (same_bytes (a, b), a->bytes->len);
+  g_unlink (path);
   g_rmdir (folder);
 }
 GST_END_TEST;
@@ -611,6 +644,7 @@ change_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_next_window);
+  tcase_add_test (tc, test_moved_crop);
   tcase_add_test (tc, test_before_first);
   tcase_add_test (tc, test_strength);
   tcase_add_test (tc, test_second_picture);
