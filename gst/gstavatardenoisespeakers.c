@@ -64,6 +64,22 @@ take_clear (GstAvatarDenoise *self, GstAvatarSpeakerPad *pad, GstEvent *event)
   return TRUE;
 }
 
+/* Checks that the features are of the model of @self. The task reports the error, when it meets
+ * them. */
+static void
+check_caps (GstAvatarDenoise *self, GstAvatarSpeakerPad *pad, GstEvent *event)
+{
+  const GstAvatarEngine *engine = self->client.engine;
+  GstAvatarFeatureInfo features;
+  GError *error = NULL;
+  GstCaps *caps;
+
+  gst_event_parse_caps (event, &caps);
+  if (engine && !gst_avatar_caps_parse_features (caps, engine->info->hash, &features, &error))
+    g_prefix_error (&error, "%s: ", GST_PAD_NAME (pad));
+  gst_avatar_speaker_pad_set_error (pad, error);
+}
+
 static gboolean
 pad_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {
@@ -71,6 +87,8 @@ pad_event (GstPad *pad, GstObject *parent, GstEvent *event)
 
   if (gst_avatar_clear_is (event))
     return take_clear (self, GST_AVATAR_SPEAKER_PAD (pad), event);
+  if (GST_EVENT_TYPE (event) == GST_EVENT_CAPS)
+    check_caps (self, GST_AVATAR_SPEAKER_PAD (pad), event);
   gst_avatar_speaker_pad_event (GST_AVATAR_SPEAKER_PAD (pad), event, get_frame_duration (self));
   return TRUE;
 }
@@ -285,7 +303,7 @@ gst_avatar_denoise_push_voices (GstAvatarDenoise *self, guint64 frame, GError **
     g_autoptr (GstBuffer) buffer = NULL;
 
     ret = gst_avatar_speaker_pad_take (self->voices->pdata[i],
-        sign < 0 ? -(GstClockTimeDiff) time : (GstClockTimeDiff) time, duration, &buffer);
+        sign < 0 ? -(GstClockTimeDiff) time : (GstClockTimeDiff) time, duration, &buffer, error);
     if (ret == GST_FLOW_OK && !push_voice (self, i + 1, buffer, error))
       ret = GST_FLOW_ERROR;
   }

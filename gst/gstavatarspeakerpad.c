@@ -31,6 +31,7 @@ typedef struct
  * @eos: no more features come
  * @waiting: the state, which ends the wait of the task unless it is OK
  * @in_sequence: the last feature was used
+ * @error: (nullable): reason why the features cannot be used
  *
  * All but the properties are under @lock.
  */
@@ -49,6 +50,7 @@ struct _GstAvatarSpeakerPad
   GstClockTime position, silent_until;
   gboolean closed, flush_expected, ended, eos, in_sequence;
   GstFlowReturn waiting;
+  GError *error;
 };
 
 enum
@@ -270,6 +272,7 @@ gst_avatar_speaker_pad_open (GstAvatarSpeakerPad *self)
 {
   g_mutex_lock (&self->lock);
   begin_stream (self);
+  g_clear_error (&self->error);
   self->closed = self->ended = FALSE;
   g_mutex_unlock (&self->lock);
 }
@@ -302,6 +305,15 @@ gst_avatar_speaker_pad_set_input (GstAvatarSpeakerPad *self, GstAvatarSpeakerInp
   if (self->ended)
     clear_items (self);
   g_cond_broadcast (&self->cond);
+  g_mutex_unlock (&self->lock);
+}
+
+void
+gst_avatar_speaker_pad_set_error (GstAvatarSpeakerPad *self, GError *error)
+{
+  g_mutex_lock (&self->lock);
+  g_clear_error (&self->error);
+  self->error = error;
   g_mutex_unlock (&self->lock);
 }
 
@@ -356,7 +368,7 @@ find (GstAvatarSpeakerPad *self, GstClockTimeDiff time, GstClockTime duration, G
 
 GstFlowReturn
 gst_avatar_speaker_pad_take (GstAvatarSpeakerPad *self, GstClockTimeDiff time,
-    GstClockTime duration, GstBuffer **buffer)
+    GstClockTime duration, GstBuffer **buffer, GError **error)
 {
   GstFlowReturn ret;
 
@@ -367,6 +379,10 @@ gst_avatar_speaker_pad_take (GstAvatarSpeakerPad *self, GstClockTimeDiff time,
     g_cond_wait (&self->cond, &self->lock);
   }
   ret = self->waiting;
+  if (ret == GST_FLOW_OK && *buffer && self->error) {
+    g_propagate_error (error, g_error_copy (self->error));
+    ret = GST_FLOW_ERROR;
+  }
   g_cond_broadcast (&self->cond);
   g_mutex_unlock (&self->lock);
   return ret;
@@ -414,6 +430,7 @@ gst_avatar_speaker_pad_finalize (GObject *object)
   GstAvatarSpeakerPad *self = GST_AVATAR_SPEAKER_PAD (object);
 
   clear_items (self);
+  g_clear_error (&self->error);
   g_free (self->face_box);
   g_free (self->face_mask);
   g_mutex_clear (&self->lock);

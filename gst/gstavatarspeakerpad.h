@@ -50,13 +50,16 @@ void gst_avatar_speaker_pad_close (GstAvatarSpeakerPad *self);
 void gst_avatar_speaker_pad_set_flushing (GstAvatarSpeakerPad *self, GstFlowReturn state);
 /* Sets what happens to features. */
 void gst_avatar_speaker_pad_set_input (GstAvatarSpeakerPad *self, GstAvatarSpeakerInput input);
+/* Sets the reason why features that arrive from now on cannot be used, which is taken, or %NULL. */
+void gst_avatar_speaker_pad_set_error (GstAvatarSpeakerPad *self, GError *error);
 /* Drops features until the flush that a seek is about to cause, if the pad has a peer; or does not
  * any more. */
 void gst_avatar_speaker_pad_expect_flush (GstAvatarSpeakerPad *self);
 void gst_avatar_speaker_pad_expect_no_flush (GstAvatarSpeakerPad *self);
 /* Waits for the features at running time @time, of video frames of @duration. @buffer: (out):
- * %NULL for silence. Returns %GST_FLOW_FLUSHING if the wait was ended. */
+ * %NULL for silence. Returns %GST_FLOW_FLUSHING if the wait was ended, and %GST_FLOW_ERROR with
+ * @error set if they cannot be used. */
 GstFlowReturn gst_avatar_speaker_pad_take (GstAvatarSpeakerPad *self, GstClockTimeDiff time,
-    GstClockTime duration, GstBuffer **buffer);
+    GstClockTime duration, GstBuffer **buffer, GError **error);
 
 G_END_DECLS

@@ -103,31 +103,43 @@ typedef struct
   gboolean clear;
 } Times;
 
-/* Returns the latents of 9 frames with the features of @times on the other pad. */
-static GBytes *
-run_times (const Times *times)
+#define FEATURES                                             \
+  "other/tensors,format=static,num_tensors=1,types=float32," \
+  "dimensions=(string)64:4:10,framerate=25/1"
+
+/* Starts an element for tests that push features by hand. @h, @other: (out): the pads of both
+ * speakers. @caps: caps of the features of the other */
+static GstElement *
+start_by_hand (GstHarness **h, GstHarness **other, const gchar *caps)
 {
   g_autofree gchar *portrait = sample_path ("portrait.png");
-  g_autoptr (GstElement) denoise = gst_object_ref_sink (gst_parse_launch (
+  GstElement *denoise = gst_object_ref_sink (gst_parse_launch (
       "avatardenoise steps=1 mode=stream window-latents=3 overlap=1 face-box=" LEFT, NULL));
-  const gchar *caps = "other/tensors,format=static,num_tensors=1,types=float32,"
-                      "dimensions=(string)64:4:10,framerate=25/1";
-  GstHarness *h, *other;
-  GByteArray *bytes = g_byte_array_new ();
   GstPad *pad;
-  GstBuffer *buffer;
 
   g_object_set (denoise, "reference", portrait, NULL);
-  h = gst_harness_new_with_element (denoise, "sink", "src");
-  gst_harness_set_sink_caps_str (h, SMALL_LATENTS);
-  other = gst_harness_new_with_element (denoise, "sink_0", NULL);
+  *h = gst_harness_new_with_element (denoise, "sink", "src");
+  gst_harness_set_sink_caps_str (*h, SMALL_LATENTS);
+  *other = gst_harness_new_with_element (denoise, "sink_0", NULL);
   pad = gst_element_get_static_pad (denoise, "sink_0");
   g_object_set (pad, "face-box", RIGHT, NULL);
   gst_object_unref (pad);
   gst_element_set_state (denoise, GST_STATE_READY);
   gst_element_set_state (denoise, GST_STATE_PLAYING);
-  gst_harness_set_src_caps_str (h, caps);
-  gst_harness_set_src_caps_str (other, caps);
+  gst_harness_set_src_caps_str (*h, FEATURES);
+  gst_harness_set_src_caps_str (*other, caps);
+  return denoise;
+}
+
+/* Returns the latents of 9 frames with the features of @times on the other pad. */
+static GBytes *
+run_times (const Times *times)
+{
+  GstHarness *h, *other;
+  g_autoptr (GstElement) denoise = start_by_hand (&h, &other, FEATURES);
+  GByteArray *bytes = g_byte_array_new ();
+  GstBuffer *buffer;
+
   for (guint i = 0; i < times->n; i++) {
     GstClockTime frame = 40 * GST_MSECOND;
 
@@ -186,6 +198,29 @@ GST_START_TEST (test_times)
     fail_unless (g_bytes_equal (expected, a), "%u", i);
     fail_if (g_bytes_equal (expected, b), "%u", i);
   }
+}
+GST_END_TEST;
+
+/* Features of another model, which may have the same shape, are one error. */
+GST_START_TEST (test_other_model)
+{
+  GstHarness *h, *other;
+  g_autoptr (GstElement) denoise
+      = start_by_hand (&h, &other, FEATURES ",model=(string)0123456789abcdef");
+  g_autoptr (GstBus) bus = gst_bus_new ();
+  g_autoptr (GstMessage) message = NULL;
+  g_autoptr (GError) error = NULL;
+
+  gst_element_set_bus (denoise, bus);
+  gst_harness_push (other, feature (1, 0));
+  gst_harness_push (h, feature (1, 0));
+  message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE, GST_MESSAGE_ERROR);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (strstr (error->message, "sink_0: the features come from model 0123456789abcdef"),
+      "%s", error->message);
+  gst_element_set_bus (denoise, NULL);
+  gst_harness_teardown (other);
+  gst_harness_teardown (h);
 }
 GST_END_TEST;
 
@@ -361,6 +396,7 @@ speakers_suite (void)
   tcase_add_test (tc, test_order);
   tcase_add_test (tc, test_lengths);
   tcase_add_test (tc, test_times);
+  tcase_add_test (tc, test_other_model);
   tcase_add_test (tc, test_clear);
   tcase_add_test (tc, test_seek);
   tcase_add_test (tc, test_tee);
