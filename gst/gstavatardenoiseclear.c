@@ -36,20 +36,22 @@ frames_to_time (const GstAvatarDenoiseClear *clear, guint64 frames)
   return gst_util_uint64_scale (frames, GST_SECOND * clear->fps_d, clear->fps_n);
 }
 
-/* Returns the number of steps of a window in silence. The late policy limits both numbers. */
+/* Returns the number of steps of a window in which the first speaker is silent. If others speak, it
+ * is that of a window with speech. The late policy limits both numbers. */
 static guint
 get_idle_steps (GstAvatarDenoise *self)
 {
   guint steps = self->active.idle_steps;
 
-  if (steps == 0 || self->active.mode == AVATAR_DENOISE_MODE_CLIP
+  if (steps == 0 || self->clear.others_to > self->clear.done
+      || self->active.mode == AVATAR_DENOISE_MODE_CLIP
       || gst_avatar_denoise_limit_steps (self, steps) < steps)
     return gst_avatar_denoise_get_steps (self);
   return steps;
 }
 
-/* Returns TRUE if the window under way can be replaced by an idle one without more steps than it
- * has, the step under way included. The engine may be closed. */
+/* Returns TRUE if the window under way can be replaced by one in which the first speaker is silent
+ * without more steps than it has, the step under way included. The engine may be closed. */
 static gboolean
 can_abandon (const GstAvatarDenoise *self)
 {
@@ -157,7 +159,7 @@ gst_avatar_denoise_clear_end_stream (GstAvatarDenoise *self)
   GST_OBJECT_LOCK (self);
   clear->base = GST_CLOCK_TIME_NONE;
   clear->next = self->position;
-  clear->pushed = clear->done = clear->speech_to = 0;
+  clear->pushed = clear->done = clear->speech_to = clear->others_to = 0;
   clear->replace_from = clear->replace_to = 0;
   clear->in_window = clear->abandon = FALSE;
   memset (clear->silent_to, 0, sizeof clear->silent_to);
@@ -215,7 +217,7 @@ void
 gst_avatar_denoise_clear_note_speech (GstAvatarDenoise *self)
 {
   GST_OBJECT_LOCK (self);
-  self->clear.speech_to = self->clear.pushed;
+  self->clear.others_to = self->clear.pushed;
   GST_OBJECT_UNLOCK (self);
 }
 

@@ -26,10 +26,11 @@ typedef struct _GstAvatarDenoise GstAvatarDenoise;
  * @dropped_until: features that arrive later and end before this PTS are dropped too, or NONE
  * @pushed, @done: video frames whose features the denoiser has, and whose latents it has made
  * @replace_from, @replace_to: frames whose features are to be replaced; none if equal
- * @speech_to: end of the last frame with speech
+ * @speech_to: end of the last frame with speech of the first speaker
+ * @others_to: end of the last frame with speech of another speaker
  * @in_window: a window of the frames @done to @pushed is being denoised
  * @started, @steps: steps of it that have begun, and all of them; 0: none has begun
- * @idle_steps: steps that an idle window in its place has
+ * @idle_steps: steps that a window in its place has in which the first speaker is silent
  * @abandon: it is to be abandoned
  * @silent_to: frames before these are silent, for each further speaker
  *
@@ -47,7 +48,7 @@ typedef struct
   GstClockTime dropped_until;
   guint64 pushed, done;
   guint64 replace_from, replace_to;
-  guint64 speech_to;
+  guint64 speech_to, others_to;
   gboolean in_window;
   guint started, steps, idle_steps;
   gboolean abandon;

@@ -386,6 +386,43 @@ GST_START_TEST (test_clear)
 }
 GST_END_TEST;
 
+/* Dropped speech of the first speaker does not make a window idle in which another one speaks. */
+GST_START_TEST (test_clear_first)
+{
+  GstHarness *h, *other;
+  g_autoptr (GstElement) denoise = start_by_hand (&h, &other, FEATURES);
+  g_autoptr (GstBus) bus = gst_bus_new ();
+  guint steps = 0;
+
+  g_object_set (denoise, "steps", 2, "idle-steps", 1, NULL);
+  gst_element_set_bus (denoise, bus);
+  for (guint i = 0; i < 9; i++) {
+    GstClockTime pts = i * 40 * GST_MSECOND;
+    GstBuffer *buffer = feature (1, pts);
+
+    if (i == 5)
+      fail_unless (gst_harness_push_event (h,
+          gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM_OOB,
+              gst_structure_new_empty ("avatar-clear"))));
+    if (i >= 5)
+      GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
+    gst_harness_push (other, feature (i + 1, pts));
+    gst_harness_push (h, buffer);
+  }
+  while (steps == 0) {
+    g_autoptr (GstMessage) message
+        = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE, GST_MESSAGE_ELEMENT);
+
+    if (gst_message_has_name (message, "avatar-window"))
+      fail_unless (gst_structure_get_uint (gst_message_get_structure (message), "steps", &steps));
+  }
+  fail_unless_equals_int (steps, 2);
+  gst_element_set_bus (denoise, NULL);
+  gst_harness_teardown (other);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 static Suite *
 speakers_suite (void)
 {
@@ -398,6 +435,7 @@ speakers_suite (void)
   tcase_add_test (tc, test_times);
   tcase_add_test (tc, test_other_model);
   tcase_add_test (tc, test_clear);
+  tcase_add_test (tc, test_clear_first);
   tcase_add_test (tc, test_seek);
   tcase_add_test (tc, test_tee);
   tcase_add_test (tc, test_wrong_faces);
