@@ -174,6 +174,13 @@ fill_options (AvatarPlanOptions *o, GError **error)
   return TRUE;
 }
 
+/* Returns %TRUE if --device names cards and their memory. */
+static gboolean
+is_named (void)
+{
+  return device && g_str_has_prefix (device, PLAN_PREFIX);
+}
+
 static gboolean
 is_for_gpu (const char *path)
 {
@@ -355,14 +362,13 @@ static int
 plan_one (AvatarModel *model, const AvatarDenoiseSettings *denoise, gboolean on_gpu,
     const AvatarPlanOptions *options, GError **error)
 {
-  gboolean named = device && g_str_has_prefix (device, PLAN_PREFIX);
   AvatarDecodeSettings decode;
   AvatarPlan plan;
   int status = EXIT_SUCCESS;
 
   avatar_decode_settings_init (&decode, model);
   if (!avatar_plan_make (model,
-          named        ? device
+          is_named ()  ? device
               : on_gpu ? ENDLESS
                        : "cpu",
           denoise, &decode, frames, options, &plan, error))
@@ -473,8 +479,7 @@ run (int argc, char **argv, GError **error)
         "found %d arguments, expected one model folder; see --help", argc - 1);
     return EXIT_FAILURE;
   }
-  if ((!(device && g_str_has_prefix (device, PLAN_PREFIX))
-          && !parse_choice ("--device", device, devices, &d, error))
+  if ((!is_named () && !parse_choice ("--device", device, devices, &d, error))
       || !fill_options (&options, error))
     return EXIT_FAILURE;
   model = avatar_model_open (argc == 2 ? argv[1] : NULL, error);
@@ -486,10 +491,10 @@ run (int argc, char **argv, GError **error)
   on_gpu = is_for_gpu (argc == 2 ? argv[1] : NULL);
   if (!all_cards)
     return plan_one (model, &denoise, on_gpu, &options, error);
-  if (!on_gpu || budget > 0 || size) {
+  if (!on_gpu || is_named () || budget > 0 || size) {
     g_set_error (error, AVATAR_ERROR, AVATAR_ERROR_SETTINGS,
-        "--all-cards has its own cards and sizes; leave out --device cpu, --budget and "
-        "--size");
+        "--all-cards has its own cards and sizes; leave out --device cpu, --device plan:..., "
+        "--budget and --size");
     return EXIT_FAILURE;
   }
   return plan_all (model, &denoise, &options, error);
