@@ -10,26 +10,10 @@
 #include "engine/denoise/denoiser-private.h"
 #include "engine/backends/cpu/cpu.h"
 #include "engine/ops/sparse-attention.h"
+#include "tests/bench/scene.h"
 
-#include <avatar/avatar.h>
 #include <math.h>
 #include <string.h>
-
-typedef struct
-{
-  AvatarModel *model;
-  AvatarDevice *device;
-  AvatarImage *portrait;
-  float *features;
-  gsize n_features; /* per frame */
-  guint latents, frames;
-} Scene;
-
-typedef struct
-{
-  GArray *latents; /* float */
-  GByteArray *rgb;
-} Result;
 
 /* Rows and columns of a tile of tokens, where tokens are put into another order. */
 #define TILE 8
@@ -41,13 +25,6 @@ static struct
   double error, tiles, size;
   gint64 side; /* rows and columns of tokens in a frame */
 } sums;
-
-static void
-die (GError *error)
-{
-  g_printerr ("attention: %s\n", error ? error->message : "a stage gave nothing");
-  exit (1);
-}
 
 /* Returns the row, in its place among all tokens, that comes @i-th in the order of tiles. */
 static gint64
@@ -145,94 +122,15 @@ sparse_attention (AvatarQueue *queue, const AvatarSparseAttention *a, void *ws,
     sums.tiles = NAN; /* the rows of a call are not whole frames */
 }
 
-static void
-hear (Scene *scene)
-{
-  const AvatarModelInfo *info = avatar_model_get_info (scene->model);
-  guint n = scene->frames * info->sample_rate / info->fps, got = 0;
-  AvatarAudioSettings settings = { .context_frames = AVATAR_AUDIO_CONTEXT_DEFAULT };
-  GError *error = NULL;
-  g_autoptr (AvatarAudioEncoder) encoder
-      = avatar_audio_encoder_new (scene->model, scene->device, &settings, &error);
-  g_autofree float *samples = g_new (float, n);
-
-  for (guint i = 0; i < n; i++) {
-    double t = (double) i / info->sample_rate;
-
-    samples[i] = 0.4 * sin (2 * G_PI * 140 * t) * (0.5 + 0.5 * sin (2 * G_PI * 4 * t));
-  }
-  scene->n_features = info->feature_steps * info->feature_states * info->feature_channels;
-  scene->features = g_new (float, (scene->frames + 8) * scene->n_features);
-  if (!encoder || !avatar_audio_encoder_push (encoder, samples, n, &error)
-      || !avatar_audio_encoder_drain (encoder, &error))
-    die (error);
-  while (got < scene->frames
-      && avatar_audio_encoder_pull (encoder, scene->features + got * scene->n_features, &error)
-          == AVATAR_PULL_OK)
-    got++;
-  if (got != scene->frames)
-    die (error);
-}
-
-static void
-denoise (const Scene *scene, const AvatarDenoiseSettings *settings, Result *result)
-{
-  const AvatarModelInfo *info = avatar_model_get_info (scene->model);
-  gsize n = (gsize) info->latent_channels * (settings->width / info->latent_scale)
-      * (settings->height / info->latent_scale);
-  GError *error = NULL;
-  g_autoptr (AvatarDenoiser) self
-      = avatar_denoiser_new (scene->model, scene->device, settings, &error);
-  g_autofree float *latent = g_new (float, n);
-  AvatarBackend measured;
-
-  if (!self || !avatar_denoiser_set_reference (self, scene->portrait, &error))
-    die (error);
-  measured = *self->memory.ops->backend;
-  measured.sparse_attention = sparse_attention;
-  self->memory.ops->backend = &measured;
-  for (guint i = 0; i < scene->frames; i++)
-    if (!avatar_denoiser_push (self, scene->features + i * scene->n_features, &error))
-      die (error);
-  if (!avatar_denoiser_drain (self, &error))
-    die (error);
-  while (avatar_denoiser_pull (self, latent, &error) == AVATAR_PULL_OK)
-    g_array_append_vals (result->latents, latent, n);
-  if (error || result->latents->len != scene->latents * n)
-    die (error);
-}
-
-static void
-decode (const Scene *scene, guint size, Result *result)
-{
-  gsize n = result->latents->len / scene->latents, stride = (gsize) size * 3;
-  AvatarDecodeSettings settings;
-  GError *error = NULL;
-  g_autoptr (AvatarDecoder) self = NULL;
-  g_autofree guint8 *rgb = g_malloc (stride * size);
-
-  avatar_decode_settings_init (&settings, scene->model);
-  self = avatar_decoder_new (scene->model, scene->device, size, size, &settings, &error);
-  if (!self)
-    die (error);
-  for (guint i = 0; i < scene->latents; i++)
-    if (!avatar_decoder_push (self, (float *) result->latents->data + i * n, &error))
-      die (error);
-  if (!avatar_decoder_drain (self, &error))
-    die (error);
-  while (avatar_decoder_pull (self, rgb, stride, &error) == AVATAR_PULL_OK)
-    g_byte_array_append (result->rgb, rgb, stride * size);
-  if (error)
-    die (error);
-}
-
 /* @tau: negative: dense */
 static Result
 run (const Scene *scene, guint size, guint steps, double tau, double dense_steps)
 {
-  Result result
-      = { .latents = g_array_new (FALSE, FALSE, sizeof (float)), .rgb = g_byte_array_new () };
+  Result result = result_new ();
   AvatarDenoiseSettings settings;
+  GError *error = NULL;
+  g_autoptr (AvatarDenoiser) denoiser = NULL;
+  AvatarBackend measured;
 
   memset (&sums, 0, sizeof sums);
   sums.side = size / 16;
@@ -246,39 +144,15 @@ run (const Scene *scene, guint size, guint steps, double tau, double dense_steps
     settings.attention_tau = tau;
     settings.attention_dense_steps = dense_steps;
   }
-  denoise (scene, &settings, &result);
-  decode (scene, size, &result);
+  denoiser = avatar_denoiser_new (scene->model, scene->device, &settings, &error);
+  if (!denoiser)
+    die (error);
+  measured = *denoiser->memory.ops->backend;
+  measured.sparse_attention = sparse_attention;
+  denoiser->memory.ops->backend = &measured;
+  scene_denoise (scene, denoiser, &result);
+  scene_decode (scene, size, size, &result);
   return result;
-}
-
-static void
-result_clear (Result *result)
-{
-  g_array_unref (result->latents);
-  g_byte_array_unref (result->rgb);
-}
-
-static double
-relative_error (const GArray *a, const GArray *b)
-{
-  const float *x = (const float *) a->data, *y = (const float *) b->data;
-  double difference = 0, size = 0;
-
-  for (guint i = 0; i < b->len; i++) {
-    difference += (x[i] - y[i]) * (double) (x[i] - y[i]);
-    size += y[i] * (double) y[i];
-  }
-  return sqrt (difference / size);
-}
-
-static double
-psnr (const GByteArray *a, const GByteArray *b)
-{
-  double sum = 0;
-
-  for (guint i = 0; i < b->len; i++)
-    sum += pow ((double) a->data[i] - b->data[i], 2);
-  return 10 * log10 (255. * 255. * b->len / sum);
 }
 
 static void
@@ -307,13 +181,12 @@ print_table (Scene *scene, const AvatarImage *image, guint steps, guint size)
       result_clear (&r);
     }
   result_clear (&dense);
-  avatar_image_free (scene->portrait);
+  g_clear_pointer (&scene->portrait, avatar_image_free);
 }
 
 int
 main (int argc, char **argv)
 {
-  GError *error = NULL;
   Scene scene = { 0 };
   AvatarImage *image;
 
@@ -321,20 +194,14 @@ main (int argc, char **argv)
     g_printerr ("usage: attention MODEL PORTRAIT STEPS SIZE...\n");
     return 2;
   }
-  scene.model = avatar_model_open (argv[1], &error);
-  scene.device = scene.model ? avatar_device_open ("cpu", &error) : NULL;
-  image = scene.device ? avatar_image_load (argv[2], &error) : NULL;
-  if (!image)
-    die (error);
+  image = scene_open (&scene, argv[1], argv[2]);
   scene.latents = avatar_model_get_info (scene.model)->window_latents;
   scene.frames = 4 * scene.latents - 3;
-  hear (&scene);
+  scene_hear (&scene);
   for (int i = 4; i < argc; i++)
     print_table (&scene, image, (guint) g_ascii_strtoull (argv[3], NULL, 10),
         (guint) g_ascii_strtoull (argv[i], NULL, 10));
-  g_free (scene.features);
   avatar_image_free (image);
-  avatar_device_unref (scene.device);
-  avatar_model_unref (scene.model);
+  scene_clear (&scene);
   return 0;
 }
