@@ -3,6 +3,7 @@
  * pushes only where it may. */
 #include "tests/fuzz/target.h"
 
+#include "engine/formats/json.h"
 #include "tools/server/live-session.h"
 
 int
@@ -10,17 +11,14 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
 {
   char *push_to[] = { "rtmp://example/", NULL };
   const AvatarServerConfig config = { .push_to = push_to };
-  g_autoptr (JsonParser) parser = json_parser_new ();
+  g_autoptr (JsonObject) message = avatar_json_parse ((const char *) data, size, "a message", NULL);
   g_autoptr (AvatarProblem) problem = NULL;
   AvatarLiveOptions options;
   const char *portrait;
-  JsonNode *root;
 
-  if (!json_parser_load_from_data (parser, (const char *) data, size, NULL)
-      || !(root = json_parser_get_root (parser)) || !JSON_NODE_HOLDS_OBJECT (root))
+  if (!message)
     return 0;
-  if (avatar_live_options_parse (&options, &config, json_node_get_object (root), &portrait,
-          &problem)) {
+  if (avatar_live_options_parse (&options, &config, message, &portrait, &problem)) {
     g_assert (options.sample_rate >= 8000 && options.sample_rate <= 192000);
     g_assert (options.channels == 1 || options.channels == 2);
     g_assert (options.output != AVATAR_LIVE_RTMP || g_str_has_prefix (options.url, push_to[0]));

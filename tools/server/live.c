@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tools/server/live.h"
 
+#include "engine/formats/json.h"
 #include "tools/server/job-upload.h"
 #include "tools/server/live-session.h"
 #include "tools/server/reply.h"
@@ -252,16 +253,14 @@ take_message (Client *client, JsonObject *message, AvatarProblem **problem)
 static gboolean
 take_text (Client *client, GBytes *text, AvatarProblem **problem)
 {
-  g_autoptr (JsonParser) parser = json_parser_new ();
   gsize n;
   const char *data = g_bytes_get_data (text, &n);
-  JsonNode *root;
+  g_autoptr (JsonObject) message = avatar_json_parse (data, n, "a message", NULL);
 
-  if (!json_parser_load_from_data (parser, data, n, NULL) || !(root = json_parser_get_root (parser))
-      || !JSON_NODE_HOLDS_OBJECT (root))
+  if (!message)
     return avatar_problem_set (problem, 400, "an object of JSON", NULL,
         "a message of text is something else");
-  return take_message (client, json_node_get_object (root), problem);
+  return take_message (client, message, problem);
 }
 
 static void

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tools/server/redis-report.h"
 
+#include "engine/formats/json.h"
+
 #include <string.h>
 
-/* Brackets in a text, which bound the depth of its values. */
-#define MOST_BRACKETS 500
 #define MOST_WARNINGS 10
 #define LONGEST_WARNING 2000
 #define MOST_FRAMES 100000000
@@ -22,21 +22,17 @@ refuse (GError **error, const char *what)
   return FALSE;
 }
 
-/* Returns the object that @text is. json-glib would descend into any number of arrays. */
+/* Returns the object that @text is. Unref it with json_object_unref(). */
 static JsonObject *
-parse (JsonParser *parser, const char *text, const char *what, GError **error)
+parse (const char *text, const char *what, GError **error)
 {
-  gsize n_brackets = 0;
-  JsonNode *root;
+  gsize n = strlen (text);
+  JsonObject *object
+      = n <= AVATAR_REDIS_LONGEST_TEXT ? avatar_json_parse (text, n, what, NULL) : NULL;
 
-  for (const char *c = text; *c; c++)
-    n_brackets += *c == '[' || *c == '{';
-  if (n_brackets <= MOST_BRACKETS && strlen (text) <= AVATAR_REDIS_LONGEST_TEXT
-      && g_utf8_validate (text, -1, NULL) && json_parser_load_from_data (parser, text, -1, NULL)
-      && (root = json_parser_get_root (parser)) && JSON_NODE_HOLDS_OBJECT (root))
-    return json_node_get_object (root);
-  refuse (error, what);
-  return NULL;
+  if (!object)
+    refuse (error, what);
+  return object;
 }
 
 static double
@@ -73,8 +69,7 @@ avatar_redis_form_write (AvatarJob *job, guint64 audio_bytes, guint64 image_byte
 gboolean
 avatar_redis_form_parse (const char *text, AvatarRedisForm *form, GError **error)
 {
-  g_autoptr (JsonParser) parser = json_parser_new ();
-  JsonObject *object = parse (parser, text, "a job", error);
+  g_autoptr (JsonObject) object = parse (text, "a job", error);
   JsonObject *settings = object ? member_object (object, "settings") : NULL;
   g_autoptr (AvatarProblem) problem = NULL;
 
@@ -148,8 +143,7 @@ take_warnings (JsonObject *object, AvatarRedisReport *report)
 gboolean
 avatar_redis_report_parse (const char *text, AvatarRedisReport *report, GError **error)
 {
-  g_autoptr (JsonParser) parser = json_parser_new ();
-  JsonObject *object = parse (parser, text, "the state of a job", error);
+  g_autoptr (JsonObject) object = parse (text, "the state of a job", error);
   const char *state = object ? avatar_json_string (object, "state") : NULL;
 
   *report = (AvatarRedisReport){ .state = G_N_ELEMENTS (states) };
