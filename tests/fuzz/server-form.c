@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Fuzz target: the body of a request for a job, a form of several parts. A form that is taken has
- * text without control characters in its fields. */
+ * text without control characters in its fields, and files within the body. */
 #include "tests/fuzz/target.h"
 
 #include "tools/server/job-upload.h"
@@ -23,6 +23,8 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_assert (good == !problem);
   g_assert (!problem || (problem->found && g_utf8_validate (problem->found, -1, NULL)));
   g_assert (!upload.settings.prompt || g_utf8_validate (upload.settings.prompt, -1, NULL));
+  g_assert (!upload.audio || g_bytes_get_size (upload.audio) < size);
+  g_assert (!upload.image || g_bytes_get_size (upload.image) < size);
   if (upload.image)
     avatar_check_image (upload.image, NULL);
   avatar_job_upload_clear (&upload);

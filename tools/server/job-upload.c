@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _GNU_SOURCE /* memmem() */
 #include "tools/server/job-upload.h"
 
 #include <avatar/avatar.h>
@@ -7,8 +8,9 @@
 #include <gst/pbutils/pbutils.h>
 #include <string.h>
 
-/* Most parts of a form, and longest value of a field. */
+/* Most parts of a form, and longest headers and longest value of a field (bytes). */
 #define MOST_PARTS 32
+#define LONGEST_HEADERS 16384
 #define LONGEST_FIELD 16384
 /* Longest time (ns) for finding the streams of a sound file. */
 #define PROBE_TIME (20 * GST_SECOND)
@@ -62,21 +64,73 @@ take_part (AvatarJobUpload *self, SoupMessageHeaders *headers, GBytes *body,
   return take_field (self, name, body, problem);
 }
 
+/* Checks the part that begins with the delimiter at @at. libsoup 3.2 makes an object of each of its
+ * headers, and takes a part that the next delimiter follows at once as one of 2^64 - 2 bytes. */
+static gboolean
+check_part (const char *at, const char *end, const char *delimiter, AvatarProblem **problem)
+{
+  gsize length = strlen (delimiter);
+  const char *blank = memmem (at, MIN (end - at, LONGEST_HEADERS), "\r\n\r\n", 4);
+  const char *content = blank ? blank + 4 : NULL;
+
+  if (!content)
+    return avatar_problem_set (problem, 400, "headers of at most 16384 bytes and an empty line",
+        NULL, "a part of the form begins with something else");
+  if ((gsize) (end - content) >= length && memcmp (content, delimiter, length) == 0)
+    return avatar_problem_set (problem, 400, "a line break before each boundary", NULL,
+        "a part of the form has none");
+  return TRUE;
+}
+
+/* Checks the parts of the form before libsoup splits it into any number of them. */
+static gboolean
+check_form (GBytes *body, const char *boundary, AvatarProblem **problem)
+{
+  g_autofree char *delimiter = g_strconcat ("--", boundary, NULL);
+  gsize n, length = strlen (delimiter);
+  const char *data = g_bytes_get_data (body, &n), *end = data + n;
+  guint n_parts = 0;
+
+  for (const char *at = data; (at = memmem (at, end - at, delimiter, length)); at += length) {
+    gboolean begins = at == data || (at - data >= 2 && at[-2] == '\r' && at[-1] == '\n');
+
+    if (!begins || end - at < (gssize) length + 2 || memcmp (at + length, "\r\n", 2) != 0)
+      continue;
+    if (++n_parts > MOST_PARTS)
+      return avatar_problem_set (problem, 400, "at most 32", NULL, "the form has more parts");
+    if (!check_part (at, end, delimiter, problem))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* Returns NULL with a problem if the body is no form that is taken. */
+static SoupMultipart *
+split_form (SoupMessageHeaders *headers, GBytes *body, AvatarProblem **problem)
+{
+  g_autoptr (GHashTable) params = NULL;
+  const char *type = soup_message_headers_get_content_type (headers, &params);
+  const char *boundary = type ? g_hash_table_lookup (params, "boundary") : NULL;
+  SoupMultipart *form = NULL;
+
+  if (boundary && !check_form (body, boundary, problem))
+    return NULL;
+  form = soup_multipart_new_from_message (headers, body);
+  if (!form)
+    avatar_problem_set (problem, 400, "multipart/form-data with a boundary", NULL,
+        "the body is not a form of several parts");
+  return form;
+}
+
 gboolean
 avatar_job_upload_parse (AvatarJobUpload *self, SoupMessageHeaders *headers, GBytes *body,
     AvatarProblem **problem)
 {
-  g_autoptr (SoupMultipart) form = soup_multipart_new_from_message (headers, body);
-  int n = form ? soup_multipart_get_length (form) : 0;
+  g_autoptr (SoupMultipart) form = split_form (headers, body, problem);
 
   *self = (AvatarJobUpload){ 0 };
   avatar_job_settings_init (&self->settings);
-  if (!form)
-    return avatar_problem_set (problem, 400, "multipart/form-data with a boundary", NULL,
-        "the body is not a form of several parts");
-  if (n > MOST_PARTS)
-    return avatar_problem_set (problem, 400, "at most 32", NULL, "the form has %d parts", n);
-  for (int i = 0; i < n; i++) {
+  for (int i = 0; form && i < soup_multipart_get_length (form); i++) {
     SoupMessageHeaders *part_headers;
     GBytes *part;
 
@@ -84,7 +138,7 @@ avatar_job_upload_parse (AvatarJobUpload *self, SoupMessageHeaders *headers, GBy
         || !take_part (self, part_headers, part, problem))
       return FALSE;
   }
-  return TRUE;
+  return form != NULL;
 }
 
 void
