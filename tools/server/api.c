@@ -28,6 +28,8 @@ struct _AvatarApi
   AvatarPlanner *planner;
   AvatarLive *live;
   guint n_uploads;
+  guint n_works; /* requests that threads answer */
+  gboolean closing;
 };
 
 /* ------------------------------------------------------------------------------ work in threads */
@@ -93,16 +95,18 @@ work_start (Work *work, GTaskThreadFunc func, GAsyncReadyCallback done)
 {
   g_autoptr (GTask) task = g_task_new (NULL, NULL, done, NULL);
 
+  work->api->n_works++;
   soup_server_message_pause (work->msg);
   g_task_set_task_data (task, work, (GDestroyNotify) work_free);
   g_task_run_in_thread (task, func);
 }
 
-/* Returns FALSE if the client has gone meanwhile. */
+/* Returns FALSE if the client or the server has gone meanwhile. */
 static gboolean
 work_resume (Work *work)
 {
-  if (g_object_get_data (G_OBJECT (work->msg), GONE))
+  work->api->n_works--;
+  if (work->api->closing || g_object_get_data (G_OBJECT (work->msg), GONE))
     return FALSE;
   soup_server_message_unpause (work->msg);
   return TRUE;
@@ -571,7 +575,10 @@ avatar_api_new (SoupServer *server, const AvatarServerConfig *config, AvatarGuar
 void
 avatar_api_free (AvatarApi *self)
 {
+  self->closing = TRUE;
   soup_server_remove_handler (self->server, AVATAR_LIVE_PATH);
   soup_server_remove_handler (self->server, NULL);
+  while (self->n_works > 0)
+    g_main_context_iteration (NULL, TRUE);
   g_free (self);
 }

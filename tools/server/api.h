@@ -15,6 +15,7 @@ typedef struct _AvatarApi AvatarApi;
 /* Adds the handlers to @server. The arguments must outlive the returned object. */
 AvatarApi *avatar_api_new (SoupServer *server, const AvatarServerConfig *config, AvatarGuard *guard,
     AvatarJobQueue *queue, AvatarPlanner *planner, AvatarLive *live);
+/* Waits for the threads that answer requests. Call it after soup_server_disconnect(). */
 void avatar_api_free (AvatarApi *self);
 
 G_END_DECLS

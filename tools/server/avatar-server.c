@@ -285,9 +285,9 @@ serve (SoupServer *server, const AvatarServerConfig *config, AvatarPlanner *plan
   print_address (server);
   g_main_loop_run (loop);
   soup_server_disconnect (server);
+  avatar_api_free (api);
   avatar_job_queue_close (queue);
   avatar_live_free (live);
-  avatar_api_free (api);
   avatar_guard_free (guard);
   for (guint i = 0; i < G_N_ELEMENTS (signals); i++)
     g_source_remove (signals[i]);
