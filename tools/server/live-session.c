@@ -29,8 +29,10 @@
   "! rtph264pay name=video-pay aggregate-mode=zero-latency config-interval=-1 " \
   "! capsfilter name=video-rtp ! rtc. " AUDIO                                   \
   "! opusenc ! rtpopuspay name=audio-pay ! capsfilter name=audio-rtp ! rtc."
-/* Speech (s) that may wait in the source. */
+/* Speech (s) that may wait in the source, and the number of its pieces, each of which needs memory
+ * beside its samples. */
 #define LONGEST_WAIT 120
+#define MOST_PIECES 65536
 /* Custom event that travels with the speech, and leaves avatarbin with the video of its time. */
 #define MARK "avatar-server-speech"
 #define STATISTICS_INTERVAL 1
@@ -556,6 +558,9 @@ avatar_live_session_speak (AvatarLiveSession *self, GBytes *samples, AvatarProbl
   if (gst_app_src_get_current_level_bytes (self->speech) + size > most)
     return avatar_problem_set (problem, 503, NULL, "wait until the event statistics has less",
         "more than %d s of speech are waiting; the newest piece is dropped", LONGEST_WAIT);
+  if (gst_app_src_get_current_level_buffers (self->speech) >= MOST_PIECES)
+    return avatar_problem_set (problem, 503, NULL, "send longer pieces",
+        "%d pieces of speech are waiting; the newest one is dropped", MOST_PIECES);
   if (size == 0)
     return TRUE;
   if (!self->speaking) {

@@ -67,10 +67,19 @@ end_client (Client *client, gushort code, const char *reason)
   g_hash_table_remove (client->live->clients, client->id);
 }
 
+/* Counts @n bytes for the client. What a slow one does not take would fill the memory. */
+static gboolean
+may_send (Client *client, gsize n)
+{
+  client->n_unanswered += n;
+  return client->n_unanswered <= MOST_UNANSWERED
+      && soup_websocket_connection_get_state (client->connection) == SOUP_WEBSOCKET_STATE_OPEN;
+}
+
 static void
 send_text (Client *client, const char *text)
 {
-  if (soup_websocket_connection_get_state (client->connection) == SOUP_WEBSOCKET_STATE_OPEN)
+  if (may_send (client, strlen (text)))
     soup_websocket_connection_send_text (client->connection, text);
 }
 
@@ -96,16 +105,13 @@ on_session_event (const char *json, gpointer data)
   send_text (data, json);
 }
 
-/* Media that a slow client does not take would fill the memory. */
 static void
 on_session_media (GBytes *bytes, gpointer data)
 {
   Client *client = data;
   gsize n = g_bytes_get_size (bytes);
 
-  client->n_unanswered += n;
-  if (soup_websocket_connection_get_state (client->connection) == SOUP_WEBSOCKET_STATE_OPEN
-      && client->n_unanswered <= MOST_UNANSWERED)
+  if (may_send (client, n))
     soup_websocket_connection_send_binary (client->connection, g_bytes_get_data (bytes, NULL), n);
 }
 
