@@ -86,7 +86,11 @@ on_message (SoupWebsocketConnection *connection, SoupWebsocketDataType type, GBy
 static void
 on_closed (SoupWebsocketConnection *connection, gpointer data)
 {
-  end (data, "the server has closed the connection");
+  const char *reason = soup_websocket_connection_get_close_data (connection);
+  g_autofree char *text
+      = g_strconcat ("the server has closed the connection: ", reason ? reason : "", NULL);
+
+  end (data, text);
 }
 
 static void

@@ -302,7 +302,7 @@ avatar_live_connect (AvatarLive *self, SoupServerMessage *msg, SoupWebsocketConn
   Client *client;
 
   if (g_hash_table_size (self->clients) >= self->config->most_sessions) {
-    soup_websocket_connection_close (connection, SOUP_WEBSOCKET_CLOSE_SERVER_ERROR + 2,
+    soup_websocket_connection_close (connection, SOUP_WEBSOCKET_CLOSE_SERVER_ERROR,
         "all live sessions are taken; try again later");
     return;
   }
