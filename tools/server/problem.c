@@ -9,6 +9,7 @@ gboolean
 avatar_problem_set (AvatarProblem **problem, guint status, const char *expected, const char *remedy,
     const char *found_format, ...)
 {
+  g_autofree char *found = NULL;
   va_list list;
 
   if (!problem || *problem)
@@ -18,8 +19,10 @@ avatar_problem_set (AvatarProblem **problem, guint status, const char *expected,
   (*problem)->expected = g_strdup (expected);
   (*problem)->remedy = g_strdup (remedy);
   va_start (list, found_format);
-  (*problem)->found = g_strdup_vprintf (found_format, list);
+  found = g_strdup_vprintf (found_format, list);
   va_end (list);
+  /* A precision such as "%.40s" may have cut a character. */
+  (*problem)->found = g_utf8_make_valid (found, -1);
   return FALSE;
 }
 
