@@ -15,7 +15,8 @@
 /* Sound of a plan that names no duration (s). */
 #define PLAN_SECONDS 5
 #define JOBS "/api/jobs"
-/* Mark of a message whose place in the queue is still its own. */
+/* Marks of a message whose place among the uploads, or in the queue, is still its own. */
+#define UPLOAD "avatar-upload"
 #define RESERVED "avatar-reserved"
 #define GONE "avatar-gone"
 
@@ -39,7 +40,7 @@ typedef struct
 {
   AvatarApi *api;
   SoupServerMessage *msg;
-  /* a job */
+  /* a job or a portrait */
   SoupMessageHeaders *headers;
   GBytes *body;
   /* a plan */
@@ -54,6 +55,7 @@ typedef struct
   AvatarProblem *problem;
   JsonBuilder *builder;
   AvatarJob *job;
+  char *portrait;
 } Work;
 
 static void
@@ -67,6 +69,7 @@ work_free (Work *work)
   g_clear_pointer (&work->job, avatar_job_unref);
   avatar_job_settings_clear (&work->settings);
   g_clear_object (&work->builder);
+  g_free (work->portrait);
   g_free (work);
 }
 
@@ -164,19 +167,48 @@ on_stored (GObject *source, GAsyncResult *result, gpointer data)
 }
 
 static void
+store_portrait (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  Work *work = data;
+
+  work->portrait = avatar_live_store_portrait (work->api->live, work->body, &work->problem);
+  g_task_return_boolean (task, TRUE);
+}
+
+static void
+on_portrait_stored (GObject *source, GAsyncResult *result, gpointer data)
+{
+  Work *work = g_task_get_task_data (G_TASK (result));
+
+  work->api->n_uploads--;
+  if (work->portrait)
+    avatar_live_add_portrait (work->api->live, work->portrait);
+  if (!work_resume (work))
+    return;
+  if (work->problem) {
+    avatar_reply_problem (work->msg, g_steal_pointer (&work->problem));
+    return;
+  }
+  json_builder_begin_object (work->builder);
+  avatar_json_add_string (work->builder, "id", work->portrait);
+  json_builder_end_object (work->builder);
+  avatar_reply_json (work->msg, SOUP_STATUS_CREATED, work->builder);
+}
+
+static void
 on_upload_ended (SoupServerMessage *msg, gpointer data)
 {
   AvatarApi *self = data;
 
-  if (!g_object_get_data (G_OBJECT (msg), RESERVED))
-    return;
-  self->n_uploads--;
-  avatar_job_queue_release (self->queue);
+  if (g_object_get_data (G_OBJECT (msg), UPLOAD))
+    self->n_uploads--;
+  if (g_object_get_data (G_OBJECT (msg), RESERVED))
+    avatar_job_queue_release (self->queue);
 }
 
 /* Refuses an upload before its body is received. */
 static void
-begin_upload (AvatarApi *self, SoupServerMessage *msg)
+begin_upload (AvatarApi *self, SoupServerMessage *msg, gboolean is_job)
 {
   g_autofree char *retry = g_strdup_printf ("%u", avatar_job_queue_retry_after (self->queue));
   AvatarProblem *problem = NULL;
@@ -186,7 +218,7 @@ begin_upload (AvatarApi *self, SoupServerMessage *msg)
   if (self->n_uploads >= MOST_UPLOADS)
     avatar_problem_set (&problem, SOUP_STATUS_SERVICE_UNAVAILABLE, NULL, "try again later",
         "the server receives %u uploads already", self->n_uploads);
-  else if (!avatar_job_queue_reserve (self->queue))
+  else if (is_job && !avatar_job_queue_reserve (self->queue))
     avatar_problem_set (&problem, SOUP_STATUS_SERVICE_UNAVAILABLE, NULL, "try again later",
         "the queue of jobs is full");
   if (problem) {
@@ -198,19 +230,22 @@ begin_upload (AvatarApi *self, SoupServerMessage *msg)
     return;
   }
   self->n_uploads++;
-  g_object_set_data (G_OBJECT (msg), RESERVED, GINT_TO_POINTER (1));
+  g_object_set_data (G_OBJECT (msg), UPLOAD, GINT_TO_POINTER (1));
+  g_object_set_data (G_OBJECT (msg), RESERVED, GINT_TO_POINTER (is_job));
   g_signal_connect (msg, "finished", G_CALLBACK (on_upload_ended), self);
 }
 
-static void
-post_job (AvatarApi *self, SoupServerMessage *msg)
+/* Takes the body and the places of an upload for a thread. */
+static Work *
+take_upload (AvatarApi *self, SoupServerMessage *msg)
 {
   Work *work = work_new (self, msg);
 
+  g_object_set_data (G_OBJECT (msg), UPLOAD, NULL);
   g_object_set_data (G_OBJECT (msg), RESERVED, NULL);
   work->headers = soup_server_message_get_request_headers (msg);
   work->body = soup_message_body_flatten (soup_server_message_get_request_body (msg));
-  work_start (work, store_upload, on_stored);
+  return work;
 }
 
 static void
@@ -521,7 +556,9 @@ on_request (SoupServer *server, SoupServerMessage *msg, const char *path, GHashT
   if (g_str_has_prefix (path, JOBS "/"))
     route_job (self, msg, path + strlen (JOBS "/"), query);
   else if (strcmp (path, JOBS) == 0 && is_method (msg, "POST"))
-    post_job (self, msg);
+    work_start (take_upload (self, msg), store_upload, on_stored);
+  else if (strcmp (path, AVATAR_PORTRAITS_PATH) == 0 && is_method (msg, "POST"))
+    work_start (take_upload (self, msg), store_portrait, on_portrait_stored);
   else if (strcmp (path, JOBS) == 0 && get)
     list_jobs (self, msg);
   else if (strcmp (path, "/api/plan") == 0 && get)
@@ -541,14 +578,14 @@ on_early (SoupServer *server, SoupServerMessage *msg, const char *path, GHashTab
     gpointer data)
 {
   AvatarApi *self = data;
-  gboolean post = is_method (msg, "POST"), upload = post && strcmp (path, JOBS) == 0;
-  gboolean large = upload || (post && strcmp (path, AVATAR_PORTRAITS_PATH) == 0);
+  gboolean post = is_method (msg, "POST"), is_job = post && strcmp (path, JOBS) == 0;
+  gboolean upload = is_job || (post && strcmp (path, AVATAR_PORTRAITS_PATH) == 0);
 
   if (!avatar_guard_check (self->guard, msg, path))
     return;
-  avatar_guard_limit_body (self->guard, msg, large ? self->config->most_bytes : SMALL_BODY);
+  avatar_guard_limit_body (self->guard, msg, upload ? self->config->most_bytes : SMALL_BODY);
   if (upload)
-    begin_upload (self, msg);
+    begin_upload (self, msg, is_job);
 }
 
 AvatarApi *

@@ -409,43 +409,36 @@ forget_portrait (AvatarLive *self)
   g_unlink (path);
 }
 
-static void
-post_portrait (AvatarLive *self, SoupServerMessage *msg)
+char *
+avatar_live_store_portrait (AvatarLive *self, GBytes *image, AvatarProblem **problem)
 {
-  g_autoptr (GBytes) body = soup_message_body_flatten (soup_server_message_get_request_body (msg));
   g_autofree char *id = avatar_job_new_id ();
   g_autofree char *path = g_build_filename (self->folder, id, NULL);
-  g_autoptr (JsonBuilder) builder = json_builder_new ();
-  AvatarProblem *problem = NULL;
   gsize n;
-  const char *data = g_bytes_get_data (body, &n);
+  const char *data = g_bytes_get_data (image, &n);
 
-  if (!avatar_check_image (body, &problem)
-      || (!g_file_set_contents_full (path, data, n, G_FILE_SET_CONTENTS_NONE, 0600, NULL)
-          && !avatar_problem_set (&problem, 500, NULL, "see to the disk of the server",
-              "the portrait could not be stored"))
-      || !avatar_check_image_file (path, &problem)) {
-    g_unlink (path);
-    avatar_reply_problem (msg, problem);
-    return;
-  }
-  json_builder_begin_object (builder);
-  avatar_json_add_string (builder, "id", id);
-  json_builder_end_object (builder);
-  g_queue_push_tail (&self->portraits, g_steal_pointer (&id));
+  if (!avatar_check_image (image, problem))
+    return NULL;
+  if (!g_file_set_contents_full (path, data, n, G_FILE_SET_CONTENTS_NONE, 0600, NULL))
+    avatar_problem_set (problem, 500, NULL, "see to the disk of the server",
+        "the portrait could not be stored");
+  else if (avatar_check_image_file (path, problem))
+    return g_steal_pointer (&id);
+  g_unlink (path);
+  return NULL;
+}
+
+void
+avatar_live_add_portrait (AvatarLive *self, const char *id)
+{
+  g_queue_push_tail (&self->portraits, g_strdup (id));
   if (g_queue_get_length (&self->portraits) > MOST_PORTRAITS)
     forget_portrait (self);
-  avatar_reply_json (msg, SOUP_STATUS_CREATED, builder);
 }
 
 gboolean
 avatar_live_request (AvatarLive *self, SoupServerMessage *msg, const char *path)
 {
-  if (strcmp (path, AVATAR_PORTRAITS_PATH) == 0
-      && strcmp (soup_server_message_get_method (msg), "POST") == 0) {
-    post_portrait (self, msg);
-    return TRUE;
-  }
   return g_str_has_prefix (path, AVATAR_SESSIONS_PATH) && request_session (self, msg, path);
 }
 

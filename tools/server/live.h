@@ -21,8 +21,12 @@ void avatar_live_free (AvatarLive *self);
 /* Takes a connection that has been upgraded. */
 void
 avatar_live_connect (AvatarLive *self, SoupServerMessage *msg, SoupWebsocketConnection *connection);
-/* Answers a request below AVATAR_SESSIONS_PATH or at AVATAR_PORTRAITS_PATH. Returns FALSE if there
- * is nothing at @path. */
+/* Writes a portrait to the disk and checks it. Returns its id; free it with g_free(). Blocks: call
+ * it from a thread. */
+char *avatar_live_store_portrait (AvatarLive *self, GBytes *image, AvatarProblem **problem);
+/* Lets sessions use a portrait that was stored, instead of the oldest one beyond a bound. */
+void avatar_live_add_portrait (AvatarLive *self, const char *id);
+/* Answers a request below AVATAR_SESSIONS_PATH. Returns FALSE if there is nothing at @path. */
 gboolean avatar_live_request (AvatarLive *self, SoupServerMessage *msg, const char *path);
 guint avatar_live_get_n_sessions (AvatarLive *self);
 
