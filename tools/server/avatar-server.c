@@ -149,6 +149,20 @@ read_queues (GError **error)
   return TRUE;
 }
 
+/* Demands the end of the host, so that no other host begins as the address does. */
+static gboolean
+check_push_to (GError **error)
+{
+  for (guint i = 0; push_to && push_to[i]; i++) {
+    const char *host = strstr (push_to[i], "://");
+
+    if (!host || host[3] == '/' || !strchr (host + 3, '/'))
+      return fail (error, "--push-to is \"%s\", expected rtmp://HOST/ or more of an address",
+          push_to[i]);
+  }
+  return TRUE;
+}
+
 static void
 add_model (AvatarServerConfig *config, const char *path)
 {
@@ -189,7 +203,7 @@ make_config (AvatarServerConfig *config, GSocketAddress **where, GError **error)
   g_autoptr (GInetAddress) inet = g_inet_address_new_from_string (address ? address : "127.0.0.1");
   g_autofree char *model = avatar_model_default_path ();
 
-  if (!read_queues (error) || !check_numbers (error))
+  if (!read_queues (error) || !check_numbers (error) || !check_push_to (error))
     return FALSE;
   if (!inet)
     return fail (error,
