@@ -19,7 +19,7 @@
 struct _AvatarLora
 {
   AvatarTensorFile *file;
-  double strength, multiplier;
+  double strength;
   GHashTable *deltas; /* tensor -> GArray of AvatarLoraDelta */
   AvatarLoraAlpha alpha;
   guint n_unknown;
@@ -418,7 +418,6 @@ lora_new (AvatarTensorFile *file, const AvatarConfig *config, const char *path, 
 
   self->file = file;
   self->strength = strength;
-  self->multiplier = 1;
   self->deltas = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, list_free);
   self->warnings = g_ptr_array_new_with_free_func (g_free);
   if (!isfinite (strength)) {
@@ -502,18 +501,6 @@ avatar_lora_get_alpha_source (AvatarLora *self)
   return self->alpha.source;
 }
 
-void
-avatar_lora_set_multiplier (AvatarLora *self, double multiplier)
-{
-  self->multiplier = multiplier;
-}
-
-double
-avatar_lora_get_multiplier (AvatarLora *self)
-{
-  return self->multiplier;
-}
-
 GPtrArray *
 avatar_lora_get_warnings (AvatarLora *self)
 {
@@ -586,7 +573,8 @@ avatar_lora_touches (GPtrArray *loras, const char *tensor)
 }
 
 float *
-avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, gsize n)
+avatar_lora_sum (GPtrArray *loras, const double *multipliers, const char *tensor, gint64 start,
+    gint64 end, gsize n)
 {
   float *out;
 
@@ -597,8 +585,8 @@ avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end,
     GArray *list = avatar_lora_get (loras->pdata[i], tensor);
 
     for (guint j = 0; list && j < list->len; j++)
-      add_delta (&g_array_index (list, AvatarLoraDelta, j),
-          ((AvatarLora *) loras->pdata[i])->multiplier, start, end, n, out);
+      add_delta (&g_array_index (list, AvatarLoraDelta, j), multipliers ? multipliers[i] : 1, start,
+          end, n, out);
   }
   return out;
 }

@@ -57,16 +57,13 @@ const char *avatar_lora_get_alpha_source (AvatarLora *self);
 /* Returns: (transfer none): array of char *, warnings for the user. */
 GPtrArray *avatar_lora_get_warnings (AvatarLora *self);
 
-/* Sets the factor of a LoRA whose strength depends on the step, which is 1 at first. Not
- * thread-safe. */
-void avatar_lora_set_multiplier (AvatarLora *self, double multiplier);
-double avatar_lora_get_multiplier (AvatarLora *self);
-
-/* Sums the additions of all LoRAs, times their multipliers, to rows @start .. @end of @tensor.
+/* Sums the additions of all LoRAs to rows @start .. @end of @tensor.
  * @loras: (nullable): array of AvatarLora
+ * @multipliers: (nullable): a factor for each LoRA; %NULL: 1
  * @n: number of columns
  * Returns: (transfer full) (nullable): [end - start, n], or %NULL if there is no addition. */
-float *avatar_lora_sum (GPtrArray *loras, const char *tensor, gint64 start, gint64 end, gsize n);
+float *avatar_lora_sum (GPtrArray *loras, const double *multipliers, const char *tensor,
+    gint64 start, gint64 end, gsize n);
 /* Returns: TRUE if any LoRA adds to @tensor. */
 gboolean avatar_lora_touches (GPtrArray *loras, const char *tensor);
 

@@ -89,12 +89,12 @@ packed_lora_clear (gpointer data)
   g_ptr_array_unref (((AvatarPackedLora *) data)->lora);
 }
 
-/* Reserves space for @lora, whose multiplier changes. */
+/* Reserves space for @lora, the @index-th one whose multiplier changes. */
 static void
-add_scheduled (AvatarWeightGroup *group, AvatarPackedTensor *p, AvatarLora *lora)
+add_scheduled (AvatarWeightGroup *group, AvatarPackedTensor *p, AvatarLora *lora, guint index)
 {
   gsize size = avatar_dtype_size (p->expanded);
-  AvatarPackedLora s = { .lora = g_ptr_array_new () };
+  AvatarPackedLora s = { .index = index, .lora = g_ptr_array_new () };
 
   g_ptr_array_add (s.lora, lora);
   s.rank = avatar_lora_rank (s.lora, p->name);
@@ -125,7 +125,7 @@ add_all_scheduled (AvatarWeightGroup *group, AvatarPackedTensor *p, GPtrArray *l
   }
   for (guint i = 0; i < loras->len; i++)
     if (avatar_lora_get (loras->pdata[i], p->name))
-      add_scheduled (group, p, loras->pdata[i]);
+      add_scheduled (group, p, loras->pdata[i], i);
 }
 
 static void
@@ -293,7 +293,7 @@ quantise_row (guint8 *dst, float *scale, AvatarDType dtype, const float *values,
 static float *
 lora_delta (const AvatarPackedTensor *p, gint64 start, gint64 end, gsize n)
 {
-  return p->loras ? avatar_lora_sum (p->loras, p->name, start, end, n) : NULL;
+  return p->loras ? avatar_lora_sum (p->loras, NULL, p->name, start, end, n) : NULL;
 }
 
 static void

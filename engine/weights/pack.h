@@ -11,6 +11,7 @@ G_BEGIN_DECLS
 
 /**
  * AvatarPackedLora: a LoRA whose multiplier changes, packed with a tensor
+ * @index: index of the LoRA in those of the settings
  * @lora: (owned): array of one AvatarLora
  * @rank: rank of the product of two matrices; 0: it adds no product
  * @up_offset, @down_offset: offsets of the factors, as in AvatarPackedTensor (bytes)
@@ -19,6 +20,7 @@ G_BEGIN_DECLS
  */
 typedef struct
 {
+  guint index;
   GPtrArray *lora;
   gint64 rank;
   gsize up_offset, down_offset;

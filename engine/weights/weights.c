@@ -12,6 +12,8 @@
 #include "engine/weights/host-streamer.h"
 #include "engine/weights/shared.h"
 
+#include <math.h>
+
 /* Number of values to which LoRAs are added by one thread at a time. */
 #define LORA_PIECE ((gint64) 1 << 19)
 
@@ -38,7 +40,8 @@ struct _AvatarWeights
   const char *file; /* (nullable): name of the file for errors */
   AvatarDevice *device;
   GPtrArray *loras, *scheduled;
-  GArray *remade; /* (nullable): array of Remade */
+  double *multipliers; /* (nullable): one for each of @scheduled */
+  GArray *remade;      /* (nullable): array of Remade */
   /* Weights that are always in memory. */
   AvatarSharedWeights own;     /* without a model, with LoRAs, or in a dry run */
   AvatarSharedWeights *shared; /* weights of all stages with this model and device, or @own */
@@ -89,9 +92,9 @@ avatar_weights_read (GHashTable *tensors, const char *name, AvatarTensor *t, GEr
   return TRUE;
 }
 
-/* Adds LoRAs to @view, the weight @name, some rows at a time. */
+/* Adds LoRAs, times @multipliers (nullable), to @view, the weight @name, some rows at a time. */
 static void
-add_deltas (AvatarTensor view, const char *name, GPtrArray *loras)
+add_deltas (AvatarTensor view, const char *name, GPtrArray *loras, const double *multipliers)
 {
   gint64 rows = view.shape[0], cols = avatar_tensor_n (view) / MAX (rows, 1);
   gint64 step = MAX (1, LORA_PIECE / MAX (cols, 1));
@@ -99,7 +102,7 @@ add_deltas (AvatarTensor view, const char *name, GPtrArray *loras)
 #pragma omp parallel for schedule(dynamic)
   for (gint64 start = 0; start < rows; start += step) {
     gint64 end = MIN (start + step, rows);
-    g_autofree float *delta = avatar_lora_sum (loras, name, start, end, cols);
+    g_autofree float *delta = avatar_lora_sum (loras, multipliers, name, start, end, cols);
     float *out = (float *) view.data + start * cols;
 
     for (gint64 i = 0; i < (end - start) * cols; i++)
@@ -124,9 +127,9 @@ fill_view (AvatarWeights *self, AvatarTensor view, const AvatarTensorSource *sou
   if (!convert (view, source, scale, error))
     return FALSE;
   if (avatar_lora_touches (self->loras, name))
-    add_deltas (view, name, self->loras);
+    add_deltas (view, name, self->loras, NULL);
   if (avatar_lora_touches (self->scheduled, name))
-    add_deltas (view, name, self->scheduled);
+    add_deltas (view, name, self->scheduled, self->multipliers);
   return TRUE;
 }
 
@@ -284,6 +287,18 @@ remade_clear (gpointer data)
   g_free (((Remade *) data)->name);
 }
 
+/* Sets the LoRAs whose multipliers change. */
+static void
+set_scheduled (AvatarWeights *self, GPtrArray *loras)
+{
+  self->scheduled = g_ptr_array_ref (loras);
+  self->multipliers = g_new (double, loras->len);
+  for (guint i = 0; i < loras->len; i++)
+    self->multipliers[i] = 1;
+  self->remade = g_array_new (FALSE, FALSE, sizeof (Remade));
+  g_array_set_clear_func (self->remade, remade_clear);
+}
+
 /* Completes @weights, which has the model and the file. Takes ownership of it. */
 static AvatarWeights *
 open_weights (AvatarWeights *weights, Load *load, const AvatarWeightSettings *settings,
@@ -296,11 +311,8 @@ open_weights (AvatarWeights *weights, Load *load, const AvatarWeightSettings *se
   load->self = self;
   if (settings && settings->loras)
     self->loras = g_ptr_array_ref (settings->loras);
-  if (settings && settings->scheduled_loras && settings->scheduled_loras->len > 0) {
-    self->scheduled = g_ptr_array_ref (settings->scheduled_loras);
-    self->remade = g_array_new (FALSE, FALSE, sizeof (Remade));
-    g_array_set_clear_func (self->remade, remade_clear);
-  }
+  if (settings && settings->scheduled_loras && settings->scheduled_loras->len > 0)
+    set_scheduled (self, settings->scheduled_loras);
   if (!check_names (self, load, error))
     return NULL;
   if (avatar_device_get_backend (self->device)->discrete || (settings && settings->one_shot))
@@ -369,6 +381,7 @@ avatar_weights_free (AvatarWeights *self)
   g_clear_pointer (&self->loras, g_ptr_array_unref);
   g_clear_pointer (&self->scheduled, g_ptr_array_unref);
   g_clear_pointer (&self->remade, g_array_unref);
+  g_free (self->multipliers);
   g_free (self);
 }
 
@@ -483,7 +496,7 @@ add_scheduled (AvatarWeights *self, AvatarOps *ops, guint group, const AvatarPac
   AvatarTensor w = group_view (self, group, p), diff = w;
   AvatarTensor up = avatar_tensor (p->expanded, NULL, 2, w.shape[0], MAX (s->rank, 1));
   AvatarTensor down = avatar_tensor (p->expanded, NULL, 2, w.shape[w.rank - 1], MAX (s->rank, 1));
-  double multiplier = avatar_lora_get_multiplier (s->lora->pdata[0]);
+  double multiplier = self->multipliers[s->index];
   guint8 *scratch, *memory = get_memory (self, group, &scratch);
 
   if (memory) {
@@ -512,7 +525,7 @@ add_all_scheduled (AvatarWeights *self, AvatarOps *ops, guint group, const Avata
   for (guint i = 0; p->scheduled && i < p->scheduled->len; i++) {
     const AvatarPackedLora *s = &g_array_index (p->scheduled, AvatarPackedLora, i);
 
-    if (ops->dry_run || avatar_lora_get_multiplier (s->lora->pdata[0]) != 0)
+    if (ops->dry_run || self->multipliers[s->index] != 0)
       add_scheduled (self, ops, group, p, s);
   }
 }
@@ -541,13 +554,13 @@ avatar_weights_set_multipliers (AvatarWeights *self, AvatarOps *ops, const doubl
   if (!self->scheduled || !avatar_ops_running (ops))
     return;
   for (guint i = 0; i < self->scheduled->len; i++) {
-    AvatarLora *lora = self->scheduled->pdata[i];
-
-    changed |= avatar_lora_get_multiplier (lora) != multipliers[i];
-    avatar_lora_set_multiplier (lora, multipliers[i]);
+    changed |= self->multipliers[i] != multipliers[i];
+    self->multipliers[i] = multipliers[i];
   }
-  if (changed && !self->groups && !remake (self, &error))
-    ops->error = error;
+  if (!changed || self->groups || remake (self, &error))
+    return;
+  self->multipliers[0] = NAN; /* differs from any value, so that the next call makes them again */
+  ops->error = error;
 }
 
 void

@@ -42,6 +42,6 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_assert (avatar_lora_n_tensors (lora) > 0);
   g_assert (!avatar_lora_n_unknown (lora) == !avatar_lora_get_unknown (lora));
   for (guint i = 0; i < G_N_ELEMENTS (tensors); i++)
-    g_free (avatar_lora_sum (loras, tensors[i], i, 12, 4));
+    g_free (avatar_lora_sum (loras, NULL, tensors[i], i, 12, 4));
   return 0;
 }

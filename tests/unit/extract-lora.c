@@ -213,7 +213,7 @@ expect (Fixture *f, GPtrArray *loras, const char *said, const char *name, const 
 {
   AvatarTensor t = find (f, name);
   gint64 n = avatar_tensor_n (t), cols = n / t.shape[0];
-  g_autofree float *added = avatar_lora_sum (loras, name, 0, t.shape[0], cols);
+  g_autofree float *added = avatar_lora_sum (loras, NULL, name, 0, t.shape[0], cols);
   const float *after = t.data;
   double left = 0, total = 0, residual = residual_of (said, name);
 

@@ -268,7 +268,7 @@ test_formats (Fixture *f, gconstpointer data)
     add (f, proj, ".lora_A.weight", "small", dtypes[i], RANK, w);
     add (f, proj, ".lora_B.weight", "small", dtypes[i], w, RANK);
     loras = open_good (f, 1);
-    sum = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.weight", 0, w, w);
+    sum = avatar_lora_sum (loras, NULL, "double_blocks.0.img_attn_proj.weight", 0, w, w);
     for (gint64 k = 0; k < w * w; k++)
       g_assert_cmpfloat (sum[k], ==, RANK * .125f * .125f);
     g_array_set_size (f->list, 0);

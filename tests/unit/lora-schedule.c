@@ -328,6 +328,25 @@ test_change (Loras *l, gconstpointer data)
   expect_as_new (&l->f, "sim:512", 0, &to, NULL, 1);
 }
 
+/* Both members of a group follow the schedule, as one device does. */
+static void
+test_group (Loras *l, gconstpointer data)
+{
+  static const double list[STEPS] = { 0, 1, 0.5 };
+  const AvatarLoraSchedule schedule = { .strengths = list, .n_strengths = STEPS };
+  const AvatarLoraSetting lora = { .path = l->path, .strength = 1, .schedule = &schedule };
+  g_autofree float *z = noise_new (l), *one = NULL, *two = NULL;
+  AvatarDenoiseSettings s;
+
+  l->f.settings.guidance_scale = 4;
+  l->f.settings.step_cache = AVATAR_STEP_CACHE_FORECAST;
+  s = l->f.settings;
+  use (&s, &lora);
+  one = denoise (l, "sim:512", 0, &s, z);
+  two = denoise (l, "sim:512:0+1", 0, &s, z);
+  g_assert_cmpmem (two, CHUNK * l->f.n * sizeof (float), one, CHUNK * l->f.n * sizeof (float));
+}
+
 static void
 expect_refused (Loras *l, const char *name, AvatarPrecision precision,
     const AvatarLoraSchedule *schedule, const char *text)
@@ -375,6 +394,7 @@ main (int argc, char **argv)
   ADD ("/lora-schedule/effect", test_effect);
   ADD ("/lora-schedule/multipliers", test_multipliers);
   ADD ("/lora-schedule/change", test_change);
+  ADD ("/lora-schedule/group", test_group);
   ADD ("/lora-schedule/refused", test_refused);
 #undef ADD
   return g_test_run ();

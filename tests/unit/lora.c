@@ -37,15 +37,15 @@ test_fused (Fixture *f, gconstpointer data)
   expect (loras, "final_layer.adaLN_modulation.1.weight", "out", 1, 0, w, w, 2 * w, w);
   expect (loras, "final_layer.adaLN_modulation.1.weight", "out", 1, w, 0, w, 2 * w, w);
   /* there is none for k */
-  k = avatar_lora_sum (loras, "double_blocks.1.img_attn_qkv.weight", w, 2 * w, w);
+  k = avatar_lora_sum (loras, NULL, "double_blocks.1.img_attn_qkv.weight", w, 2 * w, w);
   for (gint64 i = 0; i < w * w; i++)
     g_assert_cmpfloat (k[i], ==, 0);
   /* any rows, not from the boundary of a matrix */
   {
     g_autofree float *all
-        = avatar_lora_sum (loras, "double_blocks.1.img_attn_qkv.weight", 0, 3 * w, w);
+        = avatar_lora_sum (loras, NULL, "double_blocks.1.img_attn_qkv.weight", 0, 3 * w, w);
     g_autofree float *some
-        = avatar_lora_sum (loras, "double_blocks.1.img_attn_qkv.weight", w - 3, 2 * w + 5, w);
+        = avatar_lora_sum (loras, NULL, "double_blocks.1.img_attn_qkv.weight", w - 3, 2 * w + 5, w);
 
     g_assert_cmpmem (some, (w + 8) * w * 4, all + (w - 3) * w, (w + 8) * w * 4);
   }
@@ -69,13 +69,13 @@ test_diffs (Fixture *f, gconstpointer data)
   loras = open_good (f, -0.25);
   g_assert_cmpuint (avatar_lora_n_tensors (loras->pdata[0]), ==, 3);
   g_assert_cmpuint (avatar_lora_n_unknown (loras->pdata[0]), ==, 3);
-  w = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.weight", 0, f->width, f->width);
-  b = avatar_lora_sum (loras, "double_blocks.0.img_attn_proj.bias", 0, f->width, 1);
+  w = avatar_lora_sum (loras, NULL, "double_blocks.0.img_attn_proj.weight", 0, f->width, f->width);
+  b = avatar_lora_sum (loras, NULL, "double_blocks.0.img_attn_proj.bias", 0, f->width, 1);
   for (gint64 i = 0; i < f->width * f->width; i++)
     g_assert_cmpfloat (w[i], ==, -0.25f * matrix[i]);
   for (gint64 i = 0; i < f->width; i++)
     g_assert_cmpfloat (b[i], ==, -0.25f * vector[i]);
-  n = avatar_lora_sum (loras, "double_blocks.0.img_attn_q_norm.weight", 0, norm, 1);
+  n = avatar_lora_sum (loras, NULL, "double_blocks.0.img_attn_q_norm.weight", 0, norm, 1);
   for (gint64 i = 0; i < norm; i++)
     g_assert_cmpfloat (n[i], ==, -0.25f * vector[i]);
 }
@@ -106,7 +106,7 @@ test_every_weight (Fixture *f, gconstpointer data)
 
     for (guint k = 1; k < e->rank; k++)
       n *= e->shape[k];
-    all = avatar_lora_sum (loras, e->name, 0, e->shape[0], n);
+    all = avatar_lora_sum (loras, NULL, e->name, 0, e->shape[0], n);
     expected = values_of (e->name, "", AVATAR_F32, e->shape[0] * n);
     g_assert_nonnull (all);
     for (gint64 k = 0; k < e->shape[0] * n; k++)
@@ -184,7 +184,7 @@ test_packed (Fixture *f, gconstpointer data)
   loras = open_good (f, 1);
   g_ptr_array_add (loras, open_lora (f, 0.5, NULL));
   {
-    g_autofree float *sum = avatar_lora_sum (loras, name, 0, rows, cols);
+    g_autofree float *sum = avatar_lora_sum (loras, NULL, name, 0, rows, cols);
 
     for (gint64 i = 0; i < n; i++)
       want[i] += sum[i];
