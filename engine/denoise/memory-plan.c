@@ -31,45 +31,69 @@ cost_add (AvatarCost cost, double n, AvatarCost b, AvatarCost a)
   return cost;
 }
 
-/* Counts the work of all steps of a window, with one dry run for each kind of step. */
+/* Steps that were run dry, by their kind.
+ * @seen: bits of the kinds; @costs, @forwards: work of a step of each kind */
+typedef struct
+{
+  guint seen;
+  AvatarCost costs[AVATAR_N_STEP_KINDS];
+  guint forwards[AVATAR_N_STEP_KINDS];
+} Kinds;
+
+/* Returns the kind of step @i, which runs dry unless a step of its kind did. */
+static guint
+run_kind (AvatarDenoiser *self, AvatarOps *ops, guint i, Kinds *kinds)
+{
+  const AvatarLatentShape *shape = &self->stream.shape;
+  guint kind = avatar_window_kind (&self->window, i);
+  gsize mark = avatar_ops_mark (ops), between;
+  AvatarCost before = get_cost (ops), zero = { 0 };
+  AvatarStepBuffers buffers;
+
+  if (kinds->seen & 1 << kind)
+    return kind;
+  kinds->seen |= 1 << kind;
+  buffers = avatar_step_buffers_new (ops, shape);
+  between = avatar_ops_mark (ops);
+  avatar_step_alloc_overlap (ops, shape, shape->frames - 1); /* the longest possible one */
+  avatar_ops_release (ops, between);
+  kinds->forwards[kind] = self->leader
+      ? avatar_window_branches (&self->window, ops, buffers.v, buffers.x, i,
+          (AvatarWindowPosition){ 0 })
+      : avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
+  avatar_ops_release (ops, mark);
+  kinds->costs[kind] = cost_add (zero, 1, get_cost (ops), before);
+  return kind;
+}
+
+/* Counts the work of all steps of a window. Windows with other numbers of steps may have steps of
+ * other kinds, for which the arena needs memory. */
 static void
 count_steps (AvatarDenoiser *self, AvatarOps *ops, AvatarMemoryPlan *out)
 {
-  const AvatarLatentShape *shape = &self->stream.shape;
-  gsize mark = avatar_ops_mark (ops);
-  AvatarCost costs[AVATAR_N_STEP_KINDS] = { 0 };
-  guint forwards[AVATAR_N_STEP_KINDS] = { 0 }, seen = 0;
+  AvatarWindow *w = &self->window;
+  gboolean both = w->branches == AVATAR_BRANCHES_BOTH && self->settings.guidance_scale > 1;
+  AvatarCost zero = { 0 };
+  guint steps = w->steps;
+  Kinds kinds = { 0 };
 
-  for (guint i = 0; i < self->settings.steps; i++) {
-    guint kind = avatar_window_kind (&self->window, i);
+  for (guint i = 0; i < steps; i++) {
+    guint kind = run_kind (self, ops, i, &kinds);
 
-    if (!(seen & 1 << kind)) {
-      AvatarCost before = get_cost (ops);
-      AvatarStepBuffers buffers;
-      gsize between;
-
-      seen |= 1 << kind;
-      buffers = avatar_step_buffers_new (ops, shape);
-      between = avatar_ops_mark (ops);
-      avatar_step_alloc_overlap (ops, shape, shape->frames - 1); /* the longest possible one */
-      avatar_ops_release (ops, between);
-      forwards[kind] = self->leader
-          ? avatar_window_branches (&self->window, ops, buffers.v, buffers.x, i,
-              (AvatarWindowPosition){ 0 })
-          : avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &buffers);
-      avatar_ops_release (ops, mark);
-      costs[kind] = cost_add (costs[kind], 1, get_cost (ops), before);
-    }
-    if (self->window.is_full[i])
-      out->full = cost_add (out->full, 1, costs[kind], (AvatarCost){ 0 });
+    if (w->is_full[i])
+      out->full = cost_add (out->full, 1, kinds.costs[kind], zero);
     else
-      out->cached = cost_add (out->cached, 1, costs[kind], (AvatarCost){ 0 });
-    out->n_full += forwards[kind];
-    if (!self->window.is_full[i])
-      out->n_cached
-          += self->window.branches == AVATAR_BRANCHES_BOTH && self->settings.guidance_scale > 1 ? 2
-                                                                                                : 1;
+      out->cached = cost_add (out->cached, 1, kinds.costs[kind], zero);
+    out->n_full += kinds.forwards[kind];
+    if (!w->is_full[i])
+      out->n_cached += both ? 2 : 1;
   }
+  for (guint k = 0; k < w->schedules->len; k++) {
+    avatar_window_use_steps (w, g_array_index (w->schedules, AvatarSchedule, k).steps);
+    for (guint i = 0; i < w->steps; i++)
+      run_kind (self, ops, i, &kinds);
+  }
+  avatar_window_use_steps (w, steps);
 }
 
 /* Precomputes in a dry run. The leader of a peer does so on its own device. */

@@ -210,6 +210,31 @@ test_phases (Fixture *f, gconstpointer data)
   expect_same (f, TWO, 0);
 }
 
+/* Windows with idle steps do work that those with the usual number do not: sparse attention, and in
+ * the branch without audio the positive prompt. The arenas of both members have room for it. */
+static void
+test_idle (Fixture *f, gconstpointer data)
+{
+  g_autoptr (AvatarDevice) device = open_device ("sim:4000:0+1");
+  g_autoptr (AvatarImage) image = portrait (7);
+  g_autofree float *out = g_new (float, LATENTS * f->n);
+  g_autoptr (AvatarDenoiser) self = NULL;
+  g_autoptr (GError) error = NULL;
+
+  f->settings.guidance_scale = 3;
+  f->settings.prompt = "a man with a long beard, who talks about the weather of the next few days";
+  f->settings.steps = 1;
+  f->settings.idle_steps = 12;
+  f->settings.attention = AVATAR_ATTENTION_SPARSE;
+  f->settings.attention_dense_layers = 0;
+  self = start (f, device, &f->settings, image);
+  avatar_denoiser_use_steps (self, f->settings.idle_steps, &error);
+  g_assert_no_error (error);
+  pull (f, self, LATENTS, out);
+  check_memory (self);
+  check_memory (self->peer);
+}
+
 /* Returns the smallest budget of each member with which @device denoises (MiB). */
 static guint64
 least_for_all (Fixture *f, const char *name)
@@ -452,6 +477,7 @@ main (int argc, char **argv)
   ADD ("/group/guided", test_guided);
   ADD ("/group/clip", test_clip);
   ADD ("/group/phases", test_phases);
+  ADD ("/group/idle", test_idle);
   ADD ("/group/small-budget", test_small_budget);
   ADD ("/group/decoder", test_decoder);
   ADD ("/group/too-small", test_too_small);
