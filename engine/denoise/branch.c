@@ -14,15 +14,11 @@ run_step (gpointer data)
 {
   AvatarDenoiser *self = data;
   AvatarOps *ops = self->memory.ops;
-  AvatarTurns *turns = avatar_device_get_turns (self->device);
 
-  if (!avatar_turns_begin (turns, self->leader->deadline, &ops->cancelled))
-    return NULL;
   avatar_op_upload (ops, self->run.x, self->run.host);
   avatar_window_branches (&self->window, ops, self->run.v, self->run.x, self->run.i,
       self->run.position);
   avatar_op_download (ops, self->run.host, self->run.v);
-  avatar_turns_end (turns);
   return NULL;
 }
 

@@ -4,7 +4,6 @@
  * 4.8). The latents of the clip are on the host, so that device memory does not grow with its
  * length. */
 #include "engine/denoise/denoiser-private.h"
-#include "engine/device/device.h"
 #include "engine/denoise/sampler.h"
 
 #include <string.h>
@@ -129,7 +128,7 @@ step_window (AvatarDenoiser *self, Clip *clip, guint i, guint k, GError **error)
     avatar_op_download (ops, clip->x, b.x);
     ok = avatar_ops_check (ops, error);
   }
-  avatar_turns_end (avatar_device_get_turns (self->device));
+  avatar_step_end_turn (self);
   return ok;
 }
 

@@ -165,9 +165,11 @@ avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint6
  * the number of forwards. Errors are kept in @ops. */
 guint avatar_step_run (AvatarWindow *window, AvatarOps *ops, guint i, AvatarWindowPosition position,
     const AvatarStepBuffers *buffers);
-/* Waits for a turn on the device, which the caller ends with avatar_turns_end() after one step. A
- * window holds its memory meanwhile. Returns FALSE with AVATAR_ERROR_CANCELLED. */
+/* Waits for a turn on each device that computes the step, which the caller ends with
+ * avatar_step_end_turn() after it. Denoisers of groups in different orders do not wait for each
+ * other. A window holds its memory meanwhile. Returns FALSE with AVATAR_ERROR_CANCELLED. */
 gboolean avatar_step_begin_turn (AvatarDenoiser *self, GError **error);
+void avatar_step_end_turn (AvatarDenoiser *self);
 /* Waits for the device. Returns FALSE with @error if step @i of window @window failed, or if its
  * result has NaN or infinity; the error names the origin. */
 gboolean avatar_step_check (AvatarModel *model, AvatarOps *ops, const AvatarStepBuffers *buffers,

@@ -35,14 +35,45 @@ avatar_step_alloc_overlap (AvatarOps *ops, const AvatarLatentShape *shape, gint6
       frames * (gint64) avatar_latent_shape_plane (shape));
 }
 
+/* Fills @turns [2] with those of the devices that compute, in one order for all denoisers. Returns
+ * their number. */
+static guint
+get_turns (AvatarDenoiser *self, AvatarTurns **turns)
+{
+  turns[0] = avatar_device_get_turns (self->device);
+  if (!self->window.peer.begin)
+    return 1;
+  turns[1] = avatar_device_get_turns (self->peer->device);
+  if ((guintptr) turns[1] < (guintptr) turns[0]) {
+    turns[1] = turns[0];
+    turns[0] = avatar_device_get_turns (self->peer->device);
+  }
+  return 2;
+}
+
 gboolean
 avatar_step_begin_turn (AvatarDenoiser *self, GError **error)
 {
-  if (avatar_turns_begin (avatar_device_get_turns (self->device), self->deadline,
-          &self->memory.ops->cancelled))
+  AvatarTurns *turns[2];
+  guint n = get_turns (self, turns), i = 0;
+
+  while (i < n && avatar_turns_begin (turns[i], self->deadline, &self->memory.ops->cancelled))
+    i++;
+  if (i == n)
     return TRUE;
+  while (i-- > 0)
+    avatar_turns_end (turns[i]);
   avatar_ops_check (self->memory.ops, error);
   return FALSE;
+}
+
+void
+avatar_step_end_turn (AvatarDenoiser *self)
+{
+  AvatarTurns *turns[2];
+
+  for (guint i = get_turns (self, turns); i-- > 0;)
+    avatar_turns_end (turns[i]);
 }
 
 /* Computes guidance and Euler step with upstream's roundings. */

@@ -8,7 +8,6 @@
  * of the last shared frame is known, however. AVATAR_CONTINUATION_CORRECTED takes the error that
  * the transformer makes in it for an estimate of that in the next frames, and removes it there. */
 #include "engine/denoise/denoiser-private.h"
-#include "engine/device/device.h"
 
 #include <math.h>
 #include <string.h>
@@ -127,7 +126,7 @@ sample (AvatarDenoiser *self, float *z, const Overlap *overlap, const float *aud
     self->stats.forwards
         += avatar_step_run (&self->window, ops, i, (AvatarWindowPosition){ 0 }, &b);
     ok = avatar_step_check (self->model, ops, &b, i, steps, stream->n_windows, error);
-    avatar_turns_end (avatar_device_get_turns (self->device));
+    avatar_step_end_turn (self);
     if (!ok)
       return FALSE;
     if (is_corrected)

@@ -117,7 +117,7 @@ test_budgets (void)
   g_assert_false (avatar_device_parse_budgets (group, "300,fast", bytes, NULL));
 }
 
-static AvatarDenoiseStats stats; /* statistics of the last run */
+static _Thread_local AvatarDenoiseStats stats; /* statistics of the last run */
 
 /* Returns all latents of a run on @device with a portrait of @seed, or NULL with @error. */
 static float *
@@ -430,6 +430,59 @@ test_failures (Fixture *f, gconstpointer data)
   }
 }
 
+/* A run in a thread of its own. */
+typedef struct
+{
+  Fixture *f;
+  const char *name;
+  float *out;
+} Parallel;
+
+static gpointer
+run_parallel (gpointer data)
+{
+  Parallel *p = data;
+  g_autoptr (AvatarDevice) device = open_device (p->name);
+  g_autoptr (GError) error = NULL;
+
+  p->out = latents_of (p->f, device, 7, &error);
+  g_assert_no_error (error);
+  return NULL;
+}
+
+/* Groups of the same devices in different orders do not wait for each other's turns forever, even
+ * if all of them begin at once. */
+static void
+test_orders (Fixture *f, gconstpointer data)
+{
+  Parallel runs[] = { { f, "sim:512:0+1", NULL }, { f, "sim:512:1+0", NULL },
+    { f, "sim:512:0+1", NULL }, { f, "sim:512:1+0", NULL } };
+  g_autoptr (AvatarDevice) group = open_device (TWO);
+  AvatarTurns *turns[] = { avatar_device_get_turns (avatar_device_get_member (group, 0)),
+    avatar_device_get_turns (avatar_device_get_member (group, 1)) };
+  const guint n = G_N_ELEMENTS (runs);
+  g_autofree float *expected = NULL;
+  const gint never = FALSE;
+  GThread *threads[4];
+
+  f->settings.guidance_scale = 3;
+  expected = run_on (f, ONE, 0);
+  for (guint i = 0; i < n; i++)
+    g_assert_true (avatar_turns_begin (turns[i / 2], AVATAR_NO_DEADLINE, &never));
+  for (guint i = 0; i < n; i++)
+    threads[i] = g_thread_new ("test", run_parallel, &runs[i]);
+  while (avatar_turns_get_n_waiting (turns[0]) + avatar_turns_get_n_waiting (turns[1]) < n)
+    g_usleep (1000);
+  for (guint i = 0; i < n; i++)
+    avatar_turns_end (turns[i / 2]);
+  for (guint i = 0; i < n; i++) {
+    g_thread_join (threads[i]);
+    g_assert_cmpmem (runs[i].out, LATENTS * f->n * sizeof (float), expected,
+        LATENTS * f->n * sizeof (float));
+    g_free (runs[i].out);
+  }
+}
+
 static void
 cancel (gpointer data)
 {
@@ -483,6 +536,7 @@ main (int argc, char **argv)
   ADD ("/group/too-small", test_too_small);
   ADD ("/group/change", test_change);
   ADD ("/group/failures", test_failures);
+  ADD ("/group/orders", test_orders);
   ADD ("/group/cancel", test_cancel);
   return g_test_run ();
 }
