@@ -19,7 +19,7 @@ typedef struct
   AvatarDenoiseSettings settings;
   AvatarConditioning conditioning;
   gboolean share_prefix;
-  AvatarTokenStorage storage;
+  AvatarTokenStorage storage, peer_storage;
   gsize planned_bytes, peer_bytes;
 } Saved;
 
@@ -41,6 +41,7 @@ save (const AvatarDenoiser *self)
     .share_prefix = self->window.share_prefix,
     .storage = self->window.storage,
     .planned_bytes = self->memory.planned_bytes,
+    .peer_storage = self->peer ? self->peer->window.storage : AVATAR_TOKEN_STORAGE_HOST,
     .peer_bytes = self->peer ? self->peer->memory.planned_bytes : 0,
   };
 }
@@ -325,8 +326,10 @@ roll_back (AvatarDenoiser *self, const Saved *before, AvatarLoraList *loras)
   free_replaced (&failed, self);
   avatar_denoiser_init_window (self);
   avatar_denoiser_resize (self, self->memory.planned_bytes);
-  if (self->peer && before->peer_bytes)
+  if (self->peer && before->peer_bytes) {
+    self->peer->window.storage = before->peer_storage;
     avatar_denoiser_resize (self->peer, before->peer_bytes);
+  }
   self->memory.has_constants = FALSE;
   g_clear_error (&self->memory.ops->error); /* a cancel request is in another field */
 }
