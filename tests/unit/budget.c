@@ -2,6 +2,7 @@
 /* Amounts of memory as people write them, on a pretended GPU and on the CPU. */
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
+#include "tests/unit/device.h"
 
 #include <string.h>
 
@@ -16,16 +17,6 @@ budget_of (AvatarDevice *device, const char *text)
   g_assert_true (avatar_device_parse_budget (device, text, &bytes, &error));
   g_assert_no_error (error);
   return bytes;
-}
-
-static AvatarDevice *
-open_device (const char *name)
-{
-  g_autoptr (GError) error = NULL;
-  AvatarDevice *device = avatar_device_open (name, &error);
-
-  g_assert_no_error (error);
-  return device;
 }
 
 static void

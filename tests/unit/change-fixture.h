@@ -6,6 +6,7 @@
 #include "engine/denoise/denoiser-private.h"
 #include "engine/device/device.h"
 #include "engine/backends/fake/fake.h"
+#include "tests/unit/device.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -171,10 +172,8 @@ check_memory (AvatarDenoiser *self)
 static inline AvatarDevice *
 device_new (const char *name, guint64 budget)
 {
-  g_autoptr (GError) error = NULL;
-  AvatarDevice *device = avatar_device_open (name, &error);
+  AvatarDevice *device = open_device (name);
 
-  g_assert_no_error (error);
   avatar_device_set_budget (device, budget);
   return device;
 }

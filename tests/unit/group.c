@@ -12,16 +12,6 @@
 /* Memory of weights that an idle denoiser keeps, at most. */
 #define FIXED_MIB 8
 
-static AvatarDevice *
-open_device (const char *name)
-{
-  g_autoptr (GError) error = NULL;
-  AvatarDevice *device = avatar_device_open (name, &error);
-
-  g_assert_no_error (error);
-  return device;
-}
-
 static void
 test_names (void)
 {
