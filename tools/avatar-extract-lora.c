@@ -209,6 +209,8 @@ extract_one (Extract *self, const char *name, const AvatarTensorSource *base,
 
   if (!check_dtype (base, name, error) || !check_dtype (tuned, name, error))
     return FALSE;
+  if (n == 0)
+    return TRUE;
   d = read_difference (base, tuned, name, error);
   if (!d)
     return FALSE;

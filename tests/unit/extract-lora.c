@@ -283,9 +283,10 @@ static void
 test_refused (Fixture *f, gconstpointer data)
 {
   add (f, ATTENTION ".weight", 8, 8);
+  add (f, "empty.weight", 0, 8);
   write_file (f, f->base);
   write_file (f, f->tuned);
-  expect_refused (f, f->tuned, f->lora, NULL, "are the same in all 1 tensors");
+  expect_refused (f, f->tuned, f->lora, NULL, "are the same in all 2 tensors");
   change (f, ATTENTION ".weight", 0);
   write_file (f, f->tuned);
   expect_refused (f, f->tuned, f->base, NULL, "is one of the checkpoints");
