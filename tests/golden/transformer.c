@@ -160,50 +160,79 @@ run (AvatarTransformer *model, AvatarOps *ops, const Inputs *in, double face_sca
   avatar_ops_release (ops, mark);
 }
 
+/* The module with upstream's weights and inputs. */
+typedef struct
+{
+  AvatarSafetensors *file;
+  AvatarDevice *device;
+  AvatarOps *dry_run;
+  AvatarTransformerConfig config;
+  AvatarTransformer model;
+  Inputs in;
+} Fixture;
+
 static void
-test_forward (void)
+setup (Fixture *f, gconstpointer data)
+{
+  AvatarTransformerWeights *params;
+
+  f->file = golden_open ("upstream/transformer_forward.safetensors");
+  f->device = avatar_device_open ("cpu", NULL);
+  f->dry_run = avatar_ops_new (f->device, avatar_arena_new_dry_run (), NULL);
+  f->config = make_config (f->file);
+  params = avatar_transformer_weights_new (&f->config);
+  f->model = (AvatarTransformer){ .config = &f->config,
+    .weights
+    = golden_weights (f->file, "weights.", f->device, AVATAR_COMPONENT_TRANSFORMER, params->list),
+    .params = params };
+  f->in = read_inputs (f->file);
+}
+
+static void
+teardown (Fixture *f, gconstpointer data)
+{
+  inputs_clear (&f->in);
+  avatar_weights_free (f->model.weights);
+  avatar_transformer_weights_free ((AvatarTransformerWeights *) f->model.params);
+  avatar_ops_free (f->dry_run);
+  avatar_device_unref (f->device);
+  avatar_safetensors_free (f->file);
+}
+
+static void
+test_forward (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarSafetensors) file = golden_open ("upstream/transformer_forward.safetensors");
-  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", &error);
-  g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
-  AvatarTransformerConfig config = make_config (file);
-  g_autoptr (AvatarTransformerWeights) params = avatar_transformer_weights_new (&config);
-  g_autoptr (AvatarWeights) weights
-      = golden_weights (file, "weights.", device, AVATAR_COMPONENT_TRANSFORMER, params->list);
-  AvatarTransformer model = { .config = &config, .weights = weights, .params = params };
-  Taps taps = { file, 0 };
-  Inputs in = read_inputs (file);
-  gsize n = avatar_tensor_n (in.x), predicted;
+  Taps taps = { f->file, 0 };
+  gsize n = avatar_tensor_n (f->in.x), predicted;
   g_autofree float *out = g_new (float, n);
 
-  run (&model, dry_run, &in, 1, NULL);
-  predicted = avatar_arena_peak (dry_run->arena);
-  ops = avatar_ops_new (device, avatar_arena_new (device, predicted, "test", &error), &error);
-  model.tap = compare_tap;
-  model.tap_data = &taps;
-  run (&model, ops, &in, 1, out);
-  golden_compare (file, "out.full", out, n, LIMIT);
+  run (&f->model, f->dry_run, &f->in, 1, NULL);
+  predicted = avatar_arena_peak (f->dry_run->arena);
+  ops = avatar_ops_new (f->device, avatar_arena_new (f->device, predicted, "test", &error), &error);
+  f->model.tap = compare_tap;
+  f->model.tap_data = &taps;
+  run (&f->model, ops, &f->in, 1, out);
+  golden_compare (f->file, "out.full", out, n, LIMIT);
   g_assert_cmpuint (taps.n_compared, ==, 6);
   g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, predicted);
-  g_assert_cmpfloat (ops->flops, ==, dry_run->flops);
-  model.tap = NULL;
+  g_assert_cmpfloat (ops->flops, ==, f->dry_run->flops);
+  f->model.tap = NULL;
   /* a few rows at a time: less memory, the same velocity */
-  ops->row_chunk = dry_run->row_chunk = 5;
-  avatar_arena_free (dry_run->arena);
-  dry_run->arena = avatar_arena_new_dry_run ();
-  run (&model, dry_run, &in, 1, NULL);
-  g_assert_cmpuint (avatar_arena_peak (dry_run->arena), <, predicted);
-  run (&model, ops, &in, 1, out);
-  golden_compare (file, "out.full", out, n, LIMIT);
-  run (&model, ops, &in, 0.6, out);
-  golden_compare (file, "out.full_face_0.6", out, n, LIMIT);
-  memset (in.audio.data, 0, avatar_tensor_bytes (in.audio));
-  run (&model, ops, &in, 1, out);
-  golden_compare (file, "out.full_no_audio", out, n, LIMIT);
+  ops->row_chunk = f->dry_run->row_chunk = 5;
+  avatar_arena_free (f->dry_run->arena);
+  f->dry_run->arena = avatar_arena_new_dry_run ();
+  run (&f->model, f->dry_run, &f->in, 1, NULL);
+  g_assert_cmpuint (avatar_arena_peak (f->dry_run->arena), <, predicted);
+  run (&f->model, ops, &f->in, 1, out);
+  golden_compare (f->file, "out.full", out, n, LIMIT);
+  run (&f->model, ops, &f->in, 0.6, out);
+  golden_compare (f->file, "out.full_face_0.6", out, n, LIMIT);
+  memset (f->in.audio.data, 0, avatar_tensor_bytes (f->in.audio));
+  run (&f->model, ops, &f->in, 1, out);
+  golden_compare (f->file, "out.full_no_audio", out, n, LIMIT);
   g_assert_true (avatar_ops_check (ops, &error));
-  inputs_clear (&in);
 }
 
 /**
@@ -365,54 +394,45 @@ fill_masks (float *masks, gint64 h, gint64 w)
 }
 
 static void
-test_speakers (void)
+test_speakers (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AvatarSafetensors) file = golden_open ("upstream/transformer_forward.safetensors");
-  g_autoptr (AvatarDevice) device = avatar_device_open ("cpu", &error);
-  g_autoptr (AvatarOps) dry_run = avatar_ops_new (device, avatar_arena_new_dry_run (), NULL);
   g_autoptr (AvatarOps) ops = NULL;
-  AvatarTransformerConfig config = make_config (file);
-  g_autoptr (AvatarTransformerWeights) params = avatar_transformer_weights_new (&config);
-  g_autoptr (AvatarWeights) weights
-      = golden_weights (file, "weights.", device, AVATAR_COMPONENT_TRANSFORMER, params->list);
-  AvatarTransformer model = { .config = &config, .weights = weights, .params = params };
-  Inputs in = read_inputs (file);
-  gsize n = avatar_tensor_n (in.x), cells = avatar_tensor_n (in.face);
+  gsize n = avatar_tensor_n (f->in.x), cells = avatar_tensor_n (f->in.face);
   g_autofree float *out = g_new (float, n), *masks = g_new0 (float, 2 * cells);
-  Adapter adapter = read_adapter (file);
+  Adapter adapter = read_adapter (f->file);
   Kept before = { 0 }, after = { 0 };
 
-  in.second = golden_get (file, "in.audio_prompts");
-  in.second = avatar_tensor_reshape (in.second, 2, in.audio.shape[0], in.audio.shape[1]);
-  for (gint64 i = 0; i < avatar_tensor_n (in.second); i++)
-    ((float *) in.second.data)[i] = -avatar_tensor_f32 (in.audio)[i] * (1 + i % 3);
-  g_free (in.face.data);
-  in.face.data = masks;
-  run (&model, dry_run, &in, 1, NULL);
-  ops = avatar_ops_new (device,
-      avatar_arena_new (device, avatar_arena_peak (dry_run->arena), "test", &error), &error);
-  model.tap = keep_tap;
-  model.tap_data = &before;
-  run (&model, ops, &in, 1, out); /* masks of zeros: without adapters */
-  fill_masks (masks, in.x.shape[2], in.x.shape[3]);
-  model.tap_data = &after;
-  run (&model, ops, &in, 1, out);
+  f->in.second = golden_get (f->file, "in.audio_prompts");
+  f->in.second
+      = avatar_tensor_reshape (f->in.second, 2, f->in.audio.shape[0], f->in.audio.shape[1]);
+  for (gint64 i = 0; i < avatar_tensor_n (f->in.second); i++)
+    ((float *) f->in.second.data)[i] = -avatar_tensor_f32 (f->in.audio)[i] * (1 + i % 3);
+  g_free (f->in.face.data);
+  f->in.face.data = masks;
+  run (&f->model, f->dry_run, &f->in, 1, NULL);
+  ops = avatar_ops_new (f->device,
+      avatar_arena_new (f->device, avatar_arena_peak (f->dry_run->arena), "test", &error), &error);
+  f->model.tap = keep_tap;
+  f->model.tap_data = &before;
+  run (&f->model, ops, &f->in, 1, out); /* masks of zeros: without adapters */
+  fill_masks (masks, f->in.x.shape[2], f->in.x.shape[3]);
+  f->model.tap_data = &after;
+  run (&f->model, ops, &f->in, 1, out);
   g_assert_true (avatar_ops_check (ops, &error));
-  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (dry_run->arena));
-  compare_voices (&adapter, &in, &before, &after, masks);
+  g_assert_cmpuint (avatar_arena_peak (ops->arena), ==, avatar_arena_peak (f->dry_run->arena));
+  compare_voices (&adapter, &f->in, &before, &after, masks);
   kept_clear (&before);
   kept_clear (&after);
   adapter_clear (&adapter);
-  in.face.data = NULL;
-  inputs_clear (&in);
+  f->in.face.data = NULL;
 }
 
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  g_test_add_func ("/transformer/forward", test_forward);
-  g_test_add_func ("/transformer/speakers", test_speakers);
+  g_test_add ("/transformer/forward", Fixture, NULL, setup, test_forward, teardown);
+  g_test_add ("/transformer/speakers", Fixture, NULL, setup, test_speakers, teardown);
   return g_test_run ();
 }
