@@ -549,8 +549,9 @@ install_live (GObjectClass *object_class)
           FALSE, FLAGS));
 }
 
+/* Properties that all elements have. */
 static void
-install_properties (GObjectClass *object_class)
+install_common (GObjectClass *object_class)
 {
   /**
    * GstAvatarAudioEnc:model:
@@ -591,6 +592,12 @@ install_properties (GObjectClass *object_class)
    * Since: 0.1
    */
   gst_avatar_engine_install_properties (object_class);
+}
+
+static void
+install_properties (GObjectClass *object_class)
+{
+  install_common (object_class);
   /**
    * GstAvatarAudioEnc:window-frames:
    *

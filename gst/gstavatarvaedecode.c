@@ -437,11 +437,10 @@ gst_avatar_vae_decode_finalize (GObject *object)
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
+/* Properties that all elements have. */
 static void
-install_properties (GObjectClass *object_class)
+install_common (GObjectClass *object_class)
 {
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
-
   /**
    * GstAvatarVaeDecode:model:
    *
@@ -482,6 +481,14 @@ install_properties (GObjectClass *object_class)
    * Since: 0.1
    */
   gst_avatar_engine_install_properties (object_class);
+}
+
+static void
+install_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
+  install_common (object_class);
   /**
    * GstAvatarVaeDecode:tiling:
    *
